@@ -1,5 +1,6 @@
-//! What a circuit breaker costs a call that it lets through: the same echo on two pools that differ in nothing else, in paired
-//! rounds of one run: `cargo bench --bench breaker`. The second table has no breaker on either side: what is mere noise here.
+//! The cost of a circuit breaker for a call that it admits: the same echo on two pools that differ only in the breaker,
+//! in paired rounds: `cargo bench --bench breaker`. The second table compares two pools without a breaker; it shows the
+//! noise.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,

@@ -1,5 +1,6 @@
-//! Expected against measured (R47): how many of some runs lie within the range that was stated before, on the machine as it is and
-//! with all cores busy; and that what was lost adds up (R45). `cargo bench --bench expected -- --runs 10`.
+//! Compares expected with measured times (R47): how many runs lie within the range that was calculated before, on the
+//! machine as it is and with all cores busy. Also checks that the losses add up (R45). `cargo bench --bench expected --
+//! --runs 10`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at its first error")]
 
@@ -15,18 +16,18 @@ use std::{
     time::Duration,
 };
 
-/// How often expected times hold, idle and loaded.
+/// Measures how often expected times hold, on an idle and on a loaded machine.
 #[derive(Parser)]
 struct Arguments {
-    /// Runs of each kind.
+    /// Number of runs of each kind.
     #[arg(long, default_value_t = 10)]
     runs: usize,
-    /// Given by cargo.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// One kind of work: a command, its arguments, and on how many workers.
+/// A kind of work: a command with arguments, and the number of workers.
 struct Kind {
     name: &'static str,
     command: &'static str,
@@ -56,7 +57,8 @@ async fn main() {
     }
 }
 
-/// Each run is calibrated anew, as a user's would be: the range is stated first and held against the run then.
+/// Runs a series. Each run has a new calibration, as for a user: the range is calculated first, and then compared with
+/// the run.
 async fn series(load: &str, kind: &Kind, runs: usize) {
     let (mut held, mut worst_sum) = (0, 0.0f64);
     for number in 0..runs {
@@ -74,7 +76,7 @@ async fn series(load: &str, kind: &Kind, runs: usize) {
         worst_sum = worst_sum.max(difference(&report));
         let lost = account.losses.largest().map_or(("nothing", 0.0), |loss| (loss.cause, account.share(loss.lost)));
         println!(
-            "  {load:6} {:24} {:7.1?} in {:7.1?} to {:7.1?} {} | efficiency {:.3}, most lost to {} ({:.1} %), others {:.1} | {:?}",
+            "  {load:6} {:24} {:7.1?} in {:7.1?} to {:7.1?} {} | efficiency {:.3}, largest loss {} ({:.1} %), other load {:.1} | {:?}",
             kind.name,
             account.measured,
             expected.low,
@@ -94,18 +96,18 @@ async fn series(load: &str, kind: &Kind, runs: usize) {
     );
 }
 
-/// By how much the parts differ from what was lost, as a share of it.
+/// Returns the difference between the sum of the losses and the lost time, as a share of the lost time.
 fn difference(report: &EfficiencyReport) -> f64 {
     let account = &report.account;
     let lost = (account.measured - account.ideal).as_secs_f64() * account.call_slots as f64;
     (account.losses.total().as_secs_f64() - lost).abs() / lost
 }
 
-/// Processes that compute until they are dropped. Threads of this one would count as ours.
+/// Processes that compute until they are dropped. Threads of this process would count as the pool's own load.
 struct Spinners(Vec<Child>);
 
 impl Spinners {
-    #[expect(clippy::disallowed_methods, reason = "no workers of a pool, and waited for")]
+    #[expect(clippy::disallowed_methods, reason = "these are not workers, and are waited for")]
     fn start(count: usize) -> Self {
         let spin = |_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
         Self((0..count).map(spin).collect())

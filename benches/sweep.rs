@@ -1,5 +1,5 @@
-//! A pool with a million sessions: lookups through the affinity actor's mailbox, and the latency of small calls while a sweep removes
-//! all of them, beside the same without: `cargo bench --bench sweep`.
+//! A pool with a million sessions: the rate of lookups through the affinity actor, and the latency of small calls with
+//! and without a sweep that removes all sessions: `cargo bench --bench sweep`.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -16,12 +16,11 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const SESSIONS: usize = 1_000_000;
-/// Longer than it takes to make them all, and to measure before any is due.
+/// Longer than it takes to create all sessions, and to measure before the first one expires.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// The pool runs beside its caller, so that nothing but its own work stands between a call and its answer: waking another core costs
-/// more than all of it.
+/// Runs the pool on the thread of its caller. Waking another core would cost more than the work that is measured.
 fn main() {
     actix_rt::System::new().block_on(measure());
 }
@@ -38,18 +37,18 @@ async fn measure() {
     let quiet = echoes(&pool, Duration::from_secs(3)).await;
     tokio::time::sleep(TIMEOUT.saturating_sub(begin.elapsed()) + TIMEOUT / 4).await;
     let sweeping = actix_rt::spawn(sweep(pool.clone()));
-    let mut beside = Vec::new();
+    let mut during_sweep = Vec::new();
     while !sweeping.is_finished() {
-        beside.push(echo(&pool).await);
+        during_sweep.push(echo(&pool).await);
     }
     let (removed, took) = sweeping.await.expect("the sweep");
     println!("a sweep of {removed} sessions took {:.2} s", took.as_secs_f64());
     report("calls without a sweep", quiet);
-    report("calls during the sweep", beside);
+    report("calls during the sweep", during_sweep);
     pool.shutdown(Duration::from_secs(5)).await.expect("an end");
 }
 
-/// By message, a thousand at a time.
+/// Creates the sessions by messages, a thousand at a time.
 async fn fill(pool: &Pool) {
     for begin in (0..SESSIONS).step_by(1000) {
         let tracked = (begin..begin + 1000).map(|n| pool.supervisor().send(TrackSession(format!("session-{n}"))));
@@ -65,7 +64,7 @@ async fn sweep(pool: Pool) -> (usize, Duration) {
     (removed, begin.elapsed())
 }
 
-/// Through the mailbox of the actor.
+/// Measures lookups through the mailbox of the affinity actor.
 async fn lookups(pool: &Pool) {
     let affinity: Addr<SessionAffinityActor> = registry::lookup("sweep_session_affinity").expect("the affinity actor");
     pool.call::<Value>("count", &json!({})).session("session-7").await.expect("a call");
@@ -93,16 +92,16 @@ async fn echoes(pool: &Pool, span: Duration) -> Vec<f64> {
     times
 }
 
-/// One call, in microseconds.
+/// Makes one call, and returns its duration in microseconds.
 async fn echo(pool: &Pool) -> f64 {
     let begin = Instant::now();
     let _: Value = pool.call("echo", &json!({ "x": 1 })).await.expect("an echo");
     begin.elapsed().as_secs_f64() * 1e6
 }
 
-fn report(what: &str, mut times: Vec<f64>) {
+fn report(name: &str, mut times: Vec<f64>) {
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
-    println!("{what}: {} calls, p50 {p50:.0}, p99 {p99:.0}, p99.9 {p999:.0}, longest {:.0} us", times.len(), at(1.0));
+    println!("{name}: {} calls, p50 {p50:.0}, p99 {p99:.0}, p99.9 {p999:.0}, longest {:.0} us", times.len(), at(1.0));
 }

@@ -1,5 +1,6 @@
-//! A pool inside an actix-web service: `cargo run --features http --example actix_web_app [HOST:PORT]`, then
-//! `curl -X POST localhost:8080/carts/ann/tea` a few times; `localhost:8080/herder/v1/pools/carts` tells of the pool.
+//! A pool in an actix-web service. Run `cargo run --features http --example actix_web_app [HOST:PORT]`, then
+//! `curl -X POST localhost:8080/carts/ann/tea` a few times. `localhost:8080/herder/v1/pools/carts` shows the pool's
+//! status.
 use actix_web::{App, HttpServer, get, post, web};
 use herder::{
     Pool, PoolConfig, Result,
@@ -19,30 +20,31 @@ struct Cart {
 async fn add(pool: web::Data<Pool>, path: web::Path<(String, String)>, caller: Caller) -> Result<web::Json<Cart>> {
     let (user, item) = path.into_inner();
     let call = pool.call("add", &json!({ "item": item })).session(&user).timeout(Duration::from_secs(2));
-    // A client that closes its connection cancels the call. An error answers by itself: problem+json, 410 lost session, 429 Retry-After, 504.
+    // The call is cancelled if its client disconnects. Errors become responses: problem+json, with 410 for a lost
+    // session, 429 with Retry-After, 504.
     call.until_gone(&caller).await.map(web::Json)
 }
 
 #[get("/price/{item}")]
 async fn price(pool: web::Data<Pool>, item: web::Path<String>) -> Result<web::Json<u64>> {
-    pool.call("price", &json!({ "item": *item })).await.map(web::Json) // no session: any worker
+    pool.call("price", &json!({ "item": *item })).await.map(web::Json) // without a session: any worker
 }
 
 #[actix_web::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let carts = PoolConfig::enhanced("carts").app("examples/workers/carts.py:app").pool_size(4);
-    let carts = carts.relative_to(env!("CARGO_MANIFEST_DIR")).build()?; // so that it runs from any folder
-    let pool = web::Data::new(Pool::start(carts).await?); // its actors have an arbiter of their own
+    let carts = carts.relative_to(env!("CARGO_MANIFEST_DIR")).build()?; // paths are relative to this directory
+    let pool = web::Data::new(Pool::start(carts).await?); // its actors run on a separate thread
     let shared = pool.clone();
     let server = HttpServer::new(move || {
         let admin = web::scope("/herder").configure(herder::http::routes(&shared)); // calls, status, sessions
         App::new().app_data(shared.clone()).service((add, price)).service(admin)
     });
-    let server = server.on_connect(Connections::default().on_connect()); // without it no client counts as gone: calls run to their end
+    let server = server.on_connect(Connections::default().on_connect()); // needed to cancel calls when clients disconnect
     let server = server.bind(env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    server.run().await?; // SIGTERM: requests finish first; Ctrl-C: at once,
-    println!("{}", pool.shutdown(Duration::from_secs(10)).await?); // then the pool drains and its workers stop
+    server.run().await?; // SIGTERM: requests finish first; Ctrl-C: stops immediately
+    println!("{}", pool.shutdown(Duration::from_secs(10)).await?); // calls finish, then the workers stop
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A pool of workers in another language: `cargo run --example foreign_worker` (needs Node.js). All it takes is an executable that
-//! speaks docs/protocol.md; `examples/workers/echo.mjs` was written from that page alone.
+//! A pool of workers in another language: `cargo run --example foreign_worker` (needs Node.js). A worker is any
+//! executable that implements docs/protocol.md; `examples/workers/echo.mjs` was written from that page alone.
 use herder::{Error, Pool, PoolConfig};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -19,14 +19,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("ended: {}", pool.end_session("ann").await?);
     println!("count of ann after that: {}", pool.call::<u64>("count", &json!({})).session("ann").await?);
 
-    // Errors carry what the worker said, whatever language it is written in.
+    // Errors contain the message of the worker, in whatever language it is written.
     for command in ["fail", "reject", "nothing"] {
         let Err(error) = pool.call::<Value>(command, &json!({})).await else {
-            return Err("an error was due".into());
+            return Err("an error was expected".into());
         };
         println!("{command}: {error}");
     }
-    // Eight of these run at once in one worker; a deadline cancels the call there, and the worker lives on.
+    // One worker runs eight of these calls at once. At its deadline the call is cancelled in the worker, which
+    // continues.
     let slow = pool.call::<Value>("sleep", &json!({ "ms": 60_000 })).timeout(Duration::from_millis(200));
     assert!(matches!(slow.await, Err(Error::DeadlineExceeded { .. })), "the deadline passes");
     println!("after a deadline: {}", pool.call::<Value>("echo", &json!({ "alive": true })).await?);

@@ -1,5 +1,6 @@
-//! Helpers for migrating from `DSPex`, the pool that Herder replaces (`docs/migration.md`): its measure of concurrency, the environment of
-//! its tests, and its configuration keys. No pool uses any of it.
+//! Helpers for migrating from `DSPex`, the pool that Herder replaces (`docs/migration.md`): its measure of concurrency,
+//! the environment of its tests, and its configuration keys. Pools use none of it, except that unknown configuration
+//! keys are looked up here.
 
 use crate::{
     concurrency::Interval,
@@ -7,15 +8,16 @@ use crate::{
 };
 use std::time::Duration;
 
-/// `DSPex` called operations concurrent if [`parallel_efficiency`] was above this value, that is, if `max < 0.6 x sum`.
+/// The threshold of `DSPex`: it called operations concurrent if [`parallel_efficiency`] was above this value, that is,
+/// if `max < 0.6 x sum`.
 pub const CONCURRENT_ABOVE: f64 = 0.4;
 
-/// Returns `DSPex`'s measure of concurrency: `1 - max / sum` of the operations' durations; ignores when they ran. `None` if all durations
-/// are zero.
+/// Returns `DSPex`'s measure of concurrency: `1 - max / sum` of the operations' durations. Returns `None` if all
+/// durations are zero.
 ///
-/// **Don't judge by it.** It compares how long operations took and not when they ran: it passes work that is wholly serial, and fails
-/// work that is wholly parallel but for one straggler.
-/// [`verify_concurrent_execution`](crate::concurrency::verify_concurrent_execution) tells both apart:
+/// **Do not use it to detect concurrency.** It considers how long operations took, but not when they ran. Work that is
+/// entirely serial passes, and parallel work with one straggler fails.
+/// [`verify_concurrent_execution`](crate::concurrency::verify_concurrent_execution) gives the correct result for both:
 ///
 /// ```
 /// use herder::{
@@ -38,8 +40,8 @@ pub fn parallel_efficiency(intervals: &[Interval]) -> Option<f64> {
     (sum > 0).then(|| 1.0 - max as f64 / sum as f64)
 }
 
-/// The environment of `DSPex`'s tests: workers start one after the other, in 2 s and half a second for the bridge, and a call takes
-/// 100 ms.
+/// The environment of `DSPex`'s tests: workers start one after the other, each in 2 s plus 0.5 s for the bridge to
+/// Python, and a call takes 100 ms.
 ///
 /// ```
 /// use herder::{legacy, performance::{Plan, calculate_expected_performance}};
@@ -63,17 +65,17 @@ pub const ENVIRONMENT: Environment = Environment {
     other_load: 0.0,
 };
 
-/// What became of a key of the original.
+/// What Herder has instead of a configuration key of `DSPex`.
 enum Replacement {
-    /// It has this name.
+    /// The key has this name.
     Renamed(&'static str),
-    /// There is no such key, for this reason.
+    /// There is no such key; the text says why, or what to use.
     Removed(&'static str),
 }
 
 use Replacement::{Removed, Renamed as Is};
 
-/// The original's keys (R53).
+/// The configuration keys of `DSPex` with their replacements (R53).
 const KEYS: &[(&str, Replacement)] = &[
     ("worker_module", Is("worker_type")),
     ("preferred_worker_type", Is("worker_type")),
@@ -112,7 +114,7 @@ const KEYS: &[(&str, Replacement)] = &[
     ("pooling_enabled", Removed("not needed: each table `[pools.NAME]` is a pool")),
 ];
 
-/// Returns what the configuration answers to a key of the original; `None` if it is none.
+/// Returns the message for a configuration key of `DSPex`; `None` if `DSPex` has no such key.
 pub(crate) fn key(name: &str) -> Option<String> {
     KEYS.iter().find(|(old, _)| *old == name).map(|(_, now)| match now {
         Is(key) => format!("DSPex's `{name}` is called `{key}`"),
@@ -130,7 +132,7 @@ mod tests {
         ends.iter().map(|&(started, ended)| Interval { started, ended }).collect()
     }
 
-    /// R46, the first counterexample: strictly serial work, which the original calls concurrent.
+    /// R46, first counterexample: `DSPex`'s measure calls strictly serial work concurrent.
     #[test]
     fn serial_work_is_told_from_parallel_work() {
         let serial = intervals(&[(0, 10), (10, 20), (20, 30), (35, 45)]);
@@ -138,7 +140,7 @@ mod tests {
         assert_eq!(verify_concurrent_execution(&serial), Err(Serialized::NoOverlap { operations: 4 }));
     }
 
-    /// R46, the second: parallel work with one straggler, which the original calls serial.
+    /// R46, second counterexample: `DSPex`'s measure calls parallel work with one straggler serial.
     #[test]
     fn a_straggler_does_not_hide_that_work_was_parallel() {
         let straggler = intervals(&[(0, 100), (0, 10), (0, 10), (0, 10)]);
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(parallel_efficiency(&[]), None);
     }
 
-    /// R53: an answer that names a key which does not exist would be worse than none.
+    /// R53: each message names a key that exists.
     #[test]
     fn r53_the_original_s_keys_lead_to_keys() {
         for (old, now) in KEYS {

@@ -1,10 +1,15 @@
-//! Pools of Python worker processes for Rust services, supervised by actix actors. A session stays with the worker that holds its
-//! state; when a worker dies its callers are told, nobody else notices, and the pool is whole again by itself.
+//! Pools of Python worker processes for Rust services, supervised by actix actors. A session stays with the worker that
+//! holds its state. When a worker process dies, the calls that ran on it fail, all other calls are unaffected, and the
+//! pool replaces the worker.
 //!
-//! [`Pool`] is the handle most users take; [`PoolSupervisor`] takes the same as messages ([`Execute`], [`ExecuteInSession`],
-//! [`GetStatus`], ...). [`Config`] reads a configuration file. With the feature `http`, `herder::http` mounts a pool's routes in
-//! any actix-web app, has a server for it (`herder::http::Server`), and [`Error`] is a `ResponseError`. With the feature `chaos`, `herder::chaos` breaks a pool and tells what came of it.
-//! With the feature `testing`, `herder::testing` helps to test pools of yours, and services that use them.
+//! Most users take the handle [`Pool`]. [`PoolSupervisor`] accepts the same operations as messages ([`Execute`],
+//! [`ExecuteInSession`], [`GetStatus`], ...). [`Config`] reads a configuration file.
+//!
+//! Features:
+//! - `http`: `herder::http` adds a pool's routes to any actix-web app and contains a server for them
+//!   (`herder::http::Server`); [`Error`] implements `ResponseError`.
+//! - `chaos`: `herder::chaos` injects faults into a pool and reports the results.
+//! - `testing`: `herder::testing` helps to test pools and the services that use them.
 //!
 //! ```no_run
 //! use herder::{Pool, PoolConfig};
@@ -16,10 +21,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! At the beginning of `main` a host may call [`reset_signals`], [`raise_descriptor_limit`] and [`return_large_buffers`]; one that is PID 1 or a
-//! subreaper calls [`reap_orphans`] after each SIGCHLD. `herder serve` does all of this.
+//! At the beginning of `main`, a host may call [`reset_signals`], [`raise_descriptor_limit`] and
+//! [`return_large_buffers`]. A host that is PID 1 or a subreaper calls [`reap_orphans`] after each SIGCHLD. `herder
+//! serve` does all of this.
 //!
-//! `docs/semantics.md` has every guarantee.
+//! All guarantees are in `docs/semantics.md`.
 
 #[cfg(feature = "chaos")]
 pub mod chaos;

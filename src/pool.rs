@@ -1,5 +1,5 @@
-//! [`Pool`]: the handle most users take. Any thread, any tokio runtime; cheap to clone. It encodes and decodes on the caller's
-//! thread and holds no state of the pool.
+//! [`Pool`]: the handle that most users take. It works on any thread and in any Tokio runtime, and is cheap to clone.
+//! It encodes arguments and decodes results on the caller's thread, and holds no state of the pool.
 
 mod call;
 mod start;
@@ -22,12 +22,13 @@ use herder_actors::{PoolClient, PoolSupervisor, Request};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
-/// A running pool.
+/// A handle to a running pool.
 ///
-/// Clones share it. When the last one is dropped the pool ends: calls that wait are answered `PoolClosed` and workers are killed;
-/// that drop never blocks. [`shutdown`](Self::shutdown) ends it in order.
+/// Clones refer to the same pool. Dropping the last handle ends the pool: waiting calls fail with `PoolClosed` and
+/// workers are killed. The drop does not block. [`shutdown`](Self::shutdown) ends the pool gracefully.
 ///
-/// In a forked copy of the process that started the pool every method fails at once with [`Error::Forked`](crate::Error::Forked).
+/// In a forked copy of the process that started the pool, every method fails immediately with
+/// [`Error::Forked`](crate::Error::Forked).
 ///
 /// ```no_run
 /// # async fn example() -> herder::Result<()> {
@@ -45,18 +46,20 @@ pub struct Pool(Arc<Inner>);
 struct Inner {
     client: PoolClient,
     config: PoolConfig,
-    /// The bodies of routes that are mounted for this pool alone: once for each thread, with one limit.
+    /// The buffers of the routes that are mounted for this pool alone. All server threads share them, with one limit.
     #[cfg(feature = "http")]
     buffers: Arc<crate::http::Buffers>,
 }
 
 impl Pool {
-    /// Starts a pool on a thread of its own. Awaiting it waits until every base worker is ready or could not start. While a pool of the
-    /// same name is ending it waits for that one first, at most `start_timeout`.
+    /// Starts a pool on a separate thread. Awaiting the returned value waits until every base worker is ready or has
+    /// failed to start. If a pool with the same name is shutting down, the start waits for its end first, for at most
+    /// `start_timeout`.
     ///
     /// # Errors
-    /// [`Error::PoolNameTaken`](crate::Error::PoolNameTaken) or [`Error::PoolEnding`](crate::Error::PoolEnding), or [`Error::StartFailed`](crate::Error::StartFailed) when no
-    /// worker at all became ready; the pool is ended then.
+    /// - [`Error::PoolNameTaken`](crate::Error::PoolNameTaken) if a pool with this name is running.
+    /// - [`Error::PoolEnding`](crate::Error::PoolEnding) if a pool with this name did not end in time.
+    /// - [`Error::StartFailed`](crate::Error::StartFailed) if no worker became ready. The pool is ended.
     pub fn start(config: PoolConfig) -> Start {
         Start::new(config)
     }
@@ -77,37 +80,40 @@ impl Pool {
         &self.0.buffers
     }
 
-    /// The pool's name.
+    /// Returns the pool's name.
     pub fn name(&self) -> &PoolName {
         self.0.config.name()
     }
 
-    /// What it was started with.
+    /// Returns the configuration that the pool was started with.
     pub fn config(&self) -> &PoolConfig {
         &self.0.config
     }
 
-    /// The pool's supervisor, to be spoken to by messages.
+    /// Returns the address of the pool's supervisor, which accepts messages.
     pub fn supervisor(&self) -> &Addr<PoolSupervisor> {
         self.0.client.supervisor()
     }
 
-    /// A call of `command`; it is submitted when it is awaited. The arguments must encode as an object.
+    /// Creates a call of `command`. The call is submitted when it is awaited. The arguments must encode as a JSON
+    /// object.
     ///
-    /// Cancel safe in this sense: dropping the future cancels the call in its worker, in steps (see `cancel` in the configuration).
+    /// Dropping the future cancels the call: the worker is asked first, then the handler is interrupted, then the
+    /// worker is killed (see `cancel` in the configuration).
     ///
-    /// `block_on` of a call works on any thread but that of the arbiter that the pool was started on
-    /// ([`on_current_arbiter`](Start::on_current_arbiter)): there it never returns, not even at the call's deadline.
+    /// `block_on` of a call works on any thread except that of the arbiter that the pool was started on
+    /// ([`on_current_arbiter`](Start::on_current_arbiter)). On that thread it never returns, not even at the call's
+    /// deadline.
     pub fn call<T>(&self, command: &str, arguments: &(impl Serialize + ?Sized)) -> Call<T> {
         Call::new(self.0.client.clone(), Request::typed(command, arguments))
     }
 
-    /// A call with arguments that are JSON text of an object already; passed through untouched.
+    /// Creates a call with arguments that are already JSON text of an object. The text is sent unchanged.
     pub fn call_json<T>(&self, command: &str, arguments: Bytes) -> Call<T> {
         Call::new(self.0.client.clone(), Request::encoded(command, arguments))
     }
 
-    /// Logs a call that was refused before it was submitted.
+    /// Logs a call that was refused before it was submitted, and returns the id of the log entry.
     #[cfg(feature = "http")]
     pub(crate) fn log_refusal(&self, command: &str, error: &crate::Error) -> crate::ErrorId {
         self.0.client.refused(command, error)
@@ -116,138 +122,145 @@ impl Pool {
     /// Waits until every base worker is ready.
     ///
     /// # Errors
-    /// When one could not start, with the reason.
+    /// Returns the error of a base worker that could not start.
     pub async fn ready(&self) -> Result<()> {
         self.0.client.ask(WaitReady).await?
     }
 
-    /// The pool's status. Waits at most a second for the affinity statistics.
+    /// Returns the pool's status. Waits at most one second for the affinity statistics.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn status(&self) -> Result<Status> {
         self.0.client.ask(GetStatus).await
     }
 
-    /// Whether it can serve.
+    /// Returns whether the pool can run calls.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn health(&self) -> Result<PoolHealth> {
         self.0.client.ask(HealthCheck).await?
     }
 
-    /// Its workers.
+    /// Lists the pool's workers.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
         self.0.client.ask(ListWorkers).await?
     }
 
-    /// What passed between the host and a worker last, how it changed its states, what it printed, and how it ended: of the slot's
-    /// present process, or the last if there is none now, unless a generation is named. The last 64 that ended are remembered.
+    /// Returns the flight recorder of a worker process: its last frames in both directions, its state transitions, its
+    /// output and its exit. Without a `generation`, that is the current process of the slot, or the last one if there
+    /// is none now. The recordings of the last 64 processes that ended are kept.
     ///
     /// # Errors
-    /// [`Error::NoSuchWorker`](crate::Error::NoSuchWorker), with those there are; when the pool is gone.
+    /// Fails with [`Error::NoSuchWorker`](crate::Error::NoSuchWorker), which lists the known processes, or if the pool
+    /// has ended.
     pub async fn recorder(&self, worker: WorkerId, generation: Option<Generation>) -> Result<Arc<Recording>> {
         self.0.client.ask(GetRecorder { worker, generation }).await?
     }
 
-    /// SIGKILL to a worker's process group; answers when its end was noticed.
+    /// Sends SIGKILL to a worker's process group. Returns when the pool has noticed the exit.
     ///
     /// # Errors
-    /// When there is no such process any more.
+    /// Fails if the process no longer exists.
     pub async fn kill_worker(&self, process: WorkerRef) -> Result<()> {
         self.0.client.ask(KillWorker(process)).await?
     }
 
-    /// A page of its sessions, at most `limit`: the first for a `cursor` of 0, then each one's `next` gives the following. In no
-    /// order that means anything; a page may be short and not the last.
+    /// Returns a page of at most `limit` sessions. The first page has the `cursor` 0; the field `next` of each page is
+    /// the cursor of the next one. The order is unspecified, and a page can be short without being the last.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn sessions(&self, cursor: usize, limit: usize) -> Result<SessionPage> {
         self.0.client.ask(ListSessions { cursor, limit }).await?
     }
 
-    /// Why a session's calls ran where they ran, as far as the pool remembers. Asking does not renew the session.
+    /// Returns the history of a session: on which workers its calls ran, and why. The request does not extend the
+    /// session's lifetime.
     ///
     /// # Errors
-    /// [`Error::Bind`](crate::Error::Bind) in a pool without session affinity; when the pool is gone.
+    /// Fails with [`Error::Bind`](crate::Error::Bind) in a pool without session affinity, or if the pool has ended.
     pub async fn why(&self, session: &str) -> Result<SessionHistory> {
         self.0.client.ask(GetSessionHistory(session.into())).await?
     }
 
-    /// What is known of a session. Asking does not renew it.
+    /// Returns the state of a session; `None` if there is no such session. The request does not extend the session's
+    /// lifetime.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn session(&self, id: &str) -> Result<Option<SessionInfo>> {
         self.0.client.ask(GetSessionInfo(id.into())).await?
     }
 
-    /// Ends a session after the calls it has; false if there is none.
+    /// Ends a session after its pending calls. Returns false if there is no such session.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn end_session(&self, id: &str) -> Result<bool> {
         self.0.client.ask(EndSession(id.into())).await?
     }
 
-    /// Its circuit breaker as it stands; `None` if it has none.
+    /// Returns the state of the pool's circuit breaker; `None` if the pool has no breaker.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn breaker(&self) -> Result<Option<BreakerStatus>> {
         self.0.client.ask(GetBreaker).await?
     }
 
-    /// Closes its circuit breaker, whatever was; false if it has none.
+    /// Closes the pool's circuit breaker, whatever its state. Returns false if the pool has no breaker.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn reset_breaker(&self) -> Result<bool> {
         self.0.client.ask(ResetBreaker).await?
     }
 
-    /// Counts an outcome for its circuit breaker that was seen elsewhere; false if it has none.
+    /// Reports an outcome that was observed outside of the pool to its circuit breaker. Returns false if the pool has
+    /// no breaker.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn record_outcome(&self, outcome: Outcome) -> Result<bool> {
         self.0.client.ask(RecordOutcome(outcome)).await?
     }
 
-    /// The commands with arguments that ended workers: those in quarantine first, then those that are suspected.
+    /// Lists the commands with arguments that killed workers: first those in quarantine, then the suspected ones.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn quarantine(&self) -> Result<Vec<QuarantineEntry>> {
         self.0.client.ask(GetQuarantine).await?
     }
 
-    /// Lets a command with its arguments out of quarantine; false if they were not watched.
+    /// Releases a command with its arguments from quarantine. Returns false if the pool has no entry for this
+    /// fingerprint.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn release_payload(&self, fingerprint: Fingerprint) -> Result<bool> {
         self.0.client.ask(ReleasePayload(fingerprint)).await?
     }
 
-    /// Announces that a [`shutdown`](Self::shutdown) follows: calls are accepted as before, but a worker that ended is started again only if a call
-    /// waits for one.
+    /// Announces that a [`shutdown`](Self::shutdown) will follow. The pool still accepts calls, but restarts a worker
+    /// only if a call waits for one.
     ///
     /// # Errors
-    /// [`Error::PoolClosed`](crate::Error::PoolClosed) when the pool is gone.
+    /// Fails with [`Error::PoolClosed`](crate::Error::PoolClosed) if the pool has ended.
     pub async fn prepare_shutdown(&self) -> Result<()> {
         self.0.client.ask(PrepareShutdown).await?
     }
 
-    /// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.
+    /// Shuts the pool down: refuses new calls, lets pending calls finish within the given time, fails the others with
+    /// `PoolClosed`, then stops the workers.
     ///
     /// # Errors
-    /// When the pool is gone already.
+    /// Fails if the pool has already ended.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
         self.0.client.ask(Shutdown::timeout(within)).await?
     }

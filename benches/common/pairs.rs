@@ -1,9 +1,9 @@
-//! Paired rounds: first, second, first, second, ..., so that a machine that changes its pace changes both.
+//! Paired rounds: first, second, first, second, and so on, so that a change of the machine's speed affects both sides.
 
 use super::rounds::{Figures, round};
 use std::{future::Future, time::Duration};
 
-/// How many rounds of each side count, and how long each is.
+/// The number of measured rounds of each side, and the length of each.
 #[derive(Clone, Copy)]
 pub struct Rounds {
     pub count: usize,
@@ -14,7 +14,7 @@ impl Rounds {
     pub const FULL: Self = Self { count: 15, length: Duration::from_millis(250) };
 }
 
-/// Both sides, round by round.
+/// The figures of both sides for each round.
 #[derive(Default)]
 pub struct Pair {
     pub first: Vec<Figures>,
@@ -22,13 +22,13 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// A function of both sides, round by round.
+    /// Applies a function to both sides of each round.
     pub fn each(&self, of: impl Fn(&Figures, &Figures) -> f64) -> Vec<f64> {
         self.first.iter().zip(&self.second).map(|(first, second)| of(first, second)).collect()
     }
 }
 
-/// Runs both sides in turn with this many callers; the first pair of rounds warms up and is not counted.
+/// Runs both sides alternately with this many callers. The first pair of rounds is a warm-up and is not counted.
 pub async fn paired<A, AF, B, BF>(rounds: Rounds, callers: usize, first: A, second: B) -> Pair
 where
     A: Fn() -> AF + Clone + 'static,
@@ -37,10 +37,10 @@ where
     BF: Future<Output = ()>,
 {
     let mut pair = Pair::default();
-    for at in 0..=rounds.count {
+    for number in 0..=rounds.count {
         let (one, other) =
             (round(callers, rounds.length, first.clone()).await, round(callers, rounds.length, second.clone()).await);
-        if at > 0 {
+        if number > 0 {
             pair.first.push(one);
             pair.second.push(other);
         }

@@ -1,10 +1,12 @@
-//! Pinned to one core, and unpinned: the first wakes no other core and is steady, the second does and is bimodal.
+//! Runs a benchmark pinned to one core, and unpinned. Pinned, no other core is woken, and the results are stable;
+//! unpinned, they are bimodal.
 
 use std::{env, process::Command};
 
 const PIN: &str = "HERDER_BENCH_PIN";
 
-/// Runs this program again for each regime, with the same arguments, and there this function with the regime's name.
+/// Runs this program again for each regime, with the same arguments. In those processes, calls `measure` with the name
+/// of the regime.
 pub fn each(measure: impl FnOnce(&str)) {
     match env::var(PIN).as_deref() {
         Ok("1") => {
@@ -16,7 +18,7 @@ pub fn each(measure: impl FnOnce(&str)) {
     }
 }
 
-/// Each regime is a process of its own: children inherit what the process may run on.
+/// Runs this program again. Each regime needs a separate process, because children inherit the CPU affinity.
 fn run_self(pinned: &str) {
     let own = env::current_exe().expect("this program");
     let status = Command::new(own).args(env::args_os().skip(1)).env(PIN, pinned).status();

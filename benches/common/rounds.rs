@@ -1,4 +1,5 @@
-//! A round: so many callers call for so long, and how long their calls took. What a figure was over several rounds.
+//! A round: some callers make calls for some time. Returns the durations of the calls, and summarizes figures over
+//! several rounds.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One side, in one round.
+/// The figures of one side in one round.
 #[derive(Clone, Copy)]
 pub struct Figures {
     pub p50_us: f64,
@@ -17,7 +18,7 @@ pub struct Figures {
     pub per_second: f64,
 }
 
-/// A median with the range around it.
+/// A median with its range.
 pub struct Spread {
     pub min: f64,
     pub median: f64,
@@ -32,7 +33,7 @@ impl Spread {
 }
 
 impl Figures {
-    /// Of the times of all calls, in microseconds, that ended within a span.
+    /// Summarizes the durations, in microseconds, of all calls that ended within a time.
     fn of(mut times: Vec<f64>, span: Duration) -> Self {
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
@@ -40,7 +41,7 @@ impl Figures {
     }
 }
 
-/// Each caller begins its next call when the one before is answered.
+/// Runs a round. Each caller makes its next call as soon as the previous one is answered.
 pub async fn round<F, Fut>(callers: usize, length: Duration, call: F) -> Figures
 where
     F: Fn() -> Fut + Clone + 'static,

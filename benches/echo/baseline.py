@@ -1,4 +1,4 @@
-"""The floor's worker: a 4-byte length, JSON, nothing else. What a blocking Python loop costs with no pool around it."""
+"""The worker of the baseline: frames with a 4-byte length and JSON. Shows the cost of a blocking Python loop without a pool."""
 import json
 import socket
 import struct

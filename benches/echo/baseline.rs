@@ -1,4 +1,5 @@
-//! The floor: a minimal tokio client and a minimal Python loop on a socket pair, one call in flight a worker.
+//! The baseline: a minimal Tokio client and a minimal Python loop on a socket pair, with one call in flight for each
+//! worker.
 
 use std::{
     os::{fd::AsRawFd, unix::net::UnixStream as StdStream},
@@ -10,7 +11,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-/// A request and who waits for its answer.
+/// A request, and the sender for its answer.
 type Request = (Vec<u8>, oneshot::Sender<Vec<u8>>);
 
 /// Worker processes without a pool.
@@ -20,18 +21,18 @@ pub struct BaselineClient {
 }
 
 impl BaselineClient {
-    /// Starts the processes; must be called within the runtime whose thread serves them.
+    /// Starts the processes. Must be called within the runtime whose thread serves them.
     pub fn start(workers: usize) -> Self {
         let (queue, requests) = async_queue::unbounded();
         let children = (0..workers).map(|_| start_one(requests.clone())).collect();
         Self { children, queue }
     }
 
-    /// One round trip.
+    /// Makes one round trip.
     pub async fn echo(&self, body: &[u8]) -> Vec<u8> {
         let (reply, answer) = oneshot::channel();
         self.queue.send((body.to_vec(), reply));
-        answer.await.expect("the floor's worker answers")
+        answer.await.expect("the baseline worker answers")
     }
 }
 
@@ -47,7 +48,7 @@ impl Drop for BaselineClient {
 fn start_one(requests: async_queue::Receiver<Request>) -> Child {
     let (ours, theirs) = StdStream::pair().expect("a socket pair");
     rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty()).expect("an inheritable descriptor");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/echo/floor.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/echo/baseline.py");
     let child = Command::new("python3").arg(script).arg(theirs.as_raw_fd().to_string()).spawn().expect("python3");
     ours.set_nonblocking(true).expect("a non-blocking socket");
     let mut stream = UnixStream::from_std(ours).expect("a socket");
@@ -65,7 +66,7 @@ fn start_one(requests: async_queue::Receiver<Request>) -> Child {
     child
 }
 
-/// One queue, many takers.
+/// A queue with several receivers.
 mod async_queue {
     use super::mpsc;
     use std::sync::Arc;

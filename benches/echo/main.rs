@@ -1,12 +1,12 @@
-//! A small echo through `Pool` beside the floor, in one run, pinned to one core and unpinned: `cargo bench --bench echo`.
+//! A small echo through `Pool` compared with the baseline, pinned to one core and unpinned: `cargo bench --bench echo`.
 //!
-//! One regime wakes no other core and is steady; the other does and is bimodal: quote both, and ratios only.
+//! Pinned, the results are stable; unpinned, they are bimodal. Always quote both, and only ratios.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
     unreachable_pub,
-    reason = "a benchmark: it may end with a panic, prints its table, and starts the floor's processes itself"
+    reason = "a benchmark: it may end with a panic, prints its table, and starts the baseline's processes itself"
 )]
 
 mod baseline;
@@ -33,25 +33,25 @@ fn measure(regime: &str) {
     actix_rt::System::new().block_on(async {
         println!("\n{HEAD}");
         for (callers, workers) in [(1, 1), (64, 1), (64, 2)] {
-            for place in [StartThread::OwnThread, StartThread::CallersArbiter] {
-                let pair = compare(callers, workers, place).await;
-                report(regime, callers, workers, place, &pair);
+            for thread in [StartThread::OwnThread, StartThread::CallersArbiter] {
+                let pair = compare(callers, workers, thread).await;
+                report(regime, callers, workers, thread, &pair);
             }
         }
     });
 }
 
-/// Where the pool's actors run: on a thread of their own (the default), or beside the caller, as the floor's client does.
+/// The thread of the pool's actors: a separate thread (the default), or the caller's, like the client of the baseline.
 #[derive(Clone, Copy)]
 enum StartThread {
     OwnThread,
     CallersArbiter,
 }
 
-async fn compare(callers: usize, workers: usize, place: StartThread) -> Pair {
+async fn compare(callers: usize, workers: usize, thread: StartThread) -> Pair {
     let config = PoolConfig::basic("bench").app("herder.demo:app").pool_size(workers).overflow(0).build();
     let start = Pool::start(config.expect("a configuration"));
-    let pool = match place {
+    let pool = match thread {
         StartThread::OwnThread => start.await,
         StartThread::CallersArbiter => start.on_current_arbiter().await,
     };
@@ -74,20 +74,20 @@ async fn compare(callers: usize, workers: usize, place: StartThread) -> Pair {
     pair
 }
 
-const HEAD: &str = "regime    pool on  callers workers  floor p50 us (p99)   pool p50 us (p99)    latency ratio      floor/s   pool/s  rate ratio";
+const HEAD: &str = "regime    pool on  callers workers  base  p50 us (p99)   pool p50 us (p99)    latency ratio      base/s    pool/s  rate ratio";
 
-fn report(regime: &str, callers: usize, workers: usize, place: StartThread, pair: &Pair) {
+fn report(regime: &str, callers: usize, workers: usize, thread: StartThread, pair: &Pair) {
     let median = |side: &[rounds::Figures], of: fn(&rounds::Figures) -> f64| {
         rounds::Spread::of(side.iter().map(of).collect()).median
     };
-    let place = match place {
-        StartThread::OwnThread => "its own",
+    let thread = match thread {
+        StartThread::OwnThread => "separate",
         StartThread::CallersArbiter => "caller's",
     };
     let latency = rounds::Spread::of(pair.each(|baseline, pool| pool.p50_us / baseline.p50_us));
     let rate = rounds::Spread::of(pair.each(|baseline, pool| pool.per_second / baseline.per_second));
     println!(
-        "{regime:<9} {place:<8} {callers:>7} {workers:>7} {:>10.1} ({:>6.1}) {:>10.1} ({:>6.1})   {:.2} ({:.2}-{:.2}) {:>8.0} {:>8.0}  {:.2} ({:.2}-{:.2})",
+        "{regime:<9} {thread:<8} {callers:>7} {workers:>7} {:>10.1} ({:>6.1}) {:>10.1} ({:>6.1})   {:.2} ({:.2}-{:.2}) {:>8.0} {:>8.0}  {:.2} ({:.2}-{:.2})",
         median(&pair.first, |f| f.p50_us),
         median(&pair.first, |f| f.p99_us),
         median(&pair.second, |f| f.p50_us),

@@ -1,4 +1,4 @@
-//! What was measured: a table on standard output, and a line of JSON for each figure in a file.
+//! The results: a table on standard output, and a line of JSON for each figure in a file.
 
 use super::rounds::{Figures, Spread};
 use serde_json::json;
@@ -8,28 +8,28 @@ use std::{
     path::Path,
 };
 
-/// Which way is better.
+/// Whether lower or higher values are better.
 #[derive(Clone, Copy)]
 pub enum Better {
     Lower,
     Higher,
 }
 
-/// Figures of one regime, as they come.
+/// Prints the figures of one regime.
 pub struct Table {
     regime: String,
     file: Option<File>,
 }
 
 impl Table {
-    /// The file is appended to: the regimes are processes of their own.
+    /// Creates a table. The JSON file is appended to, because each regime is a separate process.
     pub fn new(regime: &str, json: Option<&Path>) -> Self {
         println!("\n{:<10} {:<62} {:>12}   {:<26} unit", "regime", "figure", "median", "from - to");
         let open = |path| OpenOptions::new().create(true).append(true).open(path).expect("the file for JSON");
         Self { regime: regime.into(), file: json.map(open) }
     }
 
-    /// One figure, over its rounds.
+    /// Adds one figure with its samples of all rounds.
     pub fn add(&mut self, name: &str, unit: &str, better: Better, samples: Vec<f64>) {
         let count = samples.len();
         let Spread { min, median, max } = Spread::of(samples);
@@ -42,7 +42,7 @@ impl Table {
         }
     }
 
-    /// Latency and rate of one kind of call.
+    /// Adds the latency and the rate of one kind of call.
     pub fn add_calls(&mut self, name: &str, rounds: &[Figures]) {
         let of = |value: fn(&Figures) -> f64| rounds.iter().map(value).collect();
         self.add(&format!("{name}.p50"), "us", Better::Lower, of(|figures| figures.p50_us));

@@ -1,4 +1,4 @@
-//! The layers. Each has pools of its own and adds its figures to the table.
+//! The layers. Each one starts pools, measures them and adds its figures to the table.
 
 use super::{
     Effort, calls,
@@ -12,22 +12,22 @@ use herder::{Pool, PoolConfig};
 use serde_json::Value;
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-/// So many that a worker always has the next call, as in the benchmark beside the floor.
+/// The number of callers for throughput: enough that each worker always has a next call, as in the benchmark `echo`.
 const MANY: usize = 64;
-/// More sessions than workers, so that each worker has several.
+/// The number of sessions: more than workers, so that each worker has several.
 const SESSIONS: usize = 100;
 
-/// Of how many rounds a tenth of the sustained load is.
+/// The number of rounds in a tenth of the sustained load.
 const TENTH: usize = 5;
 
-/// One caller, one worker: a round trip.
+/// Measures a round trip: one caller, one worker.
 pub async fn latency(effort: Effort, table: &mut Table) {
     let pool = basic("latency", 1).await;
     table.add_calls("latency", &rounds(effort.rounds, 1, calls::echo(&pool)).await);
     end(pool).await;
 }
 
-/// Many callers, on one worker and on two.
+/// Measures the rate of many callers, on one worker and on two.
 pub async fn throughput(effort: Effort, table: &mut Table) {
     for workers in [1, 2] {
         let pool = basic("throughput", workers).await;
@@ -39,11 +39,11 @@ pub async fn throughput(effort: Effort, table: &mut Table) {
     }
 }
 
-/// Many callers for long: the last tenth beside the first, and what the host holds then and at the end.
+/// Measures many callers over a long time: the last tenth compared with the first, and the memory of the host.
 pub async fn sustained(effort: Effort, table: &mut Table) {
     let pool = enhanced("sustained", 2).await;
     let length = effort.sustained / (10 * TENTH as u32);
-    round(MANY, length, sessions(&pool)).await; // warms up
+    round(MANY, length, sessions(&pool)).await; // a warm-up
     let (mut rounds, before) = (Vec::new(), proc::resident_mib());
     for _ in 0..10 * TENTH {
         rounds.push(round(MANY, length, sessions(&pool)).await);
@@ -58,7 +58,7 @@ pub async fn sustained(effort: Effort, table: &mut Table) {
     end(pool).await;
 }
 
-/// A session's call beside an anonymous one, and an enhanced pool beside a basic one; each pair in turns.
+/// Compares calls with and without a session, and an enhanced with a basic pool, in paired rounds.
 pub async fn affinity(effort: Effort, table: &mut Table) {
     let (basic, enhanced) = (basic("plain", 2).await, enhanced("affine", 2).await);
     for callers in [1, MANY] {
@@ -98,20 +98,20 @@ async fn end(pool: Pool) {
     pool.shutdown(Duration::from_secs(5)).await.expect("an end");
 }
 
-/// The echo as a call of one session after the other.
+/// Returns a function that makes an echo call for the next of several sessions.
 fn sessions(pool: &Pool) -> impl Fn() -> LocalBoxFuture<'static, ()> + Clone + 'static {
     let (pool, arguments, next) = (pool.clone(), Rc::new(calls::arguments()), Rc::new(Cell::new(0)));
     let names: Rc<Vec<String>> = Rc::new((0..SESSIONS).map(|number| format!("session-{number}")).collect());
     move || {
         let (pool, arguments, names) = (pool.clone(), arguments.clone(), names.clone());
-        let at = next.replace((next.get() + 1) % SESSIONS);
+        let number = next.replace((next.get() + 1) % SESSIONS);
         Box::pin(async move {
-            let _: Value = pool.call("echo", &*arguments).session(&names[at]).await.expect("an echo");
+            let _: Value = pool.call("echo", &*arguments).session(&names[number]).await.expect("an echo");
         })
     }
 }
 
-/// Rounds of one side; the first warms up and is not counted.
+/// Runs rounds of one side. The first one is a warm-up and is not counted.
 async fn rounds(
     rounds: Rounds,
     callers: usize,

@@ -1,5 +1,6 @@
-//! Pool operations in layers: one call at a time, many at once, a minute of load, and what affinity costs; on one core and unpinned:
-//! `cargo bench --bench layers`, or with `-- --quick --json FILE`. `scripts/bench-compare` compares two revisions by it.
+//! The operations of a pool in layers: single calls, many callers, a minute of load, and the cost of affinity; pinned
+//! to one core and unpinned. Run `cargo bench --bench layers`, or with `-- --quick --json FILE`.
+//! `scripts/bench-compare` uses it to compare two revisions.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -29,16 +30,16 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Parser)]
 #[command(name = "layers")]
 struct Arguments {
-    /// Fewer and shorter rounds: about half a minute, where all takes three
+    /// Run fewer and shorter rounds: half a minute instead of three
     #[arg(long)]
     quick: bool,
-    /// Only these layers [default: all]
+    /// Measure only these layers [default: all]
     #[arg(long, value_enum)]
     layer: Vec<Layer>,
-    /// Write one line of JSON for each figure, too
+    /// Also write one line of JSON for each figure to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// What cargo adds
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -51,7 +52,7 @@ enum Layer {
     Affinity,
 }
 
-/// How much is measured.
+/// The amount of work of a measurement.
 #[derive(Clone, Copy)]
 struct Effort {
     rounds: Rounds,
@@ -71,19 +72,19 @@ fn main() {
 
 fn measure(regime: &str, arguments: &Arguments) {
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
-    let wanted = |layer| arguments.layer.is_empty() || arguments.layer.contains(&layer);
+    let is_selected = |layer| arguments.layer.is_empty() || arguments.layer.contains(&layer);
     let mut table = Table::new(regime, arguments.json.as_deref());
     actix_rt::System::new().block_on(async {
-        if wanted(Layer::Latency) {
+        if is_selected(Layer::Latency) {
             layers::latency(effort, &mut table).await;
         }
-        if wanted(Layer::Throughput) {
+        if is_selected(Layer::Throughput) {
             layers::throughput(effort, &mut table).await;
         }
-        if wanted(Layer::Sustained) {
+        if is_selected(Layer::Sustained) {
             layers::sustained(effort, &mut table).await;
         }
-        if wanted(Layer::Affinity) {
+        if is_selected(Layer::Affinity) {
             layers::affinity(effort, &mut table).await;
         }
     });

@@ -1,7 +1,8 @@
-//! Chaos for a worker that knows nothing of it: one command is called without a pause while workers are killed and stopped. What
-//! needs the worker's help (broken frames, an account of what ran) is not here, so whether a call ran twice stays unknown.
+//! A chaos run for any worker: one command is called continuously while worker processes are killed and paused. Faults
+//! that need the worker's help (invalid frames, a log of executions) are not included, so whether a call ran twice is
+//! unknown.
 
-#![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
+#![expect(clippy::disallowed_methods, reason = "faults are injected and calls are abandoned after set times")]
 
 use super::{
     FaultInjector, FaultSignal, Figures, MARK, MarkedProcesses, RecoveryTracker, Rng, open_descriptors,
@@ -18,67 +19,71 @@ use std::{
 };
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
-/// After its deadline and this, a call without an answer is lost.
+/// A call without an answer counts as lost this long after its deadline.
 const LOST_AFTER: Duration = Duration::from_secs(60);
-/// How long a pool may take to be whole in the end, and its processes to go.
+/// The longest wait for the pool's recovery after the faults. A quarter of it is the longest wait for processes to
+/// exit.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(120);
-/// Between two faults of a kind, at least.
+/// The shortest interval between two faults of one kind.
 const MIN_FAULT_INTERVAL: Duration = Duration::from_millis(1);
-/// Between two looks at what has to come, and two calls of a caller who was refused.
+/// The interval between two polls, and the pause of a caller whose call was refused.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What is to be done to a pool.
+/// The settings of a chaos run.
 #[derive(Clone, Debug)]
 pub struct Drill {
-    /// The command that is called.
+    /// The command to call.
     pub command: String,
-    /// Its arguments, JSON text of an object.
+    /// The arguments: JSON text of an object.
     pub arguments: Bytes,
-    /// Callers that call without a pause.
+    /// The number of concurrent callers. Each calls again as soon as it has an answer.
     pub callers: u64,
-    /// Over how many sessions the calls are spread; none if 0.
+    /// The number of sessions that the calls are spread over; 0 for calls without a session.
     pub sessions: u64,
-    /// Whether calls may run again; as the handler says unless set.
+    /// Whether the calls are idempotent. `None`: as the handler declares.
     pub idempotent: Option<bool>,
-    /// Of each call; the pool's unless set.
+    /// The deadline of each call. `None`: the pool's `timeout`.
     pub timeout: Option<Duration>,
-    /// In a hundred, how many callers go away before they are answered.
+    /// The percentage of calls that are abandoned before they are answered.
     pub abandon_percent: u64,
-    /// How long faults are brought about.
+    /// How long faults are injected.
     pub duration: Duration,
-    /// From one SIGKILL to the next, a millisecond at least.
+    /// The interval between two SIGKILLs, at least one millisecond.
     pub kill_every: Duration,
-    /// From one SIGSTOP, followed by SIGCONT up to a second later, to the next; none unless set.
+    /// The interval between two SIGSTOPs. Each is followed by SIGCONT after at most one second. `None`: no SIGSTOP.
     pub pause_every: Option<Duration>,
-    /// Whether all workers are killed at once, in the middle.
+    /// Whether all workers are killed at once, halfway through.
     pub cascade: bool,
-    /// What times and victims are drawn from.
+    /// The seed of the random choice of workers and times.
     pub seed: u64,
 }
 
-/// How a drill goes on.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrillProgress {
-    /// Calls answered or left.
+    /// The number of calls that were answered or abandoned.
     pub calls: u64,
-    /// Of these with a result.
+    /// The number of these calls that succeeded.
     pub ok: u64,
-    /// Workers killed.
+    /// The number of workers that were killed.
     pub kills: u64,
 }
 
 impl Drill {
-    /// Starts a pool, does it all, and ends the pool. `print` is told several times a second how it goes on.
+    /// Starts a pool, injects faults while callers use it, and shuts the pool down. Calls `on_progress` several times a
+    /// second.
     ///
-    /// Dropping the future ends the pool, and kills its workers.
+    /// Dropping the future ends the pool and kills its workers.
     ///
     /// # Errors
-    /// When the pool can't be started, or is gone before its time; and the call's own error when it does not know the command, or
-    /// refuses the arguments.
+    /// Fails if the pool cannot be started or ends early. Fails with the call's error if the command is unknown or the
+    /// arguments are refused.
     pub async fn run(self, config: PoolConfig, on_progress: impl FnMut(DrillProgress)) -> Result<Figures> {
         let mark = format!("drill-{}-{}", process::id(), self.seed);
         let (config, processes) = (config.with_env(MARK, &mark)?, MarkedProcesses::new(&mark));
-        // What a process has once and for good (threads, a watchdog) comes with its first pool.
+        // The first pool of a process creates what stays until the process ends, such as threads and the watchdog.
+        // Start and stop one before counting descriptors; otherwise these would count as leaks. Its only call checks
+        // the command and the arguments.
         let first = Pool::start(config.clone()).await?;
         let tried = self.call(&first, &mut Rng::new(0)).reply().await;
         first.shutdown(RECOVERY_TIMEOUT).await?;
@@ -114,7 +119,7 @@ impl Drill {
     }
 }
 
-/// One drill, running.
+/// A run in progress.
 struct DrillRun {
     drill: Drill,
     pool: Pool,
@@ -127,22 +132,17 @@ struct DrillRun {
 struct DrillTotals {
     now: DrillProgress,
     figures: Figures,
-    /// Of the calls not in flight at a kill: answered with a result, and all.
+    /// Of the calls that were not in flight at a kill: the number of successes, and the number of all.
     others: (u64, u64),
+    /// For each killed process, the number of calls that were lost with it.
     lost: BTreeMap<WorkerRef, u64>,
     closed: bool,
 }
 
 impl DrillRun {
     fn new(drill: Drill, pool: Pool, processes: MarkedProcesses) -> Arc<Self> {
-        let striker = FaultInjector::new(pool.clone(), processes);
-        Arc::new(Self {
-            drill,
-            injector: striker,
-            recovery: RecoveryTracker::new(pool.clone()),
-            pool,
-            tally: Mutex::default(),
-        })
+        let injector = FaultInjector::new(pool.clone(), processes);
+        Arc::new(Self { drill, injector, recovery: RecoveryTracker::new(pool.clone()), pool, tally: Mutex::default() })
     }
 
     async fn run(self: Arc<Self>, mut on_progress: impl FnMut(DrillProgress)) -> Figures {
@@ -152,39 +152,43 @@ impl DrillRun {
             let drill_run = self.clone();
             callers.spawn(async move { drill_run.caller(Rng::of(drill_run.drill.seed, caller)).await });
         }
-        let telling = async {
+        let reporting = async {
             loop {
                 on_progress(self.with(|tally| tally.now));
                 sleep(10 * POLL_INTERVAL).await;
             }
         };
-        let failures = self.failures();
+        let failures = self.count_pool_failures();
         let drill_run = async {
+            // After one second, the callers, buffers and threads exist. Growth of memory is measured from here.
             sleep(Duration::from_secs(1)).await;
             let warm = own_resident_bytes();
-            tokio::join!(self.kills(), self.stops(), self.cascade());
+            tokio::join!(self.inject_kills(), self.inject_pauses(), self.inject_cascade());
+            // The callers stop only after the recovery, since calls may be what starts workers again after a failure of
+            // the pool.
             let recovery = timeout(RECOVERY_TIMEOUT, self.recovery.wait_recovered()).await.unwrap_or(false);
             self.with(|tally| tally.closed = true);
             while callers.join_next().await.is_some() {}
             (warm, recovery)
         };
+        // Only the first branch ends by itself while the pool exists. The others end with the pool, or never.
         let (warm, recovery) = tokio::select! {
             ended = drill_run => ended,
             () = self.recovery.watch() => (own_resident_bytes(), false),
-            () = telling => (own_resident_bytes(), false),
+            () = reporting => (own_resident_bytes(), false),
             () = failures => (own_resident_bytes(), false),
         };
         self.figures(begun, warm, recovery)
     }
 
-    /// Counts how often the pool fails; ends with the pool.
-    async fn failures(&self) {
-        let mut was = PoolState::Running;
+    /// Counts how often the pool enters the state `failed`. Returns when the pool has ended.
+    async fn count_pool_failures(&self) {
+        let mut previous = PoolState::Running;
         while let Ok(health) = self.pool.health().await {
-            if health.state == PoolState::Failed && was != PoolState::Failed {
+            if health.state == PoolState::Failed && previous != PoolState::Failed {
                 self.with(|tally| tally.figures.pool_failures += 1);
             }
-            was = health.state;
+            previous = health.state;
             sleep(POLL_INTERVAL).await;
         }
     }
@@ -214,69 +218,73 @@ impl DrillRun {
         })
     }
 
+    /// Calls until the run is closed. A call that is to be abandoned is dropped after at most 50 ms.
     async fn caller(&self, mut rng: Rng) {
         while !self.with(|tally| tally.closed) {
             let call = self.drill.call(&self.pool, &mut rng);
             let deadline = self.drill.timeout.unwrap_or(self.pool.config().timeout());
-            let leave =
+            // A call that is not to be abandoned has a wait that cannot elapse: `timeout` below ends first.
+            let abandon_after =
                 if rng.chance(self.drill.abandon_percent) { rng.millis(0, 50) } else { 2 * (deadline + LOST_AFTER) };
-            let told = timeout(deadline + LOST_AFTER, call.reply());
+            let answer = timeout(deadline + LOST_AFTER, call.reply());
             tokio::select! {
-                told = told => self.note(told.ok()).await,
-                () = sleep(leave) => self.with(|tally| tally.counts("left")),
+                answer = answer => self.note(answer.ok()).await,
+                () = sleep(abandon_after) => self.with(|tally| tally.counts("abandoned")),
             }
         }
     }
 
-    async fn note(&self, told: Option<Result<Reply>>) {
-        let refused = matches!(&told, Some(Err(error)) if is_refusal(error));
-        self.with(|tally| tally.note(told));
+    async fn note(&self, answer: Option<Result<Reply>>) {
+        let refused = matches!(&answer, Some(Err(error)) if is_refusal(error));
+        self.with(|tally| tally.note(answer));
         if refused {
-            sleep(POLL_INTERVAL).await; // a full or failed pool gains nothing by being asked all the time
+            // A pool that is full or failed refuses immediately. Without a pause, the callers would fill a core with
+            // refusals.
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn kills(&self) {
+    async fn inject_kills(&self) {
         let mut rng = Rng::of(self.drill.seed, 1 << 20);
         repeat(self.drill.kill_every, self.drill.duration, async || {
             let living = self.injector.living().await.unwrap_or_default();
-            if let Some(victim) = rng.pick(&living) {
-                self.kill(victim, "kill");
+            if let Some(worker) = rng.pick(&living) {
+                self.kill(worker, "kill");
             }
         })
         .await;
     }
 
-    async fn stops(&self) {
+    async fn inject_pauses(&self) {
         let Some(every) = self.drill.pause_every else { return };
         let mut rng = Rng::of(self.drill.seed, 1 << 21);
         repeat(every, self.drill.duration, async || {
             let living = self.injector.living().await.unwrap_or_default();
-            let within = rng.millis(10, 1000);
-            let Some(victim) = rng.pick(&living) else { return };
-            if self.injector.inject(victim, FaultSignal::Pause) {
-                self.with(|tally| tally.fault("stop"));
-                sleep(within).await;
-                self.injector.inject(victim, FaultSignal::Resume);
+            let pause = rng.millis(10, 1000);
+            let Some(worker) = rng.pick(&living) else { return };
+            if self.injector.inject(worker, FaultSignal::Pause) {
+                self.with(|tally| tally.fault("pause"));
+                sleep(pause).await;
+                self.injector.inject(worker, FaultSignal::Resume);
             }
         })
         .await;
     }
 
-    async fn cascade(&self) {
+    async fn inject_cascade(&self) {
         if !self.drill.cascade {
             return;
         }
         sleep(self.drill.duration / 2).await;
         self.with(|tally| tally.fault("cascade"));
-        for victim in self.injector.living().await.unwrap_or_default() {
-            self.kill(&victim, "kill_cascade");
+        for worker in self.injector.living().await.unwrap_or_default() {
+            self.kill(&worker, "kill_cascade");
         }
     }
 
-    fn kill(&self, victim: &WorkerInfo, name: &str) {
-        if self.injector.inject(victim, FaultSignal::Kill) {
-            self.recovery.record_kill(victim.process(), Instant::now());
+    fn kill(&self, worker: &WorkerInfo, name: &str) {
+        if self.injector.inject(worker, FaultSignal::Kill) {
+            self.recovery.record_kill(worker.process(), Instant::now());
             self.with(|tally| {
                 tally.now.kills += 1;
                 tally.fault(name);
@@ -299,26 +307,26 @@ impl DrillTotals {
         *self.figures.faults.entry(name.into()).or_default() += 1;
     }
 
-    fn note(&mut self, told: Option<Result<Reply>>) {
-        let Some(told) = told else {
+    fn note(&mut self, answer: Option<Result<Reply>>) {
+        let Some(answer) = answer else {
             self.figures.lost += 1;
             return self.counts("lost");
         };
-        let in_flight = match &told {
+        let in_flight = match &answer {
             Ok(reply) => reply.attempts > 1,
             Err(error) => self.loss(error),
         };
         self.figures.in_flight_at_kill += u64::from(in_flight);
-        self.counts(told.as_ref().map_or_else(Error::slug, |_| "ok"));
-        self.now.ok += u64::from(told.is_ok());
-        self.figures.refused += u64::from(told.as_ref().is_err_and(is_refusal));
+        self.counts(answer.as_ref().map_or_else(Error::slug, |_| "ok"));
+        self.now.ok += u64::from(answer.is_ok());
+        self.figures.refused += u64::from(answer.as_ref().is_err_and(is_refusal));
         if !in_flight {
-            self.others.0 += u64::from(told.as_ref().map_or_else(is_handler_error, |_| true));
+            self.others.0 += u64::from(answer.as_ref().map_or_else(is_handler_error, |_| true));
             self.others.1 += 1;
         }
     }
 
-    /// Whether the call was with a worker when it died.
+    /// Counts a call that failed because its worker died. Returns whether the call was on the worker at that time.
     fn loss(&mut self, error: &Error) -> bool {
         if !matches!(error, Error::WorkerLost { .. } | Error::SessionWorkerLost { .. }) {
             return false;
@@ -331,6 +339,7 @@ impl DrillTotals {
     }
 }
 
+/// Returns whether the pool refused the call without sending it to a worker.
 fn is_refusal(error: &Error) -> bool {
     matches!(
         error,
@@ -345,27 +354,29 @@ fn is_refusal(error: &Error) -> bool {
     )
 }
 
-/// What the handler did is no matter of the pool.
+/// Returns whether the error was produced by the handler. Such an error is no fault of the pool.
 fn is_handler_error(error: &Error) -> bool {
     matches!(error, Error::Rejected { .. } | Error::Exception { .. } | Error::Unencodable { .. })
 }
 
-/// Does something again and again for so long; what was begun is done to its end, so that nobody stays stopped.
-async fn repeat(every: Duration, lasts: Duration, mut what: impl AsyncFnMut()) {
-    let over = Instant::now() + lasts;
+/// Runs `action` periodically for the given time. An action that has begun is not cancelled at the end, so that each
+/// paused worker is resumed.
+async fn repeat(every: Duration, duration: Duration, mut action: impl AsyncFnMut()) {
+    let end = Instant::now() + duration;
     let mut ticks = interval(every.max(MIN_FAULT_INTERVAL));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks.tick().await;
-    while timeout_at(over.into(), ticks.tick()).await.is_ok() {
-        what().await;
+    while timeout_at(end.into(), ticks.tick()).await.is_ok() {
+        action().await;
     }
 }
 
-async fn wait_until(is_so: impl Fn() -> bool) {
-    let look = async {
-        while !is_so() {
+/// Waits until `condition` holds, for at most a quarter of [`RECOVERY_TIMEOUT`].
+async fn wait_until(condition: impl Fn() -> bool) {
+    let poll = async {
+        while !condition() {
             sleep(POLL_INTERVAL).await;
         }
     };
-    let _ = timeout(RECOVERY_TIMEOUT / 4, look).await;
+    let _ = timeout(RECOVERY_TIMEOUT / 4, poll).await;
 }

@@ -1,21 +1,21 @@
-//! What a run found, as numbers: the same as a table for people and as one line of JSON.
+//! The results of a run, shown as a table or as one line of JSON.
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
-/// Times in milliseconds.
+/// A summary of durations, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spans {
-    /// How many.
+    /// The number of durations.
     pub count: usize,
-    /// The one in the middle, if there is any.
+    /// The median; `None` if there are no durations.
     pub median: Option<f64>,
-    /// The longest.
+    /// The longest duration; `None` if there are no durations.
     pub max: Option<f64>,
 }
 
 impl Spans {
-    /// Of these; sorts them.
+    /// Summarizes `spans`. Sorts them in place.
     pub fn of(spans: &mut [Duration]) -> Self {
         spans.sort_unstable();
         let millis = |span: &Duration| (span.as_secs_f64() * 10_000.0).round() / 10.0;
@@ -24,72 +24,77 @@ impl Spans {
     }
 }
 
-/// What a run found. A figure that it can't know, such as `double_runs` of a worker that keeps no account of its calls, is `None`.
+/// The results of a run. A figure that the run cannot measure is `None`, such as `double_runs` for a worker that keeps
+/// no log of its executions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// What everything was drawn from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// How long calls were made.
+    /// The time during which calls were made, in seconds.
     pub seconds: f64,
-    /// Calls made.
+    /// The number of calls.
     pub calls: u64,
-    /// Answered with a result.
+    /// The number of calls that succeeded.
     pub ok: u64,
-    /// Refused: not one of them was sent to a worker.
+    /// The number of calls that the pool refused without sending them to a worker.
     pub refused: u64,
-    /// All ends by name: `ok`, the errors' names, and `still_running` for those whose callers went away.
+    /// The number of calls for each outcome: `ok`, the names of the errors, `abandoned` for calls that their caller
+    /// abandoned, and `lost`.
     pub answers: BTreeMap<String, u64>,
-    /// Never answered, or not within two minutes after the faults.
+    /// The number of calls that were not answered in time: within their deadline and another minute.
     pub lost: u64,
-    /// Answered twice, or with another call's answer.
+    /// The number of calls that were answered twice, or with the answer to another call.
     pub duplicated: Option<u64>,
-    /// Calls that ran twice though they are not idempotent, or belong to a strict session.
+    /// The number of calls that ran twice although they are not idempotent or belong to a strict session.
     pub double_runs: Option<u64>,
-    /// Errors that said the call had not run though it had, and results of calls that had not run.
+    /// The number of errors that denied a run although the call had run, and of results of calls that had not run.
     pub may_have_run_violations: Option<u64>,
-    /// Sessions that were answered from another state than theirs, or out of order, or not told of a loss, or told twice.
+    /// The number of violations of session guarantees: an answer from the state of another session, calls out of order,
+    /// or a loss that was not reported exactly once.
     pub session_violations: Option<u64>,
-    /// Processes with more calls lost than they may have at once.
+    /// The number of processes that lost more calls than they may have at once.
     pub window_violations: u64,
-    /// Processes left when the host had ended.
+    /// The number of worker processes that still existed after the pool had ended.
     pub orphans: u64,
-    /// Children that were not waited for.
+    /// The number of zombie children.
     pub zombies: u64,
-    /// Descriptors open after the pool's end that were not before its start.
+    /// The number of descriptors that were open after the pool's end but not before its start.
     pub leaked_descriptors: u64,
-    /// From a kill until its slot has a ready worker again.
+    /// The median time from a kill until the slot has a ready worker again.
     pub replacement_ms_median: Option<f64>,
-    /// The longest of these.
+    /// The longest time from a kill until the slot has a ready worker again.
     pub replacement_ms_max: Option<f64>,
-    /// From a kill until all base workers are ready at once; where kills follow one another closely, over the kills between.
+    /// The median time from a kill until all base workers are ready. If kills follow each other closely, it includes
+    /// the later kills.
     pub recovery_ms_median: Option<f64>,
-    /// The longest of these.
+    /// The longest time from a kill until all base workers are ready.
     pub recovery_ms_max: Option<f64>,
-    /// Whether the pool was whole in the end, and answered.
+    /// Whether all base workers were ready at the end.
     pub recovered: bool,
-    /// How often the pool failed by its own limit of restarts, `restart.max`.
+    /// How often the pool failed because of its restart limit, `restart.max`.
     #[serde(default)]
     pub pool_failures: u64,
-    /// How much more main memory the host has in the end than after it was warm.
+    /// The growth of the host's resident memory after the warm-up, in megabytes.
     pub rss_growth_mb: f64,
-    /// Workers killed.
+    /// The number of workers that were killed.
     pub kills: u64,
-    /// All faults by name.
+    /// The number of faults of each kind.
     pub faults: BTreeMap<String, u64>,
-    /// Calls answered `worker-lost` or `session-worker-lost`.
+    /// The number of calls that failed with `worker-lost` or `session-worker-lost`.
     pub worker_lost: u64,
-    /// Calls that were with a worker when it died: lost, or sent again.
+    /// The number of calls that were on a worker when it died. They were lost or retried.
     pub in_flight_at_kill: u64,
-    /// The share of `ok` among the other calls: those not in flight at a kill, not left, not asked to fail, not hurried by a deadline of
-    /// a few milliseconds. Of a worker that knows nothing of chaos an error of the handler's own is as good as `ok`.
+    /// The share of successes among the other calls: those that were not in flight at a kill, not abandoned, not asked
+    /// to fail, and had no deadline of only a few milliseconds. For a worker that does not cooperate in the run, an
+    /// error of the handler counts as a success.
     pub ok_share_not_in_flight: f64,
 }
 
-/// What must hold.
+/// The smallest allowed `ok_share_not_in_flight`.
 const SHARE: f64 = 0.95;
 
 impl Figures {
-    /// What must be zero and is not, a line each; empty if all is as it should be.
+    /// Describes each figure that is not as required, one per line. Empty if there is no violation.
     pub fn broken(&self) -> Vec<String> {
         let zeros = [
             ("lost", self.lost),
@@ -100,7 +105,7 @@ impl Figures {
             ("window_violations", self.window_violations),
             ("orphans", self.orphans),
             ("zombies", self.zombies),
-            ("leaked_fds", self.leaked_descriptors),
+            ("leaked_descriptors", self.leaked_descriptors),
         ];
         let mut broken: Vec<String> = zeros
             .iter()
@@ -122,12 +127,12 @@ impl Figures {
         broken
     }
 
-    /// As one line of JSON.
+    /// Returns the results as one line of JSON.
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// As a table.
+    /// Returns the results as a table.
     pub fn table(&self) -> String {
         let zero = |count: Option<u64>| count.map_or("unknown".into(), |count| count.to_string());
         let millis = |span: Option<f64>| span.map_or("-".into(), |span| format!("{span:.1} ms"));
@@ -194,13 +199,13 @@ mod tests {
 
     type Change = fn(&mut Figures);
 
-    fn right() -> Figures {
+    fn valid() -> Figures {
         Figures { recovered: true, ok_share_not_in_flight: 0.99, ..Figures::default() }
     }
 
     #[test]
     fn violations_name_each_nonzero_figure() {
-        assert_eq!(right().broken(), Vec::<String>::new());
+        assert_eq!(valid().broken(), Vec::<String>::new());
         let changes: [(&str, Change); 11] = [
             ("lost is 1", |figures| figures.lost = 1),
             ("duplicated is 1", |figures| figures.duplicated = Some(1)),
@@ -210,36 +215,41 @@ mod tests {
             ("window_violations is 1", |figures| figures.window_violations = 1),
             ("orphans is 1", |figures| figures.orphans = 1),
             ("zombies is 1", |figures| figures.zombies = 1),
-            ("leaked_fds is 1", |figures| figures.leaked_descriptors = 1),
-            ("the pool was not whole", |figures| figures.recovered = false),
+            ("leaked_descriptors is 1", |figures| figures.leaked_descriptors = 1),
+            ("the pool had not recovered at the end", |figures| figures.recovered = false),
             ("ok_share_not_in_flight is 0.9400", |figures| figures.ok_share_not_in_flight = 0.94),
         ];
-        for (why, change) in changes {
-            let mut figures = right();
+        for (expected, change) in changes {
+            let mut figures = valid();
             change(&mut figures);
-            assert!(matches!(&figures.broken()[..], [only] if only.starts_with(why)), "{why}: {:?}", figures.broken());
+            assert!(
+                matches!(&figures.broken()[..], [only] if only.starts_with(expected)),
+                "{expected}: {:?}",
+                figures.broken()
+            );
         }
     }
 
-    /// What follows from the pool's own limit is told with it.
+    /// If the pool failed because of its own restart limit, the report says so, with the key to change.
     #[test]
     fn a_restart_limit_that_was_met_is_named() {
-        let failed = |share| Figures { pool_failures: 2, ok_share_not_in_flight: share, ..right() };
+        let failed = |share| Figures { pool_failures: 2, ok_share_not_in_flight: share, ..valid() };
         assert_eq!(failed(0.99).broken(), Vec::<String>::new(), "it fails as configured");
         let broken = failed(0.5).broken();
         assert!(
-            broken.len() == 2 && broken[1].starts_with("the pool failed 2 times by its own restart limit"),
+            broken.len() == 2
+                && broken[1].starts_with("the pool failed 2 times because of its restart limit: raise `restart.max`"),
             "{broken:?}"
         );
         assert!(
             failed(0.99).table().contains("pool failed          2 times")
-                && right().table().contains("pool failed          no")
+                && valid().table().contains("pool failed          no")
         );
     }
 
     #[test]
     fn unknown_figures_are_null_and_no_violation() {
-        assert!(right().json().contains("\"double_runs\":null") && right().table().contains("unknown"));
+        assert!(valid().json().contains("\"double_runs\":null") && valid().table().contains("unknown"));
         let spans = Spans::of(&mut [3, 1, 2].map(Duration::from_millis));
         assert_eq!((spans.median, spans.max, Spans::of(&mut []).max), (Some(2.0), Some(3.0), None));
     }

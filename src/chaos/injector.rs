@@ -1,21 +1,22 @@
-//! Strikes a pool's workers from outside, as a kernel, an operator or a bug would: by signals. Chooses nothing.
+//! Injects faults into a pool's worker processes from outside, by signals, as the kernel, an operator or a bug would.
+//! The caller chooses the worker and the time.
 
 use super::MarkedProcesses;
 use crate::{Pool, Result, WorkerInfo};
 use herder_actors::Signal;
 
-/// What is done to a process.
+/// A signal to a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultSignal {
-    /// SIGKILL.
+    /// SIGKILL: the process ends.
     Kill,
-    /// SIGSTOP: it stays, and does nothing.
+    /// SIGSTOP: the process exists, but does not run.
     Pause,
-    /// SIGCONT.
+    /// SIGCONT: a paused process runs again.
     Resume,
 }
 
-/// Strikes the workers of one pool.
+/// Sends signals to the workers of one pool.
 #[derive(Clone, Debug)]
 pub struct FaultInjector {
     pool: Pool,
@@ -23,24 +24,25 @@ pub struct FaultInjector {
 }
 
 impl FaultInjector {
-    /// Whose processes carry the census' mark; others are never touched.
+    /// Creates an injector for the processes of `pool` that have the mark of `processes`. Other processes are never
+    /// signalled.
     pub fn new(pool: Pool, processes: MarkedProcesses) -> Self {
-        Self { pool, processes: processes }
+        Self { pool, processes }
     }
 
-    /// The workers that have a process now.
+    /// Lists the workers that have a process.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn living(&self) -> Result<Vec<WorkerInfo>> {
         let mut workers = self.pool.workers().await?;
         workers.retain(|worker| worker.pid.is_some_and(|pid| self.processes.has(pid)));
         Ok(workers)
     }
 
-    /// Strikes it; false if that process is gone.
-    pub fn inject(&self, worker: &WorkerInfo, blow: FaultSignal) -> bool {
-        worker.pid.is_some_and(|pid| self.processes.signal(pid, blow.signal()))
+    /// Sends `signal` to the worker's process. Returns false if the process no longer exists.
+    pub fn inject(&self, worker: &WorkerInfo, signal: FaultSignal) -> bool {
+        worker.pid.is_some_and(|pid| self.processes.signal(pid, signal.signal()))
     }
 }
 

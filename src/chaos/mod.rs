@@ -1,8 +1,10 @@
-//! Chaos for a pool of yours: faults drawn from a seed while it serves, and figures that say what came of them. Feature `chaos`.
+//! Chaos runs: faults are injected into a pool while it serves calls, and the results are reported. All random choices
+//! follow from a seed. Feature `chaos`.
 //!
-//! [`Drill`] is the whole of it for a worker that knows nothing of chaos; `herder chaos` runs one. The parts are public for programs
-//! that know more of their worker, such as `herder-chaos` in this repository. Holds no state of a pool and uses only its public interface. On
-//! Linux, a process is signalled only if its environment has the mark of this run; elsewhere the mark is not checked.
+//! [`Drill`] is a complete run for any worker; `herder chaos` runs one. The parts are public for programs whose worker
+//! cooperates in the run, such as `herder-chaos` in this repository. This module holds no state of a pool and uses only
+//! its public interface. On Linux, a process is signalled only if its environment contains the mark of the run;
+//! elsewhere the mark is not checked.
 
 mod drill;
 mod figures;
@@ -24,12 +26,12 @@ pub use settings::settings;
 use herder_actors::inspect;
 use std::process;
 
-/// Returns how many descriptors this process has open.
+/// Returns the number of open descriptors of this process.
 pub fn open_descriptors() -> u64 {
     inspect::descriptors(process::id()).len() as u64
 }
 
-/// Returns how many bytes this process has in main memory; 0 where there is no `/proc`.
+/// Returns the resident memory of this process in bytes; 0 on systems without `/proc`.
 pub fn own_resident_bytes() -> u64 {
     inspect::resident_bytes(process::id()).unwrap_or(0)
 }

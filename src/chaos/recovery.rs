@@ -1,4 +1,5 @@
-//! How long a pool takes to be whole again after a worker was killed: until its slot has a ready one, and until all slots have.
+//! Measures how long a pool takes to recover after a worker was killed: until the worker's slot has a ready worker, and
+//! until all base workers are ready.
 
 use super::Spans;
 use crate::{Pool, Result, WorkerInfo, WorkerRef, WorkerState};
@@ -7,22 +8,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks at the workers: the times are that much too long at most.
+/// The interval between two polls of the workers. Measured times are too long by at most this.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Watches one pool.
+/// Tracks the recovery of one pool.
 #[derive(Debug)]
 pub struct RecoveryTracker {
     pool: Pool,
-    seen: Mutex<RecoveryState>,
+    state: Mutex<RecoveryState>,
 }
 
 #[derive(Debug, Default)]
 struct RecoveryState {
-    /// Killed, and the pool was not whole since.
+    /// The kills that the pool has not recovered from yet.
     outages: Vec<Outage>,
-    /// From a kill until its slot has a ready worker, and until all have.
+    /// The times from a kill until its slot had a ready worker.
     slots: Vec<Duration>,
+    /// The times from a kill until all base workers were ready.
     recoveries: Vec<Duration>,
 }
 
@@ -34,17 +36,17 @@ struct Outage {
 }
 
 impl RecoveryTracker {
-    /// Of a pool that is whole now.
+    /// Creates a tracker for a pool whose base workers are all ready.
     pub fn new(pool: Pool) -> Self {
-        Self { pool, seen: Mutex::default() }
+        Self { pool, state: Mutex::default() }
     }
 
-    /// This process was killed at that moment.
+    /// Records that `worker` was killed at `since`.
     pub fn record_kill(&self, worker: WorkerRef, since: Instant) {
-        self.with(|seen| seen.outages.push(Outage { worker, since, replaced: false }));
+        self.with(|state| state.outages.push(Outage { worker, since, replaced: false }));
     }
 
-    /// Looks again and again; ends with the pool.
+    /// Polls the pool until it has ended.
     #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
     pub async fn watch(&self) {
         while self.poll().await.is_ok() {
@@ -52,7 +54,7 @@ impl RecoveryTracker {
         }
     }
 
-    /// Waits until it is whole; false if it is gone.
+    /// Waits until all base workers are ready. Returns false if the pool has ended.
     #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
     pub async fn wait_recovered(&self) -> bool {
         loop {
@@ -64,35 +66,35 @@ impl RecoveryTracker {
         }
     }
 
-    /// Looks once: whether it is whole now.
+    /// Polls the workers once and returns whether the pool has recovered.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// Fails if the pool has ended.
     pub async fn poll(&self) -> Result<bool> {
         let workers = self.pool.workers().await?;
         let base = workers.iter().filter(|worker| !worker.overflow);
         let ready = base.filter(|worker| is_ready(worker)).count() >= self.pool.config().pool_size() as usize;
-        Ok(self.with(|seen| {
-            seen.replaced(&workers);
+        Ok(self.with(|state| {
+            state.record_replacements(&workers);
             if ready {
-                seen.record_recovery(&workers);
+                state.record_recovery(&workers);
             }
-            ready && seen.outages.is_empty()
+            ready && state.outages.is_empty()
         }))
     }
 
-    /// The times so far: until the killed worker's slot had a ready one, and until all slots had.
+    /// Returns the times until a killed worker's slot had a ready worker, and until all base workers were ready.
     pub fn spans(&self) -> [Spans; 2] {
-        self.with(|seen| [Spans::of(&mut seen.slots), Spans::of(&mut seen.recoveries)])
+        self.with(|state| [Spans::of(&mut state.slots), Spans::of(&mut state.recoveries)])
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut RecoveryState) -> T) -> T {
-        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl RecoveryState {
-    fn replaced(&mut self, workers: &[WorkerInfo]) {
+    fn record_replacements(&mut self, workers: &[WorkerInfo]) {
         for killed in self.outages.iter_mut().filter(|killed| !killed.replaced) {
             let (slot, before) = (killed.worker.id, killed.worker.generation);
             killed.replaced = workers.iter().any(|it| it.id == slot && it.generation > before && is_ready(it));
@@ -103,13 +105,15 @@ impl RecoveryState {
     }
 
     fn record_recovery(&mut self, workers: &[WorkerInfo]) {
-        let wholes = &mut self.recoveries;
+        let recoveries = &mut self.recoveries;
+        // The pool notices a kill a little later than the tracker. A killed process that is still listed has not been
+        // replaced yet, even if all base workers are listed as ready.
         self.outages.retain(|killed| {
-            let there = workers.iter().any(|worker| worker.process() == killed.worker);
-            if !there {
-                wholes.push(killed.since.elapsed());
+            let still_listed = workers.iter().any(|worker| worker.process() == killed.worker);
+            if !still_listed {
+                recoveries.push(killed.since.elapsed());
             }
-            there
+            still_listed
         });
     }
 }

@@ -1,23 +1,23 @@
-//! Numbers that follow from a seed (splitmix64). Nothing else in a run is drawn.
+//! Random numbers from a seed (splitmix64): the only source of randomness in a run.
 
 use std::time::Duration;
 
-/// Draws numbers.
+/// A random number generator.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The numbers of this seed.
+    /// Creates a generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635)
     }
 
-    /// Others of the same seed, for a part of the run that draws by itself.
+    /// Creates a generator for one part of a run. Parts with different numbers have different sequences.
     pub fn of(seed: u64, part: u64) -> Self {
         Self::new(seed.wrapping_mul(1_000_003).wrapping_add(part))
     }
 
-    /// Any number.
+    /// Returns a number from the full range.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -26,22 +26,22 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// From 0 up to, not including, `end`; 0 if that is 0.
+    /// Returns a number from 0 to `end - 1`; 0 if `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
         self.draw() % end.max(1)
     }
 
-    /// Whether something happens that does so in `percent` of all cases.
+    /// Returns true with a probability of `percent`.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// Between the two, in milliseconds, both included.
+    /// Returns a duration from `first` to `last` milliseconds, both included.
     pub fn millis(&mut self, first: u64, last: u64) -> Duration {
         Duration::from_millis(first + self.below(last.saturating_sub(first) + 1))
     }
 
-    /// One of them, if there are any.
+    /// Returns a random element; `None` if the slice is empty.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         from.get(usize::try_from(self.below(from.len() as u64)).unwrap_or(0))
     }

@@ -1,10 +1,10 @@
-//! What a pool was told about failures, in words: a report of chaos without it says little.
+//! The pool's settings for failures as text. The report of a chaos run needs them, since the results depend on them.
 
 use crate::{Backoff, PoolConfig, WorkerType, config::duration::show};
 use herder_actors::settings::{BreakerSettings, PoisonSettings, RetrySettings};
 use std::fmt::Write;
 
-/// One line for each group of settings.
+/// Returns the settings, one line for each group.
 pub fn settings(config: &PoolConfig) -> String {
     let settings = config.settings();
     let (restart, health, cancel, queue) = (&settings.restart, &settings.health, &settings.cancel, &settings.queue);
@@ -13,7 +13,7 @@ pub fn settings(config: &PoolConfig) -> String {
         WorkerType::Enhanced => "enhanced",
     };
     let mut text = format!(
-        "pool     {} ({kind}), {} workers and {} overflow, window {} a worker, timeout {}\n",
+        "pool     {} ({kind}), {} workers and {} overflow, window {} per worker, timeout {}\n",
         config.name(),
         config.pool_size(),
         config.overflow(),

@@ -1,5 +1,5 @@
-//! Compares a parsed file with the table of keys: names, types, bounds, and what only an enhanced pool has. Changes nothing,
-//! stops at nothing: every problem of the file is reported.
+//! Compares a parsed file with the table of keys: names, types, bounds, and the keys that only enhanced pools have.
+//! Changes nothing and does not stop at the first problem: it reports every problem of the file.
 
 use super::duration;
 use super::error::ProblemCollector;
@@ -10,27 +10,27 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-/// Whose keys are being checked.
+/// The kind of table that a key is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// The defaults of all pools.
+    /// The table `[defaults]`.
     Defaults,
-    /// A pool of this type.
+    /// The table of a pool with this worker type.
     Pool(WorkerType),
 }
 
-/// A table of keys being checked.
+/// The check of one table of keys.
 pub(super) struct Check<'r, 't> {
-    /// Where problems go.
+    /// Collects the problems.
     pub(super) report: &'r mut ProblemCollector<'t>,
-    /// Where the table is: `pools.models`.
+    /// The path of the table, such as `pools.models`.
     pub(super) at: &'r str,
-    /// Whose it is.
+    /// The kind of the table.
     pub(super) owner: Owner,
 }
 
 impl Check<'_, '_> {
-    /// Checks a pool's table, or the defaults.
+    /// Checks a pool's table, or the defaults, with all nested tables.
     pub(super) fn table(&mut self, table: &DeTable<'_>) {
         self.entries("", table);
     }
@@ -43,7 +43,9 @@ impl Check<'_, '_> {
         }
     }
 
-    // A quoted name with a dot in it is one name in TOML, not a path: it is never a key of ours.
+    // A quoted name that contains a dot is a single name in TOML, not a path. No key of Herder is such a name. Without
+    // this check `"queue.limit"` would be found in the table of keys, pass, and then be ignored, because the value is
+    // looked up by its path.
     fn entry(&mut self, prefix: &str, path: &str, name: &Spanned<impl AsRef<str>>, value: &Spanned<DeValue<'_>>) {
         let dotted = name.get_ref().as_ref().contains('.');
         let place =
@@ -63,7 +65,7 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Whether the key may stand in this table at all.
+    /// Checks that the key is allowed in this table.
     fn fits_here(&self, key: &Key, value: &Spanned<DeValue<'_>>) -> Result<(), Message> {
         let off = matches!(value.get_ref(), DeValue::Boolean(false));
         match (key.scope, self.owner) {
@@ -78,7 +80,7 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Whether the value is of the key's type and within its bounds.
+    /// Checks that the value has the key's type and is within its bounds.
     fn fits(&self, key: &Key, value: &Spanned<DeValue<'_>>) -> Result<(), Message> {
         let span = value.span();
         let value = value.get_ref();
@@ -104,31 +106,35 @@ impl Check<'_, '_> {
             },
             KeyType::Flag(_) => value.is_bool().then_some(()).ok_or_else(wrong_type),
             KeyType::Text(_) => value.is_str().then_some(()).ok_or_else(wrong_type),
-            KeyType::List(_) => texts(value).then_some(()).ok_or_else(wrong_type),
+            KeyType::List(_) => is_list_of_strings(value).then_some(()).ok_or_else(wrong_type),
             KeyType::Words(row) => self.words(key, &span, value, row.words),
             KeyType::Spans(_) => self.spans(key, &span, value),
             KeyType::Share(row) => match number(value) {
                 Some(share) => row.take(Some(share)).map(drop).map_err(|_| self.out_of_bounds(key, &span)),
                 None => Err(wrong_type()),
             },
-            KeyType::Map(_) => text_map(value),
+            KeyType::Map(_) => check_map(value),
         }
     }
 
     fn one_of(&self, span: &Range<usize>, word: &str, words: &[&str], allowed: &str) -> Result<(), Message> {
-        if words.contains(&word) { Ok(()) } else { Err(self.not_a_word(span, nearest(word, words), allowed)) }
+        if words.contains(&word) { Ok(()) } else { Err(self.invalid_word(span, nearest(word, words), allowed)) }
     }
 
     fn words(&self, key: &Key, span: &Range<usize>, value: &DeValue<'_>, words: &[&str]) -> Result<(), Message> {
-        let Some(items) = value.as_array().filter(|_| texts(value)) else { return Err(self.refuse(key, span, "")) };
-        let stranger = items.iter().find(|item| item.get_ref().as_str().is_none_or(|word| !words.contains(&word)));
-        let Some(stranger) = stranger else { return Ok(()) };
-        let meant = stranger.get_ref().as_str().and_then(|word| nearest(word, words));
-        Err(self.not_a_word(&stranger.span(), meant, &key.kind.allowed()))
+        let Some(items) = value.as_array().filter(|_| is_list_of_strings(value)) else {
+            return Err(self.refuse(key, span, ""));
+        };
+        let invalid = items.iter().find(|item| item.get_ref().as_str().is_none_or(|word| !words.contains(&word)));
+        let Some(invalid) = invalid else { return Ok(()) };
+        let meant = invalid.get_ref().as_str().and_then(|word| nearest(word, words));
+        Err(self.invalid_word(&invalid.span(), meant, &key.kind.allowed()))
     }
 
     fn spans(&self, key: &Key, span: &Range<usize>, value: &DeValue<'_>) -> Result<(), Message> {
-        let Some(items) = value.as_array().filter(|_| texts(value)) else { return Err(self.refuse(key, span, "")) };
+        let Some(items) = value.as_array().filter(|_| is_list_of_strings(value)) else {
+            return Err(self.refuse(key, span, ""));
+        };
         for text in items.iter().filter_map(|item| item.get_ref().as_str()) {
             duration::parse(text).map_err(|why| self.refuse(key, span, &format!("{text:?}: {why}")))?;
         }
@@ -158,14 +164,14 @@ impl Check<'_, '_> {
         Message::value(format!("{given} is not {kind}{why}; allowed: {allowed}"))
     }
 
-    fn not_a_word(&self, span: &Range<usize>, meant: Option<&str>, allowed: &str) -> Message {
+    fn invalid_word(&self, span: &Range<usize>, meant: Option<&str>, allowed: &str) -> Message {
         let given = self.report.quote(span);
         let hint = meant.map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
         Message::value(format!("{given} is invalid{hint}; allowed: {allowed}").replace("?; a", "? A"))
     }
 }
 
-/// What is wrong, and whether it is the key that is wrong there, or its value.
+/// A problem's text, and whether it is about the key or about its value.
 struct Message {
     text: String,
     is_about_key: bool,
@@ -185,7 +191,7 @@ fn unit_missing(number: &DeInteger<'_>) -> String {
     format!("add a unit, such as \"{number}s\"")
 }
 
-/// A number, with or without a fraction.
+/// Returns a float or an integer as `f64`.
 fn number(value: &DeValue<'_>) -> Option<f64> {
     match value {
         DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),
@@ -194,12 +200,13 @@ fn number(value: &DeValue<'_>) -> Option<f64> {
     }
 }
 
-fn texts(value: &DeValue<'_>) -> bool {
+fn is_list_of_strings(value: &DeValue<'_>) -> bool {
     value.as_array().is_some_and(|array| array.iter().all(|item| item.get_ref().is_str()))
 }
 
-/// Values of an environment may be secrets: messages name their variable, and never show them.
-fn text_map(value: &DeValue<'_>) -> Result<(), Message> {
+/// Checks a table of strings, such as `env`. Messages contain the names of variables, but never their values, which may
+/// be secrets.
+fn check_map(value: &DeValue<'_>) -> Result<(), Message> {
     let Some(table) = value.as_table() else {
         return Err(Message::value("is not a table of strings; allowed: { NAME = \"value\" }".into()));
     };

@@ -1,5 +1,5 @@
-//! The document as a whole: its tables, which pool is of which type, and the order of checking, merging, building. Nothing
-//! is built from a file in which anything is wrong.
+//! The tables of a configuration file, and the order of the work: check, merge, build. No pool is built from a file
+//! that has any problem.
 
 use super::Programs;
 use super::check::{Check, Owner};
@@ -14,7 +14,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-/// Checks the whole, and builds the pools if nothing was wrong.
+/// Checks the file, and builds the pools if there is no problem.
 pub(super) fn read(
     report: &mut ProblemCollector<'_>,
     root: &DeTable<'_>,
@@ -48,7 +48,7 @@ fn check_buffers(report: &mut ProblemCollector<'_>, root: &DeTable<'_>, server: 
     }
 }
 
-/// Builds the pools of a file that was checked. What the builder refuses is reported.
+/// Builds the pools of a file that passed the checks. Reports what a builder refuses.
 fn build(
     report: &mut ProblemCollector<'_>,
     pools: &[PoolTable<'_, '_>],
@@ -63,23 +63,24 @@ fn build(
             return Vec::new();
         }
     };
-    let found = |config: PoolConfig| match programs {
+    let with_programs = |config: PoolConfig| match programs {
         Programs::Unchecked => Ok(config),
         Programs::Checked => config.find_programs().map(|()| config),
     };
     let built = pools.iter().filter_map(|pool| {
-        let (span, key, message) = match raw(&plain, pool).map(|raw| raw.build(pool.name, folder).and_then(found)) {
-            Ok(Ok(config)) => return Some(config),
-            Ok(Err(error)) => pool.refused(&error, defaults),
-            Err(error) => (pool.span.clone(), format!("pools.{}", pool.name), error.message().into()),
-        };
+        let (span, key, message) =
+            match raw(&plain, pool).map(|raw| raw.build(pool.name, folder).and_then(with_programs)) {
+                Ok(Ok(config)) => return Some(config),
+                Ok(Err(error)) => pool.refused(&error, defaults),
+                Err(error) => (pool.span.clone(), format!("pools.{}", pool.name), error.message().into()),
+            };
         report.add(&span, key, message);
         None
     });
     built.collect()
 }
 
-/// The pool's values, defaults under them, taken from the file without its places.
+/// Returns the values of a pool merged with the defaults, without their positions in the file.
 fn raw(plain: &Table, pool: &PoolTable<'_, '_>) -> Result<RawPool, toml::de::Error> {
     let none = Table::new();
     let table = |value: Option<&'_ Value>| value.and_then(Value::as_table).cloned();
@@ -88,7 +89,7 @@ fn raw(plain: &Table, pool: &PoolTable<'_, '_>) -> Result<RawPool, toml::de::Err
     merged(own.as_ref().unwrap_or(&none), defaults.as_ref().unwrap_or(&none), pool.worker_type).try_into()
 }
 
-/// A table under this key, or nothing; anything else there is reported.
+/// Returns the table under this key, if there is one. A value that is not a table is reported.
 fn subtable<'t, 'i>(
     report: &mut ProblemCollector<'_>,
     key: &str,
@@ -103,7 +104,7 @@ fn subtable<'t, 'i>(
     table
 }
 
-/// A pool's table that was found.
+/// The table of a pool in the file.
 struct PoolTable<'t, 'i> {
     name: &'t str,
     span: Range<usize>,
@@ -112,8 +113,8 @@ struct PoolTable<'t, 'i> {
 }
 
 impl PoolTable<'_, '_> {
-    /// Place, key and message of what the builder refused: where it was set, in the pool or in the defaults, or else at
-    /// the pool's own name.
+    /// Returns the position, the key and the message for an error of the builder. The position is where the key is set,
+    /// in the pool or in the defaults; if it is not set, it is the pool's name.
     fn refused(&self, error: &InvalidConfig, defaults: Option<&DeTable<'_>>) -> (Range<usize>, String, String) {
         let set = span(self.table, error.key()).or_else(|| span(defaults?, error.key()));
         let key = match error.key() {
@@ -125,6 +126,7 @@ impl PoolTable<'_, '_> {
     }
 }
 
+/// Returns the position of the value at this path.
 fn span(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
     match path.split_once('.') {
         Some((group, rest)) => span(table.get(group)?.get_ref().as_table()?, rest),
@@ -132,26 +134,26 @@ fn span(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
     }
 }
 
-/// Checks each pool's table.
+/// Checks each pool's table, and returns the tables in the order of the file.
 fn in_file_order<'t, 'i>(
     report: &mut ProblemCollector<'_>,
     pools: &'t DeTable<'i>,
     defaults: Option<&DeTable<'_>>,
 ) -> Vec<PoolTable<'t, 'i>> {
-    let mut found = Vec::new();
+    let mut tables = Vec::new();
     for (name, value) in pools {
         let at = format!("pools.{}", name.get_ref());
         let Some(table) = subtable(report, &at, Some(value)) else { continue };
         let worker_type = worker_type(table).or_else(|| worker_type(defaults?)).unwrap_or_default();
         Check { report: &mut *report, at: &at, owner: Owner::Pool(worker_type) }.table(table);
-        found.push(PoolTable { name: name.get_ref(), span: name.span(), table, worker_type });
+        tables.push(PoolTable { name: name.get_ref(), span: name.span(), table, worker_type });
     }
-    found.sort_by_key(|pool| pool.span.start);
-    found
+    tables.sort_by_key(|pool| pool.span.start);
+    tables
 }
 
-/// The worker type a table asks for. A word that is none is reported elsewhere; taken for enhanced here, so that it is
-/// reported alone.
+/// Returns the worker type that a table sets. An invalid value counts as `enhanced`: the check of the values reports
+/// it, and the keys of enhanced pools in the table must not be reported as well.
 fn worker_type(table: &DeTable<'_>) -> Option<WorkerType> {
     let basic = matches!(table.get("worker_type")?.get_ref().as_str(), Some("basic"));
     Some(if basic { WorkerType::Basic } else { WorkerType::Enhanced })

@@ -1,4 +1,4 @@
-//! Durations as people write them: `250ms`, `30s`, `5m`, `1h 30m`. Parsing and showing, for serde and for everyone else.
+//! Durations with a unit, such as `250ms`, `30s`, `5m` or `1h 30m`: parsed, and shown.
 
 use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use std::time::Duration;
 /// use herder::config::duration;
 /// use std::time::Duration;
 /// assert_eq!(duration::parse("1m 30s"), Ok(Duration::from_secs(90)));
-/// assert_eq!(duration::parse("30").unwrap_err(), "a number needs a unit, as in \"30s\"");
+/// assert_eq!(duration::parse("30").unwrap_err(), "add a unit, such as \"30s\"");
 /// ```
 ///
 /// # Errors
-/// A sentence that says what is wrong with the text.
+/// Returns a message that says what is wrong with the text.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
@@ -22,18 +22,18 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
-/// Shows a duration so that [`parse`] gives it back: `1m 30s`.
+/// Shows a duration in a form that [`parse`] reads back, such as `1m 30s`.
 pub fn show(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// For serde: a duration that is there.
+/// Deserializes a duration that is set.
 pub(super) fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).map(Some).map_err(de::Error::custom)
 }
 
-/// For serde: a list of durations that is there.
+/// Deserializes a list of durations that is set.
 pub(super) fn all_written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Duration>>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     texts.iter().map(|text| parse(text)).collect::<Result<_, _>>().map(Some).map_err(de::Error::custom)
@@ -45,7 +45,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// R17: whatever is shown is read back as it was, to the nanosecond.
+        /// R17: [`parse`] reads back every shown duration, exact to the nanosecond.
         #[test]
         fn r17_durations_round_trip(seconds in 0..=4_000_000_000_u64, nanos in 0..1_000_000_000_u32) {
             let duration = Duration::new(seconds, nanos);

@@ -1,47 +1,48 @@
-//! What is wrong with a configuration file, and where. Knows places in a text, not what belongs there.
+//! The problems of a configuration file, with their positions. Holds the text of the file; which keys are allowed is
+//! checked elsewhere.
 
 use std::ops::Range;
 use std::path::PathBuf;
 use std::{fmt, io};
 
-/// Why there is no configuration.
+/// The error of reading a configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file can't be read.
+    /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// The file is not what it should be: every problem on a line of its own, as `herder.toml:12:5: key: message`.
+    /// The file is invalid. The text has a line for each problem: `herder.toml:12:5: key: message`.
     #[error("{}", lines(file, problems))]
     Invalid {
-        /// The file's name, as it was given.
+        /// The name of the file, as it was given.
         file: String,
-        /// All that was found, in the order of the file. Never empty.
+        /// All problems, in the order of the file. Never empty.
         problems: Vec<ConfigProblem>,
     },
 }
 
-/// One thing wrong with a configuration file.
+/// A problem of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigProblem {
-    /// The line, from 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// The column in characters, from 1.
+    /// The column in characters, counted from 1.
     pub column: usize,
-    /// The key's whole path, as in `pools.models.pool_size`; empty where the text isn't even TOML.
+    /// The full path of the key, such as `pools.models.pool_size`. Empty if the text is not valid TOML.
     pub key: String,
-    /// What is wrong, and what is allowed instead.
+    /// What is wrong, and what is allowed.
     pub message: String,
 }
 
 impl ConfigError {
-    /// What was found in the file; empty if it could not be read.
+    /// Returns the problems of the file; empty if the file could not be read.
     pub fn problems(&self) -> &[ConfigProblem] {
         match self {
             Self::Read { .. } => &[],
@@ -73,23 +74,23 @@ impl<'a> ProblemCollector<'a> {
         Self { text, problems: Vec::new() }
     }
 
-    /// Notes a problem at a span of bytes of the text.
+    /// Adds a problem at a range of bytes of the text.
     pub(super) fn add(&mut self, span: &Range<usize>, key: impl Into<String>, message: impl Into<String>) {
         let (line, column) = place(self.text, span.start);
         self.problems.push(ConfigProblem { line, column, key: key.into(), message: message.into() });
     }
 
-    /// What the text says there, cut to a readable length.
+    /// Returns the text in this range, cut after 40 characters.
     pub(super) fn quote(&self, span: &Range<usize>) -> String {
-        const LONGEST: usize = 40;
+        const MAX_QUOTED: usize = 40;
         let text = self.text.get(span.clone()).unwrap_or_default();
-        let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-        // Quotes are what tells a text from a number here: they stay as they are in the file.
+        let mut shown: String = text.chars().take(MAX_QUOTED).flat_map(char::escape_debug).collect();
+        // Keep the quotes as they are in the file: they distinguish a string from a number.
         shown = shown.replace("\\\"", "\"").replace("\\'", "'");
-        if text.chars().nth(LONGEST).is_some() { shown + ".." } else { shown }
+        if text.chars().nth(MAX_QUOTED).is_some() { shown + ".." } else { shown }
     }
 
-    /// The text itself.
+    /// Returns the text of the file.
     pub(super) fn text(&self) -> &'a str {
         self.text
     }
@@ -98,7 +99,7 @@ impl<'a> ProblemCollector<'a> {
         self.problems.is_empty()
     }
 
-    /// The error, if there was a problem.
+    /// Returns an error if there is a problem.
     pub(super) fn finish(mut self, file: &str) -> Result<(), ConfigError> {
         if self.problems.is_empty() {
             return Ok(());
@@ -108,7 +109,7 @@ impl<'a> ProblemCollector<'a> {
     }
 }
 
-/// Line and column, both from 1, of a byte of the text.
+/// Returns the line and the column of a byte of the text, both counted from 1.
 fn place(text: &str, byte: usize) -> (usize, usize) {
     let before = text.get(..byte).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

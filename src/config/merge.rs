@@ -1,10 +1,11 @@
-//! Puts the defaults under a pool's own keys, by the table: what a pool of this type can't have is not inherited.
+//! Merges the defaults into the keys of a pool. Keys that a pool of this type cannot have are not inherited.
 
 use herder_actors::WorkerType;
 use herder_actors::schema::{Scope, TABLE};
 use toml::{Table, Value};
 
-/// A pool's keys by their paths (`queue.limit`): its own, else the default's.
+/// Returns the keys of a pool by their paths, such as `queue.limit`. A key that the pool does not set has the value of
+/// the defaults.
 pub(super) fn merged(own: &Table, defaults: &Table, worker_type: WorkerType) -> Table {
     let mut keys = Table::new();
     for key in TABLE {
@@ -21,7 +22,7 @@ pub(super) fn merged(own: &Table, defaults: &Table, worker_type: WorkerType) -> 
     keys
 }
 
-/// The pool's own value, else the default; of two tables (`env`) both, the own on top.
+/// Returns the pool's value, or else the default. Two tables (`env`) are merged; the pool's entries win.
 fn both(own: Option<&Value>, default: Option<&Value>) -> Option<Value> {
     match (own, default) {
         (Some(Value::Table(own)), Some(Value::Table(default))) => {

@@ -1,4 +1,5 @@
-//! The configuration file: TOML in, checked pools out. Every problem of a file is told with its place.
+//! The configuration file: reads TOML and returns checked pools. All problems of a file are reported together, with
+//! their positions.
 //!
 //! ```
 //! use herder::config::Config;
@@ -22,7 +23,7 @@
 //! # Ok::<(), herder::config::ConfigError>(())
 //! ```
 //!
-//! Keys, types, defaults and bounds are those of [`schema::TABLE`](herder_actors::schema::TABLE); nothing is repeated here.
+//! Keys, types, defaults and bounds are defined in [`schema::TABLE`](herder_actors::schema::TABLE).
 
 mod check;
 mod document;
@@ -44,52 +45,53 @@ use toml::de::DeTable;
 pub use error::{ConfigError, ConfigProblem};
 pub use server::{InvalidToken, Server, Token};
 
-/// A whole configuration file.
+/// The contents of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
     /// The `[server]` table.
     pub server: Server,
-    /// The pools, in the order of the file; at least one.
+    /// The pools, in the order of the file. At least one.
     pub pools: Vec<PoolConfig>,
 }
 
-/// How a file is called that has no name.
+/// The name in errors of a configuration that was not read from a file.
 const DEFAULT_FILE_NAME: &str = "herder.toml";
 
 impl Config {
-    /// Reads a file. Paths in it start at its folder. Blocks on the file system.
+    /// Reads a configuration file. Relative paths in it are resolved against its directory. Blocks on the file system.
     ///
     /// # Errors
-    /// When the file can't be read, or anything in it is wrong.
+    /// Fails if the file cannot be read or has a problem.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         load(path.as_ref(), Programs::Unchecked)
     }
 
-    /// Reads a file as [`load`](Self::load) does, and checks that what its pools start exists: app files, interpreters, programs
-    /// ([`PoolConfig::find_programs`]). Starts nothing. Blocks on the file system.
+    /// Reads a configuration file like [`load`](Self::load), and checks that the app files, interpreters and programs
+    /// that its pools start exist ([`PoolConfig::find_programs`]). Starts no process. Blocks on the file system.
     ///
     /// # Errors
-    /// When the file can't be read, anything in it is wrong, or one of them does not exist.
+    /// Fails if the file cannot be read or has a problem, or if a program does not exist.
     pub fn load_with_programs(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         load(path.as_ref(), Programs::Checked)
     }
 
-    /// Reads a text as if it were a file in this folder; errors call it `herder.toml`.
+    /// Reads a configuration from a string. Relative paths are resolved against `folder`. Errors call the file
+    /// `herder.toml`.
     ///
     /// # Errors
-    /// When anything in it is wrong.
+    /// Fails if the text has a problem.
     pub fn from_toml(text: &str, folder: &Path) -> Result<Self, ConfigError> {
         read(text, folder, DEFAULT_FILE_NAME, Programs::Unchecked)
     }
 }
 
-/// Whether what pools start has to be there.
+/// Whether the programs that pools start must exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Programs {
-    /// It is not looked for.
+    /// The programs are not checked.
     Unchecked,
-    /// It is looked for, and what is not there is a problem.
+    /// A program that does not exist is a problem.
     Checked,
 }
 

@@ -1,5 +1,5 @@
-//! A pool as serde reads it, one field a key of the table, and the way from there into the builder. Unchecked: names, types
-//! and bounds were checked before, rules between keys are the builder's.
+//! A pool as serde reads it, with one field for each key of the table, and the conversion into the builder. Names,
+//! types and bounds were checked before. Rules between keys are checked by the builder.
 
 use super::duration;
 use herder_actors::{
@@ -13,7 +13,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::time::Duration;
 
-/// A pool's keys, by their paths.
+/// The keys of a pool, by their paths.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawPool {
@@ -165,7 +165,7 @@ enum RawBackoff {
     Custom,
 }
 
-/// `set!(builder, method = value, ..)`: calls each method whose value is there.
+/// `set!(builder, method = value, ..)`: calls each method whose value is set.
 macro_rules! set {
     ($start:expr, $($method:ident = $value:expr),* $(,)?) => {{
         let built = $start;
@@ -178,7 +178,7 @@ macro_rules! set {
 }
 
 impl RawPool {
-    /// The pool, by its type's builder.
+    /// Builds the pool with the builder of its worker type.
     pub(super) fn build(self, name: &str, folder: &Path) -> Result<PoolConfig, InvalidConfig> {
         self.check_waits()?;
         match self.worker_type {
@@ -279,7 +279,7 @@ impl RawPool {
         })
     }
 
-    /// `custom` and its waits belong together.
+    /// Checks that `retry.waits` is set exactly if `retry.backoff` is `custom`.
     fn check_waits(&self) -> Result<(), InvalidConfig> {
         match (self.retry_backoff, &self.retry_waits) {
             (Some(RawBackoff::Custom), None) => Err(InvalidConfig::new(

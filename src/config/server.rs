@@ -1,4 +1,4 @@
-//! The `[server]` table: where the server listens, which hosts it answers to, and its token.
+//! The table `[server]`: addresses, host names, the token, error detail, timeouts and the buffer limit.
 
 use super::duration;
 use super::error::ProblemCollector;
@@ -31,44 +31,48 @@ const HOSTS: &str =
 const ERRORS: &str = "\"full\" or \"brief\"";
 const KEEP_ALIVES: &str =
     "a duration of at most 24h, such as \"75s\"; \"0s\" closes each connection after its response";
-const TIMEOUTS: &str = "a duration over 0s, up to 24h, such as \"30s\"";
+const TIMEOUTS: &str = "a duration greater than 0s and at most 24h, such as \"30s\"";
 const BUFFER_LIMITS: &str = "a number of bytes, at least the largest `max_frame` of the pools";
 const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
 
-/// Where and how the server answers.
+/// The settings of the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Server {
-    /// Where it listens; `127.0.0.1:7878` unless set.
+    /// The address that the server listens on. Default: `127.0.0.1:7878`.
     pub listen: SocketAddr,
-    /// Host names that are answered, besides loopback names and its own addresses, as `name` or `name:port`; none unless set.
+    /// The host names that the server accepts besides loopback names and its own addresses, as `name` or `name:port`.
+    /// Default: none.
     pub hosts: Vec<String>,
-    /// What callers have to show; nothing unless set.
+    /// The token that callers must send. Default: none.
     pub token: Option<Token>,
-    /// How much of an error callers are shown; unless set, full where it listens on loopback, else brief.
+    /// How much detail of an error callers see. Default: full if the server listens on loopback, otherwise brief.
     pub errors: Option<ErrorDetail>,
-    /// How long an idle connection stays open for its next request; 75 s unless set. With 0 each connection closes after its response.
+    /// How long an idle connection stays open for its next request. With 0, each connection closes after its response.
+    /// Default: 75 s.
     pub keep_alive: Duration,
-    /// How long the next 64 KiB of a call's body, or its end, may take to arrive; 30 s unless set.
+    /// How long the next 64 KiB of a call's body, or its end, may take to arrive. Default: 30 s.
     pub body_timeout: Duration,
-    /// How many bytes of arguments and large results are held at once; unless set, 256 MiB or twice the largest `max_frame`, whichever is more.
+    /// How many bytes of arguments and large results are held at once. Default: 256 MiB or twice the largest
+    /// `max_frame`, whichever is larger.
     pub buffer_limit: Option<usize>,
-    /// How long the head of a request may take from its first byte to its end; 5 s unless set.
+    /// How long the head of a request may take, from its first to its last byte. Default: 5 s.
     pub head_timeout: Duration,
-    /// How long a response may wait for a client that reads nothing of it; 30 s unless set.
+    /// How long a response may wait for a client that does not read. Default: 30 s.
     pub write_timeout: Duration,
 }
 
 impl Server {
-    /// The longest [`keep_alive`](Self::keep_alive).
+    /// The largest [`keep_alive`](Self::keep_alive).
     pub const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(24 * 60 * 60);
-    /// The longest [`head_timeout`](Self::head_timeout), [`body_timeout`](Self::body_timeout) and [`write_timeout`](Self::write_timeout).
+    /// The largest [`head_timeout`](Self::head_timeout), [`body_timeout`](Self::body_timeout) and
+    /// [`write_timeout`](Self::write_timeout).
     pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// Checks a `buffer_limit` for these pools. The arguments of each call must fit.
     ///
     /// # Errors
-    /// When a pool's `max_frame` is more, with that pool.
+    /// Fails if the `max_frame` of a pool is larger. The message names the pool.
     ///
     /// ```
     /// use herder::{PoolConfig, config::Server};
@@ -106,7 +110,7 @@ impl Default for Server {
     }
 }
 
-/// A secret that callers show as `Authorization: Bearer ..`. It never shows itself in logs.
+/// A secret that callers send as `Authorization: Bearer ..`. Its `Debug` output does not contain it.
 ///
 /// ```
 /// use herder::config::Token;
@@ -117,13 +121,13 @@ impl Default for Server {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// Why a text is no token. Does not repeat it.
+/// The error for an invalid token. It does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid token; allowed: {TOKEN}")]
 pub struct InvalidToken;
 
 impl Token {
-    /// The secret itself. Compare it in constant time.
+    /// Returns the secret. Compare it in constant time.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -144,7 +148,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Reads the table; what is wrong is reported and left at its default.
+/// Reads the table. Problems are reported; an invalid key keeps its default.
 pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Server {
     let mut server = Server::default();
     for (name, value) in table {
@@ -165,7 +169,7 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Se
             }
         };
         if let Err(allowed) = refusal {
-            // A token that is wrong may be a secret still.
+            // An invalid token can still be a secret, for example with a space at its end. Do not quote it.
             let given = if key == "token" { "the value".into() } else { report.quote(&value.span()) };
             report.add(&value.span(), format!("server.{key}"), format!("{given} is invalid; allowed: {allowed}"));
         }
@@ -173,8 +177,9 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Se
     server
 }
 
-fn put<T>(place: &mut T, value: Option<T>, allowed: &'static str) -> Result<(), &'static str> {
-    *place = value.ok_or(allowed)?;
+/// Sets the field, or returns what is allowed.
+fn put<T>(field: &mut T, value: Option<T>, allowed: &'static str) -> Result<(), &'static str> {
+    *field = value.ok_or(allowed)?;
     Ok(())
 }
 

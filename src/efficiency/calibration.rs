@@ -1,4 +1,5 @@
-//! [`Calibration`]: an environment measured here. Keeps the last of each pool and command, and the very last of all.
+//! [`Calibration`]: a measured environment. Keeps the most recent calibrations of this process, one for each pool,
+//! command and arguments.
 
 use super::{MeasureError, samples};
 use crate::{
@@ -12,28 +13,29 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// So many calibrations are kept.
+/// The number of calibrations that are kept.
 const KEPT: usize = 64;
 
 static CACHE: Mutex<Vec<(Key, Calibration)>> = Mutex::new(Vec::new());
 
 type Key = (PoolConfig, String, Value);
 
-/// An environment, as it was measured here: cores, the start of the interpreter and of the application, a command alone and beside
-/// others, the way to the worker and back, and the load.
+/// A measured environment: the cores, the start of the interpreter and of the app, the duration of a command alone and
+/// next to others, the overhead of a call, and the load of other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    /// What was measured.
+    /// The measured environment.
     pub environment: Environment,
-    /// When.
+    /// The time of the measurement.
     pub at: SystemTime,
 }
 
 impl Calibration {
-    /// Measures with a pool of its own, of as many workers as there are cores; takes some seconds, more for commands over 100 ms.
+    /// Measures with a separate pool that has one worker per core. Takes some seconds, and more for commands over 100
+    /// ms.
     ///
     /// # Errors
-    /// When the pool can't be started, or the command fails.
+    /// Fails if the pool cannot be started, or the command fails.
     pub async fn measure(
         config: &PoolConfig,
         command: &str,
@@ -51,10 +53,11 @@ impl Calibration {
         Ok(calibration)
     }
 
-    /// The last of this pool and command if it is no older than that, or a new one.
+    /// Returns the last calibration for this pool, command and arguments, if it is not older than `max_age`. Otherwise
+    /// measures.
     ///
     /// # Errors
-    /// As [`measure`](Self::measure).
+    /// See [`measure`](Self::measure).
     pub async fn cached(
         config: &PoolConfig,
         command: &str,
@@ -69,29 +72,30 @@ impl Calibration {
         }
     }
 
-    /// The last one of this process, of whatever pool and command.
+    /// Returns the last calibration of this process, for any pool and command.
     pub fn last() -> Option<Self> {
         find(|_| true)
     }
 
-    /// How long ago it was.
+    /// Returns the time since the measurement.
     #[expect(clippy::disallowed_methods, reason = "returns the age")]
     pub fn age(&self) -> Duration {
         self.at.elapsed().unwrap_or_default()
     }
 }
 
-fn find(is_it: impl Fn(&Key) -> bool) -> Option<Calibration> {
+fn find(matches: impl Fn(&Key) -> bool) -> Option<Calibration> {
     let cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    cache.iter().rev().find(|(key, _)| is_it(key)).map(|(_, calibration)| *calibration)
+    cache.iter().rev().find(|(key, _)| matches(key)).map(|(_, calibration)| *calibration)
 }
 
-/// How long a cold pool of so many workers is expected to take for so many calls: in the environment that this process calibrated last,
-/// or in [`legacy::ENVIRONMENT`] if it did not. [`calculate_expected_performance`] takes an environment and any plan.
+/// Calculates how long a cold pool with this number of workers is expected to take for this number of calls: in the
+/// environment of the last calibration of this process, or in [`legacy::ENVIRONMENT`] if there is none.
+/// [`calculate_expected_performance`] accepts any environment and plan.
 ///
 /// ```
 /// use herder::efficiency::calculate_expected_time;
-/// let expected = calculate_expected_time(2, 6); // nothing was calibrated here: 2 s and 0.5 s a worker, 100 ms a call
+/// let expected = calculate_expected_time(2, 6); // without a calibration: 2 s and 0.5 s per worker, 100 ms per call
 /// assert_eq!((expected.waves, expected.likely.as_millis()), (3, 5300));
 /// ```
 pub fn calculate_expected_time(workers: usize, operations: usize) -> Expected {

@@ -1,4 +1,4 @@
-//! Callers: tasks that call one command without a pause, and note each call's moments.
+//! Callers: tasks that call one command continuously, and record the times of each call.
 
 use super::{Failures, MeasureError};
 use crate::{
@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// What is called, and who is told of it.
+/// The calls to make, and the function that gets the progress.
 #[derive(Clone)]
 pub(super) struct Workload {
     pub(super) pool: Pool,
@@ -28,7 +28,7 @@ pub(super) struct Workload {
     pub(super) progress: Progress,
 }
 
-/// Tells how many calls of how many are done.
+/// Reports the number of finished calls and of all calls.
 #[derive(Clone)]
 pub(super) struct Progress {
     pub(super) done: Arc<AtomicUsize>,
@@ -36,7 +36,7 @@ pub(super) struct Progress {
     pub(super) on_progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
 }
 
-/// What callers saw.
+/// The results of the callers.
 #[derive(Default)]
 pub(super) struct CallBatch {
     pub(super) operations: Vec<Operation>,
@@ -46,14 +46,15 @@ pub(super) struct CallBatch {
 }
 
 impl Workload {
-    /// Nobody is told of it.
+    /// Creates a workload that reports no progress.
     pub(super) fn without_progress(pool: &Pool, command: &str, arguments: &Value) -> Self {
         let progress = Progress { done: Arc::default(), of: 0, on_progress: Arc::new(|_, _| {}) };
         let (command, arguments) = (command.into(), Arc::new(arguments.clone()));
         Self { pool: pool.clone(), command, arguments, sessions: 0, timeout: None, progress }
     }
 
-    /// So many calls by so many callers, each with one call at a time. Dropping the future cancels them.
+    /// Makes this number of calls, with this number of callers that have one call at a time. Dropping the future
+    /// cancels the calls.
     pub(super) async fn run(&self, calls: usize, callers: usize) -> CallBatch {
         let next = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
@@ -63,7 +64,7 @@ impl Workload {
         let mut batch = CallBatch::default();
         while let Some(joined) = tasks.join_next().await {
             match joined {
-                Ok(part) => batch.take(part),
+                Ok(part) => batch.merge(part),
                 Err(error) => batch.failures.add(Error::Internal { reason: error.to_string().into() }),
             }
         }
@@ -95,12 +96,12 @@ impl Workload {
         let sent = now();
         let answer = answer.await;
         let answered = now();
-        batch.note(answer);
+        batch.record(answer);
         let spans = [(begun, sent), (answered, now())];
         batch.encoding.extend(spans.iter().filter_map(|(from, to)| Interval::new(from.0, to.0).ok()));
     }
 
-    /// Ends the sessions that calls were spread over.
+    /// Ends the sessions that the calls used.
     pub(super) async fn end_sessions(&self) -> Result<()> {
         for number in 0..self.sessions {
             self.pool.end_session(&session(number)).await?;
@@ -113,11 +114,11 @@ fn session(number: usize) -> String {
     format!("herder-measure-{number}")
 }
 
-/// Returns the moments of a call: when it was admitted, sent, run and answered, and by which process. [`TimeAccount`] and
-/// [`verify_concurrent_execution`] judge calls by them.
+/// Returns the times of a call (admitted, sent, started, ended, answered) and the process that ran it. [`TimeAccount`]
+/// and [`verify_concurrent_execution`] use them.
 ///
 /// # Errors
-/// When the worker sent no stamps, or stamps of another clock.
+/// Fails if the worker sent no stamps, or stamps of another clock.
 ///
 /// ```no_run
 /// # async fn example(pool: &herder::Pool) -> Result<(), Box<dyn std::error::Error>> {
@@ -129,7 +130,7 @@ fn session(number: usize) -> String {
 /// # Ok(()) }
 /// ```
 ///
-/// [`TimeAccount`]: crate::concurrency::Account
+/// [`TimeAccount`]: crate::concurrency::TimeAccount
 /// [`verify_concurrent_execution`]: crate::concurrency::verify_concurrent_execution
 pub fn operation(reply: &Reply) -> std::result::Result<Operation, InvalidOperation> {
     let worker = WorkerRef { id: reply.worker, generation: reply.generation };
@@ -139,7 +140,7 @@ pub fn operation(reply: &Reply) -> std::result::Result<Operation, InvalidOperati
 }
 
 impl CallBatch {
-    fn note(&mut self, answer: Result<Reply>) {
+    fn record(&mut self, answer: Result<Reply>) {
         let reply = match answer.and_then(|reply| reply.decode::<IgnoredAny>().map(|_| reply)) {
             Ok(reply) => reply,
             Err(error) => return self.failures.add(error),
@@ -150,32 +151,33 @@ impl CallBatch {
         }
     }
 
-    fn take(&mut self, part: Self) {
+    fn merge(&mut self, part: Self) {
         self.operations.extend(part.operations);
         self.encoding.extend(part.encoding);
-        self.failures.take(part.failures);
+        self.failures.merge(part.failures);
         self.stamps = self.stamps.take().or(part.stamps);
     }
 
-    /// From the first caller's first move to the last answer; `None` if there was none.
+    /// Returns the interval from the start of the first call to the last answer; `None` if there was no call.
     pub(super) fn window(&self) -> Option<Interval> {
         let begun = self.encoding.iter().map(|encoding| encoding.started).min()?;
         let ended = self.operations.iter().map(|operation| operation.answered.0).max()?;
         Interval::new(begun, ended).ok()
     }
 
-    /// The time of all handlers together.
+    /// Returns the sum of the durations of all handlers.
     pub(super) fn work(&self) -> Duration {
         self.operations.iter().map(|operation| operation.interval().duration()).sum()
     }
 
-    /// As long as all handlers would have run together if each were as short as the shortest.
+    /// Returns the sum of the durations that all handlers would have if each were as short as the shortest one.
     pub(super) fn floor(&self) -> Duration {
-        let least = self.operations.iter().map(|operation| operation.interval().duration()).min().unwrap_or_default();
-        least.saturating_mul(u32::try_from(self.operations.len()).unwrap_or(u32::MAX))
+        let shortest =
+            self.operations.iter().map(|operation| operation.interval().duration()).min().unwrap_or_default();
+        shortest.saturating_mul(u32::try_from(self.operations.len()).unwrap_or(u32::MAX))
     }
 
-    /// Refuses what nothing can be said about.
+    /// Fails if the batch has unusable stamps or no successful call.
     pub(super) fn checked(self) -> Result<Self, MeasureError> {
         if let Some(stamps) = self.stamps {
             return Err(stamps.into());

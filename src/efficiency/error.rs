@@ -1,31 +1,31 @@
-//! Why nothing was measured.
+//! Errors of measurements.
 
 use crate::{
     Category, Error, InvalidConfig,
     concurrency::{AccountError, InvalidOperation},
 };
 
-/// Why nothing was measured.
+/// The reason why nothing was measured.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum MeasureError {
-    /// The pool could not be started, or is gone.
+    /// The pool could not be started, or has ended.
     #[error(transparent)]
     Pool(#[from] Error),
-    /// The pool's configuration can't be had in the size that is to be measured.
+    /// The pool's configuration is invalid for the measured pool size.
     #[error(transparent)]
     Config(#[from] InvalidConfig),
-    /// The arguments don't encode as an object.
+    /// The arguments do not encode as an object.
     #[error("the arguments are invalid: {0}")]
     Arguments(String),
-    /// Not one call succeeded.
+    /// All calls failed.
     #[error("none of {calls} calls succeeded; first error: {first}")]
     AllFailed {
-        /// How many were made.
+        /// The number of calls.
         calls: usize,
-        /// The first one's error.
+        /// The error of the first call.
         first: Box<Error>,
     },
-    /// The worker's stamps can't be used.
+    /// The worker's stamps are unusable.
     #[error(transparent)]
     Stamps(#[from] InvalidOperation),
     /// There was nothing to measure.
@@ -34,7 +34,7 @@ pub enum MeasureError {
 }
 
 impl MeasureError {
-    /// What kind of failure it is.
+    /// Returns the category of the error.
     pub fn category(&self) -> Category {
         match self {
             Self::Pool(error) => error.category(),
@@ -44,7 +44,7 @@ impl MeasureError {
         }
     }
 
-    /// Whether the same measurement may succeed later.
+    /// Returns whether the same measurement may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Pool(error) => error.is_retryable(),

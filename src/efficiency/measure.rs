@@ -1,4 +1,4 @@
-//! [`Measure`]: one measurement, from the pool to the report.
+//! [`Measure`]: one measurement of a pool, from its start to the report.
 
 use super::{
     EfficiencyReport, MeasureError, Verdict, WorkerStart,
@@ -17,16 +17,18 @@ use std::{
     time::Duration,
 };
 
-/// How long a pool that was started for a measurement may take to end.
-const ENDING: Duration = Duration::from_secs(10);
-/// Calls for each lane unless said otherwise: enough that the first and the last hardly count.
+/// The timeout for the shutdown of a pool that was started for a measurement.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The default number of calls for each call slot: enough that the first and the last ones hardly matter.
 const CALLS: usize = 50;
-/// Callers for each lane unless said otherwise: one whose call runs, and one whose call is there when the lane is free again.
+/// The default number of callers for each call slot: one whose call runs, and one whose call waits for the slot to
+/// become free.
 const CALLERS: usize = 2;
 
-/// A measurement of a pool: which command, how often, by how many callers. Each number is set, or follows from the pool's size.
+/// A measurement of a pool: the command, the number of calls and the number of callers. Numbers that are not set follow
+/// from the pool's size.
 ///
-/// The pool should have nothing else to do meanwhile: calls of others take lanes that then look idle.
+/// The pool should be idle otherwise: calls of other users take call slots, which then look idle in the report.
 #[must_use = "nothing is measured until it runs"]
 pub struct Measure {
     subject: Subject,
@@ -40,19 +42,19 @@ pub struct Measure {
     on_progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
 }
 
-/// What is measured.
+/// The pool to measure.
 enum Subject {
     Running(Pool),
     Cold(Box<PoolConfig>),
 }
 
 impl Measure {
-    /// Measures a pool that runs, warm: each worker has run the command before it counts.
+    /// Measures a running pool with warm workers: each worker runs the command before the measurement starts.
     pub fn of(pool: &Pool) -> Self {
         Self::new(Subject::Running(pool.clone()))
     }
 
-    /// Measures from the start of a pool, which is ended again afterwards.
+    /// Measures from the start of a pool. The pool is shut down afterwards.
     pub fn cold(config: PoolConfig) -> Self {
         Self::new(Subject::Cold(Box::new(config)))
     }
@@ -71,57 +73,62 @@ impl Measure {
         }
     }
 
-    /// What is called; the demo's `sleep` for 5 ms unless set.
+    /// Sets the command. Default: `sleep` for 5 ms of the demo app.
     ///
     /// # Errors
-    /// When the arguments don't encode.
+    /// Fails if the arguments cannot be encoded.
     pub fn command(mut self, command: &str, arguments: &(impl Serialize + ?Sized)) -> Result<Self, MeasureError> {
         self.command = command.into();
         self.arguments = serde_json::to_value(arguments).map_err(|error| MeasureError::Arguments(error.to_string()))?;
         Ok(self)
     }
 
-    /// How many calls are judged, 1 at least; 50 a lane unless set.
+    /// Sets the number of measured calls, at least 1. Default: 50 per call slot.
     pub fn operations(mut self, calls: usize) -> Self {
         self.operations = Some(calls.max(1));
         self
     }
 
-    /// How many callers there are, each with one call at a time; 2 a lane unless set, so that the next call is there when a lane is free.
+    /// Sets the number of callers, each with one call at a time. Default: 2 per call slot, so that a call waits
+    /// whenever a slot becomes free.
     pub fn callers(mut self, callers: usize) -> Self {
         self.callers = Some(callers.max(1));
         self
     }
 
-    /// Spreads the calls over so many sessions, which are ended afterwards; none unless set.
+    /// Spreads the calls over this number of sessions, which are ended afterwards. Default: no sessions.
     pub fn sessions(mut self, sessions: usize) -> Self {
         self.sessions = sessions;
         self
     }
 
-    /// How often the same calls run one after the other and side by side, to compare them. [`PAIRS`] unless set, which is the least that
-    /// proves anything; 0 leaves it out, and then calls that are slower side by side than alone are told only by what the system counts.
+    /// Sets how often the same calls run serially and in parallel, for a comparison. Default: [`PAIRS`], the smallest
+    /// number that proves a difference. With 0 there is no comparison: whether calls are slower in parallel than alone
+    /// then follows only from the statistics of the system.
     pub fn pairs(mut self, pairs: usize) -> Self {
         self.pairs = pairs;
         self
     }
 
-    /// The deadline of each call; the pool's unless set.
+    /// Sets the deadline of each call. Default: the pool's `timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Is told after each call how many of how many are done, on the caller's task: it must not block.
-    pub fn progress(mut self, tell: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
-        self.on_progress = Arc::new(tell);
+    /// Sets a function that is called after each call with the number of finished calls and of all calls. It runs on
+    /// the task of the caller and must not block.
+    pub fn progress(mut self, on_progress: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
+        self.on_progress = Arc::new(on_progress);
         self
     }
 
-    /// Runs it, on the caller's tokio runtime. Dropping the future cancels the calls; a pool that was started for it ends.
+    /// Runs the measurement on the current Tokio runtime. Dropping the future cancels the calls, and ends a pool that
+    /// was started for the measurement.
     ///
     /// # Errors
-    /// When the pool can't be had, no call succeeds, or its workers keep no stamps. Some calls that fail are in the report.
+    /// Fails if the pool cannot be started, all calls fail, or its workers send no stamps. If only some calls fail,
+    /// they are in the report.
     pub async fn run(self) -> Result<EfficiencyReport, MeasureError> {
         match &self.subject {
             Subject::Running(pool) => {
@@ -134,7 +141,8 @@ impl Measure {
                 let begun = crate::now().0;
                 let pool = Pool::start((**config).clone()).without_waiting().await?;
                 let report = self.measure(&self.work(&pool), WorkerStart::Cold, begun).await;
-                let ended = pool.shutdown(ENDING).await;
+                let ended = pool.shutdown(SHUTDOWN_TIMEOUT).await;
+                // Report the error of the measurement first: the shutdown often fails for the same reason.
                 let report = report?;
                 ended?;
                 Ok(report)
@@ -173,25 +181,20 @@ impl Measure {
         }
     }
 
-    /// The run that counts, and the pairs after it.
-    async fn measure(
-        &self,
-        work: &Workload,
-        temperature: WorkerStart,
-        begun: u64,
-    ) -> Result<EfficiencyReport, MeasureError> {
+    /// Runs the measured calls, and then the pairs.
+    async fn measure(&self, work: &Workload, start: WorkerStart, begun: u64) -> Result<EfficiencyReport, MeasureError> {
         let call_slots = self.call_slots(&work.pool);
         let callers = self.callers.unwrap_or(CALLERS * call_slots);
         let watch = UsageWatch::begin(&work.pool).await?;
         let batch = work.run(self.calls(call_slots), callers).await.checked()?;
         let mut window = batch.window().unwrap_or(Interval { started: begun, ended: begun });
-        if temperature == WorkerStart::Cold {
+        if start == WorkerStart::Cold {
             window.started = begun;
         }
         let watched = watch.end(&work.pool, window, &batch.operations).await?;
         let paired = self.pair(work).await?;
         work.end_sessions().await?;
-        self.report(work, batch, watched, Run { start: temperature, window, callers, paired })
+        self.report(work, batch, watched, Run { start, window, callers, paired })
     }
 
     fn report(
@@ -201,7 +204,7 @@ impl Measure {
         watched: WatchResult,
         run: Run,
     ) -> Result<EfficiencyReport, MeasureError> {
-        let Run { start: temperature, window, callers, paired } = run;
+        let Run { start, window, callers, paired } = run;
         let CallBatch { mut operations, encoding, failures, .. } = batch;
         operations.sort_by_key(|operation| operation.started);
         let uncontended = paired.as_ref().and_then(|paired| paired.uncontended);
@@ -216,7 +219,7 @@ impl Measure {
             workers: config.pool_size() as usize,
             concurrency: config.settings().concurrency as usize,
             callers,
-            start: temperature,
+            start,
             window,
             account,
             verdict: verify_concurrent_execution(&intervals).map_or_else(Verdict::Serialized, Verdict::Concurrent),
@@ -230,7 +233,7 @@ impl Measure {
     }
 }
 
-/// What is known of the run that counts.
+/// The data of the measured run.
 struct Run {
     start: WorkerStart,
     window: Interval,
@@ -238,8 +241,8 @@ struct Run {
     paired: Option<PairResult>,
 }
 
-/// How well a pool of the demo uses its workers: `n` calls of `sleep` for 5 ms. Of a pool with commands of its own, name one:
-/// [`Measure::command`].
+/// Measures how well a pool of the demo app uses its workers, with `n` calls of `sleep` for 5 ms. For a pool with other
+/// commands, use [`Measure::command`].
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -251,7 +254,7 @@ struct Run {
 /// ```
 ///
 /// # Errors
-/// As [`Measure::run`].
+/// See [`Measure::run`].
 pub async fn measure_concurrency_efficiency(pool: &Pool, n: usize) -> Result<EfficiencyReport, MeasureError> {
     Measure::of(pool).operations(n).run().await
 }

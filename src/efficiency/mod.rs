@@ -1,8 +1,8 @@
-//! "I pay for eight workers: am I getting eight?" Measures a pool of yours with a command of yours, and says where the time of its
-//! workers went (R45-R48). Holds no state of a pool and uses only its public interface; keeps what it calibrated.
+//! Measures how many of its workers a pool really uses for a command, and where the rest of their time goes (R45-R48).
+//! Holds no state of a pool and uses only its public interface; keeps calibrations.
 //!
-//! [`Measure`] is the whole of it: it calls a command, takes each call's moments from the workers' own stamps and the workers'
-//! processor time from the system, and gives a [`EfficiencyReport`]. `herder bench` prints one.
+//! [`Measure`] calls a command, takes the times of each call from the stamps of the workers and the CPU time of the
+//! workers from the system, and returns an [`EfficiencyReport`]. `herder bench` prints one.
 //!
 //! ```no_run
 //! # async fn example(pool: &herder::Pool) -> Result<(), Box<dyn std::error::Error>> {
@@ -10,7 +10,7 @@
 //! use serde_json::json;
 //!
 //! let report = Measure::of(pool).command("predict", &json!({ "x": 1 }))?.operations(400).callers(16).run().await?;
-//! println!("{:.0} % of {} lanes", 100.0 * report.account.efficiency, report.account.call_slots);
+//! println!("{:.0} % of {} call slots", 100.0 * report.account.efficiency, report.account.call_slots);
 //! for loss in report.account.losses.iter().filter(|loss| !loss.lost.is_zero()) {
 //!     println!("{:?} lost: {}", loss.lost, loss.explanation);
 //! }

@@ -1,4 +1,4 @@
-//! Pairs: the same calls one after the other and side by side, turn by turn, so that whatever the machine does it does to both.
+//! Pairs: the same calls serially and in parallel, alternating, so that load on the machine affects both alike.
 
 use super::{
     MeasureError,
@@ -8,22 +8,22 @@ use super::{
 use crate::concurrency::{Comparison, ComparisonConditions, CpuTime, Interval, Pair, compare};
 use std::time::Duration;
 
-/// What pairs tell.
+/// The results of all pairs.
 pub(super) struct PairResult {
     pub(super) comparison: Comparison,
-    /// How long a handler takes on average when nothing runs beside it, without its waits for a core.
+    /// The average duration of a handler while no other one runs, without its waits for a core.
     pub(super) uncontended: Option<Duration>,
     /// The share of its time for which a handler needs a core.
     pub(super) cpu_share: Option<f64>,
 }
 
-/// Runs so many pairs, each of one call a lane at least and two in all.
+/// Runs this number of pairs. Each half of a pair has one call per call slot, and at least two.
 pub(super) async fn run(work: &Workload, pairs: usize, call_slots: usize) -> Result<PairResult, MeasureError> {
     let (calls, mut timed, mut serial) = (calls(call_slots), Vec::new(), SerialTotals::default());
-    let whole = UsageWatch::begin(&work.pool).await?;
+    let watch = UsageWatch::begin(&work.pool).await?;
     let mut all = Vec::new();
     for number in 0..pairs {
-        // Now one first and now the other: what warms up or slows down favours neither.
+        // Alternate the order: a machine that warms up or slows down must not favor one of the two.
         let (one, many) = if number % 2 == 0 {
             let one = serial.run(work, calls).await?;
             (one, work.run(calls, call_slots).await.checked()?)
@@ -35,33 +35,33 @@ pub(super) async fn run(work: &Workload, pairs: usize, call_slots: usize) -> Res
         all.extend(one.operations.into_iter().chain(many.operations));
     }
     let window = Interval { started: 0, ended: crate::now().0 };
-    let machine = whole.end(&work.pool, window, &all).await?.machine;
-    let circumstances = ComparisonConditions {
+    let machine = watch.end(&work.pool, window, &all).await?.machine;
+    let conditions = ComparisonConditions {
         call_slots,
         cores: machine.cores,
         other_load: machine.other_load,
         cpu_share: serial.cpu_share(),
     };
     Ok(PairResult {
-        comparison: compare(&timed, &circumstances),
+        comparison: compare(&timed, &conditions),
         uncontended: serial.mean(),
         cpu_share: serial.cpu_share(),
     })
 }
 
-/// How many calls a pair has, twice.
+/// Returns the number of calls in each half of a pair.
 pub(super) fn calls(call_slots: usize) -> usize {
     call_slots.max(2)
 }
 
 fn pair(one: &CallBatch, many: &CallBatch) -> Option<Pair> {
-    // Calls that failed took no time: the pair would compare different work.
+    // A failed call has no time. If the halves have different numbers of calls, the pair would compare different work.
     let same = one.operations.len() == many.operations.len();
     let (serial, parallel) = (one.window()?.duration(), many.window()?.duration());
     same.then_some(Pair { serial, parallel })
 }
 
-/// The serial halves together.
+/// The sums of all serial halves.
 #[derive(Default)]
 struct SerialTotals {
     calls: usize,
@@ -99,8 +99,9 @@ impl SerialTotals {
     }
 }
 
-/// The time of handlers without their waits for a core. Some of the waits were before or after a handler, so that it has its time on a
-/// processor at least; and, since waits only lengthen, no less than if each had been as short as the shortest.
+/// Returns the time of handlers without their waits for a core. Some of the waits happened before or after a handler.
+/// Therefore the result is at least the CPU time, and at least the time that the handlers would take if each were as
+/// short as the shortest one, since waits only lengthen a handler.
 pub(super) fn without_waits(work: Duration, floor: Duration, cpu_time: CpuTime) -> Duration {
     work.saturating_sub(cpu_time.waited).max(cpu_time.used.min(work)).max(floor.min(work))
 }

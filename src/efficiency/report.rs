@@ -1,4 +1,4 @@
-//! [`EfficiencyReport`]: what a measurement found.
+//! [`EfficiencyReport`]: the result of a measurement.
 
 use super::Machine;
 use crate::{
@@ -7,88 +7,90 @@ use crate::{
 };
 use std::time::Duration;
 
-/// What a measurement found.
+/// The result of a measurement.
 #[derive(Clone, Debug)]
 pub struct EfficiencyReport {
-    /// The pool.
+    /// The name of the pool.
     pub pool: PoolName,
     /// The command that was called.
     pub command: String,
-    /// Base workers.
+    /// The number of base workers.
     pub workers: usize,
-    /// Calls that each of them runs at once.
+    /// The number of calls that each worker runs at once.
     pub concurrency: usize,
-    /// How many callers called, each with one call at a time.
+    /// The number of callers, each with one call at a time.
     pub callers: usize,
-    /// Whether the workers had to be started first.
+    /// Whether the run includes the start of the workers.
     pub start: WorkerStart,
-    /// From when to when the run is judged.
+    /// The interval of the measured run.
     pub window: Interval,
-    /// What became of the time of all lanes.
+    /// How the time of all call slots was used.
     pub account: TimeAccount,
-    /// Whether calls ran side by side, by overlap.
+    /// Whether calls overlapped.
     pub verdict: Verdict,
-    /// Side by side against one after the other, in the same run; none if no pairs were asked for.
+    /// The comparison of parallel and serial calls; `None` if no pairs were run.
     pub comparison: Option<Comparison>,
-    /// The share of a handler's time for which it needs a core, where the system tells: 0 sleeps, 1 computes.
+    /// The share of its time for which a handler needs a core, from 0 (sleeps) to 1 (computes). `None` if the system
+    /// does not report it.
     pub cpu_share: Option<f64>,
-    /// How long a handler takes on average when nothing runs beside it.
+    /// The average duration of a handler while no other one runs.
     pub uncontended: Option<Duration>,
-    /// The machine during the run.
+    /// The state of the machine during the run.
     pub machine: Machine,
-    /// The calls that failed.
+    /// The failed calls.
     pub failures: Failures,
-    /// The calls that succeeded, in the order in which they began.
+    /// The successful calls, in the order of their starts.
     pub operations: Vec<Operation>,
 }
 
-/// Whether the workers had to be started first. Never mixed (R48).
+/// Whether the run includes the start of the workers. Cold and warm runs are never mixed (R48).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerStart {
-    /// The run begins with the pool's start.
+    /// The run starts with the pool.
     Cold,
-    /// The run begins with workers that have each run the command already.
+    /// Each worker has already run the command before the run starts.
     Warm,
 }
 
-/// Whether calls ran side by side, by overlap.
+/// Whether calls overlapped.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// They did.
+    /// At least two calls overlapped.
     Concurrent(Evidence),
-    /// They did not.
+    /// No two calls overlapped.
     Serialized(Serialized),
 }
 
-/// Calls that failed.
+/// The failed calls of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Failures {
-    /// How many.
+    /// The number of failed calls.
     pub count: usize,
-    /// The first one's error.
+    /// The error of the first failed call.
     pub first: Option<Error>,
 }
 
 impl Failures {
     pub(super) fn add(&mut self, error: Error) {
-        self.take(Self { count: 1, first: Some(error) });
+        self.merge(Self { count: 1, first: Some(error) });
     }
 
-    pub(super) fn take(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: Self) {
         self.count += other.count;
         self.first = self.first.take().or(other.first);
     }
 }
 
 impl EfficiencyReport {
-    /// When each handler ran: what [`verify_concurrent_execution`](crate::concurrency::verify_concurrent_execution) judges by.
+    /// Returns the interval of each handler, the input of
+    /// [`verify_concurrent_execution`](crate::concurrency::verify_concurrent_execution).
     pub fn intervals(&self) -> Vec<Interval> {
         self.operations.iter().map(Operation::interval).collect()
     }
 
-    /// Calls a second, of those that succeeded.
+    /// Returns the number of successful calls per second.
     pub fn calls_per_second(&self) -> f64 {
         self.operations.len() as f64 / self.account.measured.as_secs_f64().max(1e-9)
     }

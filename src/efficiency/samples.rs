@@ -1,4 +1,4 @@
-//! What a calibration is made of: a few starts of a small pool, and a few calls of it, one after the other and side by side.
+//! The measurements of a calibration: a few starts of a small pool, and a few calls of it, serially and in parallel.
 
 use super::{
     MeasureError,
@@ -18,17 +18,19 @@ use std::{
     time::Duration,
 };
 
-/// How often a pool is started.
+/// The number of times that the pool is started.
 const STARTS: usize = 3;
-/// Blocks of calls of each kind: the average of a block varies as that of a run does, and single calls vary more.
+/// The number of blocks of calls of each kind. Averages of blocks vary like those of runs; single calls vary more.
 const BLOCKS: usize = 8;
-/// How long all blocks of a kind may take, as far as that can be had: a block has one call at least.
+/// The longest time for all blocks of a kind. It is exceeded if single calls are too long, because a block has at least
+/// one call.
 const BUDGET: Duration = Duration::from_secs(2);
-/// A block has so many calls at most.
+/// The largest number of calls in a block.
 const BLOCK: usize = 25;
-/// How long a pool may take to end.
-const ENDING: Duration = Duration::from_secs(10);
+/// The timeout for the shutdown of a pool.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Measures an environment with a separate pool.
 pub(super) async fn environment(
     config: &PoolConfig,
     command: &str,
@@ -37,15 +39,15 @@ pub(super) async fn environment(
     let config = config.clone().with_pool_size(cores() as usize)?;
     let mut starts = Starts::default();
     for _ in 1..STARTS {
-        starts.pool(&config).await?.shutdown(ENDING).await?;
+        starts.start_pool(&config).await?.shutdown(SHUTDOWN_TIMEOUT).await?;
     }
-    let pool = starts.pool(&config).await?;
+    let pool = starts.start_pool(&config).await?;
     let calls = Calls::of(&pool, command, arguments).await;
-    pool.shutdown(ENDING).await?;
+    pool.shutdown(SHUTDOWN_TIMEOUT).await?;
     calls?.environment(&starts).ok_or_else(|| AccountError::NoOperations(0).into())
 }
 
-/// How workers started.
+/// The measured starts of workers.
 #[derive(Default)]
 struct Starts {
     interpreters: Vec<Duration>,
@@ -53,31 +55,34 @@ struct Starts {
 }
 
 impl Starts {
-    async fn pool(&mut self, config: &PoolConfig) -> Result<Pool, MeasureError> {
+    async fn start_pool(&mut self, config: &PoolConfig) -> Result<Pool, MeasureError> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("calibration-{}-{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let pool = Pool::start(config.clone().with_name(&name)?).await?;
         for worker in pool.workers().await? {
-            self.note(&*pool.recorder(worker.id, Some(worker.generation)).await?);
+            self.record(&*pool.recorder(worker.id, Some(worker.generation)).await?);
         }
         Ok(pool)
     }
 
-    /// A worker says hello when its interpreter runs, and ready when its application does.
+    /// Records the start of a worker. A worker sends its hello when its interpreter runs, and ready when its app has
+    /// been loaded.
     #[expect(clippy::disallowed_methods, reason = "measures durations")]
-    fn note(&mut self, recording: &Recording) {
-        let said = |kind| {
+    fn record(&mut self, recording: &Recording) {
+        let received_at = |kind| {
             let frame = |frame: &&RecordedFrame| frame.direction == Direction::Received && frame.kind == kind;
             recording.frames.iter().find(frame).map(|frame| frame.at)
         };
-        if let (Some(started), Some(hello), Some(ready)) = (recording.started_at, said("hello"), said("ready")) {
+        if let (Some(started), Some(hello), Some(ready)) =
+            (recording.started_at, received_at("hello"), received_at("ready"))
+        {
             self.interpreters.push(hello.duration_since(started).unwrap_or_default());
             self.app_starts.push(ready.duration_since(hello).unwrap_or_default());
         }
     }
 }
 
-/// How calls went.
+/// The measured calls.
 #[derive(Default)]
 struct Calls {
     uncontended: Vec<Duration>,
@@ -101,7 +106,7 @@ impl Calls {
             calls.used += one.cpu_time.used;
             calls.ran += one.batch.work();
             calls.worst = calls.worst.max(one.longest());
-            calls.overheads.extend(one.way().into_iter().chain(many.way()));
+            calls.overheads.extend(one.overhead().into_iter().chain(many.overhead()));
             calls.uncontended.extend(one.handler());
             calls.contention_factor.extend(many.handler());
         }
@@ -112,10 +117,10 @@ impl Calls {
 
     fn environment(self, starts: &Starts) -> Option<Environment> {
         let (call, contention_factor) = (Spread::of(self.uncontended)?, Spread::of(self.contention_factor)?);
-        let at_once = |durations: &[Duration]| Spread::of(durations.iter().copied());
+        let spread = |durations: &[Duration]| Spread::of(durations.iter().copied());
         Some(Environment {
-            start: at_once(&starts.interpreters).unwrap_or(Spread::exactly(Duration::ZERO)),
-            app_start: at_once(&starts.app_starts).unwrap_or(Spread::exactly(Duration::ZERO)),
+            start: spread(&starts.interpreters).unwrap_or(Spread::exactly(Duration::ZERO)),
+            app_start: spread(&starts.app_starts).unwrap_or(Spread::exactly(Duration::ZERO)),
             parallel_starts: cores() as usize,
             call,
             worst_call: self.worst,
@@ -129,7 +134,7 @@ impl Calls {
     }
 }
 
-/// Some calls in a row, and what their workers used meanwhile.
+/// A series of calls, and the CPU time of the workers during it.
 struct Block {
     batch: CallBatch,
     cpu_time: CpuTime,
@@ -144,18 +149,18 @@ impl Block {
         Ok(Self { batch, cpu_time: watched.cpu_time().unwrap_or_default() })
     }
 
-    /// A handler's time without its waits for a core.
+    /// Returns the average duration of a handler without its waits for a core.
     fn handler(&self) -> Option<Duration> {
         mean(&self.batch, super::pairs::without_waits(self.batch.work(), self.batch.floor(), self.cpu_time))
     }
 
-    /// All of a call that is not its handler.
-    fn way(&self) -> Option<Duration> {
-        let way = |operation: &Operation| {
-            let whole = operation.answered.since(operation.queued);
-            whole.saturating_sub(operation.interval().duration())
+    /// Returns the average time of a call without its handler.
+    fn overhead(&self) -> Option<Duration> {
+        let overhead = |operation: &Operation| {
+            let total = operation.answered.since(operation.queued);
+            total.saturating_sub(operation.interval().duration())
         };
-        mean(&self.batch, self.batch.operations.iter().map(way).sum())
+        mean(&self.batch, self.batch.operations.iter().map(overhead).sum())
     }
 
     fn longest(&self) -> Duration {
@@ -163,7 +168,7 @@ impl Block {
     }
 }
 
-/// So many calls that all blocks of a kind fit into the budget.
+/// Returns the number of calls in a block, so that all blocks of a kind stay within the budget.
 fn block_size(warm: &CallBatch) -> usize {
     let one = mean(warm, warm.work()).unwrap_or_default().max(Duration::from_micros(1));
     let fit = BUDGET.as_secs_f64() / BLOCKS as f64 / one.as_secs_f64();

@@ -1,4 +1,4 @@
-//! Watches a pool's processes during a run: what they and the whole machine used from one moment to another.
+//! Measures the CPU time of a pool's processes and of the whole machine during a run.
 
 use super::machine::{CpuTicks, Machine, cores, cpu_time, own};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Counters as they stood when the watch began.
+/// The counters at the start of a measurement.
 pub(super) struct UsageWatch {
     began: Timestamp,
     machine: Option<CpuTicks>,
@@ -15,7 +15,7 @@ pub(super) struct UsageWatch {
     workers: Vec<ProcessUsage>,
 }
 
-/// One worker's process and what it had used.
+/// The process of a worker, and its CPU time.
 struct ProcessUsage {
     worker: WorkerRef,
     pid: Option<u32>,
@@ -23,14 +23,14 @@ struct ProcessUsage {
     used: Option<CpuTime>,
 }
 
-/// What the watch saw.
+/// The differences between the counters at the end and at the start.
 pub(super) struct WatchResult {
     pub(super) workers: Vec<ObservedWorker>,
     pub(super) machine: Machine,
 }
 
 impl WatchResult {
-    /// What all workers did, where the system tells.
+    /// Returns the CPU time of all workers, if the system reports it.
     pub(super) fn cpu_time(&self) -> Option<CpuTime> {
         let counted = self.workers.iter().filter_map(|seen| seen.cpu_time);
         counted.reduce(|sum, one| CpuTime { used: sum.used + one.used, waited: sum.waited + one.waited })
@@ -39,14 +39,14 @@ impl WatchResult {
 
 impl UsageWatch {
     pub(super) async fn begin(pool: &Pool) -> Result<Self> {
-        let workers = counted(pool).await?;
+        let workers = usage_of_workers(pool).await?;
         Ok(Self { began: crate::now(), machine: CpuTicks::now(), own: own(), workers })
     }
 
-    /// `operations`: what ran since, within `window`.
+    /// Ends the measurement. `operations` are the calls that ran in `window`.
     pub(super) async fn end(self, pool: &Pool, window: Interval, operations: &[Operation]) -> Result<WatchResult> {
         let (lasted, ticks, own) = (crate::now().since(self.began), CpuTicks::now(), own());
-        let after = counted(pool).await?;
+        let after = usage_of_workers(pool).await?;
         let concurrency = pool.config().settings().concurrency as usize;
         let workers: Vec<ObservedWorker> = after
             .iter()
@@ -57,7 +57,7 @@ impl UsageWatch {
                 cpu_time: now.since(&self.workers),
             })
             .collect();
-        let ours = workers.iter().filter_map(|seen| seen.cpu_time).map(|cpu_time| cpu_time.used).sum::<Duration>();
+        let ours = workers.iter().filter_map(|worker| worker.cpu_time).map(|cpu_time| cpu_time.used).sum::<Duration>();
         let ours = ours + since(own, self.own).map_or(Duration::ZERO, |own| own.used);
         let cores = cores();
         let other_load = ticks.zip(self.machine).and_then(|(now, then)| now.others_since(then, lasted, ours, cores));
@@ -71,7 +71,8 @@ impl UsageWatch {
 }
 
 impl ProcessUsage {
-    /// A process that was not there before has used all of it since.
+    /// Returns the CPU time since the start of the measurement. A process that was started later has used all of its
+    /// CPU time since then.
     fn since(&self, before: &[Self]) -> Option<CpuTime> {
         let then =
             before.iter().find(|then| (then.worker, then.pid) == (self.worker, self.pid)).and_then(|then| then.used);
@@ -81,21 +82,23 @@ impl ProcessUsage {
 
 fn since(now: Option<CpuTime>, then: Option<CpuTime>) -> Option<CpuTime> {
     let (now, then) = (now?, then?);
-    // A thread that has ended takes its time with it.
+    // The counters of a thread disappear with the thread, so a difference can be negative.
     Some(CpuTime { used: now.used.saturating_sub(then.used), waited: now.waited.saturating_sub(then.waited) })
 }
 
-async fn counted(pool: &Pool) -> Result<Vec<ProcessUsage>> {
+/// Returns the CPU time of each worker of the pool.
+async fn usage_of_workers(pool: &Pool) -> Result<Vec<ProcessUsage>> {
     let workers = pool.workers().await?;
-    let counted = |info: &crate::WorkerInfo| {
+    let usage = |info: &crate::WorkerInfo| {
         let ready = matches!(info.state, WorkerState::Ready | WorkerState::Busy);
         ProcessUsage { worker: info.process(), pid: info.pid, ready, used: info.pid.and_then(cpu_time) }
     };
-    Ok(workers.iter().map(counted).collect())
+    Ok(workers.iter().map(usage).collect())
 }
 
-/// When a slot had no process that was ready: until its first call was sent if it was not ready when the watch began, and from the last
-/// answer of one process until the next was sent a call. (Calls wait while a worker starts, so that it is sent one at once.)
+/// Returns the intervals in which a slot had no ready process: until its first call was sent, if it was not ready at
+/// the start of the measurement, and from the last answer of one process until the first call of the next. Calls wait
+/// while a worker starts, so a new worker gets a call immediately.
 fn starting(worker: WorkerId, was_ready: bool, window: Interval, operations: &[Operation]) -> Vec<Interval> {
     let mut own: Vec<&Operation> = operations.iter().filter(|operation| operation.worker.id == worker).collect();
     own.sort_by_key(|operation| operation.sent);

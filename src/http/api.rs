@@ -1,4 +1,4 @@
-//! Which paths there are, who answers them, and what answers everything else.
+//! The routes of the API and their settings. Everything else gets a 404 or a 405.
 
 use super::{
     breaker,
@@ -20,31 +20,36 @@ use actix_web::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Mounts one pool's routes: `/v1/pools/..`, below the scope that is configured with it.
+/// Returns a function for `configure` that mounts one pool's routes, `/v1/pools/..`, in a scope.
 ///
-/// Checks `Origin` and `Sec-Fetch-Site`; `Host` and who may call are left to the app. For several pools under one prefix, for what
-/// errors show, and for the probes, see [`Api`]. Let the server watch its [`Connections`](super::Connections) too ([`Server`](super::Server) does so by itself): then the call of a client that closes its connection is cancelled.
+/// Each request is checked for a foreign `Origin` and `Sec-Fetch-Site`. The app checks `Host` and authorizes callers.
+/// See [`Api`] for several pools under one prefix, for the error detail and for the probes. With
+/// [`Server`](super::Server), the call of a client that closes its connection is cancelled; for an `HttpServer`, add
+/// [`Connections`](super::Connections).
 ///
 /// ```no_run
-/// use actix_web::{App, HttpServer, web};
+/// use actix_web::{App, web};
+/// use herder::http::{Server, routes};
 /// # async fn example(pool: herder::Pool) -> std::io::Result<()> {
-/// HttpServer::new(move || App::new().service(web::scope("/herder").configure(herder::http::routes(&pool))))
-/// # .bind("127.0.0.1:8080")?.run().await }
+/// let app = move || App::new().service(web::scope("/herder").configure(routes(&pool)));
+/// Server::new(app).listen(std::net::TcpListener::bind("127.0.0.1:8080")?)?.run()?.await
+/// # }
 /// ```
 pub fn routes(pool: &Pool) -> impl FnOnce(&mut ServiceConfig) + use<> {
     Api::new([pool.clone()]).pool_routes()
 }
 
-/// All that a server of its own answers: the routes of its pools and the probes; problems for everything else.
+/// The complete API of a server: the routes of its pools and the probes. Every other request is answered with a problem
+/// document.
 ///
 /// ```no_run
-/// use actix_web::{App, HttpServer};
-/// use herder::http::{Api, Connections};
+/// use actix_web::App;
+/// use herder::http::{Api, Server};
 /// # async fn example(models: herder::Pool, carts: herder::Pool) -> std::io::Result<()> {
 /// let api = Api::new([models, carts]).hosts(["herder.example.org"]);
-/// HttpServer::new(move || App::new().configure(api.routes()))
-///     .on_connect(Connections::default().on_connect())
-/// # .bind("127.0.0.1:8080")?.run().await }
+/// let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
+/// Server::new(move || App::new().configure(api.routes())).listen(listener)?.run()?.await
+/// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -55,10 +60,11 @@ pub struct Api {
 }
 
 impl Api {
-    /// For these pools.
+    /// Creates an API for these pools.
     ///
-    /// Create it outside of the closure of `Server::new` or `HttpServer::new`, which runs once for each thread: an `Api` of several pools that is
-    /// created there has a [`buffer_limit`](Self::buffer_limit) of its own in each thread. All `Api`s of one pool share one limit, unless
+    /// Create it outside of the closure of `Server::new` or `HttpServer::new`, because that closure runs once for each
+    /// thread. An `Api` of several pools that is created in the closure has a separate
+    /// [`buffer_limit`](Self::buffer_limit) in each thread. All `Api`s of one pool share one limit, unless
     /// `buffer_limit` sets another.
     pub fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
         let pools = Arc::new(Pools::new(pools));
@@ -70,57 +76,59 @@ impl Api {
         Self { pools, guard: Arc::default(), limits, dropped_log_lines: DroppedLogLines::default() }
     }
 
-    /// Lets everything but the probes need `Authorization: Bearer` with this token.
+    /// Requires `Authorization: Bearer` with this token for everything except the probes.
     #[must_use]
     pub fn token(mut self, token: Token) -> Self {
         Arc::make_mut(&mut self.guard).token = Some(token);
         self
     }
 
-    /// Answers only to loopback names (`localhost`, `127.0.0.1`, `[::1]`) at any port, to the address it listens on, to the address the connection
-    /// came in at ([`Connections`](super::Connections)), and to these: `name` or `name:port`. `/healthz` and `/readyz` are answered whatever the `Host`.
-    /// Unless called, `Host` is not looked at.
+    /// Refuses requests with a foreign `Host`. Allowed are loopback names (`localhost`, `127.0.0.1`, `[::1]`) at any
+    /// port, the address that the server listens on, the local address of the connection
+    /// ([`Connections`](super::Connections)), and the given names (`name` or `name:port`). `/healthz` and `/readyz`
+    /// accept any `Host`. By default, `Host` is not checked.
     #[must_use]
     pub fn hosts<S: Into<String>>(mut self, more: impl IntoIterator<Item = S>) -> Self {
         Arc::make_mut(&mut self.guard).hosts = Some(more.into_iter().map(Into::into).collect());
         self
     }
 
-    /// How much of an error callers are shown. Unless called: full where the server listens on loopback, else brief.
+    /// Sets how much detail of an error callers see. Default: full if the server listens on loopback, otherwise brief.
     #[must_use]
     pub fn errors(mut self, detail: ErrorDetail) -> Self {
         Arc::make_mut(&mut self.guard).errors = Some(detail);
         self
     }
 
-    /// Sets how long the next 64 KiB of a call's body, or its end, may take to arrive; 30 s unless called. If they take longer, the call is
-    /// answered with 408, and its connection closes. The call's deadline limits the whole body.
+    /// Sets how long the next 64 KiB of a call's body, or its end, may take to arrive. Default: 30 s. A slower body is
+    /// refused with 408, and the connection closes. The whole body must arrive within the call's deadline.
     #[must_use]
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.limits.timeout = timeout;
         self
     }
 
-    /// Sets how many bytes of bodies are held at once: arguments from their arrival until their call is settled, and results over 64 KiB until
-    /// they are written. 256 MiB unless called, or twice the largest `max_frame` of the pools if that is more. Bodies and results without room are
-    /// answered with 503. A sixteenth of the limit is reserved for bodies of up to 64 KiB; a body that is longer than the other fifteen is refused with 413.
+    /// Sets how many bytes of bodies are held at once: arguments from their arrival until their call is settled, and
+    /// results over 64 KiB until they are written. Default: 256 MiB, or twice the largest `max_frame` of the pools if
+    /// that is larger. A body or result without space is answered with 503. A sixteenth of the limit is reserved for
+    /// bodies of up to 64 KiB; a body that is longer than the rest is refused with 413.
     ///
-    /// Calls that do not come over HTTP ([`Pool::call`]) are not counted.
+    /// Calls that do not use HTTP ([`Pool::call`]) are not counted.
     #[must_use]
     pub fn buffer_limit(mut self, bytes: usize) -> Self {
         self.limits.buffers = Buffers::with_limit(bytes, self.pools.largest_frame());
         self
     }
 
-    /// Shows in `GET /v1/pools`, as `dropped_log_lines`, how many lines of its log the application has lost: what the error counter
-    /// of a non-blocking writer says. Unless called, the key is not there.
+    /// Adds the field `dropped_log_lines` to `GET /v1/pools`: the number of log lines that the application has lost,
+    /// such as the error counter of a non-blocking writer. By default, there is no such field.
     #[must_use]
     pub fn dropped_log_lines(mut self, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.dropped_log_lines = DroppedLogLines(Some(Arc::new(count)));
         self
     }
 
-    /// Everything, for `App::configure`.
+    /// Returns a function for `App::configure` that mounts everything.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let Self { pools, guard, limits, dropped_log_lines } = self.clone();
         move |config| {
@@ -129,21 +137,22 @@ impl Api {
                 .app_data(dropped_log_lines)
                 .service(read("/healthz", probes::healthz))
                 .service(read("/readyz", probes::readyz))
-                .service(tree(pools, limits))
+                .service(pool_scope(pools, limits))
                 .default_service(web::to(no_route))
                 .wrap(from_fn({
                     let guard = guard.clone();
                     move |request, next| guard::check(guard.clone(), request, next)
                 }));
-            // `OPTIONS *` has no path: it is for the server as a whole.
+            // The target of `OPTIONS *` is not a path: it matches no scope, not even the empty one. The request still
+            // has to pass the guard.
             let no_path =
                 web::to(no_route).wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)));
             config.service(all).default_service(no_path);
         }
     }
 
-    /// Returns a function for `configure` that mounts `/v1/pools/..` in a scope, with the checks of each request: as [`routes`] does, for
-    /// several pools and with these settings. The probes are not mounted.
+    /// Returns a function for `configure` that mounts `/v1/pools/..` in a scope, with the checks of each request. Like
+    /// [`routes`], but for several pools and with these settings. The probes are not mounted.
     ///
     /// ```no_run
     /// use actix_web::{App, web};
@@ -155,14 +164,14 @@ impl Api {
     /// ```
     pub fn pool_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let Self { pools, guard, limits, dropped_log_lines } = self.clone();
-        let tree = tree(pools, limits).app_data(dropped_log_lines);
+        let scope = pool_scope(pools, limits).app_data(dropped_log_lines);
         move |config| {
-            _ = config.service(tree.wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next))));
+            _ = config.service(scope.wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next))));
         }
     }
 }
 
-fn tree(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
+fn pool_scope(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
     web::scope("/v1/pools")
         .app_data(web::Data::from(pools))
         .app_data(web::Data::new(limits))
@@ -198,7 +207,7 @@ fn tree(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
         .default_service(web::to(no_route))
 }
 
-/// A path that is only read.
+/// Creates a resource for GET and HEAD. Other methods get a 405.
 fn read<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,

@@ -1,5 +1,5 @@
-//! How long a caller that a full queue refused should wait: until the queue is expected to be empty. Cached for a second, so that a pool that
-//! refuses thousands of calls is not asked for each of them.
+//! The `Retry-After` of a call that a full queue refused: the expected wait until the queue is empty. It is cached for
+//! a second, so that a pool that refuses thousands of calls is not queried for each of them.
 
 use super::pools::Pools;
 use crate::{Error, Pool};
@@ -10,23 +10,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// For how long a pool is not asked again.
+/// How long a cached wait counts as fresh. An older one is queried again.
 const FRESH: Duration = Duration::from_secs(1);
-/// For how long its answer is used: an older one is about another backlog.
+/// How long a cached wait is used. An older one describes another backlog.
 const KNOWN: Duration = Duration::from_secs(10);
 
-/// The last answer of each pool, by name.
+/// The last known wait of each pool, by its name.
 #[derive(Debug, Default)]
 pub(super) struct BacklogCache(Mutex<HashMap<String, CachedWait>>);
 
 #[derive(Clone, Copy, Debug)]
 struct CachedWait {
-    asked: Instant,
+    queried_at: Instant,
     wait: Option<Duration>,
 }
 
-/// Returns the expected wait, if a full queue refused the call and the wait is known. If it is older than a second, the pool is asked again in the
-/// background: a refusal never waits. A pool knows it after 32 finished attempts, with `queue.shed` on.
+/// Returns the expected wait if a full queue refused the call and the wait is known. A pool estimates the wait
+/// after 32 finished attempts, if `queue.shed` is on.
+///
+/// A wait that is older than a second is still returned, and the pool is queried in the background: a refusal must not
+/// wait for the pool, which is overloaded at this moment.
 pub(super) fn wait(pools: &web::Data<Pools>, pool: &Pool, error: &Error) -> Option<Duration> {
     if !matches!(error, Error::QueueFull { .. }) {
         return None;
@@ -44,27 +47,29 @@ pub(super) fn wait(pools: &web::Data<Pools>, pool: &Pool, error: &Error) -> Opti
 }
 
 impl BacklogCache {
-    /// What was said last, and whether that is fresh. If not, the caller is the one who asks.
+    /// Returns the last known wait, and whether it is fresh. If it is not, the caller must query the pool.
     #[expect(clippy::disallowed_methods, reason = "a pool is asked once a second at most")]
     fn lookup(&self, name: &str) -> (Option<Duration>, bool) {
         let (now, mut all) = (Instant::now(), self.lock());
         match all.get_mut(name) {
-            Some(seen) if now.duration_since(seen.asked) < FRESH => (seen.wait, true),
-            Some(seen) => {
-                let age = now.duration_since(std::mem::replace(&mut seen.asked, now));
-                seen.wait.take_if(|_| age > KNOWN);
-                (seen.wait, false)
+            Some(entry) if now.duration_since(entry.queried_at) < FRESH => (entry.wait, true),
+            Some(entry) => {
+                // The time is updated before the pool is queried: of many refusals at the same moment, only the first
+                // one finds the entry stale and queries the pool.
+                let age = now.duration_since(std::mem::replace(&mut entry.queried_at, now));
+                entry.wait.take_if(|_| age > KNOWN);
+                (entry.wait, false)
             }
             None => {
-                all.insert(name.into(), CachedWait { asked: now, wait: None });
+                all.insert(name.into(), CachedWait { queried_at: now, wait: None });
                 (None, false)
             }
         }
     }
 
     fn put(&self, name: &str, wait: Option<Duration>) {
-        if let Some(seen) = self.lock().get_mut(name) {
-            seen.wait = wait;
+        if let Some(entry) = self.lock().get_mut(name) {
+            entry.wait = wait;
         }
     }
 

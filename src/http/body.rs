@@ -1,5 +1,5 @@
-//! The bodies of a call and of its reply: checked to be JSON before the worker or the caller gets them. Never decoded, and never
-//! changed, except that a byte order mark is removed.
+//! The bodies of a call and of its reply. Both are checked to be valid JSON before the worker or the caller gets them.
+//! They are neither decoded nor changed, except that a byte order mark is removed.
 
 use super::{
     receive::{Failed, Receive},
@@ -10,10 +10,11 @@ use actix_web::{HttpRequest, web};
 use bytes::Bytes;
 use herder_actors::{PayloadError, check_json_object, without_byte_order_mark};
 
-/// From this size on a check runs on another thread: on the one that serves connections it would block all others.
+/// Bodies of this size or more are checked on another thread: the check would block all connections of the server
+/// thread.
 const LONG: usize = 256 * 1024;
 
-/// The arguments of a call. No body at all stands for `{}`.
+/// Reads and checks the arguments of a call. An empty body stands for `{}`.
 pub(super) async fn arguments(
     request: &HttpRequest,
     body: &mut web::Payload,
@@ -35,7 +36,7 @@ fn check(json: &[u8]) -> Result<(), PayloadError> {
     check_json_object(json).and_then(|()| surrogates::check(json))
 }
 
-/// Checks JSON, on another thread if it is long.
+/// Checks JSON; on another thread if it is long.
 pub(super) async fn checked(
     json: &Bytes,
     check: fn(&[u8]) -> Result<(), PayloadError>,

@@ -1,17 +1,17 @@
-//! The breaker and the quarantine of a pool over HTTP: what they hold, and letting go of it. Handles only.
+//! The routes for the circuit breaker and the quarantine of a pool. Holds only handles of pools.
 
 use super::{pools::Pools, refusal::Refusal};
 use crate::{Fingerprint, InvalidFingerprint, Result};
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-/// `GET /v1/pools/{pool}/breaker`: null in a pool without one.
+/// `GET /v1/pools/{pool}/breaker`. The value is null for a pool without a breaker.
 pub(super) async fn breaker(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
     let breaker = pools.find(&name)?.breaker().await?;
     Ok(HttpResponse::Ok().json(json!({ "breaker": breaker })))
 }
 
-/// `POST /v1/pools/{pool}/breaker/reset`: false in a pool without one.
+/// `POST /v1/pools/{pool}/breaker/reset`. The value is false for a pool without a breaker.
 pub(super) async fn reset(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
     let reset = pools.find(&name)?.reset_breaker().await?;
     Ok(HttpResponse::Ok().json(json!({ "reset": reset })))

@@ -1,5 +1,6 @@
-//! The limit on the bytes of bodies that a server holds at once: of requests from their arrival until their call is settled, of
-//! large responses until they are handed to their connection. Holds two numbers, changed by atomic operations alone.
+//! The limit on the bytes of bodies that a server holds at once: request bodies from their arrival until their call is
+//! settled, and large responses until their connection has taken them. Holds two counters, which change only by atomic
+//! operations.
 
 use super::refusal::Refusal;
 use bytes::Bytes;
@@ -8,25 +9,27 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// The largest size of a small body. Small bodies may use what large ones leave, and always a share of their own. A result up to this size is not counted.
+/// The largest size of a small body. Small bodies may use all space that large ones do not use, and always a reserved
+/// share. Results up to this size are not counted.
 pub(super) const SMALL: usize = 64 * 1024;
-/// The default limit, unless twice the largest `max_frame` is more: the arguments and the result of one call always fit together.
+/// The default limit. If twice the largest `max_frame` is more, that is the default: the arguments and the result of
+/// one call always fit together.
 const DEFAULT: usize = 256 * 1024 * 1024;
-/// The limit divided by this is reserved for small bodies, so that large bodies do not keep them out.
+/// The fraction of the limit that is reserved for small bodies (a sixteenth), so that large bodies cannot block them.
 const SHARE_OF_SMALL: usize = 16;
 
-/// The limit, and how much of it is in use. Shared by all threads that serve the same pools.
+/// The limit and the bytes in use. All threads that serve the same pools share it.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     limit: usize,
     /// The part of the limit that bodies may use which are not small.
     for_large: usize,
-    /// In use by bodies that are not small, and by results. More than `for_large` by one result at most.
+    /// The bytes in use by bodies that are not small, and by results. Exceeds `for_large` by one result at most.
     large: AtomicUsize,
     small: AtomicUsize,
 }
 
-/// A body has no room now.
+/// The error for a body without space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full {
     pub(super) needed: usize,
@@ -35,7 +38,7 @@ pub(super) struct Full {
 }
 
 impl Full {
-    /// Returns the refusal. `may_have_run` is true if there was no room for a result.
+    /// Returns the refusal. `may_have_run` is true if the body without space is a result.
     pub(super) fn refusal(self, may_have_run: bool) -> Refusal {
         let Self { needed, used, limit } = self;
         Refusal::BuffersFull { needed, used, limit, may_have_run }
@@ -43,12 +46,13 @@ impl Full {
 }
 
 impl Buffers {
-    /// With the default limit for pools of which this is the largest `max_frame`.
+    /// Creates the default limit for pools with this largest `max_frame`.
     pub(crate) fn new(largest_frame: usize) -> Arc<Self> {
         Self::with_limit(DEFAULT.max(largest_frame.saturating_mul(2)), largest_frame)
     }
 
-    /// With this limit. The share of small bodies never makes it too small for a body of `largest_frame` bytes.
+    /// Creates a limit. The share of small bodies is reduced if a body of `largest_frame` bytes would not fit
+    /// otherwise.
     pub(super) fn with_limit(limit: usize, largest_frame: usize) -> Arc<Self> {
         let for_large = (limit - limit / SHARE_OF_SMALL).max(limit.min(largest_frame));
         Arc::new(Self { limit, for_large, large: AtomicUsize::new(0), small: AtomicUsize::new(0) })
@@ -58,29 +62,30 @@ impl Buffers {
         self.limit
     }
 
-    /// The length of the longest body that can ever have room.
+    /// Returns the length of the longest body that can ever fit.
     pub(super) fn longest(&self) -> usize {
         self.for_large
     }
 
-    /// Returns how many bytes are in use. This exceeds the limit by the result of one call at most.
+    /// Returns the bytes in use. They exceed the limit by the result of one call at most.
     pub(super) fn used(&self) -> usize {
         self.large.load(Ordering::Relaxed) + self.small.load(Ordering::Relaxed)
     }
 
-    /// Counts a result, which is in memory already. There is no room for the result only if the share of large bodies was used up before: so
-    /// the memory in use exceeds the limit by one result at most.
+    /// Counts a result. The result is in memory already, so it is refused only if the share of large bodies was already
+    /// used up: the memory in use exceeds the limit by one result at most.
     pub(super) fn hold_result(self: &Arc<Self>, bytes: usize) -> Result<Room, Full> {
         self.add(Size::Large, bytes, |large| large < self.for_large)?;
         Ok(Room { buffers: self.clone(), size: Size::Large, bytes })
     }
 
-    /// Adds to what is in use, if `fits` says so of what bodies of this size use now.
+    /// Adds `more` to the bytes in use, if `fits` accepts the current number of the counter for this size.
     ///
-    /// The order of the operations does not matter: nothing else is read by them. Not an addition that is taken back where there is no room:
-    /// between the two, others would be refused for nothing. Where both numbers change at the same moment, the sum may exceed the limit by
-    /// what was just added.
+    /// Relaxed ordering suffices: the counters protect no other memory.
     fn add(&self, size: Size, more: usize, fits: impl Fn(usize) -> bool) -> Result<(), Full> {
+        // `fetch_update` checks and adds in one step. To add first and subtract if there is no space would be wrong: in
+        // between, other threads would see too large a number and refuse bodies that fit. The two counters are separate
+        // atomics, so if both change at the same moment the sum can exceed the limit by what was just added.
         let added = |used| fits(used).then(|| usize::saturating_add(used, more));
         match self.in_use(size).fetch_update(Ordering::Relaxed, Ordering::Relaxed, added) {
             Ok(_) => Ok(()),
@@ -100,14 +105,14 @@ impl Buffers {
     }
 }
 
-/// Which share of the limit a body uses.
+/// The share of the limit that a body uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Size {
     Small,
     Large,
 }
 
-/// A part of the limit, in use until it is dropped.
+/// A reserved part of the limit. Dropping it frees the part.
 #[derive(Debug)]
 pub(super) struct Room {
     buffers: Arc<Buffers>,
@@ -116,12 +121,12 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// For a body of which nothing is there yet.
+    /// Creates a reservation of zero bytes, for a body that has not arrived yet.
     pub(super) fn none(buffers: &Arc<Buffers>) -> Self {
         Self { buffers: buffers.clone(), size: Size::Small, bytes: 0 }
     }
 
-    /// Makes room for a body of `total` bytes, if it has less.
+    /// Extends the reservation to `total` bytes. Does nothing if it is already as large.
     pub(super) fn grow_to(&mut self, total: usize) -> Result<(), Full> {
         match total.checked_sub(self.bytes) {
             None | Some(0) => Ok(()),
@@ -130,8 +135,8 @@ impl Room {
         }
     }
 
-    /// Small bodies may use what large bodies leave, and always their own share. So results that clients do not read, and that exceed the share of
-    /// large bodies, do not keep small bodies out.
+    /// Extends a small reservation. Large bodies and results count with at most `for_large`. Otherwise results that
+    /// clients do not read, and that exceed `for_large`, would take the reserved share of small bodies.
     fn grow_small(&mut self, more: usize) -> Result<(), Full> {
         let buffers = &self.buffers;
         let large = buffers.large.load(Ordering::Relaxed).min(buffers.for_large);
@@ -141,7 +146,7 @@ impl Room {
         Ok(())
     }
 
-    /// A body that was small until now uses the share of large ones from here on.
+    /// Moves the reservation to the share of large bodies, with the new size.
     fn grow_large(&mut self, total: usize) -> Result<(), Full> {
         let buffers = &self.buffers;
         let (own_large, own_small) = match self.size {
@@ -151,13 +156,16 @@ impl Room {
         let small = buffers.small.load(Ordering::Relaxed).saturating_sub(own_small);
         let (more, ceiling) = (total - own_large, buffers.for_large.min(buffers.limit.saturating_sub(small)));
         buffers.add(Size::Large, more, |large| large.checked_add(more).is_some_and(|sum| sum <= ceiling))?;
+        // The small bytes are freed only after the large ones were added. In between the body is counted twice, and
+        // another body may be refused; the other order could admit more than the limit.
         buffers.free(Size::Small, own_small);
         (self.size, self.bytes) = (Size::Large, total);
         Ok(())
     }
 
-    /// The bytes, which keep this room in use until the last clone of them is dropped, whoever has it: a pool's queue, a worker's outbox, a
-    /// response.
+    /// Converts the body to `Bytes` that keep the reservation until their last clone is dropped, wherever that is: in a
+    /// pool's queue, in the outgoing buffer of a worker, or in a response. Bytes that were reserved but did not arrive
+    /// are freed now.
     pub(super) fn hold(mut self, body: Vec<u8>) -> Bytes {
         let surplus = self.bytes.saturating_sub(body.len());
         self.bytes -= surplus;
@@ -195,7 +203,8 @@ mod tests {
         room.grow_to(total).map(|()| room)
     }
 
-    /// R68: large bodies leave a sixteenth of the limit to small ones, but never less than one body of the largest frame fits.
+    /// R68: large bodies leave a sixteenth of the limit to small ones, unless a body of the largest frame would not fit
+    /// then.
     #[test]
     fn r68_large_bodies_leave_room_for_small_ones() {
         let buffers = Buffers::with_limit(16 * MIB, MIB);
@@ -210,7 +219,7 @@ mod tests {
         assert_eq!(Buffers::with_limit(1000, MIB).longest(), 1000);
     }
 
-    /// R68: the result that reaches the limit is held, the next one is not.
+    /// R68: the result that reaches the limit is accepted; the next one is refused.
     #[test]
     fn r68_results_exceed_the_limit_by_one_at_most() {
         let buffers = Buffers::with_limit(MIB, MIB);
@@ -222,7 +231,8 @@ mod tests {
         assert_eq!(buffers.used(), 0);
     }
 
-    /// R68: large results that nobody reads leave small bodies their share, however far the last one exceeds the limit.
+    /// R68: large results that no client reads leave small bodies their share, however far the last result exceeds the
+    /// limit.
     #[test]
     fn r68_results_leave_room_for_small_bodies() {
         let buffers = Buffers::with_limit(16 * MIB, MIB);
@@ -234,7 +244,7 @@ mod tests {
         assert_eq!(buffers.used(), 0);
     }
 
-    /// R68: a body that arrives in chunks and turns out to be large uses the share of large ones, once.
+    /// R68: a body that arrives in chunks and turns out to be large is counted once, in the share of large bodies.
     #[test]
     fn r68_a_body_that_grows_changes_its_share() {
         let buffers = Buffers::with_limit(16 * MIB, MIB);
@@ -247,12 +257,12 @@ mod tests {
         assert_eq!(buffers.used(), 0);
     }
 
-    /// R68: bytes are in use until the last clone of them is gone, and no longer.
+    /// R68: bytes are in use until their last clone is dropped.
     #[test]
     fn r68_bytes_are_in_use_until_the_last_clone_is_gone() {
         let buffers = Buffers::with_limit(MIB, MIB);
         let body = room(&buffers, MIB).unwrap().hold(vec![b'x'; 1000]);
-        assert_eq!(buffers.used(), 1000, "what was announced and did not come is free");
+        assert_eq!(buffers.used(), 1000, "bytes that were announced but did not arrive are free");
         let part = body.slice(3..);
         drop(body);
         assert_eq!(buffers.used(), 1000);
@@ -260,7 +270,7 @@ mod tests {
         assert_eq!(buffers.used(), 0);
     }
 
-    /// R68: what a handler held when it panicked is free.
+    /// R68: bytes that a handler holds are freed when it panics.
     #[test]
     fn r68_a_panic_leaves_nothing_in_use() {
         let buffers = Buffers::with_limit(MIB, MIB);
@@ -274,17 +284,18 @@ mod tests {
     }
 
     proptest! {
-        /// R68: whatever is asked for, granted, grown and dropped, the use is the sum of what is held, and nothing at the end.
+        /// R68: after any sequence of operations, the bytes in use are the sum of the reservations; at the end they are
+        /// zero.
         #[test]
         fn r68_the_use_is_the_sum_of_what_is_held(steps in prop::collection::vec((0..4_u8, 0..3 * MIB, 0..8_usize), 1..200)) {
             let buffers = Buffers::with_limit(4 * MIB, MIB);
             let (mut rooms, mut bodies): (Vec<Room>, Vec<Bytes>) = (Vec::new(), Vec::new());
-            for (step, bytes, which) in steps {
+            for (step, bytes, index) in steps {
                 match step {
                     0 => rooms.extend(room(&buffers, bytes)),
                     1 => rooms.extend(buffers.hold_result(bytes)),
-                    2 if which < rooms.len() => bodies.push(rooms.swap_remove(which).hold(vec![0; bytes.min(100)])),
-                    3 if which < bodies.len() => drop(bodies.swap_remove(which)),
+                    2 if index < rooms.len() => bodies.push(rooms.swap_remove(index).hold(vec![0; bytes.min(100)])),
+                    3 if index < bodies.len() => drop(bodies.swap_remove(index)),
                     _ => _ = rooms.last_mut().map(|room| room.grow_to(bytes)),
                 }
                 let held: usize = rooms.iter().map(|room| room.bytes).sum();

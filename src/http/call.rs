@@ -1,5 +1,6 @@
-//! `POST /v1/pools/{pool}/call/{command}`: a call, and its reply with its circumstances. The result's bytes pass through as the
-//! worker sent them, after a check that they are JSON: other text could end the body around it early, or forge the fields after it.
+//! `POST /v1/pools/{pool}/call/{command}`: runs a call and returns its result with metadata. The bytes of the result
+//! are passed on as the worker sent them, after a check that they are JSON: other text could end the surrounding object
+//! early, or forge the fields after it.
 
 use super::{
     backlog, body,
@@ -22,10 +23,11 @@ use serde::de::IgnoredAny;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The client closed its request: nobody reads this answer (nginx's number for it).
+/// The status of a response to a client that has closed its connection. No client reads it; nginx uses the same number.
 const CLIENT_GONE: u16 = 499;
 
-/// A call that failed, the id under which the log has it, and when to come again, if that is better known here than by the error.
+/// The error of a call, with the id under which it was logged. `wait` is set if this server knows a better
+/// `Retry-After` than the error.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub(super) struct CallErrorResponse {
@@ -55,7 +57,8 @@ impl ResponseError for CallErrorResponse {
     }
 }
 
-/// Runs a command. The call is cancelled when its client closes the connection. The deadline counts from here: the head of the request has just arrived.
+/// Runs a command. The call is cancelled if its client closes the connection. The deadline counts from here, because
+/// the head of the request has just arrived.
 pub(super) async fn call(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -86,6 +89,7 @@ async fn run(
         Ok(arguments) => arguments,
         Err(Failed::Call(error)) => return Err(logged(pool, command, error).into()),
         Err(Failed::Request(refusal)) => return Err(refusal.into()),
+        // The pool gets the time that is left after the body has arrived.
     };
     let call = pool.call_json::<IgnoredAny>(command, arguments).timeout(receive.time_left());
     let reply = options.apply(call).reply();
@@ -97,7 +101,7 @@ async fn run(
     answer(pool, command, limits, reply).await
 }
 
-#[expect(clippy::disallowed_methods, reason = "a call's deadline counts from the head of its request")]
+#[expect(clippy::disallowed_methods, reason = "the deadline of a call counts from the head of its request")]
 fn receive<'a>(pool: &Pool, limits: &'a Limits, options: &Options) -> Receive<'a> {
     let began = Instant::now();
     let deadline = later(began, options.timeout().unwrap_or(pool.config().timeout()));
@@ -105,12 +109,12 @@ fn receive<'a>(pool: &Pool, limits: &'a Limits, options: &Options) -> Receive<'a
     Receive { limits, max_frame, began, deadline }
 }
 
-/// Logs an error of a call that was not submitted to the pool, like the errors of other calls.
+/// Logs an error of a call that was not submitted to the pool, in the same form as the errors of other calls.
 fn logged(pool: &Pool, command: &str, error: Error) -> CallErrorResponse {
     CallErrorResponse { id: pool.log_refusal(command, &error), error, wait: None }
 }
 
-/// The response. A large result is counted until the connection has taken the last of it.
+/// Creates the response. A large result is counted until the connection has taken all of it.
 async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply) -> Result<HttpResponse> {
     let result = reply.json();
     let room = match result.len() {

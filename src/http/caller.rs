@@ -1,4 +1,4 @@
-//! [`Caller`]: tells a handler of an application when its client closes the connection.
+//! [`Caller`]: lets a handler of an application wait for its client to close the connection.
 
 use super::connections::while_connected;
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
@@ -8,16 +8,16 @@ use std::{
     pin::Pin,
 };
 
-/// The client of a request, as an argument of a handler. With [`Call::until_gone`](crate::Call::until_gone) a call ends when the client closes
-/// its connection.
+/// The client of a request, as an argument of a handler. With [`Call::until_gone`](crate::Call::until_gone), a call is
+/// cancelled when the client closes its connection.
 ///
-/// The server has to watch its connections: [`Server`](super::Server) does; for an `HttpServer` call `HttpServer::on_connect` with
-/// [`Connections::on_connect`](super::Connections::on_connect). Without that, and over connections that are not plain TCP (TLS, Unix sockets), the
-/// client never counts as gone, and the call runs to its end.
+/// The server must watch its connections. [`Server`](super::Server) does; for an `HttpServer`, call
+/// `HttpServer::on_connect` with [`Connections::on_connect`](super::Connections::on_connect). Without that, and on
+/// connections that are not plain TCP (TLS, Unix sockets), a disconnect is not detected, and the call runs to its end.
 ///
 /// ```no_run
-/// use actix_web::{App, HttpServer, get, web};
-/// use herder::{Pool, Result, http::{Caller, Connections}};
+/// use actix_web::{App, get, web};
+/// use herder::{Pool, Result, http::{Caller, Server}};
 /// use serde_json::json;
 ///
 /// #[get("/price/{item}")]
@@ -27,9 +27,9 @@ use std::{
 ///
 /// # async fn example(pool: Pool) -> std::io::Result<()> {
 /// let pool = web::Data::new(pool);
-/// HttpServer::new(move || App::new().app_data(pool.clone()).service(price))
-///     .on_connect(Connections::default().on_connect()) // without this, `caller` never counts as gone
-/// # .bind("127.0.0.1:8080")?.run().await }
+/// let app = move || App::new().app_data(pool.clone()).service(price);
+/// Server::new(app).listen(std::net::TcpListener::bind("127.0.0.1:8080")?)?.run()?.await
+/// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Caller(HttpRequest);
@@ -37,7 +37,7 @@ pub struct Caller(HttpRequest);
 impl Caller {
     /// Completes when the client has closed its connection, or at least its sending side.
     pub async fn gone(&self) {
-        // It is a `Some` only of work that ends.
+        // The work never ends, so this returns only with `None`: the client has closed the connection.
         while while_connected(&self.0, pending::<Infallible>()).await.is_some() {}
     }
 }
@@ -51,7 +51,7 @@ impl FromRequest for Caller {
     }
 }
 
-/// For [`Call::until_gone`](crate::Call::until_gone): [`gone`](Caller::gone).
+/// Makes `&Caller` an argument of [`Call::until_gone`](crate::Call::until_gone). The future is [`gone`](Caller::gone).
 impl IntoFuture for &Caller {
     type Output = ();
     type IntoFuture = Pin<Box<dyn Future<Output = ()>>>;

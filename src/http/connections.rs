@@ -1,9 +1,11 @@
-//! The connections of a server: when a client goes away, and which connections are idle when the server drains. Of connections of an
-//! `HttpServer` it holds a second descriptor, since actix-web shares none; those of our own [`Server`](super::Server) are told when their client
-//! goes away. Holds nothing of requests.
+//! The connections of a server: detects that a client closes its connection, and which connections are idle when the
+//! server drains. Holds a second descriptor for each connection of an `HttpServer`, because actix-web does not share
+//! its own. For a connection of [`Server`](super::Server), the task of the connection reports the disconnect. Holds
+//! nothing about requests.
 //!
-//! Why: over HTTP/1 actix-web runs a handler to its end after its client closed (actix-web#3462), so nothing tells a handler that
-//! nobody waits for it. And a drain would wait for idle connections that a client keeps open.
+//! This is needed because actix-web runs an HTTP/1 handler to its end after its client has disconnected
+//! (actix-web#3462), without a notification to the handler. A drain would also wait for idle connections that clients
+//! keep open.
 
 use actix_web::{
     HttpMessage, HttpRequest,
@@ -25,11 +27,11 @@ use std::{
 };
 use tokio::{io::Interest, net::TcpStream, sync::Notify};
 
-/// Watches the connections of an `HttpServer`, so that a call is cancelled when its client closes the connection. [`Server`](super::Server) watches its
-/// connections by itself, without another descriptor.
+/// Watches the connections of an `HttpServer`, so that a call is cancelled when its client closes the connection.
+/// [`Server`](super::Server) watches its connections without this, and without a second descriptor.
 ///
-/// A client that closes only its sending side counts as gone. Each connection costs one more descriptor. Connections that are not
-/// plain TCP (TLS, Unix sockets) are not watched.
+/// A client that closes only its sending side counts as disconnected. Each connection takes one more descriptor.
+/// Connections that are not plain TCP (TLS, Unix sockets) are not watched.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};
@@ -49,29 +51,31 @@ struct Shared {
     open: Mutex<HashMap<u64, Weak<Connection>>>,
 }
 
-/// One connection.
+/// A watched connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     number: u64,
     local: Option<SocketAddr>,
     requests: AtomicUsize,
-    /// The drain has closed the reading side.
+    /// Whether the drain has closed the reading side.
     shut: AtomicBool,
     stream: TcpStream,
-    departure: Option<Departure>,
+    client_close: Option<ClientClose>,
     all: Arc<Shared>,
 }
 
-/// Whether the client went away, as the connection's own task has seen it. Nobody else may wait for its socket: who waits for the next event
-/// declares the last one dealt with, and the task would wait for bytes that came before.
+/// Records that the client has closed the connection, as observed by the connection's task.
+///
+/// No other task may wait for readiness of that socket. A task that waits for the next event must first clear the last
+/// one; the connection's task would then wait for bytes that have already arrived.
 #[derive(Debug, Default)]
-struct Departure {
+struct ClientClose {
     seen: AtomicBool,
-    told: Notify,
+    notify: Notify,
 }
 
 impl Connections {
-    /// For `HttpServer::on_connect`.
+    /// Returns a function for `HttpServer::on_connect`.
     pub fn on_connect(&self) -> impl Fn(&dyn Any, &mut Extensions) + Clone + Send + Sync + 'static + use<> {
         let all = self.0.clone();
         move |stream, data| {
@@ -79,23 +83,26 @@ impl Connections {
             match Connection::duplicate(&all, stream) {
                 Ok(connection) => _ = data.insert(connection),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot watch a connection; its calls are not cancelled when it closes")
+                    tracing::warn!(%error, "cannot watch a connection; its calls are not cancelled when it closes");
                 }
             }
         }
     }
 
-    /// How many are open.
+    /// Returns the number of open connections.
     pub fn open(&self) -> usize {
         self.0.lock().len()
     }
 
-    /// Closes idle connections, and lets each other one close after its answer. Does not wait.
+    /// Closes idle connections, and lets every other connection close after its response. Does not wait.
     pub fn drain(&self) {
+        // The flag is set before the counts are read; `end` lowers the count before it reads the flag. So for each
+        // request that ends now, either this loop finds its connection idle, or `end` finds the flag set.
         self.0.draining.store(true, Ordering::SeqCst);
         let all: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         for connection in all.iter().filter(|connection| connection.requests.load(Ordering::SeqCst) == 0) {
-            // Only the reading side: an answer on its way still goes out. Told before: a request that has just come is not one whose client left.
+            // Close only the reading side, so that a response that is being written still arrives. Set `shut` first:
+            // the end of the input must not look like a disconnect to a request that has just arrived.
             connection.shut.store(true, Ordering::SeqCst);
             _ = shutdown(&connection.stream, Shutdown::Read);
         }
@@ -114,22 +121,23 @@ impl Connection {
         Ok(Self::new(all, TcpStream::from_std(copy.into())?, None))
     }
 
-    /// A connection of our own server, whose task says when the client goes away.
+    /// Creates the connection of a [`Server`](super::Server), whose task reports when the client closes it.
     pub(super) fn served(all: &Connections, stream: TcpStream) -> Arc<Self> {
-        Self::new(&all.0, stream, Some(Departure::default()))
+        Self::new(&all.0, stream, Some(ClientClose::default()))
     }
 
-    fn new(all: &Arc<Shared>, stream: TcpStream, departure: Option<Departure>) -> Arc<Self> {
+    fn new(all: &Arc<Shared>, stream: TcpStream, client_close: Option<ClientClose>) -> Arc<Self> {
         let (number, local) = (all.count.fetch_add(1, Ordering::Relaxed), stream.local_addr().ok());
         let (requests, shut) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let connection = Arc::new(Self { number, local, requests, shut, stream, departure, all: all.clone() });
+        let connection = Arc::new(Self { number, local, requests, shut, stream, client_close, all: all.clone() });
         all.lock().insert(number, Arc::downgrade(&connection));
         connection
     }
 
-    /// The connection a request came by, if it is watched.
+    /// Returns the connection of a request, if it is watched.
     pub(super) fn of(request: &HttpRequest) -> Option<Arc<Self>> {
-        // An `HttpServer` keeps it with the connection; nobody else can put something there, so our server puts it on each request.
+        // An `HttpServer` keeps it with the connection. Other servers cannot store anything there, so `Server` puts it
+        // into the extensions of each request.
         let kept = request.conn_data::<Arc<Self>>().cloned();
         kept.or_else(|| request.extensions().get::<Arc<Self>>().cloned())
     }
@@ -138,41 +146,44 @@ impl Connection {
         &self.stream
     }
 
-    /// Whether the server ends: no connection takes another request.
+    /// Returns whether the server is draining. If so, no connection accepts another request.
     pub(super) fn is_draining(&self) -> bool {
         self.all.draining.load(Ordering::SeqCst)
     }
 
-    /// Whether the end of what the client sends is the drain's doing.
+    /// Returns whether the end of the input was caused by the drain and not by the client.
     pub(super) fn is_shut(&self) -> bool {
         self.shut.load(Ordering::SeqCst)
     }
 
-    /// Whether the server that has it discards what is left of a request's body by itself.
+    /// Returns whether the server of this connection discards the unread rest of a request body.
     pub(super) fn discards_bodies(&self) -> bool {
-        self.departure.is_some()
+        self.client_close.is_some()
     }
 
-    /// The client went away.
-    pub(super) fn depart(&self) {
-        if let Some(departure) = &self.departure {
-            departure.seen.store(true, Ordering::SeqCst);
-            departure.told.notify_waiters();
+    /// Records that the client has closed the connection, and wakes the tasks that wait for it.
+    pub(super) fn mark_client_closed(&self) {
+        if let Some(client_close) = &self.client_close {
+            client_close.seen.store(true, Ordering::SeqCst);
+            client_close.notify.notify_waiters();
         }
     }
 
-    /// Whether the client was seen to go away.
-    pub(super) fn has_departed(&self) -> bool {
-        self.departure.as_ref().is_some_and(|departure| departure.seen.load(Ordering::SeqCst))
+    /// Returns whether the client has closed the connection.
+    pub(super) fn is_client_closed(&self) -> bool {
+        self.client_close.as_ref().is_some_and(|client_close| client_close.seen.load(Ordering::SeqCst))
     }
 
-    /// Ends when the client closed, or at least sends no more. What it sends meanwhile stays unread.
+    /// Waits until the client has closed the connection, or at least its sending side. Bytes that it sends meanwhile
+    /// stay unread.
     async fn gone(&self) {
-        if let Some(departure) = &self.departure {
-            let mut told = pin!(departure.told.notified());
-            told.as_mut().enable(); // before the look: what happens between the two is told
-            if !departure.seen.load(Ordering::SeqCst) {
-                told.await;
+        if let Some(client_close) = &self.client_close {
+            let mut notified = pin!(client_close.notify.notified());
+            // Create the waiter before reading the flag. `notify_waiters` does not wake later waiters: a disconnect in
+            // between would be missed, and the call would run on.
+            notified.as_mut().enable();
+            if !client_close.seen.load(Ordering::SeqCst) {
+                notified.await;
             }
             return;
         }
@@ -183,10 +194,12 @@ impl Connection {
             if ready.is_read_closed() {
                 return;
             }
-            // Waits for the next event instead of looking at this one again.
+            // Clears the readiness although nothing was read: otherwise `ready` would return at once with the same
+            // event, again and again, as long as the client's bytes stay unread.
             _ = self.stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
-        std::future::pending::<()>().await; // the runtime is ending: it drops this future anyway
+        // The runtime is ending, and drops this future.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -196,22 +209,24 @@ impl Drop for Connection {
     }
 }
 
-/// The work's outcome, or `None` if the client went away before; the work is dropped then.
+/// Runs `work` until it ends or the client closes the connection. Returns `None` in the second case; `work` is dropped
+/// then.
 pub(super) async fn while_connected<W: Future>(request: &HttpRequest, work: W) -> Option<W::Output> {
     let Some(connection) = Connection::of(request) else { return Some(work.await) };
     tokio::select! {
+        // If both are ready, the outcome counts: the work has run, and dropping its result would hide that.
         biased;
         outcome = work => Some(outcome),
         () = connection.gone() => None,
     }
 }
 
-/// The address the connection came in at.
+/// Returns the local address of the connection.
 pub(super) fn local_address(request: &HttpRequest) -> Option<SocketAddr> {
     Connection::of(request)?.local
 }
 
-/// A request under way: its connection is not idle.
+/// A request that is being served. Its connection is not idle.
 #[derive(Debug)]
 pub(super) struct ActiveRequest(Option<Arc<Connection>>);
 
@@ -236,12 +251,13 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// The request was answered. The connection closes if the server drains or if the client offered an upgrade: actix-http
-/// takes no further request from such a connection, and without this would announce `connection: upgrade`.
-///
-/// The count goes down before the flag is read, while `drain` sets the flag before it reads the count: one of them sees the other.
+/// Ends a request. The connection closes after the response if the server drains, or if the client offered an upgrade:
+/// actix-http reads no further request from such a connection, and would otherwise announce `connection: upgrade`.
 pub(super) fn end<B>(busy: ActiveRequest, response: &mut ServiceResponse<B>) {
     let all = busy.0.as_ref().map(|connection| connection.all.clone());
+    // The count is lowered before the flag is read, while `drain` sets the flag before it reads the count. So at least
+    // one of the two closes the connection. In the other order, a drain in between would leave an idle connection open
+    // until the shutdown times out.
     drop(busy);
     let drains = all.is_some_and(|all| all.draining.load(Ordering::SeqCst));
     if drains || response.request().head().upgrade() {

@@ -1,5 +1,5 @@
-//! The body of a call's response: its result between the braces, with its circumstances. A large result is not copied, and goes to the
-//! connection in pieces as that takes them.
+//! The body of a call's response: an object with the result and the metadata. A large result is not copied; the
+//! connection takes it in pieces.
 
 use super::buffers::Room;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -10,10 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
-/// A connection has at most one piece of this size in its own buffer, beside what was there before.
+/// The size of a piece. A connection copies at most one piece into its own buffer.
 const PIECE: usize = 32 * 1024;
 
-/// The body, with the room of a large result.
+/// Creates the body. `room` is the reservation of a large result.
 pub(super) fn body(result: &Bytes, meta: &[u8], room: Option<Room>) -> BoxBody {
     let Some(room) = room else { return BoxBody::new(copied(result, meta)) };
     let tail = [b",\"meta\":", meta, b"}"].concat().into();
@@ -29,7 +29,7 @@ fn copied(result: &[u8], meta: &[u8]) -> Bytes {
     text.freeze()
 }
 
-/// What is left to write. The connection drops it with its end, or with the last piece.
+/// The unwritten rest of a body. The connection drops it after the last piece, or when the connection ends.
 struct InPieces {
     parts: [Bytes; 3],
     _room: Room,
@@ -54,7 +54,7 @@ mod tests {
     use crate::http::buffers::Buffers;
     use actix_web::body::to_bytes;
 
-    /// Spaces, key order, and numbers that no double holds stay as the worker wrote them.
+    /// Spaces, the order of keys, and numbers that do not fit a double are passed on unchanged.
     #[test]
     fn a_result_passes_through_untouched() {
         let result = br#"{"b": 12345678901234567890.10, "a":"\u00e4"}"#;
@@ -62,16 +62,16 @@ mod tests {
         assert_eq!(text, &br#"{"result":{"b": 12345678901234567890.10, "a":"\u00e4"},"meta":{"worker":"w1"}}"#[..]);
     }
 
-    /// R68: in pieces it is the same text, of the length that is announced, and it is in use until it is gone.
+    /// R68: a large result is written in pieces, with the announced length, and is counted until it is dropped.
     #[actix_web::test]
     async fn r68_a_large_result_is_counted_while_it_is_written() {
         let buffers = Buffers::with_limit(1024 * 1024, 1024);
         let result = Bytes::from((0..100_000).flat_map(|n: u32| n.to_le_bytes()).collect::<Vec<_>>());
-        let whole = body(&result, b"{}", Some(buffers.hold_result(result.len()).unwrap()));
+        let large = body(&result, b"{}", Some(buffers.hold_result(result.len()).unwrap()));
         assert_eq!(buffers.used(), result.len());
         let expected = copied(&result, b"{}");
-        assert_eq!(whole.size(), BodySize::Sized(expected.len() as u64));
-        assert!(to_bytes(whole).await.unwrap() == expected);
+        assert_eq!(large.size(), BodySize::Sized(expected.len() as u64));
+        assert!(to_bytes(large).await.unwrap() == expected);
         assert_eq!(buffers.used(), 0);
     }
 }

@@ -1,5 +1,5 @@
-//! Who may ask at all: checked before any route, in this order: `Host`, `Origin` and `Sec-Fetch-Site`, the token. Holds what was
-//! configured.
+//! Checks every request before any route, in this order: `Host`, `Origin` and `Sec-Fetch-Site`, the token. Holds only
+//! its configuration.
 
 use super::{
     call::CallErrorResponse,
@@ -19,27 +19,27 @@ use actix_web::{
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// What is asked of every request.
+/// The checks that every request must pass.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RequestGuard {
-    /// What callers have to show.
+    /// The token that callers must send.
     pub(super) token: Option<Token>,
-    /// Hosts beside the server's own; `None` leaves `Host` to the app.
+    /// The allowed hosts besides the server's own. `None`: `Host` is not checked.
     pub(super) hosts: Option<Vec<String>>,
-    /// How much of an error is shown; `None`: as much as the address the server listens on allows.
+    /// How much detail of an error is shown. `None`: depends on the address that the server listens on.
     pub(super) errors: Option<ErrorDetail>,
 }
 
-/// In the extensions of a request that showed the token.
+/// A marker in the extensions of a request that sent the token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trusted;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Asked by machines that hold no secret, and name the server by whatever address or name they reach it at. Without the token the probes tell that
-/// the server is there, and in numbers which pools are ready.
+/// The paths that need no token and accept any `Host`: orchestrators have no secret, and use any address or name of the
+/// server. Without the token, the answers only reveal that the server runs, and how many workers of each pool are ready.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The middleware.
+/// The middleware that checks a request.
 pub(super) async fn check(
     guard: Arc<RequestGuard>,
     request: ServiceRequest,
@@ -49,14 +49,16 @@ pub(super) async fn check(
     let admitted = guard.admit(request.request());
     let mut response = match admitted {
         Ok(()) => unread::hold(with_detail(next.call(request).await?, detail)),
-        // Not by `?`: a refusal ends its connection as every other answer does.
+        // Do not return early with `?`: `end` must also run for a refusal, so that the connection closes during a
+        // drain.
         Err(refusal) => request.error_response(refusal),
     };
     connections::end(busy, &mut response);
     Ok(response)
 }
 
-/// An error of a pool was made into a response without knowing the request: here it gets the detail that this one may see.
+/// Rebuilds the response of a pool error with the detail that this request may see. actix-web creates the first one
+/// without access to the request, so it is brief.
 fn with_detail(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDetail) -> ServiceResponse<BoxBody> {
     let again = response.response().error().and_then(|error| {
         let call = error.as_error::<CallErrorResponse>().map(|failure| failure.response(detail));
@@ -69,7 +71,7 @@ fn with_detail(response: ServiceResponse<impl MessageBody + 'static>, detail: Er
 }
 
 impl RequestGuard {
-    /// Whether the request may go on.
+    /// Checks a request.
     pub(super) fn admit(&self, request: &HttpRequest) -> Result<(), Refusal> {
         let is_probe = PROBES.contains(&request.path());
         if let Some(more) = self.hosts.as_ref().filter(|_| !is_probe) {
@@ -85,7 +87,7 @@ impl RequestGuard {
         Ok(())
     }
 
-    /// How much of an error this request may see.
+    /// Returns how much detail of an error this request may see.
     fn detail(&self, request: &HttpRequest) -> ErrorDetail {
         let listens_at = request.app_config().local_addr().ip().to_canonical();
         let of_address = if listens_at.is_loopback() { ErrorDetail::Full } else { ErrorDetail::Brief };
@@ -93,7 +95,8 @@ impl RequestGuard {
     }
 }
 
-/// No `Host` at all is fine: only programs send none, and what this guards against are pages.
+/// Checks `Host` and the authority of the request target. A request without either is allowed: browsers always send
+/// `Host`, and this check protects against web pages.
 fn check_host(request: &HttpRequest, more: &[String]) -> Result<(), Refusal> {
     let listen = request.app_config().local_addr();
     let local = connections::local_address(request);
@@ -124,7 +127,7 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// In constant time, so that answers tell nothing of how much was right.
+/// Compares the token in constant time, so that the response time does not reveal how many characters were right.
 fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), Refusal> {
     let given = headers.get(header::AUTHORIZATION).ok_or(Refusal::TokenMissing)?.as_bytes();
     let scheme = b"Bearer ";

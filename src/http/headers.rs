@@ -1,4 +1,5 @@
-//! What a call's headers say: parsed into types, refused with the header's name, its value and what is allowed. Pure.
+//! The headers of a call, parsed into types. An invalid header is refused with its name, its value and the allowed
+//! values. Pure.
 
 use super::refusal::Refusal;
 use crate::{Affinity, Call, IfAbsent, SessionId, config::duration};
@@ -16,7 +17,7 @@ const ANY_SESSION: &str = "one value of 1 to 256 bytes of UTF-8 without control 
 const ANY_TIMEOUT: &str = "one duration greater than 0s and at most 365 days, such as \"250ms\", \"30s\", \"5m\"";
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What the headers of a call say.
+/// The options of a call from its headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
     session: Option<SessionId>,
@@ -27,7 +28,8 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Reads them. An unknown `Herder-` header is refused: a misspelt `Herder-Session` would run a call without its session.
+    /// Reads the headers. An unknown `Herder-` header is refused: a misspelled `Herder-Session` would run the call
+    /// without its session.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
         let ours = |name: &str| name.len() > 7 && name[..7].eq_ignore_ascii_case("herder-");
         let known = |name: &str| ALL.iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -44,10 +46,10 @@ impl Options {
         options.of_a_session(headers)
     }
 
-    /// What only sessions have would do nothing without one.
+    /// Refuses headers that have no effect without a session, if there is none.
     fn of_a_session(self, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let lost = [(IF_ABSENT, self.if_absent.is_some()), (AFFINITY, self.affinity.is_some())];
-        match lost.into_iter().find(|(_, given)| *given && self.session.is_none()) {
+        let needs_session = [(IF_ABSENT, self.if_absent.is_some()), (AFFINITY, self.affinity.is_some())];
+        match needs_session.into_iter().find(|(_, given)| *given && self.session.is_none()) {
             Some((name, _)) => {
                 let value = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
                 Err(Refusal::BadHeader {
@@ -60,12 +62,12 @@ impl Options {
         }
     }
 
-    /// The call's whole time, if they give one.
+    /// Returns the call's timeout, if it is set.
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// Puts them on a call, all but the time: part of that is over by now.
+    /// Applies the options to a call, except for the timeout: a part of that has already passed.
     pub(super) fn apply<T>(self, mut call: Call<T>) -> Call<T> {
         let Self { session, timeout: _, idempotent, if_absent, affinity } = self;
         if let Some(session) = session {
@@ -84,7 +86,7 @@ impl Options {
     }
 }
 
-/// The header's value as what it stands for. Two of a name are as bad as a wrong one: which is meant?
+/// Parses the value of a header. A header that occurs twice is refused, since it is unclear which one is meant.
 fn parsed<T>(
     headers: &HeaderMap,
     name: &'static str,
@@ -158,14 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_refused_with_what_is_allowed() {
+    fn bad_values_are_refused_with_the_allowed_ones() {
         let cases = [
-            (vec![(TIMEOUT, "5")], r#"the header `Herder-Timeout` is "5"; allowed: a duration over 0s, "#),
+            (vec![(TIMEOUT, "5")], r#"the header `Herder-Timeout` is "5"; allowed: one duration greater than 0s "#),
             (vec![(TIMEOUT, "0s")], r#"the header `Herder-Timeout` is "0s"; allowed: "#),
             (vec![(TIMEOUT, "366d")], r#"the header `Herder-Timeout` is "366d"; allowed: "#),
             (vec![(IDEMPOTENT, "yes")], r#"the header `Herder-Idempotent` is "yes"; allowed: true, false"#),
-            (vec![(SESSION, "")], r#"the header `Herder-Session` is ""; allowed: 1 to 256 bytes"#),
-            (vec![(SESSION, "a"), (SESSION, "b")], r#"the header `Herder-Session` is "a, b"; allowed: 1 to 256 bytes"#),
+            (vec![(SESSION, "")], r#"the header `Herder-Session` is ""; allowed: one value of 1 to 256 bytes"#),
+            (
+                vec![(SESSION, "a"), (SESSION, "b")],
+                r#"the header `Herder-Session` is "a, b"; allowed: one value of 1 to 256 bytes"#,
+            ),
             (
                 vec![(SESSION, "a"), (IF_ABSENT, "maybe")],
                 r#"the header `Herder-If-Absent` is "maybe"; allowed: create, reject"#,
@@ -176,9 +181,9 @@ mod tests {
             ),
             (
                 vec![(AFFINITY, "hint")],
-                r#"the header `Herder-Affinity` is "hint"; allowed: only beside Herder-Session"#,
+                r#"the header `Herder-Affinity` is "hint"; allowed: only together with Herder-Session"#,
             ),
-            (vec![("Herder-Sesion", "a")], "unknown header `herder-sesion`; known: Herder-Session, Herder-Timeout, "),
+            (vec![("Herder-Sesion", "a")], "unknown header `herder-sesion`; allowed: Herder-Session, Herder-Timeout, "),
         ];
         for (headers, expected) in cases {
             let refusal = read(&headers).expect_err(expected);

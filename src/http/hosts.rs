@@ -1,23 +1,23 @@
-//! Which hosts a request may name: names and addresses as they stand in `Host` and `Origin`. Pure.
+//! The hosts that a request may name in `Host` and `Origin`. Pure.
 //!
-//! Why: a page can make its own name resolve to a loopback address and then is, for the browser, of the same origin as a server
-//! there. `Host` still has the page's name.
+//! This check prevents DNS rebinding: a web page can make its own name resolve to a loopback address, and then the
+//! browser treats a server at that address as the same origin. `Host` still contains the page's name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A `Host`, split: its name, and its port if it has one.
+/// The value of `Host`: a name, and a port if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Host {
     name: Name,
     port: Option<u16>,
 }
 
-/// The name of a host.
+/// A host name or address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Name {
-    /// An address, in canonical form: `::ffff:192.0.2.7` is 192.0.2.7.
+    /// An address in canonical form: `::ffff:192.0.2.7` is stored as 192.0.2.7.
     Address(IpAddr),
-    /// Everything else, in lower case.
+    /// Any other name, in lower case.
     Text(String),
 }
 
@@ -31,7 +31,7 @@ impl Name {
         address.map_or_else(|| Self::Text(text.to_ascii_lowercase()), Self::Address)
     }
 
-    /// Whether it leads to the client's own machine, whoever answers for names there: `localhost`, or an address of loopback.
+    /// Returns whether this name always refers to the client's own machine: `localhost`, or a loopback address.
     fn is_loopback(&self) -> bool {
         match self {
             Self::Address(ip) => ip.is_loopback(),
@@ -48,11 +48,11 @@ impl Host {
             Some(colon) => (&text[..colon], Some(text[colon + 1..].parse().ok()?)),
             None => (text, None),
         };
-        let bare_v6 = name.contains(':') && !name.starts_with('[');
-        (!name.is_empty() && !bare_v6).then(|| Self { name: Name::parse(name), port })
+        let v6_without_brackets = name.contains(':') && !name.starts_with('[');
+        (!name.is_empty() && !v6_without_brackets).then(|| Self { name: Name::parse(name), port })
     }
 
-    /// The host of an origin such as `http://localhost:7878`; `None` for `null` and everything else that has none.
+    /// Returns the host of an origin such as `http://localhost:7878`. `None` for `null` and for origins without a host.
     pub(super) fn of_origin(origin: &str) -> Option<Self> {
         let (scheme, host) = origin.split_once("://")?;
         let port = match scheme {
@@ -64,17 +64,18 @@ impl Host {
         Some(Self { name, port: given.or(Some(port)) })
     }
 
-    /// Whether an origin's host is this one. A `Host` without a port stands for the port of the origin's scheme.
+    /// Returns whether the host of an origin is this one. A `Host` without a port stands for the default port of the
+    /// origin's scheme.
     pub(super) fn is_of(&self, origin: &Self) -> bool {
         let default = [Some(80), Some(443)].contains(&origin.port);
         self.name == origin.name && (self.port == origin.port || (self.port.is_none() && default))
     }
 
-    /// Whether it is one of these: a loopback name at any port, `listen` itself, the address the connection came in at, or a name of `more`
-    /// (at any port, or at its own if it has one).
+    /// Returns whether the host is allowed: a loopback name at any port, the address `listen`, the local address of the
+    /// connection, or one of `more` (at any port, or at its own if it has one).
     ///
-    /// A page cannot take over a loopback name. The port in `Host` may differ from the server's if a container or a tunnel is in between. A page
-    /// on another port is recognized by its `Origin`.
+    /// A web page cannot take over a loopback name. The port in `Host` may differ from the server's, for example behind
+    /// a container's port mapping or a tunnel. A page on another port is recognized by its `Origin`.
     pub(super) fn is_allowed(&self, listen: SocketAddr, local: Option<SocketAddr>, more: &[String]) -> bool {
         let is = |address: SocketAddr| {
             self.name == Name::Address(address.ip().to_canonical()) && self.port.unwrap_or(80) == address.port()
@@ -112,7 +113,8 @@ mod tests {
         assert!(allowed("h.example:8443", at, &["h.example:8443"]) && !allowed("h.example", at, &["h.example:8443"]));
     }
 
-    /// Listening on every address, it answers to the one the connection came in at: an address is nothing a page can take over.
+    /// A server that listens on all addresses accepts the local address of the connection: a page cannot take over an
+    /// address.
     #[test]
     fn a_wildcard_listener_answers_to_the_address_it_was_reached_at() {
         let (listen, local) = ("0.0.0.0:80".parse().unwrap(), Some("192.0.2.7:80".parse().unwrap()));
@@ -120,7 +122,7 @@ mod tests {
         assert!(reached("192.0.2.7") && reached("192.0.2.7:80") && !reached("192.0.2.8") && !reached("h.example"));
     }
 
-    /// R68: through an IPv6 listener an IPv4 address has the form `::ffff:192.0.2.7`; the client names it as it is.
+    /// R68: an IPv6 listener sees an IPv4 address as `::ffff:192.0.2.7`, while the client names it as 192.0.2.7.
     #[test]
     fn r68_a_mapped_address_is_the_address_it_maps() {
         let allowed = |host: &str, listen: &str, local: &str, more: &str| {

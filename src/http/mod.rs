@@ -1,31 +1,34 @@
-//! HTTP for pools: routes to mount in any actix-web app, everything that `herder serve` serves, and the [`Server`] that it uses. Holds handles on
-//! pools, and connections while they are open; the state of pools is in the pools.
+//! HTTP for pools: routes for any actix-web app, the complete API of `herder serve`, and the [`Server`] that it uses.
+//! Holds handles of pools, and the open connections; all state of pools is in the pools.
 //!
 //! | method and path | answer |
 //! |---|---|
-//! | `POST /v1/pools/{pool}/call/{command}` | `{"result": .., "meta": {"worker", "generation", "routing", "why"?, "attempts", "queue_us", "run_us"}}` |
-//! | `GET /v1/pools` | `{"pools": [..], "buffered_bytes", "buffer_limit", "dropped_log_lines"}`: name, type and health of each; [`Api::buffer_limit`], [`Api::dropped_log_lines`] |
+//! | `POST /v1/pools/{pool}/call/{command}` | `{"result": .., "meta": {"worker", "generation", "routing", "why", "attempts", "queue_us", "run_us"}}`; `why` only if `routing` is `rebound` |
+//! | `GET /v1/pools` | `{"pools": [..], "buffered_bytes", "buffer_limit", "dropped_log_lines"}`: name, type and health of each pool; [`Api::buffer_limit`], [`Api::dropped_log_lines`] |
 //! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::Status) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
-//! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | its [`Recording`](crate::Recording): of the present process, or the last, unless a generation is named |
-//! | `GET /v1/pools/{pool}/sessions?cursor=&limit=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the next page's `cursor`, or null; `limit` is 100 unless given, 1000 at most |
-//! | `GET`, `DELETE /v1/pools/{pool}/sessions/{id}` | the session; nothing (204) |
-//! | `GET /v1/pools/{pool}/sessions/{id}/why` | its [`SessionHistory`](crate::SessionHistory) |
-//! | `GET /v1/pools/{pool}/breaker` | `{"breaker": ..}`: its [`BreakerStatus`](crate::BreakerStatus), or null |
-//! | `POST /v1/pools/{pool}/breaker/reset` | `{"reset": true}`; false in a pool without one |
-//! | `GET /v1/pools/{pool}/quarantine` | `{"quarantine": [..]}`: each payload that ended workers ([`QuarantineEntry`](crate::QuarantineEntry)) |
-//! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | nothing (204): it is let go |
-//! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, 503 before |
+//! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | the worker's [`Recording`](crate::Recording); without `generation`, that of the current process, or of the last one if there is none |
+//! | `GET /v1/pools/{pool}/sessions?cursor=&limit=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the `cursor` of the next page, or null; `limit` is at most 1000, default 100 |
+//! | `GET`, `DELETE /v1/pools/{pool}/sessions/{id}` | the session; no content (204) |
+//! | `GET /v1/pools/{pool}/sessions/{id}/why` | the session's [`SessionHistory`](crate::SessionHistory) |
+//! | `GET /v1/pools/{pool}/breaker` | `{"breaker": ..}`: the [`BreakerStatus`](crate::BreakerStatus), or null |
+//! | `POST /v1/pools/{pool}/breaker/reset` | `{"reset": true}`; false in a pool without a breaker |
+//! | `GET /v1/pools/{pool}/quarantine` | `{"quarantine": [..]}`: the commands with arguments that killed workers ([`QuarantineEntry`](crate::QuarantineEntry)) |
+//! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
+//! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, otherwise 503 |
 //!
-//! A call's body is a JSON object, whatever its `Content-Type`; no body is `{}`. Its headers: `Herder-Session`, `Herder-Timeout`
-//! (`250ms`, `30s`), `Herder-Idempotent` (`true`, `false`), `Herder-If-Absent` (`create`, `reject`) and `Herder-Affinity`
-//! (`strict_queue`, `hint`, `strict_fail_fast`). Every error is `application/problem+json`, in full or in brief ([`Api::errors`]). What
-//! [`Error`](crate::Error) shows in handlers of your own is decided by [`set_error_detail`].
+//! The body of a call is a JSON object, whatever its `Content-Type`; an empty body stands for `{}`. A call has these
+//! headers: `Herder-Session`, `Herder-Timeout` (`250ms`, `30s`), `Herder-Idempotent` (`true`, `false`),
+//! `Herder-If-Absent` (`create`, `reject`) and `Herder-Affinity` (`strict_queue`, `hint`, `strict_fail_fast`). Every
+//! error is `application/problem+json`, in full or in brief ([`Api::errors`]). [`set_error_detail`] sets the detail of
+//! [`Error`](crate::Error) in other handlers of the application.
 //!
-//! A call's deadline counts from the head of its request. A call whose body arrives too slowly is refused with 408 ([`Api::body_timeout`]), a call for whose
-//! body there is no room with 503 ([`Api::buffer_limit`]). In handlers of your own, [`Caller`] completes a future when the client closes its connection.
+//! The deadline of a call counts from the head of its request. A call whose body arrives too slowly is refused with 408
+//! ([`Api::body_timeout`]), and a call without buffer space for its body with 503 ([`Api::buffer_limit`]). Other
+//! handlers of the application can wait for their client to disconnect with [`Caller`].
 //!
-//! What a page of another site sends is refused (403): a foreign `Origin`, and any `Sec-Fetch-Site` but `same-origin` and `none`.
+//! Requests from pages of other sites are refused (403): those with a foreign `Origin`, and those with a
+//! `Sec-Fetch-Site` other than `same-origin` and `none`.
 
 mod api;
 mod backlog;

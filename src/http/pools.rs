@@ -1,4 +1,5 @@
-//! The pools an API is for, and what it tells of them: the list, a status, the workers. Handles only.
+//! The routes for the list of pools, a pool's status, and its workers. Holds only handles of pools and the cache of
+//! their expected waits.
 
 use super::{backlog::BacklogCache, receive::Limits, refusal::Refusal};
 use crate::{Error, Generation, Pool, PoolHealth, PoolName, Result, WorkerId, WorkerType};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{fmt, sync::Arc};
 
-/// The pools, in the order they were given, and what is known of their backlogs.
+/// The pools of an API, in the given order, and their last known waits.
 #[derive(Debug)]
 pub(super) struct Pools(pub(super) Vec<Pool>, pub(super) BacklogCache);
 
@@ -16,16 +17,16 @@ impl Pools {
         Self(pools.into_iter().collect(), BacklogCache::default())
     }
 
-    /// The largest `max_frame`.
+    /// Returns the largest `max_frame` of the pools.
     pub(super) fn largest_frame(&self) -> usize {
         let frames = self.0.iter().map(|pool| pool.config().max_frame());
         frames.max().map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// The pool of this name.
+    /// Returns the pool with this name.
     pub(super) fn find(&self, name: &str) -> Result<&Pool> {
-        let found = self.0.iter().find(|pool| pool.name().as_str() == name);
-        found.ok_or_else(|| Error::UnknownPool { pool: name.into(), hint: self.names() })
+        let pool = self.0.iter().find(|pool| pool.name().as_str() == name);
+        pool.ok_or_else(|| Error::UnknownPool { pool: name.into(), hint: self.names() })
     }
 
     fn names(&self) -> String {
@@ -34,7 +35,7 @@ impl Pools {
     }
 }
 
-/// How many lines of its log the application has lost, if it says so.
+/// Counts the log lines that the application has lost, if it provides a counter.
 #[derive(Clone, Default)]
 pub(super) struct DroppedLogLines(pub(super) Option<Arc<dyn Fn() -> u64 + Send + Sync>>);
 
@@ -50,7 +51,7 @@ impl DroppedLogLines {
     }
 }
 
-/// One pool in the list.
+/// A pool in the list.
 #[derive(Serialize)]
 struct PoolListEntry {
     pool: PoolName,
@@ -62,7 +63,7 @@ struct PoolListEntry {
     error: Option<String>,
 }
 
-/// The list.
+/// The answer to `GET /v1/pools`.
 #[derive(Serialize)]
 struct PoolList {
     pools: Vec<PoolListEntry>,
@@ -72,7 +73,7 @@ struct PoolList {
     dropped_log_lines: Option<u64>,
 }
 
-/// `GET /v1/pools`: also tells of pools that can't answer.
+/// `GET /v1/pools`. The list includes pools that cannot answer.
 pub(super) async fn list(request: HttpRequest, pools: web::Data<Pools>, limits: web::Data<Limits>) -> HttpResponse {
     let mut entries = Vec::with_capacity(pools.0.len());
     for pool in &pools.0 {
@@ -99,7 +100,7 @@ pub(super) async fn workers(name: web::Path<String>, pools: web::Data<Pools>) ->
     Ok(HttpResponse::Ok().json(json!({ "workers": workers })))
 }
 
-/// Which process of a worker.
+/// The query of the recorder: the generation of the process.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RecorderQuery {
@@ -116,7 +117,8 @@ pub(super) async fn recorder(
     let pool = pools.find(&pool)?;
     let worker = worker.parse::<WorkerId>().map_err(|error| Error::NoSuchWorker { message: error.to_string() })?;
     let query = request.query_string();
-    let wrong = |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: generation=N") };
-    let which = web::Query::<RecorderQuery>::from_query(query).map_err(wrong)?;
-    Ok(HttpResponse::Ok().json(pool.recorder(worker, which.generation.map(Generation)).await?))
+    let bad_query =
+        |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: generation=N") };
+    let parsed = web::Query::<RecorderQuery>::from_query(query).map_err(bad_query)?;
+    Ok(HttpResponse::Ok().json(pool.recorder(worker, parsed.generation.map(Generation)).await?))
 }

@@ -1,18 +1,18 @@
-//! `/healthz` and `/readyz`: what orchestrators ask. Need no token. A request that does not show the server's token gets numbers alone,
-//! since texts of errors can hold secrets.
+//! `/healthz` and `/readyz`, the probes for orchestrators. They need no token. A request without the server's token
+//! gets only numbers, since error texts can contain secrets.
 
 use super::{guard::Trusted, pools::Pools, refusal::Refusal};
 use crate::PoolHealth;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, Result, web};
 use serde_json::{Map, Value, json};
 
-/// `GET /healthz`: the server answers, whatever its pools do.
+/// `GET /healthz`: 200 as long as the server answers, whatever the state of its pools.
 pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok", "herder": env!("CARGO_PKG_VERSION") }))
 }
 
-/// `GET /readyz`: 200 once each pool has a ready worker; 503 before, and whenever that is no longer so. The reason is given if the request
-/// shows the server's token; on a server that has no token it never is, and `GET /v1/pools` has it.
+/// `GET /readyz`: 200 if each pool has a ready worker, otherwise 503. The reasons include the errors of workers only if
+/// the request has the server's token. On a server without a token they never do; `GET /v1/pools` shows them.
 pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Result<HttpResponse> {
     let trusted = request.extensions().contains::<Trusted>();
     let (mut healths, mut reasons) = (Vec::new(), Vec::new());

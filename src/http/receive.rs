@@ -1,4 +1,4 @@
-//! Receives the body of a call: within its time, its largest size, and the server's limit for all bodies.
+//! Receives the body of a call within its time, its largest size, and the server's limit for all bodies.
 
 use super::{
     buffers::{Buffers, Room, SMALL},
@@ -25,41 +25,42 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// The number of bytes after which the time for a body starts again: in effect a minimum rate. Otherwise single bytes could keep a request open forever.
+/// The number of bytes after which the timeout of a body starts again. In effect, this sets a minimum rate: otherwise a
+/// client could keep a request open forever by sending single bytes.
 pub(super) const STRIDE: usize = 64 * 1024;
 /// The default of `body_timeout`.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The limits on bodies of the requests to some pools.
+/// The limits for the bodies of all requests to some pools.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
-    /// The time for the next [`STRIDE`] bytes of a body, or for its end.
+    /// The timeout for the next [`STRIDE`] bytes of a body, or for its end.
     pub(super) timeout: Duration,
     pub(super) buffers: Arc<Buffers>,
 }
 
-/// The limits on one body.
+/// The limits for one body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receive<'a> {
     pub(super) limits: &'a Limits,
     pub(super) max_frame: usize,
-    /// When the head was there.
+    /// The time at which the head of the request was complete.
     pub(super) began: Instant,
     /// The call's deadline.
     pub(super) deadline: Instant,
 }
 
-/// What has arrived of a body.
+/// The part of a body that has arrived.
 struct Part {
     bytes: Vec<u8>,
     room: Room,
-    /// At how many bytes the time begins anew.
+    /// The number of received bytes at which the timeout starts again.
     stride: usize,
 }
 
-/// Why there are no arguments.
+/// The reason why the body could not be received.
 pub(super) enum Failed {
-    /// An error of the call. It is logged like any other.
+    /// An error of the call. It is logged like other errors of calls.
     Call(Error),
     /// A refusal of the request. It is not logged.
     Request(Refusal),
@@ -72,22 +73,26 @@ impl From<Refusal> for Failed {
 }
 
 impl Receive<'_> {
-    /// The body. The server's limit counts it until the last clone of it is dropped.
+    /// Receives the body. Its bytes count against the server's limit until the last clone of them is dropped.
     pub(super) async fn body(&self, request: &HttpRequest, body: &mut web::Payload) -> Result<Bytes, Failed> {
         let announced = announced(request).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         let end = ends_with_the_connection(request).then_some(announced.unwrap_or_default());
         let mut part = self.begin(announced.unwrap_or_default())?;
         let (mut stream, mut timer) = (pin!(BodyStream::new(body)), pin!(self.timer()));
         while end.is_none_or(|end| part.bytes.len() < end) {
-            // The time is looked at only where nothing is there: a body that has arrived is not late.
+            // Check the timeout only if no data is available: a body that has already arrived is not late, even if this
+            // task was not polled for a long time.
             let arrival = poll_fn(|context| match stream.as_mut().poll_next(context) {
                 Poll::Ready(chunk) => Poll::Ready(Ok(chunk)),
-                // Whatever else the task did in this turn: chunks that hold nothing must not keep the timer from being looked at.
+                // `unconstrained`: the body may have used up the task's cooperative budget, for example with empty
+                // chunks. The timer would then always be pending, and such a client could never time out.
                 Poll::Pending => pin!(unconstrained(timer.as_mut())).poll(context).map(Err),
             });
             match arrival.await {
-                Ok(Some(chunk)) => self.add(&mut part, &chunk.map_err(|error| cut_off(request, &error))?, end)?,
-                Ok(None) if end.is_some() => return Err(cut_off(request, &BodyError::Incomplete(None))),
+                Ok(Some(chunk)) => {
+                    self.add(&mut part, &chunk.map_err(|error| incomplete_body(request, &error))?, end)?;
+                }
+                Ok(None) if end.is_some() => return Err(incomplete_body(request, &BodyError::Incomplete(None))),
                 Ok(None) => break,
                 Err(()) => return Err(self.late(part.bytes.len())),
             }
@@ -99,8 +104,8 @@ impl Receive<'_> {
         Ok(if part.bytes.is_empty() { Bytes::new() } else { part.room.hold(part.bytes) })
     }
 
-    /// Starts a body. A body that is announced to be large gets its room now: if several arrive at once, some of them arrive completely, and none is
-    /// refused shortly before its end.
+    /// Starts to receive a body. A body that is announced as large gets its reservation immediately. If several large
+    /// bodies arrive at once, some of them are then received completely, and none is refused shortly before its end.
     fn begin(&self, announced: usize) -> Result<Part, Failed> {
         self.check_length(announced)?;
         let mut part = Part { bytes: Vec::new(), room: Room::none(&self.limits.buffers), stride: STRIDE };
@@ -112,6 +117,8 @@ impl Receive<'_> {
     }
 
     fn add(&self, part: &mut Part, chunk: &[u8], end: Option<usize>) -> Result<(), Failed> {
+        // If only the connection's end ends the body (see `ends_with_the_connection`), the bytes beyond `end` are not part
+        // of it.
         let rest = end.map_or(chunk.len(), |end| end - part.bytes.len());
         let chunk = &chunk[..rest.min(chunk.len())];
         let total = part.bytes.len() + chunk.len();
@@ -135,7 +142,7 @@ impl Receive<'_> {
         Err(Failed::Call(Error::TooLarge { message, may_have_run: false, worker: None }))
     }
 
-    /// What is left of the call's time.
+    /// Returns the time until the call's deadline.
     #[expect(clippy::disallowed_methods, reason = "the deadline is on this clock; the pool has its own")]
     pub(super) fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
@@ -160,14 +167,15 @@ impl Receive<'_> {
     }
 }
 
-/// Adds a duration to a time. A result that the clock cannot represent becomes a time that is never reached.
+/// Adds a duration to a time. If the clock cannot represent the result, returns a time that is never reached.
 pub(super) fn later(now: Instant, by: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     now + by.min(NEVER)
 }
 
-/// Returns why a body is incomplete. For chunked bodies actix-http does not distinguish an invalid chunk from the end of the connection.
-fn cut_off(request: &HttpRequest, error: &BodyError) -> Failed {
+/// Returns the refusal for an incomplete body. For chunked bodies, actix-http does not distinguish an invalid chunk
+/// from the end of the connection.
+fn incomplete_body(request: &HttpRequest, error: &BodyError) -> Failed {
     let in_chunks = request.chunked().unwrap_or(false);
     let message = match error {
         BodyError::Incomplete(_) | BodyError::EncodingCorrupted if in_chunks => {
@@ -179,13 +187,15 @@ fn cut_off(request: &HttpRequest, error: &BodyError) -> Failed {
     Refusal::BadBody { message }.into()
 }
 
-/// Whether actix-http takes all that follows the head for the body, whatever `Content-Length` says: it does so for requests that offer a
-/// websocket. The client waits for the answer then, and the connection does not end.
+/// Returns whether actix-http treats everything after the head as the body, despite `Content-Length`. It does so for
+/// requests that offer a WebSocket. The client then waits for the response without closing the connection, so the body
+/// must end at its announced length.
 fn ends_with_the_connection(request: &HttpRequest) -> bool {
     let offer = request.headers().get(header::UPGRADE).map(|offer| offer.as_bytes().trim_ascii());
     offer.is_some_and(|offer| offer.eq_ignore_ascii_case(b"websocket")) && !request.chunked().unwrap_or(false)
 }
 
+/// Returns the value of `Content-Length`, if it is valid.
 fn announced(request: &HttpRequest) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Why a request was refused before it came to a pool, as `application/problem+json`. Pure data.
+//! The refusals of requests that did not reach a pool, as `application/problem+json`. Pure data.
 
 use crate::{Category, Incident, PoolHealth, Severity, Strategy, config::duration, decide};
 use actix_web::{
@@ -8,116 +8,117 @@ use actix_web::{
 use serde::Serialize;
 use std::time::Duration;
 
-/// Why a request was refused before it came to a pool.
+/// The reason why a request was refused before it reached a pool.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A header of ours has a value that can't be.
+    /// A `Herder-` header has an invalid value.
     #[error("the header `{name}` is {value:?}; allowed: {allowed}")]
     BadHeader {
-        /// Which.
+        /// The name of the header.
         name: &'static str,
-        /// What was sent.
+        /// The value that was sent.
         value: String,
-        /// What may be sent.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// A header that begins as ours do, and is none of them: most likely a typo that would change what a call does.
-    #[error("unknown header `{name}`; known: {known}")]
+    /// The request has an unknown `Herder-` header. A misspelled header would otherwise change silently what the call
+    /// does.
+    #[error("unknown header `{name}`; allowed: {known}")]
     UnknownHeader {
-        /// Which.
+        /// The name of the header.
         name: String,
-        /// All of them.
+        /// The known headers.
         known: String,
     },
-    /// The query has a key or a value that can't be.
+    /// The query has an unknown key or an invalid value.
     #[error("invalid query `{query}`: {message}")]
     BadQuery {
-        /// The whole query.
+        /// The complete query.
         query: String,
         /// What is wrong, and what is allowed.
         message: String,
     },
-    /// The body did not arrive.
+    /// The body is incomplete or malformed.
     #[error("cannot read the request body: {message}")]
     BadBody {
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// The body took too long.
+    /// The body arrived too slowly. The connection closes.
     #[error(
-        "the body did not arrive in time: {received} bytes have come; its next {step} bytes, or its end, must come within {} (`server.body_timeout`)",
+        "the request body is too slow: {received} bytes have arrived; the next {step} bytes, or the end of the body, must arrive within {} (`server.body_timeout`)",
         duration::show(*timeout)
     )]
     BodyTimeout {
-        /// The limit.
+        /// The timeout.
         timeout: Duration,
-        /// The number of bytes after which the time begins anew.
+        /// The number of bytes after which the timeout starts again.
         step: usize,
-        /// How many bytes came.
+        /// The number of bytes that arrived.
         received: usize,
     },
-    /// The server's `buffer_limit` has no room for this body or this result.
+    /// The server's `buffer_limit` has no space for this body or result.
     #[error(
-        "no room for {needed} more bytes of bodies: {used} of {limit} are in use (`server.buffer_limit`), and a part of them is reserved for small bodies; {}",
-        if *may_have_run { "the call has run, and its result is lost" } else { "try again later" }
+        "no buffer space for {needed} bytes: {used} of {limit} bytes are in use (`server.buffer_limit`), and a part is reserved for small bodies; {}",
+        if *may_have_run { "the call has run, but its result is lost" } else { "retry later" }
     )]
     BuffersFull {
-        /// The number of bytes without room.
+        /// The number of bytes without space.
         needed: usize,
-        /// How many bytes were in use.
+        /// The number of bytes in use.
         used: usize,
-        /// How many may be in use.
+        /// The limit.
         limit: usize,
-        /// True of a result: the handler has run.
+        /// Whether the bytes are a result, which means that the handler has run.
         may_have_run: bool,
     },
-    /// No token.
+    /// The request has no token.
     #[error("a token is required; send `Authorization: Bearer TOKEN`")]
     TokenMissing,
-    /// Not the token.
+    /// The request has a wrong token.
     #[error("the token in `Authorization` is wrong")]
     TokenWrong,
-    /// A page of another site sent it.
+    /// The request was sent by a page of another site, according to `Origin`.
     #[error("requests from another site (`Origin: {origin}`) are refused")]
     ForeignOrigin {
-        /// Which.
+        /// The value of the header.
         origin: String,
     },
-    /// A page of another site caused it.
+    /// The request was caused by a page of another site, according to `Sec-Fetch-Site`.
     #[error("requests from another site (`Sec-Fetch-Site: {site}`) are refused; allowed: same-origin, none")]
     ForeignSite {
-        /// The header's value.
+        /// The value of the header.
         site: String,
     },
-    /// It was meant for a host that this server is not.
+    /// The request names a host that is not this server.
     #[error("`Host: {host}` is not allowed; if it is a name of this server, add it to `server.hosts`")]
     ForeignHost {
-        /// Which.
+        /// The value of the header.
         host: String,
     },
-    /// Nothing is there.
+    /// There is no route with this path.
     #[error("not found: {path}")]
     NoRoute {
         /// The path.
         path: String,
     },
-    /// What the client sent is no HTTP request. The connection closes.
+    /// The bytes are not a valid HTTP request. The connection closes.
     #[error("not a valid HTTP request: {message}")]
     BadRequest {
-        /// Why.
+        /// The reason.
         message: String,
     },
     /// The head of the request did not arrive in time. The connection closes.
     #[error("the head of the request was not complete within {limit:?} (`server.head_timeout`)")]
     HeadTimeout {
-        /// The time for it.
+        /// The timeout.
         limit: Duration,
     },
     /// The head of the request is too long. The connection closes.
     #[error("the head of the request is too large; allowed: {allowed}")]
     HeadTooLarge {
-        /// The limits.
+        /// The allowed size and number of headers.
         allowed: &'static str,
     },
     /// The server does not support the HTTP version of the request, such as HTTP/2 without TLS. The connection closes.
@@ -126,36 +127,36 @@ pub enum Refusal {
     /// The header `Expect` has a value that the server does not support. The connection closes.
     #[error("`Expect: {expect}` is not supported; allowed: 100-continue")]
     UnmetExpectation {
-        /// What.
+        /// The value of the header.
         expect: String,
     },
-    /// No such payload ended a worker.
+    /// No call with this fingerprint is quarantined or suspected.
     #[error("{message}")]
     NotWatched {
-        /// Which.
+        /// The message, with the fingerprint.
         message: String,
     },
-    /// Something is there, but not for this method.
+    /// The route does not accept this method.
     #[error("{method} is not allowed for {path}; allowed: {allowed}")]
     WrongMethod {
         /// The method.
         method: String,
         /// The path.
         path: String,
-        /// What goes.
+        /// The allowed methods.
         allowed: &'static str,
     },
-    /// A pool has no ready worker.
+    /// At least one pool has no ready worker.
     #[error("not ready: {reason}")]
     NotReady {
-        /// Which pools have no ready worker, and why as far as it is known.
+        /// The pools without a ready worker, with the reasons that may be shown.
         reason: String,
         /// The health of each pool, by name.
         pools: Vec<(String, Option<PoolHealth>)>,
     },
 }
 
-/// The members of a problem that a refusal has.
+/// The members of the problem document of a refusal.
 #[derive(Serialize)]
 struct RefusalProblem<'a> {
     r#type: String,
@@ -165,7 +166,7 @@ struct RefusalProblem<'a> {
     category: Category,
     severity: Severity,
     strategy: Strategy,
-    /// What an idempotent call may do, where that is something else.
+    /// The strategy for an idempotent call, if it is a different one.
     #[serde(skip_serializing_if = "Option::is_none")]
     strategy_if_idempotent: Option<Strategy>,
     retryable: bool,
@@ -177,7 +178,7 @@ struct RefusalProblem<'a> {
 }
 
 impl Refusal {
-    /// The refusal as a name for programs: the last part of `type`.
+    /// Returns the name of the refusal for programs: the last part of the problem's `type`.
     pub fn slug(&self) -> &'static str {
         match self {
             Self::BadHeader { .. } => "bad-header",
@@ -277,7 +278,8 @@ impl ResponseError for Refusal {
             Self::NotReady { .. } => _ = response.insert_header((header::RETRY_AFTER, "1")),
             Self::BuffersFull { may_have_run: true, .. } => _ = response.insert_header((header::RETRY_AFTER, "1")),
             Self::BuffersFull { .. } => _ = response.insert_header((header::RETRY_AFTER, "1")).force_close(),
-            // Where the next request begins is not known, or not there yet: the connection takes none.
+            // The position of the next request on the connection is unknown, or has not arrived. The connection must
+            // close: the rest of this body would be parsed as a request.
             Self::BadBody { .. } | Self::BodyTimeout { .. } => _ = response.force_close(),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Mounted routes, and handlers of an app's own, behind a real server.
+//! Mounted routes, and handlers of an application, behind a real server.
 
 use super::{Api, Caller, Connections, buffers::Room, routes};
 use crate::{
@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Serves until the handle stops it.
+/// Starts a server. It runs until the handle stops it.
 fn serve(
     configure: impl FnOnce(&mut web::ServiceConfig) + Clone + Send + 'static,
     watched: bool,
@@ -36,7 +36,7 @@ fn send(address: SocketAddr, text: &str) -> TcpStream {
     stream
 }
 
-/// All up to the connection's end.
+/// Reads until the connection ends.
 async fn read(mut stream: TcpStream) -> String {
     let reads = web::block(move || {
         let mut text = String::new();
@@ -45,7 +45,8 @@ async fn read(mut stream: TcpStream) -> String {
     with_timeout("the connection ends", reads).await.unwrap().unwrap()
 }
 
-/// A pool with a command that never returns, and what it tells: `true` when it begins, `false` when it is cancelled.
+/// Starts a pool with a command that never returns. The receiver gets `true` when the command starts, and `false` when
+/// it is cancelled.
 async fn hanging(name: &str) -> (ScriptedPool, mpsc::UnboundedReceiver<bool>) {
     struct Runs(mpsc::UnboundedSender<bool>);
     impl Drop for Runs {
@@ -53,19 +54,20 @@ async fn hanging(name: &str) -> (ScriptedPool, mpsc::UnboundedReceiver<bool>) {
             _ = self.0.send(false);
         }
     }
-    let (tell, told) = mpsc::unbounded_channel();
+    let (events, received) = mpsc::unbounded_channel();
     let script = Script::new().command("hang", async move |_| {
-        _ = tell.send(true);
-        let _runs = Runs(tell.clone());
+        _ = events.send(true);
+        let _runs = Runs(events.clone());
         std::future::pending().await
     });
-    (scripted(name, script, |fresh| fresh.enhanced().app("app:app").build()).await, told)
+    (scripted(name, script, |fresh| fresh.enhanced().app("app:app").build()).await, received)
 }
 
-/// R36: in a handler of an app's own, a client that leaves cancels the call: its worker is told, and the pool counts it as abandoned.
+/// R36: in a handler of an application, a disconnect of the client cancels the call: the worker is notified, and the
+/// pool counts the call as abandoned.
 #[actix_web::test]
-async fn r36_a_client_that_leaves_an_own_handler_cancels_its_call() {
-    let (pool, mut told) = hanging("own").await;
+async fn r36_a_disconnect_in_an_application_handler_cancels_the_call() {
+    let (pool, mut events) = hanging("own").await;
     let (answered, mut answers) = mpsc::unbounded_channel();
     let shared = web::Data::new((*pool).clone());
     let own = move |caller: Caller, pool: web::Data<crate::Pool>| {
@@ -81,36 +83,37 @@ async fn r36_a_client_that_leaves_an_own_handler_cancels_its_call() {
     };
     let (address, handle) = serve(configure, true);
     let client = send(address, "GET /own HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(with_timeout("it runs", told.recv()).await.unwrap());
+    assert!(with_timeout("the call runs", events.recv()).await.unwrap());
     drop(client);
-    assert!(!with_timeout("it is cancelled", told.recv()).await.unwrap());
-    let error = with_timeout("its handler goes on", answers.recv()).await.unwrap();
+    assert!(!with_timeout("the call is cancelled", events.recv()).await.unwrap());
+    let error = with_timeout("the handler continues", answers.recv()).await.unwrap();
     assert!(matches!(error, Error::Cancelled { .. }) && error.may_have_run(), "{error:?}");
-    wait_until("it is abandoned", async || pool.status().await.unwrap().counters.abandoned == 1).await;
+    wait_until("the call counts as abandoned", async || pool.status().await.unwrap().counters.abandoned == 1).await;
     handle.stop(true).await;
     pool.end().await;
 }
 
-/// R36: any future can tell that the caller has gone; a reply that is there first is given.
+/// R36: any future can signal that the caller has abandoned the call. A reply that is ready first is returned.
 #[actix_web::test]
-async fn r36_a_call_is_cancelled_when_what_it_was_given_completes() {
-    let (pool, mut told) = hanging("given").await;
+async fn r36_a_call_is_cancelled_when_its_gone_future_completes() {
+    let (pool, mut events) = hanging("given").await;
     let (stop, stopped) = oneshot::channel::<()>();
     let call = pool.call::<Value>("hang", &json!({})).until_gone(async { drop(stopped.await) });
     let call = rt::spawn(call.reply());
-    assert!(with_timeout("it runs", told.recv()).await.unwrap());
+    assert!(with_timeout("the call runs", events.recv()).await.unwrap());
     drop(stop);
-    let error = with_timeout("it ends", call).await.unwrap().unwrap_err();
+    let error = with_timeout("the call ends", call).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
-    assert!(!with_timeout("it is cancelled", told.recv()).await.unwrap());
+    assert!(!with_timeout("the call is cancelled", events.recv()).await.unwrap());
     let refused = pool.call::<Value>("nothing", &json!({})).until_gone(async {}).await.unwrap_err();
     assert!(matches!(refused, Error::UnknownCommand { .. } | Error::Cancelled { .. }), "{refused:?}");
     pool.end().await;
 }
 
-/// R68: mounted routes have a time for bodies as well, and close the connection after it, also of a body in chunks.
+/// R68: mounted routes have a timeout for bodies, too, and close the connection after it. This includes bodies in
+/// chunks.
 #[actix_web::test]
-async fn r68_bodies_of_mounted_routes_have_a_time() {
+async fn r68_mounted_routes_refuse_slow_bodies() {
     let script = Script::new().command("ok", async |_| Ok(Value::Null));
     let pool = scripted("mounted", script, |fresh| fresh.basic().app("app:app").build()).await;
     let api = Api::new([(*pool).clone()]).body_timeout(Duration::from_millis(50));
@@ -128,7 +131,8 @@ async fn r68_bodies_of_mounted_routes_have_a_time() {
     pool.end().await;
 }
 
-/// R68: routes that are mounted anew for each thread share one limit. One that is set is their own, and a body over all of it is 413.
+/// R68: routes that are created in each thread share one limit. A limit that is set applies to those routes only. A
+/// body larger than the limit gets a 413.
 #[actix_web::test]
 async fn r68_routes_of_one_pool_share_their_limit() {
     let script = Script::new().command("ok", async |_| Ok(Value::Null));

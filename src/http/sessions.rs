@@ -1,14 +1,14 @@
-//! What HTTP tells of sessions, page by page, and their end.
+//! The routes for sessions: list, query, history and end.
 
 use super::{pools::Pools, refusal::Refusal};
 use crate::{Error, SessionId, SessionPage};
 use actix_web::{HttpRequest, HttpResponse, Result, web};
 use serde::{Deserialize, Serialize};
 
-/// The longest page.
+/// The largest allowed `limit` of a page.
 const LIMIT_MAX: usize = 1000;
 
-/// Which page.
+/// The query of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct PageQuery {
@@ -16,7 +16,7 @@ struct PageQuery {
     limit: usize,
 }
 
-/// A page, and how many sessions are not expired.
+/// A page, with the number of sessions that have not expired.
 #[derive(Serialize)]
 struct SessionList {
     #[serde(flatten)]
@@ -65,13 +65,13 @@ pub(super) async fn one(path: web::Path<(String, String)>, pools: web::Data<Pool
     }
 }
 
-/// `GET /v1/pools/{pool}/sessions/{id}/why`: of a session that was never seen, too.
+/// `GET /v1/pools/{pool}/sessions/{id}/why`. Also answers for a session that never existed.
 pub(super) async fn why(path: web::Path<(String, String)>, pools: web::Data<Pools>) -> Result<HttpResponse, Error> {
     let (pool, id) = path.into_inner();
     Ok(HttpResponse::Ok().json(pools.find(&pool)?.why(&id).await?))
 }
 
-/// `DELETE /v1/pools/{pool}/sessions/{id}`: the session ends after the calls it has.
+/// `DELETE /v1/pools/{pool}/sessions/{id}`. The session ends after its pending calls.
 pub(super) async fn end(path: web::Path<(String, String)>, pools: web::Data<Pools>) -> Result<HttpResponse, Error> {
     let (pool, id) = path.into_inner();
     let (pool, id) = (pools.find(&pool)?, session_id(&id)?);
@@ -90,13 +90,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages() {
+    fn a_page_has_bounds_and_defaults() {
         let parse = |query| PageQuery::parse(query).map_err(|refusal| refusal.to_string());
         assert_eq!(parse(""), Ok(PageQuery { cursor: 0, limit: 100 }));
         assert_eq!(parse("limit=1000&cursor=7"), Ok(PageQuery { cursor: 7, limit: 1000 }));
         for (query, expected) in [
-            ("limit=1001", "the query `limit=1001`: `limit` is 1001; allowed: 1 to 1000"),
-            ("limit=0", "the query `limit=0`: `limit` is 0; allowed: 1 to 1000"),
+            ("limit=1001", "invalid query `limit=1001`: `limit` is 1001; allowed: 1 to 1000"),
+            ("limit=0", "invalid query `limit=0`: `limit` is 0; allowed: 1 to 1000"),
         ] {
             assert_eq!(parse(query), Err(expected.into()));
         }

@@ -1,6 +1,7 @@
-//! Lone surrogates in JSON: `"\ud800"` is valid by the grammar of JSON, but not valid Unicode. Pure.
+//! Detects lone surrogates in JSON: `"\ud800"` is valid by the grammar of JSON, but is not valid Unicode. Pure.
 //!
-//! They are refused since Python reads them, and a handler that returns, prints or stores such a string fails far from the cause.
+//! Lone surrogates are refused because Python accepts them: a handler that returns, prints or stores such a string
+//! would fail far from the cause.
 
 use herder_actors::PayloadError;
 
@@ -19,7 +20,7 @@ pub(super) fn check(json: &[u8]) -> Result<(), PayloadError> {
     Ok(())
 }
 
-/// The UTF-16 code unit of the escape at this place, if there is one.
+/// Returns the UTF-16 code unit of the escape at this position, if there is one.
 fn utf16_escape(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
@@ -42,7 +43,7 @@ mod tests {
     use super::check;
 
     #[test]
-    fn halves_are_refused_with_their_place() {
+    fn lone_surrogates_are_refused_with_their_position() {
         for (json, column) in [
             (r#"{"x": "\ud800"}"#, 8),
             (r#"{"\uDFFF": 1}"#, 3),
@@ -52,7 +53,7 @@ mod tests {
             (r#"{"x": "\ude00\ud83d"}"#, 8),
             (r#"{"x": "\ud83d\u00e4"}"#, 8),
         ] {
-            let place = format!("surrogate pair, which is no text at line 1 column {column}");
+            let place = format!("is an unpaired surrogate, which is not valid text at line 1 column {column}");
             assert!(check(json.as_bytes()).unwrap_err().to_string().ends_with(&place), "{json}");
         }
         let second_line = check(b"{\n \"\\udc00\": 1}").unwrap_err();

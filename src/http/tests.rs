@@ -1,4 +1,4 @@
-//! Routes mounted in somebody else's app. Real processes behind them are tested through the binary.
+//! Routes that are mounted in an app. The tests of the binary cover real worker processes.
 
 use super::{Api, routes, set_error_detail};
 use crate::{ErrorDetail, Pool, PoolConfig};
@@ -11,14 +11,14 @@ use actix_web::{
 };
 use serde_json::Value;
 
-/// A pool whose worker never says that it is ready.
-async fn mute(name: &str) -> Pool {
+/// Starts a pool whose worker never becomes ready.
+async fn unready_pool(name: &str) -> Pool {
     let config = PoolConfig::basic(name).command(["sleep", "1000"]).pool_size(1).overflow(0).max_frame(4096);
     Pool::start(config.build().unwrap()).without_waiting().await.unwrap()
 }
 
-/// Status and slug of an answer; no slug if it is no problem. What a middleware refuses is an error here, that a server turns
-/// into a response.
+/// Returns the status and the slug of an answer; the slug is empty if it is not a problem document. A refusal of a
+/// middleware is an error here; a server would convert it into a response.
 macro_rules! ask {
     ($app:expr, $request:expr) => {{
         let response = match try_call_service($app, $request.to_request()).await {
@@ -37,8 +37,8 @@ fn problem_of(status: u16, slug: &str) -> (u16, String) {
 }
 
 #[actix_web::test]
-async fn mounted_routes_leave_the_rest_to_the_app() {
-    let pool = mute("mounted").await;
+async fn mounted_routes_do_not_affect_the_rest_of_the_app() {
+    let pool = unready_pool("mounted").await;
     let own = web::scope("/own").route("", web::get().to(HttpResponse::Ok));
     let app = App::new().service(web::scope("/herder").configure(routes(&pool))).service(own);
     let app = init_service(app).await;
@@ -46,11 +46,11 @@ async fn mounted_routes_leave_the_rest_to_the_app() {
     assert_eq!(ask!(&app, get("/herder/v1/pools/mounted")), problem_of(200, ""));
     assert_eq!(ask!(&app, get("/own").insert_header(("Origin", "http://evil.example"))), problem_of(200, ""));
     assert_eq!(ask!(&app, get("/herder/elsewhere")), problem_of(404, ""), "the app's own 404");
-    assert_eq!(ask!(&app, get("/herder/healthz")), problem_of(404, ""), "probes belong to servers");
+    assert_eq!(ask!(&app, get("/herder/healthz")), problem_of(404, ""), "probes are not mounted");
     assert_eq!(ask!(&app, get("/herder/v1/pools/mounted/x")), problem_of(404, "no-route"));
     assert_eq!(ask!(&app, get("/herder/v1/pools/other")), problem_of(404, "unknown-pool"));
     let foreign = get("/herder/v1/pools").insert_header(("Host", "evil.example"));
-    assert_eq!(ask!(&app, foreign), problem_of(200, ""), "the host is the app's affair");
+    assert_eq!(ask!(&app, foreign), problem_of(200, ""), "mounted routes do not check the host");
     let origin =
         get("/herder/v1/pools").insert_header(("Host", "a.example")).insert_header(("Origin", "http://b.example"));
     assert_eq!(ask!(&app, origin), problem_of(403, "foreign-origin"));
@@ -58,10 +58,10 @@ async fn mounted_routes_leave_the_rest_to_the_app() {
     assert_eq!(ask!(&app, site), problem_of(403, "foreign-site"));
 }
 
-/// What is wrong with a call is told before any worker is needed.
+/// Invalid calls are refused before a worker is needed.
 #[actix_web::test]
 async fn calls_are_checked_on_the_host() {
-    let app = init_service(App::new().configure(routes(&mute("checked").await))).await;
+    let app = init_service(App::new().configure(routes(&unready_pool("checked").await))).await;
     let call = |body: String| TestRequest::post().uri("/v1/pools/checked/call/x").set_payload(body);
     for body in ["{", "[]", "\"x\"", "{\"x\":NaN}"] {
         assert_eq!(ask!(&app, call(body.into())), problem_of(400, "malformed"), "{body}");
@@ -78,7 +78,7 @@ async fn calls_are_checked_on_the_host() {
 
 #[actix_web::test]
 async fn an_api_of_several_pools() {
-    let pools = [mute("first").await, mute("second").await];
+    let pools = [unready_pool("first").await, unready_pool("second").await];
     let api = Api::new(pools).token("s3cret".parse().unwrap()).hosts(["h.example"]);
     let app = init_service(App::new().configure(api.routes())).await;
     let get = |path: &str| TestRequest::get().uri(path).insert_header(("Host", "h.example"));
@@ -93,20 +93,22 @@ async fn an_api_of_several_pools() {
     assert_eq!(ask!(&app, shown("/v1/pools").insert_header(("Host", "evil.example"))), problem_of(403, "foreign-host"));
 }
 
-/// R38: a handler of one's own shows an error in brief unless told, since it does not see who may reach it; mounted routes are told apart.
+/// R38: in other handlers of an application, errors are brief by default, because a handler cannot tell who can
+/// reach it. Mounted routes have a separate setting.
 #[actix_web::test]
-async fn r38_errors_of_own_handlers_are_brief_unless_told() {
+async fn r38_errors_of_application_handlers_are_brief_by_default() {
     async fn own() -> crate::Result<HttpResponse> {
         Err(crate::Error::Internal { reason: "secret".into() })
     }
-    let pool = mute("detail").await;
+    let pool = unready_pool("detail").await;
     pool.shutdown(std::time::Duration::ZERO).await.unwrap();
     let app = |api: Api| {
         App::new().route("/own", web::get().to(own)).service(web::scope("/herder").configure(api.pool_routes()))
     };
     let api = Api::new([pool]);
     let brief = init_service(app(api.clone().errors(ErrorDetail::Brief))).await;
-    let full = init_service(app(api)).await; // these tests listen on loopback, as far as the app knows
+    // The test app is configured with a loopback address, so the default is full.
+    let full = init_service(app(api)).await;
     let text = async |request: TestRequest, brief_routes: bool| {
         let request = request.to_request();
         let response =

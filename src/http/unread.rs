@@ -1,7 +1,8 @@
-//! Closes the connection of a request that is answered before its body has been read to the end.
+//! Closes the connection of a request that is answered before its body has been read completely.
 //!
-//! Why: actix-http closes a connection whose `Content-Length` was not read to its end, but goes on reading a body in chunks that nobody wants, for
-//! as long as it takes, before it closes or takes the next request. It closes at once while somebody still holds the body.
+//! actix-http closes a connection if the body with a `Content-Length` was not read completely. A chunked body, however,
+//! it reads to the end before it closes the connection or accepts the next request, however long that takes. It closes
+//! immediately if the application still holds the body.
 
 use super::connections::Connection;
 use actix_web::{
@@ -16,12 +17,14 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The body of a request, in the request's extensions. It may have an unread rest. It is only kept, not read.
+/// The body of a request, stored in the extensions of the request. It may have an unread rest. It is only held, not
+/// read.
 struct Unread {
     _body: web::Payload,
 }
 
-/// Lets the connection close after the response, unless all of the body has been read. Our own server does so by itself.
+/// Makes the connection close after the response, unless the body has been read completely. Does nothing for a
+/// connection of [`Server`](super::Server), which discards the rest itself.
 pub(super) fn keep(request: &HttpRequest, body: web::Payload) {
     if Connection::of(request).is_some_and(|connection| connection.discards_bodies()) {
         return;
@@ -29,7 +32,7 @@ pub(super) fn keep(request: &HttpRequest, body: web::Payload) {
     request.extensions_mut().insert(Unread { _body: body });
 }
 
-/// Puts the request's body where it lives until the response is written.
+/// Moves the request's body into the response body, which holds it until the response has been written.
 pub(super) fn hold(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let unread = response.request().extensions_mut().remove::<Unread>();
     match unread {

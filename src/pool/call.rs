@@ -1,4 +1,4 @@
-//! A call in the making: what it may say of its session, its deadline and its repetition.
+//! A call before it is submitted, with its options: session, deadline, retries.
 
 use crate::{Affinity, Error, IfAbsent, Reply, Result, SessionId};
 use herder_actors::{PendingReply, PoolClient, Request, SessionCall};
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// A call that is submitted when it is awaited, and gives a `T`.
+/// A call that is submitted when it is awaited. Its output is the result, decoded as `T`.
 #[derive(Debug)]
 #[must_use = "a call is submitted when it is awaited"]
 pub struct Call<T> {
@@ -28,37 +28,39 @@ impl<T> Call<T> {
         Self { client, request, session: None, if_absent: IfAbsent::Create, affinity: None, value: PhantomData }
     }
 
-    /// The session it belongs to: 1 to 256 bytes without control characters.
+    /// Sets the session of the call. An id has 1 to 256 bytes and no control characters.
     pub fn session(mut self, session: &str) -> Self {
         self.session = Some(session.into());
         self
     }
 
-    /// The whole deadline from the moment it is submitted: queue, run and retries. The pool's `timeout` unless set.
+    /// Sets the deadline, counted from the submission. It covers the queue, the run and all retries. The default is the
+    /// pool's `timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.request.timeout(Some(timeout));
         self
     }
 
-    /// Whether it may run again elsewhere when its worker dies in the middle. As the handler says unless set.
+    /// Sets whether the call may run again if its worker dies during the run. The default is what the handler declares.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.request.idempotent(Some(idempotent));
         self
     }
 
-    /// What to do if there is no such session: begin it, unless set.
+    /// Sets what happens if the session does not exist. By default it is created.
     pub fn if_absent(mut self, if_absent: IfAbsent) -> Self {
         self.if_absent = if_absent;
         self
     }
 
-    /// How strictly to keep to the session's worker. The pool's mode unless set.
+    /// Sets how strictly the call is kept on its session's worker. The default is the pool's affinity mode.
     pub fn affinity(mut self, affinity: Affinity) -> Self {
         self.affinity = Some(affinity);
         self
     }
 
-    /// Submits it, now. The answer comes with its circumstances; dropping it cancels the call.
+    /// Submits the call immediately. The reply includes metadata, such as the worker and the number of attempts.
+    /// Dropping the [`PendingReply`] cancels the call.
     pub fn reply(mut self) -> PendingReply {
         let (if_absent, affinity) = (self.if_absent, self.affinity);
         let session = self.session.map(|text| {
@@ -71,8 +73,9 @@ impl<T> Call<T> {
 }
 
 impl<T> Call<T> {
-    /// Cancels the call if `gone` completes before the reply. Then awaiting the call gives [`Error::Cancelled`], and its handler may have run. `gone` is any
-    /// future, or the client of an HTTP request (`&herder::http::Caller`, feature `http`). It is first polled when the call is submitted.
+    /// Cancels the call if `gone` completes before the reply arrives. Awaiting the call then fails with
+    /// [`Error::Cancelled`]; the handler may have run. `gone` is any future, or the client of an HTTP request
+    /// (`&herder::http::Caller`, feature `http`). It is first polled when the call is submitted.
     ///
     /// ```
     /// # async fn example(pool: herder::Pool, stop: tokio::sync::oneshot::Receiver<()>) -> herder::Result<()> {
@@ -85,8 +88,8 @@ impl<T> Call<T> {
     }
 }
 
-/// A call that is cancelled when its caller goes away ([`Call::until_gone`]). It is submitted when it is awaited. The future of `.await` is not `Send`; the
-/// future of [`reply`](Self::reply) is `Send` if `gone` is.
+/// A call that is cancelled when its caller abandons it ([`Call::until_gone`]). It is submitted when it is awaited. The
+/// future of `.await` is not `Send`; the future of [`reply`](Self::reply) is `Send` if `gone` is.
 #[derive(Debug)]
 #[must_use = "a call is submitted when it is awaited"]
 pub struct UntilGone<T, G> {
@@ -95,31 +98,33 @@ pub struct UntilGone<T, G> {
 }
 
 impl<T, G: Future<Output = ()>> UntilGone<T, G> {
-    /// Submits it, and waits for its reply with the circumstances.
+    /// Submits the call and waits for its reply with metadata.
     ///
     /// # Errors
-    /// Those of the call; [`Error::Cancelled`] when its caller went away first.
+    /// Returns the error of the call, or [`Error::Cancelled`] if `gone` completed first.
     pub async fn reply(self) -> Result<Reply> {
         let (mut reply, mut gone) = (self.call.reply(), pin!(self.gone));
         std::future::poll_fn(|context| poll_until_gone(&mut reply, gone.as_mut(), context)).await
     }
 }
 
-/// Polls the reply first: a reply that is ready is returned even if `gone` is ready, too.
+/// Polls `reply` and, if it is pending, `gone`.
 fn poll_until_gone<G: Future<Output = ()>>(
     reply: &mut PendingReply,
     gone: Pin<&mut G>,
     context: &mut Context<'_>,
 ) -> Poll<Result<Reply>> {
+    // The reply is polled first. If both are ready, the handler has already run: `Cancelled` would discard its result
+    // and tell the caller only that it may have run.
     if let Poll::Ready(answer) = Pin::new(reply).poll(context) {
         return Poll::Ready(answer);
     }
-    gone.poll(context).map(|()| Err(Error::Cancelled { message: "its caller went away".into(), worker: None }))
+    gone.poll(context).map(|()| Err(Error::Cancelled { message: "the caller abandoned the call".into(), worker: None }))
 }
 
 impl<T: DeserializeOwned + 'static, G: Future<Output = ()> + 'static> IntoFuture for UntilGone<T, G> {
     type Output = Result<T>;
-    // Not `Send`: what tells that the caller of an actix-web handler has gone stays on its thread.
+    // Not `Send`: the future that watches the client of an actix-web handler is bound to the handler's thread.
     type IntoFuture = Pin<Box<dyn Future<Output = Result<T>>>>;
 
     fn into_future(self) -> Self::IntoFuture {

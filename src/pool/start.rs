@@ -1,4 +1,4 @@
-//! The start of a pool: on a thread of its own, or on the current arbiter.
+//! The start of a pool, on a separate thread or on the current arbiter.
 
 use super::Pool;
 use crate::{Error, PoolConfig, PoolState, Result};
@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// A pool that is to be started; it starts when it is awaited.
+/// A pool that has not been started yet; it starts when this is awaited.
 #[derive(Debug)]
 #[must_use = "a pool starts when this is awaited"]
 pub struct Start {
@@ -32,19 +32,20 @@ impl Start {
         Self { config, thread: StartThread::OwnThread, wait: true }
     }
 
-    /// Starts its actors on the arbiter of the thread that awaits it, instead of on a thread of their own.
+    /// Starts the pool's actors on the arbiter of the thread that awaits this, instead of on a separate thread.
     ///
-    /// Awaiting it gives [`Error::Config`] on a thread that has no arbiter of a running actix `System`. If a `System` was made on the
-    /// thread but something else runs there, it waits until the `System` runs.
+    /// Awaiting this fails with [`Error::Config`] on a thread that has no arbiter of a running actix `System`. If a
+    /// `System` was created on the thread but is not running yet, the start waits until it runs.
     ///
-    /// Code that blocks the arbiter blocks the pool. In particular, `block_on` of a call there (`futures::executor::block_on` in an actor
-    /// of that arbiter) never returns, not even when the call's deadline passes: the pool, which would answer, waits for its thread.
+    /// Code that blocks the arbiter blocks the pool. In particular, `block_on` of a call on this thread (such as
+    /// `futures::executor::block_on` in an actor of that arbiter) never returns, not even at the call's deadline,
+    /// because the pool cannot answer while its thread is blocked.
     pub fn on_current_arbiter(mut self) -> Self {
         self.thread = StartThread::CurrentArbiter;
         self
     }
 
-    /// Does not wait for workers: they come up in the background, and calls wait for them in the queue.
+    /// Returns without waiting for workers. They start in the background; calls wait for them in the queue.
     pub fn without_waiting(mut self) -> Self {
         self.wait = false;
         self
@@ -56,7 +57,8 @@ impl Start {
             StartThread::CurrentArbiter => on_current_arbiter(self.config.clone()).await?,
         };
         let pool = Pool::new(client, self.config);
-        // A pool that was refused its name says so to every message.
+        // The start reports no error if the name is taken: the supervisor then answers every message with that error.
+        // The request for the health makes it visible here.
         let health = pool.health().await?;
         if self.wait && health.state != PoolState::Running {
             wait_for_workers(&pool).await?;
@@ -65,7 +67,7 @@ impl Start {
     }
 }
 
-/// A pool whose supervisor is made otherwise, on a thread of its own. Waits for no workers.
+/// Starts a pool on a separate thread with a supervisor from `supervise`. Does not wait for workers.
 #[cfg(feature = "testing")]
 pub(crate) async fn supervised(
     config: PoolConfig,
@@ -73,7 +75,8 @@ pub(crate) async fn supervised(
 ) -> Result<Pool> {
     let client = on_own_thread(config.clone(), supervise).await?;
     let pool = Pool::new(client, config);
-    pool.health().await?; // one that was refused its name says so
+    // As in `Start::run`: fails if the name is taken.
+    pool.health().await?;
     Ok(pool)
 }
 
@@ -86,7 +89,8 @@ impl IntoFuture for Start {
     }
 }
 
-/// One worker that could not start does not stop the others, nor the pool (R13).
+/// Waits until all base workers have started or failed. A worker that cannot start ends neither the others nor the pool
+/// (R13).
 async fn wait_for_workers(pool: &Pool) -> Result<()> {
     let Err(error) = pool.ready().await else { return Ok(()) };
     if pool.health().await?.ready_workers > 0 {
@@ -97,21 +101,24 @@ async fn wait_for_workers(pool: &Pool) -> Result<()> {
     Err(error)
 }
 
-/// The arbiter's own task starts it: a task of the same runtime that was spawned by `tokio::spawn` runs outside of the arbiter's
-/// `LocalSet`, where an actor that is started panics.
+/// Starts the supervisor on the current arbiter.
 async fn on_current_arbiter(config: PoolConfig) -> Result<PoolClient> {
+    // The arbiter starts the supervisor in a task of its `LocalSet`. A task that was spawned with `tokio::spawn` runs
+    // on the same runtime, but outside of the `LocalSet`: starting an actor there panics.
     let (started, client) = oneshot::channel();
     let start = move || drop(started.send(PoolClient::start(PoolSupervisor::new(config))));
     let is_running = Arbiter::try_current().is_some_and(|arbiter| arbiter.spawn_fn(start));
+    // `spawn_fn` is true even if the arbiter ends before it runs the closure. The sender is then dropped, and the
+    // receiver reports it.
     let client = if is_running { client.await.ok() } else { None };
     client.ok_or_else(|| {
         let given = "used on a thread without a running actix `System`";
-        let allowed = "within a `System`, or not at all: then the pool has a thread of its own";
+        let allowed = "within a `System`, or not at all: then the pool gets a separate thread";
         InvalidConfig::new("on_current_arbiter", given, allowed).into()
     })
 }
 
-/// The thread lives until the pool's supervisor is gone.
+/// Starts the supervisor on a new thread, which ends when the supervisor has stopped.
 async fn on_own_thread(
     config: PoolConfig,
     supervise: impl FnOnce(PoolConfig) -> PoolSupervisor + Send + 'static,
@@ -119,13 +126,16 @@ async fn on_own_thread(
     let (started, client) = oneshot::channel();
     let name = format!("herder-{}", config.name());
     let body = move || {
-        // Made here, since actix panics if it can't be: it takes three descriptors.
+        // The runtime needs three descriptors. Build it here instead of in `System::new`, which would panic if there
+        // are none.
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return drop(started.send(Err(not_started(&error)))),
         };
         System::with_tokio_rt(move || runtime).block_on(async move {
             let (supervisor, gone) = supervise(config).with_exit_signal();
+            // If the caller dropped the start, the client cannot be delivered and is dropped. The thread must
+            // not wait: the pool ends with it.
             if started.send(Ok(PoolClient::start(supervisor))).is_ok() {
                 gone.await;
             }
@@ -138,6 +148,6 @@ async fn on_own_thread(
 
 fn not_started(error: &io::Error) -> Error {
     let reason =
-        format!("the runtime of the pool's thread can't be started: {}", herder_actors::explain_io_error(error));
+        format!("the runtime of the pool's thread cannot be started: {}", herder_actors::explain_io_error(error));
     Error::StartFailed { worker: None, reason: reason.into(), report: Box::default() }
 }

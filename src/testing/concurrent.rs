@@ -1,4 +1,4 @@
-//! An assertion that operations overlapped (R46). Holds nothing.
+//! An assertion that operations overlapped (R46). Stateless.
 
 use crate::{
     Reply, Stamps,
@@ -7,9 +7,9 @@ use crate::{
 };
 use std::{fmt::Write, time::Duration};
 
-/// Something that knows when operations ran.
+/// A source of the intervals in which operations ran.
 pub trait Intervals {
-    /// When each ran, on one clock. What did not run has none.
+    /// Returns the interval of each operation that ran, all on one clock.
     fn intervals(&self) -> Vec<Interval>;
 }
 
@@ -61,18 +61,21 @@ impl<T: Intervals + ?Sized> Intervals for &T {
     }
 }
 
-/// Stamps come from a worker: those that run backwards prove nothing.
+/// Returns the interval between two stamps of a worker. `None` if the end is before the start, or if the handler did
+/// not run.
 fn interval(stamps: &Stamps) -> Option<Interval> {
     Interval::new(stamps.started.0, stamps.ended.0).ok().filter(|_| stamps.ran())
 }
 
-/// Asserts that operations overlapped: at least two were in flight at one moment. Gives the evidence.
+/// Asserts that operations overlapped: at least two were running at one moment. Returns the evidence.
 ///
-/// Takes whatever has [`Intervals`](crate::testing::Intervals): a measurement's report, replies of calls, stamps, intervals; arrays, slices and vectors of them.
-/// Judged by overlap alone, so that a busy machine makes no difference.
+/// Accepts everything that implements [`Intervals`](crate::testing::Intervals): the report of a measurement, replies of
+/// calls, stamps and intervals; also arrays, slices and vectors of them. Only the overlap is judged and not the
+/// durations, so that load on the machine makes no difference.
 ///
 /// # Panics
-/// When no two overlapped: with what [`Serialized`](crate::concurrency::Serialized) says, and the intervals.
+/// If no two operations overlapped. The message contains the reason ([`Serialized`](crate::concurrency::Serialized))
+/// and the intervals.
 ///
 /// ```
 /// use herder::testing::{Script, scripted};
@@ -80,7 +83,7 @@ fn interval(stamps: &Stamps) -> Option<Interval> {
 /// use std::sync::Arc;
 /// # #[tokio::main]
 /// # async fn main() {
-/// let both = Arc::new(tokio::sync::Barrier::new(2)); // each waits until the other runs too
+/// let both = Arc::new(tokio::sync::Barrier::new(2)); // each call waits until the other one runs, too
 /// let script = Script::new().command("meet", async move |_| {
 ///     both.wait().await;
 ///     Ok(Value::Null)
@@ -100,10 +103,10 @@ macro_rules! assert_concurrent {
     };
 }
 
-/// What [`assert_concurrent!`](crate::assert_concurrent) does.
+/// Implements [`assert_concurrent!`](crate::assert_concurrent).
 ///
 /// # Panics
-/// When no two overlapped.
+/// If no two operations overlapped.
 #[track_caller]
 pub fn concurrent(operations: &(impl Intervals + ?Sized)) -> Evidence {
     let intervals = operations.intervals();
@@ -113,11 +116,11 @@ pub fn concurrent(operations: &(impl Intervals + ?Sized)) -> Evidence {
     }
 }
 
-/// Each interval on a line, from the first start on.
+/// Lists the intervals, one per line, relative to the first start.
 fn listed(intervals: &[Interval]) -> String {
     let first = intervals.iter().map(|interval| interval.started).min().unwrap_or(0);
     intervals.iter().fold(String::new(), |mut text, Interval { started, ended }| {
-        let [from, to] = [started, ended].map(|at| Duration::from_nanos(at - first));
+        let [from, to] = [started, ended].map(|time| Duration::from_nanos(time - first));
         let _ = write!(text, "\n  {from:?} to {to:?}");
         text
     })

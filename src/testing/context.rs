@@ -1,4 +1,4 @@
-//! What a test builds its pool from. Holds the name and the folder.
+//! The name, the directory and the configuration of a test's pool. Holds the name and the directory.
 
 use super::{GatedPython, HANG_TIMEOUT};
 use crate::{Basic, Config, Enhanced, PoolBuilder, PoolConfig, Queue, Restart};
@@ -12,8 +12,8 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A name that no other pool of the machine's tests has, a folder that goes with it, and a mark in the environment of its workers by
-/// which [`PoolProcesses`](super::PoolProcesses) knows them.
+/// A pool name that is unique among the tests on this machine, a temporary directory, and a mark in the environment of
+/// the pool's workers, by which [`PoolProcesses`](super::PoolProcesses) finds them.
 ///
 /// ```
 /// use herder::testing::TestContext;
@@ -29,57 +29,58 @@ pub struct TestContext {
 }
 
 impl TestContext {
-    /// A new one; its name begins with the hint.
+    /// Creates a context. Its name starts with `hint`.
     ///
     /// # Panics
-    /// When no folder can be made.
+    /// If the directory cannot be created.
     #[track_caller]
     pub fn new(hint: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         Self::named(&format!("{hint}_{}_{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// The same of just this name: for a pool that takes the name of another, when that is gone.
+    /// Creates a context with exactly this name, for a pool that takes over the name of another one.
     ///
     /// # Panics
-    /// When no folder can be made.
+    /// If the directory cannot be created.
     #[track_caller]
     pub fn named(name: &str) -> Self {
         Self { name: name.into(), dir: TempDir::new().unwrap() }
     }
 
-    /// The pool's name.
+    /// Returns the pool's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its folder, where apps and relative paths are looked up.
+    /// Returns the directory. Apps and relative paths are looked up in it.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The builder of a basic pool: two workers, no overflow, restarts after 10 ms and as many as it takes, and time limits of
-    /// [`HANG_TIMEOUT`]. Say what your test is about beside that.
+    /// Returns the builder of a basic pool: two workers, no overflow, restarts after 10 ms without a practical limit,
+    /// and timeouts of [`HANG_TIMEOUT`]. Add what the test is about.
     pub fn basic(&self) -> PoolBuilder<Basic> {
-        self.begun(PoolConfig::basic(&self.name))
+        self.with_test_settings(PoolConfig::basic(&self.name))
     }
 
-    /// The builder of an enhanced pool, otherwise the same.
+    /// Returns the builder of an enhanced pool with the same settings as [`basic`](Self::basic).
     pub fn enhanced(&self) -> PoolBuilder<Enhanced> {
-        self.begun(PoolConfig::enhanced(&self.name))
+        self.with_test_settings(PoolConfig::enhanced(&self.name))
     }
 
-    /// A configuration file's table for a pool of the demo (`herder.demo:app`), otherwise the same; `keys` are more lines of it.
+    /// Returns the table of a configuration file for a pool of the demo app (`herder.demo:app`), with two workers and
+    /// no overflow. `keys` are additional lines.
     pub fn table(&self, keys: &str) -> String {
         let name = &self.name;
         let env = format!("env = {{ {MARK} = '{name}' }}");
         format!("[pools.{name}]\napp = 'herder.demo:app'\npool_size = 2\noverflow = 0\n{env}\n{keys}\n")
     }
 
-    /// What a file with this table alone makes.
+    /// Returns the pool of a configuration file that consists of this [`table`](Self::table).
     ///
     /// # Panics
-    /// When it is no configuration.
+    /// If the configuration is invalid.
     ///
     /// ```
     /// let config = herder::testing::TestContext::new("file").toml("pipeline = 4");
@@ -90,10 +91,10 @@ impl TestContext {
         Config::from_toml(&self.table(keys), self.dir()).unwrap().pools.remove(0)
     }
 
-    /// Writes a file into the folder, at once and whole; gives its path.
+    /// Writes a file into the directory, and returns its path.
     ///
     /// # Panics
-    /// When that can't be.
+    /// If the file cannot be written.
     #[track_caller]
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir().join(name);
@@ -101,10 +102,11 @@ impl TestContext {
         path
     }
 
-    /// An interpreter whose starts go as the test says, in place of `python` (`python3`, or a path).
+    /// Creates an interpreter that starts when the test says so, to be used instead of `python` (such as `python3`, or
+    /// a path).
     ///
     /// # Panics
-    /// When it can't be written into the folder.
+    /// If it cannot be written into the directory.
     #[track_caller]
     pub fn gated_python(&self, python: &str) -> GatedPython {
         GatedPython::new(self.dir(), python)
@@ -114,7 +116,7 @@ impl TestContext {
         self.dir
     }
 
-    fn begun<T>(&self, builder: PoolBuilder<T>) -> PoolBuilder<T> {
+    fn with_test_settings<T>(&self, builder: PoolBuilder<T>) -> PoolBuilder<T> {
         let quick = Duration::from_millis(10);
         let restart = Restart::new().max(1000).backoff(quick).max_backoff(10 * quick);
         builder

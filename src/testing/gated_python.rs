@@ -1,4 +1,5 @@
-//! A gate before an interpreter: what passes it becomes the worker itself, under the same process id. Holds where it is.
+//! A script in front of an interpreter, which delays or fails its start. The interpreter then runs with the script's
+//! process id. Holds only paths.
 
 use super::StartBehavior;
 use std::{
@@ -7,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An interpreter whose starts go as the test says: at once, not yet, or not at all.
+/// An interpreter whose start is controlled by the test: it starts immediately, later, or not at all.
 ///
 /// ```
 /// use herder::testing::{TestContext, StartBehavior, starting_pool, wait_until};
@@ -20,7 +21,7 @@ use std::{
 ///     context.basic().app("herder.demo:app").python(closed.python()).build()
 /// })
 /// .await;
-/// assert_eq!(pool.health().await.unwrap().ready_workers, 0, "they are still loading");
+/// assert_eq!(pool.health().await.unwrap().ready_workers, 0, "the workers are still starting");
 /// gate.unwrap().set_start_behavior(&StartBehavior::Ready);
 /// pool.wait_healthy("pid").await;
 /// pool.end().await;
@@ -32,8 +33,8 @@ pub struct GatedPython {
     script: PathBuf,
 }
 
-/// Reads how it is to go until that is something else than to wait. The pause is for the machine; whoever is killed meanwhile takes it
-/// along, since it is in the same process group.
+/// The script. It polls the file `gate.how` until that says `ready` or `fail`. A `sleep` of the script is in the
+/// worker's process group, so it is killed together with the worker.
 const SCRIPT: &str = "#!/bin/sh
 while :; do
     read -r how < 'DIR/gate.how'
@@ -55,15 +56,16 @@ impl GatedPython {
         gate
     }
 
-    /// What to give a pool as its `python`.
+    /// Returns the path to use as the pool's `python`.
     pub fn python(&self) -> &Path {
         &self.script
     }
 
-    /// How starts go from now on; those that wait hear of it too. One that fails says why on standard error.
+    /// Sets how workers start from now on, including those that are waiting to start. A start that fails prints the
+    /// reason on standard error.
     ///
     /// # Panics
-    /// When that can't be written.
+    /// If the file cannot be written.
     #[track_caller]
     pub fn set_start_behavior(&self, how: &StartBehavior) {
         let text = match how {
@@ -73,6 +75,7 @@ impl GatedPython {
         };
         let new = self.dir.join("gate.new");
         fs::write(&new, text).unwrap();
-        fs::rename(new, self.dir.join("gate.how")).unwrap(); // nobody reads half of it
+        // Replace the file in one step: a waiting script must not read half of it.
+        fs::rename(new, self.dir.join("gate.how")).unwrap();
     }
 }

@@ -1,20 +1,23 @@
-//! For tests of your own pools, and of services that use them. Feature `testing`, for `[dev-dependencies]`; it adds nothing to a
-//! build without it.
+//! A kit for tests of pools, and of services that use them. Feature `testing`, for `[dev-dependencies]`; it adds
+//! nothing to a build without it.
 //!
-//! Three kinds of pools, each with a name nobody else has and a folder of its own, so that tests run side by side:
+//! There are three kinds of test pools. Each pool has a unique name and a separate directory, so that tests can run in
+//! parallel:
 //!
-//! | | what its workers are | for |
+//! | | workers | purpose |
 //! |---|---|---|
-//! | [`pool`] | the processes you configured | your Python, and what happens when a worker is killed, stopped or slow to start |
-//! | [`scripted`] | closures: no process and no Python | your service: answers, errors, deaths, all decided by the test |
-//! | [`frame_pool`] | the test itself, frame by frame | what no worker does by itself: garbage, silence, half a frame |
+//! | [`pool`] | the processes of the configuration | tests of a Python app, and of workers that are killed, paused or slow to start |
+//! | [`scripted`] | closures; no processes and no Python | tests of a service: the test decides each result, error and death |
+//! | [`frame_pool`] | the test itself, which sends and receives frames | behavior that no real worker shows: invalid frames, no answer, half a frame |
 //!
-//! A pool of the latter two may go by a [`VirtualClock`] that the test moves: sessions expire, deadlines pass and breakers open without a wait.
+//! A pool of the last two kinds can use a [`VirtualClock`], which the test advances: sessions expire, deadlines pass
+//! and breakers open without waiting.
 //!
-//! Wait for events, never for time: [`wait_until`], [`with_timeout`], [`TestPool::wait_healthy`], [`wait_for_log`]. End each pool with [`TestPool::end`], which
-//! proves that nothing was left. [`assert_concurrent!`](crate::assert_concurrent) proves that calls overlapped.
+//! Wait for events, never for a fixed time: [`wait_until`], [`with_timeout`], [`TestPool::wait_healthy`],
+//! [`wait_for_log`]. End each pool with [`TestPool::end`], which proves that no process, descriptor or call is left.
+//! [`assert_concurrent!`](crate::assert_concurrent) proves that calls overlapped.
 //!
-//! What can't be done, or does not come, panics, at the line of the test: a kit for tests has nobody to give an error to.
+//! Functions of this module panic when something fails or does not happen in time, and report the line of the test.
 //!
 //! ```
 //! use herder::testing::{Fault, Script, scripted};
@@ -26,7 +29,7 @@
 //!     let item: String = call.argument("item")?;
 //!     match item.as_str() {
 //!         "tea" => Ok(json!(120)),
-//!         _ => Err(Fault::rejected("we have none").code("unknown_item")),
+//!         _ => Err(Fault::rejected("not in stock").code("unknown_item")),
 //!     }
 //! });
 //! let pool = scripted("prices", script, |context| context.basic().app("prices.py:app").build()).await;
@@ -37,7 +40,7 @@
 //! # }
 //! ```
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue has failed")]
 
 mod concurrent;
 mod context;
@@ -64,16 +67,16 @@ pub use scripted::{FramePool, ScriptedPool, frame_pool, frame_pool_on, scripted,
 
 use std::time::Duration;
 
-/// Between two looks: for the machine, not for the event.
+/// The interval between two polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// [`wait_until`], for what can be seen without waiting; its future can be sent to another thread.
+/// Like [`wait_until`], for a condition that can be checked without waiting. The future is `Send`.
 #[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
-async fn wait_until_seen(what: &str, mut is_so: impl FnMut() -> bool) {
-    let looks = async {
-        while !is_so() {
+async fn wait_until_seen(what: &str, mut condition: impl FnMut() -> bool) {
+    let poll = async {
+        while !condition() {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    with_timeout(what, looks).await;
+    with_timeout(what, poll).await;
 }

@@ -1,4 +1,4 @@
-//! A running pool of a test. Holds it with the folder and the census that belong to it.
+//! A running pool of a test, with its directory and its processes.
 
 use super::{POLL_INTERVAL, PoolProcesses, Signal, TestContext, capture, with_timeout};
 use crate::{
@@ -10,9 +10,9 @@ use serde::de::IgnoredAny;
 use std::{collections::BTreeMap, ops::Deref, path::Path, time::Duration};
 use tempfile::TempDir;
 
-/// A pool of a test, and what belongs to it. It is a [`Pool`] for all that a pool is asked.
+/// A pool of a test, with its directory and its processes. Dereferences to [`Pool`].
 ///
-/// [`end`](Self::end) is part of each test. A test that fails before that leaves nothing either: with the pool its workers are killed.
+/// Call [`end`](Self::end) in each test. If a test fails before that, dropping the pool kills its workers.
 #[derive(Debug)]
 pub struct TestPool {
     pool: Pool,
@@ -28,10 +28,10 @@ impl Deref for TestPool {
     }
 }
 
-/// Starts a pool and waits for its workers. The closure says what is special about it.
+/// Starts a pool, and waits until its workers are ready. The closure returns the configuration.
 ///
 /// # Panics
-/// When the configuration is none, or no worker starts.
+/// If the configuration is invalid, or no worker starts.
 ///
 /// ```
 /// use herder::testing::{pool, wait_until};
@@ -39,9 +39,9 @@ impl Deref for TestPool {
 /// # #[tokio::main]
 /// # async fn main() {
 /// let pool = pool("killed", |context| context.enhanced().app("herder.demo:app").build()).await;
-/// let victim = pool.base_workers().await[0].process();
-/// assert!(pool.kill(victim).await);
-/// wait_until("the death is noticed", async || pool.worker(victim).await.is_none()).await;
+/// let worker = pool.base_workers().await[0].process();
+/// assert!(pool.kill(worker).await);
+/// wait_until("the death is noticed", async || pool.worker(worker).await.is_none()).await;
 /// pool.wait_healthy("pid").await;
 /// pool.end().await;
 /// # }
@@ -52,10 +52,10 @@ pub async fn pool(hint: &str, build: impl FnOnce(&TestContext) -> Result<PoolCon
     TestPool::new(pool, context)
 }
 
-/// The same, without waiting for its workers.
+/// Starts a pool without waiting for its workers.
 ///
 /// # Panics
-/// When the configuration is none.
+/// If the configuration is invalid.
 ///
 /// ```
 /// # #[tokio::main]
@@ -74,10 +74,10 @@ pub async fn starting_pool(
     TestPool::new(pool, context)
 }
 
-/// The configuration alone, for a pool that a test starts itself; then [`TestPool::new`] takes it in charge.
+/// Creates a configuration for a pool that the test starts itself. Pass the pool to [`TestPool::new`] afterwards.
 ///
 /// # Panics
-/// When it is none.
+/// If the configuration is invalid.
 ///
 /// ```
 /// use herder::{Pool, testing::{TestPool, pool_config}};
@@ -99,69 +99,70 @@ pub fn pool_config(
 }
 
 impl TestPool {
-    /// Takes a pool in charge that a test started itself.
+    /// Wraps a pool that the test started itself.
     pub fn new(pool: Pool, context: TestContext) -> Self {
         let processes = PoolProcesses::new(context.name());
         Self { pool, dir: context.into_dir(), processes }
     }
 
-    /// Its folder.
+    /// Returns the pool's directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Its processes.
+    /// Returns the pool's processes.
     pub fn processes(&self) -> &PoolProcesses {
         &self.processes
     }
 
-    /// The base workers, as they are now.
+    /// Lists the base workers.
     ///
     /// # Panics
-    /// When the pool is gone.
+    /// If the pool has ended.
     pub async fn base_workers(&self) -> Vec<WorkerInfo> {
         let mut workers = self.pool.workers().await.unwrap();
         workers.retain(|worker| !worker.overflow);
         workers
     }
 
-    /// A worker as it is now; `None` if that process is gone.
+    /// Returns the state of a worker process; `None` if it no longer exists.
     ///
     /// # Panics
-    /// When the pool is gone.
+    /// If the pool has ended.
     pub async fn worker(&self, worker_ref: WorkerRef) -> Option<WorkerInfo> {
         self.pool.workers().await.unwrap().into_iter().find(|worker| worker.process() == worker_ref)
     }
 
-    /// The process id of a worker that lives.
+    /// Returns the process id of a running worker.
     ///
     /// # Panics
-    /// When it does not.
+    /// If the process no longer exists, or the pool has ended.
     pub async fn pid(&self, worker_ref: WorkerRef) -> u32 {
         self.worker(worker_ref).await.and_then(|worker| worker.pid).unwrap()
     }
 
-    /// SIGKILL to a worker, from outside, as the kernel or an operator would; false if it is gone. (`Pool::kill_worker` is the pool's
-    /// own way.)
+    /// Sends SIGKILL to a worker from outside of the pool, as the kernel or an operator would. Returns false if the
+    /// process no longer exists. ([`Pool::kill_worker`] lets the pool kill it.)
     ///
     /// # Panics
-    /// When the pool is gone.
+    /// If the pool has ended.
     pub async fn kill(&self, worker: WorkerRef) -> bool {
         self.signal_worker(worker, Signal::KILL).await
     }
 
-    /// SIGSTOP: the worker stays, and does nothing; false if it is gone. A pool with `health` on finds that out.
+    /// Sends SIGSTOP to a worker: the process exists, but does not run. A pool with health checks detects this. Returns
+    /// false if the process no longer exists.
     ///
     /// # Panics
-    /// When the pool is gone.
+    /// If the pool has ended.
     pub async fn stop(&self, worker: WorkerRef) -> bool {
         self.signal_worker(worker, Signal::STOP).await
     }
 
-    /// SIGCONT: it goes on; false if it is gone.
+    /// Sends SIGCONT to a worker, which runs again. Returns false if the process no longer exists.
     ///
     /// # Panics
-    /// When the pool is gone.
+    /// If the pool has ended.
     pub async fn resume(&self, worker: WorkerRef) -> bool {
         self.signal_worker(worker, Signal::CONT).await
     }
@@ -171,34 +172,38 @@ impl TestPool {
         pid.is_some_and(|pid| self.processes.signal(pid, signal))
     }
 
-    /// Waits until it is whole again: running, every base worker ready and healthy, nothing in flight; then a call of `command`,
-    /// without arguments, must succeed.
+    /// Waits until the pool has recovered: it is running, every base worker is ready and healthy, and no call is in
+    /// flight. Then runs `command` without arguments, which must succeed.
     ///
     /// # Panics
-    /// When it does not become whole, or the call fails.
+    /// If the pool does not recover in time, or the call fails.
     #[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
     pub async fn wait_healthy(&self, command: &str) {
-        let looks = async {
+        let poll = async {
             while !is_healthy(&self.pool.status().await.unwrap()) {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        with_timeout("the pool is whole", looks).await;
+        with_timeout("the pool has recovered", poll).await;
         let call: Call<IgnoredAny> = self.pool.call(command, &BTreeMap::<(), ()>::new());
-        with_timeout("a call of a pool that is whole", call).await.unwrap();
+        with_timeout("a call of a recovered pool", call).await.unwrap();
     }
 
-    /// Ends it, and proves that nothing is left: no process, no zombie, no descriptor, no call that did not have exactly one end.
+    /// Shuts the pool down, and checks that nothing is left: no process, no zombie, no descriptor, and no call without
+    /// exactly one outcome.
     ///
     /// # Panics
-    /// When something is.
+    /// If something is left.
     pub async fn end(self) -> ShutdownReport {
+        // Note the pipes before the shutdown: afterwards, there is no process to compare them with.
         self.processes.look();
         let Self { pool, dir, processes } = self;
         let report = with_timeout("the shutdown", pool.shutdown(Duration::from_secs(5))).await.unwrap();
+        // The last handle: dropping it closes the descriptors that are checked below.
         drop(pool);
-        every_call_has_one_end(&report);
+        check_that_each_call_has_one_outcome(&report);
         processes.nothing_left().await;
+        // Workers may use their directory until they have exited.
         drop(dir);
         report
     }
@@ -213,28 +218,28 @@ fn is_ready(worker: &WorkerEntry) -> bool {
     worker.status.state == WorkerState::Ready && worker.status.health == WorkerHealth::Healthy
 }
 
-/// As the pool itself counts it.
-fn every_call_has_one_end(report: &ShutdownReport) {
-    let counted = report.counters;
-    let ends = [
-        counted.refused,
-        counted.ok,
-        counted.failed,
-        counted.lost,
-        counted.timeouts,
-        counted.abandoned,
-        counted.failed_by_pool,
+/// Checks the pool's counters: each submitted call has exactly one outcome.
+fn check_that_each_call_has_one_outcome(report: &ShutdownReport) {
+    let counters = report.counters;
+    let outcomes = [
+        counters.refused,
+        counters.ok,
+        counters.failed,
+        counters.lost,
+        counters.timeouts,
+        counters.abandoned,
+        counters.failed_by_pool,
     ];
-    assert_eq!(counted.submitted, ends.iter().sum::<u64>(), "each call has exactly one end: {counted:?}");
+    assert_eq!(counters.submitted, outcomes.iter().sum::<u64>(), "each call has exactly one outcome: {counters:?}");
 }
 
-/// A signal to any process. An error says that it is gone, or not ours.
+/// Sends a signal to any process.
 ///
 /// # Errors
-/// What the system says.
+/// Returns the error of the system: the process does not exist, or may not be signalled.
 ///
 /// # Panics
-/// When that is no process id.
+/// If `pid` is not a process id.
 ///
 /// ```
 /// use herder::testing::{Signal, signal};

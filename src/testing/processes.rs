@@ -1,5 +1,5 @@
-//! What a pool leaves in the system: marked processes, zombies of this process, and pipes to workers that this process still holds.
-//! Holds the pipes that were seen.
+//! What a pool leaves in the system: marked processes, zombies of this process, and open pipes to workers. Holds the
+//! names of the pipes that were seen.
 
 use super::{stat, wait_until_seen};
 use herder_actors::inspect::{self, descriptors, zombies};
@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The processes of one pool, and the pipes to them. Where there is no `/proc` it finds none.
+/// The processes of one pool, and the pipes to them. Finds none on systems without `/proc`.
 #[derive(Debug)]
 pub struct PoolProcesses {
     processes: inspect::MarkedProcesses,
@@ -26,7 +26,7 @@ impl Deref for PoolProcesses {
 }
 
 impl PoolProcesses {
-    /// Of the pool of this name, built from a [`TestContext`](super::TestContext).
+    /// Finds the processes of the pool with this name, which was built from a [`TestContext`](super::TestContext).
     ///
     /// ```
     /// # #[tokio::main]
@@ -42,7 +42,8 @@ impl PoolProcesses {
         Self { processes: inspect::MarkedProcesses::new(pool), pipes: Mutex::default() }
     }
 
-    /// Remembers the pipes that this process shares with the pool's processes; they must be gone in the end.
+    /// Records the pipes that this process shares with the pool's processes. [`nothing_left`](Self::nothing_left) waits
+    /// until they are closed.
     pub fn look(&self) {
         let ours = pipes_of(process::id());
         let theirs = self.processes().into_iter().flat_map(|seen| pipes_of(seen.pid));
@@ -50,11 +51,12 @@ impl PoolProcesses {
         self.pipes.lock().unwrap_or_else(PoisonError::into_inner).extend(shared);
     }
 
-    /// Waits until no process of the pool, no zombie of ours and no descriptor of it is left.
+    /// Waits until no process of the pool, no zombie of this process and no recorded pipe is left.
     ///
     /// # Panics
-    /// When something stays.
+    /// If something is left after [`HANG_TIMEOUT`](super::HANG_TIMEOUT).
     pub async fn nothing_left(&self) {
+        // Check only the zombies that exist now. Later ones may belong to other tests in this process.
         let zombies = zombies();
         wait_until_seen("the pool's zombies are reaped", || {
             zombies.iter().all(|zombie| stat(zombie.pid).as_ref() != Some(zombie))

@@ -1,4 +1,5 @@
-//! Pools whose workers are no processes: closures, or the test itself. Holds the pool, and the hand on its workers.
+//! Pools whose workers are not processes, but closures or the test itself. Holds the pool, and the handles that control
+//! its workers.
 
 use super::{
     FakeWorkers, Launches, Script, ScriptedWorkers, StartBehavior, TestContext, TestPool, VirtualClock, pool_config,
@@ -8,7 +9,7 @@ use crate::{GetStatus, InvalidConfig, PoolConfig, PoolSupervisor, ShutdownReport
 use actix::Addr;
 use std::{ops::Deref, time::Duration};
 
-/// A pool whose workers are the closures of a [`Script`]. It is a [`TestPool`] for all that one is asked.
+/// A pool whose workers are the closures of a [`Script`]. Dereferences to [`TestPool`].
 #[derive(Debug)]
 pub struct ScriptedPool {
     pool: TestPool,
@@ -24,10 +25,11 @@ impl Deref for ScriptedPool {
     }
 }
 
-/// Starts a pool whose workers follow a script, and waits until they are ready. What the configuration would start is not started.
+/// Starts a pool whose workers follow a script, and waits until they are ready. The program of the configuration is not
+/// started.
 ///
 /// # Panics
-/// When the configuration is none.
+/// If the configuration is invalid.
 ///
 /// ```
 /// use herder::testing::{Fault, Script, scripted};
@@ -52,10 +54,11 @@ pub async fn scripted(
     start(hint, script, None, build).await
 }
 
-/// The same, going by a clock that the test moves: see [`VirtualClock`] for what does. Also a restart waits for its backoff of 10 ms then.
+/// Like [`scripted`], with a clock that the test advances: see [`VirtualClock`] for what uses it. A restart then waits
+/// for its backoff of 10 ms on this clock, too.
 ///
 /// # Panics
-/// When the configuration is none.
+/// If the configuration is invalid.
 ///
 /// ```
 /// use herder::testing::{VirtualClock, Script, scripted_on};
@@ -68,7 +71,7 @@ pub async fn scripted(
 /// let pool = scripted_on(&clock, "expiry", script, |context| context.enhanced().app("app.py:app").build()).await;
 /// pool.call::<Value>("ok", &json!({})).session("ann").await.unwrap();
 /// clock.advance(Duration::from_secs(7200)).await;
-/// assert!(pool.session("ann").await.unwrap().is_none(), "two hours later nobody knows it");
+/// assert!(pool.session("ann").await.unwrap().is_none(), "the session expires within two hours");
 /// pool.end().await;
 /// # }
 /// ```
@@ -92,12 +95,12 @@ async fn start(
         Some(clock) => script.workers_on(clock),
         None => script.workers(),
     };
-    let pool = launched(config, context, workers.clone(), clock.clone()).await;
+    let pool = start_with_launcher(config, context, workers.clone(), clock.clone()).await;
     with_timeout("the workers of a script", pool.ready()).await.unwrap();
     ScriptedPool { pool, workers, clock }
 }
 
-async fn launched(
+async fn start_with_launcher(
     config: PoolConfig,
     context: TestContext,
     launcher: impl herder_actors::Launcher + Send,
@@ -115,47 +118,51 @@ async fn launched(
 }
 
 impl ScriptedPool {
-    /// The worker ends as by SIGKILL; false if it is gone.
+    /// Ends a worker as by SIGKILL. Returns false if it no longer exists.
     pub fn kill(&self, worker: WorkerRef) -> bool {
         self.workers.kill(worker)
     }
 
-    /// The worker does nothing any more, as after SIGSTOP; false if it is gone.
+    /// Pauses a worker as by SIGSTOP. Returns false if it no longer exists.
     pub fn stop(&self, worker: WorkerRef) -> bool {
         self.workers.stop(worker)
     }
 
-    /// It goes on; false if it is gone.
+    /// Resumes a paused worker. Returns false if it no longer exists.
     pub fn resume(&self, worker: WorkerRef) -> bool {
         self.workers.resume(worker)
     }
 
-    /// How the starts of workers go from now on; those that wait hear of it too.
+    /// Sets how workers start from now on, including those that are waiting to start.
     pub fn set_start_behavior(&self, how: StartBehavior) {
         self.workers.set_start_behavior(how);
     }
 
-    /// Ends it, as [`TestPool::end`] does. What the shutdown waits for passes on a clock of the test's, too.
+    /// Shuts the pool down and checks that nothing is left, like [`TestPool::end`]. On a virtual clock, the time that
+    /// the shutdown waits for passes automatically.
     ///
     /// # Panics
-    /// When something is left.
+    /// If something is left.
     pub async fn end(self) -> ShutdownReport {
         let Self { pool, workers, clock } = self;
+        // Let waiting workers start: a worker that never becomes ready would end only at the start timeout.
         workers.set_start_behavior(StartBehavior::Ready);
         let supervisor = pool.supervisor().clone();
         let end = pool.end();
         let Some(clock) = clock else { return end.await };
         tokio::select! {
             report = end => report,
-            never = passes(&clock, &supervisor) => never,
+            never = advance_during_shutdown(&clock, &supervisor) => never,
         }
     }
 }
 
-/// Lets the time that a shutdown gives its calls pass on the test's clock, at the machine's leisure. Not more: the workers end at
-/// the machine's pace, and the time they have for it must not run out meanwhile.
+/// Advances the virtual clock while the shutdown waits for calls, with real pauses in between. Never returns.
+///
+/// It does not advance the clock after the last call: the workers stop in real time, and their time for it must not run
+/// out on the virtual clock.
 #[expect(clippy::disallowed_methods, reason = "sets the pace of a virtual clock")]
-async fn passes<T>(clock: &VirtualClock, pool: &Addr<PoolSupervisor>) -> T {
+async fn advance_during_shutdown<T>(clock: &VirtualClock, pool: &Addr<PoolSupervisor>) -> T {
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let queue = pool.send(GetStatus).await.map(|status| status.queue);
@@ -166,22 +173,23 @@ async fn passes<T>(clock: &VirtualClock, pool: &Addr<PoolSupervisor>) -> T {
     std::future::pending().await
 }
 
-/// A pool whose workers the test plays itself, frame by frame.
+/// A pool whose workers are played by the test, frame by frame.
 #[derive(Debug)]
 pub struct FramePool {
-    /// The pool. Before it ends, drop the workers you play, or let them exit.
+    /// The pool. Before it ends, drop the fake workers, or let them exit.
     pub pool: TestPool,
-    /// What it launches.
+    /// The launches of workers.
     pub launches: Launches,
-    /// How launches go.
+    /// Controls the outcome of launches.
     pub fake_workers: FakeWorkers,
 }
 
-/// Starts a pool whose workers the test plays itself. It does not wait for them. Whom the test plays at the end of the pool it also ends
-/// (exits, drops it, or lets it serve); a process that it never took from the launches ends by itself.
+/// Starts a pool whose workers are played by the test. Does not wait for them. The test must end each fake worker that
+/// it has taken from the launches before the pool ends: let it exit, drop it, or let it serve. A launch that the test
+/// has not taken ends automatically.
 ///
 /// # Panics
-/// When the configuration is none.
+/// If the configuration is invalid.
 ///
 /// ```
 /// use herder::testing::{FramePool, frame_pool};
@@ -197,7 +205,7 @@ pub struct FramePool {
 /// let error = call.await.unwrap_err();
 /// assert!(error.to_string().contains("protocol"), "{error}");
 /// drop(worker);
-/// let next = launches.next().await.ready().await; // the pool starts another
+/// let next = launches.next().await.ready().await; // the pool starts another one
 /// drop(next);
 /// pool.end().await;
 /// # }
@@ -209,10 +217,10 @@ pub async fn frame_pool(
     start_frame_pool(hint, None, build).await
 }
 
-/// The same, going by a clock that the test moves.
+/// Like [`frame_pool`], with a clock that the test advances.
 ///
 /// # Panics
-/// When the configuration is none.
+/// If the configuration is invalid.
 pub async fn frame_pool_on(
     clock: &VirtualClock,
     hint: &str,
@@ -228,6 +236,6 @@ async fn start_frame_pool(
 ) -> FramePool {
     let (config, context) = pool_config(hint, build);
     let (peers, launches) = FakeWorkers::new();
-    let pool = launched(config, context, peers.clone(), clock).await;
+    let pool = start_with_launcher(config, context, peers.clone(), clock).await;
     FramePool { pool, launches, fake_workers: peers }
 }

@@ -15,10 +15,10 @@ fn quoted<'s>(source: &'s str, start: &str) -> Vec<(&'s str, &'s str)> {
 /// The routes of `src/http/api.rs`: paths that are only read, and resources with their methods.
 fn mounted() -> Routes {
     let source = read("src/http/api.rs");
-    let (api, tree) = source.split_once("fn tree(").unwrap();
-    assert!(tree.contains("web::scope(\"/v1/pools\")"));
+    let (api, pools) = source.split_once("fn pool_scope(").unwrap();
+    assert!(pools.contains("web::scope(\"/v1/pools\")"));
     let mut routes = Routes::new();
-    for (prefix, part) in [("", api), ("/v1/pools", tree)] {
+    for (prefix, part) in [("", api), ("/v1/pools", pools)] {
         routes.extend(quoted(part, "read(\"").iter().map(|(path, _)| format!("GET {prefix}{path}")));
         for (path, rest) in quoted(part, "web::resource(\"") {
             let (methods, _) = rest.split_once(".default_service").unwrap();

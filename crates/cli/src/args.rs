@@ -1,4 +1,4 @@
-//! The arguments, and their help. Parses each into a type that can't be wrong.
+//! The command-line arguments and their help texts. Each argument is parsed into a type that holds only valid values.
 
 use crate::bench;
 use clap::{Args, Parser, Subcommand, builder::UnknownArgumentValueParser};
@@ -35,10 +35,11 @@ Examples:
   herder serve carts.py:app --enhanced --pool-size 4
   curl -s localhost:7878/v1/pools/basic/call/echo -d '{\"x\":1}'
 
-Ctrl-C and SIGTERM let requests finish and stop the workers; another one, a second or more later, stops at once.
+Ctrl-C or SIGTERM stops the server gracefully: requests and calls finish, then the workers stop. A second signal, at least one second
+later, stops it immediately.
 
-Exit codes: 0 ended by a signal, in order; 1 no worker of any pool has started, and each pool used up its restarts, or the server
-could not run; 2 the arguments or the configuration are wrong; 130, 143 a second signal.";
+Exit codes: 0 stopped gracefully by a signal; 1 the server could not run, or no worker of any pool started and each pool used up its
+restarts; 2 invalid arguments or configuration; 130, 143 stopped by a second signal.";
 
 const CALL_EXAMPLES: &str = "\
 Examples:
@@ -94,9 +95,9 @@ Examples:
 
 Starts the pool with its configuration, calls the command continuously (thousands of times), and meanwhile kills and pauses workers.
 Reports what the callers got and how long the pool took to recover. If more than `restart.max` idle workers are killed within
-`restart.timeout`, each younger than `restart.min_uptime`, the pool fails as configured. A note at the start says whether this can
+`restart.window`, each younger than `restart.min_uptime`, the pool fails as configured. A note at the start says whether this can
 happen; `pool failed` in the report says whether it did. With --json, the last line is the report as one JSON object; values that
-only the worker could know, such as `double_runs`, are null.
+would need the help of the worker, such as `double_runs`, are null.
 
 Exit codes: 0 all guarantees held; 1 calls, processes or descriptors were lost or leaked, or fewer than 95 % of the calls not in
 flight at a kill succeeded, or the pool did not recover, or no worker was killed or paused; 2 invalid arguments or configuration.";
@@ -132,7 +133,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct Serve {
-    /// A TOML file, or an app: `module:app` or `path/to/file.py:app`
+    /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
     #[arg(value_name = "APP|FILE")]
     pub(crate) source: Option<String>,
     /// Make the app's pool enhanced, with session affinity
@@ -141,7 +142,7 @@ pub(crate) struct Serve {
     /// Number of workers of the app's pool, or of each demo pool
     #[arg(long, value_name = "N")]
     pub(crate) pool_size: Option<usize>,
-    /// What other servers call `--pool-size`; never taken.
+    /// Refused, with a hint at `--pool-size`: the name of this option in other servers.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = reject_workers_option())]
     workers: Option<String>,
     /// Address to listen on; overrides `server.listen` [default: 127.0.0.1:7878]
@@ -150,7 +151,7 @@ pub(crate) struct Serve {
     /// Allow the demo pools to run any Python code they are sent (`notebook.run`); requires a token for every request
     #[arg(long)]
     pub(crate) allow_code: bool,
-    /// How long an idle connection stays open; overrides `server.keep_alive` [default: 75s]
+    /// How long an idle connection stays open for its next request; overrides `server.keep_alive` [default: 75s]
     #[arg(long, value_name = "DURATION", value_parser = keep_alive)]
     pub(crate) keep_alive: Option<Duration>,
     /// How long the next 64 KiB of a call's body, or its end, may take to arrive; overrides `server.body_timeout` [default: 30s]
@@ -162,7 +163,7 @@ pub(crate) struct Serve {
     /// How long the head of a request may take; overrides `server.head_timeout` [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
     pub(crate) head_timeout: Option<Duration>,
-    /// How long a response may wait for a client that reads nothing; overrides `server.write_timeout` [default: 30s]
+    /// How long a response may wait for a client that does not read; overrides `server.write_timeout` [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
     pub(crate) write_timeout: Option<Duration>,
     /// Time that running requests and calls have to finish after Ctrl-C or SIGTERM
@@ -310,7 +311,7 @@ pub(crate) struct Chaos {
     /// Number of workers of the app's pool
     #[arg(long, value_name = "N")]
     pub(crate) pool_size: Option<usize>,
-    /// What other servers call `--pool-size`; never taken.
+    /// Refused, with a hint at `--pool-size`: the name of this option in other servers.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = reject_workers_option())]
     workers: Option<String>,
     /// Also print the report as JSON, on the last line
@@ -325,32 +326,31 @@ pub(crate) struct ServerAt {
     pub(crate) url: Option<String>,
 }
 
-/// An address to listen on. A name's first IPv4 address is taken before any other.
+/// Resolves an address to listen on. Prefers IPv4 if a name has several addresses.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let found: Vec<_> = text
+    let addresses: Vec<_> = text
         .to_socket_addrs()
         .map_err(|error| format!("{error}; allowed: HOST:PORT, such as 127.0.0.1:7878"))?
         .collect();
-    let chosen = found.iter().find(|address| address.is_ipv4()).or(found.first());
-    chosen.copied().ok_or_else(|| "the host name has no address".into())
+    let chosen = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    chosen.copied().ok_or_else(|| "the host name has no address; allowed: HOST:PORT, such as 127.0.0.1:7878".into())
 }
 
-/// Refuses an option as unknown, and names the one that was meant.
+/// Refuses an option as unknown, and suggests `--pool-size`.
 fn reject_workers_option() -> UnknownArgumentValueParser {
     UnknownArgumentValueParser::suggest_arg("--pool-size")
 }
 
 fn keep_alive(text: &str) -> Result<Duration, String> {
-    let longest = Server::LONGEST_KEEP_ALIVE;
     let time = duration::parse(text)?;
-    if time <= longest { Ok(time) } else { Err(format!("too long; allowed: at most {}", duration::show(longest))) }
+    let fits = time <= Server::LONGEST_KEEP_ALIVE;
+    if fits { Ok(time) } else { Err("out of bounds; allowed: a duration of at most 24h".into()) }
 }
 
 fn client_timeout(text: &str) -> Result<Duration, String> {
-    let longest = Server::LONGEST_TIMEOUT;
     let time = duration::parse(text)?;
-    let fits = !time.is_zero() && time <= longest;
-    if fits { Ok(time) } else { Err(format!("allowed: over 0s, up to {}", duration::show(longest))) }
+    let fits = !time.is_zero() && time <= Server::LONGEST_TIMEOUT;
+    if fits { Ok(time) } else { Err("out of bounds; allowed: a duration greater than 0s and at most 24h".into()) }
 }
 
 fn base_url(text: &str) -> Result<String, String> {
@@ -365,7 +365,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_arguments_are_well_formed() {
+    fn clap_accepts_the_definition_of_the_arguments() {
         Arguments::command().debug_assert();
     }
 

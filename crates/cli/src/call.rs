@@ -1,4 +1,4 @@
-//! `herder call`: one call, against a running server or on a pool started for it alone.
+//! `herder call`: one call, sent to a running server or made on a pool that is started for it.
 
 use crate::{
     args::Call,
@@ -15,26 +15,27 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use std::{collections::HashMap, io::Read, time::Duration};
 
-/// Files that are piped into the command may begin with it.
+/// The byte order mark, with which piped files may start.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A result and its circumstances, not decoded.
+/// A response with a result and metadata, not decoded.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
     result: &'a RawValue,
 }
 
-/// Calls, and prints the result.
+/// Makes the call, and prints its result.
 pub(crate) fn run(options: &Call) -> Outcome {
-    logs::start("warn,herder::call=off")?; // failed calls are told by the command itself
+    // The command prints the error of its call itself.
+    logs::start("warn,herder::call=off")?;
     let arguments = arguments(options)?;
     let answer = match &options.server.url {
         Some(url) => remote(&Client::new(url, token(None)), options, &arguments)?,
         None => {
             let source = source(options)?;
-            let own = source.server.token.as_ref().map(|token| token.expose().to_owned());
-            let client = Client::new(&format!("http://{}", source.server.listen), token(own));
+            let configured = source.server.token.as_ref().map(|token| token.expose().to_owned());
+            let client = Client::new(&format!("http://{}", source.server.listen), token(configured));
             if client.answers() { remote(&client, options, &arguments)? } else { local(source, options, arguments)? }
         }
     };
@@ -48,7 +49,7 @@ fn source(options: &Call) -> Outcome<Source> {
     }
 }
 
-/// The token to show: of the environment, or of the configuration.
+/// Returns the token to send: that of the environment, or else that of the configuration.
 pub(crate) fn token(configured: Option<String>) -> Option<String> {
     std::env::var("HERDER_TOKEN").ok().filter(|token| !token.is_empty()).or(configured)
 }
@@ -81,7 +82,7 @@ fn remote(client: &Client, options: &Call, arguments: &str) -> Outcome<String> {
     client.post(&path(&[&options.pool, "call", &options.command]), &headers, arguments)
 }
 
-/// Starts the pool, calls, stops it.
+/// Starts the pool, makes the call, and stops the pool.
 fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
     check_object(&arguments)?;
     let config = source.named(&options.pool)?;
@@ -110,7 +111,7 @@ async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, E
     call.reply().await
 }
 
-/// Refuses a text that is no JSON object.
+/// Refuses a text that is not a JSON object.
 pub(crate) fn check_object(arguments: &str) -> Outcome {
     let object = serde_json::from_str::<HashMap<String, IgnoredAny>>(arguments);
     object.map(drop).map_err(|error| CommandError::usage(format_args!("the arguments are not a JSON object: {error}")))
@@ -122,13 +123,13 @@ fn envelope(reply: &Reply) -> Result<String, Error> {
     Ok(format!("{{\"result\":{result},\"meta\":{meta}}}"))
 }
 
-/// A call's error as a problem.
+/// Converts the error of a call into a problem document.
 pub(crate) fn problem(error: &Error) -> CommandError {
     serde_json::to_value(error.problem()).map_or_else(|_| CommandError::failed(error), CommandError::Problem)
 }
 
-/// The same of a command that is called again and again: one that is not there, or arguments that do not fit it, are a mistake in
-/// the arguments.
+/// Converts the error of a command that is called repeatedly. An unknown command, or arguments that it refuses, are an
+/// error in the usage of `herder`.
 pub(crate) fn refused(error: &Error) -> CommandError {
     match error {
         Error::UnknownCommand { .. } | Error::BadArguments { .. } | Error::Malformed { .. } => {

@@ -1,4 +1,4 @@
-//! `herder chaos`: a drill on a pool of the user's own, and its report. What it does is in `herder::chaos`.
+//! `herder chaos`: runs `herder::chaos` on a pool, and prints the report.
 
 use crate::{
     args::Chaos,
@@ -17,12 +17,13 @@ use herder::{
 };
 use std::time::{Duration, Instant};
 
-/// The longest time between two kills that is chosen without being asked for.
+/// The longest default of `--kill-every`.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Runs the drill, and prints the report.
+/// Runs the drill, and prints its report.
 pub(crate) fn run(options: &Chaos) -> Outcome {
-    logs::start("off")?; // each kill would be news
+    // Each kill would be logged.
+    logs::start("off")?;
     check_object(&options.args)?;
     let kill_every = kill_every(options)?;
     let config = config(options)?;
@@ -47,30 +48,30 @@ pub(crate) fn run(options: &Chaos) -> Outcome {
     Err(CommandError::failed(format_args!("seed {}: {}", options.seed, broken.join("; "))))
 }
 
-/// The time between two kills, in which the drill has several if it is not given.
+/// Returns the time between two kills. The default gives several kills in a run.
 fn kill_every(options: &Chaos) -> Outcome<Duration> {
-    let lasts = Duration::from_secs(options.seconds);
-    let Some(every) = options.kill_every else { return Ok(LONGEST_WAIT.min(lasts / 4)) };
-    let other_faults = options.cascade || options.pause_every.is_some_and(|every| every < lasts);
-    if every < lasts || other_faults {
+    let run_time = Duration::from_secs(options.seconds);
+    let Some(every) = options.kill_every else { return Ok(LONGEST_WAIT.min(run_time / 4)) };
+    let other_faults = options.cascade || options.pause_every.is_some_and(|every| every < run_time);
+    if every < run_time || other_faults {
         return Ok(every);
     }
     Err(CommandError::usage(format_args!(
         "no worker would be killed within {}; --kill-every must be less than --seconds",
-        duration::show(lasts)
+        duration::show(run_time)
     )))
 }
 
-/// Says so if the kills may go beyond the pool's own restart limit.
-fn restart_limit(config: &PoolConfig, kill_every: Duration, lasts: Duration) -> Option<String> {
+/// Returns a note if the kills may exceed the pool's restart limit.
+fn restart_limit(config: &PoolConfig, kill_every: Duration, run_time: Duration) -> Option<String> {
     let restart = config.settings().restart;
-    let within = restart.window.min(lasts);
-    let kills = within.as_nanos() / kill_every.as_nanos().max(1);
+    let window = restart.window.min(run_time);
+    let kills = window.as_nanos() / kill_every.as_nanos().max(1);
     (kills > u128::from(restart.max)).then(|| {
         format!(
             "note     up to {kills} kills are possible within {}. The pool fails after more than {} kills (`restart.max`) within {} of workers that are idle \
              or starting and younger than {} (`restart.min_uptime`): raise `restart.max`, or raise --kill-every",
-            duration::show(within),
+            duration::show(window),
             restart.max,
             duration::show(restart.window),
             duration::show(restart.min_uptime)
@@ -100,11 +101,11 @@ async fn run_drill(options: &Chaos, kill_every: Duration, config: PoolConfig) ->
         seed: options.seed,
     };
     let (mut progress, begun) = (Progress::default(), Instant::now());
-    let tell = |now: herder::chaos::DrillProgress| {
+    let print_progress = |now: herder::chaos::DrillProgress| {
         let seconds = begun.elapsed().as_secs();
         progress.print(&format!("{seconds:>4} s  {} calls, {} ok, {} kills", now.calls, now.ok, now.kills));
     };
-    let figures = drill.run(config, tell).await;
+    let figures = drill.run(config, print_progress).await;
     progress.done();
     figures
 }

@@ -1,5 +1,5 @@
-//! `herder check`: reads a configuration file and says what is wrong with it, by the checks of `serve`. Starts nothing, unless it is to import
-//! the apps.
+//! `herder check`: reads a configuration file and reports its problems, with the same checks as `serve`. Starts
+//! nothing, except with `--import`.
 
 use crate::{
     args::Check,
@@ -15,8 +15,8 @@ use herder::{Config, Error, Pool, PoolConfig, WorkerType, config::ConfigError};
 use serde::de::IgnoredAny;
 use std::time::Duration;
 
-/// How long a worker that was imported may take to stop.
-const STOP: Duration = Duration::from_secs(5);
+/// The timeout for stopping a worker that was started for `--import`.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks a file.
 pub(crate) fn run(options: &Check) -> Outcome {
@@ -42,26 +42,27 @@ fn refused(options: &Check, error: ConfigError) -> CommandError {
     match error {
         ConfigError::Invalid { ref problems, .. } => {
             table::print_line(&error.to_string());
-            found(options, problems.len())
+            count_error(options, problems.len())
         }
         other => CommandError::usage(other),
     }
 }
 
-/// Problems are what was asked for: on standard output, one a line, for editors and `grep`.
+/// Prints problems on standard output, one per line, for editors and `grep`: they are the output of this command.
 fn problems(options: &Check, problems: &[String]) -> CommandError {
     problems.iter().for_each(|problem| table::print_line(&format!("{}: {problem}", options.file.display())));
-    found(options, problems.len())
+    count_error(options, problems.len())
 }
 
-fn found(options: &Check, count: usize) -> CommandError {
+fn count_error(options: &Check, count: usize) -> CommandError {
     let noun = if count == 1 { "problem" } else { "problems" };
     CommandError::usage(format_args!("{count} {noun} in {}", options.file.display()))
 }
 
-/// Starts one worker of each pool, one after the other.
+/// Starts one worker of each pool, one pool after the other.
 fn import(options: &Check, pools: &[PoolConfig]) -> Outcome {
-    logs::start("off")?; // why an app does not load is told below
+    // The reasons are printed below.
+    logs::start("off")?;
     let mut failed = Vec::new();
     for config in pools {
         let name = config.name();
@@ -73,11 +74,13 @@ fn import(options: &Check, pools: &[PoolConfig]) -> Outcome {
     if failed.is_empty() { Ok(()) } else { Err(problems(options, &failed)) }
 }
 
-/// The commands of a pool, by the answer to one that no pool has.
+/// Returns the commands of a pool.
+// There is no request for the commands of a pool. The error for an unknown command lists them, and no command has an
+// empty name.
 async fn commands(config: &PoolConfig) -> Result<String, Error> {
     let pool = Pool::start(config.clone().with_pool_size(1)?.with_overflow(0)?).await?;
     let answer = pool.call_json::<IgnoredAny>("", Bytes::from_static(b"{}")).reply().await;
-    pool.shutdown(STOP).await?;
+    pool.shutdown(STOP_TIMEOUT).await?;
     match answer {
         Err(Error::UnknownCommand { hint, .. }) => Ok(hint.trim_start_matches("available commands: ").to_owned()),
         Err(error) => Err(error),
@@ -89,7 +92,7 @@ fn shown(pool: &PoolConfig) -> String {
     format!("{} ({}, {} workers)", pool.name(), type_name(pool.worker_type()), pool.pool_size())
 }
 
-/// A worker type as the configuration spells it.
+/// Returns the worker type as it is written in the configuration.
 pub(crate) fn type_name(worker_type: WorkerType) -> &'static str {
     match worker_type {
         WorkerType::Basic => "basic",

@@ -1,4 +1,4 @@
-//! A client of a running server: plain HTTP, one request at a time. Holds the address and the token.
+//! A client of a running server: plain HTTP, one request at a time. Holds the URL and the token.
 
 use crate::{
     args::ServerAt,
@@ -11,10 +11,10 @@ use serde_json::Value;
 use std::time::Duration;
 use ureq::{Agent, Body, http::Response};
 
-/// How long a server that was not named has to show that it is there.
+/// The timeout of the request that checks whether a server runs at the configured address.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// What is percent-encoded in a segment of a path: all but the unreserved characters of RFC 3986.
+/// The characters that are percent-encoded in a segment of a path: all except the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A client of the server at `base`.
@@ -25,31 +25,31 @@ pub(crate) struct Client {
     token: Option<String>,
 }
 
-/// Returns the path of the API that has these segments below `/v1/pools`, percent-encoded.
+/// Returns the path of the API with these segments below `/v1/pools`, percent-encoded.
 pub(crate) fn path(segments: &[&str]) -> String {
     let encoded = segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, RESERVED)));
     "/v1/pools".to_owned() + &encoded.collect::<String>()
 }
 
 impl Client {
-    /// For the server that was named, or else for the configured address.
+    /// Creates a client of the server that was named, or else of the server at the configured address.
     pub(crate) fn of(server: &ServerAt) -> Outcome<Self> {
         if let Some(url) = &server.url {
             return Ok(Self::new(url, token(None)));
         }
         let server = Source::of(None, Overrides::default())?.server;
-        let own = server.token.as_ref().map(|token| token.expose().to_owned());
-        Ok(Self::new(&format!("http://{}", server.listen), token(own)))
+        let configured = server.token.as_ref().map(|token| token.expose().to_owned());
+        Ok(Self::new(&format!("http://{}", server.listen), token(configured)))
     }
 
-    /// For the server at this URL; shows the token if there is one.
+    /// Creates a client of the server at this URL. It sends the token, if there is one.
     pub(crate) fn new(base: &str, token: Option<String>) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
         let agent = config.timeout_connect(Some(Duration::from_secs(10))).build().into();
         Self { agent, base: base.into(), token }
     }
 
-    /// Whether a herder answers there.
+    /// Returns whether a Herder server answers.
     pub(crate) fn answers(&self) -> bool {
         let request = self.agent.get(format!("{}/healthz", self.base)).config().timeout_global(Some(PROBE)).build();
         let text = request.call().ok().and_then(|mut response| response.body_mut().read_to_string().ok());
@@ -57,7 +57,7 @@ impl Client {
             .is_some_and(|health| health["herder"].is_string())
     }
 
-    /// The body of a 200; a problem otherwise.
+    /// Sends a GET request. Returns the body of a successful response; other responses are errors.
     pub(crate) fn get(&self, path: &str) -> Outcome<String> {
         let mut request = self.agent.get(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
@@ -66,7 +66,7 @@ impl Client {
         self.answer(request.call())
     }
 
-    /// The body of a 200; a problem otherwise.
+    /// Sends a POST request. Returns the body of a successful response; other responses are errors.
     pub(crate) fn post(&self, path: &str, headers: &[(&str, String)], body: &str) -> Outcome<String> {
         let mut request = self.agent.post(format!("{}{path}", self.base)).content_type("application/json");
         if let Some(token) = &self.token {
@@ -78,7 +78,7 @@ impl Client {
         self.answer(request.send(body))
     }
 
-    /// The body of a 200 as JSON; a problem otherwise.
+    /// Sends a GET request. Returns the body of a successful response as JSON; other responses are errors.
     pub(crate) fn json(&self, path: &str) -> Outcome<Value> {
         serde_json::from_str(&self.get(path)?)
             .map_err(|error| CommandError::failed(format_args!("the server's response is malformed: {error}")))
@@ -98,7 +98,11 @@ impl Client {
         }
         match serde_json::from_str::<Value>(&text) {
             Ok(problem) if problem["detail"].is_string() => Err(CommandError::Problem(problem)),
-            _ => Err(CommandError::failed(format_args!("{} answered {}", self.base, response.status()))),
+            _ => Err(CommandError::failed(format_args!(
+                "{} responded with {}; check that a Herder server runs there",
+                self.base,
+                response.status()
+            ))),
         }
     }
 }

@@ -1,38 +1,38 @@
-//! How a command fails: what is told on standard error, and the exit code. 0 is a success, 1 a failure, 2 a mistake in the
-//! arguments or in the configuration, 128 and more a signal.
+//! Errors of commands: their output on standard error, and the exit codes. 0 is success, 1 failure, 2 invalid arguments
+//! or configuration, 128 and above a signal.
 
 use crate::{logs, signals::EndSignal};
 use anstream::{AutoStream, ColorChoice};
 use std::{fmt::Display, io, process::ExitCode};
 
-/// Why a command failed.
+/// The reason why a command failed.
 #[derive(Debug)]
 pub(crate) enum CommandError {
-    /// The arguments, or the configuration, are wrong.
+    /// The arguments or the configuration are invalid.
     Usage(String),
-    /// It did not work.
+    /// The command failed.
     Failed(String),
-    /// A call was answered with this problem.
+    /// A call or request failed with this problem document.
     Problem(serde_json::Value),
-    /// A signal ended it, in order.
+    /// The command was stopped gracefully by a signal.
     Interrupted(EndSignal),
 }
 
-/// What a command gives.
+/// The result of a command.
 pub(crate) type Outcome<T = ()> = Result<T, CommandError>;
 
 impl CommandError {
-    /// The arguments, or the configuration, are wrong.
-    pub(crate) fn usage(what: impl Display) -> Self {
-        Self::Usage(what.to_string())
+    /// Creates an error for invalid arguments or configuration.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self::Usage(message.to_string())
     }
 
-    /// It did not work.
-    pub(crate) fn failed(what: impl Display) -> Self {
-        Self::Failed(what.to_string())
+    /// Creates an error for a failed command.
+    pub(crate) fn failed(message: impl Display) -> Self {
+        Self::Failed(message.to_string())
     }
 
-    /// Says it on standard error, in colour only on a terminal. Never panics.
+    /// Prints the error on standard error, with colors only on a terminal. Never panics.
     pub(crate) fn print(&self) {
         let text = match self {
             Self::Usage(text) | Self::Failed(text) => text.clone(),
@@ -45,7 +45,7 @@ impl CommandError {
         }
     }
 
-    /// Its exit code. Arguments that a server called malformed are a mistake in the arguments as well.
+    /// Returns the exit code. Arguments that a server refused as malformed count as invalid arguments.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),

@@ -1,4 +1,4 @@
-//! The command line of herder: parses arguments, runs one command, and turns its outcome into an exit code. Holds no state.
+//! The command line of Herder: parses the arguments, runs one command, and returns its exit code. Holds no state.
 
 mod args;
 mod bench;
@@ -24,7 +24,8 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    herder::reset_signals(); // before there are threads, which inherit the mask
+    // First of all: threads inherit the signal mask.
+    herder::reset_signals();
     herder::return_large_buffers();
     let outcome = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),

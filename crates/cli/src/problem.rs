@@ -1,8 +1,9 @@
-//! A problem (RFC 9457) in words for a terminal: what happened, where, what it left behind. Pure.
+//! Problem documents (RFC 9457) as text for a terminal. Pure.
 
 use serde_json::Value;
 
-/// The problem as text: the first line says it all, the rest is for whoever looks for the cause.
+/// Renders a problem document. The first line contains the error; the other lines contain details for finding the
+/// cause.
 pub(crate) fn render(problem: &Value) -> String {
     let detail = problem["detail"].as_str().unwrap_or("the server returned an error without details");
     let mut text = detail.to_owned();
@@ -70,11 +71,11 @@ mod tests {
             "stack": "Current thread\n  File",
         });
         let expected = "ValueError: no\n  exception (500); worker w1 generation 2\n    Traceback\n      File\n  \
-                        where it hung:\n    Current thread\n      File\n  \
+                        stack of the hung worker:\n    Current thread\n      File\n  \
                         the worker's last output:\n    a\n    b";
         assert_eq!(render(&problem), expected);
-        let lost = json!({ "detail": "gone", "attempts": 2, "attempt_errors": [{ "detail": "worker w2 of generation 1 is gone" }] });
-        assert_eq!(render(&lost), "gone\n  attempt 1: worker w2 of generation 1 is gone");
+        let lost = json!({ "detail": "lost", "attempts": 2, "attempt_errors": [{ "detail": "worker w2 of generation 1 is lost" }] });
+        assert_eq!(render(&lost), "lost\n  attempt 1: worker w2 of generation 1 is lost");
         assert_eq!(render(&json!(null)), "the server returned an error without details");
     }
 }

@@ -1,4 +1,4 @@
-//! `herder recorder`: what passed between the host and one worker last, as a running server tells it. Prints; decides nothing.
+//! `herder recorder`: prints the flight recorder of a worker process, which it requests from a running server.
 
 use crate::{
     args::Recorder,
@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::Value;
 
-/// Prints it, a line a frame.
+/// Prints the recording, one line per frame.
 pub(crate) fn run(options: &Recorder) -> Outcome {
     let client = Client::of(&options.server)?;
     let mut path = path(&[&options.pool, "workers", &options.worker, "recorder"]);
@@ -21,16 +21,16 @@ pub(crate) fn run(options: &Recorder) -> Outcome {
 }
 
 fn render(pool: &str, recording: &Value) -> String {
-    let at = format!("{}.{}", shown(&recording["worker"]), shown(&recording["generation"]));
+    let process = format!("{}.{}", shown(&recording["worker"]), shown(&recording["generation"]));
     let end = recording["exit"]["reason"].as_str().unwrap_or("running");
-    let mut text = format!("worker {at} of pool `{pool}`: {end}\n");
+    let mut text = format!("worker {process} of pool `{pool}`: {end}\n");
     for (key, name) in [("started_at", "started"), ("ended_at", "ended")] {
         if let Some(time) = recording[key].as_str() {
             text += &format!("{name} {}\n", time.replacen('T', " ", 1));
         }
     }
     if let Some(peak) = recording["exit"]["peak_memory"].as_u64() {
-        text += &format!("peak of main memory: {} MiB\n", peak >> 20);
+        text += &format!("peak memory: {} MiB\n", peak >> 20);
     }
     text + &frames(recording) + &transitions(recording) + &output(recording)
 }
@@ -49,12 +49,12 @@ fn frames(recording: &Value) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let forgotten = match recording["forgotten"].as_u64() {
+    let dropped = match recording["dropped_frames"].as_u64() {
         None | Some(0) => String::new(),
         Some(count) => format!("({count} earlier frames are no longer recorded)\n"),
     };
     let titles = ["TIME", "DIRECTION", "DESCRIPTOR", "KIND", "WIRE", "BYTES", "COMMAND", "FAULT"];
-    format!("\n{forgotten}{}\n", aligned(&titles, &rows))
+    format!("\n{dropped}{}\n", aligned(&titles, &rows))
 }
 
 fn transitions(recording: &Value) -> String {
@@ -75,7 +75,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// The time of day: the date stands above.
+/// Returns the time of day. The date is printed above.
 fn clock(rfc3339: &Value) -> String {
     let text = rfc3339.as_str().unwrap_or("-");
     text.split_once('T').map_or(text, |(_, time)| time).to_owned()
@@ -87,26 +87,26 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_recording_is_a_line_a_frame() {
+    fn a_recording_has_one_line_per_frame() {
         let recording = json!({
             "worker": "w2", "generation": 1, "started_at": "2026-11-24T06:15:02.113000Z", "ended_at": null,
-            "exit": { "reason": "signal 9 (SIGKILL)", "peak_memory": 104857600 }, "forgotten": 7,
+            "exit": { "reason": "signal 9 (SIGKILL)", "peak_memory": 104857600 }, "dropped_frames": 7,
             "frames": [{
                 "at": "2026-11-24T06:15:02.113001Z", "direction": "received", "descriptor": "calls", "kind": "unknown (0x6f)",
                 "length": 3, "fault": "reserved_bytes", "bytes": "0a",
             }],
-            "transitions": [{ "at": "2026-11-24T06:15:02.113002Z", "from": "ready", "to": "terminating", "reason": "told to end" }],
+            "transitions": [{ "at": "2026-11-24T06:15:02.113002Z", "from": "ready", "to": "terminating", "reason": "shutdown requested" }],
             "stderr_tail": ["oh"],
         });
         let expected = "worker w2.1 of pool `carts`: signal 9 (SIGKILL)\n\
             started 2026-11-24 06:15:02.113000Z\n\
-            peak of main memory: 100 MiB\n\n\
-            (7 frames before these are forgotten)\n\
+            peak memory: 100 MiB\n\n\
+            (7 earlier frames are no longer recorded)\n\
             TIME              DIRECTION  DESCRIPTOR  KIND            WIRE  BYTES  COMMAND  FAULT\n\
             06:15:02.113001Z  received   calls       unknown (0x6f)  -     3      -        reserved_bytes 0a\n\n\
             TIME              FROM   TO           REASON\n\
-            06:15:02.113002Z  ready  terminating  told to end\n\n\
-            its last output:\n  oh";
+            06:15:02.113002Z  ready  terminating  shutdown requested\n\n\
+            last output:\n  oh";
         assert_eq!(render("carts", &recording), expected);
     }
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks for an end in order, one that comes more than a second later for an end now. SIGHUP: does nothing in a server
-//! without a terminal.
+//! The signals that stop a command. The first Ctrl-C or SIGTERM requests a graceful stop; another one, more than a
+//! second later, an immediate stop. SIGHUP has no effect on a server without a terminal.
 
 use crate::{
     error::{CommandError, Outcome},
@@ -12,19 +12,19 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Signals that follow the first one so soon are the same stop: `timeout` and some supervisors signal the process and then its group, and a shell
-/// and a supervisor may both pass on a Ctrl-C.
+/// Signals that follow the first one within this time belong to the same stop: `timeout` and some supervisors signal
+/// the process and then its process group, and a shell and a supervisor can both forward a Ctrl-C.
 const SAME_STOP: Duration = Duration::from_secs(1);
 
-/// The signals that end a server. Those that come while nobody waits are kept.
+/// The signals that stop a server. A signal that arrives while no task waits is kept.
 pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
-    /// `None`: it keeps its disposition.
+    /// `None` if SIGHUP keeps its disposition.
     hangup: Option<unix::Signal>,
 }
 
-/// Which came.
+/// A signal that stops a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndSignal {
     Interrupt,
@@ -38,18 +38,22 @@ impl Signals {
         Ok(Self { interrupt, terminate, hangup: None })
     }
 
-    /// Creates the signals of a server. Without a controlling terminal, SIGHUP is logged and ignored: service managers send it to make daemons reload their
-    /// configuration. With a terminal, SIGHUP keeps its disposition: it means that the terminal was closed, and ends the server like any other program,
-    /// unless `nohup` made it ignored.
+    /// Creates the signals of a server.
+    ///
+    /// Without a controlling terminal, SIGHUP is logged and ignored, because service managers send it to make daemons
+    /// reload their configuration. With a terminal, SIGHUP keeps its disposition: it means that the terminal was
+    /// closed, and ends the server like any other program, unless `nohup` made it ignored.
     pub(crate) fn of_a_server() -> Outcome<Self> {
+        // Opens the controlling terminal, and fails if the process has none, whatever its standard streams are.
         let has_terminal = File::open("/dev/tty").is_ok();
         let hangup = (!has_terminal).then(|| unix::signal(SignalKind::hangup())).transpose();
         Ok(Self { hangup: hangup.map_err(CommandError::failed)?, ..Self::new()? })
     }
 
-    /// The next one that ends the server.
+    /// Waits for the next signal that stops the server.
     pub(crate) async fn next(&mut self) -> EndSignal {
         loop {
+            // `recv` is cancel safe: dropping this future in a `select!` of the caller loses no signal.
             tokio::select! {
                 _ = self.interrupt.recv() => return EndSignal::Interrupt,
                 _ = self.terminate.recv() => return EndSignal::Terminate,
@@ -62,7 +66,7 @@ impl Signals {
 
     /// Waits for the next signal that is not part of the same stop.
     #[expect(clippy::disallowed_methods, reason = "signals within a second of the first are the same stop")]
-    pub(crate) async fn again(&mut self) -> EndSignal {
+    pub(crate) async fn next_stop(&mut self) -> EndSignal {
         let same_until = Instant::now() + SAME_STOP;
         while let Ok(same) = timeout_at(same_until, self.next()).await {
             tracing::info!("{} within a second of the first signal: ignored as part of the same stop", same.name());
@@ -71,7 +75,7 @@ impl Signals {
     }
 }
 
-/// Ends when it was received: never, where nobody listens.
+/// Waits until the signal is received; forever if there is no handler for it.
 async fn received(signal: &mut Option<unix::Signal>) {
     match signal {
         Some(signal) => _ = signal.recv().await,
@@ -80,23 +84,23 @@ async fn received(signal: &mut Option<unix::Signal>) {
 }
 
 impl EndSignal {
-    /// Says what happens now.
-    pub(crate) fn print_notice(self, within: Duration) {
+    /// Logs what the signal causes.
+    pub(crate) fn print_notice(self, timeout: Duration) {
         let signal = self.name();
-        let within = duration::show(within);
+        let timeout = duration::show(timeout);
         tracing::info!(
-            "{signal}: requests and calls may finish within {within}; another signal after a second or more stops at once"
+            "{signal}: requests and calls may finish within {timeout}; another signal after a second or more stops immediately"
         );
     }
 
-    /// Ends the process, with the exit code shells know a signal by. The watchdog kills what is left of the workers.
+    /// Ends the process with the exit code of the signal. The watchdog kills the remaining workers.
     pub(crate) fn exit_now(self) -> ! {
-        tracing::warn!("{}: stopped at once", self.name());
+        tracing::warn!("{}: stopped immediately", self.name());
         logs::finish();
         std::process::exit(self.exit_code().into())
     }
 
-    /// The exit code shells know it by.
+    /// Returns the exit code by which shells recognize the signal.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -104,7 +108,7 @@ impl EndSignal {
         }
     }
 
-    /// As `kill -l` has it.
+    /// Returns the name of the signal.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Interrupt => "SIGINT",

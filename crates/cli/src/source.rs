@@ -1,4 +1,4 @@
-//! Where pools come from: a configuration file, an app, or nothing at all, which gives two demo pools.
+//! The source of the pools: a configuration file, an app, or two demo pools if neither is given.
 
 use crate::error::{CommandError, Outcome};
 use herder::{
@@ -7,14 +7,14 @@ use herder::{
 };
 use std::path::{Path, PathBuf};
 
-/// Looked for where nothing was named.
+/// The file that is read if no source is given.
 const DEFAULT_FILE: &str = "herder.toml";
 const DEMO_APP: &str = "herder.demo:app";
 const DEMO_WORKERS: usize = 4;
-/// Lets the demo app have `notebook.run`.
+/// The environment variable that enables `notebook.run` in the demo app.
 pub(crate) const ALLOW_CODE: &str = "HERDER_ALLOW_CODE";
 
-/// Pools to start, and where they came from.
+/// The pools to start, and their source.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) origin: Origin,
@@ -22,7 +22,7 @@ pub(crate) struct Source {
     pub(crate) pools: Vec<PoolConfig>,
 }
 
-/// Where pools came from.
+/// The source of pools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     File(PathBuf),
@@ -30,7 +30,7 @@ pub(crate) enum Origin {
     Demo,
 }
 
-/// What `serve` may say of pools that no file describes.
+/// The options for pools that are not described by a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Overrides {
     pub(crate) enhanced: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Overrides {
 }
 
 impl Source {
-    /// What `APP|FILE` stands for.
+    /// Returns the source for the argument `APP|FILE`.
     pub(crate) fn of(text: Option<&str>, overrides: Overrides) -> Outcome<Self> {
         match text {
             Some(text) if is_toml(text) => Self::file(Path::new(text), overrides),
@@ -50,17 +50,18 @@ impl Source {
         }
     }
 
-    /// Refuses pools that start what is not there.
+    /// Fails if a pool's app file, interpreter or program does not exist.
     pub(crate) fn with_programs(self) -> Outcome<Self> {
         if let Origin::File(path) = &self.origin {
-            // Once more, since only the file has the places of what is wrong.
-            Config::load_with_programs(path).map_err(wrong_configuration)?;
+            // Read the file again with these checks: they report the position in the file, which the configuration of a
+            // pool does not contain.
+            Config::load_with_programs(path).map_err(configuration_error)?;
         }
         self.pools.iter().try_for_each(PoolConfig::find_programs).map_err(CommandError::usage)?;
         Ok(self)
     }
 
-    /// The pools of this file.
+    /// Reads the pools of a file.
     pub(crate) fn file(path: &Path, overrides: Overrides) -> Outcome<Self> {
         let refused = [
             (overrides.enhanced, "--enhanced", "set `worker_type = \"enhanced\"` in the pool"),
@@ -77,14 +78,14 @@ impl Source {
         Ok(Self { origin: Origin::File(path.into()), server, pools })
     }
 
-    /// The pool of this name.
+    /// Returns the pool with this name.
     pub(crate) fn named(self, name: &str) -> Outcome<PoolConfig> {
-        let known = self.names();
-        let found = self.pools.into_iter().find(|pool| pool.name().as_str() == name);
-        found.ok_or_else(|| CommandError::usage(format_args!("unknown pool `{name}`; known: {known}")))
+        let names = self.names();
+        let pool = self.pools.into_iter().find(|pool| pool.name().as_str() == name);
+        pool.ok_or_else(|| CommandError::usage(format_args!("unknown pool `{name}`; available pools: {names}")))
     }
 
-    /// The pool of this name, or without one the only pool there is.
+    /// Returns the pool with this name; without a name, the only pool.
     pub(crate) fn one(mut self, name: Option<&str>) -> Outcome<PoolConfig> {
         match name {
             Some(name) => self.named(name),
@@ -119,17 +120,17 @@ impl Source {
 
 /// Reads a configuration file.
 pub(crate) fn load(path: &Path) -> Outcome<Config> {
-    Config::load(path).map_err(wrong_configuration)
+    Config::load(path).map_err(configuration_error)
 }
 
-fn wrong_configuration(error: ConfigError) -> CommandError {
+fn configuration_error(error: ConfigError) -> CommandError {
     match error {
         ConfigError::Invalid { .. } => CommandError::usage(format_args!("invalid configuration\n{error}")),
         other => CommandError::usage(other),
     }
 }
 
-// The variable is set either way: what herder itself was started with must not decide it.
+// The variable is always set. Otherwise the worker would inherit it from the environment of `herder`.
 fn pool(name: &str, app: &str, enhanced: bool, size: Option<usize>, allow_code: bool) -> Outcome<PoolConfig> {
     let allow = if allow_code { "1" } else { "0" };
     let built = if enhanced {
@@ -142,7 +143,8 @@ fn pool(name: &str, app: &str, enhanced: bool, size: Option<usize>, allow_code: 
     built.map_err(CommandError::usage)
 }
 
-/// The pool of an app is called after its file or module: `shop/carts.py:app` and `shop.carts:app` are `carts`.
+/// Returns the name of an app's pool, which is that of its file or module: `shop/carts.py:app` and `shop.carts:app`
+/// give `carts`.
 fn name_of(app: &str) -> Outcome<String> {
     let target = app.rsplit_once(':').map_or(app, |(target, _)| target);
     let last = match target.strip_suffix(".py") {
@@ -169,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_app_s_pool_is_called_after_its_file() {
+    fn the_pool_of_an_app_has_the_name_of_its_file() {
         let cases = [("shop/carts.py:app", "carts"), ("shop.carts:app", "carts"), ("./my models.py:x", "my_models")];
         for (app, name) in cases {
             assert_eq!(name_of(app).unwrap(), name, "{app}");
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn code_is_allowed_only_where_it_was_asked_for() {
+    fn code_is_allowed_only_with_the_option() {
         let allowed = |allow_code| {
             let demo = Source::demo(Overrides { allow_code, ..Overrides::default() }).unwrap();
             demo.pools.iter().map(|pool| pool.env()[ALLOW_CODE].clone()).collect::<Vec<_>>()
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_s_pools_are_described_by_the_file() {
+    fn options_for_pools_are_refused_with_a_file() {
         for overrides in [
             Overrides { enhanced: true, ..Overrides::default() },
             Overrides { pool_size: Some(1), ..Overrides::default() },

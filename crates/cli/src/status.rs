@@ -1,4 +1,4 @@
-//! `herder status`: the pools of a running server as a table.
+//! `herder status`: prints the pools of a running server as a table.
 
 use crate::{
     args::Status,
@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::Value;
 
-/// Shows the pools, or one with its workers.
+/// Prints all pools, or one pool with its workers.
 pub(crate) fn run(options: &Status) -> Outcome {
     let client = Client::of(&options.server)?;
     let text = match &options.pool {
@@ -82,7 +82,7 @@ fn one(status: &Value) -> String {
     text + "\n" + &aligned(&titles, &workers)
 }
 
-/// How much there is to do for the workers that are ready.
+/// Returns the line for the load of the ready workers.
 fn load(queue: &Value) -> String {
     let Some(load) = queue["load"].as_f64() else { return String::new() };
     let wait = match queue["expected_wait_ms"].as_u64() {
@@ -92,7 +92,7 @@ fn load(queue: &Value) -> String {
     format!("load {:.0} %{wait}\n", load * 100.0)
 }
 
-/// What refuses calls, if something does.
+/// Returns the lines for the breaker and the quarantine, if they refuse calls.
 fn refused(status: &Value) -> String {
     let mut text = String::new();
     if let Some(state) = status["breaker"]["state"].as_str() {

@@ -1,15 +1,15 @@
-//! What goes to standard output: lines, and tables with aligned columns. A reader that closed early is no error.
+//! Standard output: lines, and tables with aligned columns. A closed standard output is not an error.
 
 use serde_json::Value;
 use std::io::{self, Write};
 
-/// Prints a text and a line's end.
+/// Prints a line.
 pub(crate) fn print_line(text: &str) {
     let mut stdout = io::stdout().lock();
     _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
-/// Rows below their titles, columns two spaces apart.
+/// Formats rows below their titles. Columns are separated by two spaces.
 pub(crate) fn aligned(titles: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
     let all: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
@@ -22,7 +22,7 @@ pub(crate) fn aligned(titles: &[&str], rows: &[Vec<String>]) -> String {
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns a value of an answer as a cell: texts without quotes, `-` for null.
+/// Formats a JSON value as a cell: strings without quotes, `-` for null.
 pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),

@@ -1,4 +1,4 @@
-//! `herder why`: the story of one session, as a running server tells it. Prints; decides nothing.
+//! `herder why`: prints the history of a session, which it requests from a running server.
 
 use crate::{
     args::Why,
@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::Value;
 
-/// Prints it, a line an event.
+/// Prints the history, one line per event.
 pub(crate) fn run(options: &Why) -> Outcome {
     let client = Client::of(&options.server)?;
     let path = path(&[&options.pool, "sessions", &options.session, "why"]);
@@ -34,7 +34,7 @@ fn render(history: &Value) -> String {
     lines.join("\n")
 }
 
-/// As in logs, for people: a blank between date and time.
+/// Formats a time as in the log: with a space between date and time.
 fn moment(rfc3339: &str) -> String {
     rfc3339.replacen('T', " ", 1)
 }

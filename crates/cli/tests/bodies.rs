@@ -1,4 +1,4 @@
-//! Bodies of calls and their responses: bounded in time and in memory (R68).
+//! The bodies of calls and of their responses: their time and their memory are bounded (R68).
 
 use crate::support::{APP, Reply, Server, folder, post, wait_until};
 use serde_json::json;
@@ -14,14 +14,14 @@ const MIB: usize = 1024 * 1024;
 const TIGHT: &str = "[server]\nbuffer_limit = 6291456\nbody_timeout = '10m'\n\
                      [pools.one]\napp = 'app.py:app'\npool_size = 2\noverflow = 0\nmax_frame = 4194304\ntimeout = '10m'\n\
                      queue.timeout = '10m'\n";
-/// As `TIGHT`, with results that no socket's buffers hold.
+/// Like `TIGHT`, with results that are larger than the buffers of a socket.
 const WIDE: &str = "[server]\nbuffer_limit = 33554432\n\
                     [pools.one]\napp = 'app.py:app'\npool_size = 2\noverflow = 0\nmax_frame = 20971520\ntimeout = '10m'\n";
-/// A result of nearly `max_frame` bytes there.
+/// A result of nearly `max_frame` bytes in `WIDE`.
 const LARGEST: usize = 20 * MIB - 100;
 const PATH: &str = "/v1/pools/one/call/";
 
-/// Commands beside those of the other tests.
+/// Additional commands of the app.
 const MORE: &str = r#"
 @app.command
 def mark(file: str, x: str = ""): open(file, "w").close()
@@ -51,18 +51,18 @@ fn server(config: &str) -> Server {
     server
 }
 
-/// Arguments with an `x` of that many bytes.
+/// Returns arguments with an `x` of this many bytes.
 fn long(bytes: usize) -> String {
     json!({ "x": "x".repeat(bytes) }).to_string()
 }
 
-/// A call in chunks, of which this is sent.
+/// Opens a call with a chunked body, and sends one chunk of it.
 fn chunked(server: &Server, command: &str, sent: &str) -> TcpStream {
     let chunk = format!("{:x}\r\n{sent}\r\n", sent.len());
     post(&format!("{PATH}{command}"), &chunk).header("Transfer-Encoding", "chunked").open(server.address)
 }
 
-/// A call that announces `length` bytes, of which this is sent.
+/// Opens a call that announces `length` bytes, and sends a part of them.
 fn announced(server: &Server, command: &str, length: usize, sent: &str) -> TcpStream {
     post(&format!("{PATH}{command}"), sent).header("Content-Length", &length.to_string()).open(server.address)
 }
@@ -72,19 +72,19 @@ fn buffered(server: &Server) -> u64 {
 }
 
 fn until_buffered(server: &Server, bytes: usize) {
-    wait_until("so many bytes are held", || buffered(server) == bytes as u64);
+    wait_until("this number of bytes is held", || buffered(server) == bytes as u64);
 }
 
 fn until_nothing_is_buffered(server: &Server) {
     until_buffered(server, 0);
 }
 
-/// R68: a body that stops is a problem of status 408, whether its length was announced or not, and its connection closes.
+/// R68: a body that stops is refused with 408, whether its length was announced or not, and the connection closes.
 #[test]
 fn r68_a_body_that_stops_is_408() {
     let server = server(&TIGHT.replace("'10m'\n[pools", "'300ms'\n[pools"));
     for stopped in [announced(&server, "echo", 1000, "{"), chunked(&server, "echo", "{\"x\":")] {
-        let reply = Reply::read(stopped); // to the end of the connection
+        let reply = Reply::read(stopped); // reads until the connection closes
         let problem = reply.problem(408, "body-timeout");
         assert_eq!((&problem["retryable"], &problem["may_have_run"]), (&json!(true), &json!(false)));
         assert!(problem["detail"].as_str().unwrap().contains("300ms (`server.body_timeout`)"), "{problem}");
@@ -94,12 +94,13 @@ fn r68_a_body_that_stops_is_408() {
     assert_eq!(server.call("one/echo", "{\"x\":1}", &[]).result(), &json!({ "x": 1 }));
 }
 
-/// R68: a body that arrives byte by byte has stopped as well: its time begins anew with each 64 KiB, not with each byte.
+/// R68: a body that arrives byte by byte is too slow, too: the timeout starts again after each 64 KiB, not after each
+/// byte.
 #[test]
-fn r68_a_byte_now_and_then_is_not_progress() {
+fn r68_single_bytes_do_not_extend_the_timeout() {
     let server = server(&TIGHT.replace("'10m'\n[pools", "'300ms'\n[pools"));
     let mut slow = chunked(&server, "echo", "{");
-    // Each byte is sent when the server has the one before: a thousand of them take far longer than 300 ms.
+    // Send each byte when the server has the previous one: a thousand of them take far longer than 300 ms.
     let answered = (1..1000).any(|sent| {
         let mut held = 0;
         wait_until("the byte is held, or the server has answered", || {
@@ -112,7 +113,8 @@ fn r68_a_byte_now_and_then_is_not_progress() {
     Reply::read(slow).problem(408, "body-timeout");
 }
 
-/// R36, R68: a call's deadline counts from the head of its request, and ends the wait for the body. No handler begins.
+/// R36, R68: a call's deadline counts from the head of its request, and ends the wait for the body. The handler does
+/// not start.
 #[test]
 fn r36_the_deadline_ends_the_wait_for_a_body() {
     let server = server(TIGHT);
@@ -122,20 +124,20 @@ fn r36_the_deadline_ends_the_wait_for_a_body() {
     let request = server.request("one/mark", most, &[("Herder-Timeout", "300ms")]);
     let mut late = request.header("Content-Length", &body.len().to_string()).open(server.address);
     late.set_nonblocking(true).unwrap();
-    wait_until("it is answered before the body is there", || late.peek(&mut [0]).is_ok());
+    wait_until("the call is answered before its body has arrived", || late.peek(&mut [0]).is_ok());
     late.set_nonblocking(false).unwrap();
     _ = late.write_all(last.as_bytes());
     let reply = Reply::read(late);
     assert_eq!(reply.problem(504, "deadline-exceeded")["may_have_run"], false);
     assert_eq!(reply.header("connection"), Some("close"));
-    server.until_logged("the deadline passed"); // in the log as any call
+    server.until_logged("the deadline passed"); // logged like any other call
     let counters = server.get("/v1/pools/one").json["counters"].clone();
     assert_eq!((&counters["submitted"], marker.exists()), (&json!(0), false), "{counters}");
     until_nothing_is_buffered(&server);
 }
 
-/// R36: the pool gets what the body has left of the call's time: of two calls with the same timeout the one whose head came first has the
-/// earlier deadline, though its body came last.
+/// R36: the pool gets the time that is left after the body has arrived. Of two calls with the same timeout, the one
+/// whose head arrived first has the earlier deadline, although its body arrived last.
 #[test]
 fn r36_the_deadline_counts_from_the_head() {
     let server = server(TIGHT);
@@ -147,10 +149,10 @@ fn r36_the_deadline_counts_from_the_head() {
     assert!(first < second, "{first} {second}");
 }
 
-/// R68: of two large bodies the second is refused at once, by its length, with what the limit is and what is in use; once the first is gone
-/// it is taken. Small calls are answered all the while.
+/// R68: the second of two large bodies is refused immediately, by its announced length. The error contains the limit
+/// and the bytes in use. After the first call, it is accepted. Small calls are answered all the time.
 #[test]
-fn r68_a_body_without_room_is_503_until_there_is_room() {
+fn r68_a_body_without_buffer_space_is_503_until_there_is_space() {
     let server = server(TIGHT);
     let go = server.file("go");
     let body = json!({ "file": go, "x": "x".repeat(3 * MIB) }).to_string();
@@ -160,7 +162,7 @@ fn r68_a_body_without_room_is_503_until_there_is_room() {
     let second = Reply::read(announced(&server, "size", 3 * MIB, ""));
     let problem = second.problem(503, "buffers-full");
     let detail = problem["detail"].as_str().unwrap();
-    for part in ["6291456 are in use (`server.buffer_limit`)", &body.len().to_string(), &(3 * MIB).to_string()] {
+    for part in ["6291456 bytes are in use (`server.buffer_limit`)", &body.len().to_string(), &(3 * MIB).to_string()] {
         assert!(detail.contains(part), "{part}: {detail}");
     }
     assert_eq!((&problem["retryable"], &problem["strategy"]), (&json!(true), &json!("backoff_retry")));
@@ -175,9 +177,10 @@ fn r68_a_body_without_room_is_503_until_there_is_room() {
     assert_eq!(server.call("one/size", &long(3 * MIB), &[]).result(), 3 * MIB);
 }
 
-/// R68: what is announced to be large has its room from the start, and gives it back when its client leaves in the middle.
+/// R68: a body that is announced as large has its reservation from the start, which is freed when the client
+/// disconnects during the upload.
 #[test]
-fn r68_an_upload_that_is_aborted_gives_its_room_back() {
+fn r68_an_aborted_upload_frees_its_buffer_space() {
     let server = server(TIGHT);
     let upload = announced(&server, "size", 3 * MIB, "{");
     until_buffered(&server, 3 * MIB);
@@ -189,7 +192,8 @@ fn r68_an_upload_that_is_aborted_gives_its_room_back() {
     until_nothing_is_buffered(&server);
 }
 
-/// R68: a body over `max_frame` never fits: 413 and not 503, even while there is no room.
+/// R68: a body over `max_frame` can never fit: it is refused with 413 and not with 503, even if there is no space at
+/// the moment.
 #[test]
 fn r68_a_body_that_never_fits_is_413() {
     let server = server(TIGHT);
@@ -200,7 +204,7 @@ fn r68_a_body_that_never_fits_is_413() {
     assert_eq!(reply.header("connection"), Some("close"));
 }
 
-/// A call whose result is held and not read.
+/// Makes a call whose result is held, because the client does not read it.
 fn unread(server: &Server) -> TcpStream {
     let before = buffered(server);
     let stream = server.request("one/fill", &json!({ "n": LARGEST }).to_string(), &[]).open(server.address);
@@ -208,7 +212,8 @@ fn unread(server: &Server) -> TcpStream {
     stream
 }
 
-/// R68: the limit counts a large result until its reader took it, and refuses bodies meanwhile; a reader that leaves gives it back.
+/// R68: a large result counts against the limit until the client has read it or disconnects, and bodies are refused
+/// meanwhile.
 #[test]
 fn r68_a_result_is_counted_until_it_is_read() {
     let server = server(WIDE);
@@ -221,9 +226,9 @@ fn r68_a_result_is_counted_until_it_is_read() {
     until_nothing_is_buffered(&server);
 }
 
-/// R68: a result that finds the limit reached is dropped, and the problem says that its call has run.
+/// R68: a result that finds the limit reached is dropped, and the error says that the call has run.
 #[test]
-fn r68_a_result_without_room_is_503_and_has_run() {
+fn r68_a_result_without_buffer_space_is_503_and_may_have_run() {
     let server = server(WIDE);
     let go = server.file("go");
     let waiting = server.background("one/fill", &json!({ "n": MIB, "file": go }).to_string(), &[]);
@@ -234,13 +239,13 @@ fn r68_a_result_without_room_is_503_and_has_run() {
     let problem = lost.problem(503, "buffers-full");
     assert_eq!((&problem["may_have_run"], &problem["strategy"]), (&json!(true), &json!("abandon")), "{problem}");
     assert_eq!(problem["strategy_if_idempotent"], "backoff_retry");
-    // Small calls have a share that results do not use.
+    // Small calls have a reserved share, which results do not use.
     assert_eq!(server.call("one/echo", "{}", &[]).status, 200);
     drop(readers);
     until_nothing_is_buffered(&server);
 }
 
-/// R68: after a mix of calls that work, fail, are refused or are left by their clients, nothing is counted any more.
+/// R68: after a mix of calls that succeed, fail, are refused or are abandoned by their clients, no bytes are counted.
 #[test]
 fn r68_nothing_is_counted_after_a_mix_of_calls() {
     let server = server(TIGHT);
@@ -268,16 +273,17 @@ fn r68_nothing_is_counted_after_a_mix_of_calls() {
                     drop(announced(server, "size", 200_000, "{\"x\":"));
                     drop(chunked(server, "size", "{\"x\":"));
                 }
-                let left = server.request("one/held", never, &[]).open(server.address);
-                wait_until("it is held", || buffered(server) >= never.len() as u64);
-                drop(left);
+                let abandoned = server.request("one/held", never, &[]).open(server.address);
+                wait_until("the body is held", || buffered(server) >= never.len() as u64);
+                drop(abandoned);
             });
         }
     });
     until_nothing_is_buffered(&server);
 }
 
-/// R54, R68: memory of large bodies goes back to the system, also when all are smaller than the 32 MiB from which on glibc returns them by itself.
+/// R54, R68: the memory of large bodies is returned to the system, even if all bodies are smaller than the 32 MiB from
+/// which glibc always returns memory.
 #[test]
 fn r54_memory_of_large_bodies_is_returned() {
     let config =
@@ -299,7 +305,7 @@ fn r54_memory_of_large_bodies_is_returned() {
     wait_until("the memory is returned", || resident() < before + 24 * MIB);
 }
 
-/// R51, R68: a limit in which a call's arguments never fit is refused before anything starts.
+/// R51, R68: a limit in which the arguments of a call can never fit is refused before anything starts.
 #[test]
 fn r51_a_limit_that_is_too_small_is_refused() {
     let folder = folder("");

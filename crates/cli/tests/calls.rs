@@ -1,16 +1,16 @@
-//! Calls over HTTP against real workers: results, and every error that a call can end with (R38, "Bad input").
+//! Calls over HTTP with real workers: results, and all errors of calls (R38, "Bad input").
 
 use crate::support::{Server, folder, get, is_alive, post, wait_until};
 use serde_json::json;
 use std::fs;
 
 const PLAIN: &str = "[pools.plain]\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n";
-/// One worker, one place in the queue, small frames.
+/// One worker, a queue for one call, small frames.
 const NARROW: &str = "[pools.narrow]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\nmax_frame = 4096\n\
                       queue = { limit = 1, timeout = '10m' }\ntimeout = '10m'\n";
 const KEPT: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n";
 
-/// A worker without Herder's package: it answers with the bytes that it is told.
+/// A worker without Herder's package. It responds with the bytes of the argument `hex`.
 const FOREIGN: &str = r#"
 import json, os, socket, struct
 calls = socket.socket(fileno=int(os.environ["HERDER_FD"]))
@@ -32,7 +32,7 @@ while header := file.read(16):
 "#;
 
 #[test]
-fn results_come_with_their_circumstances() {
+fn results_have_metadata() {
     let server = Server::with(PLAIN);
     let reply = server.call("plain/echo", r#"{"x": 1, "y": {"z": "ä\u00e4"}}"#, &[("Content-Type", "text/plain")]);
     assert_eq!(reply.result(), &json!({"x": 1, "y": {"z": "ää"}}));
@@ -42,13 +42,16 @@ fn results_come_with_their_circumstances() {
     assert_eq!((&meta["generation"], &meta["routing"], &meta["attempts"]), (&json!(1), &json!("unrouted"), &json!(1)));
     assert!(meta["queue_us"].is_u64() && meta["run_us"].is_u64());
     let large = server.call("plain/echo", r#"{"n": 12345678901234567890123}"#, &[]);
-    assert!(large.body.contains(r#"12345678901234567890123}"#), "no double holds it, it passes as text: {large:?}");
+    assert!(
+        large.body.contains(r#"12345678901234567890123}"#),
+        "the number does not fit a double, and is passed on as text: {large:?}"
+    );
     assert_eq!(server.call("plain/echo", "", &[]).result(), &json!({}), "no body is an empty object");
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
-    assert_eq!(server.call("plain/echo", "{}", &form).status, 200, "as `curl -d` sends it");
+    assert_eq!(server.call("plain/echo", "{}", &form).status, 200, "the content type of `curl -d`");
 }
 
-/// 400: whatever Python's `json.loads` would refuse, and what is no object.
+/// 400: everything that Python's `json.loads` would refuse, and everything that is not an object.
 #[test]
 fn malformed_arguments_are_400() {
     let server = Server::with(PLAIN);
@@ -60,7 +63,7 @@ fn malformed_arguments_are_400() {
     }
     let reply = server.call("plain/echo", "{\"a\": 1\n \"b\": 2}", &[]);
     assert!(reply.json["detail"].as_str().unwrap().contains("line 2"), "{reply:?}");
-    let long = format!("{{\"a\":\"{}\"", "x".repeat(600_000)); // checked away from the connections' thread
+    let long = format!("{{\"a\":\"{}\"", "x".repeat(600_000)); // checked on another thread
     server.call("plain/echo", &long, &[]).problem(400, "malformed");
     assert_eq!(server.call("plain/echo", &(long + "}"), &[]).result()["a"].as_str().unwrap().len(), 600_000);
 }
@@ -72,13 +75,13 @@ fn r39_a_number_beyond_a_double_is_400() {
     for number in ["1e999", "-1E+400", &format!("{}.0", "9".repeat(400))] {
         let reply = server.call("plain/echo", &format!("{{\"x\": [{number}]}}"), &[]);
         let detail = reply.problem(400, "malformed")["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains("double"), "{detail}");
+        assert!(detail.contains("64-bit float"), "{detail}");
     }
     assert_eq!(server.call("plain/echo", r#"{"x": 1.7e308}"#, &[]).result()["x"], json!(1.7e308));
     assert!(server.call("plain/echo", &format!("{{\"x\": {}}}", "9".repeat(400)), &[]).body.contains("999"));
 }
 
-/// Some editors and programs write one at the beginning of a file.
+/// Some editors and programs write a byte order mark at the start of a file.
 #[test]
 fn a_byte_order_mark_is_skipped() {
     let server = Server::with(PLAIN);
@@ -89,35 +92,36 @@ fn a_byte_order_mark_is_skipped() {
     server.call("plain/echo", "\u{feff}\u{feff}{}", &[]).problem(400, "malformed");
 }
 
-/// R41, R38: what a worker sends as a result is put between other JSON. What is none ends the call, and not the worker.
+/// R41, R38: the result of a worker is put into other JSON. A result that is not JSON fails its call; the worker
+/// continues.
 #[test]
-fn r41_a_result_that_is_no_json_forges_nothing() {
+fn r41_a_result_that_is_not_json_is_refused() {
     let folder = folder("[pools.foreign]\ncommand = ['python3', 'foreign.py']\npool_size = 1\noverflow = 0\n");
     std::fs::write(folder.path().join("foreign.py"), FOREIGN).unwrap();
     let server = Server::start(folder, &[], &[]);
     server.until_ready();
-    let said = |result: &str| {
+    let response = |result: &str| {
         let hex: String = result.bytes().map(|byte| format!("{byte:02x}")).collect();
         server.call("foreign/say", &json!({ "hex": hex }).to_string(), &[])
     };
-    let long = format!("\"{}", "x".repeat(600_000)); // checked away from the connections' thread
+    let long = format!("\"{}", "x".repeat(600_000)); // checked on another thread
     for bad in ["", " ", "1,\"meta\":{\"worker\":\"w9\"}", "{", "NaN", "[1]]", "\"\n\"", &long] {
-        let reply = said(bad);
+        let reply = response(bad);
         let problem = reply.problem(500, "decode");
         assert!(problem["detail"].as_str().unwrap().contains("not valid JSON"), "{bad}: {problem}");
     }
     for good in ["1", " [10, \"\\ud83d\\ude00\"]\n", "\u{feff}null"] {
-        let reply = said(good);
+        let reply = response(good);
         assert!(reply.body.starts_with(&format!("{{\"result\":{},", good.trim_start_matches('\u{feff}'))), "{reply:?}");
         assert_eq!((&reply.json["meta"]["worker"], &reply.json["meta"]["generation"]), (&json!("w1"), &json!(1)));
     }
     let marked = server.call("foreign/say", "\u{feff}{\"hex\": \"31\"}", &[]);
     assert_eq!(marked.result(), &json!(1), "the worker gets no byte order mark");
     let deep = "[".repeat(5000) + &"]".repeat(5000);
-    assert!(said(&deep).body.contains(&deep));
+    assert!(response(&deep).body.contains(&deep));
 }
 
-/// R51: a bad header names itself, its value and what is allowed.
+/// R51: the error for an invalid header contains its name, its value and the allowed values.
 #[test]
 fn bad_headers_are_400() {
     let server = Server::with(PLAIN);
@@ -167,27 +171,27 @@ fn handler_and_argument_errors_have_their_status() {
     let unknown = server.call("plain/nope", "{}", &[]);
     assert!(unknown.problem(404, "unknown-command")["detail"].as_str().unwrap().contains("echo"));
     let unknown = server.call("nope/echo", "{}", &[]);
-    assert_eq!(unknown.problem(404, "unknown-pool")["detail"], "unknown pool `nope`: there is `plain`");
-    assert_eq!(server.call("plain/echo", "{}", &[]).status, 200, "the workers live on");
+    assert_eq!(unknown.problem(404, "unknown-pool")["detail"], "unknown pool `nope`; available pools: `plain`");
+    assert_eq!(server.call("plain/echo", "{}", &[]).status, 200, "the workers continue");
 }
 
-/// R38: the end of a worker is told to the one call it had, with its status; the pool is whole again.
+/// R38: only the call that ran on a dead worker fails, with the exit status of the worker. Then the pool recovers.
 #[test]
-fn a_dead_worker_is_502() {
+fn a_call_whose_worker_died_is_502() {
     let server = Server::with(PLAIN);
     let lost = server.call("plain/die", "{}", &[]);
     let problem = lost.problem(502, "worker-lost");
     assert_eq!((&problem["exit_status"], &problem["retryable"]), (&json!(3), &json!(true)));
     assert_eq!((&problem["generation"], &problem["may_have_run"]), (&json!(1), &json!(true)));
-    assert_eq!((&problem["attempts"], &problem["strategy"]), (&json!(1), &json!("abandon")), "it may have run");
+    assert_eq!((&problem["attempts"], &problem["strategy"]), (&json!(1), &json!("abandon")), "the call may have run");
     assert_eq!(problem["strategy_if_idempotent"], "immediate_retry");
-    wait_until("the pool is whole again", || {
+    wait_until("the pool has recovered", || {
         let workers = server.get("/v1/pools/plain/workers").json["workers"].clone();
         workers.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|worker| worker["state"] == "ready"))
     });
 }
 
-/// R20: a session whose worker died is told once, and begins anew after that.
+/// R20: the loss of a session's worker is reported once; then the session starts with a new state.
 #[test]
 fn a_lost_session_is_410_once() {
     let server = Server::with(KEPT);
@@ -198,12 +202,12 @@ fn a_lost_session_is_410_once() {
     assert_eq!((second.result(), &second.json["meta"]["routing"]), (&json!(2), &json!("hit")));
     let pid = server.call("kept/pid", "{}", &ann).result().as_u64().unwrap();
     herder::testing::signal(u32::try_from(pid).unwrap(), herder::testing::Signal::KILL).unwrap();
-    wait_until("the end of the worker is noticed", || server.get("/v1/pools/kept").json["counters"]["exits"] == 1);
+    wait_until("the exit of the worker is noticed", || server.get("/v1/pools/kept").json["counters"]["exits"] == 1);
     let lost = server.call("kept/count", "{}", &ann);
     let problem = lost.problem(410, "session-worker-lost");
     assert_eq!((&problem["signal"], &problem["may_have_run"]), (&json!(9), &json!(false)), "{problem}");
-    let anew = server.call("kept/count", "{}", &ann);
-    assert_eq!((anew.result(), &anew.json["meta"]["why"]), (&json!(1), &json!("worker_lost")), "{anew:?}");
+    let fresh = server.call("kept/count", "{}", &ann);
+    assert_eq!((fresh.result(), &fresh.json["meta"]["why"]), (&json!(1), &json!("worker_lost")), "{fresh:?}");
     let absent = [("Herder-Session", "bob"), ("Herder-If-Absent", "reject")];
     server.call("kept/count", "{}", &absent).problem(404, "session-not-found");
     assert!(!is_alive(pid));
@@ -227,7 +231,7 @@ fn a_full_pool_is_429_and_a_late_call_504() {
     assert_eq!(running.join().unwrap().result(), "waited");
     assert_eq!(waiting.join().unwrap().result(), &json!({}));
     let running = server.background("narrow/wait", r#"{"file": "never"}"#, &[("Herder-Timeout", "2s")]);
-    server.until_queue("narrow", 0, 1); // it was sent before its deadline
+    server.until_queue("narrow", 0, 1); // the call was sent before its deadline
     assert_eq!(running.join().unwrap().problem(504, "deadline-exceeded")["may_have_run"], true);
 }
 
@@ -245,7 +249,7 @@ fn no_free_worker_in_time_is_503() {
     assert_eq!(running.join().unwrap().status, 200);
 }
 
-/// 409: `strict_fail_fast` does not wait for its session's worker.
+/// 409: a call with `strict_fail_fast` does not wait for the session's worker.
 #[test]
 fn a_busy_session_is_409() {
     let server = Server::with(KEPT);
@@ -258,7 +262,7 @@ fn a_busy_session_is_409() {
     assert_eq!(running.join().unwrap().status, 200);
 }
 
-/// 413, before the body was read: the answer to an announced one comes though nothing of it was sent.
+/// 413 before the body was read: an announced body is refused although none of it was sent.
 #[test]
 fn arguments_beyond_the_limit_are_413() {
     let server = Server::with(NARROW);
@@ -274,7 +278,8 @@ fn arguments_beyond_the_limit_are_413() {
     assert_eq!(post(path, &fits).send(server.address).status, 200);
 }
 
-/// R36: whom a full queue refuses is told when it may be worked off, not to come back with all others in a second.
+/// R36: a caller that a full queue refuses gets the expected time until the queue is empty. Otherwise all refused
+/// callers would return after one second.
 #[test]
 fn r36_retry_after_of_a_full_queue_follows_from_the_backlog() {
     let config = "[pools.slow]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\ntimeout = '10m'\n\
@@ -285,12 +290,12 @@ fn r36_retry_after_of_a_full_queue_follows_from_the_backlog() {
     let server = Server::start(folder, &[], &[]);
     server.until_ready();
     for _ in 0..32 {
-        assert_eq!(server.call("slow/nap", "{}", &[]).status, 200); // before that nothing is known of the pool's pace
+        assert_eq!(server.call("slow/nap", "{}", &[]).status, 200); // the pool needs 32 calls to estimate waits
     }
     let body = json!({ "file": server.file("go") }).to_string();
     let waiting: Vec<_> = (0..41).map(|_| server.background("slow/wait", &body, &[])).collect();
     server.until_queue("slow", 40, 1);
-    wait_until("40 calls of a tenth of a second each are known to take 4 seconds", || {
+    wait_until("the estimate for 40 calls of 0.1 s is at least 4 seconds", || {
         let refused = server.call("slow/echo", "{}", &[]);
         refused.problem(429, "queue-full");
         refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 4
@@ -300,13 +305,13 @@ fn r36_retry_after_of_a_full_queue_follows_from_the_backlog() {
 }
 
 #[test]
-fn a_pool_that_cannot_start_says_why() {
+fn a_pool_that_cannot_start_reports_the_reason() {
     let config = "[pools.broken]\napp = 'broken.py:app'\npool_size = 1\noverflow = 0\n\
                   restart = { max = 1, backoff = '1ms', max_backoff = '1ms' }\n\
                   [pools.sound]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
     let folder = crate::support::folder(config);
     std::fs::write(folder.path().join("broken.py"), "import missing.py\n").unwrap();
-    let server = Server::start(folder, &[], &[]); // it goes on, since the other pool has a worker
+    let server = Server::start(folder, &[], &[]); // the server continues, because the other pool has a worker
     wait_until("that worker is ready", || server.get("/v1/pools").json["pools"][1]["ready_workers"] == 1);
     wait_until("the pool has failed", || server.get("/v1/pools/broken").json["state"] == "failed");
     let reply = server.call("broken/echo", "{}", &[]);
@@ -314,7 +319,7 @@ fn a_pool_that_cannot_start_says_why() {
     assert!(problem["detail"].as_str().unwrap().contains("'missing'"), "{problem}");
     assert!(reply.header("retry-after").is_some());
     let ready = get("/readyz").send(server.address);
-    assert!(!ready.body.contains("missing"), "a probe tells numbers: {ready:?}");
+    assert!(!ready.body.contains("missing"), "a probe shows only numbers: {ready:?}");
     assert_eq!(ready.problem(503, "not-ready")["pools"]["broken"]["ready_workers"], 0);
     let listed = server.get("/v1/pools").json["pools"][0]["last_start_error"].clone();
     assert!(listed.as_str().unwrap().contains("'missing'"), "{listed}");

@@ -1,4 +1,4 @@
-//! Clients that send no HTTP, are slow, or do not read what they asked for (R68).
+//! Clients that send invalid HTTP, are slow, or do not read their responses (R68).
 
 use crate::support::{Reply, Request, Server, folder, get, wait_until};
 use std::{
@@ -10,12 +10,12 @@ use std::{
 const ONE: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 const HOST: &str = "Host: localhost\r\n";
 
-/// A server with these keys in its table `[server]`.
+/// Starts a server with these keys in its table `[server]`.
 fn with(keys: &str) -> Server {
     Server::with(&format!("{ONE}[server]\n{keys}\n"))
 }
 
-/// The same, with a pool whose command `blob` gives a text of any size.
+/// Starts a server with these keys, and a pool whose command `blob` returns a string of any size.
 fn with_blobs(keys: &str) -> Server {
     let folder = folder(&format!("{}[server]\n{keys}\n", ONE.replace("app.py", "blobs.py")));
     let app = "import herder\napp = herder.App()\n@app.command\ndef blob(size: int): return 'x' * size\n";
@@ -31,7 +31,7 @@ fn connect(server: &Server, bytes: &[u8]) -> TcpStream {
     client
 }
 
-/// Resident memory of the server, in MiB.
+/// Returns the resident memory of the server, in MiB.
 fn resident(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -42,9 +42,10 @@ fn descriptors(server: &Server) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
 
-/// R68: whatever is no request is refused with a problem, and its connection closes; also behind a request that is answered.
+/// R68: invalid requests are refused with a problem document, and the connection closes. This includes invalid bytes
+/// after a valid request.
 #[test]
-fn r68_what_is_no_request_is_refused_with_a_problem() {
+fn r68_invalid_requests_are_refused_with_a_problem() {
     let server = Server::with(ONE);
     let lines = |lines: &str| format!("{lines}\r\n").into_bytes();
     let cases = [
@@ -71,7 +72,7 @@ fn r68_what_is_no_request_is_refused_with_a_problem() {
         let reply = Reply::read(connect(&server, &bytes));
         reply.problem(status, slug);
         assert_eq!(reply.header("connection"), Some("close"), "{reply:?}");
-        // A HEAD before it does not make its answer one without a body.
+        // A preceding HEAD request does not make the refusal a response without a body.
         let head = Request::new("HEAD", "/healthz", "").kept_open(server.address);
         let mut text = String::new();
         _ = connect(&server, &[head.as_bytes(), &bytes].concat()).read_to_string(&mut text);
@@ -80,8 +81,8 @@ fn r68_what_is_no_request_is_refused_with_a_problem() {
     assert_eq!(server.get("/healthz").status, 200);
 }
 
-/// R68: a head that is not complete in time is refused, of a connection's first request and of a later one; a new connection that sends nothing
-/// is closed. The option goes before the key.
+/// R68: a head that is not complete in time is refused, on the first request of a connection and on a later one. A new
+/// connection that sends nothing is closed. The option overrides the key.
 #[test]
 fn r68_a_slow_head_is_refused_in_time() {
     let folder = folder(&format!("{ONE}[server]\nhead_timeout = '1h'\n"));
@@ -107,28 +108,32 @@ fn r68_a_slow_head_is_refused_in_time() {
     assert_eq!(connect(&server, b"\r\n").read(&mut [0]).unwrap(), 0, "an empty line is not a head");
 }
 
-/// R68: a client that never reads its answer loses its connection, and the memory of the answer is used again. Others are served meanwhile.
+/// R68: the connection of a client that does not read its response is reset, and the memory of the response is reused.
+/// Other clients are served meanwhile.
 #[test]
-fn r68_an_answer_that_nobody_reads_is_given_up() {
+fn r68_an_unread_response_ends_its_connection() {
     let server = with_blobs("write_timeout = '500ms'");
     let (before, open) = (resident(&server), descriptors(&server));
     let request = server.request("one/blob", r#"{"size": 30000000}"#, &[]).kept_open(server.address);
     for _ in 0..3 {
         let mut clients: Vec<_> = (0..4).map(|_| connect(&server, request.as_bytes())).collect();
-        wait_until("the answers wait", || descriptors(&server) > open);
+        wait_until("the responses wait", || descriptors(&server) > open);
         assert_eq!(server.get("/healthz").status, 200);
-        wait_until("the connections are given up", || descriptors(&server) <= open);
+        wait_until("the connections are reset", || descriptors(&server) <= open);
         let mut answer = Vec::new();
-        assert!(clients.iter_mut().all(|client| client.read_to_end(&mut answer).is_err()), "they were not reset");
-        assert!(answer.len() < 30_000_000, "the answers were written");
+        assert!(
+            clients.iter_mut().all(|client| client.read_to_end(&mut answer).is_err()),
+            "the connections were not reset"
+        );
+        assert!(answer.len() < 30_000_000, "the responses were written");
     }
-    // What the system's allocator keeps for itself is less than that: all answers are 360 MB.
+    // The system's allocator keeps less than this; all responses together have 360 MB.
     assert!(resident(&server) < before + 200, "{} {before}", resident(&server));
 }
 
-/// R68: a client that reads a large answer bit by bit gets all of it.
+/// R68: a client that reads a large response slowly gets all of it.
 #[test]
-fn r68_an_answer_is_written_as_fast_as_its_client_reads() {
+fn r68_a_slow_reader_gets_the_complete_response() {
     let server = with_blobs("write_timeout = '2s'");
     let request = server.request("one/blob", r#"{"size": 30000000}"#, &[]);
     let (mut client, mut size, mut buffer) = (request.open(server.address), 0, vec![0; 4000]);
@@ -144,9 +149,9 @@ fn r68_an_answer_is_written_as_fast_as_its_client_reads() {
     assert!(size > 30_000_000, "{size}");
 }
 
-/// R68: `100 Continue` is sent when the body is wanted, and a refusal instead of it when it is not.
+/// R68: `100 Continue` is sent when the body is read; a refused request gets the refusal instead.
 #[test]
-fn r68_a_body_is_asked_for_only_when_it_is_wanted() {
+fn r68_100_continue_is_sent_only_when_the_body_is_read() {
     let server = with("token = 's3cret'");
     let head = |token: &str, length: usize| {
         format!(
@@ -165,24 +170,25 @@ fn r68_a_body_is_asked_for_only_when_it_is_wanted() {
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     client.write_all(br#"{"x":1}"#).unwrap();
     assert_eq!(Reply::read(client).result()["x"], 1);
-    // A client that does not wait needs no such answer.
+    // A client that sends the body without waiting gets no `100 Continue`.
     let at_once = connect(&server, (head("s3cret", 7) + r#"{"x":2}"#).as_bytes());
     assert_eq!(Reply::read(at_once).result()["x"], 2);
 }
 
-/// R68: a body of which nothing is data has the time of every other one, however fast it comes, and does not keep others from being served.
+/// R68: a body without data has the same timeout as any other, however fast it arrives, and does not block other
+/// clients.
 #[test]
-fn r68_a_body_that_holds_nothing_ends_in_time() {
+fn r68_a_body_without_data_ends_at_its_deadline() {
     let server = Server::with(ONE);
     let headers = [("Transfer-Encoding", "chunked"), ("Herder-Timeout", "1s"), ("Content-Length", "")];
     let head = server.request("one/echo", "", &headers).text(server.address);
     let much = vec![b'x'; 1 << 22];
-    for (begin, what) in [("2;", "an extension of a chunk"), ("2\r\n{}\r\n0\r\nX", "a trailer")] {
+    for (begin, name) in [("2;", "an extension of a chunk"), ("2\r\n{}\r\n0\r\nX", "a trailer")] {
         let mut client = connect(&server, (head.clone() + begin).as_bytes());
         let answered = client.try_clone().unwrap();
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| while client.write_all(&much).is_ok() {});
-            assert_eq!(server.get("/healthz").status, 200, "{what}");
+            assert_eq!(server.get("/healthz").status, 200, "{name}");
             let reply = Reply::read(answered);
             reply.problem(504, "deadline-exceeded");
             sending.join().unwrap();
@@ -190,7 +196,7 @@ fn r68_a_body_that_holds_nothing_ends_in_time() {
     }
 }
 
-/// One descriptor a connection, and none once it is closed.
+/// A connection takes one descriptor until it is closed.
 #[test]
 fn a_connection_takes_one_descriptor() {
     let server = Server::with(ONE);

@@ -1,15 +1,15 @@
-//! `call`, `check`, `status` and `why`: what they print, and their exit codes.
+//! `call`, `check`, `status` and `serve`: their output and their exit codes.
 
 use crate::support::{Server, folder, herder};
 use insta::assert_snapshot;
 use serde_json::Value;
 use std::{fs, path::Path, process::Output};
 
-/// Nobody listens there: what a test starts it starts itself.
+/// A configuration with an address where no server listens.
 const KEPT: &str = "[server]\nlisten = '127.0.0.1:1'\n[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\n\
                     pool_size = 1\noverflow = 0\n";
 
-/// Exit code, standard output, standard error.
+/// Runs `herder`. Returns the exit code, standard output and standard error.
 fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
     run_stdout(herder(folder, args).output().unwrap())
 }
@@ -34,19 +34,19 @@ fn help() {
 }
 
 #[test]
-fn mistakes_in_the_arguments_are_2() {
+fn invalid_arguments_exit_with_2() {
     let folder = folder(KEPT);
     for (args, expected) in [
         (&["serve", "app.py"][..], "did you mean `app.py:app`?"),
         (&["serve", "none.toml"], "none.toml: No such file"),
-        (&["serve", "--enhanced"], "--enhanced does not go with the file herder.toml"),
+        (&["serve", "--enhanced"], "--enhanced cannot be used with the file herder.toml"),
         (&["serve", "app.py:app", "--workers", "4"], "a similar argument exists: '--pool-size'"),
         (&["chaos", "app.py:app", "--workers=4"], "a similar argument exists: '--pool-size'"),
-        (&["serve", "--shutdown-timeout", "5"], "a number needs a unit, as in \"5s\""),
+        (&["serve", "--shutdown-timeout", "5"], "add a unit, such as \"5s\""),
         (&["serve", "--listen", "7878"], "HOST:PORT"),
         (&["call", "kept", "echo", "{", "--config", "herder.toml"], "the arguments are not a JSON object"),
         (&["call", "kept", "echo", "[1]"], "the arguments are not a JSON object"),
-        (&["call", "nope", "echo"], "unknown pool `nope`; known: `kept`"),
+        (&["call", "nope", "echo"], "unknown pool `nope`; available pools: `kept`"),
         (&["call", "kept"], "<COMMAND>"),
         (&["status", "--url", "localhost:1"], "allowed: http://HOST:PORT"),
         (&["fly"], "unrecognized subcommand"),
@@ -76,23 +76,23 @@ fn check_reports_every_problem_with_its_position() {
     assert!(code == 2 && err.contains("none.toml: No such file"), "{err}");
 }
 
-/// What `serve` refuses before it starts anything, `check` refuses as well: with its place, and in the same words.
+/// `check` reports everything that `serve` refuses before it starts anything, with the same text and the position.
 #[test]
 fn check_reports_what_serve_would_refuse() {
     let there = "[pools.there]\napp = 'app.py:app'\n";
-    for (config, place, words) in [
-        ("[pools.a]\napp = 'none.py:app'\n", "4:7: pools.a.app: ", "is `none.py:app`, and there is no file `"),
+    for (config, place, expected) in [
+        ("[pools.a]\napp = 'none.py:app'\n", "4:7: pools.a.app: ", "is `none.py:app`, but the file `"),
         (
             "[pools.a]\npython = '/none/python3'\napp = 'app.py:app'\n",
             "4:10: pools.a.python: ",
-            "is `/none/python3`, which is no executable file",
+            "is `/none/python3`, which is not an executable file",
         ),
         (
             "[pools.a]\npython = 'python-none'\napp = 'app.py:app'\n",
             "4:10: pools.a.python: ",
             "is `python-none`, which is not in `PATH`",
         ),
-        ("[pools.a]\ncommand = ['./app.py']\n", "4:11: pools.a.command: ", "app.py`, which is no executable file"),
+        ("[pools.a]\ncommand = ['./app.py']\n", "4:11: pools.a.command: ", "app.py`, which is not an executable file"),
         (
             "[pools.a]\ncommand = ['none-such', 'x']\n",
             "4:11: pools.a.command: ",
@@ -103,31 +103,35 @@ fn check_reports_what_serve_would_refuse() {
             "3:8: pools.a.python: ",
             "is `python3`, which is not in `PATH`",
         ),
-        ("[server]\nlisten = '0.0.0.0:0'\n", " server.listen: ", "other machines reach the server: a token is needed"),
+        (
+            "[server]\nlisten = '0.0.0.0:0'\n",
+            " server.listen: ",
+            "0.0.0.0:0 is reachable from other machines, so a token is required",
+        ),
     ] {
         let folder = folder(&format!("{there}{config}"));
         let (code, out, err) = run(folder.path(), &["check"]);
         assert_eq!((code, err.as_str()), (2, "error: 1 problem in herder.toml\n"), "{config} {out}");
-        assert!(out.starts_with("herder.toml:") && out.contains(place) && out.contains(words), "{config} {out}");
+        assert!(out.starts_with("herder.toml:") && out.contains(place) && out.contains(expected), "{config} {out}");
         let mut serve = herder(folder.path(), &["serve", "herder.toml"]);
         if !config.contains("[server]") {
             serve.args(["--listen", "127.0.0.1:0"]);
         }
         let (code, out, err) = run_stdout(serve.output().unwrap());
         assert_eq!((code, out.as_str()), (2, ""), "{config} {err}");
-        assert!(err.contains(words), "{config} {err}");
+        assert!(err.contains(expected), "{config} {err}");
     }
     let folder = folder("[server]\nlisten = '0.0.0.0:0'\n[pools.a]\napp = 'some.module:app'\n");
     let with_token =
         |token: &str| run_stdout(herder(folder.path(), &["check"]).env("HERDER_TOKEN", token).output().unwrap());
     assert_eq!(with_token("s3cret").0, 0, "a token, and a module that only Python can find");
     let (code, out, _) = with_token("two words");
-    assert!(code == 2 && out.contains("HERDER_TOKEN is not a token"), "{out}");
+    assert!(code == 2 && out.contains("HERDER_TOKEN: invalid token"), "{out}");
     let (code, _, err) = run(folder.path(), &["serve", "none.py:app"]);
-    assert!(code == 2 && err.contains("`app` is `none.py:app`, and there is no file `"), "{err}");
+    assert!(code == 2 && err.contains("`app` is `none.py:app`, but the file `"), "{err}");
 }
 
-/// `--import` starts one worker of each pool: it lists the commands, or says why there are none.
+/// `--import` starts one worker of each pool, and lists the commands or reports why the start failed.
 #[test]
 fn check_imports_apps() {
     let two = format!("{KEPT}[pools.other]\ncommand = ['python3', '-c', 'raise SystemExit(3)']\n");
@@ -149,7 +153,7 @@ fn check_imports_apps() {
     assert!(lines[1].starts_with("herder.toml: pools.other: ") && lines[1].contains("exit status 3"), "{out}");
 }
 
-/// A filter that is none, and would show nothing, is a mistake; so is a format that is not there.
+/// A filter that would match nothing is an error; so is an unsupported format.
 #[test]
 fn log_filter_without_effect_exits_with_2() {
     let folder = folder(KEPT);
@@ -157,9 +161,9 @@ fn log_filter_without_effect_exits_with_2() {
         run_stdout(herder(folder.path(), &["call", "kept", "echo"]).env("HERDER_LOG", filter).output().unwrap())
     };
     for (filter, expected) in [
-        ("json", "HERDER_LOG: `json` is no filter: a log as JSON comes with a later version"),
-        ("JSON,info", "HERDER_LOG: `JSON` is no filter: a log as JSON"),
-        ("inof", "HERDER_LOG: `inof` is neither a level nor a part of Herder"),
+        ("json", "HERDER_LOG: `json` is not a filter; JSON logs are not supported yet"),
+        ("JSON,info", "HERDER_LOG: `JSON` is not a filter; JSON logs"),
+        ("inof", "HERDER_LOG: `inof` is neither a log level nor a target of Herder"),
         ("herder_actors=loud", "HERDER_LOG: "),
     ] {
         let (code, out, err) = with(filter);
@@ -171,9 +175,9 @@ fn log_filter_without_effect_exits_with_2() {
     }
 }
 
-/// Without a server: the pool is started for the call alone.
+/// If no server runs, the pool is started for the call.
 #[test]
-fn call_without_a_server() {
+fn call_without_a_server_starts_the_pool() {
     let folder = folder(KEPT);
     let call = |args: &[&str]| run(folder.path(), &[&["call", "kept"], args].concat());
     let (code, out, err) = call(&["echo", r#"{"x": 1}"#]);
@@ -192,14 +196,14 @@ fn call_without_a_server() {
 }
 
 #[test]
-fn a_pool_that_cannot_start_tells_why() {
+fn a_pool_that_cannot_start_fails_with_the_reason() {
     let folder = folder(&KEPT.replace("app.py:app", "broken.py:app"));
     fs::write(folder.path().join("broken.py"), "import nonsense_that_is_not_there\n").unwrap();
     let (code, _, err) = run(folder.path(), &["call", "kept", "echo"]);
     assert!(code == 1 && err.contains("nonsense_that_is_not_there"), "{err}");
 }
 
-/// As some editors and programs write it, piped to a pool that is started for the call.
+/// A byte order mark, which some editors and programs write, is skipped for a pool that is started for the call.
 #[test]
 fn a_piped_byte_order_mark_is_skipped() {
     let folder = folder(KEPT);
@@ -234,7 +238,7 @@ fn call_and_status_against_a_server() {
         err.starts_with("error: rejected: not today\n  rejected (422); worker w1 generation 1; code today"),
         "{err}"
     );
-    assert_eq!(with(&["call", "kept", "echo", "[]"]).0, 2, "malformed, says the server");
+    assert_eq!(with(&["call", "kept", "echo", "[]"]).0, 2, "the server refuses it as malformed");
 
     let (code, out, _) = with(&["status"]);
     let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -251,21 +255,21 @@ fn call_and_status_against_a_server() {
     let json: Value = serde_json::from_str(&with(&["status", "kept", "--json"]).1).unwrap();
     assert_eq!(json["pool"], "kept");
     let (code, _, err) = with(&["status", "nope"]);
-    assert!(code == 1 && err.contains("unknown pool `nope`: there is `kept`"), "{err}");
+    assert!(code == 1 && err.contains("unknown pool `nope`; available pools: `kept`"), "{err}");
     let without = run(elsewhere.path(), &["status", "--url", &url]);
-    assert!(without.0 == 1 && without.2.contains("a token is needed"), "{without:?}");
+    assert!(without.0 == 1 && without.2.contains("a token is required"), "{without:?}");
 }
 
 #[test]
-fn status_without_a_server_says_so() {
+fn status_without_a_server_exits_with_1() {
     let folder = folder(KEPT);
     let (code, _, err) = run(folder.path(), &["status"]);
-    assert!(code == 1 && err.contains("no answer from http://127.0.0.1:1") && err.contains("herder serve"), "{err}");
+    assert!(code == 1 && err.contains("cannot reach http://127.0.0.1:1") && err.contains("herder serve"), "{err}");
 }
 
-/// `serve APP` calls the pool after the file.
+/// `serve APP` names the pool after the file.
 #[test]
-fn serve_an_app() {
+fn serve_names_the_pool_of_an_app_after_its_file() {
     let server = Server::start(folder(""), &["app.py:app", "--enhanced", "--pool-size", "1"], &[]);
     assert!(
         server.banner.iter().any(|line| line == "pool app: enhanced, 1 workers, app.py:app"),

@@ -1,4 +1,4 @@
-//! Connections between two requests: how long an idle one stays open, and what an offer to upgrade changes (R68).
+//! Connections between two requests: how long an idle one stays open, and the effect of an offer to upgrade (R68).
 
 use crate::support::{Reply, Request, Server, folder, get};
 use std::{
@@ -9,23 +9,23 @@ use std::{
 const ONE: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 const BODY: &str = r#"{"x":[1,2,3]}"#;
 
-/// What Java's HttpClient sends with its first request, and what browsers and curl send for websockets.
+/// The offers of Java's `HttpClient` in its first request, and of browsers and curl for WebSockets.
 const OFFERS: [(&str, &str); 2] = [("Upgrade, HTTP2-Settings", "h2c"), ("Upgrade", "websocket")];
 
-/// The bytes of a request that leaves its connection open, with these headers.
+/// Returns the bytes of a request with these headers that keeps its connection open.
 fn kept_open(request: Request, server: &Server, headers: &[(&str, &str)]) -> String {
     let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
     request.text(server.address).replace("Connection: close\r\n", "")
 }
 
-/// Sends the bytes, and reads up to the end of the connection.
+/// Sends the bytes, and reads until the connection closes.
 fn exchange(server: &Server, text: &str) -> Reply {
     let mut client = TcpStream::connect(server.address).unwrap();
     client.write_all(text.as_bytes()).unwrap();
     Reply::read(client)
 }
 
-/// Sends a probe on an open connection, and reads its answer; `None` if the connection is closed.
+/// Sends a probe on an open connection, and reads the response. `None` if the connection is closed.
 fn probe(client: &mut TcpStream, server: &Server) -> Option<String> {
     client.write_all(kept_open(get("/healthz"), server, &[]).as_bytes()).ok()?;
     let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
@@ -38,8 +38,8 @@ fn probe(client: &mut TcpStream, server: &Server) -> Option<String> {
     String::from_utf8(seen).ok()
 }
 
-/// An offer to upgrade is not taken: the request is answered in HTTP/1.1 with its body read, however its length is given, and the answer says
-/// that the connection closes. So do refusals.
+/// An offer to upgrade is not accepted: the request is answered in HTTP/1.1, its body is read, however its length is
+/// given, and the response announces that the connection closes. This applies to refusals, too.
 #[test]
 fn r68_an_offer_to_upgrade_is_answered_and_its_connection_closes() {
     let server = Server::with(ONE);
@@ -66,23 +66,23 @@ fn r68_an_offer_to_upgrade_is_answered_and_its_connection_closes() {
     }
 }
 
-/// R68: a body that does not arrive whole is told by what is wrong with it, and the connection closes: where the next request begins there is not
-/// known.
+/// R68: the error for an incomplete body says what is wrong with it. The connection closes, because the position of the
+/// next request is unknown.
 #[test]
-fn r68_a_body_that_is_cut_off_says_how() {
+fn r68_the_error_for_an_incomplete_body_names_the_cause() {
     let server = Server::with(ONE);
-    for (chunks, what) in
+    for (chunks, expected) in
         [("zz\r\n{}\r\n0\r\n\r\n", "chunk"), ("2\r\n{}0\r\n\r\n", "chunk"), ("99999999999999999999\r\n{}", "chunk")]
     {
         let request = server.request("one/echo", chunks, &[]);
         let reply = exchange(&server, &kept_open(request, &server, &[("Transfer-Encoding", "chunked")]));
         let detail = reply.problem(400, "bad-body")["detail"].as_str().unwrap();
-        assert!(detail.contains(what) && !detail.contains("EOF"), "{chunks:?} {detail}");
+        assert!(detail.contains(expected) && !detail.contains("EOF"), "{chunks:?} {detail}");
         assert_eq!(reply.header("connection"), Some("close"), "{reply:?}");
     }
 }
 
-/// R68: what is addressed to no path is answered by a problem as well.
+/// R68: a request without a path is answered with a problem document, too.
 #[test]
 fn r68_a_request_for_the_server_itself_is_a_problem() {
     let server = Server::start(folder(ONE), &[], &[]);
@@ -90,22 +90,23 @@ fn r68_a_request_for_the_server_itself_is_a_problem() {
     Request::new("OPTIONS", "*", "").header("Host", "evil.example").send(server.address).problem(403, "foreign-host");
 }
 
-/// R69: half of a surrogate pair is JSON by its grammar, and no text: it is refused before a handler has it.
+/// R69: an unpaired surrogate is valid by the grammar of JSON, but it is not valid text. It is refused before it
+/// reaches a handler.
 #[test]
-fn r69_half_of_a_surrogate_pair_is_malformed() {
+fn r69_an_unpaired_surrogate_is_malformed() {
     let server = Server::with(ONE);
     for body in [r#"{"x": "\ud800"}"#, r#"{"\udc00": 1}"#] {
         let reply = server.call("one/echo", body, &[]);
         let problem = reply.problem(400, "malformed");
-        assert!(problem["detail"].as_str().unwrap().contains("half of a surrogate pair"), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("an unpaired surrogate"), "{problem}");
         assert_eq!(problem["may_have_run"], false);
     }
     assert_eq!(server.call("one/echo", r#"{"x": "\ud83d\ude00"}"#, &[]).result()["x"], "\u{1f600}");
 }
 
-/// A request without an offer leaves its connection open for the next one, a refused one too.
+/// A connection stays open after a request without an offer, and also after a refused one.
 #[test]
-fn r68_a_connection_stays_open_after_an_answer() {
+fn r68_a_connection_stays_open_after_a_response() {
     let server = Server::with(ONE);
     let mut client = TcpStream::connect(server.address).unwrap();
     for _ in 0..3 {
@@ -119,19 +120,20 @@ fn r68_a_connection_stays_open_after_an_answer() {
     assert!(probe(&mut client, &server).is_some());
 }
 
-/// `server.keep_alive` is how long an idle connection stays open, and `--keep-alive` goes before it; with 0s each connection closes after its answer.
+/// `server.keep_alive` sets how long an idle connection stays open, and `--keep-alive` overrides it. With 0s, each
+/// connection closes after its response.
 #[test]
-fn r68_keep_alive_is_set() {
+fn r68_keep_alive_limits_the_idle_time() {
     let with = |keep_alive: &str, args: &[&str]| {
         Server::start(folder(&format!("{ONE}[server]\nkeep_alive = '{keep_alive}'\n")), args, &[])
     };
     let none = with("0s", &[]);
     let reply = exchange(&none, &kept_open(get("/healthz"), &none, &[]));
     assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "{reply:?}");
-    // The one with the long time is idle before the other one: with one time for both it would be closed first.
+    // The connection with the long time becomes idle first. If both had the same time, it would be closed first.
     let [long, short] = [with("10m", &[]), with("10m", &["--keep-alive", "500ms"])];
     let [mut stays, mut closes] = [&long, &short].map(|server| TcpStream::connect(server.address).unwrap());
     assert!(probe(&mut stays, &long).is_some() && probe(&mut closes, &short).is_some());
-    assert_eq!(closes.read(&mut [0; 1]).unwrap(), 0, "the server closes it");
+    assert_eq!(closes.read(&mut [0; 1]).unwrap(), 0, "the server closes the connection");
     assert!(probe(&mut stays, &long).is_some());
 }

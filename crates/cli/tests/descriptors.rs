@@ -1,4 +1,5 @@
-//! Descriptors run out: `herder serve` with limits that a service meets, and with a limit that falls while it runs.
+//! File descriptors run out: `herder serve` with limits that services have, and with a limit that is lowered while it
+//! runs.
 
 use crate::support::{Reply, Server, folder, get, herder, wait_until};
 use herder::testing::Signal;
@@ -40,18 +41,18 @@ fn limited(soft: u64, hard: u64, config: &str) -> Server {
     server
 }
 
-/// Sets the soft limit of a running server that has 1000.
+/// Sets the soft limit of a running server whose hard limit is 1000.
 fn limit(server: &Server, soft: u64) {
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
     prlimit(pid, Resource::Nofile, Rlimit { current: Some(soft), maximum: Some(1000) }).unwrap();
 }
 
-/// How many descriptors the server has open.
+/// Returns the number of open descriptors of the server.
 fn open(server: &Server) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
 
-/// Asks for the pool's status, on one connection.
+/// Requests the pool's status repeatedly on one connection.
 struct StatusOf {
     connection: BufReader<TcpStream>,
     request: String,
@@ -74,7 +75,8 @@ impl StatusOf {
     }
 }
 
-/// R28: the server raises its limit; its workers have the one that it was started with, since `select` breaks beyond it.
+/// R28: the server raises its limit. Its workers have the limit that the server was started with, because `select`
+/// fails for larger descriptor numbers.
 #[test]
 fn r28_the_limit_is_raised_for_the_server_and_not_for_its_workers() {
     let server = limited(256, 4096, ONE);
@@ -84,12 +86,13 @@ fn r28_the_limit_is_raised_for_the_server_and_not_for_its_workers() {
     assert_eq!(server.call("one/limit", "{}", &[]).result(), &json!([256, 4096]));
 }
 
-/// R28: a worker works whose sockets have higher numbers than its own limit, since the server had many connections when it started.
+/// R28: a worker works even if the numbers of its sockets exceed its limit, because the server had many connections
+/// when it started the worker.
 #[test]
 fn r28_a_worker_works_with_sockets_beyond_its_limit() {
     let server = limited(64, 1000, &ONE.replace("overflow = 0", "overflow = 1"));
     let mut idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(server.address).unwrap()).collect();
-    wait_until("they are accepted", || open(&server) > 120);
+    wait_until("the connections are accepted", || open(&server) > 120);
     let base = server.background("one/wait", &json!({ "file": server.file("go") }).to_string(), &[]);
     server.until_queue("one", 0, 1);
     let overflow = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
@@ -102,7 +105,7 @@ fn r28_a_worker_works_with_sockets_beyond_its_limit() {
     assert_eq!(base.join().unwrap().status, 200);
 }
 
-/// R28: idle connections leave enough for a worker that has to be started again: further ones wait.
+/// R28: idle connections leave enough descriptors to restart a worker. Further connections wait.
 #[test]
 fn r28_connections_leave_descriptors_for_workers() {
     let server = limited(200, 200, ONE);
@@ -110,7 +113,7 @@ fn r28_connections_leave_descriptors_for_workers() {
     let mut status = StatusOf::new(&server);
     assert_eq!(status.get()["workers"][0]["generation"], 1);
     let idle: Vec<TcpStream> = (0..180).map(|_| TcpStream::connect(server.address).unwrap()).collect();
-    wait_until("as many are accepted as may be", || open(&server) > 150);
+    wait_until("the largest number of connections is accepted", || open(&server) > 150);
     herder::testing::signal(u32::try_from(pid).unwrap(), Signal::KILL).unwrap();
     server.until_logged("worker lost");
     wait_until("another worker", || {
@@ -122,10 +125,10 @@ fn r28_connections_leave_descriptors_for_workers() {
     assert!(!server.log().contains("file descriptors left"), "{}", server.log());
 }
 
-/// R28: with no descriptors left a worker cannot be started: that is told once, with the limit, does not make the pool fail, and heals.
-/// Connections that come meanwhile are served then.
+/// R28: without free descriptors no worker can start. This is logged once, with the limit, and does not make the pool
+/// fail. Workers start, and waiting connections are served, when there are descriptors again.
 #[test]
-fn r28_a_pool_heals_when_the_host_has_descriptors_again() {
+fn r28_a_pool_recovers_when_the_host_has_descriptors_again() {
     let server = limited(1000, 1000, ONE);
     let pid = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
     let mut status = StatusOf::new(&server);
@@ -135,23 +138,24 @@ fn r28_a_pool_heals_when_the_host_has_descriptors_again() {
         status["counters"]["starts"].as_u64().unwrap()
     };
     assert_eq!(starts(), 1);
-    limit(&server, 10); // all numbers below are in use
+    limit(&server, 10); // all lower numbers are in use
     herder::testing::signal(u32::try_from(pid).unwrap(), Signal::KILL).unwrap();
-    server.until_logged("worker could not be started");
-    wait_until("it was tried more often than restarts are allowed", || starts() > 6);
-    let waiting = server.request("one/pid", "{}", &[]).open(server.address); // the system accepts it, and the server cannot
+    server.until_logged("worker failed to start");
+    wait_until("there were more attempts than restarts are allowed", || starts() > 6);
+    let waiting = server.request("one/pid", "{}", &[]).open(server.address); // the system accepts the connection, but the server cannot
     limit(&server, 1000);
     assert_ne!(Reply::read(waiting).result(), pid);
     server.until_logged("the host has file descriptors again");
     let log = server.log();
-    assert_eq!(log.matches("worker could not be started").count(), 1, "{log}");
+    assert_eq!(log.matches("worker failed to start").count(), 1, "{log}");
     assert!(log.contains("file descriptors left") && log.contains("(`ulimit -n`)"), "{log}");
-    assert!(!log.contains("can't be written") && !log.contains("pool failed"), "{log}");
+    assert!(!log.contains("cannot be written") && !log.contains("pool failed"), "{log}");
 }
 
-/// R13: 20 descriptors are too few for any server: it says so, with both numbers, and exits with 1.
+/// R13: 20 descriptors are too few for a server. The error contains the limit and the needed number; the exit code is
+/// 1.
 #[test]
-fn r13_with_20_descriptors_it_says_that_they_are_too_few() {
+fn r13_with_20_descriptors_the_server_exits_with_the_needed_number() {
     let folder = folder(ONE);
     fs::write(folder.path().join("limits.py"), APP).unwrap();
     let serve = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
@@ -163,17 +167,17 @@ fn r13_with_20_descriptors_it_says_that_they_are_too_few() {
         .env_remove("HERDER_LOG")
         .output()
         .unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(
-        told.contains("the limit of open file descriptors is 20 (`ulimit -n`)") && told.contains("at least"),
-        "{told}"
+        error.contains("the limit of open file descriptors is 20 (`ulimit -n`)") && error.contains("at least"),
+        "{error}"
     );
 }
 
-/// R13: with 200 it serves, with all workers of two pools.
+/// R13: with 200 descriptors, a server runs two pools with all their workers.
 #[test]
-fn r13_with_200_descriptors_it_serves() {
+fn r13_with_200_descriptors_two_pools_serve() {
     let two = ["one", "two"].map(|name| ONE.replace("one", name).replace("size = 1", "size = 4")).concat();
     let mut server = limited(200, 200, &two);
     for command in ["one/pid", "two/pid"] {

@@ -1,4 +1,4 @@
-//! What a worker finds in its environment, and what of the host's environment it gets along with: `docs/semantics.md` has the table.
+//! The environment of workers, and unusual environments of the host. The table is in `docs/semantics.md`.
 
 use crate::support::{Server, folder, wait_until};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn place(config: &str) -> TempDir {
     folder
 }
 
-/// Starts it and waits until its pools are ready.
+/// Starts a server, and waits until its pools are ready.
 fn serve(folder: TempDir, change: impl FnOnce(&mut Command)) -> Server {
     let server = Server::in_environment(folder, change);
     server.until_ready();
@@ -57,8 +57,8 @@ fn environment(server: &Server, pool: &str, names: &[&str], headers: &[(&str, &s
     server.call(&format!("{pool}/environment"), &json!({ "names": names }).to_string(), headers).result().clone()
 }
 
-/// The token that guards the server is not in the environment of what the server runs, unless a pool is given one on purpose. What else
-/// the host's own variables say is no secret and stays.
+/// The server's token is not in the environment of workers, unless a pool is given one explicitly. The host's other
+/// variables are no secrets, and are inherited.
 #[test]
 fn the_hosts_token_does_not_reach_workers() {
     let given = POOL.replace("one", "given");
@@ -68,13 +68,13 @@ fn the_hosts_token_does_not_reach_workers() {
     });
     let shown = [("Authorization", "Bearer s3cret")];
     let names = ["HERDER_TOKEN", "HERDER_LOG", "HERDER_URL"];
-    let wanted = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
-    assert_eq!(environment(&server, "one", &names, &shown), wanted(Value::Null));
-    assert_eq!(environment(&server, "given", &names, &shown), wanted("mine".into()));
+    let expected = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
+    assert_eq!(environment(&server, "one", &names, &shown), expected(Value::Null));
+    assert_eq!(environment(&server, "given", &names, &shown), expected("mine".into()));
 }
 
-/// A thread count that the host's environment sets stays as it is, for the workers of each pool that inherits it. A clean environment
-/// does not have it.
+/// A thread count that is set in the host's environment is kept for the workers of each pool that inherits it. A clean
+/// environment does not contain it.
 #[test]
 fn thread_counts_of_the_hosts_environment_stay() {
     let clean = POOL.replace("one", "clean");
@@ -91,14 +91,14 @@ fn thread_counts_of_the_hosts_environment_stay() {
     assert_eq!(environment(&server, "clean", &THREADS, &[]), counts(["2"; 5]));
 }
 
-/// Where the home folder can't be used workers start all the same: the package lies in a folder for temporary files, and the log says why.
-/// Workers see HOME as it was given.
+/// If the home directory is unusable, workers start all the same: the package is written to a temporary directory, and
+/// the log contains the reason. Workers see the unchanged HOME.
 #[test]
 fn workers_start_without_a_home_folder() {
     let homes = tempfile::tempdir().unwrap();
     let theirs = homes.path().join("theirs");
     fs::create_dir(&theirs).unwrap();
-    // Only root can give a folder away; where this test can't, a folder of root is somebody else's.
+    // Only root can give a directory away. If this test cannot, it uses a directory of root.
     let theirs = if chown(&theirs, Some(65534), None).is_ok() { theirs } else { PathBuf::from("/root") };
     let theirs = theirs.to_str().unwrap();
     for (home, why) in [
@@ -124,31 +124,31 @@ fn workers_start_without_a_home_folder() {
     }
 }
 
-/// A virtual environment whose interpreter is not there: the next one is taken, and a warning names both. One that has an interpreter
-/// is taken without a word.
+/// If the interpreter of a virtual environment does not exist, the next candidate is used, and a warning names both. An
+/// environment with an interpreter is used without a log line.
 #[test]
-fn a_stale_virtual_environment_is_told() {
+fn a_stale_virtual_environment_is_reported() {
     let envs = tempfile::tempdir().unwrap();
-    let (gone, empty, whole) = (envs.path().join("gone"), envs.path().join("empty"), envs.path().join("whole"));
+    let (missing, empty, valid) = (envs.path().join("missing"), envs.path().join("empty"), envs.path().join("valid"));
     fs::create_dir(&empty).unwrap();
-    virtual_env(&whole);
+    virtual_env(&valid);
     let nothing = |_: &Path| ();
     let base = prefix(None, &nothing, &[]);
-    for stale in [&gone, &empty] {
+    for stale in [&missing, &empty] {
         assert_eq!(prefix(Some(stale), &nothing, &[stale]), base, "{stale:?}");
     }
-    let beside = prefix(Some(&gone), &virtual_env, &[&gone]);
+    let beside = prefix(Some(&missing), &virtual_env, &[&missing]);
     assert!(beside.ends_with(".venv"), "{beside}");
     let dangling = |venv: &Path| {
         fs::create_dir_all(venv.join("bin")).unwrap();
         symlink(envs.path().join("no-python"), venv.join("bin/python")).unwrap();
     };
     assert_eq!(prefix(None, &dangling, &[Path::new(".venv")]), base);
-    assert_eq!(prefix(Some(&whole), &dangling, &[]), whole.to_str().unwrap());
+    assert_eq!(prefix(Some(&valid), &dangling, &[]), valid.to_str().unwrap());
 }
 
-/// Starts a server with this `VIRTUAL_ENV`, and with this in `.venv` beside its file; gives the prefix of its worker's interpreter. The
-/// log has a warning for each of `stale`, and no other.
+/// Starts a server with this `VIRTUAL_ENV`, and with `.venv` created by `beside`. Returns the prefix of its worker's
+/// interpreter. The log has one warning for each of `stale`, and no other.
 fn prefix(variable: Option<&Path>, beside: &dyn Fn(&Path), stale: &[&Path]) -> String {
     let folder = place(POOL);
     beside(&folder.path().join(".venv"));
@@ -163,7 +163,7 @@ fn prefix(variable: Option<&Path>, beside: &dyn Fn(&Path), stale: &[&Path]) -> S
     prefix
 }
 
-/// The least that Python takes for a virtual environment.
+/// Creates the minimum that Python accepts as a virtual environment.
 fn virtual_env(folder: &Path) {
     let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
     let python = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
@@ -173,7 +173,7 @@ fn virtual_env(folder: &Path) {
     fs::write(folder.join("pyvenv.cfg"), format!("home = {home}\n")).unwrap();
 }
 
-/// In the locale of C, which services have that say nothing, text of workers is UTF-8: what they print, file names and files.
+/// In the C locale, which services have by default, the text of workers is UTF-8: output, file names and files.
 #[test]
 fn text_is_utf_8_in_the_locale_of_c() {
     const LOCALE: [&str; 5] = ["LANG", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONCOERCECLOCALE"];
@@ -184,9 +184,9 @@ fn text_is_utf_8_in_the_locale_of_c() {
         });
         let file = server.file("žluť ☕.txt");
         let body = json!({ "text": "žluť ☕", "file": file }).to_string();
-        let told = server.call("one/text", &body, &[]).result().clone();
-        assert_eq!(told, json!(["žluť ☕", "utf-8", "utf-8", "utf-8"]), "{set:?}");
+        let texts = server.call("one/text", &body, &[]).result().clone();
+        assert_eq!(texts, json!(["žluť ☕", "utf-8", "utf-8", "utf-8"]), "{set:?}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "žluť ☕", "{set:?}");
-        wait_until("it is printed as it is", || server.log().contains("žluť ☕"));
+        wait_until("the text is logged unchanged", || server.log().contains("žluť ☕"));
     }
 }

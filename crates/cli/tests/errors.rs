@@ -1,4 +1,4 @@
-//! What errors show to callers, in full and in brief, and what probes tell (R38).
+//! The detail of errors for callers, in full and in brief, and the answers of probes (R38).
 
 use crate::support::{Server, folder, get, wait_until};
 use serde_json::Value;
@@ -14,14 +14,15 @@ fn server(config: &str, args: &[&str]) -> Server {
     server
 }
 
-/// The lines of the log that this error's id finds.
+/// Returns the lines of the log that contain this error's id.
 fn logged(server: &Server, problem: &Value) -> String {
     let id = problem["error_id"].as_str().unwrap().to_owned();
     server.until_logged(&id);
     server.log().lines().filter(|line| line.contains(&id)).collect::<Vec<_>>().join("\n")
 }
 
-/// R38: a brief problem has an id and nothing that Python said but the error itself; the log has the rest under that id.
+/// R38: a brief error contains an id, but of Python's text only the error itself. The log contains the rest under that
+/// id.
 #[test]
 fn r38_brief_errors_are_found_in_the_log() {
     let by_file = format!("{ONE}[server]\nerrors = 'brief'\n");
@@ -50,9 +51,9 @@ fn r38_brief_errors_are_found_in_the_log() {
     }
 }
 
-/// R38: full on loopback, brief elsewhere, unless told.
+/// R38: by default, errors are full on loopback and brief elsewhere.
 #[test]
-fn r38_errors_are_full_on_loopback_alone() {
+fn r38_errors_are_full_only_on_loopback_by_default() {
     let token = [("Authorization", "Bearer s3cret")];
     let everywhere = ["--listen", "0.0.0.0:0"];
     for (listen, errors, full) in [
@@ -69,11 +70,11 @@ fn r38_errors_are_full_on_loopback_alone() {
     }
 }
 
-/// R38: why a worker does not start is Python's text, and may hold a secret: probes tell it to nobody without the token, and brief errors
-/// to nobody.
+/// R38: the reason why a worker does not start is text of Python, and may contain a secret. Probes without the token,
+/// and brief errors, do not contain it.
 #[test]
 fn r38_probes_expose_no_details() {
-    // The second pool keeps the server from ending by itself, which it does when every pool has failed.
+    // The second pool keeps the server running: it ends when all pools have failed.
     let config = format!(
         "{ONE}restart = {{ max = 1, backoff = '1ms' }}\n[server]\ntoken = 's3cret'\nerrors = 'brief'\n\
          [pools.sound]\napp = 'herder.demo:app'\npool_size = 1\n"
@@ -84,11 +85,11 @@ fn r38_probes_expose_no_details() {
     let with = |path: &str| get(path).header("Authorization", "Bearer s3cret").send(server.address);
     wait_until("one pool has failed, and the other is ready", || {
         let body = with("/readyz").body;
-        body.contains("\"failed\"") && !body.contains("`sound` has")
+        body.contains("\"failed\"") && !body.contains("pool `sound`")
     });
     for probe in [server.get("/readyz"), get("/readyz").header("Authorization", "Bearer wrong").send(server.address)] {
         let problem = probe.problem(503, "not-ready");
-        assert_eq!(problem["detail"], "not ready: `one` has 0 of 1 workers ready");
+        assert_eq!(problem["detail"], "not ready: pool `one`: 0 of 1 workers ready");
         assert!(!probe.body.contains("hunter2"), "{probe:?}");
     }
     let shown = with("/readyz");
@@ -99,13 +100,13 @@ fn r38_probes_expose_no_details() {
     assert!(logged(&server, problem).contains("hunter2"));
 }
 
-/// R38: at DEBUG there is a line for each call.
+/// R38: at the level DEBUG, each call is logged.
 #[test]
 fn r38_each_call_is_logged_at_debug() {
     let server = Server::start(folder(ONE), &[], &[("HERDER_LOG", "info,herder::call=debug")]);
     server.until_ready();
     assert_eq!(server.call("one/echo", "{}", &[]).status, 200);
-    wait_until("it is logged", || {
+    wait_until("the call is logged", || {
         server.log().lines().any(|line| {
             line.contains("DEBUG herder::call") && line.contains("command=\"echo\"") && line.contains("outcome=\"ok\"")
         })

@@ -1,11 +1,11 @@
-//! Who may ask, and what else there is to ask for: hosts, origins, the token, paths and methods, sessions and workers.
+//! Access checks and routes: hosts, origins, the token, paths and methods, sessions and workers.
 
 use crate::support::{Request, Server, folder, get, herder, post};
 use serde_json::{Value, json};
 
 const KEPT: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 
-/// A page that made its own name resolve to this machine is refused, whatever it asks for but the probes.
+/// A page whose own name resolves to this machine is refused on all routes except the probes.
 #[test]
 fn foreign_hosts_are_403() {
     let config = format!("{KEPT}[server]\nhosts = ['herder.example', 'h.example:8443']\n");
@@ -26,7 +26,8 @@ fn foreign_hosts_are_403() {
     }
 }
 
-/// R68: a container or a tunnel changes the port that a client names, never a loopback name into another; pages of other origins stay out.
+/// R68: a container or a tunnel can change the port that a client names, but not make a loopback name of another one.
+/// Pages of other origins are refused.
 #[test]
 fn r68_loopback_names_are_accepted_at_any_port() {
     let server = Server::start(folder(KEPT), &[], &[]);
@@ -39,7 +40,8 @@ fn r68_loopback_names_are_accepted_at_any_port() {
     }
 }
 
-/// R68: what probes a server names it as it likes: by a pod's address, by a service's name. Pages are kept from the probes as well.
+/// R68: orchestrators name the server by any address or name, such as that of a pod or a service. Pages of other sites
+/// are refused by the probes, too.
 #[test]
 fn r68_probes_are_answered_whatever_their_host() {
     let config = format!("{KEPT}[server]\ntoken = 's3cret'\n");
@@ -54,19 +56,19 @@ fn r68_probes_are_answered_whatever_their_host() {
     }
 }
 
-/// R68: an IPv4 address in IPv6's form is that address: loopback needs no token and shows errors in full.
+/// R68: an IPv4 address in IPv6 form is treated as the IPv4 address: loopback needs no token, and shows errors in full.
 #[test]
 fn r68_a_mapped_loopback_address_is_loopback() {
     let server = Server::start(folder(KEPT), &["--listen", "[::ffff:127.0.0.1]:0"], &[]);
     server.until_ready();
-    assert!(server.address.is_ipv4(), "{} is what clients are told", server.address);
+    assert!(server.address.is_ipv4(), "{} is the announced address", server.address);
     let failed = server.call("kept/fail", "{}", &[]);
     assert!(failed.problem(500, "exception")["traceback"].is_string());
     let mapped = format!("[::ffff:127.0.0.1]:{}", server.address.port());
     assert_eq!(get("/v1/pools").header("Host", &mapped).send(server.address).status, 200);
 }
 
-/// A form of another site can be posted to loopback without a preflight; what tells it are these headers.
+/// A form of another site can be posted to loopback without a preflight request. These headers reveal it.
 #[test]
 fn foreign_pages_are_403() {
     let server = Server::with(KEPT);
@@ -81,11 +83,11 @@ fn foreign_pages_are_403() {
     for site in ["same-origin", "none"] {
         assert_eq!(call("Sec-Fetch-Site", site).status, 200, "{site}");
     }
-    assert_eq!(server.get("/v1/pools/kept").json["counters"]["submitted"], 3, "what was refused came to no pool");
+    assert_eq!(server.get("/v1/pools/kept").json["counters"]["submitted"], 3, "refused requests do not reach a pool");
 }
 
 #[test]
-fn a_token_is_asked_for() {
+fn requests_without_the_token_are_401() {
     let config = format!("{KEPT}[server]\ntoken = 's3cret'\n");
     let server = Server::start(folder(&config), &[], &[]);
     let without = server.get("/v1/pools");
@@ -102,11 +104,12 @@ fn a_token_is_asked_for() {
     }
     assert_eq!((with("Bearer s3cret").status, with("bearer s3cret").status), (200, 200));
     server.call("kept/echo", "{}", &[]).problem(401, "token-missing");
-    assert_eq!(server.get("/healthz").status, 200, "machines that hold no secret may ask this");
+    assert_eq!(server.get("/healthz").status, 200, "probes need no token");
     assert!(!server.banner.iter().any(|line| line.contains("s3cret")), "{:?}", server.banner);
 }
 
-/// The environment's token goes before the file's. `--allow-code` makes one up, prints it, and lets `notebook.run` in.
+/// The token of the environment overrides that of the file. `--allow-code` generates a token, prints it, and enables
+/// `notebook.run`.
 #[test]
 fn allowing_code_needs_a_token() {
     let server = Server::start(folder(""), &["--allow-code", "--pool-size", "1"], &[]);
@@ -117,7 +120,7 @@ fn allowing_code_needs_a_token() {
     let answer = json!({ "output": "", "value": 21, "kind": "json" });
     assert_eq!(server.call("sessions/notebook.run", &run, &shown).result(), &answer);
 
-    // What the host was started with does not open it.
+    // A variable in the server's own environment does not enable it.
     let env = [("HERDER_ALLOW_CODE", "1"), ("HERDER_TOKEN", "mine")];
     let server = Server::start(folder(""), &["--pool-size", "1"], &env);
     server.call("sessions/notebook.run", &run, &shown).problem(401, "token-wrong");
@@ -126,16 +129,16 @@ fn allowing_code_needs_a_token() {
 }
 
 #[test]
-fn other_machines_need_a_token() {
+fn listening_beyond_loopback_requires_a_token() {
     let folder = folder(KEPT);
     let output = herder(folder.path(), &["serve", "--listen", "0.0.0.0:0"]).output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("a token is needed; set `server.token` or HERDER_TOKEN"), "{told}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("a token is required: set `server.token` or HERDER_TOKEN"), "{error}");
 }
 
 #[test]
-fn other_paths_and_methods_are_problems() {
+fn unknown_paths_and_methods_are_problems() {
     let server = Server::with(KEPT);
     for path in ["/", "/nowhere", "/v1", "/v1/pools/kept/nowhere", "/v1/pools/kept/call", "/v1/pools/kept/call/a/b"] {
         server.get(path).problem(404, "no-route");
@@ -156,7 +159,7 @@ fn other_paths_and_methods_are_problems() {
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }
 
-/// R22: sessions are listed page by page, shown, and ended; what is not there is a 404.
+/// R22: sessions are listed page by page, queried and ended. An unknown session is a 404.
 #[test]
 fn r22_sessions_are_listed_and_ended_over_http() {
     let server = Server::with(KEPT);
@@ -189,12 +192,16 @@ fn r22_sessions_are_listed_and_ended_over_http() {
         Request::new(method, path, "").send(server.address).problem(404, "session-not-found");
     }
     server.get("/v1/pools/kept/sessions/%01").problem(400, "invalid-session");
-    assert_eq!(server.call("kept/count", "{}", &[("Herder-Session", "c/d é")]).result(), &json!(1), "it begins anew");
+    assert_eq!(
+        server.call("kept/count", "{}", &[("Herder-Session", "c/d é")]).result(),
+        &json!(1),
+        "the session has a new state"
+    );
 }
 
-/// R6, R8: one status for both types; a basic pool's `session_affinity` is `{}`.
+/// R6, R8: both pool types have the same status keys; `session_affinity` of a basic pool is `{}`.
 #[test]
-fn r8_the_status_of_both_types() {
+fn r8_both_pool_types_have_the_same_status_keys() {
     let server = Server::start(folder(""), &["--pool-size", "1"], &[]);
     server.until_ready();
     let [basic, sessions] = ["basic", "sessions"].map(|pool| server.get(&format!("/v1/pools/{pool}")).json);

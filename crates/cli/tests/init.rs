@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// One worker whose commands leave processes to PID 1.
+/// A pool with one worker, whose commands leave orphans to PID 1.
 const CONFIG: &str = "[pools.one]\nworker_type = 'enhanced'\napp = 'leaves.py:app'\npool_size = 1\noverflow = 0\n";
 const LEAVES: &str = r#"
 import os
@@ -17,7 +17,7 @@ app = herder.App()
 
 @app.command
 def leave(count: int, then: str):
-    # Each is in a session of its own, and ends when this process or the last holder of the pipe does.
+    # Each child is in a separate session, and exits with this process or with the last holder of the pipe.
     reading, writing = os.pipe()
     for _ in range(count):
         middle = os.fork()
@@ -34,15 +34,15 @@ def leave(count: int, then: str):
     os.close(reading)
 "#;
 
-/// Options that make a process PID 1 of a namespace; as root, and as another user where the system lets users do it.
+/// Options of `unshare` that make a process PID 1 of a namespace: as root, and as another user if the system allows it.
 const NAMESPACES: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
 const INIT: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
 
-/// R30: orphans are reaped, how workers ended is told all the same, and SIGTERM ends the server in order.
+/// R30: orphans are reaped, the exit status of workers is still reported, and SIGTERM stops the server gracefully.
 #[test]
-fn r30_as_pid_1_it_reaps_orphans_and_obeys_sigterm() {
+fn r30_as_pid_1_the_server_reaps_orphans_and_obeys_sigterm() {
     let Some(options) = NAMESPACES.into_iter().find(|options| is_allowed(options)) else {
-        eprintln!("not tested: this system lets this user make no PID namespace");
+        eprintln!("not tested: this user may not create a PID namespace");
         return;
     };
     let folder = folder(CONFIG);
@@ -57,14 +57,14 @@ fn r30_as_pid_1_it_reaps_orphans_and_obeys_sigterm() {
     for _ in 0..5 {
         assert_eq!(leave("return").result(), &json!(null));
     }
-    // The worker ends at the same moment as what it leaves.
+    // The worker exits at the same moment as the processes that it leaves.
     for (then, field, value) in [("exit", "exit_status", 3), ("kill", "signal", 9), ("exit", "exit_status", 3)] {
         assert_eq!(leave(then).problem(502, "worker-lost")[field], value, "{then}");
         wait_until("another worker", || server.get("/readyz").status == 200);
     }
-    wait_until("nothing but a worker and the watchdog", || children(init).len() == 2);
+    wait_until("only a worker and the watchdog are left", || children(init).len() == 2);
     signal(init, Signal::TERM).unwrap();
-    assert_eq!(server.wait().code(), Some(0), "unshare tells how it ended");
+    assert_eq!(server.wait().code(), Some(0), "unshare passes on the exit code");
 }
 
 fn is_allowed(options: &[&str]) -> bool {
@@ -73,7 +73,7 @@ fn is_allowed(options: &[&str]) -> bool {
     unshare.status().is_ok_and(|status| status.success())
 }
 
-/// The children of a process, zombies too.
+/// Returns the children of a process, including zombies.
 fn children(parent: u32) -> Vec<u32> {
     let all = fs::read_dir("/proc").unwrap().flatten();
     let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());

@@ -1,4 +1,4 @@
-//! The server's life: readiness, clients who leave, the end in order and the end now.
+//! The lifecycle of the server: readiness, disconnected clients, graceful and immediate stops.
 
 use crate::support::{Reply, Server, folder, get, herder, is_alive, wait_until};
 use herder::testing::Signal;
@@ -17,16 +17,17 @@ fn readyz_is_200_once_each_pool_has_a_worker() {
     let server = Server::start(folder, &[], &[]);
     let before = server.get("/readyz");
     let problem = before.problem(503, "not-ready");
-    assert_eq!(problem["detail"], "not ready: `one` has 0 of 1 workers ready");
+    assert_eq!(problem["detail"], "not ready: pool `one`: 0 of 1 workers ready");
     assert_eq!(problem["pools"]["one"]["healthy"], false);
     assert_eq!(before.header("retry-after"), Some("1"));
     assert_eq!(server.get("/healthz").json["status"], "ok");
     fs::write(go, "").unwrap();
-    wait_until("it is ready", || server.get("/readyz").status == 200);
+    wait_until("the server is ready", || server.get("/readyz").status == 200);
     assert_eq!(server.get("/readyz").json["pools"]["one"]["ready_workers"], 1);
 }
 
-/// R35: a client that goes away cancels its call. The worker is interrupted and lives on, its slot is free again.
+/// R35: the call of a client that disconnects is cancelled. The worker is interrupted and continues; its call slot is
+/// free again.
 #[test]
 fn r35_disconnected_client_cancels_its_call() {
     let server = Server::with(ONE);
@@ -37,7 +38,7 @@ fn r35_disconnected_client_cancels_its_call() {
         client.shutdown(how).unwrap();
         server.until_queue("one", 0, 0);
     }
-    // One that waits in the queue is taken out of it.
+    // A waiting call is removed from the queue.
     let body = json!({ "file": server.file("go") }).to_string();
     let running = server.background("one/wait", &body, &[]);
     server.until_queue("one", 0, 1);
@@ -51,7 +52,8 @@ fn r35_disconnected_client_cancels_its_call() {
     assert_eq!(server.get("/v1/pools/one").json["counters"]["abandoned"], 3);
 }
 
-/// R35, R38: what can't be interrupted is killed for a client that left, and the session that was there is told where it hung.
+/// R35, R38: a call that cannot be interrupted is killed after its client has disconnected. The session on that worker
+/// gets the error with the stack of the hung handler.
 #[test]
 fn r35_disconnected_client_with_a_hanging_call_kills_the_worker() {
     let config = "[pools.one]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n\
@@ -67,7 +69,7 @@ fn r35_disconnected_client_with_a_hanging_call_kills_the_worker() {
     assert_eq!(server.call("one/count", "{}", &ann).result(), &json!(1));
     let begun = server.file("begun");
     let client = server.request("one/hang", &json!({ "file": begun }).to_string(), &[]).open(server.address);
-    wait_until("it hangs", || begun.exists());
+    wait_until("the call hangs", || begun.exists());
     drop(client);
     let lost = server.call("one/count", "{}", &ann);
     let problem = lost.problem(410, "session-worker-lost");
@@ -77,7 +79,7 @@ fn r35_disconnected_client_with_a_hanging_call_kills_the_worker() {
     server.until_logged("in hang");
 }
 
-/// A client that sends its next request before it has its answer has not left.
+/// A client that sends its next request before it has the response has not disconnected.
 #[test]
 fn client_that_pipelines_is_not_disconnected() {
     let server = Server::with(ONE);
@@ -94,38 +96,38 @@ fn client_that_pipelines_is_not_disconnected() {
     assert!(both.body.contains("waited") && both.body.contains("\"status\":\"ok\""), "{both:?}");
 }
 
-/// R30: after the first signal what runs may finish; then the server ends with 0, and no worker is left.
+/// R30: after the first signal, running calls may finish. Then the server exits with 0, and no worker is left.
 #[test]
 fn r30_signal_drains_connections_and_calls() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut server = Server::with(ONE);
         let pid = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
-        let idle = std::net::TcpStream::connect(server.address).unwrap(); // must hold up nothing
+        let idle = std::net::TcpStream::connect(server.address).unwrap(); // must not delay the shutdown
         let body = json!({ "file": server.file("go") }).to_string();
         let running = server.background("one/wait", &body, &[]);
         server.until_queue("one", 0, 1);
         server.signal(signal);
         server.until_logged("requests and calls may finish within 10s");
-        wait_until("nobody is let in", || std::net::TcpStream::connect(server.address).is_err());
+        wait_until("no connection is accepted", || std::net::TcpStream::connect(server.address).is_err());
         fs::write(server.file("go"), "").unwrap();
         assert_eq!(running.join().unwrap().result(), "waited");
         assert_eq!(server.wait().code(), Some(0));
         assert!(server.log().contains("pool `one` stopped in"), "{}", server.log());
-        wait_until("the worker is gone", || !is_alive(pid));
+        wait_until("the worker has exited", || !is_alive(pid));
         drop(idle);
     }
 }
 
-/// No time to drain is too long: what is idle ends at once.
+/// Any shutdown timeout is accepted, and an idle server stops immediately.
 #[test]
-fn r30_a_drain_may_take_as_long_as_any_clock_counts() {
+fn r30_a_shutdown_timeout_may_exceed_the_range_of_the_clock() {
     let mut server = Server::start(folder(ONE), &["--shutdown-timeout", "18446744073709551615s"], &[]);
     server.until_ready();
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
 
-/// What does not finish within the drain's time is told so.
+/// Calls that do not finish within the shutdown timeout get an error.
 #[test]
 fn r30_unfinished_calls_are_answered_at_the_timeout() {
     let mut server = Server::start(folder(ONE), &["--shutdown-timeout", "50ms"], &[]);
@@ -137,25 +139,25 @@ fn r30_unfinished_calls_are_answered_at_the_timeout() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// R30: but one within a second is the same stop.
+/// R30: a second signal stops the server immediately. One within a second belongs to the same stop.
 #[test]
-fn r30_a_second_signal_stops_now() {
+fn r30_a_second_signal_stops_immediately() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut server = Server::with(ONE);
         let pid = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
         let _running = server.request("one/wait", r#"{"file": "never"}"#, &[]).open(server.address);
         server.until_queue("one", 0, 1);
         server.signal(Signal::INT);
-        server.until_logged("stops at once");
+        server.until_logged("stops immediately");
         let mut ended = None;
-        wait_until("a signal is no longer the same stop", || {
+        wait_until("a signal no longer belongs to the same stop", || {
             server.signal(signal);
             ended = server.try_wait();
             ended.is_some()
         });
         let status = ended.unwrap();
         assert_eq!((status.code(), status.signal()), (Some(code), None));
-        wait_until("the worker is gone", || !is_alive(pid));
+        wait_until("the worker has exited", || !is_alive(pid));
     }
 }
 
@@ -167,8 +169,8 @@ fn with_broken_app(config: &str) -> tempfile::TempDir {
     folder
 }
 
-/// R13: when each pool has used up its restarts and no worker of any ever was ready, the server ends: what started it has to know, and may start it
-/// again.
+/// R13: the server exits when each pool has used up its restarts and no worker has ever been ready. Whoever started it
+/// must notice, and can start it again.
 #[test]
 fn r13_a_server_without_any_worker_ends_with_1() {
     let restart = "restart = { max = 1, backoff = '1ms' }\n";
@@ -177,15 +179,16 @@ fn r13_a_server_without_any_worker_ends_with_1() {
     assert_eq!(server.wait().code(), Some(1));
     let log = server.log();
     let last = log.split("\nerror: ").last().unwrap();
-    assert!(last.starts_with("no worker of any pool has started"), "{log}");
+    assert!(last.starts_with("no worker of any pool could be started"), "{log}");
     for pool in ["`bad`: ", "`worse`: "] {
         assert!(last.contains(pool) && last.contains("nonsense_that_is_not_there"), "{log}");
     }
 }
 
-/// R13: one worker is enough for the server to go on, whatever fails beside it, in another pool or its own; it ends in order then.
+/// R13: the server continues if one worker is ready, whatever fails in this pool or another. It can then be stopped
+/// gracefully.
 #[test]
-fn r13_a_server_with_a_worker_goes_on() {
+fn r13_a_server_with_a_worker_continues() {
     let restart = "restart = { max = 1, backoff = '1ms' }\n";
     let beside = format!("{ONE}{BROKEN}{restart}");
     let only_the_first =
@@ -205,39 +208,39 @@ fn r13_a_server_with_a_worker_goes_on() {
     }
 }
 
-/// R13: a signal that comes before that finds the same out; one that comes before any start has failed does not.
+/// R13: a signal before all restarts are used up gives the same error. A signal before any start has failed does not.
 #[test]
 fn r13_a_signal_does_not_hide_that_no_worker_started() {
     let restart = "restart = { max = 1000, backoff = '10m', max_backoff = '10m' }\n";
     let mut server = Server::start(with_broken_app(&format!("{BROKEN}{restart}")), &[], &[]);
-    server.until_logged("worker could not be started");
+    server.until_logged("worker failed to start");
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(1));
-    assert!(server.log().contains("\nerror: no worker of any pool has started"), "{}", server.log());
+    assert!(server.log().contains("\nerror: no worker of any pool could be started"), "{}", server.log());
     let slow = with_broken_app(BROKEN);
     fs::write(slow.path().join("bad.py"), "import time\nopen('begun', 'w').close()\ntime.sleep(600)\n").unwrap();
     let mut server = Server::start(slow, &[], &[]);
-    wait_until("it starts", || server.file("begun").exists());
+    wait_until("the worker starts", || server.file("begun").exists());
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
-fn a_port_in_use_is_told() {
+fn a_port_in_use_is_reported() {
     let server = Server::start(folder(ONE), &[], &[]);
     let folder = folder(ONE);
     let output = herder(folder.path(), &["serve", "--listen", &server.address.to_string()]).output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains(&format!("{} is in use", server.address)) && output.stdout.is_empty(), "{told}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains(&format!("{} is already in use", server.address)) && output.stdout.is_empty(), "{error}");
 }
 
-/// R40: what workers print is in the server's log, with the worker's name.
+/// R40: the server's log contains the output of workers, with the name of the worker.
 #[test]
 fn r40_output_of_workers_is_logged() {
     let server = Server::with(ONE);
     assert_eq!(server.call("one/tell", r#"{"text": "hello from python"}"#, &[]).status, 200);
-    wait_until("it is logged", || {
+    wait_until("the output is logged", || {
         server.log().lines().any(|line| line.contains("hello from python") && line.contains("w1"))
     });
 }

@@ -1,4 +1,4 @@
-//! The log and the service: whatever becomes of standard error, calls are answered (R40).
+//! The log and the service: calls are answered whatever happens to standard error (R40).
 
 use crate::support::{Server, folder, wait_until};
 use herder::testing::Signal;
@@ -10,17 +10,17 @@ use std::{
 
 const TWO: &str = "[pools.two]\napp = 'app.py:app'\npool_size = 2\noverflow = 0\ntimeout = '10m'\nqueue.timeout = '10m'\n\
                    restart.backoff = '1ms'\n";
-/// Workers that end more often than this fail their pool.
+/// The number of worker deaths; more of them would make the pool fail.
 const DEATHS: usize = 3;
 
-/// A server whose standard error goes there, and whose standard output is read.
+/// Starts a server with this standard error.
 fn server(stderr: impl Into<Stdio>) -> Server {
     let server = Server::with_stderr(folder(TWO), &[], &[], stderr);
     wait_until("all workers are ready", || server.get("/readyz").json["pools"]["two"]["ready_workers"] == 2);
     server
 }
 
-/// Calls that print, that end a worker, and that do neither are answered as ever. The host logs each of them.
+/// Checks that calls are answered: calls that print, calls that kill a worker, and others. The host logs each of them.
 fn serves(server: &Server) {
     for _ in 0..DEATHS {
         assert_eq!(server.call("two/tell", r#"{"text": "hello"}"#, &[]).status, 200);
@@ -35,33 +35,33 @@ fn dropped(server: &Server) -> u64 {
     server.get("/v1/pools").json["dropped_log_lines"].as_u64().unwrap()
 }
 
-fn ends_in_order(mut server: Server) {
+fn stops_gracefully(mut server: Server) {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// R40: the log's reader has ended (EPIPE).
+/// R40: the reader of the log has exited (EPIPE).
 #[test]
 fn r40_a_log_without_a_reader_fails_no_call() {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
     let server = server(writer);
     serves(&server);
-    wait_until("it is counted", || dropped(&server) > 0);
-    ends_in_order(server);
+    wait_until("dropped lines are counted", || dropped(&server) > 0);
+    stops_gracefully(server);
 }
 
-/// R40: the log's disk is full (ENOSPC).
+/// R40: the disk of the log is full (ENOSPC).
 #[test]
 fn r40_full_log_device_fails_no_call() {
     let server = server(File::options().write(true).open("/dev/full").unwrap());
     serves(&server);
-    wait_until("it is counted", || dropped(&server) > 0);
-    ends_in_order(server);
+    wait_until("dropped lines are counted", || dropped(&server) > 0);
+    stops_gracefully(server);
 }
 
-/// R40, R54: the log's pipe is full and nobody reads it, whether the pipe is blocking or not (EAGAIN). Calls are answered, what waits
-/// is bounded, and once it is read again the log tells what it lost.
+/// R40, R54: the log is a full pipe that is not read, blocking or not (EAGAIN). Calls are answered, the queue is
+/// bounded, and when the log is read again it contains the number of dropped lines.
 #[test]
 fn r40_unread_log_fails_no_call() {
     for blocking in [true, false] {
@@ -71,29 +71,29 @@ fn r40_unread_log_fails_no_call() {
         }
         let server = server(writer);
         let more = r#"{"text": "TEXT"}"#.replace("TEXT", &"x".repeat(1_000_000));
-        wait_until("more was printed than may wait", || {
+        wait_until("more was printed than fits into the queue", || {
             assert_eq!(server.call("two/tell", &more, &[]).status, 200);
             dropped(&server) > 0
         });
         serves(&server);
-        assert!(read_until(&mut reader, "log line(s): the log was read too slowly"));
+        assert!(read_until(&mut reader, "log line(s): the log is read too slowly"));
         drain(reader);
-        ends_in_order(server);
+        stops_gracefully(server);
     }
 }
 
-/// R30: a log that nobody reads does not keep the server from ending.
+/// R30: a log that is not read does not prevent the server from stopping.
 #[test]
 fn r30_unread_log_does_not_delay_the_exit() {
     let (reader, writer) = pipe().unwrap();
     let server = server(writer);
     let more = r#"{"text": "TEXT"}"#.replace("TEXT", &"x".repeat(1_000_000));
     assert_eq!(server.call("two/tell", &more, &[]).status, 200);
-    ends_in_order(server);
+    stops_gracefully(server);
     drop(reader);
 }
 
-/// R30: nor does a banner that nobody reads: standard output is a full pipe.
+/// R30: neither does a banner that is not read; standard output is a full pipe.
 #[test]
 fn r30_unread_banner_blocks_nothing() {
     let folder = folder(TWO);
@@ -103,25 +103,29 @@ fn r30_unread_banner_blocks_nothing() {
     while rustix::io::write(&writer, &[b'.'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
     let mut server = Server::unread(folder, writer, File::create(&log).unwrap());
-    wait_until("it is ready", || fs::read_to_string(&log).unwrap().contains("all pools are ready"));
+    wait_until("the server is ready", || fs::read_to_string(&log).unwrap().contains("all pools are ready"));
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
     drop(reader);
 }
 
-/// R40: what herder says when it fails goes the same way, and can be lost as well.
+/// R40: the error of a command is written after the log, and can be lost, too.
 #[test]
-fn r40_a_failure_is_told_behind_the_log() {
+fn r40_the_error_of_a_command_follows_the_log() {
     let folder = folder(TWO);
     let output = crate::support::herder(folder.path(), &["serve", "--listen", "0.0.0.0:0"]).output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.starts_with("error: on 0.0.0.0:0 other machines"), "{told}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.starts_with("error: 0.0.0.0:0 is reachable from other machines"), "{error}");
     let mut command = crate::support::herder(folder.path(), &["serve", "--listen", "0.0.0.0:0"]);
     let full = File::options().write(true).open("/dev/full").unwrap();
-    assert_eq!(command.stderr(full).output().unwrap().status.code(), Some(2), "a usage error, and no panic");
+    assert_eq!(
+        command.stderr(full).output().unwrap().status.code(),
+        Some(2),
+        "exit code of a usage error, not of a panic"
+    );
 }
 
-/// Reads until this text came; false if the other end was closed before.
+/// Reads until this text has arrived. Returns false if the other end was closed before.
 fn read_until(reader: &mut PipeReader, text: &str) -> bool {
     let (mut seen, mut buffer) = (Vec::new(), [0; 65536]);
     loop {
@@ -136,7 +140,7 @@ fn read_until(reader: &mut PipeReader, text: &str) -> bool {
     }
 }
 
-/// Goes on reading, so that the server can write its last lines.
+/// Continues to read, so that the server can write its last lines.
 fn drain(mut reader: PipeReader) {
     std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
 }

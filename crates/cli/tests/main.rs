@@ -1,4 +1,5 @@
-//! The binary `herder` as a user runs it. One test binary: cargo links once, and all tests run in parallel.
+//! Tests of the binary `herder` from a user's perspective. They are one test binary, so that cargo links once and all
+//! tests run in parallel.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! Requests that are sent before the answer to the one before has come: each is answered as if it were alone (R68).
+//! Pipelined requests: each is answered as if it were the only one (R68).
 
 use crate::support::{Request, Server, get, wait_until};
 use std::{
@@ -8,7 +8,7 @@ use std::{
 
 const ONE: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 
-/// Sends these at once on one connection, and reads all that comes up to its end.
+/// Sends these requests at once on one connection, and reads until the connection closes.
 fn exchange(server: &Server, requests: &[String]) -> String {
     let mut client = TcpStream::connect(server.address).unwrap();
     client.write_all(requests.concat().as_bytes()).unwrap();
@@ -21,13 +21,13 @@ fn call(server: &Server, number: usize) -> Request {
     server.request("one/echo", &format!(r#"{{"number":{number}}}"#), &[])
 }
 
-/// The numbers in the answers to such calls.
+/// Returns the numbers in the responses to these calls.
 fn numbers(text: &str) -> Vec<usize> {
     let number = |part: &str| part.split('}').next().unwrap().parse().unwrap();
     text.split(r#"{"result":{"number":"#).skip(1).map(number).collect()
 }
 
-/// R68: a POST is answered with its body, although a HEAD follows.
+/// R68: a POST is answered with a body although a HEAD follows.
 #[test]
 fn r68_a_call_is_answered_in_full_before_a_head_request() {
     let server = Server::with(ONE);
@@ -39,9 +39,9 @@ fn r68_a_call_is_answered_in_full_before_a_head_request() {
     assert_eq!(text.matches("connection: close").count(), 1, "{text}");
 }
 
-/// R68: an answer has the version of its own request.
+/// R68: a response has the HTTP version of its own request.
 #[test]
-fn r68_a_request_in_http_1_0_leaves_the_answer_before_as_it_is() {
+fn r68_a_request_in_http_1_0_does_not_change_the_previous_response() {
     let server = Server::with(ONE);
     let old = get("/healthz").text(server.address).replace(" HTTP/1.1\r\n", " HTTP/1.0\r\n");
     let text = exchange(&server, &[call(&server, 1).kept_open(server.address), old]);
@@ -49,19 +49,19 @@ fn r68_a_request_in_http_1_0_leaves_the_answer_before_as_it_is() {
     assert_eq!((numbers(&text), text.matches("HTTP/1.0 200 OK\r\n").count()), (vec![1], 1), "{text}");
 }
 
-/// R68: after the answer to a request with `Connection: close` no other is taken from its connection.
+/// R68: after a request with `Connection: close`, no further request of the connection is answered.
 #[test]
 fn r68_a_request_that_closes_its_connection_is_the_last() {
     let server = Server::with(ONE);
     let [first, last] = [call(&server, 1).kept_open(server.address), call(&server, 2).text(server.address)];
-    let behind = call(&server, 3).text(server.address);
-    let text = exchange(&server, &[first, last, behind.clone(), behind]);
+    let ignored = call(&server, 3).text(server.address);
+    let text = exchange(&server, &[first, last, ignored.clone(), ignored]);
     assert_eq!(numbers(&text), [1, 2], "{text}");
     assert_eq!(text.matches("connection: close").count(), 1, "{text}");
     assert_eq!(server.get("/v1/pools/one").json["counters"]["submitted"], 2);
 }
 
-/// Each call is submitted when the one before was answered, and all are answered in their order.
+/// Each call is submitted when the previous one has been answered, and all are answered in order.
 #[test]
 fn r68_pipelined_calls_are_answered_in_their_order() {
     let server = Server::with(ONE);
@@ -70,9 +70,9 @@ fn r68_pipelined_calls_are_answered_in_their_order() {
     assert_eq!(numbers(&exchange(&server, &requests)), (0..=500).collect::<Vec<_>>());
 }
 
-/// R68: of a thousand pipelined calls of a client that leaves during the first, that one was submitted.
+/// R68: a client sends a thousand pipelined calls and disconnects during the first one: only that one was submitted.
 #[test]
-fn r68_calls_behind_one_whose_client_left_are_not_submitted() {
+fn r68_calls_after_a_disconnect_are_not_submitted() {
     let server = Server::with(ONE);
     let wait = server.request("one/wait", r#"{"file":"never"}"#, &[]).kept_open(server.address);
     let mut client = TcpStream::connect(server.address).unwrap();
@@ -80,7 +80,7 @@ fn r68_calls_behind_one_whose_client_left_are_not_submitted() {
     server.until_queue("one", 0, 1);
     drop(client);
     let counters = || server.get("/v1/pools/one").json["counters"].clone();
-    wait_until("the call is given up", || counters()["abandoned"] == 1);
+    wait_until("the call counts as abandoned", || counters()["abandoned"] == 1);
     assert_eq!(server.call("one/echo", "{}", &[]).result().to_string(), "{}");
     assert_eq!(counters()["submitted"], 2, "{}", counters());
 }

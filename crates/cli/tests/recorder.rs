@@ -1,4 +1,4 @@
-//! `herder recorder` and `GET .../workers/{id}/recorder`: what an engineer sees of a worker that died (R38).
+//! `herder recorder` and `GET .../workers/{id}/recorder`: what an engineer sees of a dead worker (R38).
 
 use crate::support::{Server, herder, wait_until};
 use serde_json::json;
@@ -13,7 +13,8 @@ fn run_stdout(server: &Server, args: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// R38: the error of a lost call has the last frames; the rest is found by the command, after the next worker has come.
+/// R38: the error of a lost call contains the last frames. The command shows the rest, even after the worker was
+/// replaced.
 #[test]
 fn r38_recording_of_a_dead_worker_is_printed() {
     let server = Server::with(POOLS);
@@ -21,21 +22,21 @@ fn r38_recording_of_a_dead_worker_is_printed() {
     problem.problem(502, "worker-lost");
     let frames = problem.json["recorder"].as_array().unwrap();
     assert!(frames.iter().any(|frame| frame["kind"] == "call" && frame["command"] == "die"), "{frames:?}");
-    wait_until("the next worker is there", || {
+    wait_until("the next worker is ready", || {
         server.get("/v1/pools/carts/workers").json["workers"][0]["state"] == "ready"
     });
 
-    let (code, story, _) = run_stdout(&server, &["recorder", "carts", "w1", "--generation", "1"]);
+    let (code, output, _) = run_stdout(&server, &["recorder", "carts", "w1", "--generation", "1"]);
     let places = ["worker w1.1 of pool `carts`: exit status 3", "started 2", "ended 2", "hello", "die", "terminated"]
-        .map(|text| story.find(text));
-    assert!(code == 0 && places[0].is_some() && places.is_sorted(), "{places:?} in\n{story}");
-    let (_, story, _) = run_stdout(&server, &["recorder", "carts", "w1"]);
-    assert!(story.starts_with("worker w1.2 of pool `carts`: it lives\n"), "{story}");
+        .map(|text| output.find(text));
+    assert!(code == 0 && places[0].is_some() && places.is_sorted(), "{places:?} in\n{output}");
+    let (_, output, _) = run_stdout(&server, &["recorder", "carts", "w1"]);
+    assert!(output.starts_with("worker w1.2 of pool `carts`: running\n"), "{output}");
 
-    let gone = server.get("/v1/pools/carts/workers/w1/recorder?generation=1").json;
-    assert_eq!((&gone["exit"]["exit_status"], &gone["forgotten"]), (&json!(3), &json!(0)));
+    let ended = server.get("/v1/pools/carts/workers/w1/recorder?generation=1").json;
+    assert_eq!((&ended["exit"]["exit_status"], &ended["dropped_frames"]), (&json!(3), &json!(0)));
     let (_, same, _) = run_stdout(&server, &["recorder", "carts", "w1", "--generation", "1", "--json"]);
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&same).unwrap(), gone);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&same).unwrap(), ended);
     assert!(server.get("/v1/pools/plain/workers/w1/recorder").json.get("transitions").is_none());
 }
 
@@ -49,7 +50,7 @@ fn r38_unknown_worker_has_no_recording() {
     server.get("/v1/pools/carts/workers/w1/recorder?generations=1").problem(400, "bad-query");
     server.get("/v1/pools/nope/workers/w1/recorder").problem(404, "unknown-pool");
     let (code, _, error) = run_stdout(&server, &["recorder", "carts", "w9"]);
-    assert!(code == 1 && error.contains("there is no worker w9: the pool has w1 to w1"), "{error}");
+    assert!(code == 1 && error.contains("unknown worker w9; the pool has w1 to w1"), "{error}");
     let (code, help, _) = run_stdout(&server, &["recorder", "--help"]);
     assert!(code == 0 && help.contains("herder recorder sessions w2 --generation 1"), "{help}");
 }

@@ -1,4 +1,5 @@
-//! Signals that a service meets: those its starter ignores or blocks, and a SIGTERM that comes to every process of it.
+//! The signals of a service: signals that its starter ignores or blocks, and a SIGTERM that is sent to all its
+//! processes.
 
 use crate::support::{Reply, Server, folder, is_alive, post, wait_until};
 use herder::testing::Signal;
@@ -10,7 +11,7 @@ use std::{
     os::unix::process::ExitStatusExt,
 };
 
-/// One worker with commands that start programs.
+/// A pool with one worker, whose commands start programs.
 const CONFIG: &str = "[pools.one]\nworker_type = 'enhanced'\napp = 'starts.py:app'\npool_size = 1\noverflow = 0\n";
 const STARTS: &str = r#"
 import os, subprocess, sys, time
@@ -48,7 +49,7 @@ def program(started: str):
     return child.wait()
 "#;
 
-/// A worker that writes down each of its starts, and that SIGTERM ends.
+/// An app that records each of its starts, and that SIGTERM kills.
 const MORTAL: &str = r#"
 import os, signal
 import herder
@@ -63,17 +64,18 @@ def start():
     with open("started", "a") as file: print(os.getpid(), file=file)
 "#;
 
-/// `nohup`, a starter that wants no zombies, and one that blocks signals to read them from a descriptor.
+/// The effects of `nohup`, of a starter that wants no zombies, and of one that blocks signals to read them from a
+/// descriptor.
 const HOSTILE: [&str; 3] = [
     "signal.signal(signal.SIGHUP, signal.SIG_IGN)",
     "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
     "signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())",
 ];
 
-/// The signals 32 and 33 are the C library's own, which ignores them in what it starts.
+/// The signals 32 and 33 are internal to the C library, which ignores them in the processes that it starts.
 const INTERNAL: u64 = 0b11 << 31;
 
-/// The processes that this one started and that live.
+/// Returns the running children of a process.
 fn children(parent: u32) -> Vec<u32> {
     let all = fs::read_dir("/proc").unwrap().flatten();
     let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -89,7 +91,8 @@ fn started_by(script: &str) -> Server {
     server
 }
 
-/// R30: what the starter ignores and blocks reaches neither workers nor their programs, and exit statuses are read.
+/// R30: signals that the starter ignores or blocks are restored for workers and their programs, and exit statuses are
+/// read.
 #[test]
 fn r30_the_signals_of_its_starter_reach_no_worker() {
     for script in HOSTILE {
@@ -103,7 +106,7 @@ fn r30_the_signals_of_its_starter_reach_no_worker() {
         assert_eq!(lost.problem(502, "worker-lost")["exit_status"], 3, "{script}");
         wait_until("another worker", || server.get("/readyz").status == 200);
         if script.contains("SIGHUP") {
-            server.signal(Signal::HUP); // as when its terminal closes
+            server.signal(Signal::HUP); // as if its terminal had closed
             assert_eq!(server.call("one/false", "{}", &[]).result(), &json!(1));
         }
         server.signal(Signal::TERM);
@@ -111,8 +114,9 @@ fn r30_the_signals_of_its_starter_reach_no_worker() {
     }
 }
 
-/// R30: systemd's `KillMode=control-group`: SIGTERM to the host, its workers and its watchdog at once. Calls in flight are answered,
-/// the server ends as for one SIGTERM, and nothing is left. A program that a handler started ends.
+/// R30: systemd's `KillMode=control-group` sends SIGTERM to the host, its workers and its watchdog at once. Calls in
+/// flight are answered, the server stops as after one SIGTERM, and nothing is left. A program that a handler has
+/// started ends.
 #[test]
 fn r30_a_sigterm_to_every_process_of_the_service_drains() {
     let mut server = started_by("");
@@ -124,17 +128,17 @@ fn r30_a_sigterm_to_every_process_of_the_service_drains() {
     server.until_queue("one", 0, 1);
     terminate(processes.iter().copied().chain([server.pid()]));
     server.until_logged("requests and calls may finish within 10s");
-    assert!(processes.iter().all(|&pid| is_alive(pid.into())), "the watchdog is there to the end");
+    assert!(processes.iter().all(|&pid| is_alive(pid.into())), "the watchdog runs until the end");
     fs::write(server.file("go"), "").unwrap();
     assert_eq!(running.join().unwrap().result(), "waited");
     assert_eq!(server.wait().code(), Some(0));
-    assert!(!server.log().contains("signal 15"), "no worker ended of it: {}", server.log());
-    wait_until("the worker and the watchdog are gone", || {
+    assert!(!server.log().contains("signal 15"), "no worker was killed by it: {}", server.log());
+    wait_until("the worker and the watchdog have exited", || {
         !is_alive(worker) && !processes.iter().any(|&pid| is_alive(pid.into()))
     });
 }
 
-/// R30: the limit of that: programs that handlers started have the default, and end. The handler goes on.
+/// R30: programs that handlers have started do not ignore SIGTERM, and end. The handler continues.
 #[test]
 fn r30_a_sigterm_to_every_process_ends_what_handlers_started() {
     let mut server = started_by("");
@@ -147,15 +151,16 @@ fn r30_a_sigterm_to_every_process_ends_what_handlers_started() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// Sends several signals of which the server sees the first only when all are there.
+/// Sends several signals. The server is stopped meanwhile, so that it receives the first one when all are pending.
 fn at_once(server: &Server, signals: &[Signal]) {
     server.signal(Signal::STOP);
-    wait_until("it is stopped", || herder::testing::stat(server.pid()).is_some_and(|seen| seen.state == 'T'));
+    wait_until("the server is stopped", || herder::testing::stat(server.pid()).is_some_and(|seen| seen.state == 'T'));
     signals.iter().for_each(|signal| server.signal(*signal));
     server.signal(Signal::CONT);
 }
 
-/// R30: `timeout`, shells and some supervisors send two signals: the second is the same stop, and calls in flight are answered.
+/// R30: `timeout`, shells and some supervisors send two signals. The second one belongs to the same stop, and calls in
+/// flight are answered.
 #[test]
 fn r30_two_signals_within_a_second_are_one_stop() {
     let mut server = started_by("");
@@ -169,21 +174,22 @@ fn r30_two_signals_within_a_second_are_one_stop() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// R30: SIGHUP in a server without a terminal is logged, each time, and changes nothing.
+/// R30: each SIGHUP to a server without a terminal is logged, and has no other effect.
 #[test]
 fn r30_sighup_without_a_terminal_is_ignored() {
     let mut server = started_by("os.setsid()");
     let worker = server.call("one/pid", "{}", &[]).result().clone();
     for times in 1..=2 {
         server.signal(Signal::HUP);
-        wait_until("it is logged", || server.log().matches("SIGHUP ignored").count() == times);
+        wait_until("the signal is logged", || server.log().matches("SIGHUP ignored").count() == times);
     }
     assert_eq!(server.call("one/pid", "{}", &[]).result(), &worker);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// R30: with a terminal SIGHUP means that it was closed, and ends the server as any program there. No process of it is left.
+/// R30: SIGHUP to a server with a terminal means that the terminal was closed. It ends the server like any other
+/// program, and no process is left.
 #[test]
 fn r30_a_terminal_that_closes_ends_the_server() {
     let terminal = "os.setsid(); (ours, theirs) = os.openpty(); os.set_inheritable(ours, True); os.open(os.ttyname(theirs), os.O_RDWR)";
@@ -191,10 +197,11 @@ fn r30_a_terminal_that_closes_ends_the_server() {
     let processes = children(server.pid());
     server.signal(Signal::HUP);
     assert_eq!(server.wait().signal(), Some(1));
-    wait_until("its worker and its watchdog are gone", || !processes.iter().any(|&pid| is_alive(pid.into())));
+    wait_until("the worker and the watchdog have exited", || !processes.iter().any(|&pid| is_alive(pid.into())));
 }
 
-/// R30: the service manager's SIGTERM ends workers too (those that do not ignore it): none is started again while the server ends.
+/// R30: SIGTERM of the service manager also kills workers that do not ignore it. They are not restarted while the
+/// server stops.
 #[test]
 fn r30_no_worker_is_started_again_while_the_server_ends() {
     let folder = folder(&format!("{CONFIG}{}", CONFIG.replace("one", "two").replace("starts.py", "mortal.py")));
@@ -214,17 +221,17 @@ fn r30_no_worker_is_started_again_while_the_server_ends() {
     fs::write(server.file("go"), "").unwrap();
     assert_eq!(running.join().unwrap().result(), "waited");
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(fs::read_to_string(server.file("started")).unwrap(), mortal, "it was started once");
+    assert_eq!(fs::read_to_string(server.file("started")).unwrap(), mortal, "the worker was started once");
 }
 
-/// R30: but for a call that waits for one: here of a request whose body comes late.
+/// R30: a worker is restarted for a call that waits for it, here that of a request whose body arrives late.
 #[test]
 fn r30_a_worker_is_started_for_a_call_that_waits_while_the_server_ends() {
     let mut server = started_by("");
     let worker = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
     let request = post("/v1/pools/one/call/pid", "").header("Content-Length", "2").header("Expect", "100-continue");
     let mut late = request.open(server.address);
-    // The server has the head of the request: of a connection without one it would see no request, and close it.
+    // Wait until the server has read the head of the request: it closes a connection without one, because it is idle.
     let mut interim = [0; 25];
     late.read_exact(&mut interim).unwrap();
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");

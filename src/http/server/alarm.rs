@@ -1,4 +1,4 @@
-//! One timer a connection, for all its deadlines. Holds nothing else.
+//! The timer of a connection, which serves all its deadlines. Holds nothing else.
 
 use std::{
     pin::{Pin, pin},
@@ -11,21 +11,23 @@ use tokio::{
 
 /// Wakes the connection's task at a deadline.
 ///
-/// A deadline usually moves away before it is reached: each request has a later one. So the timer stays where it is, and looks again when it
-/// fires: a request costs no operation on the timer wheel.
+/// Most deadlines are replaced by a later one before they are reached, because each request has a new one. The timer is
+/// therefore not reset to a later deadline until it fires: a request then costs no operation on the timer wheel.
 #[derive(Debug, Default)]
 pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    /// Ready once the deadline is over.
+    /// Returns ready once the deadline has passed.
     #[expect(clippy::disallowed_methods, reason = "the user sets how long a client may take")]
     pub(super) fn poll(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
         }
-        // Whatever else the task did in this turn: a client that sends all the time must not keep the timer from being looked at.
+        // `unconstrained`: reads may have used up the task's cooperative budget. The timer would then always be
+        // pending, and a client that sends continuously could never time out.
         while pin!(unconstrained(timer.as_mut())).poll(context).is_ready() {
+            // The timer may have fired for an earlier deadline.
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }

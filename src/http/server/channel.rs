@@ -1,4 +1,4 @@
-//! A connection as requests that come in one after the other, each with its time. Holds the connection's wire and its timer.
+//! A connection as a sequence of requests, each with its timeouts. Holds the connection's buffers and its timer.
 
 use super::{
     alarm::Alarm,
@@ -12,21 +12,21 @@ use rustix::net::{Shutdown, shutdown};
 use std::{cell::RefCell, future::poll_fn, io, rc::Rc, sync::Arc, task::Poll, time::Duration};
 use tokio::{io::Interest, time::Instant};
 
-/// How long the rest of what a client sends is discarded after the last response. To close before would reset the connection, and a client that
-/// still sends would lose the response.
+/// How long input is discarded after the last response, before the connection closes. If the socket were closed with
+/// unread input, the system would reset the connection, and a client that is still sending could lose the response.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What comes next on a connection.
+/// The next event on a connection.
 pub(super) enum Next {
     /// A request, and whether it has a body.
     Request(Request, MessageType),
-    /// Something that is no request.
+    /// Bytes that are not a valid request.
     Refused(Refusal),
-    /// The client closed, or was idle for too long.
+    /// The client closed the connection, or sent nothing for too long.
     End,
 }
 
-/// A connection.
+/// A connection with its buffers, timer and settings.
 pub(super) struct Channel {
     pub(super) connection: Arc<Connection>,
     pub(super) wire: Rc<RefCell<Wire>>,
@@ -35,7 +35,8 @@ pub(super) struct Channel {
 }
 
 impl Drop for Channel {
-    /// Requests that the application keeps have the connection, and would keep it open.
+    /// Shuts the socket down. Dropping the descriptor is not enough: requests that the application keeps also hold the
+    /// connection, and would keep the socket open.
     fn drop(&mut self) {
         if let Ok(mut wire) = self.wire.try_borrow_mut() {
             wire.abandon_body();
@@ -50,19 +51,21 @@ impl Channel {
         Self { connection, wire, alarm: Alarm::default(), settings }
     }
 
-    /// Whether another request may follow the response that was written last.
+    /// Returns whether another request may follow the last response.
     pub(super) fn keeps_alive(&self) -> bool {
-        self.wire.borrow().keeps_alive() && !self.connection.is_draining() && !self.connection.has_departed()
+        self.wire.borrow().keeps_alive() && !self.connection.is_draining() && !self.connection.is_client_closed()
     }
 
-    /// Waits for the next request: `idle` for its first byte, and then the time for heads for the rest of its head.
+    /// Waits for the next request: for at most `idle` until its first byte, and then for at most the head timeout until
+    /// the end of its head.
     pub(super) async fn next(&mut self, idle: Duration) -> io::Result<Next> {
-        let (mut deadline, mut begun, mut looked_at) = (None, false, 0);
+        let (mut deadline, mut begun, mut examined) = (None, false, 0);
         loop {
-            if let Some(next) = self.decode_head(&mut looked_at) {
+            if let Some(next) = self.decode_head(&mut examined) {
                 return Ok(next);
             }
-            if !begun && looked_at > 0 {
+            // The first bytes have arrived. The deadline for the idle connection ends, and that for the head begins.
+            if !begun && examined > 0 {
                 (begun, deadline) = (true, None);
             }
             let time = if begun { self.settings.head } else { idle };
@@ -78,19 +81,22 @@ impl Channel {
         }
     }
 
-    /// Decodes a request from the received bytes, or says why they are not one; `looked_at` counts the bytes that were examined without a result.
-    fn decode_head(&self, looked_at: &mut usize) -> Option<Next> {
+    /// Decodes a request from the received bytes. Returns a refusal if they are not a valid request, and `None` if the
+    /// head is incomplete. `examined` is the number of bytes that were examined without a result.
+    fn decode_head(&self, examined: &mut usize) -> Option<Next> {
         let mut wire = self.wire.borrow_mut();
-        match wire.look_for_head(looked_at) {
+        match wire.try_decode_head(examined) {
             Ok(found) => found.map(|(request, kind)| Next::Request(request, kind)),
             Err(error) => {
-                let is_read = wire.received().len() < *looked_at;
+                // actix-http consumes the head before it checks its headers. So if bytes are missing, the lines were
+                // valid.
+                let is_read = wire.received().len() < *examined;
                 Some(Next::Refused(head::refusal(&error, wire.received(), is_read)))
             }
         }
     }
 
-    /// Reads once. `deadline` is set when it is needed, this time from now.
+    /// Reads once. Waits for at most `time`, counted from the first call with this `deadline`.
     #[expect(clippy::disallowed_methods, reason = "the user sets how long a client may take")]
     async fn fill(&mut self, deadline: &mut Option<Instant>, time: Duration) -> io::Result<usize> {
         let Self { wire, alarm, .. } = self;
@@ -104,22 +110,26 @@ impl Channel {
         .await
     }
 
-    /// Ends when the client closed, or at least sends no more. What it sends meanwhile stays unread.
-    pub(super) async fn departure(&self) {
+    /// Waits until the client has closed the connection, or at least its sending side. Bytes that it sends meanwhile
+    /// stay unread.
+    pub(super) async fn client_closed(&self) {
         while let Ok(ready) = self.connection.stream().ready(Interest::READABLE).await {
             if ready.is_read_closed() && !self.connection.is_shut() {
                 return;
             }
             if ready.is_read_closed() {
-                break; // by the drain: nothing tells any more what the client does
+                // The drain has closed the reading side: the socket cannot show any more what the client does.
+                break;
             }
-            // The event is dealt with for the runtime, and not for the wire: the bytes are still there.
+            // Clears the readiness, so that `ready` waits for a new event instead of returning this one again. The
+            // bytes are still in the socket, so the next read of `wire` must try the socket before it waits for readiness.
             self.wire.borrow_mut().leave_unread();
         }
-        std::future::pending::<()>().await; // or the runtime is ending: it drops this future anyway
+        // Also reached if the runtime is ending, which drops this future.
+        std::future::pending::<()>().await;
     }
 
-    /// Ends the connection so that its last response arrives.
+    /// Closes the connection in a way that lets the last response arrive.
     pub(super) async fn linger(&mut self) -> io::Result<()> {
         let has_more = {
             let mut wire = self.wire.borrow_mut();
@@ -130,6 +140,8 @@ impl Channel {
         if !has_more {
             return Ok(());
         }
+        // Close the sending side, so that the client sees the end of the response, and then discard what it still
+        // sends.
         shutdown(self.connection.stream(), Shutdown::Write)?;
         let mut deadline = None;
         loop {

@@ -1,14 +1,15 @@
-//! One connection from its first byte to its end: a request, its response, and only then the next request. Holds nothing but the connection's
-//! channel; what a request means is the application's affair.
+//! Serves one connection: reads a request, writes its response, and only then reads the next request. Holds the
+//! connection's channel; the application decides what a request means.
 //!
-//! Why not actix-http's dispatcher: it decodes the next request while one is in service, and its codec then answers that one by the method, the
-//! version and the connection type of the later head (`docs/notes/actix-http-pipelining.md`).
+//! actix-http's dispatcher is not used. It decodes the next request while the previous one is being served, and its
+//! codec then encodes the response with the method, the version and the connection type of the later head
+//! (`docs/notes/actix-http-pipelining.md`).
 
 use super::{
     channel::{Channel, Next},
     head,
     payload::RequestPayload,
-    response::Asked,
+    response::RequestInfo,
     settings::Settings,
 };
 use crate::http::connections::{ActiveRequest, Connection, Connections};
@@ -21,10 +22,10 @@ use actix_web::Error;
 use std::{future::poll_fn, io, marker::PhantomData, net::SocketAddr, pin::pin, rc::Rc};
 use tokio::net::TcpStream;
 
-/// What all connections of a thread share.
-pub(super) struct Site<S, B> {
+/// The state that all connections of a thread share.
+pub(super) struct ThreadState<S, B> {
     pub(super) service: S,
-    /// The bodies of the service's responses.
+    /// The type of the response bodies of the service.
     pub(super) body: PhantomData<B>,
     pub(super) config: ServiceConfig,
     pub(super) settings: Settings,
@@ -32,24 +33,25 @@ pub(super) struct Site<S, B> {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve<S, B>(site: Rc<Site<S, B>>, stream: TcpStream)
+pub(super) async fn serve<S, B>(state: Rc<ThreadState<S, B>>, stream: TcpStream)
 where
     S: Service<Request>,
     S::Error: Into<Error>,
     S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
 {
-    _ = stream.set_nodelay(true); // a response is written at once: its last part need not wait for more
+    // A response is written in one go: delaying its last segment in the hope of more data would only add latency.
+    _ = stream.set_nodelay(true);
     let peer = stream.peer_addr().ok();
-    let connection = Connection::served(&site.connections, stream);
-    let channel = Channel::new(connection, site.config.clone(), site.settings);
-    if let Err(error) = (Dispatcher { site, channel, peer }).run().await {
+    let connection = Connection::served(&state.connections, stream);
+    let channel = Channel::new(connection, state.config.clone(), state.settings);
+    if let Err(error) = (Dispatcher { state, channel, peer }).run().await {
         tracing::debug!(%error, ?peer, "a connection ended with an error");
     }
 }
 
 struct Dispatcher<S, B> {
-    site: Rc<Site<S, B>>,
+    state: Rc<ThreadState<S, B>>,
     channel: Channel,
     peer: Option<SocketAddr>,
 }
@@ -62,9 +64,10 @@ where
     B: MessageBody + 'static,
 {
     async fn run(&mut self) -> io::Result<()> {
-        let mut idle = self.site.settings.head;
+        let mut idle = self.state.settings.head;
         loop {
-            // Pipelined requests that need no waiting must not keep others from the thread.
+            // A client can send many requests at once, and their handlers may never wait. Without this, one connection
+            // could occupy the thread.
             tokio::task::coop::consume_budget().await;
             let keeps_alive = match self.channel.next(idle).await? {
                 Next::Request(request, kind) => self.exchange(request, kind).await?,
@@ -74,11 +77,11 @@ where
             if !keeps_alive {
                 return self.channel.linger().await;
             }
-            idle = self.site.settings.keep_alive;
+            idle = self.state.settings.keep_alive;
         }
     }
 
-    /// Answers a request. Returns whether another one may follow.
+    /// Serves a request. Returns whether another one may follow on the connection.
     async fn exchange(&mut self, mut request: Request, kind: MessageType) -> io::Result<bool> {
         let busy = ActiveRequest::on(Some(self.channel.connection.clone()));
         if let Err(refusal) = head::check_expectations(request.head()) {
@@ -91,30 +94,36 @@ where
         }
         request.head_mut().peer_addr = self.peer;
         request.extensions_mut().insert(self.channel.connection.clone());
-        let asked = Asked {
+        let info = RequestInfo {
             version: request.version(),
             is_head: request.method() == Method::HEAD,
-            // What follows such a head need not be a request.
+            // After an offer of an upgrade, or of a body that ends with the connection, the following bytes may not be
+            // a request.
             is_last: request.head().upgrade() || kind == MessageType::Stream,
         };
         match self.call(request).await {
-            Ok(response) => self.channel.answer(response, asked).await?,
-            Err(error) => self.channel.answer(error.error_response().into(), asked).await?,
+            Ok(response) => self.channel.answer(response, info).await?,
+            Err(error) => self.channel.answer(error.error_response().into(), info).await?,
         }
-        drop(busy); // before the look: a drain that begins in between finds an idle connection
+        // The request ends before the check. A drain that starts before this line sees a busy connection and leaves it
+        // open, but `keeps_alive` then sees that the server drains. A drain that starts after it finds an idle
+        // connection and closes it.
+        drop(busy);
         Ok(self.channel.keeps_alive())
     }
 
-    /// Runs the application's service. Marks the connection if the client closes it meanwhile.
+    /// Runs the application's service. If the client closes the connection meanwhile, marks the connection; the service
+    /// still runs to its end, because it decides what a disconnect means.
     async fn call(&self, request: Request) -> Result<Response<B>, Error> {
-        let service = &self.site.service;
+        let service = &self.state.service;
         poll_fn(|context| service.poll_ready(context)).await.map_err(Into::into)?;
         let mut work = pin!(service.call(request));
         let outcome = tokio::select! {
+            // The service is polled first: a response that is ready is not affected by a disconnect at the same moment.
             biased;
             outcome = &mut work => outcome,
-            () = self.channel.departure() => {
-                self.channel.connection.depart();
+            () = self.channel.client_closed() => {
+                self.channel.connection.mark_client_closed();
                 work.await
             }
         };

@@ -1,4 +1,4 @@
-//! What is wrong with the head of a request, as a refusal. Pure.
+//! Refusals for invalid heads of requests. Pure.
 
 use super::super::refusal::Refusal;
 use actix_http::{
@@ -7,12 +7,13 @@ use actix_http::{
     header::{EXPECT, HeaderValue},
 };
 
-/// The longest head, and the most headers that actix-http takes.
+/// The limits of actix-http for the head of a request.
 const LONGEST: &str = "131072 bytes, and 96 headers";
-/// How HTTP/2 begins without an upgrade.
+/// The first bytes of HTTP/2 without an upgrade.
 const HTTP_2: &[u8] = b"PRI * HTTP/2";
 
-/// Returns why these bytes are not a valid request. `is_read`: actix-http could parse the lines of the head, and rejected their content.
+/// Returns the refusal for bytes that are not a valid request. `is_read`: actix-http parsed the lines of the head, but
+/// rejected their content.
 pub(super) fn refusal(error: &ParseError, received: &[u8], is_read: bool) -> Refusal {
     let message = match error {
         ParseError::TooLarge => return Refusal::HeadTooLarge { allowed: LONGEST },
@@ -32,14 +33,14 @@ pub(super) fn refusal(error: &ParseError, received: &[u8], is_read: bool) -> Ref
     Refusal::BadRequest { message }
 }
 
-/// Whether the request line ends with a version of HTTP that is none of ours.
+/// Returns whether the request line ends with an HTTP version. The version is one that the server does not support.
 fn names_a_version(received: &[u8]) -> bool {
     let line = received.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
     let version = line.rsplit(|byte| *byte == b' ').next().and_then(|last| last.strip_prefix(b"HTTP/"));
     matches!(version, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
-/// Refuses what the client expects of the server, unless it is `100-continue`. HTTP/1.0 has no expectations.
+/// Refuses a value of `Expect` other than `100-continue`. HTTP/1.0 has no `Expect`, so it is ignored there.
 pub(super) fn check_expectations(head: &RequestHead) -> Result<(), Refusal> {
     let met = |value: &HeaderValue| {
         value.as_bytes().split(|byte| *byte == b',').all(|one| one.trim_ascii().eq_ignore_ascii_case(b"100-continue"))

@@ -1,5 +1,6 @@
-//! A server for actix-web applications: HTTP/1.1 over TCP, one request at a time on each connection, with a time for everything that a client
-//! can delay, except for bodies of requests, whose time is the application's affair. Holds no state beyond its configuration; connections hold their own.
+//! An HTTP/1.1 server over TCP for actix-web applications. It serves one request at a time on each connection, and
+//! limits the time of everything that a client can delay, except for request bodies, which the application reads. Holds
+//! only its configuration; each connection holds its own state.
 
 mod alarm;
 mod channel;
@@ -22,7 +23,7 @@ use actix_web::{
     Error,
     dev::{self, AppConfig},
 };
-use dispatch::{Site, serve};
+use dispatch::{ThreadState, serve};
 use settings::Settings;
 use std::{
     convert::Infallible,
@@ -34,23 +35,27 @@ use std::{
 };
 use tokio::net::TcpStream;
 
-/// How many clients may wait to be accepted. The system has a limit of its own (`net.core.somaxconn` on Linux).
+/// The default backlog. The system has another limit (`net.core.somaxconn` on Linux).
 const BACKLOG: u32 = 4096;
 
-/// Serves an actix-web [`App`](actix_web::App), in place of [`HttpServer`](actix_web::HttpServer). `herder serve` is built on it.
+/// A server for an actix-web [`App`](actix_web::App), to be used instead of [`HttpServer`](actix_web::HttpServer).
+/// `herder serve` uses it.
 ///
-/// What it does differently:
-/// - It reads the next request of a connection after it has written the previous response. `HttpServer` decodes pipelined requests ahead, and then
-///   builds a response from the method, the version and the connection type of a later request.
-/// - Requests that are malformed, too large or too slow are refused with problem documents ([`Refusal`](super::Refusal)).
+/// Differences to `HttpServer`:
+/// - It reads the next request of a connection only after it has written the previous response. `HttpServer` decodes
+///   pipelined requests ahead, and can then build a response with the method, the version and the connection type of a
+///   later request.
+/// - Malformed, too large and too slow requests are refused with problem documents ([`Refusal`](super::Refusal)).
 /// - If the client does not read a response, the connection is reset after [`write_timeout`](Self::write_timeout).
-/// - `100 Continue` is sent when the handler asks for the body, not before.
-/// - The call of a client that closes its connection is cancelled ([`Connections`] are built in). A connection takes one descriptor instead of two.
+/// - `100 Continue` is sent when the handler reads the body, not before.
+/// - [`Connections`] are built in: if a client closes its connection, its call is cancelled. A connection takes one
+///   descriptor instead of two.
 ///
-/// The body of a request has no time of its own: a handler that reads one waits until the client sends more or closes. Herder's routes have
-/// [`body_timeout`](super::Api::body_timeout).
+/// Request bodies have no timeout: a handler that reads one waits until the client sends more or closes the connection.
+/// Herder's routes have a [`body_timeout`](super::Api::body_timeout).
 ///
-/// It serves plain TCP and HTTP/1 only. Connection data (`HttpServer::on_connect`, `HttpRequest::conn_data`) is not supported.
+/// The server supports plain TCP and HTTP/1 only. Connection data (`HttpServer::on_connect`, `HttpRequest::conn_data`)
+/// is not supported.
 ///
 /// ```no_run
 /// use actix_web::App;
@@ -97,53 +102,57 @@ impl<F> Server<F> {
         }
     }
 
-    /// Sets the number of threads that serve, 1 to 512; as many as there are cores unless set.
+    /// Sets the number of server threads, from 1 to 512. Default: the number of cores.
     pub fn workers(mut self, threads: usize) -> Self {
         self.workers = Some(threads.clamp(1, 512));
         self
     }
 
-    /// Sets how many clients may wait to be accepted at each listener that is added after it; 4096 unless set. The system limits it
-    /// further (`net.core.somaxconn` on Linux).
+    /// Sets how many clients may wait to be accepted at each listener that is added after this call. Default: 4096. The
+    /// system may limit it further (`net.core.somaxconn` on Linux).
     pub fn backlog(mut self, clients: u32) -> Self {
         self.backlog = clients;
         self
     }
 
-    /// Sets how many connections each thread may have open at once, as `HttpServer` does; 25,600 unless set. Further clients wait to be
-    /// accepted.
+    /// Sets how many connections each thread may have open at once, like `HttpServer::max_connections`. Default:
+    /// 25,600. Further clients wait to be accepted.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = Some(connections);
         self
     }
 
-    /// Sets how long an idle connection stays open for its next request; 75 s unless set. With 0 each connection closes after its response.
+    /// Sets how long an idle connection stays open for its next request. With 0, each connection closes after its
+    /// response. Default: 75 s.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.settings.keep_alive = time;
         self
     }
 
-    /// Sets how long the head of a request may take from its first byte to its end, and a new connection to its first byte; 5 s unless
-    /// set. A head that takes longer is refused with 408; a new connection that sends nothing is closed.
+    /// Sets how long the head of a request may take from its first to its last byte, and how long a new connection may
+    /// take to its first byte. Default: 5 s. A slower head is refused with 408; a new connection that sends nothing is
+    /// closed.
     pub fn head_timeout(mut self, time: Duration) -> Self {
         self.settings.head = time;
         self
     }
 
-    /// Sets how long a response may wait for a client that reads nothing of it; 30 s unless set. After that the connection is reset. It is also
-    /// reset if the client has read less than 8 KiB a second on average by then or later.
+    /// Sets how long a response may wait for a client that does not read. Default: 30 s. After this time, the
+    /// connection is reset. It is also reset after this time if the client has read less than 8 KiB per second on
+    /// average.
     pub fn write_timeout(mut self, time: Duration) -> Self {
         self.settings.write = time;
         self
     }
 
-    /// Sets how long requests may take to finish at a graceful stop; 30 s unless set. Rounded up to seconds.
+    /// Sets how long requests may take to finish at a graceful stop. Rounded up to seconds. Default: 30 s.
     pub fn shutdown_timeout(mut self, time: Duration) -> Self {
         self.shutdown_timeout = time;
         self
     }
 
-    /// Leaves signals to the application. Unless called, SIGTERM stops the server gracefully, and SIGINT and SIGQUIT stop it at once.
+    /// Disables signal handling. By default, SIGTERM stops the server gracefully, and SIGINT and SIGQUIT stop it
+    /// immediately.
     pub fn disable_signals(mut self) -> Self {
         self.signals = false;
         self
@@ -154,21 +163,21 @@ impl<F> Server<F> {
         self.connections.clone()
     }
 
-    /// Adds a listener. Its backlog is set.
+    /// Adds a listener, and sets its backlog.
     ///
     /// # Errors
-    /// If the system refuses the backlog.
+    /// Fails if the system refuses the backlog.
     pub fn listen(mut self, listener: TcpListener) -> io::Result<Self> {
-        // On a socket that listens already this changes the backlog alone.
+        // `listen` on a socket that already listens changes only its backlog.
         rustix::net::listen(&listener, i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
         self.listeners.push(listener);
         Ok(self)
     }
 
-    /// Starts to serve. `ServerHandle::stop` or a signal ends the server; dropping the returned `Server` does not.
+    /// Starts the server. `ServerHandle::stop` or a signal stops it; dropping the returned `Server` does not.
     ///
     /// # Errors
-    /// If there is no listener, or the system refuses one.
+    /// Fails if there is no listener, or if the system refuses one.
     pub fn run<I, S, B>(self) -> io::Result<dev::Server>
     where
         F: Fn() -> I + Clone + Send + 'static,
@@ -180,12 +189,12 @@ impl<F> Server<F> {
         B: MessageBody + 'static,
     {
         if self.listeners.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the server has no listener"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the server has no listener; call `listen` first"));
         }
         let mut builder = self.threads();
         for listener in self.listeners {
             let address = listener.local_addr()?;
-            let site = Blueprint {
+            let setup = ThreadSetup {
                 factory: self.factory.clone(),
                 address,
                 settings: self.settings,
@@ -193,8 +202,8 @@ impl<F> Server<F> {
                 stopped: builder.graceful_shutdown_signal(),
             };
             builder = builder.listen(format!("herder {address}"), listener, move || {
-                let site = site.clone();
-                fn_factory(move || connections_of(site.clone()))
+                let setup = setup.clone();
+                fn_factory(move || connections_of(setup.clone()))
             })?;
         }
         Ok(builder.run())
@@ -216,9 +225,9 @@ impl<F> Server<F> {
     }
 }
 
-/// What each thread makes its [`Site`] of.
+/// The inputs from which each thread creates its [`ThreadState`].
 #[derive(Clone)]
-struct Blueprint<F> {
+struct ThreadSetup<F> {
     factory: F,
     address: SocketAddr,
     settings: Settings,
@@ -226,9 +235,9 @@ struct Blueprint<F> {
     stopped: GracefulShutdownSignal,
 }
 
-/// The service that a thread gives its connections to.
+/// Creates the service that handles the connections of a thread.
 async fn connections_of<F, I, S, B>(
-    blueprint: Blueprint<F>,
+    setup: ThreadSetup<F>,
 ) -> Result<impl Service<TcpStream, Response = (), Error = Infallible>, ()>
 where
     F: Fn() -> I,
@@ -239,8 +248,8 @@ where
     S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
 {
-    let Blueprint { factory, address, settings, connections, stopped } = blueprint;
-    // There is no other constructor; actix-test uses this one too.
+    let ThreadSetup { factory, address, settings, connections, stopped } = setup;
+    // actix-web has no public constructor for `AppConfig`; actix-test uses this one, too.
     let config = AppConfig::__priv_test_new(false, address.to_string(), address);
     let service = factory().into_factory().new_service(config).await;
     let service = service.map_err(|error| tracing::error!(?error, "the application could not be initialized"))?;
@@ -252,11 +261,11 @@ where
             connections.drain();
         }
     });
-    let site = Rc::new(Site { service, body: PhantomData, config, settings, connections });
+    let state = Rc::new(ThreadState { service, body: PhantomData, config, settings, connections });
     Ok(fn_service(move |stream: TcpStream| {
-        let site = site.clone();
+        let state = state.clone();
         async move {
-            serve(site, stream).await;
+            serve(state, stream).await;
             Ok(())
         }
     }))

@@ -1,4 +1,4 @@
-//! The body of a request as a stream: reads the connection when it is polled. Holds no bytes.
+//! The body of a request as a stream, which reads the connection when it is polled. Holds no bytes.
 
 use super::wire::Wire;
 use actix_http::error::PayloadError;
@@ -11,14 +11,14 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The body of one request. Reads nothing more once that was answered.
+/// The body of one request. After the request has been answered, the stream fails instead of reading more.
 pub(super) struct RequestPayload {
     wire: Weak<RefCell<Wire>>,
     number: u64,
 }
 
 impl RequestPayload {
-    /// Of the request that was decoded last.
+    /// Creates the body of the request that was decoded last.
     pub(super) fn of(wire: &Rc<RefCell<Wire>>) -> Self {
         Self { number: wire.borrow().number(), wire: Rc::downgrade(wire) }
     }

@@ -1,23 +1,23 @@
-//! The times a server gives to its connections. Pure data.
+//! The timeouts of a server's connections. Pure data.
 
 use std::time::Duration;
 
-/// After its first `write` time a client must have taken, on average, this many bytes of a response in a second.
+/// The slowest rate, in bytes per second, at which a client may read a response after its first `write` timeout.
 const SLOWEST_READER: u64 = 8 * 1024;
 
-/// How long a connection may take for what.
+/// The timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// Idle, between two requests. With 0 each connection closes after its response.
+    /// The longest idle time between two requests. With 0, each connection closes after its response.
     pub(super) keep_alive: Duration,
-    /// For the head of a request; for its first byte as well on a new connection.
+    /// The longest time for the head of a request; on a new connection, also for its first byte.
     pub(super) head: Duration,
-    /// Without progress, while a response waits to be read by the client.
+    /// The longest time without progress while a response waits for the client to read.
     pub(super) write: Duration,
 }
 
 impl Settings {
-    /// How long after the first wait a client may have taken for a response of which it has taken this many bytes.
+    /// Returns how long a response may wait for its client in total, if the client has read `taken` bytes of it.
     pub(super) fn time_for(&self, taken: u64) -> Duration {
         self.write.saturating_add(Duration::from_millis(taken.saturating_mul(1000) / SLOWEST_READER))
     }

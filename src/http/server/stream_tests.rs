@@ -1,4 +1,4 @@
-//! Bodies that an application streams, in both directions, and clients that send more than they should.
+//! Bodies that an application streams in both directions, and clients that send too much.
 
 use super::{
     Server,
@@ -43,17 +43,17 @@ use tokio::net::TcpStream;
 const HOUR: Duration = Duration::from_secs(3600);
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Gives the body of the request back as it comes.
+/// Streams the body of the request back.
 async fn echo(body: web::Payload) -> HttpResponse {
     HttpResponse::Ok().streaming(body)
 }
 
-/// Lets the connection carry what the client likes.
+/// Switches the protocol and streams the body of the request back.
 async fn switch(body: web::Payload) -> HttpResponse {
     HttpResponse::SwitchingProtocols().upgrade("websocket").streaming(body)
 }
 
-/// Answers with a body that has nothing for ever.
+/// Responds with a body that is always pending.
 async fn silent() -> HttpResponse {
     HttpResponse::Ok().streaming(futures_util::stream::pending::<Result<Bytes, Error>>())
 }
@@ -67,7 +67,7 @@ async fn broken(request: HttpRequest) -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
-/// A body that always has more, until another task of the thread has run.
+/// A body that always has another part, until another task of the thread has run.
 struct Ready(Rc<AtomicBool>);
 
 impl MessageBody for Ready {
@@ -83,7 +83,7 @@ impl MessageBody for Ready {
     }
 }
 
-/// Answers with such a body.
+/// Responds with a [`Ready`] body.
 async fn ready() -> HttpResponse {
     let has_run = Rc::new(AtomicBool::new(false));
     let other = has_run.clone();
@@ -91,7 +91,7 @@ async fn ready() -> HttpResponse {
     HttpResponse::Ok().body(Ready(has_run))
 }
 
-/// Starts a server on one thread. No time of it is over during a test, but what it lingers.
+/// Starts a server with one thread. None of its timeouts can elapse during a test, except for the linger time.
 fn run<F, I, S, B>(server: Server<F>) -> (SocketAddr, ServerHandle, Connections)
 where
     F: Fn() -> I + Clone + Send + 'static,
@@ -125,7 +125,7 @@ fn serving() -> (SocketAddr, ServerHandle, Connections) {
     }))
 }
 
-/// Waits until the server has closed every connection.
+/// Waits until the server has closed all connections.
 async fn until_closed(connections: &Connections) {
     while connections.open() > 0 {
         tokio::task::yield_now().await;
@@ -136,13 +136,13 @@ fn post(path: &str, headers: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
-/// All that comes up to the connection's end.
+/// Reads until the connection ends.
 async fn rest(client: &mut Client) -> String {
     while client.read().await {}
     String::from_utf8(std::mem::take(&mut client.received)).unwrap()
 }
 
-/// R68: a response may be made of the body of its request, whether that has arrived or not.
+/// R68: the body of a response may be the body of its request, whether that has arrived or not.
 #[actix_web::test]
 async fn r68_a_request_body_can_be_streamed_back() {
     let (address, handle, _) = serving();
@@ -165,9 +165,9 @@ async fn r68_a_request_body_can_be_streamed_back() {
     handle.stop(false).await;
 }
 
-/// R68: `100 Continue` is not sent within a response.
+/// R68: `100 Continue` is not sent in the middle of a response.
 #[actix_web::test]
-async fn r68_no_100_continue_is_within_a_response() {
+async fn r68_100_continue_is_not_sent_within_a_response() {
     let (address, handle, _) = serving();
     with_timeout("the response", async {
         let mut client = Client::connect(address).await;
@@ -183,7 +183,7 @@ async fn r68_no_100_continue_is_within_a_response() {
     handle.stop(false).await;
 }
 
-/// R68: a client of HTTP/1.0 knows no chunks: the end of the connection is the end of the response.
+/// R68: HTTP/1.0 has no chunks: the end of the connection is the end of the response.
 #[actix_web::test]
 async fn r68_a_response_in_http_1_0_has_no_chunks() {
     let (address, handle, _) = serving();
@@ -199,9 +199,9 @@ async fn r68_a_response_in_http_1_0_has_no_chunks() {
     handle.stop(false).await;
 }
 
-/// R68: a body that always has more does not keep other tasks from the thread.
+/// R68: a body that always has another part does not block other tasks of the thread.
 #[actix_web::test]
-async fn r68_a_body_without_an_end_leaves_the_thread_to_others() {
+async fn r68_an_endless_body_does_not_block_the_thread() {
     let (address, handle, _) = serving();
     with_timeout("the response", async {
         let mut client = Client::connect(address).await;
@@ -217,9 +217,9 @@ async fn r68_a_body_without_an_end_leaves_the_thread_to_others() {
     handle.stop(false).await;
 }
 
-/// R68: what comes behind the last response is discarded for a time, however fast it comes.
+/// R68: bytes after the last response are discarded for a limited time, however fast they arrive.
 #[actix_web::test]
-async fn r68_a_client_that_sends_without_an_end_is_cut_off() {
+async fn r68_a_client_that_sends_endlessly_is_disconnected() {
     let (address, handle, connections) = serving();
     let sending = std::thread::spawn(move || -> io::Error {
         let mut client = std::net::TcpStream::connect(address).unwrap();
@@ -241,9 +241,9 @@ async fn r68_a_client_that_sends_without_an_end_is_cut_off() {
     handle.stop(false).await;
 }
 
-/// R68: a client whose body comes after the response to its head can read that: its connection is not reset.
+/// R68: a client that sends its body after the response can read the response: its connection is not reset.
 #[actix_web::test]
-async fn r68_a_body_that_comes_after_the_response_resets_nothing() {
+async fn r68_a_body_after_the_response_does_not_reset_the_connection() {
     let (address, handle, connections) = serving();
     with_timeout("the response", async {
         let mut client = Client::connect(address).await;
@@ -255,7 +255,7 @@ async fn r68_a_body_that_comes_after_the_response_resets_nothing() {
         for _ in 0..1000 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(connections.open(), 1, "it was closed before the body has come");
+        assert_eq!(connections.open(), 1, "the connection was closed before the body arrived");
         client.send(b"hello").await;
         drop(client);
         until_closed(&connections).await;
@@ -264,14 +264,14 @@ async fn r68_a_body_that_comes_after_the_response_resets_nothing() {
     handle.stop(false).await;
 }
 
-/// What the handlers of the test below share with it.
+/// The state that the handlers of the next test share with the test.
 #[derive(Default)]
 struct Drained {
     connections: OnceLock<Connections>,
     client: Mutex<Option<std::net::TcpStream>>,
 }
 
-/// Lets a request arrive, and the server drain, while nothing else runs on the thread.
+/// Makes a request arrive, and then drains the server, while nothing else runs on the thread.
 async fn drain(drained: web::Data<Arc<Drained>>) -> HttpResponse {
     let mut client = drained.client.lock().unwrap().take().unwrap();
     client.write_all(NEXT.as_bytes()).unwrap();
@@ -279,23 +279,24 @@ async fn drain(drained: web::Data<Arc<Drained>>) -> HttpResponse {
     none().await
 }
 
-/// Tells whether the client goes away while other tasks run.
+/// Responds with whether the client disconnects while other tasks run.
 async fn stays(caller: Caller) -> HttpResponse {
-    let turns = async {
+    let other_tasks = async {
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
     };
     let stays = tokio::select! {
         () = caller.gone() => "no",
-        () = turns => "yes",
+        () = other_tasks => "yes",
     };
     HttpResponse::Ok().insert_header(("stays", stays)).finish()
 }
 
-/// R68: a request that arrives as the server drains is answered: that the drain has closed the reading side is not the client's doing.
+/// R68: a request that arrives just before the drain is answered. The drain closes the reading side, which must not
+/// look like a disconnect of the client.
 #[actix_web::test]
-async fn r68_a_request_that_arrives_with_the_drain_is_answered() {
+async fn r68_a_request_that_arrives_just_before_the_drain_is_answered() {
     let drained = Arc::new(Drained::default());
     let of_app = web::Data::new(drained.clone());
     let server = Server::new(move || {
@@ -318,7 +319,7 @@ async fn r68_a_request_that_arrives_with_the_drain_is_answered() {
     handle.stop(false).await;
 }
 
-/// An application that upgrades a connection has it for itself, in both directions.
+/// An upgraded connection carries all bytes of the application and the client, in both directions.
 #[actix_web::test]
 async fn an_upgraded_connection_carries_all_bytes() {
     let (address, handle, connections) = serving();
@@ -346,15 +347,16 @@ async fn an_upgraded_connection_carries_all_bytes() {
     handle.stop(false).await;
 }
 
-/// A response that waits for its application ends when its client resets the connection.
+/// A response that waits for the application ends when the client resets the connection.
 #[actix_web::test]
-async fn a_reset_ends_a_response_of_which_nothing_is_there() {
+async fn a_reset_ends_a_response_that_has_nothing_to_write() {
     let (address, handle, connections) = serving();
     with_timeout("the end", async {
         let mut client = Client::connect(address).await;
         client.send(NEXT.replace("/next", "/silent").as_bytes()).await;
         assert!(client.response(false).await.is_some());
-        set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap(); // its end is a reset
+        // Makes the drop of the client a reset.
+        set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
         drop(client);
         until_closed(&connections).await;
     })
@@ -362,9 +364,10 @@ async fn a_reset_ends_a_response_of_which_nothing_is_there() {
     handle.stop(false).await;
 }
 
-/// R68: reads of which the runtime does not know end the task's turn as all others do: a client that sends without an end keeps nobody waiting.
+/// R68: reads that bypass the runtime count against the task's cooperative budget, too: a client that sends endlessly
+/// does not block other tasks.
 #[actix_web::test]
-async fn r68_what_was_left_unread_is_read_in_turns() {
+async fn r68_direct_reads_use_the_cooperative_budget() {
     let listener = listener();
     let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     client.set_nonblocking(true).unwrap();
@@ -375,14 +378,15 @@ async fn r68_what_was_left_unread_is_read_in_turns() {
     let mut wire = Wire::new(connection, ServiceConfig::default());
     wire.leave_unread();
     let mut reads = 0;
-    tokio::task::yield_now().await; // a whole turn
+    // Start with a full budget.
+    tokio::task::yield_now().await;
     poll_fn(|context| {
         while let Poll::Ready(read) = wire.poll_fill(context) {
             assert_ne!(read.unwrap(), 0);
-            _ = client.write(&[0; 64 * 1024]); // there is always more
+            _ = client.write(&[0; 64 * 1024]); // there is always more to read
             wire.discard();
             reads += 1;
-            assert!(reads < 10_000, "its turn has no end");
+            assert!(reads < 10_000, "the task never yields");
         }
         Poll::Ready(())
     })
@@ -390,18 +394,18 @@ async fn r68_what_was_left_unread_is_read_in_turns() {
     assert!(reads > 0);
 }
 
-/// A task that reads a body after its request was answered is told that no more of it comes.
+/// A task that reads a body after its request was answered gets an error.
 #[actix_web::test]
-async fn who_reads_a_body_too_late_is_told() {
-    let (told, mut ends) = tokio::sync::mpsc::unbounded_channel();
+async fn reading_a_body_after_the_response_fails() {
+    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
     let keep = move |mut body: web::Payload| {
-        let told = told.clone();
+        let ended = ended.clone();
         actix_rt::spawn(async move {
             while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await {}
-            _ = told.send(());
+            _ = ended.send(());
         });
         async {
-            tokio::task::yield_now().await; // the task waits for the rest
+            tokio::task::yield_now().await; // the task now waits for the rest of the body
             none().await
         }
     };
@@ -417,9 +421,9 @@ async fn who_reads_a_body_too_late_is_told() {
     handle.stop(false).await;
 }
 
-/// R68: a handler that panics ends its connection, and nothing else.
+/// R68: a handler that panics ends its connection, but no other one.
 #[actix_web::test]
-async fn r68_a_panic_ends_its_connection_alone() {
+async fn r68_a_panic_ends_only_its_connection() {
     let (address, handle, connections) = serving();
     with_timeout("the responses", async {
         let [mut other, mut client] = [Client::connect(address).await, Client::connect(address).await];
@@ -435,9 +439,9 @@ async fn r68_a_panic_ends_its_connection_alone() {
     handle.stop(false).await;
 }
 
-/// No duration is too long for a clock.
+/// Timeouts that the clock cannot represent are accepted.
 #[actix_web::test]
-async fn times_may_be_as_long_as_they_like() {
+async fn timeouts_may_exceed_the_range_of_the_clock() {
     let listener = listener();
     let address = listener.local_addr().unwrap();
     let server = Server::new(|| App::new().default_service(web::to(none))).workers(1).disable_signals();

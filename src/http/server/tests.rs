@@ -1,4 +1,4 @@
-//! A server in this process, with an application that tells what it was asked, and clients that see and send every byte.
+//! A server in this process, with an application that returns what it received, and clients that control every byte.
 
 use super::Server;
 use crate::testing::with_timeout;
@@ -21,7 +21,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What the application says of a request: method, version and path; and the body.
+/// A request as the application saw it: method, version and path; and the body.
 type Seen = (String, Vec<u8>);
 
 const ALL_KINDS: &str = "POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
@@ -33,20 +33,20 @@ const ALL_KINDS: &str = "POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r
     POST /none HTTP/1.1\nHost: a\nContent-Length: 0\n\n\
     GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-/// What the application answers to a request without a body.
+/// The response body for a request without a body.
 const NONE: Bytes = Bytes::from_static(b"none");
 
-async fn tell(request: HttpRequest, body: Bytes) -> HttpResponse {
+async fn report(request: HttpRequest, body: Bytes) -> HttpResponse {
     let seen = format!("{} {:?} {}", request.method(), request.version(), request.path());
     HttpResponse::Ok().insert_header(("seen", seen)).body(if body.is_empty() { NONE } else { body })
 }
 
-/// Reads no body.
+/// Ignores the body of the request.
 async fn ignore() -> HttpResponse {
     HttpResponse::Ok().insert_header(("seen", "ignored")).finish()
 }
 
-/// Reads the body of its request in a task that outlives the request.
+/// Reads the body of the request in a task that outlives the request.
 async fn keep(mut body: web::Payload) -> HttpResponse {
     actix_rt::spawn(async move {
         while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await {}
@@ -58,14 +58,15 @@ pub(super) fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// Starts the server on one thread.
+/// Starts a server with one thread.
 async fn serving(max_connections: usize) -> (SocketAddr, ServerHandle) {
     let listener = listener();
     let address = listener.local_addr().unwrap();
     let application =
-        || App::new().route("/ignored", web::to(ignore)).route("/kept", web::to(keep)).default_service(web::to(tell));
+        || App::new().route("/ignored", web::to(ignore)).route("/kept", web::to(keep)).default_service(web::to(report));
     let server = Server::new(application).workers(1).max_connections(max_connections).disable_signals();
-    let hour = Duration::from_secs(3600); // no test ends because a time is over
+    // Longer than any test.
+    let hour = Duration::from_secs(3600);
     let server = server.shutdown_timeout(hour).keep_alive(hour);
     let server = server.listen(listener).unwrap().run().unwrap();
     let handle = server.handle();
@@ -73,7 +74,7 @@ async fn serving(max_connections: usize) -> (SocketAddr, ServerHandle) {
     (address, handle)
 }
 
-/// An end of a connection that takes responses apart.
+/// A client that parses responses.
 pub(super) struct Client {
     pub(super) stream: TcpStream,
     pub(super) received: Vec<u8>,
@@ -87,11 +88,11 @@ impl Client {
     }
 
     pub(super) async fn send(&mut self, bytes: &[u8]) {
-        // A server that has refused what came before may be gone.
+        // A server that has refused earlier bytes may have closed the connection.
         _ = self.stream.write_all(bytes).await;
     }
 
-    /// Whether more came.
+    /// Reads once. Returns false if the connection has ended.
     pub(super) async fn read(&mut self) -> bool {
         let mut buffer = [0; 4096];
         match self.stream.read(&mut buffer).await {
@@ -103,7 +104,8 @@ impl Client {
         }
     }
 
-    /// The next response: its head in lower case, and its body; `None` at the connection's end. `is_head`: it answers a HEAD request.
+    /// Returns the next response: its head in lower case, and its body. `None` if the connection has ended. `is_head`:
+    /// the response is to a HEAD request.
     pub(super) async fn response(&mut self, is_head: bool) -> Option<(String, Vec<u8>)> {
         let end = loop {
             match self.received.windows(4).position(|part| part == b"\r\n\r\n") {
@@ -126,8 +128,9 @@ pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-/// The requests in these bytes, as actix-http's decoder finds them in one buffer, up to the first that is malformed, incomplete or the last of its
-/// connection; and, if what follows is malformed, whether it is the body of a HEAD request, which is answered without one.
+/// Returns the requests that actix-http's decoder finds in these bytes, up to the first one that is malformed,
+/// incomplete or the last of its connection. If what follows is malformed, also returns whether it is the body of a
+/// HEAD request, whose response has no body.
 fn decoded(bytes: &[u8]) -> (Vec<Seen>, Option<bool>) {
     let (mut codec, mut bytes) = (Codec::new(ServiceConfig::default()), BytesMut::from(bytes));
     let (mut requests, mut present): (_, Option<Seen>) = (Vec::new(), None);
@@ -155,25 +158,25 @@ fn decoded(bytes: &[u8]) -> (Vec<Seen>, Option<bool>) {
     }
 }
 
-/// Checks that a client that sent all this is answered as these requests want.
+/// Checks that the client gets the responses to these requests.
 async fn answered(client: &mut Client, requests: &[Seen], context: &str) {
     for (seen, body) in requests {
         let is_head = seen.starts_with("HEAD ");
-        let (head, told) =
+        let (head, received) =
             client.response(is_head).await.unwrap_or_else(|| panic!("{seen} is not answered: {context}"));
         assert_eq!(header(&head, "seen"), Some(seen.as_str()), "{head} {context}");
         let version = seen.split(' ').nth(1).unwrap();
         assert!(head.starts_with(&format!("{version} 200 ")), "{head} {context}");
         let body = if body.is_empty() { &NONE } else { body.as_slice() };
-        assert_eq!(told, if is_head { &[][..] } else { body }, "{head} {context}");
+        assert_eq!(received, if is_head { &[][..] } else { body }, "{head} {context}");
         assert_eq!(header(&head, "content-length"), Some(body.len().to_string().as_str()), "{head} {context}");
     }
 }
 
-/// R68: each response has the method, the version and the connection type of its own request, however many others are pipelined, and wherever
-/// the bytes are cut.
+/// R68: each response has the method, the version and the connection type of its own request, however many requests are
+/// pipelined, and wherever the bytes are split.
 #[actix_web::test]
-async fn r68_responses_are_those_of_their_requests_however_they_arrive() {
+async fn r68_responses_match_their_requests_however_the_bytes_arrive() {
     let (address, handle) = serving(1000).await;
     let (requests, malformed) = decoded(ALL_KINDS.as_bytes());
     assert_eq!((requests.len(), malformed), (7, None), "{requests:?}");
@@ -197,8 +200,8 @@ async fn r68_responses_are_those_of_their_requests_however_they_arrive() {
     handle.stop(false).await;
 }
 
-/// R68: whatever bytes arrive, the server answers exactly the requests that actix-http's decoder finds in them, and refuses what follows if that
-/// is malformed.
+/// R68: for any bytes, the server answers exactly the requests that actix-http's decoder finds in them, and refuses
+/// what follows if that is malformed.
 #[actix_web::test]
 async fn r68_no_bytes_smuggle_a_request() {
     let (address, handle) = serving(1000).await;
@@ -229,11 +232,11 @@ async fn r68_no_bytes_smuggle_a_request() {
         for round in 0..600 {
             let mut bytes = ALL_KINDS.as_bytes().to_vec();
             for _ in 0..=random(3) {
-                let at = random(bytes.len());
+                let position = random(bytes.len());
                 match random(3) {
-                    0 => _ = bytes.splice(at..at, parts[random(parts.len())].bytes()),
-                    1 => _ = bytes.remove(at),
-                    _ => bytes[at] = u8::try_from(random(256)).unwrap(),
+                    0 => _ = bytes.splice(position..position, parts[random(parts.len())].bytes()),
+                    1 => _ = bytes.remove(position),
+                    _ => bytes[position] = u8::try_from(random(256)).unwrap(),
                 }
             }
             let context = format!("round {round}: {:?}", String::from_utf8_lossy(&bytes));
@@ -253,17 +256,17 @@ async fn r68_no_bytes_smuggle_a_request() {
     handle.stop(false).await;
 }
 
-/// A body that nobody reads is discarded if it is there, and ends its connection if it is not: it is never taken for a request. Nor does a
-/// body that is read too late take the next request.
+/// R68: a body that no handler reads is discarded if it has arrived, and otherwise ends its connection. It is never
+/// parsed as a request. A body that is read too late does not consume the next request either.
 #[actix_web::test]
-async fn r68_a_body_that_is_not_read_is_no_request() {
+async fn r68_an_unread_body_is_not_parsed_as_a_request() {
     let (address, handle) = serving(1000).await;
     let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
     with_timeout("the responses", async {
         let post = |path: &str, length: usize, body: &str| {
             format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
         };
-        // One that somebody still has may be read: none of it is discarded.
+        // A body that the application still holds may be read later: it is not discarded.
         for (path, seen, closes) in [("/ignored", "ignored", None), ("/kept", "kept", Some("close"))] {
             let mut client = Client::connect(address).await;
             client.send((post(path, next.len(), next) + next).as_bytes()).await;
@@ -298,7 +301,11 @@ async fn connections_are_limited() {
             answered(&mut first, &requests, "first").await;
         }
         let early = second.stream.try_read(&mut [0; 1]).map_err(|error| error.kind());
-        assert_eq!(early, Err(std::io::ErrorKind::WouldBlock), "it is served beside the first");
+        assert_eq!(
+            early,
+            Err(std::io::ErrorKind::WouldBlock),
+            "the second connection is served before the first has closed"
+        );
         drop(first);
         answered(&mut second, &requests, "second").await;
     })
@@ -306,9 +313,9 @@ async fn connections_are_limited() {
     handle.stop(false).await;
 }
 
-/// A server that is stopped in order closes idle connections, which would keep it from ending.
+/// A graceful stop closes idle connections, which would otherwise delay it.
 #[actix_web::test]
-async fn an_orderly_stop_closes_idle_connections() {
+async fn a_graceful_stop_closes_idle_connections() {
     let (address, handle) = serving(1000).await;
     let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
     with_timeout("the stop", async {
@@ -321,7 +328,7 @@ async fn an_orderly_stop_closes_idle_connections() {
     .await;
 }
 
-/// More clients than the standard library's backlog of 128 connect before any is accepted.
+/// More clients than the standard library's backlog of 128 can connect before any is accepted.
 #[test]
 fn many_clients_may_wait_to_be_accepted() {
     let listener = listener();

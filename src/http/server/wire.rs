@@ -1,5 +1,5 @@
-//! The socket of a connection with its buffers and actix-http's codec: bytes in, parts of requests out, and back. Decides nothing
-//! about requests.
+//! The socket of a connection with its buffers and actix-http's codec: decodes requests from received bytes, and
+//! encodes responses. Does not decide how a request is handled.
 
 use crate::http::connections::Connection;
 use actix_codec::{Decoder, Encoder};
@@ -18,49 +18,51 @@ use std::{
 };
 use tokio::{io::Interest, net::TcpStream, task::coop::poll_proceed};
 
-/// Room for a head, or for the next part of a body.
+/// The free space of the input buffer for a head.
 const ROOM: usize = 8 * 1024;
+/// The free space of the input buffer for the next part of a body.
 const ROOM_FOR_BODY: usize = 64 * 1024;
-/// From here on actix-http takes a head that is not complete for one that is too large.
+/// The size from which actix-http refuses an incomplete head as too large.
 const LONGEST_HEAD: usize = 128 * 1024;
-/// An output buffer that grew beyond this is given back once it is empty.
+/// The largest capacity that an empty output buffer keeps.
 const KEPT: usize = 16 * 1024;
-/// Bodies up to this size are copied behind their head: one slice is cheaper to write than two.
+/// Bodies up to this size are copied after their head: writing one slice is cheaper than writing two.
 const COPIED: usize = 1024;
-/// How much of a body that no handler has read is discarded so that its connection can stay open.
+/// The largest unread rest of a request body that is discarded so that the connection can stay open.
 const DISCARDED: usize = 64 * 1024;
 
-/// What is known of the present request's body.
+/// The state of the current request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// All of it was read, or there is none.
+    /// The body was read completely, or the request has none.
     Complete,
-    /// More is to come.
+    /// The body has more bytes.
     Incomplete,
-    /// It can't be read further: where the next request begins is not known.
+    /// The body cannot be read any further, so the position of the next request is unknown.
     Broken,
 }
 
-/// A connection's bytes.
+/// The socket of a connection with its buffers.
 pub(super) struct Wire {
     connection: Arc<Connection>,
     codec: Codec,
     input: BytesMut,
-    /// `input` has room for bodies.
+    /// Whether `input` was enlarged for a body or a large head.
     has_grown: bool,
     output: BytesMut,
-    /// How much of `output` was written.
+    /// The number of bytes of `output` that were written.
     sent: usize,
-    /// How much of the present response the client's side has taken, head included.
+    /// The number of bytes of the current response that the socket has accepted, head included.
     taken: u64,
-    /// The readiness was cleared although bytes may be left: the next read tries the socket before it waits.
+    /// Whether the socket's readiness was cleared while bytes may be left in it. If so, the next read tries the socket
+    /// before it waits.
     unread: bool,
     body: Body,
-    /// Who waits for more of the body: perhaps not the connection's task.
+    /// The task that waits for more of the body. It may not be the connection's task.
     reader: Option<Waker>,
-    /// The client waits for `100 Continue` before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     awaits_continue: bool,
-    /// Counts requests, so that the body of an answered one can't take bytes of the next.
+    /// The number of the current request. It prevents that the body of an earlier request reads bytes of this one.
     number: u64,
 }
 
@@ -86,12 +88,15 @@ impl Wire {
         self.connection.stream()
     }
 
-    /// Reads once. 0 is the end of what the client sends.
+    /// Reads once. Returns 0 at the end of the input.
     pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // The readiness is cleared, so waiting for it now could wait forever for bytes that are already in the socket.
         if self.unread {
-            let turn = ready!(poll_proceed(context)); // as the runtime does it for the reads that it knows of
+            // A direct read bypasses the runtime, so it must use the task's cooperative budget itself. A client that
+            // sends endlessly would otherwise block the thread.
+            let budget = ready!(poll_proceed(context));
             if let Some(count) = self.fill_now()? {
-                turn.made_progress();
+                budget.made_progress();
                 return Poll::Ready(Ok(count));
             }
         }
@@ -102,7 +107,8 @@ impl Wire {
             match self.connection.stream().try_read_buf(&mut self.input) {
                 Ok(count) => {
                     if count < room {
-                        // All there was. Otherwise the next read would be a system call that finds nothing.
+                        // The socket is empty. Clear its readiness: otherwise the next read would be a system call
+                        // without a result.
                         self.note_drained();
                     }
                     return Poll::Ready(Ok(count));
@@ -115,7 +121,8 @@ impl Wire {
 
     fn make_room(&mut self) {
         if self.body == Body::Complete && self.input.is_empty() && std::mem::take(&mut self.has_grown) {
-            self.input = BytesMut::new(); // an idle connection does not keep what a large body or head needed
+            // An idle connection does not keep the space that a large body or head needed.
+            self.input = BytesMut::new();
         }
         if self.input.capacity() - self.input.len() < ROOM / 4 {
             self.has_grown |= self.body == Body::Incomplete || self.input.len() >= ROOM;
@@ -123,13 +130,14 @@ impl Wire {
         }
     }
 
-    /// Reads what is there without asking the runtime; `None` if nothing is.
+    /// Reads once without waiting for readiness. Returns `None` if there are no bytes.
     pub(super) fn fill_now(&mut self) -> io::Result<Option<usize>> {
         let mut room = [0; ROOM];
         loop {
             match rustix::io::read(self.stream(), &mut room) {
                 Ok(count) => {
                     self.input.extend_from_slice(&room[..count]);
+                    // There may be more bytes, and the runtime's readiness may be cleared.
                     self.unread = true;
                     return Ok(Some(count));
                 }
@@ -148,18 +156,18 @@ impl Wire {
         _ = self.stream().try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
     }
 
-    /// Clears the socket's readiness although bytes may be left unread; the next read tries the socket first.
+    /// Clears the socket's readiness while bytes may be left in it. The next read tries the socket first.
     pub(super) fn leave_unread(&mut self) {
         self.unread = true;
         self.note_drained();
     }
 
-    /// What was received and belongs to no request yet.
+    /// Returns the received bytes that do not belong to a request yet.
     pub(super) fn received(&self) -> &[u8] {
         &self.input
     }
 
-    /// Removes empty lines before a request, which some clients send.
+    /// Removes empty lines before a request. Some clients send them.
     fn skip_empty_lines(&mut self) {
         loop {
             let length = match self.input.as_ref() {
@@ -171,34 +179,38 @@ impl Wire {
         }
     }
 
+    /// Discards the received bytes.
     pub(super) fn discard(&mut self) {
         self.input.clear();
     }
 
-    /// Decodes the next request if its head may be complete: if a line has ended in what came since the last look, or the first bytes
-    /// came (a client that speaks another protocol may never send a line). So a head that comes byte by byte is not parsed for each of them.
-    pub(super) fn look_for_head(
+    /// Decodes the next request, if its head may be complete. It may be if the new bytes contain the end of a line, or
+    /// are the first ones: a client of another protocol may never send a line. A head that arrives byte by byte is
+    /// therefore not parsed again for each byte.
+    pub(super) fn try_decode_head(
         &mut self,
-        looked_at: &mut usize,
+        examined: &mut usize,
     ) -> Result<Option<(Request, MessageType)>, ParseError> {
-        if *looked_at == 0 {
+        if *examined == 0 {
             self.skip_empty_lines();
         }
-        let new = self.input.get(*looked_at..).unwrap_or_default();
-        let is_worth_it =
-            !new.is_empty() && (*looked_at == 0 || new.contains(&b'\n') || self.input.len() >= LONGEST_HEAD);
-        *looked_at = self.input.len();
-        if !is_worth_it {
+        let new = self.input.get(*examined..).unwrap_or_default();
+        let may_be_complete =
+            !new.is_empty() && (*examined == 0 || new.contains(&b'\n') || self.input.len() >= LONGEST_HEAD);
+        *examined = self.input.len();
+        if !may_be_complete {
             return Ok(None);
         }
         let found = self.decode_head()?;
-        // actix-http looks at the size of incomplete heads only.
-        let is_too_long = found.is_some() && *looked_at - self.input.len() > LONGEST_HEAD;
+        // actix-http checks the size of incomplete heads only. A complete head that is too large must be refused here.
+        let is_too_long = found.is_some() && *examined - self.input.len() > LONGEST_HEAD;
         if is_too_long { Err(ParseError::TooLarge) } else { Ok(found) }
     }
 
-    /// Decodes the next request if its head is complete. Call this only after the previous request was answered: actix-http's codec keeps
-    /// the version, method and connection type of the head that it decoded last, and encodes responses with them.
+    /// Decodes the next request if its head is complete.
+    ///
+    /// Call this only after the previous request was answered: actix-http's codec keeps the version, the method and the
+    /// connection type of the head that it decoded last, and encodes responses with them.
     fn decode_head(&mut self) -> Result<Option<(Request, MessageType)>, ParseError> {
         let Some(message) = self.codec.decode(&mut self.input)? else { return Ok(None) };
         let Message::Item(request) = message else { return Err(ParseError::Incomplete) };
@@ -209,12 +221,13 @@ impl Wire {
         Ok(Some((request, kind)))
     }
 
-    /// Which request is being answered.
+    /// Returns the number of the current request.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The next part of the body of this request, or `None` at its end.
+    /// Returns the next part of the body of request `number`, or `None` at its end. Fails if that request has already
+    /// been answered.
     pub(super) fn poll_body(
         &mut self,
         context: &mut Context<'_>,
@@ -237,6 +250,8 @@ impl Wire {
             }
             let filled = self.poll_fill(context);
             if filled.is_pending() {
+                // `abandon_body` wakes this task. Without that, a task that outlives its request would wait forever for
+                // the rest of the body, since nothing reads the socket for it any more.
                 self.reader = Some(context.waker().clone());
             }
             match ready!(filled) {
@@ -252,12 +267,12 @@ impl Wire {
         error
     }
 
-    /// What is known of the body of the present request.
+    /// Returns the state of the current request's body.
     pub(super) fn body(&self) -> Body {
         self.body
     }
 
-    /// Lets nobody read the body any more; tells how far it was read. Who waits for more of it is told.
+    /// Makes the body unreadable, wakes the task that waits for more of it, and returns its previous state.
     pub(super) fn abandon_body(&mut self) -> Body {
         let reader = self.reader.take();
         match self.body {
@@ -270,7 +285,7 @@ impl Wire {
         }
     }
 
-    /// A part of the body from what was received.
+    /// Decodes a part of the body from the received bytes.
     fn decode_body(&mut self) -> Result<Option<Bytes>, PayloadError> {
         match self.codec.decode(&mut self.input) {
             Ok(Some(Message::Chunk(Some(bytes)))) => Ok(Some(bytes)),
@@ -283,7 +298,8 @@ impl Wire {
         }
     }
 
-    /// Sends `100 Continue` if the client waits for it: not before the body is asked for, so that a refusal comes instead.
+    /// Sends `100 Continue` if the client waits for it. This happens only when the body is read: a request that is
+    /// refused gets the refusal instead, and the client need not send the body.
     fn ask_for_body(&mut self, context: &mut Context<'_>) -> Result<(), PayloadError> {
         if std::mem::take(&mut self.awaits_continue) {
             self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -294,7 +310,8 @@ impl Wire {
         }
     }
 
-    /// Discards what is left of the present request's body as far as it is here, and tells whether that was all of it.
+    /// Discards the rest of the current request's body, as far as it has arrived and is short. Returns the state of the
+    /// body.
     pub(super) fn finish_body(&mut self) -> Body {
         let mut reads = 0;
         while self.body == Body::Incomplete {
@@ -302,7 +319,8 @@ impl Wire {
                 Ok(Some(_)) => self.awaits_continue = false,
                 Err(_) => {}
                 Ok(None) if self.body == Body::Complete => {}
-                // A client that waits for `100 Continue` may send the body or not: nobody knows.
+                // The client waits for `100 Continue`, which it will not get. Whether it sends the body anyway is
+                // unknown, so the position of the next request is unknown, too.
                 Ok(None) if self.awaits_continue || reads == DISCARDED / ROOM => break,
                 Ok(None) if !matches!(self.fill_now(), Ok(Some(1..))) => break,
                 Ok(None) => reads += 1,
@@ -311,25 +329,28 @@ impl Wire {
         self.body
     }
 
-    /// Puts the head of a response into the output. Gives its body's kind.
+    /// Puts the head of a response into the output buffer.
     pub(super) fn put_head(&mut self, head: Response<()>, size: BodySize) -> io::Result<()> {
-        self.awaits_continue = false; // it has the response
+        // The final response replaces `100 Continue`.
+        self.awaits_continue = false;
         self.codec.encode(Message::Item((head, size)), &mut self.output)
     }
 
-    /// Puts the head of a response to an invalid request into the output. The response is HTTP/1.1 and the last of the connection, whatever preceded it.
+    /// Puts the head of the response to an invalid request into the output buffer. The response is HTTP/1.1, and the
+    /// last one of the connection.
     pub(super) fn put_last_head(&mut self, head: Response<()>, size: BodySize) -> io::Result<()> {
+        // The codec may be in the middle of the invalid request, or have the version of the previous one.
         self.codec = Codec::new(self.codec.config().clone());
         self.taken = 0;
         self.put_head(head, size)
     }
 
-    /// Puts a part of a body whose length nobody knows, or its end, into the output.
+    /// Puts a part of a body of unknown length into the output buffer; `None` is its end.
     pub(super) fn put_chunk(&mut self, part: Option<Bytes>) -> io::Result<()> {
         self.codec.encode(Message::Chunk(part), &mut self.output)
     }
 
-    /// Puts a short part of a body behind its head.
+    /// Puts a short part of a body into the output buffer, after its head. Returns a longer part unchanged.
     pub(super) fn put_if_short(&mut self, part: Bytes) -> Bytes {
         if part.len() > COPIED {
             return part;
@@ -338,22 +359,22 @@ impl Wire {
         Bytes::new()
     }
 
-    /// Whether another request may follow the response whose head was put last.
+    /// Returns whether another request may follow the last response.
     pub(super) fn keeps_alive(&self) -> bool {
         self.codec.keep_alive()
     }
 
-    /// Counts the bytes that are taken anew.
+    /// Resets the number of accepted bytes.
     pub(super) fn restart_count(&mut self) {
         self.taken = 0;
     }
 
-    /// How many bytes of the present response were taken.
+    /// Returns the number of bytes of the current response that the socket has accepted.
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Writes the output, and this after it. The part itself is not copied.
+    /// Writes the output buffer, and `part` after it. `part` is not copied.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>, part: &mut Bytes) -> Poll<io::Result<()>> {
         while self.sent < self.output.len() || !part.is_empty() {
             match self.write(part) {

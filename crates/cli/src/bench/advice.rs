@@ -1,4 +1,4 @@
-//! What to do about what was lost, in plain words. Only reads.
+//! Advice for the losses of a row. Only reads.
 
 use super::{
     plan::Plan,
@@ -8,21 +8,21 @@ use super::{
 };
 use herder::{concurrency::Loss, efficiency::EfficiencyReport};
 
-/// Less of the lanes' time than this is not worth a word, unless it is the most.
+/// The smallest share of the call slots' time for which a loss gets advice. The largest loss always gets it.
 const MIN_ADVICE_SHARE: f64 = 0.05;
-/// Of all cores; if others use more, it is told.
+/// The smallest share of the cores from which the load of other processes is mentioned.
 const OTHER_LOAD_REPORTED: f64 = 0.1;
-/// Of all cores; if others use more, they are to blame first.
+/// The smallest share of the cores from which the load of other processes counts as the cause.
 const OTHER_LOAD_BLAMED: f64 = 0.25;
 
-/// One paragraph for a row.
+/// Returns one paragraph of advice for a row.
 pub(super) fn advice(plan: &Plan, row: &Row) -> String {
     let run = row.middle();
     let mut losses: Vec<Loss> = run.account.losses.iter().filter(|loss| !loss.lost.is_zero()).collect();
     losses.sort_by_key(|loss| std::cmp::Reverse(loss.lost));
-    let told =
-        losses.iter().enumerate().filter(|(at, loss)| *at == 0 || run.account.share(loss.lost) >= MIN_ADVICE_SHARE);
-    let parts: Vec<_> = told.map(|(_, loss)| part(plan, row, loss)).collect();
+    let reported =
+        losses.iter().enumerate().filter(|(rank, loss)| *rank == 0 || run.account.share(loss.lost) >= MIN_ADVICE_SHARE);
+    let parts: Vec<_> = reported.map(|(_, loss)| part(plan, row, loss)).collect();
     format!("{}, {} efficient. {}", workers(row.workers), percent(run.account.efficiency), parts.join(" "))
 }
 
@@ -64,27 +64,27 @@ fn remedy(plan: &Plan, row: &Row, run: &EfficiencyReport, cause: &str) -> String
     }
 }
 
-/// What the workers would use, where that is known, against what there is.
+/// Returns the advice for a lack of cores: the cores that the workers need, if that is known, and the available ones.
 fn cores(row: &Row, run: &EfficiencyReport) -> String {
-    let (there, other_load) = (run.machine.cores, run.machine.other_load.unwrap_or(0.0));
-    let wanted = run.cpu_share.map(|cpu_share| cpu_share * row.call_slots as f64);
+    let (available, other_load) = (run.machine.cores, run.machine.other_load.unwrap_or(0.0));
+    let needed = run.cpu_share.map(|cpu_share| cpu_share * row.call_slots as f64);
     let s = if row.workers == 1 { "s" } else { "" };
-    let wants = wanted
-        .map(|wanted| format!("{} need{s} {} cores; the", workers(row.workers), digits(wanted)))
+    let needs = needed
+        .map(|needed| format!("{} need{s} {} cores; the", workers(row.workers), digits(needed)))
         .unwrap_or("The".into());
-    let busy = if other_load >= OTHER_LOAD_REPORTED * there {
+    let busy = if other_load >= OTHER_LOAD_REPORTED * available {
         format!(", of which other processes use {}", digits(other_load))
     } else {
         String::new()
     };
-    format!("{wants} machine has {}{busy}: {}.", digits(there), shortage(wanted, other_load, there))
+    format!("{needs} machine has {}{busy}: {}.", digits(available), shortage(needed, other_load, available))
 }
 
-/// Who is to blame first.
-fn shortage(wanted: Option<f64>, other_load: f64, there: f64) -> &'static str {
-    match wanted {
-        Some(wanted) if wanted > there => "more workers than cores do not help calls that compute",
-        _ if other_load > OTHER_LOAD_BLAMED * there => "measure on an idle machine",
+/// Returns the main cause of a lack of cores.
+fn shortage(needed: Option<f64>, other_load: f64, available: f64) -> &'static str {
+    match needed {
+        Some(needed) if needed > available => "more workers than cores do not help calls that compute",
+        _ if other_load > OTHER_LOAD_BLAMED * available => "measure on an idle machine",
         Some(_) => "this is enough for the workers, but callers and the pool also need CPU time",
         None => "more workers than cores do not help if Python computes",
     }

@@ -1,4 +1,5 @@
-//! The report as JSON: stable names, all of them in `docs/bench.md`. Times are in seconds unless a name says otherwise.
+//! The report as JSON. Names are stable and documented in `docs/bench.md`. Times are in seconds, unless a name says
+//! otherwise.
 
 use super::{
     plan::Plan,
@@ -13,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// The document.
+/// The JSON document of a measurement.
 #[derive(Debug, Serialize)]
 pub(super) struct Document<'a> {
     herder: &'static str,
@@ -89,7 +90,7 @@ struct CallDocument {
 }
 
 impl<'a> Document<'a> {
-    /// Of these rows; with every call, if wished.
+    /// Creates the document for these rows. `operations` adds every call.
     pub(super) fn of(plan: &'a Plan, rows: &[Row], operations: bool) -> Self {
         Self {
             herder: env!("CARGO_PKG_VERSION"),
@@ -163,7 +164,7 @@ impl RunDocument {
 
 impl CallDocument {
     fn of(call: &Operation, begun: u64) -> Self {
-        let since = |at: u64| at.saturating_sub(begun);
+        let since = |time: u64| time.saturating_sub(begun);
         Self {
             worker: call.worker.id.to_string(),
             generation: call.worker.generation.0,

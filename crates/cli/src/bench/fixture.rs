@@ -1,4 +1,4 @@
-//! Runs for tests, made of calls whose times are given: nothing is started.
+//! Reports for tests, made of calls with given times. Nothing is started.
 
 use super::{options::Options, plan::Plan, row};
 use clap::Parser;
@@ -10,7 +10,8 @@ use herder::{
     efficiency::{EfficiencyReport, Failures, Machine, Verdict, WorkerStart},
 };
 
-/// A call that waited from `queued` to `started` and ran to `ended`, in milliseconds; it took a tenth to come, and to go.
+/// Creates a call that was queued, started and ended at these times, in milliseconds. Its transit took 0.1 ms in each
+/// direction.
 pub(super) fn call(worker: u32, queued: f64, started: f64, ended: f64) -> Operation {
     let worker_ref = WorkerRef { id: WorkerId(worker), generation: Generation(1) };
     let [queued, sent, started, ended, answered] =
@@ -18,11 +19,12 @@ pub(super) fn call(worker: u32, queued: f64, started: f64, ended: f64) -> Operat
     Operation { worker: worker_ref, queued: queued.min(sent), sent, started, ended, answered }
 }
 
-/// So many workers that each run one call at a time, as many callers as calls; from 0 to the last answer.
+/// Creates the report of a run with this number of workers, one call slot for each, and as many callers as calls. The
+/// run starts at 0 and ends with the last answer.
 pub(super) fn report(workers: u32, operations: &[Operation]) -> EfficiencyReport {
     let ended = operations.iter().map(|call| call.answered.0).max().unwrap();
     let window = Interval::new(0, ended).unwrap();
-    let seen = |worker| ObservedWorker {
+    let worker = |worker| ObservedWorker {
         worker: WorkerId(worker),
         concurrency: 1,
         starting: vec![],
@@ -30,7 +32,7 @@ pub(super) fn report(workers: u32, operations: &[Operation]) -> EfficiencyReport
     };
     let observed = ObservedRun {
         window,
-        workers: (1..=workers).map(seen).collect(),
+        workers: (1..=workers).map(worker).collect(),
         operations: operations.to_vec(),
         encoding: vec![],
         uncontended: None,
@@ -55,22 +57,22 @@ pub(super) fn report(workers: u32, operations: &[Operation]) -> EfficiencyReport
     }
 }
 
-/// Two workers with two calls each of 10 ms, one of 20.
+/// Returns the report of two workers with two calls each: three of 10 ms and one of 20 ms.
 pub(super) fn two_workers() -> EfficiencyReport {
     report(2, &[call(1, 0.0, 1.0, 11.0), call(2, 0.0, 1.0, 21.0), call(1, 0.0, 11.5, 21.5), call(2, 0.5, 21.5, 31.5)])
 }
 
-/// One worker with the same calls.
+/// Returns the report of one worker with the same calls.
 pub(super) fn one_worker() -> EfficiencyReport {
     report(1, &[call(1, 0.0, 1.0, 11.0), call(1, 0.0, 12.0, 32.0), call(1, 0.0, 33.0, 43.0), call(1, 0.5, 44.0, 54.0)])
 }
 
-/// One row a list.
+/// Creates one row for each list of reports.
 pub(super) fn rows(reports: Vec<Vec<EfficiencyReport>>) -> Vec<row::Row> {
     row::rows(reports).unwrap()
 }
 
-/// What these arguments ask for.
+/// Parses these arguments into a plan.
 pub(super) fn plan(arguments: &[&str]) -> Plan {
     #[derive(Parser)]
     struct Command {

@@ -1,5 +1,5 @@
-//! `herder bench`: one command, on pools of several sizes of a user's own, and what came of it: a table, words, JSON, pictures.
-//! "I pay for eight workers; am I getting eight?" The measuring is in `herder::efficiency`. Holds nothing once it returned.
+//! `herder bench`: measures one command on pools of several sizes, and reports the results as a table, as text, as JSON
+//! and as charts. The measurements are in `herder::efficiency`. Holds nothing after it has returned.
 
 mod advice;
 mod chart;
@@ -26,12 +26,14 @@ use plan::Plan;
 use row::Row;
 use std::{fs, path::Path};
 
-/// Measures, and tells.
+/// Runs the measurements, and prints the report.
 pub(crate) fn run(options: &Options) -> Outcome {
-    logs::start("warn,herder::call=off")?; // failed calls are told by the command itself
+    // The command reports failed calls itself.
+    logs::start("warn,herder::call=off")?;
     let plan = Plan::of(options)?;
     if let Some(folder) = &options.svg {
-        fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?; // before minutes are spent
+        // Check this before the measurements, which take minutes.
+        fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     }
     let rows = row::rows(System::new().block_on(runs::all(&plan))?)?;
     table::print_line(&report::render_report(&plan, &rows));
@@ -45,10 +47,10 @@ pub(crate) fn run(options: &Options) -> Outcome {
 }
 
 fn draw(plan: &Plan, rows: &[Row], folder: &Path) -> Outcome {
-    let mut pictures = vec![("speed-up.svg".to_owned(), chart::speed_up(plan, rows))];
-    pictures.extend(rows.iter().map(|row| (format!("timeline-{}.svg", row.workers), chart::timeline(plan, row))));
+    let mut charts = vec![("speed-up.svg".to_owned(), chart::speed_up(plan, rows))];
+    charts.extend(rows.iter().map(|row| (format!("timeline-{}.svg", row.workers), chart::timeline(plan, row))));
     table::print_line("");
-    for (name, text) in pictures {
+    for (name, text) in charts {
         let file = folder.join(name);
         fs::write(&file, text).map_err(|error| unwritable(&file, &error))?;
         table::print_line(&format!("chart written to {}", file.display()));
@@ -70,7 +72,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
     CommandError::failed(format_args!("cannot write {}: {error}", path.display()))
 }
 
-/// Calls that failed make it a failure, told with the first of them.
+/// Returns an error if any call failed, with the first failure.
 fn judge(rows: &[Row]) -> Outcome {
     let failed: usize = rows.iter().map(Row::failed).sum();
     let Some(first) = rows.iter().flat_map(|row| &row.runs).find_map(|run| run.failures.first.as_ref()) else {

@@ -1,4 +1,4 @@
-//! The arguments of `herder bench`, and their help.
+//! The options of `herder bench` and their help.
 
 use clap::{ArgGroup, Args};
 use std::path::PathBuf;
@@ -7,19 +7,19 @@ const EXAMPLES: &str = "\
 Examples:
   herder bench                                      the demo pool, a sleep of 5 ms
   herder bench carts.py:app --command price --args '{\"item\": \"tea\"}' --workers 1,2,4
-  herder bench production.toml --pool models --command classify --args '{\"text\": \"x\"}' --seconds 10 --svg pictures
+  herder bench production.toml --pool models --command classify --args '{\"text\": \"x\"}' --seconds 10 --svg charts
   herder bench carts.py:app --enhanced --command add --args '{\"item\": \"tea\"}' --sessions 16 --json=carts.json
 
 Runs the pool with its configuration except `pool_size` and `overflow`, and calls the command continuously (thousands of times).
 Measures each number of workers in turn and repeats all of it in several rounds, so that a change of the machine's load affects
-every number alike. Ctrl-C stops the pool gracefully; a second one stops at once.
+every number alike. Ctrl-C stops the pool gracefully; a second one stops immediately.
 
 Efficiency is the ideal time of the calls divided by the measured time. Each loss has a cause: start-up, queueing, dispatch,
 serialization, stragglers, idle, cores, gil, slowed. docs/bench.md explains each.
 
 Exit codes: 0 all calls succeeded; 1 calls failed or a pool did not start; 2 invalid arguments or configuration.";
 
-/// What is measured, and how it is told.
+/// The options of `herder bench`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 #[command(group(ArgGroup::new("amount").args(["operations", "seconds"])))]

@@ -1,4 +1,4 @@
-//! What is to be run, checked: the options, and the pool they are about. Starts nothing.
+//! The checked options and the pool of a measurement. Starts nothing.
 
 use super::Options;
 use crate::{
@@ -9,40 +9,40 @@ use crate::{
 use herder::{PoolConfig, WorkerType, efficiency::WorkerStart};
 use serde_json::{Map, Value};
 
-/// Callers for each place where a call can run. With one, it would be idle while an answer goes to its caller and the next call
-/// comes back; with two, the next call waits there already.
-const CALLERS_A_LANE: usize = 2;
-/// Unless the user says how much.
+/// The default number of callers for each call slot. With one, the slot would be idle while a result is on its way to
+/// the caller and the next call on its way back. With two, the next call already waits.
+const CALLERS_PER_SLOT: usize = 2;
+/// The default duration of a run.
 const SECONDS: u32 = 2;
-/// What is measured unless the user says: a wait, so that cores don't matter.
+/// The default call: it only waits, so that the number of cores does not matter.
 const DEMO_CALL: (&str, &str) = ("sleep", r#"{"ms":5}"#);
-/// Letters of the arguments that are shown.
-const LONGEST: usize = 60;
-/// Its pools: the second one takes sessions.
+/// The number of characters of the arguments that are shown.
+const MAX_SHOWN: usize = 60;
+/// The demo pools: without and with sessions.
 const DEMO_POOLS: [&str; 2] = ["basic", "sessions"];
 
-/// What is to be run.
+/// The measurements to run.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) config: PoolConfig,
     pub(super) command: String,
     pub(super) arguments: Map<String, Value>,
-    /// Rising, each once, at least one.
+    /// The numbers of workers: ascending, without duplicates, at least one.
     pub(super) workers: Vec<usize>,
     pub(super) callers: Option<usize>,
-    /// None: the calls belong to no session.
+    /// The number of sessions; 0 for calls without a session.
     pub(super) sessions: usize,
     pub(super) amount: Amount,
     pub(super) start: WorkerStart,
     pub(super) rounds: usize,
 }
 
-/// How much each run does.
+/// The amount of work of each run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Amount {
-    /// So many calls.
+    /// A number of calls.
     Operations(usize),
-    /// So many calls as take this long with nothing lost, by what one pool did before.
+    /// The number of calls that would take this many seconds without losses, estimated from an earlier run.
     Seconds(u32),
 }
 
@@ -70,20 +70,20 @@ impl Plan {
         })
     }
 
-    /// The places where a call can run, of so many workers.
+    /// Returns the number of call slots of this number of workers.
     pub(super) fn call_slots(&self, workers: usize) -> usize {
         workers * self.config.settings().concurrency as usize
     }
 
-    /// Callers of so many workers.
+    /// Returns the number of callers for this number of workers.
     pub(super) fn callers(&self, workers: usize) -> usize {
-        self.callers.unwrap_or(CALLERS_A_LANE * self.call_slots(workers))
+        self.callers.unwrap_or(CALLERS_PER_SLOT * self.call_slots(workers))
     }
 
-    /// The call, as pictures and tables name it.
+    /// Returns the call as it is shown in charts and tables.
     pub(super) fn call(&self) -> String {
         let arguments = Value::from(self.arguments.clone()).to_string();
-        let shown: String = arguments.chars().take(LONGEST).collect();
+        let shown: String = arguments.chars().take(MAX_SHOWN).collect();
         let more = if shown == arguments { "" } else { ".." };
         format!("{} {shown}{more}", self.command)
     }
@@ -104,8 +104,8 @@ fn call(options: &Options, origin: &Origin) -> Outcome<(String, Map<String, Valu
 }
 
 fn config(options: &Options, source: Source) -> Outcome<PoolConfig> {
-    let of_the_demo = (source.origin == Origin::Demo).then(|| DEMO_POOLS[usize::from(options.sessions.is_some())]);
-    let config = source.one(options.pool.as_deref().or(of_the_demo))?;
+    let demo_pool = (source.origin == Origin::Demo).then(|| DEMO_POOLS[usize::from(options.sessions.is_some())]);
+    let config = source.one(options.pool.as_deref().or(demo_pool))?;
     if options.sessions.is_some() && config.worker_type() == WorkerType::Basic {
         let name = config.name();
         return Err(CommandError::usage(format_args!(

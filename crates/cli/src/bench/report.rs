@@ -1,4 +1,4 @@
-//! The report as people read it: a table, and below it what to do about what was lost. Prints nothing itself.
+//! The report as text: a table, followed by advice for the losses. Prints nothing.
 
 use super::{
     advice::advice,
@@ -12,10 +12,10 @@ use herder::{
     efficiency::{EfficiencyReport, Verdict, WorkerStart},
 };
 
-/// Of the time of all lanes; below it a row needs no words.
+/// The smallest loss, as a share of the call slots' time, for which a row gets advice.
 const MIN_REPORTED_SHARE: f64 = 0.1;
 
-/// All of it.
+/// Returns the complete report.
 pub(super) fn render_report(plan: &Plan, rows: &[Row]) -> String {
     let mut parts = vec![heading(plan), table(rows)];
     parts.extend(
@@ -65,7 +65,7 @@ fn line(row: &Row) -> Vec<String> {
     ]
 }
 
-/// The verdict by overlap, for each number of workers.
+/// Returns the verdict by overlap, for each number of workers.
 fn overlap(rows: &[Row]) -> String {
     let lines = rows.iter().map(|row| format!("{}: {}{}", workers(row.workers), verdict(row), gain(row)));
     lines.collect::<Vec<_>>().join("\n")
@@ -86,7 +86,7 @@ fn verdict(row: &Row) -> String {
     }
 }
 
-/// Why it can't be told whether that was quicker than one after the other, if so. The load is told once, for all.
+/// Returns why the speed-up is inconclusive, if it is. The load of the machine is reported once, for all rows.
 fn gain(row: &Row) -> String {
     match row.middle().comparison.map(|comparison| comparison.verdict) {
         None | Some(Gain::Proven | Gain::Inconclusive(Inconclusive::OneCallSlot | Inconclusive::Loaded { .. })) => {
@@ -96,7 +96,8 @@ fn gain(row: &Row) -> String {
     }
 }
 
-/// Whether others had so much of the machine that the figures tell more about them, and which rows have no run without that.
+/// Returns a note if other processes used so much of the machine that the timings are unreliable, with the rows that
+/// have no other run.
 fn load(rows: &[Row]) -> Option<String> {
     let runs: Vec<&EfficiencyReport> = rows.iter().flat_map(|row| &row.runs).collect();
     let causes: Vec<String> = [busy(&runs), steal(&runs)].into_iter().flatten().collect();
@@ -117,30 +118,30 @@ fn busy(runs: &[&EfficiencyReport]) -> Option<String> {
 }
 
 fn steal(runs: &[&EfficiencyReport]) -> Option<String> {
-    let struck: Vec<_> = runs.iter().filter(|run| run.machine.has_steal()).collect();
-    struck.first()?;
-    let steal = percent(Spread::of(struck.iter().filter_map(|run| run.machine.steal)).median);
-    let (count, all) = (struck.len(), runs.len());
+    let affected: Vec<_> = runs.iter().filter(|run| run.machine.has_steal()).collect();
+    affected.first()?;
+    let steal = percent(Spread::of(affected.iter().filter_map(|run| run.machine.steal)).median);
+    let (count, all) = (affected.len(), runs.len());
     Some(format!(
         "in {count} of {all} runs the hypervisor withheld the cores for about {steal} of the time (\"steal\")"
     ))
 }
 
-/// Which rows are about a run without that, and which can't be.
+/// Returns which rows have no run on an idle machine.
 fn qualified_rows(rows: &[Row]) -> String {
-    let struck: Vec<_> = rows.iter().filter(|row| row.middle().machine.is_loaded()).collect();
-    let counts: Vec<_> = struck.iter().map(|row| row.workers.to_string()).collect();
+    let affected: Vec<_> = rows.iter().filter(|row| row.middle().machine.is_loaded()).collect();
+    let counts: Vec<_> = affected.iter().map(|row| row.workers.to_string()).collect();
     match counts.as_slice() {
         [] => "Efficiency, losses and advice are from the other runs.".into(),
         all if all.len() == rows.len() => "No run is unaffected: measure again on an idle machine.".into(),
         some => format!(
-            "Efficiency, losses and advice are from the other runs; {} workers have no other run.",
+            "Efficiency, losses and advice are from the other runs; with {} workers there is no other run.",
             some.join(", ")
         ),
     }
 }
 
-/// `1 worker`, `2 workers`.
+/// Returns `1 worker`, `2 workers` and so on.
 pub(super) fn workers(count: usize) -> String {
     format!("{count} worker{}", if count == 1 { "" } else { "s" })
 }
@@ -162,7 +163,7 @@ mod tests {
         assert_snapshot!(render(vec![vec![one_worker()], vec![two_workers()]]));
     }
 
-    /// Words are for what is worth them, and begin with what was lost most.
+    /// Small losses get no advice; the largest loss comes first.
     #[test]
     fn rows_with_large_losses_get_advice() {
         let mut run = two_workers();
@@ -174,21 +175,21 @@ mod tests {
         run.account.losses = Losses { cores: lost(1500), dispatch: lost(200), gil: lost(10), ..Losses::default() };
         (run.cpu_share, run.machine.other_load) = (Some(1.01), Some(0.5));
         let text = render(vec![vec![run]]);
-        let words = text.lines().find(|line| line.contains("efficient.")).unwrap();
+        let advice = text.lines().find(|line| line.contains("efficient.")).unwrap();
         assert!(
-            words.starts_with(
-                "2 workers, 20 % efficient. cores 75 %: workers waited for a free core. 2 workers want 2.02 cores, the machine has \
-                 2.00, of which others keep 0.50 busy: more workers than cores gain nothing for calls that compute. dispatch 10 %: "
+            advice.starts_with(
+                "2 workers, 20 % efficient. cores 75 %: workers waited for a free core. 2 workers need 2.02 cores; the machine has \
+                 2.00, of which other processes use 0.50: more workers than cores do not help calls that compute. dispatch 10 %: "
             ),
-            "{words}"
+            "{advice}"
         );
-        assert!(!words.contains("gil"), "1 % is not worth a word: {words}");
+        assert!(!advice.contains("gil"), "1 % gets no advice: {advice}");
     }
 
-    /// A shortage of cores has three reasons.
+    /// The advice for a lack of cores names the cause: too many workers, other processes, or callers and the pool.
     #[test]
-    fn cores_are_short_for_one_of_three_reasons() {
-        let words = |cpu_share: f64, other_load| {
+    fn advice_names_the_cause_of_a_lack_of_cores() {
+        let advice = |cpu_share: f64, other_load| {
             let mut run = two_workers();
             run.account.efficiency = 0.5;
             run.account.losses = Losses { cores: Duration::from_millis(9), ..Losses::default() };
@@ -197,46 +198,49 @@ mod tests {
             text.lines().find_map(|line| line.split_once("he machine has ")).unwrap().1.to_owned()
         };
         assert_eq!(
-            words(1.5, 1.0),
-            "2.00, of which others keep 1.00 busy: more workers than cores gain nothing for calls that compute."
+            advice(1.5, 1.0),
+            "2.00, of which other processes use 1.00: more workers than cores do not help calls that compute."
         );
-        assert_eq!(words(0.1, 1.9), "2.00, of which others keep 1.90 busy: measure on a machine that has less to do.");
-        assert_eq!(words(0.0, 0.1), "2.00: more workers than cores gain nothing where Python computes.");
-        assert_eq!(words(0.9, 0.1), "2.00: that is enough, but callers and the pool need some of it, too.");
+        assert_eq!(advice(0.1, 1.9), "2.00, of which other processes use 1.90: measure on an idle machine.");
+        assert_eq!(advice(0.0, 0.1), "2.00: more workers than cores do not help if Python computes.");
+        assert_eq!(
+            advice(0.9, 0.1),
+            "2.00: this is enough for the workers, but callers and the pool also need CPU time."
+        );
     }
 
     #[test]
     fn loaded_machine_is_reported() {
         let mut run = two_workers();
-        assert!(!render(vec![vec![run.clone()]]).contains("Too loaded"));
+        assert!(!render(vec![vec![run.clone()]]).contains("Unreliable timings"));
         run.machine.other_load = Some(1.5);
         let text = render(vec![vec![run.clone(), two_workers()]]);
         assert!(
-            text.contains("Too loaded to tell: in 1 of 2 runs others kept about 1.50 of 2.00 cores busy"),
+            text.contains("Unreliable timings: in 1 of 2 runs other processes used about 1.50 of 2.00 cores"),
             "{text}"
         );
         assert!(text.ends_with("Efficiency, losses and advice are from the other runs."), "{text}");
         let text = render(vec![vec![run.clone()], vec![two_workers()]]);
-        assert!(text.ends_with("of the other runs; with 2 workers there is none."), "{text}");
+        assert!(text.ends_with("from the other runs; with 2 workers there is no other run."), "{text}");
         let text = render(vec![vec![run]]);
         assert!(text.ends_with("No run is unaffected: measure again on an idle machine."), "{text}");
     }
 
-    /// A host that gives cores to others is not a process that keeps them busy.
+    /// Steal is not reported as the load of other processes.
     #[test]
     fn steal_time_is_reported_separately() {
         let mut run = two_workers();
         run.machine.steal = Some(0.02);
-        assert!(!render(vec![vec![run.clone()]]).contains("Too loaded"));
+        assert!(!render(vec![vec![run.clone()]]).contains("Unreliable timings"));
         (run.machine.other_load, run.machine.steal) = (Some(0.2), Some(0.1));
         let text = render(vec![vec![run, two_workers()]]);
         assert!(
             text.contains(
-                "Too loaded to tell: in 1 of 2 runs the host of this virtual machine gave its cores to others for about 10 % of the time"
+                "Unreliable timings: in 1 of 2 runs the hypervisor withheld the cores for about 10 % of the time"
             ),
             "{text}"
         );
-        assert!(!text.contains("others kept"), "{text}");
+        assert!(!text.contains("other processes used"), "{text}");
     }
 
     #[test]
@@ -245,9 +249,6 @@ mod tests {
         let verdict = Gain::Inconclusive(Inconclusive::Inconsistent { low: 0.9, high: 1.5 });
         run.comparison = Some(Comparison { pairs: 5, speed_up: 1.2, low: 0.9, high: 1.5, verdict });
         let text = render(vec![vec![run]]);
-        assert!(
-            text.contains("can't be told: the pairs don't agree: parallel was 0.90 to 1.50 times as quick"),
-            "{text}"
-        );
+        assert!(text.contains("the speed-up is inconclusive: "), "{text}");
     }
 }

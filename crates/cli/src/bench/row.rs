@@ -1,4 +1,4 @@
-//! One number of workers: what its runs gave, beside the least number's. Only derives; all that was seen is in the reports.
+//! The results for one number of workers, compared with those for the smallest number. Derived from the reports.
 
 use super::spread::Spread;
 use crate::error::{CommandError, Outcome};
@@ -7,29 +7,29 @@ use herder::efficiency::EfficiencyReport;
 use serde::Serialize;
 use std::time::Duration;
 
-/// Digits of a quantile.
+/// The number of significant digits of a quantile.
 const DIGITS: u8 = 3;
 
-/// One number of workers.
+/// The results for one number of workers.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) workers: usize,
     pub(super) call_slots: usize,
     pub(super) callers: usize,
-    /// Calls answered in a second.
+    /// The calls per second.
     pub(super) rate: Spread,
     pub(super) efficiency: Spread,
-    /// By how much more is done in a second than with the least number of workers, round by round.
+    /// The calls per second relative to the smallest number of workers, in the same round.
     pub(super) speed_up: Spread,
-    /// What it would be if each worker did as much.
+    /// The speed-up if each worker did as much as in the smallest pool.
     pub(super) ideal: f64,
     pub(super) latency: Latency,
-    /// One for each round, and not none.
+    /// One report for each round; at least one.
     pub(super) runs: Vec<EfficiencyReport>,
     middle: usize,
 }
 
-/// How long callers waited for an answer, in all rounds.
+/// How long callers waited for an answer, over all rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Latency {
     pub(super) p50: Duration,
@@ -38,16 +38,18 @@ pub(super) struct Latency {
     pub(super) max: Duration,
 }
 
-/// A row for each number of workers. Rounds pair: what is compared ran shortly after each other.
+/// Creates a row for each number of workers. Runs are compared within a round, because those ran shortly after each
+/// other.
 pub(super) fn rows(reports: Vec<Vec<EfficiencyReport>>) -> Outcome<Vec<Row>> {
-    let least: Vec<f64> = reports.first().into_iter().flatten().map(EfficiencyReport::calls_per_second).collect();
+    let baseline: Vec<f64> = reports.first().into_iter().flatten().map(EfficiencyReport::calls_per_second).collect();
     let fewest = reports.first().and_then(|runs| runs.first()).map_or(1, |run| run.workers);
-    reports.into_iter().map(|runs| Row::of(runs, &least, fewest)).collect()
+    reports.into_iter().map(|runs| Row::of(runs, &baseline, fewest)).collect()
 }
 
 impl Row {
-    fn of(runs: Vec<EfficiencyReport>, least: &[f64], fewest: usize) -> Outcome<Self> {
-        let speed_up = runs.iter().zip(least).map(|(run, least)| run.calls_per_second() / least.max(f64::MIN_POSITIVE));
+    fn of(runs: Vec<EfficiencyReport>, baseline: &[f64], fewest: usize) -> Outcome<Self> {
+        let speed_up =
+            runs.iter().zip(baseline).map(|(run, baseline)| run.calls_per_second() / baseline.max(f64::MIN_POSITIVE));
         let (speed_up, rates) = (Spread::of(speed_up), Spread::of(runs.iter().map(EfficiencyReport::calls_per_second)));
         let efficiency = Spread::of(runs.iter().map(|run| run.account.efficiency));
         let middle = middle(&runs).ok_or_else(|| CommandError::failed("no run was measured"))?;
@@ -57,23 +59,24 @@ impl Row {
         Ok(Self { workers, call_slots, callers, rate: rates, efficiency, speed_up, ideal, latency, runs, middle })
     }
 
-    /// The run that pictures and words are about: neither the quickest nor the slowest of those in which the machine was not too loaded, or
-    /// of all if it always was. Which ones these are does not depend on how well the pool did.
+    /// Returns the run for charts and advice: the one with the median rate among the runs on an unloaded machine, or
+    /// among all if there is none. The choice of these runs depends only on the machine, and not on how well the pool
+    /// did.
     pub(super) fn middle(&self) -> &EfficiencyReport {
         &self.runs[self.middle]
     }
 
-    /// Calls that failed, in all rounds.
+    /// Returns the number of failed calls of all rounds.
     pub(super) fn failed(&self) -> usize {
         self.runs.iter().map(|run| run.failures.count).sum()
     }
 }
 
-/// Which run is the middle one; none of no runs.
+/// Returns the index of the middle run; `None` if there are no runs.
 fn middle(runs: &[EfficiencyReport]) -> Option<usize> {
     let all: Vec<usize> = (0..runs.len()).collect();
-    let calm: Vec<usize> = all.iter().copied().filter(|at| !runs[*at].machine.is_loaded()).collect();
-    let mut order = if calm.is_empty() { all } else { calm };
+    let unloaded: Vec<usize> = all.iter().copied().filter(|at| !runs[*at].machine.is_loaded()).collect();
+    let mut order = if unloaded.is_empty() { all } else { unloaded };
     order.sort_by(|a, b| runs[*a].calls_per_second().total_cmp(&runs[*b].calls_per_second()));
     order.get(order.len().saturating_sub(1) / 2).copied()
 }
@@ -85,8 +88,8 @@ impl Latency {
             let nanos = operation.answered.0.saturating_sub(operation.queued.0);
             histogram.record(nanos).map_err(CommandError::failed)?;
         }
-        let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
-        Ok(Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: Duration::from_nanos(histogram.max()) })
+        let span = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
+        Ok(Self { p50: span(0.5), p90: span(0.9), p99: span(0.99), max: Duration::from_nanos(histogram.max()) })
     }
 }
 
@@ -95,9 +98,10 @@ mod tests {
     use super::super::fixture::{one_worker, rows, two_workers};
     use super::*;
 
-    /// Rounds pair: the second round, in which everything took twice as long, has the same speed-up.
+    /// The speed-up is calculated within a round: in the second round everything takes twice as long, but the speed-up
+    /// is the same.
     #[test]
-    fn a_speed_up_is_of_runs_of_the_same_round() {
+    fn the_speed_up_compares_runs_of_the_same_round() {
         let slow = |mut run: EfficiencyReport| {
             run.account.measured *= 2;
             run
@@ -131,9 +135,9 @@ mod tests {
         assert_eq!(row.middle().account.measured, Duration::from_millis(30));
     }
 
-    /// Both ways: a loaded run is passed over though it was the quickest, and though it was the slowest.
+    /// A run on a loaded machine is not chosen, whether it was the fastest or the slowest.
     #[test]
-    fn the_middle_run_is_one_in_which_the_machine_was_calm() {
+    fn the_middle_run_is_one_on_an_unloaded_machine() {
         let lasted = |millis, steal| {
             let mut run = two_workers();
             (run.account.measured, run.machine.steal) = (Duration::from_millis(millis), Some(steal));

@@ -1,4 +1,5 @@
-//! The runs: a pool for each, started, measured and ended in order, also when a signal comes. Holds one pool at a time.
+//! Runs the measurements. Each run starts a pool, measures it and shuts it down gracefully, also after a signal. Holds
+//! one pool at a time.
 
 use super::{
     plan::{Amount, Plan},
@@ -17,16 +18,16 @@ use herder::{
 };
 use std::{future::Future, pin::pin, time::Duration};
 
-/// How long calls may take to end with their pool, once nobody waits for them.
+/// How long the calls of a pool may take to finish after a signal or a run.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of a run's time may go into finding out how many calls it takes.
+/// The share of a run's time that may be spent on estimating its number of calls.
 const TRIAL_SHARE: f64 = 0.25;
-/// Calls of a lane that are enough to know how long one takes.
+/// The number of calls for each call slot that suffices to estimate the duration of a call.
 const TRIAL_CALLS: usize = 16;
-/// So that a run fits into memory, whatever the command.
+/// The largest number of calls of a run, so that its results fit into memory.
 const MAX_CALLS: usize = 1_000_000;
 
-/// All rounds, each with every number of workers: a list of reports for each number of workers.
+/// Runs all rounds. Returns a list of reports for each number of workers.
 pub(super) async fn all(plan: &Plan) -> Outcome<Vec<Vec<EfficiencyReport>>> {
     let mut runs =
         Runs { plan, signals: Signals::new()?, progress: Progress::of(1 + plan.rounds * plan.workers.len()) };
@@ -46,12 +47,12 @@ struct Runs<'a> {
     progress: Progress,
 }
 
-/// Calls that a lane ends in a second.
+/// The number of calls that a call slot finishes in a second.
 #[derive(Clone, Copy, Debug)]
 struct Rate(f64);
 
 impl Runs<'_> {
-    /// Whether the command works at all, and how quick it is: on the smallest pool, before anything is measured.
+    /// Checks that the command works, and estimates its rate, on the smallest pool.
     async fn calibrate(&mut self) -> Outcome<Rate> {
         let (plan, workers) = (self.plan, self.plan.workers.first().copied().unwrap_or(1));
         self.progress.set_message("trying the command".into());
@@ -62,33 +63,36 @@ impl Runs<'_> {
         Ok(Rate(report.operations.len() as f64 / report.account.call_slots as f64 / seconds))
     }
 
-    /// One run on a pool of its own.
+    /// Measures one run with a separate pool.
     async fn run(&mut self, workers: usize, round: usize, rate: Rate) -> Outcome<EfficiencyReport> {
         let plan = self.plan;
         let s = if workers == 1 { "" } else { "s" };
         self.progress.set_message(format!("{workers} worker{s}, round {round} of {}", plan.rounds));
         let (config, calls) = (resize(plan, workers)?, rate.calls(plan, workers));
-        let measured = measured(plan, config.clone(), calls, self.progress.callback());
-        let report = self.until_signal(&config, measured).await;
+        let measurement = measure_run(plan, config.clone(), calls, self.progress.callback());
+        let report = self.until_signal(&config, measurement).await;
         self.progress.next();
         report
     }
 
-    /// What a pool is measured for, unless a signal comes: then the pool ends in order, and with a second one everything.
+    /// Runs a measurement of a pool until it ends or a signal arrives. After a signal, the pool is shut down
+    /// gracefully; a second signal ends the process.
     async fn until_signal(
         &mut self,
         config: &PoolConfig,
-        measured: impl Future<Output = Result<EfficiencyReport, MeasureError>>,
+        measurement: impl Future<Output = Result<EfficiencyReport, MeasureError>>,
     ) -> Outcome<EfficiencyReport> {
-        let mut measured = pin!(measured);
+        let mut measurement = pin!(measurement);
         let signal = tokio::select! {
-            report = &mut measured => return report.map_err(|error| failure(&error)),
+            report = &mut measurement => return report.map_err(|error| failure(&error)),
             signal = self.signals.next() => signal,
         };
+        // The measurement owns the pool. It is no longer polled, but must not be dropped before the shutdown: that
+        // would kill the workers. Therefore the shutdown goes through the registry.
         if let Some(pool) = registry::lookup::<PoolSupervisor>(config.name().as_str()) {
             tokio::select! {
                 _ = pool.send(Shutdown::timeout(END_TIMEOUT)) => {}
-                again = self.signals.next() => again.exit_now(),
+                second = self.signals.next() => second.exit_now(),
             }
         }
         Err(CommandError::Interrupted(signal))
@@ -96,7 +100,7 @@ impl Runs<'_> {
 }
 
 impl Rate {
-    /// The calls of a run; one for each lane at least.
+    /// Returns the number of calls of a run; at least one for each call slot.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -113,22 +117,22 @@ impl Rate {
     }
 }
 
-/// Pairs that compare calls alone with calls side by side; none if they would take longer than the run itself.
+/// Returns the number of pairs that compare serial with parallel calls; 0 if they would take longer than the run.
 fn pairs(calls: usize, call_slots: usize) -> usize {
     if PAIRS * call_slots * call_slots <= calls { PAIRS } else { 0 }
 }
 
-async fn measured(
+async fn measure_run(
     plan: &Plan,
     config: PoolConfig,
     calls: usize,
-    tell: impl Fn(usize, usize) + Send + Sync + 'static,
+    on_progress: impl Fn(usize, usize) + Send + Sync + 'static,
 ) -> Result<EfficiencyReport, MeasureError> {
     let workers = config.pool_size() as usize;
     let pairs = pairs(calls, plan.call_slots(workers));
     let begin = |measure| {
         let measure = measure_on(plan, workers, measure)?;
-        Ok::<_, MeasureError>(measure.operations(calls).pairs(pairs).progress(tell))
+        Ok::<_, MeasureError>(measure.operations(calls).pairs(pairs).progress(on_progress))
     };
     match plan.start {
         WorkerStart::Cold => begin(Measure::cold(config))?.run().await,
@@ -154,13 +158,13 @@ async fn calibrate_pool(plan: &Plan, config: PoolConfig) -> Result<EfficiencyRep
     .await
 }
 
-/// Starts a pool, does something with it, and ends it in order.
+/// Starts a pool, runs `action` with it, and shuts it down gracefully.
 async fn with_pool(
     config: PoolConfig,
-    what: impl AsyncFnOnce(&Pool) -> Result<EfficiencyReport, MeasureError>,
+    action: impl AsyncFnOnce(&Pool) -> Result<EfficiencyReport, MeasureError>,
 ) -> Result<EfficiencyReport, MeasureError> {
     let pool = Pool::start(config).without_waiting().await?;
-    let report = what(&pool).await;
+    let report = action(&pool).await;
     if let Err(error) = pool.shutdown(END_TIMEOUT).await {
         tracing::warn!(%error, "pool shutdown failed");
     }

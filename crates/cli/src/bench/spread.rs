@@ -1,9 +1,9 @@
-//! What several runs of the same gave: the middle one and its bounds. And quantities as people read them.
+//! The minimum, the median and the maximum of several runs, and quantities in human-readable form.
 
 use serde::Serialize;
 use std::time::Duration;
 
-/// The least, the middle and the most of some figures.
+/// The minimum, the median and the maximum of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Spread {
     pub(super) min: f64,
@@ -12,17 +12,17 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Of any figures; all zero if there are none.
+    /// Summarizes some numbers. All zero if there are none.
     pub(super) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let mut figures: Vec<f64> = figures.into_iter().collect();
         figures.sort_by(f64::total_cmp);
-        let at = |index: usize| figures.get(index).copied().unwrap_or(0.0);
+        let figure = |index: usize| figures.get(index).copied().unwrap_or(0.0);
         let last = figures.len().saturating_sub(1);
-        Self { min: at(0), median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), max: at(last) }
+        Self { min: figure(0), median: f64::midpoint(figure(last / 2), figure(last.div_ceil(2))), max: figure(last) }
     }
 }
 
-/// A length of time with its unit, to three digits.
+/// Formats a duration with three significant digits and a unit.
 pub(super) fn time(span: Duration) -> String {
     let seconds = span.as_secs_f64();
     match seconds {
@@ -32,7 +32,7 @@ pub(super) fn time(span: Duration) -> String {
     }
 }
 
-/// A positive number, to three digits, never in powers of ten.
+/// Formats a positive number with three significant digits, without an exponent.
 pub(super) fn digits(number: f64) -> String {
     let decimals = match number {
         n if n >= 99.95 => 0,
@@ -42,7 +42,7 @@ pub(super) fn digits(number: f64) -> String {
     format!("{number:.decimals$}")
 }
 
-/// A share as a percentage; a small one is not none.
+/// Formats a share as a percentage. A small share is not shown as zero.
 pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     let decimals = usize::from(percent > 0.0 && percent < 0.95);

@@ -1,16 +1,17 @@
-//! What of the log is chosen: the text of `HERDER_LOG` as a filter. Pure.
+//! The log filter of `HERDER_LOG`. Pure.
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// What a filter looks like.
+/// Examples of a filter.
 pub(super) const ALLOWED: &str = "such as `debug` or `info,herder_actors=trace`";
 
-/// The crates of this binary that log, by the beginnings of their names. A word that is none of these and no level would choose nothing.
+/// The prefixes of the crates in this binary that write to the log. A word that is neither one of these nor a level
+/// would match nothing.
 const PARTS: [&str; 5] = ["herder", "actix", "tokio", "mio", "ureq"];
 
-/// Parses a filter, and refuses one that is taken for a target and would show nothing.
+/// Parses a filter. Refuses a word that would be read as a target that matches nothing.
 pub(super) fn filter(text: &str) -> Result<EnvFilter, String> {
-    if let Some(word) = bare_words(text).find(|word| !is_level(word) && !is_part(word)) {
+    if let Some(word) = single_words(text).find(|word| !is_level(word) && !is_part(word)) {
         return Err(if word.eq_ignore_ascii_case("json") {
             format!("`{word}` is not a filter; JSON logs are not supported yet")
         } else {
@@ -20,8 +21,9 @@ pub(super) fn filter(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(text).map_err(|error| error.to_string())
 }
 
-/// The directives that are one word: a level, or a target at every level. Of a text with spans, none: their fields may have commas.
-fn bare_words(text: &str) -> impl Iterator<Item = &str> {
+/// Returns the directives that are a single word: a level, or a target at every level. Returns none for a text with
+/// spans, because their fields may contain commas.
+fn single_words(text: &str) -> impl Iterator<Item = &str> {
     let directives = text.split(',').filter(|_| !text.contains(['[', '{']));
     directives.map(str::trim).filter(|directive| !directive.is_empty() && !directive.contains('='))
 }

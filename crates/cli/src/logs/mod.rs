@@ -1,8 +1,8 @@
-//! Logs: to standard error, what of them is chosen by `HERDER_LOG`. What workers print is among them.
+//! Logging to standard error, filtered by `HERDER_LOG`. It includes the output of workers.
 //!
-//! Nothing here blocks or panics a thread that logs, whatever becomes of standard error: a thread of its own writes
-//! ([`Output`]). What the process itself has to say on standard error once logging has started, panics included, goes the same
-//! way, since a write of one's own would block on a reader that stopped.
+//! A thread that logs is never blocked and never panics, whatever happens to standard error: a separate thread writes
+//! ([`Output`]). Everything else that the process prints on standard error after the start of logging, panics included,
+//! uses the same thread, because a direct write would block if the reader has stopped reading.
 
 mod filter;
 mod output;
@@ -24,28 +24,30 @@ use std::{
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What workers print is logged under this target.
+/// The target of log lines that workers have printed.
 const WORKER: &str = "herder::worker";
-/// How long the process waits at its end for a log that nobody reads.
+/// How long the process waits at its end for a log that is not read.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static LOG: OnceLock<Output> = OnceLock::new();
 
-/// Starts logging; `default` is what is logged unless `HERDER_LOG` says otherwise.
+/// Starts logging. `default` is the filter if `HERDER_LOG` is not set.
 pub(crate) fn start(default: &str) -> Outcome {
     let chosen = std::env::var("HERDER_LOG").ok().filter(|text| !text.is_empty());
     let filter = filter(chosen.as_deref().unwrap_or(default))
         .map_err(|error| CommandError::usage(format_args!("HERDER_LOG: {error}; allowed: {ALLOWED}")))?;
     let output = Output::start("herder-stderr", io::stderr().as_fd()).map_err(CommandError::failed)?;
-    // `log_internal_errors` would report what cannot be formatted by `eprintln!`, which blocks and panics.
+    // `log_internal_errors` would report errors with `eprintln!`, which can block and panic.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output.clone()).log_internal_errors(false);
     logs.with_ansi(io::stderr().is_terminal()).try_init().map_err(CommandError::failed)?;
     std::panic::set_hook(Box::new(log_panic));
-    _ = LOG.set(output); // `try_init` succeeds once a process
+    // Cannot be set already: `try_init` succeeds only once in a process.
+    _ = LOG.set(output);
     Ok(())
 }
 
-/// Writes a line to standard error: behind what was logged before, if logging has started. Never panics.
+/// Writes a line to standard error. If logging has started, the line follows everything that was logged before. Never
+/// panics.
 pub(crate) fn write_line(text: &str) {
     match LOG.get() {
         Some(output) => output.line(text),
@@ -53,19 +55,20 @@ pub(crate) fn write_line(text: &str) {
     }
 }
 
-/// Returns how many lines were dropped since the process began.
+/// Returns the number of lines that were dropped since the process started.
 pub(crate) fn dropped() -> u64 {
     LOG.get().map_or(0, Output::dropped)
 }
 
-/// Waits until all that was logged is written, at most a second: maybe nobody reads it any more.
+/// Waits until everything that was logged is written, for at most a second: the log may not be read any more.
 pub(crate) fn finish() {
     if let Some(output) = LOG.get() {
         output.finish(FLUSH_TIMEOUT);
     }
 }
 
-/// What the default hook says. Not an event of the log: a panic may come from the middle of one.
+/// Prints the message of the default panic hook. This is not a log event, because the panic can happen while one is
+/// being written.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let thread = thread::current();
@@ -76,7 +79,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// One event on its way to the output.
+/// Writes one event to the output.
 pub(crate) struct EventWriter<'a> {
     output: &'a Output,
     source: Source,
@@ -96,7 +99,7 @@ impl<'a> MakeWriter<'a> for Output {
 }
 
 impl Write for EventWriter<'_> {
-    /// The subscriber writes each event as a whole.
+    /// Queues an event. The subscriber writes each event in one call.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         self.output.push(self.source, event);
         Ok(event.len())

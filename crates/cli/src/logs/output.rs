@@ -1,8 +1,8 @@
-//! Lines on their way to a descriptor: a bounded queue, and the one thread that writes. Holds the queue, and a copy of the
+//! Writes lines to a descriptor: a bounded queue, and one thread that writes. Holds the queue and a copy of the
 //! descriptor.
 //!
-//! Not `tracing-appender`: its queue is bounded in lines alone, a line that cannot be written is not counted, and it reports errors
-//! by `eprintln!`, which panics when standard error is what failed.
+//! `tracing-appender` is not used. Its queue is bounded only in lines, it does not count lines that could not be
+//! written, and it reports errors with `eprintln!`, which panics if standard error has failed.
 
 use rustix::event::{PollFd, PollFlags, poll};
 use std::{
@@ -21,39 +21,40 @@ use tracing_subscriber::fmt::{
     time::{FormatTime, SystemTime},
 };
 
-/// A longer line is cut.
+/// The longest line, in bytes. A longer one is cut.
 const LONGEST: usize = 64 * 1024;
-/// What a line costs beside its text.
+/// The bytes that a line counts in addition to its text.
 const OVERHEAD: usize = 64;
 
-/// Whose line it is: each source has a budget of its own, so that a worker that prints without end displaces nothing that Herder
-/// itself has to say.
+/// The source of a line. Each source has a separate budget, so that a worker that prints endlessly does not displace
+/// lines of Herder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Herder's own. Never waits for room: the thread that logs may be one that serves.
+    /// A line of Herder. It never waits for space, because the thread that logs may serve requests.
     Host,
-    /// Printed by a worker. Waits for room, since only the thread that reads workers' output logs these.
+    /// A line that a worker has printed. It may wait for space, because only the thread that reads the output of
+    /// workers logs such lines.
     Worker,
 }
 
-/// How much may wait to be written.
+/// The limits of the queue.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Bytes of lines of the host, and of workers; each line counts 64 bytes besides.
+    /// The bytes of queued lines of the host and of workers. Each line counts [`OVERHEAD`] bytes more.
     bytes: [usize; 2],
-    /// How long workers' lines may wait for room altogether, from when it runs out until half of it is free again. A worker is held
-    /// up in `print` meanwhile, so that a log that is read slowly loses nothing; one that is not read at all holds nobody up after
-    /// that.
+    /// How long lines of workers may wait for space in total, from the moment the queue is full until it is half empty
+    /// again. Meanwhile workers block in `print`. So a log that is read slowly loses no lines, and a log that is not
+    /// read at all blocks workers only for this time.
     patience: Duration,
 }
 
 const LIMITS: Limits = Limits { bytes: [1024 * 1024, 4 * 1024 * 1024], patience: Duration::from_secs(1) };
 
-/// Where lines end up. Tests play it.
+/// The destination of lines. Tests replace it.
 trait Sink: Send + 'static {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Waits until it takes more: it is a non-blocking descriptor, and full.
+    /// Waits until a full, non-blocking descriptor accepts more bytes.
     fn wait(&mut self) -> io::Result<()>;
 }
 
@@ -61,7 +62,7 @@ trait Sink: Send + 'static {
 #[derive(Clone, Debug)]
 pub(crate) struct Output(Arc<Handle>);
 
-/// Ends the thread when the last handle is gone, once all is written.
+/// Lets the thread end after it has written all lines, when the last handle is dropped.
 #[derive(Debug)]
 struct Handle(Arc<Shared>);
 
@@ -69,9 +70,9 @@ struct Handle(Arc<Shared>);
 struct Shared {
     limits: Limits,
     queue: Mutex<Queue>,
-    /// A line arrived, or the last handle is gone.
+    /// Notified when a line is queued, and when the last handle is dropped.
     arrived: Condvar,
-    /// A line was written, or dropped.
+    /// Notified when a line was written or dropped.
     done: Condvar,
     dropped: AtomicU64,
 }
@@ -79,13 +80,13 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     lines: VecDeque<Line>,
-    /// Bytes that wait, by source.
+    /// The queued bytes of each source.
     used: [usize; 2],
-    /// Dropped since the last line that was taken.
+    /// The number of lines that were dropped since the last line was queued.
     dropped: u64,
-    /// The thread is writing a line.
+    /// Whether the thread is writing a line that it has removed from the queue.
     writing: bool,
-    /// When workers' lines ran out of room, until half of it is free again.
+    /// The time at which workers' lines had no space; cleared when half of the space is free.
     full_since: Option<Instant>,
     closed: bool,
 }
@@ -94,12 +95,12 @@ struct Queue {
 struct Line {
     source: Source,
     text: Vec<u8>,
-    /// How many were dropped in front of it.
+    /// The number of lines that were dropped directly before this one.
     dropped: u64,
 }
 
 impl Output {
-    /// Starts a thread of this name that writes to a copy of the descriptor.
+    /// Starts a thread with this name that writes to a copy of the descriptor.
     pub(crate) fn start(thread: &str, to: BorrowedFd<'_>) -> io::Result<Self> {
         Self::with(thread, Descriptor(to.try_clone_to_owned()?), LIMITS)
     }
@@ -109,12 +110,12 @@ impl Output {
         let shared = Arc::new(Shared { limits, queue, arrived: Condvar::new(), done: Condvar::new(), dropped });
         let output = Self(Arc::new(Handle(shared.clone())));
         thread::Builder::new().name(thread.into()).spawn(move || {
-            WriterThread { shared: &shared, sink, unreported_drops: 0, last_line_partial: false }.run()
+            WriterThread { shared: &shared, sink, unreported_drops: 0, last_line_partial: false }.run();
         })?;
         Ok(output)
     }
 
-    /// Puts a line into the queue, or drops and counts it. Never fails. [`Source::Host`] never waits.
+    /// Queues a line, or drops and counts it. Never fails. Does not wait for a line of [`Source::Host`].
     pub(crate) fn push(&self, source: Source, line: &[u8]) {
         let shared = &self.0.0;
         let (text, mut queue) = (cut(line), shared.lock());
@@ -123,6 +124,7 @@ impl Output {
         }
         if shared.has_room(&queue, source, cost(&text)) {
             queue.used[source as usize] += cost(&text);
+            // The count stays with the line that follows the gap, so that the log reports the gap at its place.
             let dropped = std::mem::take(&mut queue.dropped);
             queue.lines.push_back(Line { source, text, dropped });
         } else {
@@ -133,22 +135,22 @@ impl Output {
         shared.arrived.notify_one();
     }
 
-    /// Puts a text in, and a line's end.
+    /// Queues a text with a line break.
     pub(crate) fn line(&self, text: &str) {
         self.push(Source::Host, format!("{text}\n").as_bytes());
     }
 
-    /// Returns how many lines were dropped: for want of room, or because they could not be written.
+    /// Returns the number of lines that were dropped: because there was no space, or because they could not be written.
     pub(crate) fn dropped(&self) -> u64 {
         self.0.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until all is written, or this time has passed.
+    /// Waits until all lines are written, or until this time has passed.
     #[expect(clippy::disallowed_methods, reason = "a reader that stopped must not keep the process from ending")]
     pub(crate) fn finish(&self, within: Duration) {
         let shared = &self.0.0;
-        let unwritten = |queue: &mut Queue| queue.writing || queue.dropped > 0 || !queue.lines.is_empty();
-        _ = shared.done.wait_timeout_while(shared.lock(), within, unwritten);
+        let has_unwritten = |queue: &mut Queue| queue.writing || queue.dropped > 0 || !queue.lines.is_empty();
+        _ = shared.done.wait_timeout_while(shared.lock(), within, has_unwritten);
     }
 }
 
@@ -160,7 +162,7 @@ impl Drop for Handle {
 }
 
 impl Shared {
-    /// Nothing that may panic runs while it is locked.
+    /// Locks the queue. No code that can panic runs while it is locked, so that a poisoned lock is still consistent.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,20 +171,25 @@ impl Shared {
         queue.used[source as usize] + cost <= self.limits.bytes[source as usize]
     }
 
-    /// Waits for room for a worker's line, within the patience.
+    /// Waits for space for a worker's line. All waits together are bounded by the patience.
     #[expect(clippy::disallowed_methods, reason = "how long workers are held up is bounded")]
     fn wait_for_room<'a>(&'a self, mut queue: MutexGuard<'a, Queue>, cost: usize) -> MutexGuard<'a, Queue> {
         while !self.has_room(&queue, Source::Worker, cost) {
             let waited = queue.full_since.get_or_insert_with(Instant::now).elapsed();
-            let Some(left) = self.limits.patience.checked_sub(waited).filter(|left| !left.is_zero()) else { break };
-            queue = self.done.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            let Some(rest) = self.limits.patience.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
+                break;
+            };
+            queue = self.done.wait_timeout(queue, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         queue
     }
 
-    /// Takes the next line, when it is there; `None` when there will be none.
+    /// Waits for the next line and removes it from the queue. Returns `None` if all lines are written and the last
+    /// handle has been dropped.
     fn next(&self) -> Option<Line> {
         let mut queue = self.lock();
+        // The previous line is written. `writing` and the queue change under one lock: otherwise `finish` could find
+        // the queue empty while the last line is still being written, and the process would end without it.
         queue.writing = false;
         self.done.notify_all();
         loop {
@@ -191,7 +198,7 @@ impl Shared {
                 return Some(line);
             }
             if queue.dropped > 0 {
-                // Nothing may follow for long: what is lost is told now.
+                // Report the dropped lines now: the next line may be a long time away.
                 let dropped = std::mem::take(&mut queue.dropped);
                 queue.writing = true;
                 return Some(Line { source: Source::Host, text: Vec::new(), dropped });
@@ -215,13 +222,13 @@ impl Queue {
     }
 }
 
-/// The thread that writes.
+/// The state of the thread that writes.
 struct WriterThread<'a, S> {
     shared: &'a Shared,
     sink: S,
-    /// Lines that are lost, and that the log does not tell of yet.
+    /// The number of dropped lines that the log does not mention yet.
     unreported_drops: u64,
-    /// The last line was written in part: the next one must not continue it.
+    /// Whether the last line was written only in part. The next line must then start with a line break.
     last_line_partial: bool,
 }
 
@@ -233,7 +240,8 @@ impl<S: Sink> WriterThread<'_, S> {
         }
     }
 
-    /// Writes the line, behind a note of those that are lost. If it cannot be written it is lost as well, and the note is due again.
+    /// Writes the line after a note about dropped lines, if there are any. If that fails, the line counts as dropped,
+    /// too, and the note is written again before the next line.
     fn write(&mut self, text: &[u8]) {
         let written = match (self.unreported_drops, self.last_line_partial) {
             (0, false) => self.write_all(text),
@@ -251,7 +259,7 @@ impl<S: Sink> WriterThread<'_, S> {
     fn note(&self) -> String {
         let mut note = if self.last_line_partial { String::from("\n") } else { String::new() };
         if self.unreported_drops > 0 {
-            // Without the time if it cannot be told: the note is what matters.
+            // If the time cannot be formatted, write the note without it.
             _ = SystemTime.format_time(&mut Writer::new(&mut note));
             note += &format!(
                 "  WARN herder::log: dropped {} log line(s): the log is read too slowly or cannot be written\n",
@@ -261,7 +269,8 @@ impl<S: Sink> WriterThread<'_, S> {
         note
     }
 
-    /// No error of the sink is final: the disk may have room again, the next reader may be there.
+    /// Writes all bytes. After an error, the thread continues with the next line: the disk may have space again later,
+    /// or a new reader may appear.
     fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), ()> {
         while !bytes.is_empty() {
             let written = match self.sink.write(bytes) {
@@ -284,18 +293,18 @@ fn cost(text: &[u8]) -> usize {
     text.len() + OVERHEAD
 }
 
-/// The line, cut between characters if it is too long.
+/// Returns the line; a line that is too long is cut between two characters.
 fn cut(line: &[u8]) -> Vec<u8> {
     if line.len() <= LONGEST {
         return line.to_vec();
     }
-    let continues = |&at: &usize| line[at] & 0b1100_0000 == 0b1000_0000;
-    let at = (LONGEST - 3..=LONGEST).rev().find(|at| !continues(at)).unwrap_or(LONGEST);
-    let more = format!("... ({} bytes more)\n", line.len() - at);
-    [&line[..at], more.as_bytes()].concat()
+    let continues = |&position: &usize| line[position] & 0b1100_0000 == 0b1000_0000;
+    let end = (LONGEST - 3..=LONGEST).rev().find(|position| !continues(position)).unwrap_or(LONGEST);
+    let more = format!("... ({} bytes more)\n", line.len() - end);
+    [&line[..end], more.as_bytes()].concat()
 }
 
-/// A descriptor, blocking or not.
+/// A blocking or non-blocking descriptor.
 struct Descriptor(OwnedFd);
 
 impl Sink for Descriptor {

@@ -1,4 +1,4 @@
-//! Who may call: whether a token is needed, and where it comes from. Decided once, at the start.
+//! Access to the server: whether a token is required, and its source. Decided once, at the start.
 
 use crate::{
     error::{CommandError, Outcome},
@@ -9,19 +9,20 @@ use std::{env, net::SocketAddr};
 
 const VARIABLE: &str = "HERDER_TOKEN";
 
-/// Who may call.
+/// The callers that may use the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Access {
-    /// Whoever reaches the server.
+    /// Everyone who can reach the server.
     Everyone,
-    /// Who shows this token. Its owner knows it already.
+    /// Callers that send this token, which was configured.
     Token(Token),
-    /// Who shows this token, made up just now: its owner has to be told.
+    /// Callers that send this token, which was generated at the start and must be printed.
     NewToken(Token),
 }
 
 impl Access {
-    /// A token is needed where others reach the server, and where calls may run any code.
+    /// Decides who may use the server. A token is required if other machines can reach the server, or if calls can run
+    /// any code.
     pub(crate) fn decide(listen: SocketAddr, source: &Source, allow_code: bool) -> Outcome<Self> {
         if let Some(token) = configured_token(source)? {
             return Ok(Self::Token(token));
@@ -39,7 +40,7 @@ impl Access {
         }
     }
 
-    /// The token to ask for.
+    /// Returns the required token.
     pub(super) fn token(&self) -> Option<&Token> {
         match self {
             Self::Everyone => None,
@@ -48,7 +49,8 @@ impl Access {
     }
 }
 
-/// The environment goes before the file: it is nearer to who starts the server.
+/// Returns the token of the environment, or else that of the file. The environment has priority, because the person who
+/// starts the server sets it.
 fn configured_token(source: &Source) -> Outcome<Option<Token>> {
     match env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => {
@@ -58,7 +60,8 @@ fn configured_token(source: &Source) -> Outcome<Option<Token>> {
     }
 }
 
-/// However its workers come to the variable, it opens `notebook.run`.
+/// Returns whether calls of the pool can run any code. The variable enables `notebook.run`, whether it is set in the
+/// pool or inherited.
 fn runs_any_code(pool: &PoolConfig) -> bool {
     match pool.env().get(ALLOW_CODE) {
         Some(value) => value == "1",

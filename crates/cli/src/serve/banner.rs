@@ -1,12 +1,12 @@
-//! What `serve` says on standard output when it listens: where, which pools, and a line to try.
+//! The banner of `serve` on standard output: the pools, an example call, and the URL.
 
 use super::access::Access;
 use crate::{check::type_name, logs::Output, source::Origin};
 use herder::{Launch, Pool};
 use std::net::SocketAddr;
 
-/// Prints it, on a thread of its own: nobody may read it. The first line that begins with `herder listens on` ends with the URL:
-/// scripts read it.
+/// Prints the banner through a separate thread, because standard output may not be read. The first line that starts
+/// with `herder listens on` ends with the URL; scripts read it.
 pub(super) fn print(stdout: &Output, address: SocketAddr, origin: &Origin, pools: &[Pool], access: &Access) {
     let out = |text: &str| stdout.line(text);
     if *origin == Origin::Demo {

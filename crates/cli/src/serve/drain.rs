@@ -1,12 +1,12 @@
-//! Graceful shutdown: no new connections, and no worker is started again unless a call waits for it. Requests finish, then the pools end. Takes the drain time at most, and a little more for
-//! the last responses.
+//! Graceful shutdown: no new connections are accepted, and a worker is restarted only if a call waits for it. Requests
+//! finish, then the pools shut down. Takes at most the shutdown timeout, and a little more for the last responses.
 
 use super::FLUSH_TIMEOUT;
 use actix_web::dev::ServerHandle;
 use herder::{Pool, http::Connections};
 use std::time::{Duration, Instant};
 
-/// What is to end.
+/// The parts of the server to shut down.
 pub(super) struct Drain {
     pub(super) handle: ServerHandle,
     pub(super) connections: Connections,
@@ -15,18 +15,25 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// Ends it. What is not finished in time is answered `PoolClosed` by its pool, and that answer still goes out.
+    /// Shuts everything down. A call that is not finished in time fails with `PoolClosed`, and its response is still
+    /// written.
     #[expect(clippy::disallowed_methods, reason = "the user sets how long draining may take")]
     pub(super) async fn run(self) {
-        let Self { handle, connections, pools, timeout: within } = self;
+        let Self { handle, connections, pools, timeout } = self;
         let started = Instant::now();
+        // Prepare the pools first: from here on they restart no idle workers. A service manager often signals the whole
+        // process group, so all workers may be exiting now.
         prepare(&pools).await;
         let mut stopped = Box::pin(handle.stop(true));
+        // `stop` takes effect when it is called: no further connections are accepted. Only then are idle connections
+        // closed, so that a client that reconnects is not accepted again.
         connections.drain();
-        let in_time = tokio::time::timeout(within, &mut stopped).await.is_ok();
+        let in_time = tokio::time::timeout(timeout, &mut stopped).await.is_ok();
+        // The pools end after the requests, or when the time is over. Ending them earlier would fail calls that could
+        // still finish.
         let ends: Vec<_> = pools
             .into_iter()
-            .map(|pool| actix_rt::spawn(end(pool, within.saturating_sub(started.elapsed()))))
+            .map(|pool| actix_rt::spawn(end(pool, timeout.saturating_sub(started.elapsed()))))
             .collect();
         for end in ends {
             _ = end.await;
@@ -37,16 +44,17 @@ impl Drain {
     }
 }
 
-/// A service manager may have ended all workers with the same signal. A pool that is gone has nothing to prepare.
+/// Announces the shutdown to the pools. A service manager may have signalled all workers, too. A pool that has already
+/// ended needs no preparation.
 async fn prepare(pools: &[Pool]) {
     for pool in pools {
         _ = pool.prepare_shutdown().await;
     }
 }
 
-/// The pool reports its end in the log itself.
-async fn end(pool: Pool, within: Duration) {
-    if let Err(error) = pool.shutdown(within).await {
+/// Shuts a pool down. The pool logs the result.
+async fn end(pool: Pool, timeout: Duration) {
+    if let Err(error) = pool.shutdown(timeout).await {
         tracing::warn!(pool = %pool.name(), %error, "pool shutdown failed");
     }
 }

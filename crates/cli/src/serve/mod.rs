@@ -1,4 +1,5 @@
-//! `herder serve`: binds, starts the pools, answers HTTP, and ends all of it in order. Holds nothing once it returned.
+//! `herder serve`: binds the address, starts the pools, serves HTTP, and shuts everything down gracefully. Holds
+//! nothing after it has returned.
 
 pub(crate) mod access;
 mod banner;
@@ -32,14 +33,15 @@ use std::{
     time::Duration,
 };
 
-/// What is logged unless `HERDER_LOG` says otherwise.
+/// The log filter if `HERDER_LOG` is not set.
 const LOGGED: &str = "info,actix_server=warn,actix_http=off";
-/// For answers that say their call was cut off to get out, after the drain's time.
+/// How long the last responses may take after the shutdown timeout, such as those of calls that were not finished in
+/// time.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the process waits at its end for a banner that nobody reads.
-const BANNER: Duration = Duration::from_millis(100);
+/// How long the process waits at its end for a banner that is not read.
+const BANNER_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Serves until a signal ends it.
+/// Runs the server until a signal stops it.
 pub(crate) fn run(options: &Serve) -> Outcome {
     logs::start(LOGGED)?;
     let overrides =
@@ -48,11 +50,12 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     let listen = options.listen.unwrap_or(source.server.listen);
     let access = Access::decide(listen, &source, options.allow_code)?;
     limits::check(options, &source)?;
-    let listener = bind(listen)?; // before any worker starts: a taken port must leave nothing behind
+    // Bind before any worker starts: if the address is in use, there is nothing to clean up.
+    let listener = bind(listen)?;
     let stdout = Output::start("herder-stdout", io::stdout().as_fd()).map_err(CommandError::failed)?;
     let connections = Descriptors::raise(options.threads.into(), &source.pools).connections_per_thread()?;
     let outcome = System::new().block_on(serve(options, source, access, Listen { listener, connections }, &stdout));
-    stdout.finish(BANNER);
+    stdout.finish(BANNER_TIMEOUT);
     outcome
 }
 
@@ -66,41 +69,47 @@ fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
     })
 }
 
-/// Where connections come in.
+/// The listener and its limit.
 struct Listen {
     listener: TcpListener,
-    /// How many each thread may have at a time.
+    /// The largest number of open connections for each thread.
     connections: usize,
 }
 
 async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, stdout: &Output) -> Outcome {
+    // Handle signals before the pools start: a signal during the start must not end the process without stopping the
+    // workers.
     let mut signals = Signals::of_a_server()?;
     orphans::reap_if_init()?;
     let bound = listen.listener.local_addr().map_err(CommandError::failed)?;
     let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
     let pools = start(source.pools).await?;
     let (server, connections) = http(options, &source.server, &pools, &access, listen)?;
+    // The listener is already bound, so clients can connect as soon as the banner is printed.
     let handle = server.handle();
     let mut serving = actix_rt::spawn(server);
     banner::print(stdout, address, &source.origin, &pools, &access);
     let starts = StartTracker::default();
-    let mut watched = Box::pin(all_starts_failed(&starts, pools.clone()));
-    let mut within = options.shutdown_timeout;
+    let mut starts_failed = Box::pin(all_starts_failed(&starts, pools.clone()));
+    let mut timeout = options.shutdown_timeout;
     tokio::select! {
         signal = signals.next() => signal.print_notice(options.shutdown_timeout),
-        () = &mut watched => within = Duration::ZERO, // what waits will not be answered by a worker
+        // No worker will ever run the waiting calls.
+        () = &mut starts_failed => timeout = Duration::ZERO,
         ended = &mut serving => return Err(unexpected(ended)),
     }
-    drop(watched);
+    drop(starts_failed);
+    // Query the health once more before the drain: afterwards there are no workers, and `outcome` could not tell
+    // whether one was ready.
     starts.poll(&pools).await;
-    let drain = Drain { handle, connections, pools, timeout: within };
+    let drain = Drain { handle, connections, pools, timeout };
     tokio::select! {
         () = drain.run() => starts.outcome(),
-        again = signals.again() => again.exit_now(),
+        signal = signals.next_stop() => signal.exit_now(),
     }
 }
 
-/// Ends when no worker of any pool has started, and none will.
+/// Waits until all pools have used up their restarts without a ready worker. Never returns otherwise.
 async fn all_starts_failed(starts: &StartTracker, pools: Vec<Pool>) {
     if starts.watch(pools).await.is_ok() {
         std::future::pending::<()>().await;

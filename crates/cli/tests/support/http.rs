@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: one request a connection.
+//! A minimal HTTP/1.1 client with one request per connection.
 
 use serde_json::Value;
 use std::{
@@ -6,7 +6,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
 };
 
-/// A request.
+/// An HTTP request.
 #[derive(Clone)]
 pub(crate) struct Request {
     method: String,
@@ -15,13 +15,13 @@ pub(crate) struct Request {
     body: String,
 }
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
-    /// The body as JSON; null if it is none.
+    /// The body as JSON; null if it is not JSON.
     pub(crate) json: Value,
 }
 
@@ -38,13 +38,13 @@ impl Request {
         Self { method: method.into(), path: path.into(), headers: Vec::new(), body: body.into() }
     }
 
-    /// Adds a header. `Host` and `Content-Length` replace what would be sent by itself; an empty value leaves them out.
+    /// Adds a header. `Host` and `Content-Length` replace the automatic ones; an empty value omits them.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The request as bytes.
+    /// Returns the text of the request.
     pub(crate) fn text(&self, address: SocketAddr) -> String {
         let given = |name: &str| self.headers.iter().any(|(header, _)| header.eq_ignore_ascii_case(name));
         let mut text = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", self.method, self.path);
@@ -63,29 +63,29 @@ impl Request {
         text + "\r\n" + &self.body
     }
 
-    /// The same, for a connection that stays open.
+    /// Returns the text of the request for a connection that stays open.
     pub(crate) fn kept_open(&self, address: SocketAddr) -> String {
         self.text(address).replace("Connection: close\r\n", "")
     }
 
-    /// Sends it, and leaves the connection to the caller.
+    /// Sends the request, and returns the connection.
     pub(crate) fn open(&self, address: SocketAddr) -> TcpStream {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(self.text(address).as_bytes()).unwrap();
         stream
     }
 
-    /// Sends it and reads the answer.
+    /// Sends the request, and reads the response.
     pub(crate) fn send(&self, address: SocketAddr) -> Reply {
         Reply::read(self.open(address))
     }
 }
 
 impl Reply {
-    /// Reads an answer up to the connection's end.
+    /// Reads a response until the connection closes.
     pub(crate) fn read(mut stream: TcpStream) -> Self {
         let mut bytes = Vec::new();
-        // A server that refuses a body it has not read may reset the connection after its answer.
+        // A server that refuses a body without reading it may reset the connection after its response.
         let read = stream.read_to_end(&mut bytes);
         let text = String::from_utf8(bytes).unwrap();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { panic!("no answer: {read:?} {text:?}") };
@@ -101,7 +101,7 @@ impl Reply {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
-    /// That it is a problem of this status and slug; gives it.
+    /// Checks that the response is a problem document with this status and slug, and returns it.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, slug: &str) -> &Value {
         assert_eq!(self.status, status, "{self:?}");
@@ -115,7 +115,7 @@ impl Reply {
         &self.json
     }
 
-    /// The result of a call that went well.
+    /// Returns the result of a successful call.
     #[track_caller]
     pub(crate) fn result(&self) -> &Value {
         assert_eq!(self.status, 200, "{self:?}");

@@ -1,5 +1,5 @@
-//! The real binary with real workers, on a free port, in a folder of its own; and plain HTTP over a socket, so that tests see
-//! and send every byte.
+//! Runs the real binary with real workers, on a free port, in a temporary directory. HTTP goes over a plain socket, so
+//! that tests control every byte.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -17,7 +17,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// The worker of these tests. `wait` ends when a file is there.
+/// The app of these tests. The command `wait` returns when a file exists.
 pub(crate) const APP: &str = r#"
 import os, time
 import herder
@@ -55,7 +55,7 @@ def odd(): return {1, 2}
 def tell(text: str): print(text, flush=True)
 "#;
 
-/// A folder with the test's worker and a configuration.
+/// Creates a directory with the app and a configuration.
 pub(crate) fn folder(config: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("app.py"), APP).unwrap();
@@ -65,7 +65,7 @@ pub(crate) fn folder(config: &str) -> TempDir {
     folder
 }
 
-/// The binary, in a folder, with nothing of ours in its environment.
+/// Returns a command for the binary in a directory, without Herder's variables in its environment.
 pub(crate) fn herder(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
     command.current_dir(folder).args(args).stdin(Stdio::null());
@@ -75,38 +75,38 @@ pub(crate) fn herder(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// `herder serve`, running. Killed when dropped; its watchdog kills the workers then.
+/// A running `herder serve`. Dropping it kills the server; its watchdog then kills the workers.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// What it printed up to its address.
+    /// The lines that the server printed up to its address.
     pub(crate) banner: Vec<String>,
     pub(crate) folder: TempDir,
     child: Child,
 }
 
 impl Server {
-    /// Starts the pools of this configuration and waits until all of them are ready.
+    /// Starts a server with this configuration, and waits until all pools are ready.
     pub(crate) fn with(config: &str) -> Self {
         let server = Self::start(folder(config), &[], &[]);
         server.until_ready();
         server
     }
 
-    /// Starts it, and waits for its address only.
+    /// Starts a server, and waits only for its address.
     pub(crate) fn start(folder: TempDir, args: &[&str], env: &[(&str, &str)]) -> Self {
         let log = File::create(folder.path().join("log")).unwrap();
         Self::with_stderr(folder, args, env, log)
     }
 
-    /// Starts it with a standard output that nobody reads: its address is not known.
-    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
+    /// Starts a server with a standard output that is not read. Its address is unknown.
+    #[expect(clippy::disallowed_methods, reason = "the child is herder itself, and is reaped below")]
     pub(crate) fn unread(folder: TempDir, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Self {
         let mut command = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
         let child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
         Self { address: ([127, 0, 0, 1], 0).into(), banner: Vec::new(), folder, child }
     }
 
-    /// Starts it with this standard error in place of the file `log`.
+    /// Starts a server with this standard error instead of the file `log`.
     pub(crate) fn with_stderr(folder: TempDir, args: &[&str], env: &[(&str, &str)], stderr: impl Into<Stdio>) -> Self {
         let listen = ["--listen", "127.0.0.1:0"];
         let mut command = herder(folder.path(), &["serve"]);
@@ -118,7 +118,7 @@ impl Server {
         Self::spawned(folder, command)
     }
 
-    /// Starts it with an environment that the test makes: with variables that are not there.
+    /// Starts a server after the test has changed its environment.
     pub(crate) fn in_environment(folder: TempDir, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
         command.stderr(File::create(folder.path().join("log")).unwrap());
@@ -126,7 +126,7 @@ impl Server {
         Self::spawned(folder, command)
     }
 
-    /// Starts it by a Python script, which becomes the program in its arguments.
+    /// Starts a server with a Python script that executes the program in its arguments.
     pub(crate) fn by(script: &str, folder: TempDir) -> Self {
         let herder = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
         let mut command = Command::new("python3");
@@ -136,12 +136,12 @@ impl Server {
             .stdin(Stdio::null())
             .stderr(File::create(folder.path().join("log")).unwrap());
         for (name, _) in herder.get_envs() {
-            command.env_remove(name); // it sets none
+            command.env_remove(name); // the command only removes variables
         }
         Self::spawned(folder, command)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
+    #[expect(clippy::disallowed_methods, reason = "the child is herder itself, and is reaped below")]
     fn spawned(folder: TempDir, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -155,7 +155,7 @@ impl Server {
                 return server;
             }
         }
-        panic!("it ended: {:?}", server.banner);
+        panic!("the server has exited: {:?}", server.banner);
     }
 
     pub(crate) fn until_ready(&self) {
@@ -170,19 +170,19 @@ impl Server {
         get(path).send(self.address)
     }
 
-    /// A call, with this body and these headers.
+    /// Makes a call with this body and these headers.
     pub(crate) fn call(&self, pool_and_command: &str, body: &str, headers: &[(&str, &str)]) -> Reply {
         self.request(pool_and_command, body, headers).send(self.address)
     }
 
-    /// The same, not sent yet.
+    /// Returns the request of a call.
     pub(crate) fn request(&self, pool_and_command: &str, body: &str, headers: &[(&str, &str)]) -> Request {
         let (pool, command) = pool_and_command.split_once('/').unwrap();
         let request = post(&format!("/v1/pools/{pool}/call/{command}"), body);
         headers.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 
-    /// Sends a call on a thread of its own.
+    /// Makes a call on another thread.
     pub(crate) fn background(
         &self,
         pool_and_command: &str,
@@ -193,7 +193,7 @@ impl Server {
         thread::spawn(move || request.send(address))
     }
 
-    /// Waits until a pool's queue has this many calls waiting and running.
+    /// Waits until a pool has this many waiting and running calls.
     pub(crate) fn until_queue(&self, pool: &str, waiting: u64, running: u64) {
         wait_until("calls wait and run", || {
             let queue = self.get(&format!("/v1/pools/{pool}")).json["queue"].clone();
@@ -209,12 +209,12 @@ impl Server {
         wait_until(text, || self.log().contains(text));
     }
 
-    /// A file the worker's `wait` waits for; making it lets `wait` go on.
+    /// Returns the path of a file in the server's directory. The command `wait` returns when it exists.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Its process id.
+    /// Returns the process id of the server.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -248,13 +248,13 @@ impl Drop for Server {
     }
 }
 
-/// Looks again and again until it holds. Gives up only long after it should have.
+/// Polls until the condition holds. Panics after a long time.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(herder::testing::wait_until(what, async || holds()));
 }
 
-/// Whether a process is there and not a zombie.
+/// Returns whether a process exists and is not a zombie.
 pub(crate) fn is_alive(pid: u64) -> bool {
     herder::testing::stat(u32::try_from(pid).unwrap()).is_some_and(|seen| seen.state != 'Z')
 }

@@ -1,22 +1,22 @@
-//! A scale from quantities to places on the page, and round numbers for its ticks.
+//! A scale from quantities to coordinates, with round numbers for its ticks.
 
-/// From quantities to places.
+/// Maps quantities to coordinates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
     pub(super) from: f64,
     pub(super) to: f64,
-    /// The places of both.
+    /// The coordinates of `from` and `to`.
     pub(super) at: (f64, f64),
 }
 
 impl Scale {
-    /// The place of a quantity. What lies outside is at the nearer end.
+    /// Returns the coordinate of a quantity. A quantity out of range gets the coordinate of the nearer end.
     pub(super) fn position(&self, quantity: f64) -> f64 {
         let share = (quantity - self.from) / (self.to - self.from).max(f64::MIN_POSITIVE);
         self.at.0 + share.clamp(0.0, 1.0) * (self.at.1 - self.at.0)
     }
 
-    /// Round quantities within, about so many and never more than twice as many.
+    /// Returns round quantities in range: about `about`, and never more than twice as many.
     pub(super) fn ticks(&self, about: f64) -> Vec<f64> {
         let step = round((self.to - self.from) / about);
         let mut ticks = Vec::new();
@@ -29,7 +29,7 @@ impl Scale {
     }
 }
 
-/// The next 1, 2 or 5 times a power of ten.
+/// Returns the next larger number that is 1, 2 or 5 times a power of ten.
 fn round(step: f64) -> f64 {
     let step = if step.is_finite() && step > 0.0 { step } else { 1.0 };
     let power = 10f64.powf(step.log10().floor());
@@ -37,7 +37,7 @@ fn round(step: f64) -> f64 {
     times * power
 }
 
-/// A tick's number, without digits that say nothing.
+/// Formats the number of a tick, without trailing zeros.
 pub(super) fn tick(number: f64) -> String {
     let text = format!("{number:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');

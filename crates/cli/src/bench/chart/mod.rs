@@ -1,4 +1,5 @@
-//! Pictures as SVG: text stays text, light and dark follow the reader's screen, and nothing is told by colour alone. Writes no file.
+//! Charts as SVG. Texts are text elements, colors follow the reader's light or dark mode, and no information is
+//! conveyed by color alone. Writes no file.
 
 mod axis;
 mod page;

@@ -1,4 +1,4 @@
-//! A page: its size, its style, its title and description, and the few things that are put on it.
+//! A page of a chart: its size, its style, its title and description, and its basic elements.
 
 use svg::{
     Document, Node,
@@ -6,20 +6,21 @@ use svg::{
 };
 
 const STYLE: &str = include_str!("style.css");
-/// From the left edge to titles and legends.
+/// The distance of titles and legends from the left edge.
 pub(super) const MARGIN: f64 = 20.0;
-/// How wide a swatch is.
+/// The width of a legend's symbol.
 const SWATCH: f64 = 22.0;
-/// A letter of a legend, on average.
+/// The average width of a character in a legend.
 const LEGEND_CHAR_WIDTH: f64 = 6.4;
-/// A letter of a title, and of the line below it, at most on average: a title of any length and font stays on its page.
+/// The largest average width of a character in a title and in a subtitle, so that titles of any length and font stay on
+/// the page.
 const TITLE_CHAR_WIDTH: f64 = 9.5;
 const SUBTITLE_CHAR_WIDTH: f64 = 7.0;
 
-/// Draws a mark of a legend: from this place to the right, in the middle of its height.
+/// Draws the symbol of a legend entry, from this position to the right, vertically centered.
 pub(super) type Swatch = fn(&mut Page, f64, f64);
 
-/// What text is to be held by at its place.
+/// The alignment of a text at its position.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Anchor {
     Start,
@@ -27,14 +28,14 @@ pub(super) enum Anchor {
     End,
 }
 
-/// A page in the making.
+/// A page under construction.
 pub(super) struct Page {
     document: Document,
 }
 
 impl Page {
-    /// A page of this size, headed by a title and a second, quieter line. `described` is for those who can't see it.
-    pub(super) fn new(width: f64, height: f64, title: &str, second: &str, described: &str) -> Self {
+    /// Creates a page with a title and a subtitle. `described` is the description for screen readers.
+    pub(super) fn new(width: f64, height: f64, title: &str, subtitle: &str, description: &str) -> Self {
         let document = Document::new()
             .set("viewBox", format!("0 0 {width} {height}"))
             .set("width", width)
@@ -42,13 +43,13 @@ impl Page {
             .set("role", "img")
             .set("aria-labelledby", "title description")
             .add(Title::new(clean(title)).set("id", "title"))
-            .add(Description::new().set("id", "description").add(svg::node::Text::new(clean(described))))
+            .add(Description::new().set("id", "description").add(svg::node::Text::new(clean(description))))
             .add(Style::new(STYLE));
         let mut page = Self { document };
         page.put(rectangle("page", 0.0, 0.0, width, height));
         let room = width - 2.0 * MARGIN;
         page.text("title", MARGIN, 28.0, Anchor::Start, &cut(title, room / TITLE_CHAR_WIDTH));
-        page.text("quiet", MARGIN, 48.0, Anchor::Start, &cut(second, room / SUBTITLE_CHAR_WIDTH));
+        page.text("quiet", MARGIN, 48.0, Anchor::Start, &cut(subtitle, room / SUBTITLE_CHAR_WIDTH));
         page
     }
 
@@ -65,12 +66,12 @@ impl Page {
         self.put(line.set("x2", coordinate(to.0)).set("y2", coordinate(to.1)));
     }
 
-    /// A line, or an area, through these places.
+    /// Draws a path.
     pub(super) fn path(&mut self, class: &str, through: &str) {
         self.put(Path::new().set("class", class).set("d", through));
     }
 
-    /// Marks and what they mean, beside each other.
+    /// Draws symbols with their meanings, side by side.
     pub(super) fn legend(&mut self, y: f64, entries: &[(&str, Swatch)]) {
         let mut x = MARGIN;
         for (meaning, draw) in entries {
@@ -80,15 +81,15 @@ impl Page {
         }
     }
 
-    /// The text of the file.
+    /// Returns the text of the SVG file.
     pub(super) fn done(self) -> String {
         format!("{}\n", self.document)
     }
 }
 
-/// A mark, with what a pointer on it, or a screen reader, is told.
-pub(super) fn titled_mark(mark: impl Node, told: &str) -> Group {
-    Group::new().add(Title::new(clean(told))).add(mark)
+/// Returns a mark with a tooltip, which screen readers read as well.
+pub(super) fn titled_mark(mark: impl Node, tooltip: &str) -> Group {
+    Group::new().add(Title::new(clean(tooltip))).add(mark)
 }
 
 pub(super) fn rectangle(class: &str, x: f64, y: f64, width: f64, height: f64) -> Rectangle {
@@ -109,12 +110,12 @@ fn label(class: &str, x: f64, y: f64, anchor: Anchor, text: &str) -> Text {
         .set("text-anchor", anchor)
 }
 
-/// Hundredths of a pixel are enough.
+/// Rounds a coordinate to hundredths of a pixel.
 pub(super) fn coordinate(at: f64) -> f64 {
     (at * 100.0).round() / 100.0
 }
 
-/// So many letters at most.
+/// Cuts a text to this number of characters.
 fn cut(text: &str, letters: f64) -> String {
     let over = |at: usize| at as f64 > letters;
     if !over(text.chars().count()) {
@@ -124,7 +125,7 @@ fn cut(text: &str, letters: f64) -> String {
     kept.map(|(_, letter)| letter).chain("..".chars()).collect()
 }
 
-/// XML has no place for control characters, not even escaped.
+/// Replaces control characters by spaces: XML does not allow them, not even escaped.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

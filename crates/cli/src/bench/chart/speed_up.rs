@@ -1,4 +1,4 @@
-//! `speed-up.svg`: how much more is done with more workers, beside what it would be if each did as much as the first.
+//! `speed-up.svg`: the calls per second for each number of workers, relative to the smallest number, with the ideal.
 
 use super::super::{
     plan::Plan,
@@ -15,7 +15,7 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 76.0;
 const TOP: f64 = 96.0;
 const BOTTOM: f64 = HEIGHT - 56.0;
-/// Ticks nearer than this have numbers that touch.
+/// The smallest distance between ticks whose numbers do not overlap.
 const MIN_TICK_DISTANCE: f64 = 26.0;
 
 /// A measured point.
@@ -26,7 +26,7 @@ struct Point {
     ideal: f64,
 }
 
-/// The picture.
+/// Returns the chart.
 pub(in super::super) fn speed_up(plan: &Plan, rows: &[Row]) -> String {
     let points: Vec<Point> =
         rows.iter().map(|row| Point { workers: row.workers, speed_up: row.speed_up, ideal: row.ideal }).collect();
@@ -35,12 +35,12 @@ pub(in super::super) fn speed_up(plan: &Plan, rows: &[Row]) -> String {
 }
 
 fn subtitle(plan: &Plan) -> String {
-    let least = plan.workers.first().copied().unwrap_or(1);
-    let s = if least == 1 { "" } else { "s" };
-    format!("pool {}; calls per second relative to {least} worker{s} in the same round", plan.config.name())
+    let fewest = plan.workers.first().copied().unwrap_or(1);
+    let s = if fewest == 1 { "" } else { "s" };
+    format!("pool {}; calls per second relative to {fewest} worker{s} in the same round", plan.config.name())
 }
 
-/// The picture of these points.
+/// Returns the chart of these points.
 fn curve(title: &str, second: &str, points: &[Point], cores: f64) -> String {
     let described: Vec<_> = points.iter().map(describe).collect();
     let mut page = Page::new(WIDTH, HEIGHT, title, second, &described.join("; "));
@@ -60,7 +60,7 @@ fn curve(title: &str, second: &str, points: &[Point], cores: f64) -> String {
     page.done()
 }
 
-/// Both begin at 0, so that the ideal is a straight line through the corner.
+/// Returns the scales. Both start at 0, so that the ideal is a straight line through the origin.
 fn scales(points: &[Point]) -> (Scale, Scale) {
     let workers = points.iter().map(|point| point.workers as f64).fold(1.0, f64::max);
     let highest = points.iter().map(|point| point.ideal.max(point.speed_up.max)).fold(1.0, f64::max);
@@ -108,7 +108,8 @@ fn mark(page: &mut Page, x: &Scale, y: &Scale, point: &Point) {
     let (at, median) = (x.position(point.workers as f64), y.position(point.speed_up.median));
     whisker(page, at, y.position(point.speed_up.max), y.position(point.speed_up.min));
     page.put(titled_mark(dot(at, median), &describe(point)));
-    // Below and right of the curve, which rises no steeper than the ideal.
+    // Place the text below and to the right of the point: the curve is never steeper than the ideal, so it does not
+    // cross the text.
     page.text(
         "",
         at + 9.0,
@@ -162,38 +163,38 @@ mod tests {
     }
 
     #[test]
-    fn points_lie_where_they_were_measured() {
+    fn points_are_drawn_at_their_measured_values() {
         let measured =
             [point(1, 1.0, 1.0, 1.0), point(2, 1.8, 1.9, 2.0), point(4, 1.7, 2.1, 2.2), point(8, 1.9, 2.0, 2.4)];
         let text = curve("Speed-up of burn", "pool basic", &measured, 2.0);
         let chart = Document::parse(&text).unwrap();
-        let found = points(&chart);
-        assert_eq!(found.len(), 4);
+        let drawn = points(&chart);
+        assert_eq!(drawn.len(), 4);
         let (x, y) = scales(&measured);
-        for (found, point) in found.iter().zip(&measured) {
-            assert!((number(*found, "cx") - x.position(point.workers as f64)).abs() < 0.01);
-            assert!((number(*found, "cy") - y.position(point.speed_up.median)).abs() < 0.01);
+        for (circle, point) in drawn.iter().zip(&measured) {
+            assert!((number(*circle, "cx") - x.position(point.workers as f64)).abs() < 0.01);
+            assert!((number(*circle, "cy") - y.position(point.speed_up.median)).abs() < 0.01);
         }
         assert_eq!(
-            found[3].parent().unwrap().first_element_child().unwrap().text().unwrap(),
-            "8 workers: 2.00 times as much, from 1.90 to 2.40; ideal 8.00"
+            drawn[3].parent().unwrap().first_element_child().unwrap().text().unwrap(),
+            "8 workers: 2.00 times as fast, from 1.90 to 2.40; ideal 8.00"
         );
         insta::with_settings!({ prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!("speed-up.svg", text);
         });
     }
 
-    /// The line is there only where it says something.
+    /// A line for the cores that lies beyond the last point would have no meaning.
     #[test]
     fn cores_beyond_the_last_point_are_not_drawn() {
         let line = |cores| {
             let text = curve("", "", &[point(1, 1.0, 1.0, 1.0), point(4, 3.9, 3.9, 3.9)], cores);
             text.matches("class=\"cores\"").count()
         };
-        assert_eq!((line(2.0), line(4.0), line(8.0)), (2, 2, 0), "in the picture and in the legend");
+        assert_eq!((line(2.0), line(4.0), line(8.0)), (2, 2, 0), "in the chart and in the legend");
     }
 
-    /// One point is a picture, too; and numbers of workers that are close keep their numbers apart.
+    /// A chart can have a single point, and the numbers of adjacent ticks do not overlap.
     #[test]
     fn any_numbers_of_workers_can_be_drawn() {
         assert_eq!(points(&Document::parse(&curve("", "", &[point(3, 1.0, 1.0, 1.0)], 2.0)).unwrap()).len(), 1);

@@ -1,4 +1,5 @@
-//! `timeline-N.svg`: a lane for each place where a call can run, a bar for each call, idle time in grey, and how many calls waited.
+//! `timeline-N.svg`: a track for each call slot, with a bar for each call, idle time in grey, and the number of waiting
+//! calls.
 
 use super::super::{
     plan::Plan,
@@ -18,24 +19,24 @@ use std::time::Duration;
 const WIDTH: f64 = 1000.0;
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = WIDTH - 88.0;
-/// Of the first lane.
+/// The top of the first track.
 const TOP: f64 = 146.0;
-/// How many calls wait is drawn between these.
+/// The top and the bottom of the graph of waiting calls.
 const WAITING: (f64, f64) = (96.0, 134.0);
 const BELOW: f64 = 48.0;
-/// A lane, with the space to the next one: few lanes have more of it.
-const LANE: f64 = 26.0;
-const NARROW: f64 = 17.0;
+/// The height of a track, including the space to the next one. Few tracks are higher than many.
+const TRACK_HEIGHT: f64 = 26.0;
+const LOW_TRACK_HEIGHT: f64 = 17.0;
 const FEW: usize = 16;
-/// More lanes than this don't fit on a page.
-const LANES: usize = 96;
-/// More bars than this are a blur, on the page or on one lane.
-const BARS: usize = 2000;
-const BARS_A_LANE: usize = 80;
-/// A bar that is shorter would not be seen.
+/// The largest number of tracks that fit on a page.
+const MAX_TRACKS: usize = 96;
+/// The largest number of bars on a page and on one track; more bars could not be distinguished.
+const MAX_BARS: usize = 2000;
+const MAX_BARS_PER_TRACK: usize = 80;
+/// The smallest visible width of a bar.
 const MIN_BAR_WIDTH: f64 = 1.5;
 
-/// The picture of a row's middle run.
+/// Returns the chart of a row's middle run.
 pub(in super::super) fn timeline(plan: &Plan, row: &Row) -> String {
     let run = row.middle();
     let title = format!("{}: {}, {} callers", plan.call(), workers(row.workers), row.callers);
@@ -46,10 +47,10 @@ struct Timeline<'a> {
     run: &'a EfficiencyReport,
     tracks: Vec<Track<'a>>,
     call_slot: f64,
-    /// From the run's first moment to its last.
+    /// The start and the end of the run.
     begun: u64,
     ended: u64,
-    /// What of it is drawn.
+    /// The part of the run that is drawn.
     window: (u64, u64),
 }
 
@@ -57,49 +58,57 @@ impl<'a> Timeline<'a> {
     fn of(run: &'a EfficiencyReport, start: WorkerStart) -> Self {
         let (begun, ended) = (run.window.started, run.window.ended);
         let tracks = tracks(run.workers, run.concurrency, &run.operations);
-        let call_slot = if tracks.len() <= FEW { LANE } else { NARROW };
+        let call_slot = if tracks.len() <= FEW { TRACK_HEIGHT } else { LOW_TRACK_HEIGHT };
         let window = window((begun, ended), run.operations.len(), tracks.len(), start);
         Self { run, tracks, call_slot, begun, ended, window }
     }
 
     fn draw(&self, title: &str) -> String {
-        let shown = self.tracks.len().min(LANES);
+        let shown = self.tracks.len().min(MAX_TRACKS);
         let bottom = TOP + shown as f64 * self.call_slot;
         let second = self.subtitle();
         let mut page = Page::new(WIDTH, bottom + BELOW, title, &second, &self.described());
         legend(&mut page);
         self.axis(&mut page, bottom);
         self.waiting(&mut page);
-        for (at, track) in self.tracks.iter().take(LANES).enumerate() {
-            self.call_slot(&mut page, TOP + at as f64 * self.call_slot, track);
+        for (index, track) in self.tracks.iter().take(MAX_TRACKS).enumerate() {
+            self.call_slot(&mut page, TOP + index as f64 * self.call_slot, track);
         }
         page.done()
     }
 
-    /// What of the run is there to be seen.
+    /// Returns the subtitle, which says which part of the run is drawn.
     fn subtitle(&self) -> String {
         let all = self.run.operations.len();
-        let seen =
-            self.tracks.iter().take(LANES).flat_map(|track| &track.calls).filter(|call| self.is_seen(call)).count();
-        let whole = time(Duration::from_nanos(self.ended - self.begun));
+        let seen = self
+            .tracks
+            .iter()
+            .take(MAX_TRACKS)
+            .flat_map(|track| &track.calls)
+            .filter(|call| self.is_seen(call))
+            .count();
+        let length = time(Duration::from_nanos(self.ended - self.begun));
         let call_slots = match self.tracks.len() {
-            call_slots if call_slots > LANES => format!("; the first {LANES} of {call_slots} call slots"),
+            call_slots if call_slots > MAX_TRACKS => format!("; the first {MAX_TRACKS} of {call_slots} call slots"),
             _ => String::new(),
         };
         let efficiency = percent(self.run.account.efficiency);
         if self.window == (self.begun, self.ended) {
-            return format!("all {all} calls in {whole}, {efficiency} efficient{call_slots}");
+            return format!("all {all} calls in {length}, {efficiency} efficient{call_slots}");
         }
-        let (length, from) = (self.window.1 - self.window.0, self.window.0 - self.begun);
-        let [length, from] = [length, from].map(|nanos| time(Duration::from_nanos(nanos)));
+        let (shown, from) = (self.window.1 - self.window.0, self.window.0 - self.begun);
+        let [shown, from] = [shown, from].map(|nanos| time(Duration::from_nanos(nanos)));
         format!(
-            "{length} starting at {from} of a run of {whole}: {seen} of {all} calls; the run is {efficiency} efficient{call_slots}"
+            "{shown} starting at {from} of a run of {length}: {seen} of {all} calls; the run is {efficiency} efficient{call_slots}"
         )
     }
 
     fn described(&self) -> String {
-        let call_slots =
-            self.tracks.iter().take(LANES).map(|track| format!("{} {} busy", name(track), percent(self.busy(track))));
+        let call_slots = self
+            .tracks
+            .iter()
+            .take(MAX_TRACKS)
+            .map(|track| format!("{} {} busy", name(track), percent(self.busy(track))));
         format!("Utilization of each call slot: {}", call_slots.collect::<Vec<_>>().join(", "))
     }
 
@@ -111,7 +120,7 @@ impl<'a> Timeline<'a> {
         self.x().position(self.millis(moment))
     }
 
-    /// Milliseconds since the run began.
+    /// Returns the milliseconds since the start of the run.
     fn millis(&self, moment: u64) -> f64 {
         moment.saturating_sub(self.begun) as f64 / 1e6
     }
@@ -125,7 +134,7 @@ impl<'a> Timeline<'a> {
         (self.window.0..=self.window.1).contains(&moment)
     }
 
-    /// The share of the window in which something ran on this lane.
+    /// Returns the share of the drawn time in which a call ran on this track.
     fn busy(&self, track: &Track<'_>) -> f64 {
         let (from, to) = self.window;
         let ran = |call: &&Operation| call.ended.0.min(to).saturating_sub(call.started.0.max(from));
@@ -145,7 +154,7 @@ impl<'a> Timeline<'a> {
             f64::midpoint(LEFT, RIGHT),
             bottom + 38.0,
             Anchor::Middle,
-            "milliseconds since the run began",
+            "milliseconds since the start of the run",
         );
         page.text("quiet", RIGHT + 8.0, TOP - 8.0, Anchor::Start, "busy");
     }
@@ -170,10 +179,10 @@ impl<'a> Timeline<'a> {
         page.text("", LEFT - 8.0, middle + 4.0, Anchor::End, &name(track));
         page.text("quiet", RIGHT + 8.0, middle + 4.0, Anchor::Start, &percent(self.busy(track)));
         let seen = || track.calls.iter().copied().filter(|call| self.is_seen(call));
-        let ways = seen().flat_map(|call| [(call.sent, call.started), (call.ended, call.answered)]);
-        let ways =
-            ways.map(|(from, to)| format!("M{} {middle} H{}", coordinate(self.at(from.0)), coordinate(self.at(to.0))));
-        page.path("way", &ways.collect::<Vec<_>>().join(" "));
+        let transits = seen().flat_map(|call| [(call.sent, call.started), (call.ended, call.answered)]);
+        let transits = transits
+            .map(|(from, to)| format!("M{} {middle} H{}", coordinate(self.at(from.0)), coordinate(self.at(to.0))));
+        page.path("transit", &transits.collect::<Vec<_>>().join(" "));
         for call in seen() {
             let (from, to) = (self.at(call.started.0), self.at(call.ended.0));
             let bar = rectangle("run", from, top + 2.0, (to - from).max(MIN_BAR_WIDTH), height - 4.0);
@@ -182,9 +191,10 @@ impl<'a> Timeline<'a> {
     }
 }
 
-/// The whole run; or what of it can be seen: of a cold start its begin, else its middle.
+/// Returns the part of the run to draw: all of it if there are few calls; otherwise the start of a cold run, or the
+/// middle of a warm one.
 fn window((begun, ended): (u64, u64), calls: usize, call_slots: usize, start: WorkerStart) -> (u64, u64) {
-    let most = BARS.min(BARS_A_LANE * call_slots);
+    let most = MAX_BARS.min(MAX_BARS_PER_TRACK * call_slots);
     if calls <= most {
         return (begun, ended);
     }
@@ -200,14 +210,14 @@ fn window((begun, ended): (u64, u64), calls: usize, call_slots: usize, start: Wo
 fn legend(page: &mut Page) {
     let entries: [(&str, Swatch); 4] = [
         ("a call runs", |page, x, y| page.put(rectangle("run", x, y - 6.0, 22.0, 12.0))),
-        ("a call or its result is in transit", |page, x, y| page.line("way", (x, y), (x + 22.0, y))),
+        ("a call or its result is in transit", |page, x, y| page.line("transit", (x, y), (x + 22.0, y))),
         ("idle", |page, x, y| page.put(rectangle("idle", x, y - 6.0, 22.0, 12.0))),
         ("number of calls waiting for a call slot", |page, x, y| page.put(rectangle("wait", x, y - 6.0, 22.0, 12.0))),
     ];
     page.legend(72.0, &entries);
 }
 
-/// `w2`, or `w2 · 3` for the third lane of a worker that runs several calls at once.
+/// Returns the name of a track: `w2`, or `w2 · 3` for the third call slot of a worker with several.
 fn name(track: &Track<'_>) -> String {
     match track.call_slot {
         None => track.worker.to_string(),
@@ -248,7 +258,7 @@ mod tests {
     fn is_within_the_page(chart: &Document<'_>) {
         let page = of_class(chart, "page")[0];
         for text in chart.descendants().filter(|node| node.has_tag_name("text")) {
-            // Letters of these sizes are narrower than this on average in the fonts asked for.
+            // The average width of a character of these sizes, in the fonts of the style, is smaller than this.
             let letter = if text.attribute("class") == Some("title") { 9.5 } else { 7.0 };
             let width = letter * text.text().unwrap_or_default().trim().chars().count() as f64;
             let x = number(text, "x");
@@ -262,7 +272,7 @@ mod tests {
         }
     }
 
-    /// A bar for each call, as long as it ran, on its worker's lane.
+    /// Each call is a bar on the track of its worker; its length is the duration of the call.
     #[test]
     fn each_call_is_a_bar() {
         let run = two_workers();
@@ -279,7 +289,7 @@ mod tests {
         }
         assert_eq!(
             bars[1].parent().unwrap().first_element_child().unwrap().text().unwrap(),
-            "w1 generation 1: waited 11.4 ms, ran 10.0 ms, answered 100 µs later"
+            "w1 generation 1: waited 11.4 ms, ran 10.0 ms, result received 100 µs later"
         );
         assert_eq!(of_class(&chart, "title")[0].text().unwrap().trim(), "sleep <&>: 2 workers");
         assert!(text.contains("all 4 calls in 31.6 ms"), "{text}");
@@ -289,9 +299,9 @@ mod tests {
         });
     }
 
-    /// Of many calls a part is drawn, and it is said which.
+    /// For many calls, only a part of the run is drawn, and the subtitle says which.
     #[test]
-    fn a_long_run_is_seen_through_a_window() {
+    fn a_long_run_is_drawn_in_part_and_says_so() {
         let calls: Vec<_> =
             (0..400).map(|at| call(1, 0.0, 1.0 + 10.0 * f64::from(at), 10.0 + 10.0 * f64::from(at))).collect();
         let run = report(1, &calls);
@@ -303,24 +313,24 @@ mod tests {
             (bars(&chart).len(), second.text().unwrap().trim().to_owned())
         };
         let (warm, middle) = seen(WorkerStart::Warm);
-        assert!(middle.starts_with("a window of 800 ms from 1.60 s on, of 4.00 s: "), "{middle}");
+        assert!(middle.starts_with("800 ms starting at 1.60 s of a run of 4.00 s: "), "{middle}");
         assert!((80..=82).contains(&warm) && middle.contains(&format!(" {warm} of 400 calls")), "{warm}: {middle}");
         let (cold, begin) = seen(WorkerStart::Cold);
         assert!(
-            begin.starts_with("a window of 800 ms from 0.00 µs on") && (80..=82).contains(&cold),
+            begin.starts_with("800 ms starting at 0.00 µs of a run") && (80..=82).contains(&cold),
             "{cold}: {begin}"
         );
     }
 
-    /// More lanes than fit are told of.
+    /// If there are more tracks than fit on the page, the subtitle says so.
     #[test]
     fn timeline_with_many_call_slots_is_truncated_and_says_so() {
         let calls: Vec<_> = (1..=200).map(|worker| call(worker, 0.0, 1.0, 10.0)).collect();
         let run = report(200, &calls);
         let text = Timeline::of(&run, WorkerStart::Warm).draw(&"a title without an end ".repeat(9));
         let chart = Document::parse(&text).unwrap();
-        assert_eq!(bars(&chart).len(), LANES);
-        assert!(text.contains("the first 96 of 200 lanes"), "{text}");
+        assert_eq!(bars(&chart).len(), MAX_TRACKS);
+        assert!(text.contains("the first 96 of 200 call slots"), "{text}");
         is_within_the_page(&chart);
     }
 }

@@ -1,18 +1,20 @@
-//! Tracks: the lanes of a timeline, each with the calls that ran there; and how many calls waited, moment by moment.
+//! The tracks of a timeline, one for each call slot, with the calls that ran there; and the number of waiting calls
+//! over time.
 
 use herder::{WorkerId, concurrency::Operation};
 use std::collections::BTreeMap;
 
-/// One lane of a worker.
+/// A call slot of a worker.
 #[derive(Debug)]
 pub(super) struct Track<'a> {
     pub(super) worker: WorkerId,
-    /// Which of its worker's lanes, from 1; none if it has but one.
+    /// The number of the call slot in its worker, counted from 1; `None` if the worker has only one.
     pub(super) call_slot: Option<usize>,
     pub(super) calls: Vec<&'a Operation>,
 }
 
-/// Every lane there is, also those where nothing ran. Each call is on the first lane of its worker that was free.
+/// Returns a track for every call slot, including those where no call ran. Each call is on the first slot of its worker
+/// that was free.
 pub(super) fn tracks(workers: usize, concurrency: usize, operations: &[Operation]) -> Vec<Track<'_>> {
     let mut call_slots: BTreeMap<WorkerId, Vec<Vec<&Operation>>> = BTreeMap::new();
     for worker in (1..=workers).filter_map(|worker| u32::try_from(worker).ok()) {
@@ -35,7 +37,8 @@ fn numbered<'a>(worker: WorkerId, call_slots: Vec<Vec<&'a Operation>>) -> impl I
     (1..).zip(call_slots).map(move |(place, calls)| Track { worker, call_slot: several.then_some(place), calls })
 }
 
-/// How many calls waited in the pool: from each of these moments on, until the next.
+/// Returns the number of calls that waited in the pool, as steps: the time of each change, with the number from then
+/// on.
 pub(super) fn waiting(operations: &[Operation]) -> Vec<(u64, usize)> {
     let mut changes: BTreeMap<u64, i64> = BTreeMap::new();
     for call in operations {
@@ -65,11 +68,11 @@ mod tests {
             .collect();
         let expected = ["w1 Some(1) 2", "w1 Some(2) 1", "w2 Some(1) 1", "w2 Some(2) 0", "w3 Some(1) 0", "w3 Some(2) 0"];
         assert_eq!(shown, expected);
-        assert_eq!(tracks(1, 1, &calls[..1])[0].call_slot, None, "there is no other lane to tell it from");
+        assert_eq!(tracks(1, 1, &calls[..1])[0].call_slot, None, "a single call slot has no number");
     }
 
     #[test]
-    fn how_many_wait_is_counted_from_moment_to_moment() {
+    fn the_number_of_waiting_calls_changes_with_each_event() {
         let calls = [call(1, 0.0, 4.1, 9.0), call(1, 2.0, 9.1, 11.0), call(1, 3.0, 3.1, 5.0)];
         let steps: Vec<_> = waiting(&calls).into_iter().map(|(nanos, count)| (nanos / 1_000_000, count)).collect();
         assert_eq!(steps, [(0, 1), (2, 2), (3, 2), (4, 1), (9, 0)]);

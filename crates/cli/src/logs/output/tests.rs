@@ -1,16 +1,16 @@
-//! The queue and its thread, with a sink that the test plays.
+//! The queue and its thread, with a sink that the test controls.
 
 use super::*;
 use std::sync::mpsc;
 
-/// What a write comes to.
+/// The result of a write.
 enum Step {
-    /// Takes this many bytes, or all there are.
+    /// Accepts this many bytes, or all if there are fewer.
     Take(usize),
     Fail(io::ErrorKind),
 }
 
-/// Answers each write with the next step; takes everything when the test has dropped its side.
+/// A sink that answers each write with the next step. When the test has dropped its side, the sink accepts everything.
 struct ScriptedSink {
     steps: mpsc::Receiver<Step>,
     written: mpsc::Sender<String>,
@@ -20,9 +20,9 @@ impl Sink for ScriptedSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.steps.recv().unwrap_or(Step::Take(usize::MAX)) {
             Step::Take(count) => {
-                let taken = &bytes[..count.min(bytes.len())];
-                _ = self.written.send(String::from_utf8_lossy(taken).into_owned());
-                Ok(taken.len())
+                let accepted = &bytes[..count.min(bytes.len())];
+                _ = self.written.send(String::from_utf8_lossy(accepted).into_owned());
+                Ok(accepted.len())
             }
             Step::Fail(kind) => Err(kind.into()),
         }
@@ -33,7 +33,7 @@ impl Sink for ScriptedSink {
     }
 }
 
-/// An output, the steps of its sink, and what the sink took.
+/// An output, the steps of its sink, and the text that the sink has accepted.
 struct Harness {
     output: Output,
     steps: mpsc::Sender<Step>,
@@ -41,8 +41,8 @@ struct Harness {
 }
 
 fn harness(limits: Limits) -> Harness {
-    let ((steps, played), (sender, written)) = (mpsc::channel(), mpsc::channel());
-    let output = Output::with("test", ScriptedSink { steps: played, written: sender }, limits).unwrap();
+    let ((steps, received_steps), (sender, written)) = (mpsc::channel(), mpsc::channel());
+    let output = Output::with("test", ScriptedSink { steps: received_steps, written: sender }, limits).unwrap();
     Harness { output, steps, written }
 }
 
@@ -51,7 +51,7 @@ fn impatient(bytes: usize) -> Limits {
 }
 
 impl Harness {
-    /// Waits until the thread has taken all lines out of the queue but the one it writes.
+    /// Waits until the thread has removed all lines from the queue. It is then writing the last one.
     fn until_writing(&self) {
         let shared = &self.output.0.0;
         while !(shared.lock().writing && shared.lock().lines.is_empty()) {
@@ -59,15 +59,15 @@ impl Harness {
         }
     }
 
-    /// Lets the sink take everything from now on; gives all that it took.
+    /// Lets the sink accept everything from now on, and returns the complete text.
     fn end(self) -> String {
         drop((self.steps, self.output));
         self.written.into_iter().collect()
     }
 }
 
-/// R40, R54: while the sink takes nothing, a line is queued or dropped, and nobody waits; the log tells how many are missing, where
-/// they are missing.
+/// R40, R54: while the sink accepts nothing, lines are queued or dropped, and no thread waits. The log contains the
+/// number of missing lines at the place where they are missing.
 #[test]
 fn r54_log_queue_is_bounded_in_bytes_and_drops_are_reported_in_order() {
     let harness = harness(impatient(10 * (OVERHEAD + 2)));
@@ -86,7 +86,7 @@ fn r54_log_queue_is_bounded_in_bytes_and_drops_are_reported_in_order() {
 }
 
 impl Harness {
-    /// Waits until a short line of the host has room.
+    /// Waits until there is space for a short line of the host.
     fn until_room(&self) {
         let shared = &self.output.0.0;
         while !shared.has_room(&shared.lock(), Source::Host, OVERHEAD + 2) {
@@ -95,9 +95,9 @@ impl Harness {
     }
 }
 
-/// R40: a worker that prints without end displaces nothing of the host's.
+/// R40: a worker that prints endlessly does not displace lines of the host.
 #[test]
-fn r40_workers_and_host_have_budgets_of_their_own() {
+fn r40_workers_and_host_have_separate_budgets() {
     let harness = harness(impatient(1000));
     (0..100).for_each(|_| harness.output.push(Source::Worker, b"printed\n"));
     let dropped = harness.output.dropped();
@@ -107,7 +107,7 @@ fn r40_workers_and_host_have_budgets_of_their_own() {
     assert!(harness.end().contains("the host's\n"));
 }
 
-/// R40: a log that is read slowly loses nothing of what workers print, while there is patience.
+/// R40: a log that is read slowly loses no lines of workers, as long as they may wait.
 #[test]
 fn r40_workers_wait_for_a_log_that_is_read() {
     let harness = harness(Limits { bytes: [1000; 2], patience: Duration::MAX });
@@ -122,9 +122,10 @@ fn r40_workers_wait_for_a_log_that_is_read() {
     assert_eq!(harness.end(), lines.concat());
 }
 
-/// R40: no error of the sink ends the thread. What it could not write is counted, and told once it can.
+/// R40: no error of the sink ends the thread. Lines that could not be written are counted, and reported once a write
+/// succeeds.
 #[test]
-fn r40_a_sink_that_fails_loses_lines_and_no_more() {
+fn r40_after_errors_of_the_sink_writing_continues() {
     let harness = harness(LIMITS);
     for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull, io::ErrorKind::Other] {
         harness.output.line("lost");
@@ -141,9 +142,9 @@ fn r40_a_sink_that_fails_loses_lines_and_no_more() {
     assert!(text.ends_with("\ndelayed\ndelayed\n") && !text.contains("lost"), "{text}");
 }
 
-/// R40: what follows a line that was written in part begins on a line of its own.
+/// R40: after a line that was written in part, the next one starts on a new line.
 #[test]
-fn r40_a_torn_line_is_not_continued() {
+fn r40_a_partly_written_line_is_ended() {
     let harness = harness(LIMITS);
     harness.output.line("abc");
     harness.steps.send(Step::Take(2)).unwrap();
@@ -153,7 +154,7 @@ fn r40_a_torn_line_is_not_continued() {
     assert!(text.starts_with("ab\n") && text.contains("dropped 1 log line(s)") && text.ends_with("\ndef\n"), "{text}");
 }
 
-/// R54: a long line is cut, between characters.
+/// R54: a long line is cut between two characters.
 #[test]
 fn r54_a_long_line_is_cut() {
     assert_eq!(cut(b"short\n"), b"short\n");
@@ -162,13 +163,13 @@ fn r54_a_long_line_is_cut() {
     assert!(text.ends_with("é... (65538 bytes more)\n"), "{}", &text[text.len() - 40..]);
 }
 
-/// R30: the end of the process waits for what is queued, and not for ever.
+/// R30: the end of the process waits for queued lines, but only for a limited time.
 #[test]
 fn r30_finish_flushes_writable_lines() {
     let harness = harness(LIMITS);
-    harness.output.line("last words");
-    harness.output.finish(Duration::ZERO); // nobody takes them: it returns
+    harness.output.line("last line");
+    harness.output.finish(Duration::ZERO); // the sink accepts nothing: `finish` returns
     harness.steps.send(Step::Take(usize::MAX)).unwrap();
     harness.output.finish(Duration::MAX);
-    assert_eq!(harness.written.try_recv().unwrap(), "last words\n");
+    assert_eq!(harness.written.try_recv().unwrap(), "last line\n");
 }
