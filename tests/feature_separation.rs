@@ -199,8 +199,8 @@ async fn numeric_threads_are_those_of_both_worker_types() {
                 Ok(Config::from_toml(&table, context.dir()).unwrap().pools.remove(0))
             })
             .await;
-            let wanted = environment::all(value.as_deref());
-            assert_eq!(environment::seen(&pool, &VARIABLES).await, wanted, "{worker_type} {keys}");
+            let wanted = environment::all_set_to(value.as_deref());
+            assert_eq!(environment::variables(&pool, &VARIABLES).await, wanted, "{worker_type} {keys}");
             pool.end().await;
         }
     }
