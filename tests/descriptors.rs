@@ -1,5 +1,5 @@
-//! No fault may leak a descriptor, a thread or a process of the host. This is the only test of its binary, because no other test may open
-//! descriptors meanwhile.
+//! No fault may leak a descriptor, a thread or a process of the host. This is the only test of its binary, because no other
+//! test may open descriptors meanwhile.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -70,7 +70,8 @@ async fn run_pool(number: usize) {
     pool.end().await;
 }
 
-/// R30, I6: the first pool starts threads that live as long as the process. After it, no pool and no fault leaves a descriptor or a thread.
+/// R30, I6: the first pool starts threads that live as long as the process. After it, no pool and no fault leaves a descriptor
+/// or a thread.
 #[tokio::test]
 async fn faults_leak_no_descriptors_and_no_threads() {
     run_pool(0).await;

@@ -1,5 +1,5 @@
-//! `docs/configuration.md`: its example has every key and no other, with the defaults that it states, and its tables list the keys of the
-//! code. `HERDER_BLESS=1` writes the table of a pool's keys.
+//! `docs/configuration.md`: its example has every key and no other, with the defaults that it states, and its tables list the
+//! keys of the code. `HERDER_BLESS=1` writes the table of a pool's keys.
 
 use super::pages::{block, check_rows, read, table};
 use herder::{Config, config::Server};

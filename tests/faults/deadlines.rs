@@ -1,5 +1,5 @@
-//! Calls whose deadline passes while they run (R35). The caller gets its error at once. The worker is asked to cancel the call; then the
-//! handler is interrupted after `cancel.interrupt`, and the worker is killed after `cancel.kill`.
+//! Calls whose deadline passes while they run (R35). The caller gets its error at once. The worker is asked to cancel the call;
+//! then the handler is interrupted after `cancel.interrupt`, and the worker is killed after `cancel.kill`.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -81,8 +81,8 @@ async fn a_deadline_of_a_handler_that_ignores_interrupts() {
         .await;
 }
 
-/// R20, R35: the call gets `DeadlineExceeded` at its deadline. The worker is killed later, so the loss report goes to the session's next
-/// call.
+/// R20, R35: the call gets `DeadlineExceeded` at its deadline. The worker is killed later, so the loss report goes to the
+/// session's next call.
 #[tokio::test]
 async fn a_deadline_of_a_sessions_call_that_ignores_interrupts() {
     let harness = with_kill("never_session").await;
@@ -105,7 +105,7 @@ async fn a_caller_that_abandons_its_running_call() {
     harness
         .assert_survived_without_caller(
             "a caller that abandons its running call",
-            "no outcome; the handler is interrupted",
+            "none: no caller waits; the handler is interrupted",
         )
         .await;
 }

@@ -271,8 +271,8 @@ async fn a_fork_that_keeps_running() {
     fork("stays", "a handler that forks, and the child keeps running").await;
 }
 
-/// R26: an exception that is raised after its call was answered is logged and affects no other call. An idle worker waits in a system
-/// call; the next call wakes it, so the exception is raised by then.
+/// R26: an exception that is raised after its call was answered is logged and affects no other call. An idle worker waits in a
+/// system call; the next call wakes it, so the exception is raised by then.
 async fn raise_after_the_call(how: &str, fault: &'static str) {
     let harness = Harness::new(&format!("late_{how}")).await;
     let path = harness.path("answered");

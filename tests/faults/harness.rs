@@ -1,5 +1,6 @@
 //! The harness of the fault tests: it starts a pool of two workers, one of which (the victim) will have the fault, and checks
-//! afterwards who was affected. A bystander must not be affected: a call that runs on the other worker, in a session with state.
+//! afterwards who was affected. A bystander must not be affected: a call that runs on the other worker, in a session with
+//! state.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -78,15 +79,15 @@ impl Harness {
         self.pool.dir().join(name)
     }
 
-    /// Sends a call without a session. It runs on the victim, because the other worker is busy. The arguments are encoded as JSON
-    /// here, so that the rows of the table do not depend on the encodings that this Python supports.
+    /// Sends a call without a session. It runs on the victim, because the other worker is busy. The arguments are encoded as
+    /// JSON here, so that the rows of the table do not depend on the encodings that this Python supports.
     pub(crate) async fn call(&self, command: &str, arguments: Value) -> Result<Reply> {
         let json = serde_json::to_vec(&arguments).unwrap();
         with_timeout(command, self.pool.call_json::<Value>(command, json.into()).reply()).await
     }
 
-    /// Sends a call whose handler creates the file `running` and then runs beyond its deadline; returns the error. On a slow machine
-    /// the deadline can pass before the handler starts, so each attempt has twice the deadline until the file is there.
+    /// Sends a call whose handler creates the file `running` and then runs beyond its deadline; returns the error. On a slow
+    /// machine the deadline can pass before the handler starts, so each attempt has twice the deadline until the file is there.
     pub(crate) async fn exceed_deadline(&self, command: &str, arguments: Value, session: Option<&str>) -> Error {
         let mut deadline = Duration::from_millis(500);
         loop {
@@ -123,8 +124,8 @@ impl Harness {
         self.pool.pid(self.victim).await
     }
 
-    /// Asserts that the worker still runs with its session's state, that no one else was affected, and that the pool is healthy.
-    /// `error` is what the caller of the faulty call got.
+    /// Asserts that the worker still runs with its session's state, that no one else was affected, and that the pool is
+    /// healthy. `error` is what the caller of the faulty call got.
     pub(crate) async fn assert_survived(self, fault: &'static str, error: &Error) {
         let (outcome, status) = (self.error_cell(error), error.http_status().to_string());
         self.check_survival(fault, outcome, status).await;
@@ -190,8 +191,8 @@ impl Harness {
         assert_eq!((error.http_status(), error.category()), (410, Category::Session));
     }
 
-    /// Asserts that the bystander was not affected, that the pool is healthy, and that its shutdown leaves nothing. Then checks the
-    /// row.
+    /// Asserts that the bystander was not affected, that the pool is healthy, and that its shutdown leaves nothing. Then checks
+    /// the row.
     async fn finish(self, row: &Row<'_>) {
         let Self { pool, victim: _, other, bystander } = self;
         fs::write(pool.dir().join("open"), "").unwrap();

@@ -1,4 +1,5 @@
-//! Workers that die, hang or are stopped: by themselves or by a signal, busy or idle, with or without child processes that they leave.
+//! Workers that die, hang or are stopped: by themselves or by a signal, busy or idle, with or without child processes that they
+//! leave.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -100,8 +101,8 @@ async fn sigkill_while_idle() {
     harness.assert_replaced("SIGKILL while idle", &error, LossReport::Already).await;
 }
 
-/// R26: the worker misses its pings. The stop sequence ends with SIGKILL, because a stopped process handles neither the shutdown
-/// frame nor SIGTERM.
+/// R26: the worker misses its pings. The stop sequence ends with SIGKILL, because a stopped process handles neither the
+/// shutdown frame nor SIGTERM.
 #[tokio::test]
 async fn sigstop() {
     let harness = Harness::with_settings("sigstop", |builder| {
@@ -125,8 +126,8 @@ fn with_frequent_pings(builder: PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced> 
     builder.health(health).stop(Stop::new().grace(quick).term(quick))
 }
 
-/// R26: a worker that uses no processor time and answers no ping hangs. It is killed at once, without the wait after SIGTERM, and the
-/// error has the Python stack.
+/// R26: a worker that uses no processor time and answers no ping hangs. It is killed at once, without the wait after SIGTERM,
+/// and the error has the Python stack.
 #[tokio::test]
 async fn r26_a_deadlock_in_c_that_holds_the_gil() {
     let never = Stop::new().grace(Duration::from_millis(50)).term(Duration::from_secs(3600));
@@ -167,8 +168,8 @@ async fn a_grandchild_in_the_group_that_holds_the_descriptor() {
     harness.assert_replaced(fault, &error, LossReport::NotYet).await;
 }
 
-/// The grandchild left the process group, so it keeps running and keeps the descriptor open. The end of the worker must be noticed
-/// without an end of the stream.
+/// The grandchild left the process group, so it keeps running and keeps the descriptor open. The end of the worker must be
+/// noticed without an end of the stream.
 #[tokio::test]
 async fn a_grandchild_in_another_group_that_holds_the_descriptor() {
     let harness = Harness::new("daemon").await;

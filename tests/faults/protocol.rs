@@ -99,8 +99,8 @@ async fn an_answer_to_an_unknown_call() {
         .await;
 }
 
-/// The host cannot distinguish a frame that is never completed from a slow one. The deadline ends the wait of the caller; the worker is
-/// killed after `cancel.kill`.
+/// The host cannot distinguish a frame that is never completed from a slow one. The deadline ends the wait of the caller; the
+/// worker is killed after `cancel.kill`.
 #[tokio::test]
 async fn half_a_frame_then_silence() {
     let soon = Duration::from_millis(100);

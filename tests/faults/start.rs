@@ -1,5 +1,5 @@
-//! Workers that fail to start (R13, R28). Every error of the pool has the reason, and the pool recovers by itself after the cause is
-//! repaired.
+//! Workers that fail to start (R13, R28). Every error of the pool has the reason, and the pool recovers by itself after the
+//! cause is repaired.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -12,8 +12,8 @@ use herder::{Category, Enhanced, Error, Pool, PoolBuilder, Restart};
 use serde_json::{Value, json};
 use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
-/// The repaired app. It is longer than each broken app that it replaces: Python would reuse the cached bytecode of a source that has the same
-/// length and was written in the same second.
+/// The repaired app. It is longer than each broken app that it replaces: Python would reuse the cached bytecode of a source
+/// that has the same length and was written in the same second.
 const GOOD: &str = "import herder\napp = herder.App()\n@app.command\ndef ok() -> int:\n    \"A docstring that makes this source long.\"\n    return 1\n";
 /// A worker without the Python package. It writes `BROKEN` in place of its hello.
 const BROKEN_WORKER: &str = r#"
@@ -26,8 +26,8 @@ time.sleep(1000)
 
 type Build<'a> = &'a dyn Fn(&TestContext, PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>;
 
-/// Checks the error of `Pool::start`. Then starts the pool without waiting, checks the errors of its calls and its health, repairs the
-/// cause, and waits until the pool is healthy.
+/// Checks the error of `Pool::start`. Then starts the pool without waiting, checks the errors of its calls and its health,
+/// repairs the cause, and waits until the pool is healthy.
 async fn fail_to_start(
     hint: &str,
     fault: &'static str,

@@ -1,5 +1,5 @@
-//! The table in `docs/faults.md`: every fault, and its outcome when these tests ran. Each test checks its row; with `HERDER_BLESS=1`
-//! it writes the row instead. The rows are in the order of `list.in`.
+//! The table in `docs/faults.md`: every fault, and its outcome when these tests ran. Each test checks its row; with
+//! `HERDER_BLESS=1` it writes the row instead. The rows are in the order of `list.in`.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -53,8 +53,8 @@ pub(crate) struct Row<'a> {
     pub(crate) recovery: &'a str,
 }
 
-/// Returns the error as its row shows it: the text, and the fields that came with it. `names` are variable parts of the text, each
-/// with the placeholder that replaces it.
+/// Returns the error as its row shows it: the text, and the fields that came with it. `names` are variable parts of the text,
+/// each with the placeholder that replaces it.
 pub(crate) fn error_cell(error: &Error, names: &[(&str, &str)]) -> String {
     let problem = error.problem();
     let mut text = format!("`{}`: {}", error.slug(), code(&replaced(&problem.detail, names)));

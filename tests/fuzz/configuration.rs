@@ -1,5 +1,5 @@
-//! The fuzz target of the configuration: any text is either a valid configuration or refused with problems that have a position in the text.
-//! Reading is deterministic. Run by libFuzzer and by `tests/fuzz.rs`.
+//! The fuzz target of the configuration: any text is either a valid configuration or refused with problems that have a position
+//! in the text. Reading is deterministic. Run by libFuzzer and by `tests/fuzz.rs`.
 
 use herder::config::{Config, ConfigError, ConfigProblem, duration};
 use std::path::Path;

@@ -17,7 +17,8 @@ fn sleep(pool: &herder::testing::TestPool, session: &str) -> Call<Value> {
     pool.call("sleep", &json!({ "ms": FOR_EVER_MS })).session(session)
 }
 
-/// R19: by default the calls of a session wait for their worker in the order in which they were submitted, although another worker is free.
+/// R19: by default the calls of a session wait for their worker in the order in which they were submitted, although another
+/// worker is free.
 #[tokio::test]
 async fn r19_strict_queue_waits_for_the_sessions_own_worker_in_order() {
     let pool = pool("queue", |context| context.enhanced().app("herder.demo:app").build()).await;
@@ -55,7 +56,8 @@ async fn r19_strict_fail_fast_refuses_calls_while_the_worker_is_busy() {
     pool.end().await;
 }
 
-/// R19: with `hint` a call prefers the worker of its session and runs on another one when that is busy. The binding does not change.
+/// R19: with `hint` a call prefers the worker of its session and runs on another one when that is busy. The binding does not
+/// change.
 #[tokio::test]
 async fn r19_hint_falls_back_when_its_worker_is_busy_and_keeps_its_binding() {
     let sessions = Sessions::new().affinity(Affinity::Hint);

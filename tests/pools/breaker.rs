@@ -32,7 +32,8 @@ async fn lose_a_worker(pool: &TestPool) -> Error {
     answer(pool.call::<Value>("poison", &poison).idempotent(false).reply()).await.unwrap_err()
 }
 
-/// R34: workers that exit during calls count as connection errors. Then the breaker refuses calls at once, with the time to retry after.
+/// R34: workers that exit during calls count as connection errors. Then the breaker refuses calls at once, with the time to
+/// retry after.
 #[tokio::test]
 async fn r34_lost_workers_open_the_breaker_and_calls_are_refused() {
     let pool = pool_with("opens", enabled()).await;
@@ -72,8 +73,8 @@ async fn r34_exceptions_and_signals_count_only_if_configured() {
     }
 }
 
-/// R34: a trial call that is abandoned returns its permit to the next one, and a trial that succeeds closes the breaker. DSPex's breaker could
-/// stay half-open for ever.
+/// R34: a trial call that is abandoned returns its permit to the next one, and a trial that succeeds closes the breaker.
+/// DSPex's breaker could stay half-open for ever.
 #[tokio::test]
 async fn r34_breaker_never_stays_half_open() {
     let pool = pool_with("half_open", enabled().open_duration(Duration::from_millis(1))).await;
@@ -96,8 +97,8 @@ async fn r34_breaker_never_stays_half_open() {
     pool.end().await;
 }
 
-/// R34: with the breaker enabled and closed, two calls run at the same time. DSPex ran all calls inside the process of the breaker, one after
-/// the other.
+/// R34: with the breaker enabled and closed, two calls run at the same time. DSPex ran all calls inside the process of the
+/// breaker, one after the other.
 #[tokio::test]
 async fn r34_closed_breaker_lets_calls_run_at_the_same_time() {
     let pool = pool_with("together", enabled()).await;

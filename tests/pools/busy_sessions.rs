@@ -1,5 +1,5 @@
-//! A session that keeps its worker busy (R19): which calls wait for it, how many of its calls may wait, and how one call can override the
-//! pool's affinity mode. The tests compare counts, so no result depends on time.
+//! A session that keeps its worker busy (R19): which calls wait for it, how many of its calls may wait, and how one call can
+//! override the pool's affinity mode. The tests compare counts, so no result depends on time.
 
 use crate::pools::steps::{affinity_of, answer, answers, bind, count, place, process, queue_is, submitted};
 use futures_util::future::join_all;
@@ -58,9 +58,9 @@ async fn assert_session_queue_full(pool: &TestPool, session: &str, limit: usize)
     assert_eq!((error.http_status(), error.slug()), (429, "session-queue-full"));
 }
 
-/// R19, R36: a busy session can fill its own part of the queue, which is a quarter by default. Calls of the other worker run without
-/// delay. Calls of other sessions on the same worker wait in the rest of the queue. When the busy call ends, all waiting calls run in
-/// order.
+/// R19, R36: a busy session can fill its own part of the queue, which is a quarter by default. Calls of the other worker run
+/// without delay. Calls of other sessions on the same worker wait in the rest of the queue. When the busy call ends, all
+/// waiting calls run in order.
 #[tokio::test]
 async fn r19_busy_session_neither_delays_other_workers_nor_fills_the_queue() {
     let pool = gated_pool(Queue::new().limit(20)).await;
@@ -92,8 +92,8 @@ async fn r19_busy_session_neither_delays_other_workers_nor_fills_the_queue() {
     assert_eq!((counters.ok, counters.refused), (500 + 6 + 15 + 2, 2));
 }
 
-/// R19: `queue.per_session` counts the calls behind the session's first call, whether the first call runs or waits. An abandoned call
-/// frees its place.
+/// R19: `queue.per_session` counts the calls behind the session's first call, whether the first call runs or waits. An
+/// abandoned call frees its place.
 #[tokio::test]
 async fn r19_per_session_limit_excludes_the_sessions_first_call() {
     let pool = gated_pool(Queue::new().limit(20).per_session(2)).await;
@@ -112,8 +112,8 @@ async fn r19_per_session_limit_excludes_the_sessions_first_call() {
     pool.end().await;
 }
 
-/// R19: in a pool with `strict_queue` a single call can ask for `strict_fail_fast`: it gets `WorkerBusy` at once, whichever session keeps
-/// the worker busy. A call of an unbound session waits as usual.
+/// R19: in a pool with `strict_queue` a single call can ask for `strict_fail_fast`: it gets `WorkerBusy` at once, whichever
+/// session keeps the worker busy. A call of an unbound session waits as usual.
 #[tokio::test]
 async fn r19_fail_fast_call_is_refused_in_a_queueing_pool() {
     let pool = gated_pool(Queue::new()).await;
@@ -133,8 +133,8 @@ async fn r19_fail_fast_call_is_refused_in_a_queueing_pool() {
     pool.end().await;
 }
 
-/// R19: in a strict pool a single call can ask for `hint`: it runs on another worker when its own is busy, although the session's queue is
-/// full. It changes neither the binding nor the order nor the state of the strict calls.
+/// R19: in a strict pool a single call can ask for `hint`: it runs on another worker when its own is busy, although the
+/// session's queue is full. It changes neither the binding nor the order nor the state of the strict calls.
 #[tokio::test]
 async fn r19_hint_call_runs_on_another_worker_in_a_strict_pool() {
     let pool = gated_pool(Queue::new().per_session(1)).await;

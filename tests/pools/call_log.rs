@@ -28,8 +28,8 @@ async fn wait_for_lines(pool: &ScriptedPool, message: &str, count: usize) -> Vec
     lines()
 }
 
-/// R38: a failed call is one log line with all its fields, among them the `error_id` of the error. A rejection has the level INFO, other
-/// failures have WARN.
+/// R38: a failed call is one log line with all its fields, among them the `error_id` of the error. A rejection has the level
+/// INFO, other failures have WARN.
 #[tokio::test]
 async fn r38_a_failed_call_is_logged_once() {
     let pool = scripted("failed", script(), |context| context.enhanced().app("app:app").pool_size(1).build()).await;
@@ -69,8 +69,8 @@ async fn r38_a_failed_call_is_logged_once() {
     pool.end().await;
 }
 
-/// R38, R54: at most ten failures of one command are logged in ten seconds. The others are counted, and the count is logged after that time,
-/// whether or not another call fails.
+/// R38, R54: at most ten failures of one command are logged in ten seconds. The others are counted, and the count is logged
+/// after that time, whether or not another call fails.
 #[tokio::test]
 async fn r38_failures_beyond_the_limit_are_counted() {
     let clock = VirtualClock::new();

@@ -1,6 +1,6 @@
-//! R35: a call is cancelled while its handler runs, by its deadline, by dropping its future, or by dropping the request of a message. A
-//! handler that can be interrupted is, and its process keeps running. Otherwise the process is killed, and its other sessions get loss
-//! reports.
+//! R35: a call is cancelled while its handler runs, by its deadline, by dropping its future, or by dropping the request of a
+//! message. A handler that can be interrupted is, and its process keeps running. Otherwise the process is killed, and its other
+//! sessions get loss reports.
 
 use crate::pools::steps::{Outcome, answer, count, queue_is};
 use herder::testing::{HANG_TIMEOUT, TestPool, pool, wait_until, with_timeout};
@@ -116,8 +116,8 @@ async fn cancel(pool: &TestPool, command: &str, how: CancelledBy) {
     }
 }
 
-/// Sends calls whose deadline passes, until one of them has begun. On a slow machine a deadline can pass before the handler begins, so each
-/// attempt has twice the deadline.
+/// Sends calls whose deadline passes, until one of them has begun. On a slow machine a deadline can pass before the handler
+/// begins, so each attempt has twice the deadline.
 async fn exceed_deadline(pool: &TestPool, command: &str) {
     let mut deadline = Duration::from_millis(200);
     while !file(pool, "begun").exists() {
@@ -142,8 +142,8 @@ async fn assert_interrupted(app: &str, command: &str, exception: &str) {
     pool.end().await;
 }
 
-/// Asserts that the process is killed because its handler cannot be interrupted, and that the other session gets one loss report with the
-/// Python stack.
+/// Asserts that the process is killed because its handler cannot be interrupted, and that the other session gets one loss
+/// report with the Python stack.
 async fn assert_killed(command: &str) {
     let pool = one_worker_pool(SYNC, Duration::from_millis(200)).await;
     for (generation, how) in (1..).zip(WAYS) {
@@ -204,9 +204,9 @@ async fn r35_worker_is_killed_for_a_c_call_that_holds_the_gil() {
     assert_killed("c_with_gil").await;
 }
 
-/// R35, R36: an abandoned call that waits inside its worker behind another call has not begun, so `cancel.interrupt` and `cancel.kill` do not
-/// apply to it yet. Its worker is not killed, however long the other call runs. As a comparison, the second worker is killed for an abandoned
-/// call that does run.
+/// R35, R36: an abandoned call that waits inside its worker behind another call has not begun, so `cancel.interrupt` and
+/// `cancel.kill` do not apply to it yet. Its worker is not killed, however long the other call runs. As a comparison, the
+/// second worker is killed for an abandoned call that does run.
 #[tokio::test]
 async fn r35_abandoned_call_in_the_window_kills_no_worker() {
     let app = format!("{SYNC}{HOLD}");

@@ -1,5 +1,5 @@
-//! Which calls overlap, proven by timestamps (R42, R46); deadlines and abandoned calls (R35). Handlers wait for each other or for a file, so no
-//! result depends on a duration.
+//! Which calls overlap, proven by timestamps (R42, R46); deadlines and abandoned calls (R35). Handlers wait for each other or
+//! for a file, so no result depends on a duration.
 
 use crate::pools::steps::{
     FOR_EVER_MS, Outcome, answer, answers, count, place, process, queue_is, sleep_for_ever, submitted,
@@ -164,7 +164,8 @@ async fn r35_abandoned_waiting_call_never_runs() {
     pool.end().await;
 }
 
-/// R35: a handler that no interrupt can reach, because C code holds the GIL, is killed with its worker. The next process serves.
+/// R35: a handler that no interrupt can reach, because C code holds the GIL, is killed with its worker. The next process
+/// serves.
 #[tokio::test]
 async fn r35_worker_is_killed_for_a_call_that_cannot_be_interrupted() {
     let pool = pool("stuck", |context| {

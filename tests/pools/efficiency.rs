@@ -1,4 +1,5 @@
-//! The measurement of concurrency (R45-R48): verdicts by overlap, and losses by cause. No test compares a duration with a limit.
+//! The measurement of concurrency (R45-R48): verdicts by overlap, and losses by cause. No test compares a duration with a
+//! limit.
 
 use crate::pools::steps::process;
 use herder::testing::{TestContext, pool, with_timeout};
@@ -70,8 +71,8 @@ async fn r45_too_few_callers_leave_workers_idle() {
     let pool = pool("lazy", |context| demo_config(context, 4)).await;
     let report = with_timeout("a measurement", Measure::of(&pool).operations(10).callers(1).run()).await.unwrap();
     let losses = report.account.losses;
-    // On a busy machine the caller can lose its core while it encodes a call, and the workers wait for that. So `serialization` counts as a
-    // loss of the caller. The pool itself can delay only one of the four call slots at a time.
+    // On a busy machine the caller can lose its core while it encodes a call, and the workers wait for that. So `serialization`
+    // counts as a loss of the caller. The pool itself can delay only one of the four call slots at a time.
     let callers = losses.idle + losses.serialization;
     assert!(callers > losses.total() - callers, "{losses:?}");
     assert_eq!(report.verdict, Verdict::Serialized(Serialized::NoOverlap { operations: 10 }));
@@ -90,7 +91,8 @@ async fn r48_cold_start_is_reported_as_a_separate_loss() {
     with_timeout("a pool of the same name", Pool::start(config)).await.unwrap(); // the name is free again
 }
 
-/// R45: while a worker is replaced, its call slot counts as starting up and not as idle. Calls that were lost with the worker are counted.
+/// R45: while a worker is replaced, its call slot counts as starting up and not as idle. Calls that were lost with the worker
+/// are counted.
 #[tokio::test]
 async fn r45_replacement_of_a_worker_counts_as_start_up() {
     let pool = pool("killed", |context| demo_config(context, 1)).await;

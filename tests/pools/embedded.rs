@@ -17,7 +17,8 @@ fn demo_config() -> (PoolConfig, TestContext) {
     pool_config("embedded", |context| context.basic().pool_size(1).app("herder.demo:app").build())
 }
 
-/// R4: a pool can start under the name of a pool whose last handle was just dropped: the start waits until the old pool has ended.
+/// R4: a pool can start under the name of a pool whose last handle was just dropped: the start waits until the old pool has
+/// ended.
 #[tokio::test]
 async fn r4_next_pool_can_use_the_name_of_a_dropped_pool() {
     let (config, _context) = demo_config();
@@ -65,8 +66,8 @@ fn r29_task_of_the_system_starts_a_pool_on_its_arbiter() {
     });
 }
 
-/// Runs a role: starts this test binary again with only that test. With one test thread the test runs on the main thread, whose stack size is
-/// not set by `RUST_MIN_STACK`.
+/// Runs a role: starts this test binary again with only that test. With one test thread the test runs on the main thread, whose
+/// stack size is not set by `RUST_MIN_STACK`.
 #[expect(clippy::disallowed_methods, reason = "it starts a host, not a worker, and waits for its exit")]
 fn run_host(role: &str, stack: &str) {
     let mut host = Command::new(env::current_exe().unwrap());
@@ -84,8 +85,8 @@ fn r29_small_default_stacks_overflow_no_thread_of_a_pool() {
     run_host("host_with_small_stacks", "65536");
 }
 
-/// R30: in a forked copy of the host every request to a pool is refused at once, including a call that was submitted before the fork. Dropping
-/// handles there has no effect, and the pool keeps serving the host.
+/// R30: in a forked copy of the host every request to a pool is refused at once, including a call that was submitted before the
+/// fork. Dropping handles there has no effect, and the pool keeps serving the host.
 #[test]
 fn r30_a_forked_copy_of_the_host_is_refused_at_once() {
     run_host("host_that_forks", "2097152");
@@ -143,7 +144,7 @@ async fn host_that_forks() {
             is_forked(pool.status().now_or_never(), false),
             is_forked(pool.prepare_shutdown().now_or_never(), false),
             is_forked(pool.shutdown(HANG_TIMEOUT).now_or_never(), false),
-            matches!(start_on_a_new_thread(config), Err(Error::StartFailed { .. })), // not `PoolNameTaken` after a wait for the pool of that name
+            matches!(start_on_a_new_thread(config), Err(Error::StartFailed { .. })), // not `PoolNameTaken`
         ];
         drop((submitted, pool));
         answers.iter().position(|forked| !forked).map_or(0, |worker| 1 + u8::try_from(worker).unwrap())

@@ -1,5 +1,6 @@
-//! Variables that Herder sets in the environment of a worker (thread counts of numeric libraries) and a variable that it removes (the token
-//! of the host). The effect of the host's environment is tested with `herder serve`, whose environment a test can choose.
+//! Variables that Herder sets in the environment of a worker (thread counts of numeric libraries) and a variable that it
+//! removes (the token of the host). The effect of the host's environment is tested with `herder serve`, whose environment a
+//! test can choose.
 
 use herder::testing::{TestPool, log_lines_of, pool};
 use herder::{Basic, EnvMode, NumericThreads, PoolBuilder};
@@ -44,8 +45,8 @@ pub(crate) fn cores() -> usize {
     available_parallelism().unwrap().get()
 }
 
-/// R11: the numeric libraries of each worker get the worker's share of the cores, at least one thread. The log has this once. The next
-/// process in a slot gets the same share.
+/// R11: the numeric libraries of each worker get the worker's share of the cores, at least one thread. The log has this once.
+/// The next process in a slot gets the same share.
 #[tokio::test]
 async fn r11_numeric_libraries_get_a_share_of_the_cores() {
     for workers in [1, 2, 3] {
@@ -85,8 +86,8 @@ async fn r51_numeric_threads_can_be_a_number_or_unset() {
     }
 }
 
-/// R11: a variable in the pool's `env` is kept. If the pool's `env` has `OMP_NUM_THREADS`, the variables of libraries that fall back to it
-/// are not set.
+/// R11: a variable in the pool's `env` is kept. If the pool's `env` has `OMP_NUM_THREADS`, the variables of libraries that fall
+/// back to it are not set.
 #[tokio::test]
 async fn thread_counts_in_the_pools_env_are_kept() {
     let share = cores().to_string();

@@ -1,4 +1,5 @@
-//! Log lines of dead workers, with one field for each fact (R38), and the guarantee that every result comes from a worker (R39).
+//! Log lines of dead workers, with one field for each fact (R38), and the guarantee that every result comes from a worker
+//! (R39).
 
 use crate::pools::steps::{FOR_EVER_MS, Outcome, answer, answers, process, submitted};
 use herder::testing::{TestPool, log_lines_of, pool, wait_until};
@@ -7,7 +8,8 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
 use tracing::Level;
 
-/// R38: the death of a worker is one log line with all its fields. The severity is major if another worker is left, and critical if none is.
+/// R38: the death of a worker is one log line with all its fields. The severity is major if another worker is left, and
+/// critical if none is.
 #[tokio::test]
 async fn r38_worker_death_is_logged_with_its_details() {
     for (size, level, severity, strategy) in
@@ -60,7 +62,8 @@ async fn r38_worker_death_is_logged_with_its_details() {
     }
 }
 
-/// Writes each result into a file before it returns it. The test selects the fault with a file, so that the call itself is always the same.
+/// Writes each result into a file before it returns it. The test selects the fault with a file, so that the call itself is
+/// always the same.
 const RECORDED: &str = "
 import os, pathlib, time, herder
 app = herder.App()
@@ -89,8 +92,8 @@ async fn ask(pool: &TestPool, fault: &str) -> Outcome {
     answer(pool.call::<String>("answer", &json!({ "question": "tea?" })).timeout(timeout).reply()).await
 }
 
-/// R39: whatever prevents a worker from answering, the caller gets an error that names the fault. It never gets an earlier result or a default,
-/// although the same call succeeded before. Each result is one that the worker recorded.
+/// R39: whatever prevents a worker from answering, the caller gets an error that names the fault. It never gets an earlier
+/// result or a default, although the same call succeeded before. Each result is one that the worker recorded.
 #[tokio::test]
 async fn r39_failed_call_gets_an_error_and_never_a_made_up_result() {
     let pool = pool("recorded", |context| {

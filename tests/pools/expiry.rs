@@ -1,5 +1,5 @@
-//! The expiry of sessions: immediate or in two phases, and never while they have a call (R15, R16, R17). The tests use short timeouts and
-//! wait until the state changes, so no result depends on a duration.
+//! The expiry of sessions: immediate or in two phases, and never while they have a call (R15, R16, R17). The tests use short
+//! timeouts and wait until the state changes, so no result depends on a duration.
 
 use crate::pools::steps::{affinity_of, answer, answers, count, submitted};
 use herder::testing::{TestPool, pool, wait_until};
@@ -26,8 +26,8 @@ async fn wait_for_state(pool: &TestPool, session: &str, expected: SessionStatus)
     wait_until("the session's state changes", async || state(pool, session).await == expected).await;
 }
 
-/// R16: with immediate expiry an expired session does not exist any more, even before the sweep. Its next call gets a new state, and its
-/// routing has the reason.
+/// R16: with immediate expiry an expired session does not exist any more, even before the sweep. Its next call gets a new
+/// state, and its routing has the reason.
 #[tokio::test]
 async fn r16_immediate_expiry_removes_a_session_at_once() {
     let pool = pool_with(Sessions::new().timeout(SHORT).cleanup_interval(NEVER).expiry(Expiry::Immediate)).await;
@@ -44,7 +44,8 @@ async fn r16_immediate_expiry_removes_a_session_at_once() {
     pool.end().await;
 }
 
-/// R15, R16: with two-phase expiry every request during the grace reports the session as expired, and calls are refused by default.
+/// R15, R16: with two-phase expiry every request during the grace reports the session as expired, and calls are refused by
+/// default.
 #[tokio::test]
 async fn r16_two_phase_expiry_refuses_calls_during_the_grace() {
     let expiry = Expiry::TwoPhase { grace: NEVER };
@@ -64,7 +65,8 @@ async fn r16_two_phase_expiry_refuses_calls_during_the_grace() {
     pool.end().await;
 }
 
-/// R16: with two-phase expiry and `on_expired = "rebind"` a call of an expired session gets a new state, and its routing has the reason.
+/// R16: with two-phase expiry and `on_expired = "rebind"` a call of an expired session gets a new state, and its routing has
+/// the reason.
 #[tokio::test]
 async fn r16_two_phase_expiry_with_rebind_starts_a_new_state() {
     let sessions = Sessions::new().timeout(SHORT).cleanup_interval(NEVER);

@@ -1,5 +1,5 @@
-//! R13, R38: a pool starts while few descriptors are free: either its worker starts, or the error names the limit. The host is this test
-//! binary, started again, because the limit applies to a whole process.
+//! R13, R38: a pool starts while few descriptors are free: either its worker starts, or the error names the limit. The host is
+//! this test binary, started again, because the limit applies to a whole process.
 
 use herder::testing::TestContext;
 use herder::{Error, Pool};

@@ -1,5 +1,6 @@
-//! R30: a host is killed with SIGKILL, and no process of its pool is left, whatever its workers were doing. The host is this test binary,
-//! started again; a variable names the command that its workers run. It writes its files into a directory of the test.
+//! R30: a host is killed with SIGKILL, and no process of its pool is left, whatever its workers were doing. The host is this
+//! test binary, started again; a variable names the command that its workers run. It writes its files into a directory of the
+//! test.
 
 use futures_util::future::join_all;
 use herder::Pool;
@@ -71,7 +72,8 @@ async fn r30_workers_that_wait_for_subprocesses_end_with_a_killed_host() {
     kill_host("wait_for_a_child", 4 * WORKERS).await;
 }
 
-/// Kills a host whose workers all run this command and which has this number of worker and child processes. Asserts that none is left.
+/// Kills a host whose workers all run this command and which has this number of worker and child processes. Asserts that none
+/// is left.
 async fn kill_host(command: &str, count: usize) {
     let home = TempDir::new().unwrap();
     let mut host = Host::start(command, home.path());
@@ -120,8 +122,8 @@ async fn host() {
     let config = context.basic().app("app.py:app").cwd(context.dir()).pool_size(WORKERS).build().unwrap();
     let pool = Pool::start(config).await.unwrap();
     fs::write(env::temp_dir().join("name"), context.name()).unwrap();
-    // Submit one call per worker until each worker has run one. Calls that never return occupy all workers in the first round; `idle`
-    // returns, so one worker may have run both calls of a round.
+    // Submit one call per worker until each worker has run one. Calls that never return occupy all workers in the first round;
+    // `idle` returns, so one worker may have run both calls of a round.
     let nothing = json!({});
     while files(&env::temp_dir()).iter().filter(|name| name.starts_with("began-")).count() < WORKERS {
         let calls = (0..WORKERS).map(|_| pool.call::<Value>(&command, &nothing).into_future());

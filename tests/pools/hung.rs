@@ -5,8 +5,8 @@ use herder::testing::{Signal, log_lines_of, pool, signal, wait_until};
 use herder::{Health, WorkerState};
 use std::time::Duration;
 
-/// R26: while a stopped process leaves several pings unanswered, all other calls and all requests to the pool are answered. When the process
-/// resumes, its call is answered.
+/// R26: while a stopped process leaves several pings unanswered, all other calls and all requests to the pool are answered.
+/// When the process resumes, its call is answered.
 #[tokio::test]
 async fn r26_a_hung_worker_never_stalls_the_pool() {
     let pool = pool("hung", |context| {

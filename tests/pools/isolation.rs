@@ -1,5 +1,6 @@
-//! Three pools of different kinds in one process, with the same session ids and random operations in all of them at once. Every answer
-//! and every number must be what the reference model of that one session computes, so no pool and no session affects another.
+//! Three pools of different kinds in one process, with the same session ids and random operations in all of them at once. Every
+//! answer and every number must be what the reference model of that one session computes, so no pool and no session affects
+//! another.
 
 mod harness;
 mod model;
@@ -107,7 +108,8 @@ async fn remove_sessions_of(harness: &Harness, worker: WorkerId, models: &mut [R
     .await;
 }
 
-/// R5, R16: the same sessions expire in three pools, in each by its own policy. In a fourth pool with another timeout they stay.
+/// R5, R16: the same sessions expire in three pools, in each by its own policy. In a fourth pool with another timeout they
+/// stay.
 #[tokio::test]
 async fn r16_same_sessions_expire_by_each_pools_own_policy() {
     let short = Duration::from_millis(60);
@@ -132,7 +134,8 @@ async fn r16_same_sessions_expire_by_each_pools_own_policy() {
     assert_eq!(long.end().await.counters.sessions_expired, 0);
 }
 
-/// Checks what the pool answers for an expired session under each policy. Returns how often the session was removed by these requests.
+/// Checks what the pool answers for an expired session under each policy. Returns how often the session was removed by these
+/// requests.
 async fn check_expired(pool: &TestPool, kind: Kind, session: String) -> u64 {
     let known = pool.session(&session).await.unwrap();
     let Some(expiry) = kind else {

@@ -13,8 +13,9 @@ const SESSIONS: usize = 40;
 const CALLS: u64 = 5_000;
 const KILLS: u64 = 20;
 
-/// R20, R21: no call runs on a new state before its session got a loss report, and no call runs in another process or on another state than
-/// that of its session. Each loss is reported to exactly the calls that were pending, or to the next call alone if none was pending.
+/// R20, R21: no call runs on a new state before its session got a loss report, and no call runs in another process or on
+/// another state than that of its session. Each loss is reported to exactly the calls that were pending, or to the next call
+/// alone if none was pending.
 #[tokio::test(flavor = "multi_thread")]
 async fn r20_each_loss_is_reported_to_the_affected_calls() {
     let (seed, kills) = (number("HERDER_SEED", 1), number("HERDER_KILLS", KILLS));
@@ -36,8 +37,8 @@ async fn r20_each_loss_is_reported_to_the_affected_calls() {
     );
 }
 
-/// Kills all workers while no session has a call, and then submits several calls of each session. Only the first of them may get the loss
-/// report.
+/// Kills all workers while no session has a call, and then submits several calls of each session. Only the first of them may
+/// get the loss report.
 async fn kill_idle_workers(harness: &Harness, histories: &mut [Vec<Call>]) {
     harness.pool.wait_healthy("pid").await;
     for worker in harness.pool.base_workers().await {

@@ -1,5 +1,5 @@
-//! R26: workers that answer no pings. C code that computes and holds the GIL is not killed. A process that uses no processor time is killed,
-//! and its stack is reported. (A stopped process: `tests/faults/processes.rs`.)
+//! R26: workers that answer no pings. C code that computes and holds the GIL is not killed. A process that uses no processor
+//! time is killed, and its stack is reported. (A stopped process: `tests/faults/processes.rs`.)
 
 use crate::pools::steps::{answer, count};
 use herder::testing::{HANG_TIMEOUT, TestPool, log_lines_of, pool, wait_until, with_timeout};
@@ -53,8 +53,8 @@ fn count_log_lines(pool: &TestPool, text: &str) -> usize {
     log_lines_of(pool.name().as_str()).iter().filter(|line| line.message.contains(text)).count()
 }
 
-/// R26: a call computes longer than the time after which a silent worker is killed. The status shows the worker as computing and healthy, the
-/// log has the reason, and the call is answered.
+/// R26: a call computes longer than the time after which a silent worker is killed. The status shows the worker as computing
+/// and healthy, the log has the reason, and the call is answered.
 #[tokio::test]
 async fn r26_c_code_that_computes_with_the_gil_held_is_not_killed() {
     let pool = one_worker_pool("gil_bound").await;
@@ -87,9 +87,9 @@ async fn r26_c_code_that_computes_with_the_gil_held_is_not_killed() {
     pool.end().await;
 }
 
-/// R26, R38: a worker in a deadlock that holds the GIL uses no processor time, so it is killed after its missed pings, long before any deadline.
-/// The error of its call, the loss report of the session, the problem document and the log have the Python stack. The tail of stderr does
-/// not repeat it.
+/// R26, R38: a worker in a deadlock that holds the GIL uses no processor time, so it is killed after its missed pings, long
+/// before any deadline. The error of its call, the loss report of the session, the problem document and the log have the Python
+/// stack. The tail of stderr does not repeat it.
 #[tokio::test]
 async fn r26_deadlocked_worker_is_killed_and_its_stack_reported() {
     let pool = one_worker_pool("deadlock").await;

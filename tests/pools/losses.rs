@@ -1,5 +1,5 @@
-//! Loss reports (R20, R21): when a worker dies, each session bound to it gets exactly one, no other session gets one, and no later process
-//! answers with the lost state.
+//! Loss reports (R20, R21): when a worker dies, each session bound to it gets exactly one, no other session gets one, and no
+//! later process answers with the lost state.
 
 use crate::pools::steps::{FOR_EVER_MS, Outcome, affinity_of, answer, answers, bind, count, place, process, submitted};
 use herder::testing::pool;
@@ -16,8 +16,8 @@ fn loss(outcome: &Outcome) -> Option<(u32, u32, bool)> {
     }
 }
 
-/// R20: every pending call of the lost epoch gets the loss report, whether it ran or waited and even if it is idempotent. The next call gets a
-/// new state.
+/// R20: every pending call of the lost epoch gets the loss report, whether it ran or waited and even if it is idempotent. The
+/// next call gets a new state.
 #[tokio::test]
 async fn r20_pending_calls_get_the_loss_and_the_next_starts_a_new_state() {
     let pool = pool("told", |context| context.enhanced().app("herder.demo:app").build()).await;

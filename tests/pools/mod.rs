@@ -1,5 +1,5 @@
-//! Pools of real Python processes, through the public API: sessions, the separation of pools and worker types, supervision, concurrency,
-//! shutdown, and a host that is killed.
+//! Pools of real Python processes, through the public API: sessions, the separation of pools and worker types, supervision,
+//! concurrency, shutdown, and a host that is killed.
 
 mod affinity_modes;
 mod breaker;

@@ -1,5 +1,6 @@
-//! R30: a host that starts a pool as root and then changes its user. Its old workers belong to root, so it may not send signals to them,
-//! and it cannot read the directory of their package. The host is this test binary, started again; a variable names its role.
+//! R30: a host that starts a pool as root and then changes its user. Its old workers belong to root, so it may not send signals
+//! to them, and it cannot read the directory of their package. The host is this test binary, started again; a variable names
+//! its role.
 
 use herder::testing::{PoolProcesses, TestContext, change_user, stat, wait_until};
 use herder::{Pool, PoolConfig};
@@ -43,8 +44,8 @@ fn is_root(test: &str) -> bool {
     root
 }
 
-/// R30: a hanging worker of the old user is killed with its child. The next worker belongs to the new user and uses a package that this
-/// user wrote. The pool shuts down in order.
+/// R30: a hanging worker of the old user is killed with its child. The next worker belongs to the new user and uses a package
+/// that this user wrote. The pool shuts down in order.
 #[tokio::test]
 async fn r30_host_that_changed_its_user_kills_its_old_workers() {
     if !is_root("r30_host_that_changed_its_user_kills_its_old_workers") {
@@ -64,8 +65,8 @@ async fn r30_host_that_changed_its_user_kills_its_old_workers() {
     wait_until("nothing is left", async || processes.processes().is_empty()).await;
 }
 
-/// R30: if the watchdog of root was killed, no process of the host may kill the old workers. A shutdown still ends, and reports the
-/// workers that are left.
+/// R30: if the watchdog of root was killed, no process of the host may kill the old workers. A shutdown still ends, and reports
+/// the workers that are left.
 #[tokio::test]
 async fn r30_shutdown_reports_workers_it_may_not_kill() {
     if !is_root("r30_shutdown_reports_workers_it_may_not_kill") {
@@ -110,8 +111,8 @@ fn children(parent: u32) -> impl Iterator<Item = u32> {
     all.filter(move |&pid| stat(pid).is_some_and(|seen| seen.parent == parent && seen.state != 'Z'))
 }
 
-/// The process that changes its user. It has its own home directory, prints lines that begin with `SAYS`, and waits for a line on its
-/// standard input before each step.
+/// The process that changes its user. It has its own home directory, prints lines that begin with `SAYS`, and waits for a line
+/// on its standard input before each step.
 struct Host {
     process: Child,
     stdin: Option<ChildStdin>,

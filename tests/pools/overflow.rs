@@ -1,5 +1,5 @@
-//! Overflow workers (R12): they start when all base workers are busy, stop after `overflow_idle_timeout`, and get no session while a base
-//! worker runs.
+//! Overflow workers (R12): they start when all base workers are busy, stop after `overflow_idle_timeout`, and get no session
+//! while a base worker runs.
 
 use crate::pools::steps::{answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};
 use herder::testing::{TestPool, pool, wait_until};

@@ -1,4 +1,5 @@
-//! A panic in each actor of a pool (R29): the panic is reported, every call is answered, no process is left, and the pool continues.
+//! A panic in each actor of a pool (R29): the panic is reported, every call is answered, no process is left, and the pool
+//! continues.
 
 use crate::pools::steps::{
     Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, status, submitted,
@@ -121,7 +122,8 @@ impl Handler<Hang> for SessionAffinityActor {
     }
 }
 
-/// R7: while the affinity actor hangs, the status has `{}` and the log a warning. Routing, calls and ends of sessions are not affected.
+/// R7: while the affinity actor hangs, the status has `{}` and the log a warning. Routing, calls and ends of sessions are not
+/// affected.
 #[tokio::test]
 async fn r7_status_is_answered_while_the_affinity_actor_hangs() {
     let pool = demo_pool().await;
@@ -143,8 +145,8 @@ async fn r7_status_is_answered_while_the_affinity_actor_hangs() {
     pool.end().await;
 }
 
-/// R29: if the supervisor panics, in its own handler or in a step of the core, every pending call fails, the workers are restarted, the
-/// address of the actor stays valid, and each session gets one loss report.
+/// R29: if the supervisor panics, in its own handler or in a step of the core, every pending call fails, the workers are
+/// restarted, the address of the actor stays valid, and each session gets one loss report.
 #[tokio::test]
 async fn r29_supervisor_continues_after_a_panic() {
     for panic in [InjectPanic::Supervisor, InjectPanic::Step] {

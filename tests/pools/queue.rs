@@ -20,7 +20,8 @@ fn slow(pool: &TestPool, ms: u64) -> Call<Value> {
     pool.call("slow", &json!({ "ms": ms }))
 }
 
-/// R36: the calls of two strict sessions on one worker alternate, although one session had 20 waiting calls before the other's first.
+/// R36: the calls of two strict sessions on one worker alternate, although one session had 20 waiting calls before the other's
+/// first.
 #[tokio::test]
 async fn r36_long_queue_of_one_session_does_not_delay_others() {
     let pool = pool_with("fair", Queue::new()).await;
@@ -46,8 +47,8 @@ async fn r36_long_queue_of_one_session_does_not_delay_others() {
     pool.end().await;
 }
 
-/// R36: when the pool has measured the duration of calls, it refuses at once those whose estimated wait is too long, with a time to retry.
-/// The calls before them wait.
+/// R36: when the pool has measured the duration of calls, it refuses at once those whose estimated wait is too long, with a
+/// time to retry. The calls before them wait.
 #[tokio::test]
 async fn r36_calls_that_would_wait_too_long_are_refused() {
     let pool = pool_with("shed", Queue::new().timeout(Duration::from_secs(1))).await;

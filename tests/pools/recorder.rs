@@ -1,5 +1,5 @@
-//! The flight recorder of a worker (R38): its contents for each worker type, for running processes and for processes that have exited, and
-//! the errors that contain it.
+//! The flight recorder of a worker (R38): its contents for each worker type, for running processes and for processes that have
+//! exited, and the errors that contain it.
 
 use crate::pools::steps::{answer, answers, process, sleep_for_ever, submitted};
 use herder::testing::{TestPool, pool};
@@ -75,8 +75,8 @@ async fn r38_an_enhanced_pool_records_transitions_too() {
     pool.end().await;
 }
 
-/// R38, R41: the last received frame of a worker that was killed for garbage is the garbage, with the name of the fault and the decoded
-/// header.
+/// R38, R41: the last received frame of a worker that was killed for garbage is the garbage, with the name of the fault and the
+/// decoded header.
 #[tokio::test]
 async fn r38_the_recording_of_a_worker_killed_by_garbage_shows_the_garbage() {
     let pool = pool("rec_garbage", |context| {

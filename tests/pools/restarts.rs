@@ -1,5 +1,5 @@
-//! Failed starts and workers that die repeatedly (R13, R27, R28): the other workers keep serving, the pool reports the reason, and it
-//! recovers by itself.
+//! Failed starts and workers that die repeatedly (R13, R27, R28): the other workers keep serving, the pool reports the reason,
+//! and it recovers by itself.
 
 use crate::pools::steps::{answer, answers};
 use herder::testing::{TestPool, pool, starting_pool, wait_until};
@@ -7,8 +7,8 @@ use herder::{Error, PoolState, Restart};
 use serde_json::json;
 use std::{fs, time::Duration};
 
-/// The first process creates a file and starts. Every later process finds the file and fails to start, until the test creates `fixed`. So
-/// one worker of the pool runs and the other one never does.
+/// The first process creates a file and starts. Every later process finds the file and fails to start, until the test creates
+/// `fixed`. So one worker of the pool runs and the other one never does.
 const ONE_FAILS: &str = "
 import os, pathlib, time, herder
 app = herder.App()
@@ -31,8 +31,8 @@ const BROKEN: &str = "raise RuntimeError('no such model: llama-0')\n";
 const REPAIRED: &str =
     "import os, herder\napp = herder.App()\n\n@app.command\ndef pid() -> int:\n    return os.getpid()\n";
 
-/// R13, R27: one worker that fails to start does not affect the other. The pool reports the reason, and starts the worker after the cause is
-/// repaired.
+/// R13, R27: one worker that fails to start does not affect the other. The pool reports the reason, and starts the worker after
+/// the cause is repaired.
 #[tokio::test]
 async fn r13_failed_start_of_one_worker_does_not_stop_the_others() {
     let pool = pool("licence", |context| {
@@ -66,8 +66,8 @@ async fn state(pool: &TestPool) -> PoolState {
     pool.health().await.unwrap().state
 }
 
-/// R28: the pool fails after `restart.max` failed starts, and the error of every call has the reason of the last one. A later start attempt
-/// succeeds after the cause is repaired.
+/// R28: the pool fails after `restart.max` failed starts, and the error of every call has the reason of the last one. A later
+/// start attempt succeeds after the cause is repaired.
 #[tokio::test]
 async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it() {
     let pool = starting_pool("crash", |context| {
@@ -122,8 +122,8 @@ async fn r28_calls_that_kill_their_workers_never_fail_the_pool() {
     pool.end().await;
 }
 
-/// R28: deaths without a call before `restart.min_uptime` count as failed starts do. A failed pool recovers with its first worker that is
-/// ready.
+/// R28: deaths without a call before `restart.min_uptime` count as failed starts do. A failed pool recovers with its first
+/// worker that is ready.
 #[tokio::test]
 async fn r28_idle_workers_that_die_young_fail_the_pool_and_it_recovers() {
     let pool = low_limit_pool("young").await;

@@ -97,8 +97,8 @@ async fn r33_call_abandoned_between_attempts_is_not_retried() {
     pool.end().await;
 }
 
-/// R37: after a call has killed three workers in a row, the same call is refused at once. Other calls run. The quarantine lists the call, and
-/// a request releases it.
+/// R37: after a call has killed three workers in a row, the same call is refused at once. Other calls run. The quarantine lists
+/// the call, and a request releases it.
 #[tokio::test]
 async fn r37_call_that_kills_its_workers_is_quarantined() {
     let pool = pool_with("poison", |builder| builder.retry(without_backoff().attempts(1))).await;

@@ -91,8 +91,8 @@ async fn r3_only_a_pool_with_affinity_registers_the_affinity_actor() {
     assert!(registry::lookup::<PoolSupervisor>(&name).is_none());
 }
 
-/// R4: a second pool with the name of a running pool is refused, and the first pool is not affected. The name is free again after its pool
-/// has ended.
+/// R4: a second pool with the name of a running pool is refused, and the first pool is not affected. The name is free again
+/// after its pool has ended.
 #[tokio::test]
 async fn r4_second_pool_of_a_name_is_refused_while_the_first_runs() {
     let first = enhanced(|builder| builder).await;

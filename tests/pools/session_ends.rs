@@ -1,4 +1,5 @@
-//! A running worker gets one `session_end` for each session that ended on it, with the reason, after the calls of the session (R22).
+//! A running worker gets one `session_end` for each session that ended on it, with the reason, after the calls of the session
+//! (R22).
 
 use crate::pools::steps::{bind, submitted};
 use herder::testing::{TestPool, pool, wait_until};
@@ -54,7 +55,8 @@ fn diary(pool: &TestPool, session: &str) -> Vec<String> {
     lines.filter_map(|line| line.strip_prefix(&format!("{session} ")).map(str::to_owned)).collect()
 }
 
-/// Runs one more call on every worker. A worker handles its frames in order, so a second `session_end` would be in its file by then.
+/// Runs one more call on every worker. A worker handles its frames in order, so a second `session_end` would be in its file by
+/// then.
 async fn flush(pool: &TestPool) {
     for worker in [1, 2] {
         bind(pool, &format!("last-{worker}"), worker).await;

@@ -1,5 +1,5 @@
-//! The end of a pool (R30): a graceful shutdown, a shutdown timeout, and the drop of the last handle. Each test checks that no process, no
-//! zombie and no call without an answer is left.
+//! The end of a pool (R30): a graceful shutdown, a shutdown timeout, and the drop of the last handle. Each test checks that no
+//! process, no zombie and no call without an answer is left.
 
 use crate::pools::steps::{answer, answers, sleep_for_ever, submitted};
 use herder::testing::{HANG_TIMEOUT, PoolProcesses, pool, wait_until, with_timeout};

@@ -1,5 +1,5 @@
-//! The conversion of values between Rust and Python through JSON, as `serde_json` and Python's `json` write and read it (R41). The table
-//! in `docs/semantics.md` describes the same.
+//! The conversion of values between Rust and Python through JSON, as `serde_json` and Python's `json` write and read it (R41).
+//! The table in `docs/semantics.md` describes the same.
 
 use super::steps::answer;
 use herder::Error;

@@ -1,4 +1,5 @@
-//! The virtual clock (R49): timeouts of a pool are tested without waiting for them. The workers are fakes, so no process is started.
+//! The virtual clock (R49): timeouts of a pool are tested without waiting for them. The workers are fakes, so no process is
+//! started.
 
 use herder::testing::{
     Fault, FramePool, Script, ScriptedPool, TestContext, VirtualClock, frame_pool_on, scripted_on, wait_for_log,
@@ -28,7 +29,7 @@ fn script() -> Script {
         .command("die", async |_| Err(Fault::exit(3)))
         .command("count", async |call| {
             let session = call.session().ok_or_else(|| Fault::rejected("only in a session"))?;
-            Ok(session.pool_on_clock(|state| {
+            Ok(session.with(|state| {
                 *state = (state.as_u64().unwrap_or(0) + 1).into();
                 state.clone()
             }))
@@ -174,7 +175,8 @@ async fn r49_stopped_worker_is_replaced_on_the_virtual_clock() {
     pool.end().await;
 }
 
-/// R13, R49: a fake worker that does not become ready is killed when the clock reaches `start_timeout`, and the next one starts.
+/// R13, R49: a fake worker that does not become ready is killed when the clock reaches `start_timeout`, and the next one
+/// starts.
 #[tokio::test]
 async fn r49_start_timeout_passes_for_a_fake_worker() {
     let clock = VirtualClock::new();

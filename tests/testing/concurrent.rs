@@ -1,4 +1,5 @@
-//! `assert_concurrent!` (R46): it passes when operations overlapped, and fails with the reason and the intervals when they did not.
+//! `assert_concurrent!` (R46): it passes when operations overlapped, and fails with the reason and the intervals when they did
+//! not.
 
 use herder::{
     Timestamp, assert_concurrent,
@@ -23,7 +24,8 @@ fn failure(assertion: impl FnOnce() -> Evidence) -> String {
     panic.downcast_ref::<String>().unwrap().clone()
 }
 
-/// R46: the verdict depends on overlap and not on durations. These are the two cases that DSPex's check by durations judged wrong.
+/// R46: the verdict depends on overlap and not on durations. These are the two cases that DSPex's check by durations judged
+/// wrong.
 #[test]
 fn r46_the_two_counterexamples_are_judged_by_overlap() {
     let serial = failure(|| assert_concurrent!(ms(&[(5, 15), (15, 25), (25, 35)])));
@@ -60,8 +62,8 @@ async fn r46_replies_show_whether_calls_overlapped() {
     pool.end().await;
 }
 
-/// R46: a reply has the timestamps of its call, here of one that waited in the queue. Timestamps that are missing or from another clock are
-/// refused.
+/// R46: a reply has the timestamps of its call, here of one that waited in the queue. Timestamps that are missing or from
+/// another clock are refused.
 #[tokio::test]
 async fn r46_reply_has_the_timestamps_of_its_call() {
     let open = Arc::new(Semaphore::new(0));

@@ -63,7 +63,8 @@ async fn r49_gated_python_holds_and_fails_starts() {
     pool.end().await;
 }
 
-/// R30, R49: `PoolProcesses` finds every process with the pool's mark in its environment, whatever its parent is, and no other process.
+/// R30, R49: `PoolProcesses` finds every process with the pool's mark in its environment, whatever its parent is, and no other
+/// process.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "it stands for a process that a worker left; the test reaps it")]
 async fn r49_leftover_processes_are_found() {

@@ -1,5 +1,5 @@
-//! Fake workers: `Script` (closures) and `FakeWorker` (frame by frame). A pool cannot distinguish them from real workers: results, errors,
-//! deaths, sessions, concurrency, starts. No process is started, and no Python is needed.
+//! Fake workers: `Script` (closures) and `FakeWorker` (frame by frame). A pool cannot distinguish them from real workers:
+//! results, errors, deaths, sessions, concurrency, starts. No process is started, and no Python is needed.
 
 use herder::{
     Error, Reply, Restart, Result, Routing, WorkerState,
@@ -52,7 +52,8 @@ async fn r49_scripted_worker_returns_results_and_errors_like_a_real_one() {
     pool.end().await;
 }
 
-/// R49: a scripted worker can exit, be killed by a signal, send garbage, or be killed by the test. The pool replaces it each time.
+/// R49: a scripted worker can exit, be killed by a signal, send garbage, or be killed by the test. The pool replaces it each
+/// time.
 #[tokio::test]
 async fn r49_scripted_worker_dies_on_demand() {
     let script = Script::new()
@@ -101,7 +102,7 @@ async fn r49_session_state_is_lost_with_its_worker() {
     let script = Script::new().command("add", async |call| {
         let item: String = call.argument("item")?;
         let session = call.session().ok_or_else(|| Fault::rejected("only in a session"))?;
-        Ok(session.pool_with(|state| {
+        Ok(session.with(|state| {
             let mut items = state.as_array().cloned().unwrap_or_default();
             items.push(item.into());
             *state = items.into();
@@ -227,8 +228,8 @@ async fn r49_pool_shuts_down_while_a_command_hangs() {
     assert_eq!(report.aborted_calls, 1);
 }
 
-/// R41, R49: a test can control a `FakeWorker` frame by frame and byte by byte, for faults that no script can cause. It runs on another thread
-/// than the pool.
+/// R41, R49: a test can control a `FakeWorker` frame by frame and byte by byte, for faults that no script can cause. It runs on
+/// another thread than the pool.
 #[tokio::test]
 async fn r49_fake_worker_is_controlled_frame_by_frame() {
     let started = frame_pool("by_hand", |context| context.enhanced().command(["fake"]).pool_size(1).build()).await;
@@ -254,8 +255,8 @@ async fn r49_fake_worker_is_controlled_frame_by_frame() {
     pool.end().await;
 }
 
-/// R49: a pool replaces a process that exited, perhaps just before the test ends the pool. The replacement, which no test controls, ends with the
-/// pool.
+/// R49: a pool replaces a process that exited, perhaps just before the test ends the pool. The replacement, which no test
+/// controls, ends with the pool.
 #[tokio::test]
 async fn r49_uncontrolled_process_ends_with_its_pool() {
     let started = frame_pool("uncontrolled", |context| context.basic().command(["fake"]).pool_size(2).build()).await;

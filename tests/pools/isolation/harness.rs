@@ -1,5 +1,5 @@
-//! The harness of the isolation tests: performs the operations of the reference model on one pool. Holds the pool and the pids of its
-//! workers.
+//! The harness of the isolation tests: performs the operations of the reference model on one pool. Holds the pool and the pids
+//! of its workers.
 
 use super::model::{Facts, Operation, ReferenceModel, Seen};
 use crate::{

@@ -1,5 +1,6 @@
-//! The reference model of one session of one pool: it computes what each operation must answer and has no information about any other
-//! session or pool. Only two facts are taken from the answers: the worker that an unbound session got, and the number of a new epoch.
+//! The reference model of one session of one pool: it computes what each operation must answer and has no information about any
+//! other session or pool. Only two facts are taken from the answers: the worker that an unbound session got, and the number of
+//! a new epoch.
 
 use crate::rng::Rng;
 use herder::{Epoch, Routing, SessionInfo, SessionStatus, WorkerId, WorkerRef};
@@ -142,7 +143,8 @@ impl<'a> ReferenceModel<'a> {
         }
     }
 
-    /// Performs the operation and returns the expected answer. `seen` is the real answer, for the two facts that the model cannot compute.
+    /// Performs the operation and returns the expected answer. `seen` is the real answer, for the two facts that the model
+    /// cannot compute.
     pub(super) fn apply(&mut self, operation: Operation, seen: &Seen) -> Seen {
         match operation {
             Operation::Bind(_) | Operation::Unbind | Operation::Worker | Operation::State if !self.routed => {
@@ -248,8 +250,8 @@ impl<'a> ReferenceModel<'a> {
         self.ended_epoch = self.epoch.take().map_or(self.ended_epoch, |epoch| epoch.max(self.ended_epoch));
     }
 
-    /// Returns the expected information about the session. The number of a new epoch is taken from the answer; it must be higher than
-    /// that of every epoch before, and must not change as long as the state exists.
+    /// Returns the expected information about the session. The number of a new epoch is taken from the answer; it must be
+    /// higher than that of every epoch before, and must not change as long as the state exists.
     pub(super) fn facts(&mut self, seen: &Seen) -> Option<Facts> {
         if let (true, None, Seen::Known(Some(facts))) = (self.routed, self.epoch, seen) {
             self.epoch = facts.epoch.filter(|epoch| *epoch > self.ended_epoch);

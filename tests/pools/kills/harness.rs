@@ -1,5 +1,5 @@
-//! The harness of the kill test: sessions submit bursts of calls while workers are killed. It records the answers of each session and the
-//! kills. The judge checks them afterwards.
+//! The harness of the kill test: sessions submit bursts of calls while workers are killed. It records the answers of each
+//! session and the kills. The judge checks them afterwards.
 
 use super::judge::{Call, End, Entry, ExecutionLog, Kill};
 use crate::{
@@ -19,8 +19,8 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-/// Counts in the session's state, and writes a line into the execution log of its process when it begins. It is slower than the pool, so
-/// that workers are killed during calls.
+/// Counts in the session's state, and writes a line into the execution log of its process when it begins. It is slower than the
+/// pool, so that workers are killed during calls.
 const COUNTER: &str = "
 import os, time, herder
 app = herder.App()
@@ -109,8 +109,8 @@ impl Harness {
         calls
     }
 
-    /// Waits until the pool has noticed the next death, so that some sessions lose their state while they have no call. At most half of the
-    /// sessions pause: kills follow answered calls, so a pause of all sessions would never end.
+    /// Waits until the pool has noticed the next death, so that some sessions lose their state while they have no call. At most
+    /// half of the sessions pause: kills follow answered calls, so a pause of all sessions would never end.
     async fn pause(&self) {
         let before = self.noticed.load(SeqCst);
         if self.paused.fetch_add(1, SeqCst) < self.admitted.len() / 2 {
@@ -123,8 +123,8 @@ impl Harness {
         self.paused.fetch_sub(1, SeqCst);
     }
 
-    /// Submits calls together and waits for their answers. The supervisor handles messages in order, so it has admitted all of them when it
-    /// answers `GetPoolName`.
+    /// Submits calls together and waits for their answers. The supervisor handles messages in order, so it has admitted all of
+    /// them when it answers `GetPoolName`.
     pub(super) async fn burst(&self, session: usize, first: u64, size: u64) -> Vec<Call> {
         let (noticed, numbers) = (self.noticed.load(SeqCst), first..first + size);
         let call = |number| {
@@ -166,7 +166,8 @@ impl Harness {
         running.swap_remove(rng.below(running.len()))
     }
 
-    /// Kills a worker through the pool, or with a signal that the pool does not know of, and waits until the pool has noticed the death.
+    /// Kills a worker through the pool, or with a signal that the pool does not know of, and waits until the pool has noticed
+    /// the death.
     pub(super) async fn kill(&self, victim: &WorkerInfo, through_pool: bool) {
         let (worker_ref, pid) = (victim.process(), victim.pid.unwrap());
         let admitted = self.admitted.iter().map(|last| last.load(SeqCst)).collect();

@@ -1,5 +1,5 @@
-//! The judge of the kill test (R20, R21). It compares each answer of a session with the state that follows from the answers before it, with
-//! the kills, and with the execution log that the workers wrote. It does no I/O and has no access to the pool.
+//! The judge of the kill test (R20, R21). It compares each answer of a session with the state that follows from the answers
+//! before it, with the kills, and with the execution log that the workers wrote. It does no I/O and has no access to the pool.
 
 use herder::{RebindReason, Routing, WorkerRef};
 use std::{
@@ -68,8 +68,8 @@ enum State {
         worker: WorkerRef,
         count: u64,
     },
-    /// Lost by this kill, and first reported to one of the calls submitted together with `first`. `next` states that it was reported to the next
-    /// call, because none was pending.
+    /// Lost by this kill, and first reported to one of the calls submitted together with `first`. `next` states that it was
+    /// reported to the next call, because none was pending.
     Lost {
         kill: usize,
         first: u64,
@@ -77,7 +77,8 @@ enum State {
     },
 }
 
-/// Checks the recorded answers of one session after the run. It returns a tally of correct answers, or the first answer that is wrong.
+/// Checks the recorded answers of one session after the run. It returns a tally of correct answers, or the first answer that is
+/// wrong.
 pub(super) struct Judge<'a> {
     kills: &'a [Kill],
     execution_log: &'a ExecutionLog,
@@ -197,8 +198,8 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Checks the execution log of a call that got a loss report: no line, or one line with the expected process and state if the call may have
-    /// run.
+    /// Checks the execution log of a call that got a loss report: no line, or one line with the expected process and state if
+    /// the call may have run.
     fn check_log(&mut self, call: &Call, may_have_run: bool, expected: Option<Entry>) -> Verdict {
         match self.entries(call) {
             [] => return Ok(()),
