@@ -1,10 +1,10 @@
 //! Tests of complete pools through the public API, and of the pages about them. They are one test binary, so that cargo links
 //! once, the log is captured once, and all tests run in parallel. Only `descriptors` is a separate test binary.
 //!
-//! Four words name the parts of a test. A `Harness` drives a pool and records what it answered. A *fake* (`herder::testing`)
-//! stands for worker processes: `Script` answers calls with closures, `FakeWorker` is controlled frame by frame. A
-//! `ReferenceModel` computes what the answers must be, one operation at a time. A `Judge` checks recorded answers after the
-//! run.
+//! Four words name the parts of a test. A harness (`Harness`) drives the pool under test: it starts the pool, performs
+//! operations and waits for events. A fake (`herder::testing`) stands for worker processes: `Script` answers calls with
+//! closures, `FakeWorker` is controlled frame by frame. A reference model (`ReferenceModel`) computes after each operation what
+//! the answer must be. A judge (`Judge`) checks all answers after the run.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

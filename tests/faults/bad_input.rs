@@ -20,7 +20,8 @@ async fn an_unknown_command() {
     harness.assert_survived("unknown command", &error).await;
 }
 
-async fn wrong_arguments(hint: &str, fault: &'static str, arguments: Value, contains: &[&str]) {
+/// Checks arguments that do not match the parameters of `add`.
+async fn check_wrong_arguments(hint: &str, fault: &'static str, arguments: Value, contains: &[&str]) {
     let harness = Harness::new(hint).await;
     let error = harness.call("add", arguments).await.unwrap_err();
     assert!(matches!(error, Error::BadArguments { .. }), "{error:?}");
@@ -31,18 +32,23 @@ async fn wrong_arguments(hint: &str, fault: &'static str, arguments: Value, cont
 
 #[tokio::test]
 async fn a_wrong_argument_name() {
-    wrong_arguments("argname", "wrong argument name", json!({ "left": 1, "rihgt": 2 }), &["'rihgt'", "left", "right"])
-        .await;
+    check_wrong_arguments(
+        "argname",
+        "wrong argument name",
+        json!({ "left": 1, "rihgt": 2 }),
+        &["'rihgt'", "left", "right"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_missing_argument() {
-    wrong_arguments("argmissing", "missing argument", json!({ "right": 2 }), &["'left'"]).await;
+    check_wrong_arguments("argmissing", "missing argument", json!({ "right": 2 }), &["'left'"]).await;
 }
 
 #[tokio::test]
 async fn a_wrong_argument_type() {
-    wrong_arguments("argtype", "wrong argument type", json!({ "left": "one" }), &["'left'", "string"]).await;
+    check_wrong_arguments("argtype", "wrong argument type", json!({ "left": "one" }), &["'left'", "string"]).await;
 }
 
 #[tokio::test]
@@ -54,8 +60,8 @@ async fn a_handler_that_needs_a_session_called_without_one() {
     harness.assert_survived("a handler that needs a session, called without one", &error).await;
 }
 
-/// Sends arguments as JSON text. The host does not parse this text, so the worker reports the fault.
-async fn malformed(hint: &str, fault: &'static str, text: impl Into<Bytes>, contains: &[&str]) {
+/// Checks arguments that are sent as JSON text. The host does not parse this text, so the worker reports the fault.
+async fn check_malformed(hint: &str, fault: &'static str, text: impl Into<Bytes>, contains: &[&str]) {
     let harness = Harness::new(hint).await;
     let call = harness.pool.call_json::<Value>("ok", text.into()).reply();
     let error = with_timeout("a malformed call", call).await.unwrap_err();
@@ -67,7 +73,7 @@ async fn malformed(hint: &str, fault: &'static str, text: impl Into<Bytes>, cont
 
 #[tokio::test]
 async fn arguments_that_are_not_an_object() {
-    malformed("array", "arguments that are not an object", "[1, 2]", &["object"]).await;
+    check_malformed("array", "arguments that are not an object", "[1, 2]", &["object"]).await;
 }
 
 #[tokio::test]
@@ -82,35 +88,41 @@ async fn typed_arguments_that_are_not_an_object() {
 
 #[tokio::test]
 async fn malformed_json() {
-    malformed("malformed", "malformed JSON", "{\"left\": 1,}", &["JSON"]).await;
+    check_malformed("malformed", "malformed JSON", "{\"left\": 1,}", &["JSON"]).await;
 }
 
 #[tokio::test]
 async fn truncated_json() {
-    malformed("truncated", "truncated JSON", "{\"left\": [1, 2", &["JSON"]).await;
+    check_malformed("truncated", "truncated JSON", "{\"left\": [1, 2", &["JSON"]).await;
 }
 
 #[tokio::test]
 async fn nan_in_the_arguments() {
-    malformed("argnan", "NaN in the arguments", "{\"left\": NaN}", &["NaN"]).await;
+    check_malformed("argnan", "NaN in the arguments", "{\"left\": NaN}", &["NaN"]).await;
 }
 
 /// R39: Python's `json` would read the number as infinity.
 #[tokio::test]
 async fn r39_a_number_too_large_for_a_double() {
-    malformed("beyond", "a number too large for a double, such as `1e400`", "{\"left\": 1e400}", &["1e400", "64-bit"])
-        .await;
+    check_malformed(
+        "beyond",
+        "a number too large for a double, such as `1e400`",
+        "{\"left\": 1e400}",
+        &["1e400", "64-bit"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn arguments_that_are_not_utf8() {
-    malformed("utf8", "arguments that are not UTF-8", Bytes::from_static(b"{\"left\": \"\xff\"}"), &["utf-8"]).await;
+    check_malformed("utf8", "arguments that are not UTF-8", Bytes::from_static(b"{\"left\": \"\xff\"}"), &["utf-8"])
+        .await;
 }
 
 #[tokio::test]
 async fn deeply_nested_json() {
     let deep = format!("{{\"left\": {}{}}}", "[".repeat(200_000), "]".repeat(200_000));
-    malformed("deep", "JSON nested 200,000 levels deep", deep, &["deep"]).await;
+    check_malformed("deep", "JSON nested 200,000 levels deep", deep, &["deep"]).await;
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ async fn a_deadline_of_a_sessions_call_that_ignores_interrupts() {
 /// R35: abandoning a call cancels it.
 #[tokio::test]
 async fn a_caller_that_abandons_its_running_call() {
-    let harness = with_interrupt("leaves").await;
+    let harness = with_interrupt("abandons").await;
     let call = harness.start_call("compute").await;
     call.abort();
     assert!(with_timeout("the caller", call).await.unwrap_err().is_cancelled());

@@ -309,10 +309,10 @@ def raw(data: str, then: str, path: str = "") -> None:
 
 
 @app.command
-def forge(payload: str) -> None:
+def forge(result: str) -> None:
     """Write a forged result of this call. The result that Herder writes afterwards is late."""
     call = herder.current_call()
-    body = bytes(16) + payload.encode()
+    body = bytes(16) + result.encode()
     os.write(calls_fd(), struct.pack("<IBBHQ", len(body), 4, 0, 0, call.id) + body)
 
 

@@ -10,7 +10,14 @@ use serde_json::{Value, json};
 const PYTHON: Category = Category::Python;
 
 /// Checks a handler that raises: the caller gets the type, the message and the traceback, without frames of Herder.
-async fn exception(hint: &str, fault: &'static str, command: &str, arguments: Value, kind: &str, contains: &[&str]) {
+async fn check_exception(
+    hint: &str,
+    fault: &'static str,
+    command: &str,
+    arguments: Value,
+    kind: &str,
+    contains: &[&str],
+) {
     let harness = Harness::new(hint).await;
     let error = harness.call(command, arguments).await.unwrap_err();
     let Error::Exception { kind: raised, traceback, worker, .. } = &error else { unreachable!("{error:?}") };
@@ -26,37 +33,40 @@ async fn exception(hint: &str, fault: &'static str, command: &str, arguments: Va
 #[tokio::test]
 async fn an_exception() {
     let contains = ["ValueError", "the price of gold is unknown"];
-    exception("exception", "an exception", "fail", json!({ "how": "exception" }), "ValueError", &contains).await;
+    check_exception("exception", "an exception", "fail", json!({ "how": "exception" }), "ValueError", &contains).await;
 }
 
 #[tokio::test]
 async fn a_keyboard_interrupt() {
     let contains = ["KeyboardInterrupt"];
-    exception("keyboard", "`KeyboardInterrupt`", "fail", json!({ "how": "keyboard" }), contains[0], &contains).await;
+    check_exception("keyboard", "`KeyboardInterrupt`", "fail", json!({ "how": "keyboard" }), contains[0], &contains)
+        .await;
 }
 
 #[tokio::test]
 async fn sys_exit() {
-    exception("sysexit", "`sys.exit(4)`", "fail", json!({ "how": "exit" }), "SystemExit", &["SystemExit", "4"]).await;
+    check_exception("sysexit", "`sys.exit(4)`", "fail", json!({ "how": "exit" }), "SystemExit", &["SystemExit", "4"])
+        .await;
 }
 
 #[tokio::test]
 async fn an_exception_whose_str_raises() {
     let contains = ["Unprintable", "<unprintable Unprintable object>"];
     let how = json!({ "how": "unprintable" });
-    exception("unprintable", "an exception whose `__str__` raises", "fail", how, contains[0], &contains).await;
+    check_exception("unprintable", "an exception whose `__str__` raises", "fail", how, contains[0], &contains).await;
 }
 
 #[tokio::test]
 async fn asyncio_cancelled_error() {
     let (contains, how) = (["CancelledError"], json!({ "how": "cancelled" }));
-    exception("asynccancel", "`asyncio.CancelledError` from a sync handler", "fail", how, contains[0], &contains).await;
+    check_exception("asynccancel", "`asyncio.CancelledError` from a sync handler", "fail", how, contains[0], &contains)
+        .await;
 }
 
 #[tokio::test]
 async fn deep_recursion() {
     let contains = ["RecursionError", "maximum recursion depth"];
-    exception("recursion", "deep recursion", "recurse", json!({}), contains[0], &contains).await;
+    check_exception("recursion", "deep recursion", "recurse", json!({}), contains[0], &contains).await;
 }
 
 /// The worker cannot open a file any more, not even a source file for the traceback.
@@ -90,7 +100,7 @@ async fn a_rejection() {
 }
 
 /// Checks a `herder.Rejected` that is itself broken.
-async fn rejection(how: &str, fault: &'static str, contains: &[&str], code: Option<&str>) {
+async fn check_rejection(how: &str, fault: &'static str, contains: &[&str], code: Option<&str>) {
     let harness = Harness::new(&format!("rejected_{how}")).await;
     let error = harness.call("fail", json!({ "how": how })).await.unwrap_err();
     let Error::Rejected { code: given, .. } = &error else { unreachable!("{error:?}") };
@@ -102,12 +112,12 @@ async fn rejection(how: &str, fault: &'static str, contains: &[&str], code: Opti
 #[tokio::test]
 async fn r38_a_rejection_code_whose_str_raises() {
     let code = "<unprintable UnprintableCode object>";
-    rejection("code", "a code whose `__str__` raises", &["no gold today"], Some(code)).await;
+    check_rejection("code", "a code whose `__str__` raises", &["no gold today"], Some(code)).await;
 }
 
 #[tokio::test]
 async fn r38_a_rejection_without_super_init() {
-    rejection("initless", "a subclass of `Rejected` without `super().__init__`", &["rejected"], None).await;
+    check_rejection("initless", "a subclass of `Rejected` without `super().__init__`", &["rejected"], None).await;
 }
 
 /// R41: the worker cuts the error frame to the limit of the host, so the traceback is missing.
@@ -121,7 +131,7 @@ async fn r41_an_exception_larger_than_max_frame() {
 }
 
 /// Checks a result that cannot be encoded as JSON.
-async fn unencodable(of: &str, fault: &'static str, contains: &[&str]) {
+async fn check_unencodable(of: &str, fault: &'static str, contains: &[&str]) {
     let harness = Harness::new(&format!("result_{}", of.replace(' ', "_"))).await;
     let error = harness.call("result", json!({ "of": of })).await.unwrap_err();
     let Error::Unencodable { worker, .. } = &error else { unreachable!("{error:?}") };
@@ -133,51 +143,51 @@ async fn unencodable(of: &str, fault: &'static str, contains: &[&str]) {
 
 #[tokio::test]
 async fn a_result_with_nan() {
-    unencodable("nan", "a result with NaN", &["JSON", "Out of range float"]).await;
+    check_unencodable("nan", "a result with NaN", &["JSON", "Out of range float"]).await;
 }
 
 #[tokio::test]
 async fn a_result_with_a_set() {
-    unencodable("set", "a result with a set", &["type set"]).await;
+    check_unencodable("set", "a result with a set", &["type set"]).await;
 }
 
 #[tokio::test]
 async fn a_result_that_contains_itself() {
-    unencodable("cycle", "a result that contains itself", &["ircular"]).await;
+    check_unencodable("cycle", "a result that contains itself", &["ircular"]).await;
 }
 
 #[tokio::test]
 async fn a_result_with_bytes() {
-    unencodable("bytes", "a result with bytes", &["type bytes"]).await;
+    check_unencodable("bytes", "a result with bytes", &["type bytes"]).await;
 }
 
 #[tokio::test]
 async fn a_result_with_a_tuple_as_a_key() {
-    unencodable("key", "a result with a tuple as a key", &["tuple"]).await;
+    check_unencodable("key", "a result with a tuple as a key", &["tuple"]).await;
 }
 
 #[tokio::test]
 async fn a_deeply_nested_result() {
-    unencodable("deep", "a result nested 100,000 levels deep", &["deep"]).await;
+    check_unencodable("deep", "a result nested 100,000 levels deep", &["deep"]).await;
 }
 
 /// R36: Python's recursion limit no longer protects the C stack of the JSON encoder.
 #[tokio::test]
 async fn r36_a_deeply_nested_result_with_a_raised_recursion_limit() {
     let fault = "a result nested 100,000 levels deep, with a recursion limit of 1,000,000";
-    unencodable("deep with a raised recursion limit", fault, &["deep"]).await;
+    check_unencodable("deep with a raised recursion limit", fault, &["deep"]).await;
 }
 
 #[tokio::test]
 async fn r36_a_result_that_changes_while_it_is_encoded() {
-    unencodable("changes", "a result that changes while it is encoded", &["changed size"]).await;
+    check_unencodable("changes", "a result that changes while it is encoded", &["changed size"]).await;
 }
 
 /// R41: the host does not parse a result, the caller does. Over HTTP the host checks it: `crates/cli/tests/calls.rs`.
 #[tokio::test]
 async fn r41_a_result_that_is_not_json() {
     let harness = Harness::new("forged").await;
-    let reply = harness.call("forge", json!({ "payload": "1,\"meta\":{}" })).await.unwrap();
+    let reply = harness.call("forge", json!({ "result": "1,\"meta\":{}" })).await.unwrap();
     let error = reply.decode::<Value>().unwrap_err();
     assert_error(&error, &Expected { category: PYTHON, status: 500, contains: &["trailing characters"] });
     harness.assert_survived("a result that is not valid JSON", &error).await;
@@ -185,7 +195,7 @@ async fn r41_a_result_that_is_not_json() {
 
 #[tokio::test]
 async fn a_result_with_half_a_surrogate_pair() {
-    unencodable("surrogate", "a result with half a surrogate pair", &["surrogate"]).await;
+    check_unencodable("surrogate", "a result with half a surrogate pair", &["surrogate"]).await;
 }
 
 #[tokio::test]
@@ -243,7 +253,7 @@ async fn eight_mebibytes_on_stderr() {
 }
 
 /// Checks a handler that forks: the child has neither the descriptors nor the loop, so only the parent answers the call.
-async fn fork(child: &str, fault: &'static str) {
+async fn check_fork(child: &str, fault: &'static str) {
     let harness = Harness::new(&format!("fork_{child}")).await;
     let pid: u32 = harness.call("fork", json!({ "child": child })).await.unwrap().decode().unwrap();
     assert_ne!(pid, harness.victim_pid().await);
@@ -252,28 +262,28 @@ async fn fork(child: &str, fault: &'static str) {
 
 #[tokio::test]
 async fn a_fork_that_returns() {
-    fork("returns", "a handler that forks, and the child returns too").await;
+    check_fork("returns", "a handler that forks, and the child returns too").await;
 }
 
 #[tokio::test]
 async fn a_fork_that_raises() {
-    fork("raises", "a handler that forks, and the child raises").await;
+    check_fork("raises", "a handler that forks, and the child raises").await;
 }
 
 #[tokio::test]
 async fn a_fork_that_returns_late() {
-    fork("slow", "a handler that forks, and the child returns late").await;
+    check_fork("slow", "a handler that forks, and the child returns late").await;
 }
 
 /// The child is in the process group of the worker, so it is killed with the worker at the latest.
 #[tokio::test]
 async fn a_fork_that_keeps_running() {
-    fork("stays", "a handler that forks, and the child keeps running").await;
+    check_fork("stays", "a handler that forks, and the child keeps running").await;
 }
 
 /// R26: an exception that is raised after its call was answered is logged and affects no other call. An idle worker waits in a
 /// system call; the next call wakes it, so the exception is raised by then.
-async fn raise_after_the_call(how: &str, fault: &'static str) {
+async fn check_late_exception(how: &str, fault: &'static str) {
     let harness = Harness::new(&format!("late_{how}")).await;
     let path = harness.path("answered");
     harness.call("late", json!({ "how": how, "path": path })).await.unwrap();
@@ -290,10 +300,10 @@ async fn raise_after_the_call(how: &str, fault: &'static str) {
 
 #[tokio::test]
 async fn r26_a_signal_handler_that_raises_after_its_call() {
-    raise_after_the_call("alarm", "a signal handler that raises after its call").await;
+    check_late_exception("alarm", "a signal handler that raises after its call").await;
 }
 
 #[tokio::test]
 async fn r26_an_exception_thrown_into_the_main_thread_after_its_call() {
-    raise_after_the_call("throw", "an exception that a thread throws into the main thread after its call").await;
+    check_late_exception("throw", "an exception that a thread throws into the main thread after its call").await;
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
 /// Checks a worker that ends its own process during a call.
-async fn die(how: &str, fault: &'static str, contains: &[&str], ended: (Option<i32>, Option<i32>)) {
+async fn check_death(how: &str, fault: &'static str, contains: &[&str], ended: (Option<i32>, Option<i32>)) {
     let harness = Harness::new(&format!("die_{}", how.replace(' ', "_"))).await;
     let error = harness.call("die", json!({ "how": how })).await.unwrap_err();
     assert_lost(&error, harness.victim, contains);
@@ -22,27 +22,27 @@ async fn die(how: &str, fault: &'static str, contains: &[&str], ended: (Option<i
 
 #[tokio::test]
 async fn os_exit() {
-    die("exit", "`os._exit(7)`", &["exit status 7"], (Some(7), None)).await;
+    check_death("exit", "`os._exit(7)`", &["exit status 7"], (Some(7), None)).await;
 }
 
 #[tokio::test]
 async fn os_exit_0() {
-    die("exit 0", "`os._exit(0)`", &["exit status 0"], (Some(0), None)).await;
+    check_death("exit 0", "`os._exit(0)`", &["exit status 0"], (Some(0), None)).await;
 }
 
 #[tokio::test]
 async fn os_exit_from_another_thread() {
-    die("thread", "`os._exit(9)` from a thread of the application", &["exit status 9"], (Some(9), None)).await;
+    check_death("thread", "`os._exit(9)` from a thread of the application", &["exit status 9"], (Some(9), None)).await;
 }
 
 #[tokio::test]
 async fn a_segmentation_fault() {
-    die("segv", "a segmentation fault", &["signal 11", "SIGSEGV"], (None, Some(11))).await;
+    check_death("segv", "a segmentation fault", &["signal 11", "SIGSEGV"], (None, Some(11))).await;
 }
 
 #[tokio::test]
 async fn an_abort() {
-    die("abort", "`abort()`", &["signal 6", "SIGABRT"], (None, Some(6))).await;
+    check_death("abort", "`abort()`", &["signal 6", "SIGABRT"], (None, Some(6))).await;
 }
 
 /// R30: a service manager may send SIGTERM to every process of a service. A worker exits only when its host asks it to.

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Checks a worker that writes `data` on its calls descriptor and then does `then`.
-async fn violate(hint: &str, fault: &'static str, data: &str, then: &str, contains: &[&str]) {
+async fn check_violation(hint: &str, fault: &'static str, data: &str, then: &str, contains: &[&str]) {
     let harness = Harness::new(hint).await;
     let error = harness.call("raw", json!({ "data": data, "then": then })).await.unwrap_err();
     assert_lost(&error, harness.victim, contains);
@@ -20,37 +20,44 @@ async fn violate(hint: &str, fault: &'static str, data: &str, then: &str, contai
 async fn garbage_on_the_descriptor() {
     let text: String = b"Hello, this is no frame at all.".iter().map(|byte| format!("{byte:02x}")).collect();
     let contains = ["reserved_bytes", "protocol violation"];
-    violate("garbage", "garbage on the descriptor", &text, "silence", &contains).await;
+    check_violation("garbage", "garbage on the descriptor", &text, "silence", &contains).await;
 }
 
 #[tokio::test]
 async fn garbage_on_the_descriptor_then_an_answer() {
-    violate("garbage2", "garbage on the descriptor, then an answer", &"ff".repeat(64), "answer", &["protocol"]).await;
+    check_violation("garbage2", "garbage on the descriptor, then an answer", &"ff".repeat(64), "answer", &["protocol"])
+        .await;
 }
 
 #[tokio::test]
 async fn half_a_header_then_exit() {
     let contains = ["truncated_header", "exit status 0"];
-    violate("half_exit", "half a header, then the process exits", "1700000004", "exit", &contains).await;
+    check_violation("half_exit", "half a header, then the process exits", "1700000004", "exit", &contains).await;
 }
 
 #[tokio::test]
 async fn half_a_frame_then_closed() {
     let contains = ["truncated_body", "protocol violation"];
     let half = "17000000040000000700000000000000aabb";
-    violate("half_close", "half a frame, then the descriptor is closed", half, "close", &contains).await;
+    check_violation("half_close", "half a frame, then the descriptor is closed", half, "close", &contains).await;
 }
 
 #[tokio::test]
 async fn a_frame_of_one_gib() {
     let contains = ["oversize", "1073741824"];
-    violate("gib", "a frame length of 1 GiB", "00000040040000000700000000000000", "silence", &contains).await;
+    check_violation("gib", "a frame length of 1 GiB", "00000040040000000700000000000000", "silence", &contains).await;
 }
 
 #[tokio::test]
 async fn a_frame_of_an_unknown_kind() {
-    violate("kind", "a frame of an unknown kind", "00000000ff0000000000000000000000", "silence", &["unknown_kind"])
-        .await;
+    check_violation(
+        "kind",
+        "a frame of an unknown kind",
+        "00000000ff0000000000000000000000",
+        "silence",
+        &["unknown_kind"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -59,12 +66,12 @@ async fn a_second_ready() {
     let header = format!("{:02x}0000000200{}", ready.len(), "00".repeat(10));
     let frame: String = header + &ready.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let contains = ["a hello, a ready or a pong on the calls descriptor after its ready"];
-    violate("ready2", "a second ready", &frame, "silence", &contains).await;
+    check_violation("ready2", "a second ready", &frame, "silence", &contains).await;
 }
 
 #[tokio::test]
 async fn a_descriptor_closed_without_exiting() {
-    violate(
+    check_violation(
         "closed",
         "a descriptor closed by a process that does not exit",
         "",

@@ -28,7 +28,7 @@ type Build<'a> = &'a dyn Fn(&TestContext, PoolBuilder<Enhanced>) -> PoolBuilder<
 
 /// Checks the error of `Pool::start`. Then starts the pool without waiting, checks the errors of its calls and its health,
 /// repairs the cause, and waits until the pool is healthy.
-async fn fail_to_start(
+async fn check_failed_start(
     hint: &str,
     fault: &'static str,
     build: Build<'_>,
@@ -96,7 +96,7 @@ async fn a_module_that_fails_to_import() {
     };
     let contains = ["ModuleNotFoundError", "no_such_thing"];
     let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
-    let error = fail_to_start("import", "a module that fails to import", build, &contains, repair).await;
+    let error = check_failed_start("import", "a module that fails to import", build, &contains, repair).await;
     let report = error.report().unwrap();
     let traceback = report.traceback.as_deref().unwrap();
     assert!(traceback.contains("app.py") && traceback.contains("line 1"), "{traceback}");
@@ -109,7 +109,8 @@ async fn a_module_that_fails_to_import() {
 async fn a_module_that_does_not_exist() {
     let repair = |dir: &Path| fs::write(dir.join("nowhere.py"), GOOD).unwrap();
     let build: Build = &|_, builder| builder.app("nowhere:app");
-    fail_to_start("nomodule", "a module that does not exist", build, &["module 'nowhere' not found"], repair).await;
+    check_failed_start("nomodule", "a module that does not exist", build, &["module 'nowhere' not found"], repair)
+        .await;
 }
 
 #[tokio::test]
@@ -119,7 +120,7 @@ async fn a_module_without_an_app() {
         builder.app("app.py:app")
     };
     let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
-    fail_to_start("noapp", "a module without an app", build, &["no 'app'", "herder.App"], repair).await;
+    check_failed_start("noapp", "a module without an app", build, &["no 'app'", "herder.App"], repair).await;
 }
 
 #[tokio::test]
@@ -129,7 +130,7 @@ async fn a_module_that_ends_the_process() {
         builder.app("app.py:app")
     };
     let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
-    let error = fail_to_start("exits", "a module that ends the process", build, &["exit status 42"], repair).await;
+    let error = check_failed_start("exits", "a module that ends the process", build, &["exit status 42"], repair).await;
     assert_eq!(error.report().unwrap().stderr_tail, ["not today"]);
 }
 
@@ -140,7 +141,8 @@ async fn a_python_that_does_not_exist() {
         builder.app("app.py:app").python("./python")
     };
     let repair = |dir: &Path| executable(dir, "python", WRAPPER);
-    fail_to_start("nopython", "a `python` that does not exist", build, &["program not found", "python"], repair).await;
+    check_failed_start("nopython", "a `python` that does not exist", build, &["program not found", "python"], repair)
+        .await;
 }
 
 fn executable(dir: &Path, name: &str, text: &str) {
@@ -163,7 +165,7 @@ async fn r64_a_python_that_is_a_dangling_link() {
     };
     let repair = |dir: &Path| executable(dir, "python", WRAPPER);
     let contains = ["symbolic link", "/gone/python3.9"];
-    fail_to_start("dangling", "a `python` that is a dangling link", build, &contains, repair).await;
+    check_failed_start("dangling", "a `python` that is a dangling link", build, &contains, repair).await;
 }
 
 /// R64: a program that exits without using the protocol, such as a wrapper or a Python whose shared library is missing.
@@ -181,7 +183,7 @@ async fn r64_an_interpreter_that_exits_before_its_hello() {
     let repair = |dir: &Path| executable(dir, "python", WRAPPER);
     let contains =
         ["exit status 127", "python` sent no hello", "its last output line: libpython3.9.so.1.0: cannot open"];
-    fail_to_start("nohello", "an interpreter that exits before its hello", build, &contains, repair).await;
+    check_failed_start("nohello", "an interpreter that exits before its hello", build, &contains, repair).await;
 }
 
 /// R64: the package checks the version before it uses any newer syntax, so a Python 3.9 reports the version that is required.
@@ -196,7 +198,7 @@ async fn r64_a_python_that_is_too_old() {
     };
     let repair = |dir: &Path| executable(dir, "python", WRAPPER);
     let contains = ["Python 3.10 or later is required", "is version 3.9.18"];
-    fail_to_start("old", "a `python` that is too old", build, &contains, repair).await;
+    check_failed_start("old", "a `python` that is too old", build, &contains, repair).await;
 }
 
 #[tokio::test]
@@ -206,7 +208,8 @@ async fn r64_an_app_without_commands() {
         builder.app("app.py:app")
     };
     let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
-    fail_to_start("nocommands", "an app without commands", build, &["no commands", "import the module"], repair).await;
+    check_failed_start("nocommands", "an app without commands", build, &["no commands", "import the module"], repair)
+        .await;
 }
 
 #[tokio::test]
@@ -219,8 +222,14 @@ async fn r64_a_module_imported_under_two_names() {
         builder.app("shop/app.py:app")
     };
     let repair = |dir: &Path| fs::write(dir.join("shop/app.py"), GOOD).unwrap();
-    fail_to_start("twice", "a module imported under two names", build, &["imported twice", "shop.app:app"], repair)
-        .await;
+    check_failed_start(
+        "twice",
+        "a module imported under two names",
+        build,
+        &["imported twice", "shop.app:app"],
+        repair,
+    )
+    .await;
 }
 
 /// `start_timeout` limits the time from the start of the process until the worker is ready.
@@ -233,7 +242,7 @@ async fn a_worker_that_never_becomes_ready() {
         builder.app("app.py:app").start_timeout(Duration::from_secs(3))
     };
     let repair = |dir: &Path| fs::write(dir.join("model"), "").unwrap();
-    let error = fail_to_start(
+    let error = check_failed_start(
         "never",
         "a worker that never becomes ready",
         build,
@@ -261,7 +270,7 @@ async fn broken_hello(hint: &str, fault: &'static str, bytes: &str, contains: &[
         fs::write(dir.join("new.sh"), "exec python3 good.py\n").unwrap();
         fs::rename(dir.join("new.sh"), dir.join("run.sh")).unwrap();
     };
-    let error = fail_to_start(hint, fault, build, contains, repair).await;
+    let error = check_failed_start(hint, fault, build, contains, repair).await;
     assert_eq!(error.report().unwrap().stderr_tail, ["before the hello"]);
 }
 

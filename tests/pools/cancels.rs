@@ -206,7 +206,8 @@ async fn r35_worker_is_killed_for_a_c_call_that_holds_the_gil() {
 
 /// R35, R36: an abandoned call that waits inside its worker behind another call has not begun, so `cancel.interrupt` and
 /// `cancel.kill` do not apply to it yet. Its worker is not killed, however long the other call runs. As a comparison, the
-/// second worker is killed for an abandoned call that does run.
+/// second worker is killed for an abandoned call that does run. The test fails if these times start when a call is abandoned
+/// instead of when it begins.
 #[tokio::test]
 async fn r35_abandoned_call_in_the_window_kills_no_worker() {
     let app = format!("{SYNC}{HOLD}");

@@ -20,7 +20,7 @@ fn loss(outcome: &Outcome) -> Option<(u32, u32, bool)> {
 /// next call gets a new state.
 #[tokio::test]
 async fn r20_pending_calls_get_the_loss_and_the_next_starts_a_new_state() {
-    let pool = pool("told", |context| context.enhanced().app("herder.demo:app").build()).await;
+    let pool = pool("pending", |context| context.enhanced().app("herder.demo:app").build()).await;
     bind(&pool, "ann", 1).await;
     bind(&pool, "bob", 2).await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);

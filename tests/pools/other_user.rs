@@ -72,7 +72,7 @@ async fn r30_shutdown_reports_workers_it_may_not_kill() {
     if !is_root("r30_shutdown_reports_workers_it_may_not_kill") {
         return;
     }
-    let mut host = Host::start("leaves");
+    let mut host = Host::start("keeps");
     let processes = PoolProcesses::new(&host.next());
     host.next();
     let pid = host.process.id();
@@ -95,7 +95,7 @@ async fn r30_workers_of_the_old_user_end_with_a_killed_host() {
     if !is_root("r30_workers_of_the_old_user_end_with_a_killed_host") {
         return;
     }
-    let mut host = Host::start("leaves");
+    let mut host = Host::start("keeps");
     let processes = PoolProcesses::new(&host.next());
     host.next();
     host.resume();

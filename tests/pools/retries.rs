@@ -87,7 +87,7 @@ async fn r33_a_retry_never_passes_the_deadline() {
 #[tokio::test]
 async fn r33_call_abandoned_between_attempts_is_not_retried() {
     let late = Retry::new().backoff(Backoff::Custom(vec![Duration::from_secs(60)])).max(Duration::from_secs(60));
-    let pool = pool_with("leaves", |builder| builder.retry(late)).await;
+    let pool = pool_with("abandons", |builder| builder.retry(late)).await;
     let arguments = json!({ "path": path(&pool, "runs"), "deaths": 9 });
     let reply = pool.call::<Value>("fragile", &arguments).reply();
     wait_until("the call waits for its next attempt", async || pool.status().await.unwrap().queue.waiting == 1).await;

@@ -8,13 +8,13 @@ use serde_json::json;
 use std::{fs, time::Duration};
 
 /// Each worker writes the calls and the ends of its sessions into a file, in order.
-const DIARY: &str = "
+const APP: &str = "
 import os, time, pathlib, herder
 app = herder.App()
 
 def note(*words):
-    with open(f'diary-{os.getpid()}', 'a') as diary:
-        print(*words, file=diary)
+    with open(f'events-{os.getpid()}', 'a') as events:
+        print(*words, file=events)
 
 @app.command
 def visit(session: herder.Session) -> int:
@@ -34,10 +34,10 @@ def forget(session: herder.Session, reason: str) -> None:
     note(session.id, reason, session.state.get('n'))
 ";
 
-async fn diary_pool(sessions: impl Into<Sessions<herder::Routed>>) -> TestPool {
-    pool("diary", |context| {
-        context.file("diary.py", DIARY);
-        context.enhanced().app("diary.py:app").cwd(context.dir()).sessions(sessions).build()
+async fn events_pool(sessions: impl Into<Sessions<herder::Routed>>) -> TestPool {
+    pool("events", |context| {
+        context.file("app.py", APP);
+        context.enhanced().app("app.py:app").cwd(context.dir()).sessions(sessions).build()
     })
     .await
 }
@@ -47,9 +47,9 @@ fn visit(pool: &TestPool, session: &str) -> Call<u64> {
 }
 
 /// Returns the lines of a session from the files of all workers.
-fn diary(pool: &TestPool, session: &str) -> Vec<String> {
+fn events(pool: &TestPool, session: &str) -> Vec<String> {
     let mut files: Vec<_> = fs::read_dir(pool.dir()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("diary-"));
+    files.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("events-"));
     let lines =
         files.iter().flat_map(|path| fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>());
     lines.filter_map(|line| line.strip_prefix(&format!("{session} ")).map(str::to_owned)).collect()
@@ -67,19 +67,19 @@ async fn flush(pool: &TestPool) {
 /// R22: a worker gets the end of a session exactly once, whether the session ends or moves to another worker.
 #[tokio::test]
 async fn r22_session_end_is_sent_once_when_a_session_ends_or_moves() {
-    let pool = diary_pool(Sessions::new()).await;
+    let pool = events_pool(Sessions::new()).await;
     visit(&pool, "ended").await.unwrap();
     assert!(pool.end_session("ended").await.unwrap());
     bind(&pool, "moved", 1).await;
     visit(&pool, "moved").await.unwrap();
     bind(&pool, "moved", 2).await;
     wait_until("both ends are handled", async || {
-        ["ended", "moved"].iter().all(|session| diary(&pool, session).len() >= 2)
+        ["ended", "moved"].iter().all(|session| events(&pool, session).len() >= 2)
     })
     .await;
     flush(&pool).await;
-    assert_eq!(diary(&pool, "ended"), ["visit 1", "ended 1"]);
-    assert_eq!(diary(&pool, "moved"), ["visit 1", "moved 1"]);
+    assert_eq!(events(&pool, "ended"), ["visit 1", "ended 1"]);
+    assert_eq!(events(&pool, "moved"), ["visit 1", "moved 1"]);
     pool.end().await;
 }
 
@@ -88,11 +88,11 @@ async fn r22_session_end_is_sent_once_when_a_session_ends_or_moves() {
 async fn r22_session_end_is_sent_once_when_a_session_expires() {
     let short = Duration::from_millis(50);
     for expiry in [Expiry::Immediate, Expiry::TwoPhase { grace: short }] {
-        let pool = diary_pool(Sessions::new().timeout(short).cleanup_interval(short).expiry(expiry)).await;
+        let pool = events_pool(Sessions::new().timeout(short).cleanup_interval(short).expiry(expiry)).await;
         visit(&pool, "ann").await.unwrap();
-        wait_until("the end is handled", async || diary(&pool, "ann").len() >= 2).await;
+        wait_until("the end is handled", async || events(&pool, "ann").len() >= 2).await;
         flush(&pool).await;
-        assert_eq!(diary(&pool, "ann"), ["visit 1", "expired 1"], "{expiry:?}");
+        assert_eq!(events(&pool, "ann"), ["visit 1", "expired 1"], "{expiry:?}");
         pool.end().await;
     }
 }
@@ -100,10 +100,10 @@ async fn r22_session_end_is_sent_once_when_a_session_expires() {
 /// R22: calls that were submitted before the end run before it. Calls submitted afterwards get a new state.
 #[tokio::test]
 async fn r22_session_end_is_sent_in_order_with_the_sessions_calls() {
-    let pool = diary_pool(Sessions::new()).await;
+    let pool = events_pool(Sessions::new()).await;
     assert_eq!(visit(&pool, "ann").await.unwrap(), 1);
     let stay = pool.call::<()>("stay", &json!({})).session("ann").reply();
-    wait_until("the call runs", async || diary(&pool, "ann").contains(&"begins".to_owned())).await;
+    wait_until("the call runs", async || events(&pool, "ann").contains(&"begins".to_owned())).await;
     let before = submitted(&pool, [visit(&pool, "ann")], 1, 1).await;
     assert!(pool.end_session("ann").await.unwrap());
     let after = submitted(&pool, [visit(&pool, "ann")], 1, 2).await;
@@ -114,7 +114,7 @@ async fn r22_session_end_is_sent_in_order_with_the_sessions_calls() {
     };
     assert_eq!((numbers(before).await, numbers(after).await), (2, 1));
     flush(&pool).await;
-    let mut lines = diary(&pool, "ann");
+    let mut lines = events(&pool, "ann");
     // The new state may be on either worker, so the position of its line in the joined files is not fixed.
     let again = lines.iter().rposition(|line| line == "visit 1").unwrap();
     lines.remove(again);
@@ -125,17 +125,17 @@ async fn r22_session_end_is_sent_in_order_with_the_sessions_calls() {
 /// R22: each worker that ran a hint call of the session holds state of it, so each gets the end.
 #[tokio::test]
 async fn r22_session_end_is_sent_to_every_worker_that_ran_a_hint_call() {
-    let pool = diary_pool(Sessions::new().affinity(Affinity::Hint)).await;
+    let pool = events_pool(Sessions::new().affinity(Affinity::Hint)).await;
     bind(&pool, "ann", 1).await;
     let stay = pool.call::<()>("stay", &json!({})).session("ann").reply();
-    wait_until("the call runs", async || diary(&pool, "ann").contains(&"begins".to_owned())).await;
+    wait_until("the call runs", async || events(&pool, "ann").contains(&"begins".to_owned())).await;
     assert_eq!(visit(&pool, "ann").await.unwrap(), 1, "on the other worker");
     fs::write(pool.dir().join("go"), "").unwrap();
     stay.await.unwrap();
     assert!(pool.end_session("ann").await.unwrap());
-    wait_until("both workers have handled the end", async || diary(&pool, "ann").len() >= 5).await;
+    wait_until("both workers have handled the end", async || events(&pool, "ann").len() >= 5).await;
     flush(&pool).await;
-    let mut lines = diary(&pool, "ann");
+    let mut lines = events(&pool, "ann");
     lines.sort();
     assert_eq!(lines, ["begins", "ended 1", "ended None", "returns", "visit 1"]);
     pool.end().await;

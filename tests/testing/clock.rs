@@ -203,6 +203,7 @@ async fn r49_start_timeout_passes_for_a_fake_worker() {
     let (reply, _) = tokio::join!(pool.call::<Value>("echo", &json!({ "n": 1 })), second.echo());
     assert_eq!(reply.unwrap()["n"], 1);
     second.exit(herder::testing::ExitStatus::Code(0));
+    // The shutdown waits on the virtual clock, so it ends only if the test goes on advancing the clock.
     let end = tokio::spawn(pool.end());
     while !end.is_finished() {
         clock.advance(MINUTE).await;

@@ -104,7 +104,7 @@ async fn r49_captured_log_names_the_worker_of_a_printed_line() {
 async fn r49_pool_end_waits_for_leftover_processes() {
     let app = "import subprocess, herder\napp = herder.App()\n@app.command\ndef leave() -> int:\n    \
                return subprocess.Popen(['sleep', '1000'], start_new_session=True).pid\n";
-    let pool = pool("leaves", |context| {
+    let pool = pool("leftover", |context| {
         context.file("app.py", app);
         context.basic().app("app.py:app").pool_size(1).build()
     })

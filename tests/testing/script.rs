@@ -166,7 +166,7 @@ async fn r49_abandoned_scripted_command_is_dropped() {
         begins.notify_one();
         std::future::pending().await
     });
-    let pool = pool_with("leaves", script).await;
+    let pool = pool_with("abandons", script).await;
     let before = pool.base_workers().await;
     let reply = pool.call::<Value>("hang", &json!({})).reply();
     with_timeout("the command runs", begun.notified()).await;
