@@ -28,7 +28,7 @@ def calls_fd() -> int:
     return frame.f_locals["worker"].fd
 
 
-# --- without a fault ---------------------------------------------------------------------------------------------------
+# --- without a fault --------------------------------------------------------------------------------------------------
 
 
 @app.command(idempotent=True)
@@ -150,7 +150,7 @@ def leak_fds() -> None:
 
 
 def hog() -> int:
-    """Allocate more memory than the limit of the address space (`ulimit -v`) allows. Afterwards the limit is restored."""
+    """Allocate more memory than the limit of the address space (`ulimit -v`) allows, then restore the limit."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm") as statm:
         used = int(statm.read().split()[0]) * resource.getpagesize()

@@ -290,7 +290,7 @@ async fn check_late_exception(how: &str, fault: &'static str) {
     std::fs::write(&path, "").unwrap();
     let name = harness.pool.name().to_string();
     let logged = async |text: &str| {
-        wait_until(text, async || log_lines_of(&name).iter().any(|line| line.message.contains(text))).await
+        wait_until(text, async || log_lines_of(&name).iter().any(|line| line.message.contains(text))).await;
     };
     logged("raised").await;
     harness.call("ok", json!({})).await.unwrap();

@@ -204,7 +204,7 @@ impl<'a> Judge<'a> {
         match self.entries(call) {
             [] => return Ok(()),
             [only] => {
-                ensure(may_have_run && Some(*only) == expected, "the call ran, but its loss report excludes this")?
+                ensure(may_have_run && Some(*only) == expected, "the call ran, but its loss report excludes this")?;
             }
             _ => return Err("the call ran more than once".into()),
         }

@@ -78,34 +78,34 @@ fn a_correct_history_is_counted() {
 fn each_forbidden_answer_is_reported() {
     let changes: [(&str, Change); 17] = [
         ("the call ran on a worker without the session's state, and no loss was reported", |case| {
-            case.set_end(6, ran(3, 1, LOST))
+            case.set_end(6, ran(3, 1, LOST));
         }),
         ("the call ran on a worker without the session's state, and no loss was reported", |case| {
-            case.set_end(2, ran(2, 2, Routing::Hit))
+            case.set_end(2, ran(2, 2, Routing::Hit));
         }),
         ("the count does not follow from the state", |case| case.set_end(2, ran(1, 1, Routing::Hit))),
         ("the call did not run exactly once, in that process and on that state", |case| {
-            _ = case.execution_log.remove(&2)
+            _ = case.execution_log.remove(&2);
         }),
         ("the count of a new session is not 1, or its routing is wrong", |case| {
-            case.set_end(1, ran(1, 2, Routing::New))
+            case.set_end(1, ran(1, 2, Routing::New));
         }),
         ("the call was admitted before the death, but got no loss report", |case| case.set_end(4, ran(2, 1, LOST))),
         ("the count of a new state is not 1, or its routing is wrong", |case| case.set_end(5, ran(2, 3, LOST))),
         ("a process answered after its loss was reported", |case| case.set_end(5, ran(1, 1, LOST))),
         ("a loss without a pending call is reported to more than one call", |case| {
-            case.set_end(7, loss_reported(2, false))
+            case.set_end(7, loss_reported(2, false));
         }),
         ("a loss is reported again to a later call", |case| case.calls[3].first = 4),
         ("a loss is reported a second time", |case| case.set_end(7, loss_reported(1, false))),
         ("the session's state was in another process", |case| case.set_end(3, loss_reported(2, true))),
         ("the call was sent to a process that the pool knew to be dead", |case| {
-            case.set_end(6, loss_reported(2, true))
+            case.set_end(6, loss_reported(2, true));
         }),
         ("two calls of a session were sent at the same time", |case| case.set_end(4, loss_reported(1, true))),
         ("the call ran, but its loss report excludes this", |case| case.set_end(3, loss_reported(1, false))),
         ("the call ran more than once", |case| {
-            case.execution_log.get_mut(&3).unwrap().push(Entry { pid: 10, before: 2 })
+            case.execution_log.get_mut(&3).unwrap().push(Entry { pid: 10, before: 2 });
         }),
         ("the reported process was not killed", |case| case.set_end(6, loss_reported(3, false))),
     ];
