@@ -70,6 +70,7 @@ impl Harness {
         let bystander = tokio::spawn(call);
         wait_until("the bystander runs", async || pool.worker(other).await.is_some_and(|worker| worker.in_flight == 1))
             .await;
+        // The pipes must be recorded before the fault: afterwards the victim's may already be closed.
         pool.processes().look();
         Self { pool, victim, other, bystander }
     }
@@ -195,6 +196,7 @@ impl Harness {
     /// the row.
     async fn finish(self, row: &Row<'_>) {
         let Self { pool, victim: _, other, bystander } = self;
+        // The bystander ran during the whole fault. Its one attempt on the same process proves that nothing interrupted it.
         fs::write(pool.dir().join("open"), "").unwrap();
         let reply = with_timeout("the bystander", bystander).await.unwrap().unwrap();
         assert_eq!((reply.worker, reply.generation, reply.attempts), (other.id, other.generation, 1));

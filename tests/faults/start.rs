@@ -65,6 +65,7 @@ async fn check_failed_start(
     let refused = loop {
         match with_timeout("a call", pool.call::<Value>("ok", &json!({}))).await.unwrap_err() {
             refused @ Error::PoolFailed { .. } => break refused,
+            // The pool has not failed yet: fewer starts than the limit have failed.
             Error::QueueTimeout { .. } => {}
             other => panic!("{other:?}"),
         }
@@ -267,6 +268,7 @@ async fn broken_hello(hint: &str, fault: &'static str, bytes: &str, contains: &[
     };
     let repair = |dir: &Path| {
         fs::write(dir.join("good.py"), MINIMAL_WORKER).unwrap();
+        // A rename is atomic: a start that happens meanwhile must not run half a script.
         fs::write(dir.join("new.sh"), "exec python3 good.py\n").unwrap();
         fs::rename(dir.join("new.sh"), dir.join("run.sh")).unwrap();
     };

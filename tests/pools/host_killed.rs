@@ -83,6 +83,7 @@ async fn kill_host(command: &str, count: usize) {
     })
     .await;
     let processes = PoolProcesses::new(&fs::read_to_string(home.path().join("name")).unwrap());
+    // The processes must be counted before the kill, or the test would also pass if none had started.
     wait_until("all processes have started", async || processes.processes().len() == count).await;
     host.0.kill().unwrap();
     assert_eq!(host.0.wait().unwrap().signal(), Some(9));

@@ -63,6 +63,7 @@ async fn r26_c_code_that_computes_with_the_gil_held_is_not_killed() {
     loop {
         let call = pool.call::<u64>("compute_in_c", &json!({ "rounds": rounds })).reply();
         let mut reply = std::pin::pin!(call);
+        // The status must be observed while the call runs, so both are polled together. The call may also end first.
         let shown = wait_until("the status shows that the worker computes", async || {
             let worker = pool.status().await.unwrap().workers.remove(0).status;
             worker.unresponsive == Some(ProcessActivity::Computing) && worker.health == WorkerHealth::Healthy

@@ -78,6 +78,8 @@ async fn r30_shutdown_reports_workers_it_may_not_kill() {
     let pid = host.process.id();
     let watchdog = || children(pid).find(|pid| stat(*pid).is_some_and(|seen| seen.name == "herder-watchdog"));
     let first_watchdog = watchdog().unwrap();
+    // The watchdog of root could still kill root's workers, and the host starts a new one after its death. So the watchdog must
+    // die after the host has changed its user: the new watchdog then belongs to the new user and may not signal them either.
     let mut stdin = host.stdin.take().unwrap();
     writeln!(stdin, "go on").unwrap(); // the host becomes the user `nobody`
     assert_eq!(host.next(), "changed");

@@ -64,6 +64,7 @@ async fn r12_overflow_gets_no_new_session_while_a_base_worker_runs() {
     let pool = small_pool(1, LONG).await;
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
+    // The overflow worker is idle now. The call of the new session must nevertheless stay in the queue.
     let session = submitted(&pool, [count(&pool, "ann")], 1, 1).await;
     assert_eq!(place(&answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap()), process(2, 1));
     queue_is(&pool, 1, 1).await;

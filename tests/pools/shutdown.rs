@@ -153,6 +153,7 @@ async fn r30_abandoned_start_leaves_no_process() {
     });
     let processes = PoolProcesses::new(context.name());
     let start = herder::Pool::start(config);
+    // The select drops the future of the start as soon as both processes exist.
     tokio::select! {
         outcome = start.into_future() => panic!("the app never becomes ready: {outcome:?}"),
         () = wait_until("the workers start", async || processes.processes().len() == 2) => {}

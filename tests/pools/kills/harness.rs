@@ -126,6 +126,8 @@ impl Harness {
     /// Submits calls together and waits for their answers. The supervisor handles messages in order, so it has admitted all of
     /// them when it answers `GetPoolName`.
     pub(super) async fn burst(&self, session: usize, first: u64, size: u64) -> Vec<Call> {
+        // `noticed` is read before the calls are submitted: if it includes a death, no call of this burst was
+        // pending at that death.
         let (noticed, numbers) = (self.noticed.load(SeqCst), first..first + size);
         let call = |number| {
             let call = self.pool.call::<(u64, u32)>("count", &json!({ "number": number }));
@@ -169,6 +171,8 @@ impl Harness {
     /// Kills a worker through the pool, or with a signal that the pool does not know of, and waits until the pool has noticed
     /// the death.
     pub(super) async fn kill(&self, victim: &WorkerInfo, through_pool: bool) {
+        // The admitted calls are read before the kill. Calls that are admitted in between may be pending at the death, or may
+        // not: the judge requires a loss report only for calls that were certainly admitted before.
         let (worker_ref, pid) = (victim.process(), victim.pid.unwrap());
         let admitted = self.admitted.iter().map(|last| last.load(SeqCst)).collect();
         self.killed.lock().unwrap().push(Killed { worker: worker_ref, pid, admitted });
