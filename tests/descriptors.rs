@@ -1,5 +1,5 @@
-//! No fault may cost a descriptor, a thread or a process of the host. One test in a process of its own, since nobody else may open
-//! anything meanwhile.
+//! No fault may leak a descriptor, a thread or a process of the host. This is the only test of its binary, because no other
+//! test may open descriptors meanwhile.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -38,11 +38,13 @@ def die(how: str) -> None:
     time.sleep(1000)
 ";
 
-fn count(of: &str) -> usize {
-    fs::read_dir(format!("/proc/self/{of}")).unwrap().count()
+/// Returns the number of entries of a directory in `/proc/self`.
+fn count(entries: &str) -> usize {
+    fs::read_dir(format!("/proc/self/{entries}")).unwrap().count()
 }
 
-async fn faults(pool: &TestPool) {
+/// Causes each fault once and waits until the pool has recovered.
+async fn cause_faults(pool: &TestPool) {
     for how in ["exit", "close", "garbage", "fork"] {
         with_timeout(how, pool.call::<Value>("die", &json!({ "how": how }))).await.unwrap_err();
     }
@@ -51,40 +53,42 @@ async fn faults(pool: &TestPool) {
     pool.wait_healthy("ok").await;
 }
 
-async fn round(number: usize) {
+/// Runs one pool with its faults. The second series of faults must not need more descriptors or threads than the first.
+async fn run_pool(number: usize) {
     let pool = pool(&format!("round{number}"), |context| {
         context.file("worker.py", WORKER);
         context.enhanced().app("worker.py:app").build()
     })
     .await;
-    faults(&pool).await;
+    cause_faults(&pool).await;
     let before = (count("fd"), count("task"));
-    faults(&pool).await;
-    wait_until("a pool that is whole has what it had before its faults", async || {
+    cause_faults(&pool).await;
+    wait_until("the recovered pool has no more descriptors and threads than before", async || {
         (count("fd"), count("task")) <= before
     })
     .await;
     pool.end().await;
 }
 
-/// R30, I6: after one round that starts what lives as long as the process, no round leaves anything behind.
+/// R30, I6: the first pool starts threads that live as long as the process. After it, no pool and no fault leaves a descriptor
+/// or a thread.
 #[tokio::test]
-async fn faults_leak_nothing() {
-    round(0).await;
-    wait_until("the first pool's thread is gone", async || {
-        fs::read_dir("/proc/self/task").unwrap().flatten().all(|task| is_no_pool(&task))
+async fn faults_leak_no_descriptors_and_no_threads() {
+    run_pool(0).await;
+    wait_until("the thread of the first pool has ended", async || {
+        fs::read_dir("/proc/self/task").unwrap().flatten().all(|task| is_not_of_a_pool(&task))
     })
     .await;
     let (descriptors, threads) = (count("fd"), count("task"));
     for number in 1..4 {
-        round(number).await;
+        run_pool(number).await;
         wait_until("as many descriptors as before", async || count("fd") <= descriptors).await;
         wait_until("as many threads as before", async || count("task") <= threads).await;
     }
 }
 
-/// A pool's own thread has the pool's name.
-fn is_no_pool(task: &fs::DirEntry) -> bool {
+/// Returns whether a thread belongs to no pool. The thread of a pool has the pool's name.
+fn is_not_of_a_pool(task: &fs::DirEntry) -> bool {
     let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
     !name.contains("round")
 }

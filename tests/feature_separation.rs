@@ -1,6 +1,6 @@
-//! Feature separation, under the names that the original's suite has for it: a basic pool has nothing of the enhanced features,
-//! an enhanced one has all that are on, and the two do not notice each other. Whole pools of real processes, through the public
-//! API.
+//! Feature separation, with the test names of DSPex's suite: a basic pool has none of the enhanced features, an enhanced pool
+//! has those that are enabled, and pools of both types do not affect each other. The tests use pools of real processes through
+//! the public API.
 
 mod feature_flag_validation;
 mod worker_type_detection;
@@ -15,14 +15,16 @@ use herder::{Affinity, Config, Enhanced, Error, Expiry, GetWorker, PoolBuilder, 
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
-/// What an entry of a status' `workers` has in any pool.
-const PLAIN: [&str; 10] =
+/// The keys of each entry in `workers` of a status, in every pool.
+const COMMON_KEYS: [&str; 10] =
     ["pid", "id", "generation", "overflow", "state", "health", "in_flight", "window", "queued", "operations"];
 
+/// Starts a basic pool.
 pub(crate) async fn basic() -> TestPool {
     pool("basic", |context| context.basic().app("herder.demo:app").build()).await
 }
 
+/// Starts an enhanced pool with additional settings.
 pub(crate) async fn enhanced(change: impl FnOnce(PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>) -> TestPool {
     pool("enhanced", |context| change(context.enhanced().app("herder.demo:app")).build()).await
 }
@@ -31,39 +33,40 @@ pub(crate) fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-async fn has_no_affinity(pool: &TestPool) {
+/// Asserts that a pool has no affinity actor, no affinity numbers and no bound session.
+async fn assert_no_affinity(pool: &TestPool) {
     assert_eq!(status(pool).await["session_affinity"], json!({}));
     assert!(!has_affinity_actor(pool));
     let sessions = pool.sessions(0, 100).await.unwrap();
     assert!(sessions.sessions.iter().all(|info| info.worker.is_none() && info.epoch.is_none()), "{sessions:?}");
 }
 
-/// R3, R6, R9: whatever it runs and loses, a basic pool says `{}`, has no actor and binds no session: the calls of one run on
-/// any worker, at once on several, and nobody is told of a state that was lost.
+/// R3, R6, R9: a basic pool has no affinity actor, shows `{}` in its status and binds no session, whatever it runs and loses.
+/// Calls of one session run on any worker, also at the same time, and no call gets a loss report.
 #[tokio::test]
 async fn basic_workers_have_no_session_affinity() {
     let pool = basic().await;
-    has_no_affinity(&pool).await;
+    assert_no_affinity(&pool).await;
     let sleeping = submitted(&pool, [sleep_for_ever(&pool).session("ann")], 1, 0).await;
     let busy = pool.base_workers().await.into_iter().find(|worker| worker.in_flight == 1).unwrap().process();
     for affinity in [Affinity::StrictQueue, Affinity::StrictFailFast, Affinity::Hint] {
         let reply = answer(pid(&pool, "ann").affinity(affinity).reply()).await.unwrap();
-        assert_eq!(reply.routing, Routing::Unrouted, "{affinity:?} means nothing here");
+        assert_eq!(reply.routing, Routing::Unrouted, "{affinity:?} has no effect in a basic pool");
         assert_ne!(place(&reply), busy);
     }
-    has_no_affinity(&pool).await;
+    assert_no_affinity(&pool).await;
     pool.kill_worker(busy).await.unwrap();
     let [lost] = answers(sleeping).await.try_into().unwrap();
     assert!(matches!(&lost, Err(Error::WorkerLost { may_have_run: true, .. })), "{lost:?}");
     assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, Routing::Unrouted);
-    has_no_affinity(&pool).await;
+    assert_no_affinity(&pool).await;
     pool.wait_healthy("pid").await;
-    has_no_affinity(&pool).await;
+    assert_no_affinity(&pool).await;
     pool.end().await;
 }
 
-/// R3, R6, R18: an enhanced pool has the actor under its name; what it answers, where calls run and what the status counts are
-/// the same.
+/// R3, R6, R18: an enhanced pool has the affinity actor under its name. The answers of the actor, the workers of the calls and
+/// the counts in the status agree.
 #[tokio::test]
 async fn enhanced_workers_have_session_affinity() {
     let pool = enhanced(|builder| builder).await;
@@ -84,8 +87,8 @@ async fn enhanced_workers_have_session_affinity() {
     pool.end().await;
 }
 
-/// R9, R22: a basic pool's status has no part of an enhanced one's; its sessions are tracked, and a handler that wants state of
-/// one hears what to set.
+/// R9, R22: the status of a basic pool has no enhanced parts, and its sessions are tracked. A handler that uses session state
+/// gets an error that names the setting.
 #[tokio::test]
 async fn basic_workers_have_minimal_feature_set() {
     let pool = basic().await;
@@ -98,12 +101,12 @@ async fn basic_workers_have_minimal_feature_set() {
     let off = json!({ "session_affinity": false, "worker_metrics": false, "state_machine": false });
     assert_eq!((&status["features"], &status["worker_type"]), (&off, &json!("basic")));
     for worker in status["workers"].as_array().unwrap() {
-        assert_eq!(keys(worker), BTreeSet::from(PLAIN));
+        assert_eq!(keys(worker), BTreeSet::from(COMMON_KEYS));
     }
     pool.end().await;
 }
 
-/// R9: an enhanced pool has all of it unless told otherwise: what each worker's sessions, metrics and history say is exact.
+/// R9: an enhanced pool has all features by default, and the sessions, metrics and history of each worker are exact.
 #[tokio::test]
 async fn enhanced_workers_have_full_feature_set() {
     let pool = enhanced(|builder| builder).await;
@@ -119,7 +122,7 @@ async fn enhanced_workers_have_full_feature_set() {
     for (worker, sessions, operations, errors) in [(0, 1, 4, 1), (1, 0, 0, 0)] {
         let worker = &status["workers"][worker];
         let parts = ["sessions", "metrics", "resident_bytes", "history"];
-        assert_eq!(keys(worker), PLAIN.iter().chain(&parts).copied().collect::<BTreeSet<_>>());
+        assert_eq!(keys(worker), COMMON_KEYS.iter().chain(&parts).copied().collect::<BTreeSet<_>>());
         let numbers = [&worker["sessions"], &worker["metrics"]["operations"], &worker["metrics"]["errors"]];
         assert_eq!(numbers.map(Value::as_u64), [sessions, operations, errors].map(Some), "{worker}");
         let first = &worker["history"][0];
@@ -128,8 +131,8 @@ async fn enhanced_workers_have_full_feature_set() {
     pool.end().await;
 }
 
-/// R5, R8, R9, R52: the same session ids in a pool of each type: what is called, ended and killed in one, the other never
-/// notices; their status has one shape.
+/// R5, R8, R9, R52: pools of both types with the same session ids: calls, ends of sessions and kills in one pool do not affect
+/// the other. Both statuses have the same keys.
 #[tokio::test]
 async fn feature_isolation_between_pool_types() {
     let (basic, enhanced) = (basic().await, enhanced(|builder| builder).await);
@@ -138,30 +141,30 @@ async fn feature_isolation_between_pool_types() {
             assert_eq!(answer(pid(&basic, session).reply()).await.unwrap().routing, Routing::Unrouted);
             assert_eq!(count(&enhanced, session).await.unwrap(), expected, "{session}");
         }
-        has_no_affinity(&basic).await;
+        assert_no_affinity(&basic).await;
     }
     assert!(basic.end_session("ann").await.unwrap());
-    assert_eq!(count(&enhanced, "ann").await.unwrap(), 4, "ended in the other pool only");
+    assert_eq!(count(&enhanced, "ann").await.unwrap(), 4, "the session ended only in the other pool");
     for worker in [1, 2] {
         basic.kill_worker(process(worker, 1)).await.unwrap();
     }
-    assert_eq!(count(&enhanced, "ann").await.unwrap(), 5, "lost in the other pool only");
+    assert_eq!(count(&enhanced, "ann").await.unwrap(), 5, "workers died only in the other pool");
     let bound = affinity_of(&enhanced).send(GetWorker::of("bob")).await.unwrap().unwrap();
     enhanced.kill_worker(bound).await.unwrap();
     basic.wait_healthy("pid").await;
-    assert!(answer(pid(&basic, "bob").reply()).await.is_ok(), "a loss of the other pool is not told here");
+    assert!(answer(pid(&basic, "bob").reply()).await.is_ok(), "a loss in the other pool is not reported here");
     assert!(matches!(count(&enhanced, "bob").await, Err(Error::SessionWorkerLost { .. })));
     assert_eq!(basic.session("bob").await.unwrap().unwrap().operations, 4);
     assert_eq!(enhanced.session("bob").await.unwrap().unwrap().operations, 3);
     let (plain, full) = (status(&basic).await, status(&enhanced).await);
     assert_eq!((keys(&plain), &plain["session_affinity"]), (keys(&full), &json!({})));
     basic.end().await;
-    assert_eq!(count(&enhanced, "ann").await.unwrap(), 6, "the other pool is gone");
+    assert_eq!(count(&enhanced, "ann").await.unwrap(), 6, "not affected by the end of the other pool");
     enhanced.end().await;
 }
 
-/// R16, R22: sessions that nobody reads again do not stay: the sweep removes them, under both policies and in a basic pool. Who
-/// calls in one afterwards begins it: it is unknown, not expired.
+/// R16, R22: the sweep removes expired sessions that are never used again, under both policies and in a basic pool. Afterwards
+/// the session is unknown and not expired, so a call creates it.
 #[tokio::test]
 async fn expired_sessions_are_automatically_removed() {
     let short = Duration::from_millis(60);
@@ -173,8 +176,10 @@ async fn expired_sessions_are_automatically_removed() {
         for session in ["ann", "bob", "eve"] {
             assert_eq!(answer(pid(&pool, session).reply()).await.unwrap().routing, begun);
         }
-        wait_until("the sweep removed them", async || pool.status().await.unwrap().counters.sessions_expired == 3)
-            .await;
+        wait_until("the sweep has removed the sessions", async || {
+            pool.status().await.unwrap().counters.sessions_expired == 3
+        })
+        .await;
         assert_eq!(pool.sessions(0, 100).await.unwrap().sessions, []);
         let shown = &status(&pool).await["session_affinity"];
         if begun == Routing::New {
@@ -186,10 +191,9 @@ async fn expired_sessions_are_automatically_removed() {
     }
 }
 
-/// R11, R52: the share of the cores that numeric libraries get is no enhanced feature: workers of both types have it, and both can be
-/// without.
+/// R11, R52: `numeric_threads` is not an enhanced feature: it applies to both worker types, and `unset` disables it in both.
 #[tokio::test]
-async fn numeric_threads_are_those_of_both_worker_types() {
+async fn numeric_threads_apply_to_both_worker_types() {
     for (keys, value) in [("", Some(cores().to_string())), ("numeric_threads = 'unset'", None)] {
         for worker_type in ["basic", "enhanced"] {
             let pool = pool("threads", |context| {
@@ -199,8 +203,8 @@ async fn numeric_threads_are_those_of_both_worker_types() {
                 Ok(Config::from_toml(&table, context.dir()).unwrap().pools.remove(0))
             })
             .await;
-            let wanted = environment::all(value.as_deref());
-            assert_eq!(environment::seen(&pool, &VARIABLES).await, wanted, "{worker_type} {keys}");
+            let expected = environment::all_set_to(value.as_deref());
+            assert_eq!(environment::variables(&pool, &VARIABLES).await, expected, "{worker_type} {keys}");
             pool.end().await;
         }
     }

@@ -1,5 +1,10 @@
-//! Whole pools, and the pages about them, through the public API. One test binary: cargo links once, there is one captured log, and all
-//! tests run in parallel. Only `descriptors` is a separate test binary.
+//! Tests of complete pools through the public API, and of the pages about them. They are one test binary, so that cargo links
+//! once, the log is captured once, and all tests run in parallel. Only `descriptors` is a separate test binary.
+//!
+//! Four words name the parts of a test. A harness (`Harness`) drives the pool under test: it starts the pool, performs
+//! operations and waits for events. A fake (`herder::testing`) stands for worker processes: `Script` answers calls with
+//! closures, `FakeWorker` is controlled frame by frame. A reference model (`ReferenceModel`) computes after each operation what
+//! the answer must be. A judge (`Judge`) checks all answers after the run.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,5 +1,5 @@
-//! The tables of what each message answers, in `docs/semantics.md`: every message, routes that exist, and the code's own HTTP types
-//! and statuses.
+//! The tables of messages and their answers in `docs/semantics.md`: they list every message, their routes exist, and their HTTP
+//! types and statuses are those of the code.
 
 use super::{
     errors::{all, name},
@@ -10,22 +10,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const OUTCOMES: [&str; 4] = ["message", "when", "answers", "HTTP"];
 
-/// What stands in backticks.
+/// Returns the texts in backticks.
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// Each error's name with its status and HTTP type, as the page writes them.
+/// Returns the name of each error with its status and HTTP type, in the format of the page.
 fn errors() -> BTreeMap<String, String> {
     all().iter().map(|error| (name(error), format!("{} `{}`", error.problem().status, error.slug()))).collect()
 }
 
-/// What a server refuses by itself, before a pool is asked.
+/// Returns whether the server itself refuses the request, without a message to a pool.
 fn is_refusal(answer: &str) -> bool {
     quoted(answer).any(|slug| read("src/http/refusal.rs").contains(&format!("=> \"{slug}\"")))
 }
 
-/// What is wrong with a row.
+/// Describes what is wrong with a row, if anything is.
 fn fault(row: &[String]) -> Option<String> {
     let (answer, http, errors) = (&row[2], &row[3], errors());
     let named = quoted(answer).next().filter(|name| answer.starts_with(&format!("`{name}`")));
@@ -38,21 +38,22 @@ fn fault(row: &[String]) -> Option<String> {
     }
 }
 
-/// R14, R15: both tables know every message, and no other.
+/// R14, R15: both tables list every message, and no other.
 #[test]
-fn r15_every_message_stands_in_both_tables() {
-    let there: BTreeSet<String> = FILES.iter().flat_map(|file| messages(&read(file))).collect();
+fn r15_both_message_tables_list_every_message() {
+    let existing: BTreeSet<String> = FILES.iter().flat_map(|file| messages(&read(file))).collect();
     let page = read("docs/semantics.md");
     for headings in [&["message", "to", "over HTTP"][..], &OUTCOMES[..]] {
         let rows = table(&page, headings);
         let written = rows.iter().map(|row| &row[0]).filter(|message| !message.starts_with("any"));
         let written: BTreeSet<String> = written.map(|message| message.trim_matches('`').to_owned()).collect();
-        assert_eq!(written, there, "{headings:?}");
+        assert_eq!(written, existing, "{headings:?}");
     }
 }
 
+/// Each route in the first table exists in the documentation of `src/http/mod.rs`.
 #[test]
-fn the_routes_are_those_of_the_server() {
+fn documented_routes_exist_in_the_server() {
     let routes = read("src/http/mod.rs");
     for row in table(&read("docs/semantics.md"), &["message", "to", "over HTTP"]) {
         for route in quoted(&row[2]).filter(|text| text.contains(" /")) {
@@ -66,17 +67,17 @@ fn the_routes_are_those_of_the_server() {
     }
 }
 
-/// R38: an error in the table has the status and the type that the code gives it.
+/// R38: each error in the table has the status and the type of the code.
 #[test]
-fn r38_statuses_and_types_are_the_code_s() {
+fn r38_documented_statuses_and_types_match_the_code() {
     let faults: Vec<String> =
         table(&read("docs/semantics.md"), &OUTCOMES).iter().filter_map(|row| fault(row)).collect();
     assert!(faults.is_empty(), "docs/semantics.md:\n{}", faults.join("\n"));
 }
 
-/// The check itself can fail.
+/// The check reports false rows and accepts true ones.
 #[test]
-fn rows_that_do_not_hold_are_found() {
+fn false_rows_are_reported() {
     let row = |answer: &str, http: &str| ["`X`", "any time", answer, http].map(String::from);
     for (answer, http) in [
         ("`SessionExpired`", "404 `session-expired`"),

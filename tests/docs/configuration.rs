@@ -1,5 +1,5 @@
-//! `docs/configuration.md`: its example has every key and no other, with the defaults that it states, and its tables list the keys of the
-//! code. `HERDER_BLESS=1` writes the table of a pool's keys.
+//! `docs/configuration.md`: its example has every key and no other, with the defaults that it states, and its tables list the
+//! keys of the code. `HERDER_BLESS=1` writes the table of a pool's keys.
 
 use super::pages::{block, check_rows, read, table};
 use herder::{Config, config::Server};
@@ -60,7 +60,7 @@ fn r51_the_configuration_example_is_complete_and_right() {
     }
 }
 
-/// What follows from `pool_size` and `limit` follows in the example, too.
+/// R51: in the example, the keys whose defaults follow from `pool_size` and `queue.limit` have these defaults.
 #[test]
 fn derived_defaults_in_the_example_match_the_rules() {
     let page = read(PAGE);
@@ -73,7 +73,7 @@ fn derived_defaults_in_the_example_match_the_rules() {
     assert_eq!(settings(text), settings(&without));
 }
 
-/// The allowed values, as the table shows them.
+/// Returns the allowed values as the table shows them.
 fn values(kind: &KeyType) -> String {
     match kind {
         KeyType::Span(_) => "duration".into(),
@@ -82,7 +82,7 @@ fn values(kind: &KeyType) -> String {
     }
 }
 
-/// The default, as the table shows it: quoted as in TOML, unless it is a rule.
+/// Returns the default as the table shows it: quoted as in TOML, unless it is a rule.
 fn default(kind: &KeyType) -> String {
     let default = kind.default();
     match kind {
@@ -93,9 +93,9 @@ fn default(kind: &KeyType) -> String {
     }
 }
 
-/// R51: each key with its allowed values, its default and its meaning, in the order of the code.
+/// R51: the table has each key of the code with its allowed values, its default and its meaning, in the order of the code.
 #[test]
-fn r51_the_table_of_keys_is_the_code_s() {
+fn r51_documented_pool_keys_match_the_code() {
     let rows = TABLE.iter().map(|key| {
         let (values, default) = (values(&key.kind), default(&key.kind));
         format!("| `{}` | {values} | {default} | {} |", key.path, key.about.replace('|', "\\|"))
@@ -105,7 +105,7 @@ fn r51_the_table_of_keys_is_the_code_s() {
 
 /// R51: each key of `[server]` is in its table and in the example, with its default if it has a fixed one.
 #[test]
-fn r51_the_table_of_server_keys_is_the_code_s() {
+fn r51_documented_server_keys_match_the_code() {
     let page = read(PAGE);
     let section = &page[page.find("## Keys of `[server]`").unwrap()..];
     let rows = table(section, &["key", "values", "default", "meaning"]);

@@ -1,4 +1,4 @@
-//! The table of a worker's environment in `docs/semantics.md`: each row names tests that exist.
+//! The table of a worker's environment in `docs/semantics.md`: each row names tests, and they exist.
 
 use super::{
     pages::{read, table},

@@ -1,4 +1,5 @@
-//! The table of answers in `docs/semantics.md` is the code's: each error's name, HTTP type, status, and what it tells a caller.
+//! The tables of errors in `docs/semantics.md` match the code: the name, HTTP type and status of each error, and what a caller
+//! may do.
 
 use super::pages::{read, table};
 use herder::{
@@ -7,7 +8,8 @@ use herder::{
 };
 use std::{collections::BTreeSet, time::Duration};
 
-/// One of each. An error that is missing here is missing in the page: `every_error_is_here` counts them in the source.
+/// Returns one value of each error variant. `the_list_has_every_error_variant` compares this list with the source, so that no
+/// variant is missing in the page.
 pub(super) fn all() -> Vec<Error> {
     let text = || String::from("x");
     let session = || SessionId::new("ann").unwrap();
@@ -69,7 +71,7 @@ pub(super) fn all() -> Vec<Error> {
     ]
 }
 
-/// The name of an error's variant.
+/// Returns the name of an error's variant.
 pub(super) fn name(error: &Error) -> String {
     let shown = format!("{error:?}");
     shown.chars().take_while(char::is_ascii_alphanumeric).collect()
@@ -79,6 +81,7 @@ fn yes(answer: bool) -> &'static str {
     if answer { "yes" } else { "no" }
 }
 
+/// Returns the cell that states whether a call with this error may have run. `says` means that the error itself states it.
 fn ran(error: &Error) -> &'static str {
     let says = [
         "TooLarge",
@@ -94,9 +97,9 @@ fn ran(error: &Error) -> &'static str {
     if says.contains(&name(error).as_str()) { "says" } else { yes(error.may_have_run()) }
 }
 
-/// R38: the table is the code's.
+/// R38: the table of answers matches the code.
 #[test]
-fn r38_the_table_of_answers_is_the_code_s() {
+fn r38_documented_answers_match_the_code() {
     let page = read("docs/semantics.md");
     let rows = table(&page, &["outcome", "`Error`", "HTTP `type` ends in", "status", "retry", "ran"]);
     let written: Vec<Vec<String>> = rows.into_iter().map(|row| row[1..].to_vec()).collect();
@@ -117,7 +120,7 @@ fn r38_the_table_of_answers_is_the_code_s() {
     assert_eq!(written, expected);
 }
 
-/// R32: what each error calls for, and the decision table it follows from, are the code's.
+/// R32: the strategy of each error and the decision table from which it follows match the code.
 #[test]
 fn r32_documented_error_tables_match_the_code() {
     let page = read("docs/semantics.md");
@@ -142,7 +145,7 @@ fn r32_documented_error_tables_match_the_code() {
     let columns = ["error", "category", "severity", "strategy", "retries", "if it may have run", "wait"];
     assert_eq!(table(&page, &columns), expected);
     for error in all().iter().filter(|error| error.may_have_run()) {
-        assert_eq!(error.decision(false).retries, 0, "{error:?}: never to be repeated");
+        assert_eq!(error.decision(false).retries, 0, "{error:?}: a call that may have run must not be retried");
     }
 
     let of_category = |category: Category| {
@@ -161,9 +164,9 @@ fn r32_documented_error_tables_match_the_code() {
     assert_eq!(limits, Strategy::ALL.map(|strategy| vec![format!("`{strategy}`"), strategy.retries().to_string()]));
 }
 
-/// Those with `may_have_run` of their own say what they were told.
+/// Errors with a `may_have_run` field return its value.
 #[test]
-fn errors_that_know_say_whether_the_call_ran() {
+fn errors_with_may_have_run_return_it() {
     for may_have_run in [false, true] {
         assert_eq!(
             Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() }.may_have_run(),
@@ -173,8 +176,9 @@ fn errors_that_know_say_whether_the_call_ran() {
     }
 }
 
+/// The list of this file has every variant in the source of `Error`.
 #[test]
-fn every_error_is_here() {
+fn the_list_has_every_error_variant() {
     let source = read("actors/src/error/mod.rs");
     let begin = source.find("pub enum Error {").unwrap();
     let end = begin + source[begin..].find("\n}").unwrap();
@@ -183,11 +187,11 @@ fn every_error_is_here() {
         .filter_map(|line| line.strip_prefix("    ").filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase())))
         .map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect())
         .collect();
-    let here: BTreeSet<String> = all().iter().map(name).collect();
-    assert_eq!(variants, here);
+    let listed: BTreeSet<String> = all().iter().map(name).collect();
+    assert_eq!(variants, listed);
 }
 
-/// Handlers of other services hold errors across awaits and threads.
+/// An application can hold errors and handles across awaits and threads.
 #[test]
 fn errors_and_handles_are_send_and_sync() {
     fn check<T: Send + Sync + 'static>() {}

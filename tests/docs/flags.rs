@@ -1,4 +1,4 @@
-//! The table of feature flags in `docs/semantics.md`: the flags there are, with their defaults, and tests that exist.
+//! The table of feature flags in `docs/semantics.md`: it lists the flags of the code with their defaults, and its tests exist.
 
 use super::{
     pages::{read, table},
@@ -12,25 +12,25 @@ fn rows() -> Vec<Vec<String>> {
     table(&read("docs/semantics.md"), &headings)
 }
 
-/// R9: each flag and its default.
+/// R9: the table has each flag and its default.
 #[test]
-fn r9_the_table_of_flags_is_the_code_s() {
+fn r9_documented_flags_match_the_code() {
     let written: BTreeSet<(String, String)> =
         rows().iter().map(|row| (row[0].trim_matches('`').into(), row[1].trim_matches('`').into())).collect();
     let flags = TABLE.iter().filter(|key| key.path.starts_with("features.") && matches!(key.kind, KeyType::Flag(_)));
     assert_eq!(written, flags.map(|key| (key.path.into(), key.kind.default())).collect());
 }
 
-/// Each row names what proves it.
+/// Each row names a test, and it exists.
 #[test]
-fn each_part_of_a_flag_has_a_test() {
+fn each_flag_row_names_an_existing_test() {
     for row in rows() {
-        tested(&row[5], &format!("{} of {}", row[2], row[0]));
+        assert_tested(&row[5], &format!("{} of {}", row[2], row[0]));
     }
 }
 
-/// The last cell of a row names tests that exist.
-pub(super) fn tested(cell: &str, what: &str) {
+/// Asserts that the last cell of a row names tests, and that they exist.
+pub(super) fn assert_tested(cell: &str, what: &str) {
     let named: Vec<(&str, &str)> = cell.split('`').filter_map(|text| text.split_once("::")).collect();
     assert!(!named.is_empty(), "no test for {what}");
     for (file, name) in named {

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 /// A method and a path, as in `GET /v1/pools`.
 type Routes = BTreeSet<String>;
 
-/// The strings between the quotes after each `start`, with the source up to the next `start`.
+/// Returns the string up to the next quote after each `start`, with the source from there to the next `start`.
 fn quoted<'s>(source: &'s str, start: &str) -> Vec<(&'s str, &'s str)> {
     source.split(start).skip(1).filter_map(|rest| rest.split_once('"')).collect()
 }
 
-/// The routes of `src/http/api.rs`: paths that are only read, and resources with their methods.
+/// Returns the routes of `src/http/api.rs`: paths that are only read, and resources with their methods.
 fn mounted() -> Routes {
     let source = read("src/http/api.rs");
     let (api, pools) = source.split_once("fn pool_scope(").unwrap();
@@ -33,7 +33,7 @@ fn mounted() -> Routes {
     routes
 }
 
-/// The routes in the first cells of a table: several methods may share a path, and queries are left out.
+/// Returns the routes in the first cells of a table. Several methods may share a path; queries are omitted.
 fn documented<'r>(cells: impl IntoIterator<Item = &'r String>) -> Routes {
     let mut routes = Routes::new();
     for cell in cells {
@@ -50,7 +50,7 @@ fn documented<'r>(cells: impl IntoIterator<Item = &'r String>) -> Routes {
     routes
 }
 
-/// The table in the documentation of the module.
+/// Returns the table in the documentation of `herder::http`.
 fn module_table() -> Vec<Vec<String>> {
     let lines = read("src/http/mod.rs");
     let page: Vec<&str> = lines.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
@@ -62,18 +62,18 @@ fn page_table() -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_routes_of_the_page_are_those_that_are_mounted() {
+fn routes_in_the_page_match_the_mounted_routes() {
     assert_eq!(documented(page_table().iter().map(|row| &row[0])), mounted());
 }
 
 #[test]
-fn the_routes_of_the_module_s_documentation_are_those_that_are_mounted() {
+fn routes_in_the_module_documentation_match_the_mounted_routes() {
     assert_eq!(documented(module_table().iter().map(|row| &row[0])), mounted());
 }
 
 /// `meta` of a call's response has these keys and no others.
 #[test]
-fn the_keys_of_meta_are_those_of_the_code() {
+fn documented_keys_of_meta_match_the_code() {
     let source = read("actors/src/reply.rs");
     let (_, rest) = source.split_once("pub struct ReplyMetadata {").unwrap();
     let (fields, _) = rest.split_once("\n}").unwrap();
@@ -94,7 +94,7 @@ fn the_keys_of_meta_are_those_of_the_code() {
 }
 
 #[test]
-fn the_table_of_headers_is_the_code_s() {
+fn documented_headers_match_the_code() {
     let source = read("src/http/headers.rs");
     let constants = source.split("const ").skip(1).filter_map(|rest| rest.split_once(": &str = \"Herder-"));
     let known: BTreeSet<String> =

@@ -1,4 +1,4 @@
-//! Links between the pages lead somewhere: to a file, and to a heading in it.
+//! The target of each link between the pages exists: the file, and the heading in it.
 
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
@@ -24,13 +24,13 @@ pub(super) const PAGES: [&str; 18] = [
     "python/README.md",
 ];
 
-/// What stands in `](..)`, but for links to other sites.
+/// Returns the link targets of a page, except those on other sites.
 fn links(page: &str) -> Vec<&str> {
     let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
     targets.filter(|target| !target.contains("://") && !target.contains(char::is_whitespace)).collect()
 }
 
-/// The headings as hosts of Markdown make anchors of them.
+/// Returns the anchors of the headings, in the form that GitHub gives them.
 fn anchors(page: &str) -> Vec<String> {
     let kept = |c: char| match c {
         ' ' => Some('-'),
@@ -43,22 +43,22 @@ fn anchors(page: &str) -> Vec<String> {
         .collect()
 }
 
-/// `docs/../README.md` as `README.md`.
-fn plain(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut plain, part| {
+/// Removes `..` from a path: `docs/../README.md` becomes `README.md`.
+fn normalize(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut normalized, part| {
         match part {
-            Component::ParentDir => _ = plain.pop(),
-            part => plain.push(part),
+            Component::ParentDir => _ = normalized.pop(),
+            part => normalized.push(part),
         }
-        plain
+        normalized
     })
 }
 
-/// What is wrong with a link on this page.
+/// Describes what is wrong with a link on this page, if anything is.
 fn fault(page: &str, link: &str) -> Option<String> {
     let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
-    let folder = Path::new(page).parent().unwrap_or(Path::new(""));
-    let target = if file.is_empty() { PathBuf::from(page) } else { plain(&folder.join(file)) };
+    let directory = Path::new(page).parent().unwrap_or(Path::new(""));
+    let target = if file.is_empty() { PathBuf::from(page) } else { normalize(&directory.join(file)) };
     if !Path::new(env!("CARGO_MANIFEST_DIR")).join(&target).exists() {
         return Some(format!("{page}: there is no {}", target.display()));
     }
@@ -69,7 +69,7 @@ fn fault(page: &str, link: &str) -> Option<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_target_exists() {
     let pages: Vec<(&str, String)> = PAGES.iter().map(|page| (*page, read(page))).collect();
     let all: Vec<(&str, &str)> =
         pages.iter().flat_map(|(page, text)| links(text).into_iter().map(|link| (*page, link))).collect();
@@ -78,9 +78,9 @@ fn every_link_leads_somewhere() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The check itself can fail.
+/// The check reports broken links and accepts a correct one.
 #[test]
-fn links_to_nowhere_are_found() {
+fn broken_links_are_reported() {
     assert_eq!(fault("docs/semantics.md", "none.md").as_deref(), Some("docs/semantics.md: there is no docs/none.md"));
     assert!(fault("README.md", "docs/semantics.md#none").is_some_and(|fault| fault.ends_with("no heading #none")));
     assert_eq!(fault("docs/semantics.md", "../README.md#quick-start"), None);

@@ -1,4 +1,4 @@
-//! Every message has its ancestor, or is said to have none, in `docs/migration.md`.
+//! The table of messages in `docs/migration.md` lists every message, with its counterpart in DSPex or without one.
 
 use super::pages::{read, table};
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ pub(super) const FILES: [&str; 4] = [
     "actors/src/messages/sessions.rs",
 ];
 
-/// The structs right below a `#[rtype(..)]`.
+/// Returns the names of the structs directly below a `#[rtype(..)]`.
 pub(super) fn messages(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = source.lines();
@@ -24,13 +24,13 @@ pub(super) fn messages(source: &str) -> Vec<String> {
     found
 }
 
-/// R56
+/// R56: the page lists every message, and no other.
 #[test]
-fn r56_every_message_stands_in_the_migration_page() {
+fn r56_migration_page_lists_every_message() {
     let page = read("docs/migration.md");
     let rows = table(&page, &["message", "to", "DSPex", "what differs"]);
     let written: BTreeSet<String> = rows.iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
-    let there: BTreeSet<String> = FILES.iter().flat_map(|file| messages(&read(file))).collect();
-    assert!(there.len() >= 20, "the messages were not found: {there:?}");
-    assert_eq!(written, there);
+    let existing: BTreeSet<String> = FILES.iter().flat_map(|file| messages(&read(file))).collect();
+    assert!(existing.len() >= 20, "the messages were not found: {existing:?}");
+    assert_eq!(written, existing);
 }

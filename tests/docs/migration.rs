@@ -21,7 +21,7 @@ fn basic(name: &str) -> PoolConfig {
     PoolConfig::basic(name).app("dspy_bridge.py:app").relative_to(".").build().unwrap()
 }
 
-/// R56, R9: the recipes out and back, in the order of the page.
+/// R56, R9: the configurations of the migration steps, in the order of the page, have the stated settings.
 #[test]
 fn r56_migration_steps_match_the_code() {
     let page = read("docs/migration.md");
@@ -47,14 +47,14 @@ fn r56_migration_steps_match_the_code() {
 }
 
 #[test]
-fn every_block_is_a_configuration() {
+fn each_toml_block_is_a_valid_configuration() {
     let page = read("docs/migration.md");
     for text in blocks(&page) {
         assert!(Config::from_toml(text, Path::new(".")).is_ok(), "{text}");
     }
 }
 
-/// What an alert looks at is there: the counters by name, the log lines in the source.
+/// Each counter and each log line of the alerts exists: the counters by name, the log lines in the source.
 #[test]
 fn documented_alerts_use_existing_fields() {
     let page = read("docs/migration.md");
@@ -80,7 +80,7 @@ fn documented_alerts_use_existing_fields() {
 }
 
 #[test]
-fn tests_that_the_page_names_exist() {
+fn tests_named_in_the_migration_page_exist() {
     let page = read("docs/migration.md");
     let named: Vec<(&str, &str)> = page
         .split('`')
@@ -98,7 +98,7 @@ fn tests_that_the_page_names_exist() {
 
 /// R53: the table of keys has each key of DSPex that the configuration answers, and no other, beside its replacement.
 #[test]
-fn r53_the_table_of_keys_is_the_code_s() {
+fn r53_documented_dspex_keys_match_the_code() {
     let source = read("src/legacy.rs");
     let (_, keys) = source.split_once("const KEYS").unwrap();
     let (keys, _) = keys.split_once("];").unwrap();

@@ -1,5 +1,5 @@
-//! Compares the pages with the code: the README, the configuration, the HTTP routes, the tables of errors, answers and flags, the
-//! requirements, the glossary, the links. The options in `docs/cli.md` are compared in `crates/cli`.
+//! Compares the pages with the code: the README, the configuration, the HTTP routes, the tables of errors, answers and flags,
+//! the requirements, the glossary, the links. The options in `docs/cli.md` are compared in `crates/cli`.
 
 #[cfg(test)]
 mod answers;

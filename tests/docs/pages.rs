@@ -1,14 +1,15 @@
-//! Reads pages of the repository: whole, their tables, their fenced blocks.
+//! Reads pages of the repository, their tables and their fenced blocks.
 
 use std::{env, fs, path::PathBuf};
 
-/// A file of the repository.
+/// Reads a file of the repository.
 pub(super) fn read(path: &str) -> String {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// The cells of each row of the table that begins with these headings, without backticks.
+/// Returns the cells of each row of the table with these headings. Panics if the page has no such table, or if a row has
+/// another number of cells.
 pub(super) fn table(page: &str, headings: &[&str]) -> Vec<Vec<String>> {
     let cells = |line: &str| -> Vec<String> {
         let inner = line.trim().trim_start_matches('|').trim_end_matches('|').replace("\\|", "\u{1}");
@@ -30,7 +31,7 @@ pub(super) fn table(page: &str, headings: &[&str]) -> Vec<Vec<String>> {
     rows
 }
 
-/// The text of the first fenced block of this language.
+/// Returns the text of the first fenced block of this language.
 pub(super) fn block<'a>(page: &'a str, language: &str) -> &'a str {
     let fence = format!("```{language}\n");
     let begin = page.find(&fence).unwrap_or_else(|| panic!("there is no block of {language}")) + fence.len();

@@ -6,14 +6,15 @@ use serde_json::json;
 
 const MAX_LINES: usize = 120;
 
-/// The references are pages of their own (`docs/configuration.md`, `docs/cli.md`, `docs/http.md`).
+/// The README has at most 120 lines, because the references are separate pages (`docs/configuration.md`, `docs/cli.md`,
+/// `docs/http.md`).
 #[test]
 fn the_readme_is_short() {
     let lines = read("README.md").lines().count();
     assert!(lines <= MAX_LINES, "README.md has {lines} lines; allowed: at most {MAX_LINES}");
 }
 
-/// The two programs of the quick start: the Python as it is, called as the Rust does.
+/// The Python of the quick start runs as it is, with the calls of the Rust program beside it.
 #[tokio::test]
 async fn the_worker_in_the_readme_runs() {
     let pool = pool("readme", |context| {

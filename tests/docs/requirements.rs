@@ -1,15 +1,17 @@
-//! `docs/requirements.md`: each requirement once, and what must not be, with tests that exist or with what is still to come.
+//! `docs/requirements.md` lists each requirement once, and each forbidden defect, with tests that exist or with `later:`.
 
 use super::pages::{read, table};
 use std::{collections::BTreeMap, fs, path::Path};
 
 const COUNT: usize = 69;
-/// A longer list is read by nobody.
-const TESTS_A_ROW: usize = 3;
+/// The maximum number of tests in a row: those to read first.
+const MAX_TESTS_PER_ROW: usize = 3;
 
-/// What a row says beside its number: tests as (file, name), and whether something is to come.
+/// A row without its number.
 struct Row {
+    /// Files and names of tests.
     tests: Vec<(String, String)>,
+    /// Whether a part of the requirement is not implemented.
     later: bool,
 }
 
@@ -17,22 +19,24 @@ fn rows() -> BTreeMap<usize, Row> {
     let page = read("docs/requirements.md");
     let mut rows = BTreeMap::new();
     for cells in table(&page, &["R", "what", "proved by"]) {
-        let number: usize =
-            cells[0].trim_start_matches('R').parse().unwrap_or_else(|_| panic!("{:?} is no number", cells[0]));
-        assert!(rows.insert(number, proof(&cells[2])).is_none(), "R{number} stands twice");
+        let number: usize = cells[0]
+            .trim_start_matches('R')
+            .parse()
+            .unwrap_or_else(|_| panic!("{:?} is not a requirement number", cells[0]));
+        assert!(rows.insert(number, parse_tests(&cells[2])).is_none(), "R{number} is listed twice");
     }
     rows
 }
 
-/// The last cell of a row.
-fn proof(cell: &str) -> Row {
+/// Parses the last cell of a row.
+fn parse_tests(cell: &str) -> Row {
     let quoted = cell.split('`').skip(1).step_by(2);
     let tests =
         quoted.filter_map(|text| text.split_once("::")).map(|(file, name)| (file.into(), name.into())).collect();
     Row { tests, later: cell.contains("later: ") }
 }
 
-/// Whether the file defines this test; a `.toml`, whether it bans this function.
+/// Returns whether the file defines this test. A `.toml` file must ban the function of this name instead.
 pub(super) fn defines(source: &str, file: &str, name: &str) -> bool {
     let key = match Path::new(file).extension().and_then(|ending| ending.to_str()) {
         Some("py") => "def ",
@@ -45,7 +49,7 @@ pub(super) fn defines(source: &str, file: &str, name: &str) -> bool {
     })
 }
 
-/// Why the page does not hold, one line for each reason.
+/// Returns the faults of the page, one text for each.
 fn faults(rows: &BTreeMap<usize, Row>, source: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut faults: Vec<String> =
         (1..=COUNT).filter(|number| !rows.contains_key(number)).map(|number| format!("R{number} is missing")).collect();
@@ -63,8 +67,8 @@ fn row_faults(number: usize, row: &Row, source: &impl Fn(&str) -> Option<String>
     if row.tests.is_empty() && !row.later {
         faults.push(format!("R{number} has neither a test nor a `later: `"));
     }
-    if row.tests.len() > TESTS_A_ROW {
-        faults.push(format!("R{number} names {} tests, more than {TESTS_A_ROW}", row.tests.len()));
+    if row.tests.len() > MAX_TESTS_PER_ROW {
+        faults.push(format!("R{number} names {} tests, more than {MAX_TESTS_PER_ROW}", row.tests.len()));
     }
     for (file, name) in &row.tests {
         match source(file) {
@@ -83,12 +87,12 @@ pub(super) fn on_disk(file: &str) -> Option<String> {
 }
 
 #[test]
-fn every_requirement_is_there_and_every_test_it_names_exists() {
+fn requirements_are_complete_and_their_tests_exist() {
     let faults = faults(&rows(), on_disk);
     assert!(faults.is_empty(), "docs/requirements.md:\n{}", faults.join("\n"));
 }
 
-/// What the requirements forbid by name, the defects of the original: none may be dropped from the page.
+/// Defects of DSPex that the requirements forbid by name. None of them may be missing in the page.
 const DEFECTS: [(usize, &str); 8] = [
     (12, "an option that is accepted and does nothing"),
     (16, "a grace that is measured from the last activity"),
@@ -110,14 +114,14 @@ fn forbidden_defects_have_existing_tests() {
     for (at, cells) in (1..).zip(&written) {
         let number: usize = cells[0].trim_start_matches('R').parse().unwrap();
         assert!((1..=COUNT).contains(&number), "row {at}: there is no R{number}");
-        let faults = row_faults(number, &proof(&cells[2]), &on_disk);
+        let faults = row_faults(number, &parse_tests(&cells[2]), &on_disk);
         assert!(faults.is_empty(), "what must not be, row {at}:\n{}", faults.join("\n"));
     }
 }
 
-/// The check itself can fail.
+/// The check reports each kind of fault.
 #[test]
-fn a_page_that_does_not_hold_is_refused() {
+fn false_requirement_rows_are_reported() {
     let row = |tests: &[(&str, &str)], later| Row {
         tests: tests.iter().map(|(file, name)| ((*file).into(), (*name).into())).collect(),
         later,

@@ -1,7 +1,8 @@
-//! The tables of what surrounds a service or a pool in an application, in `docs/semantics.md`: each row is proved by a test that exists.
+//! The tables in `docs/semantics.md` about the environment of a service and of a pool in an application: each row names a test,
+//! and it exists.
 
 use super::{
-    flags::tested,
+    flags::assert_tested,
     pages::{read, table},
 };
 
@@ -11,7 +12,7 @@ fn each_of_the_surroundings_has_a_test() {
         let rows = table(&read("docs/semantics.md"), &[who, "what happens", "proved by"]);
         assert!(!rows.is_empty());
         for row in rows {
-            tested(&row[2], &row[0]);
+            assert_tested(&row[2], &row[0]);
         }
     }
 }

@@ -1,4 +1,4 @@
-"""The worker of the fault tests: every way a handler can go wrong, as commands."""
+"""The app of the fault tests: one command for each fault of a handler."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ kept: list[object] = []
 
 
 def calls_fd() -> int:
-    """The descriptor of the calls, which no application should know."""
+    """Return the calls descriptor, which is private to the package and found in a frame of its loop."""
     frame = sys._getframe()
     while "worker" not in frame.f_locals or frame.f_code.co_name != "serve":
         frame = frame.f_back
     return frame.f_locals["worker"].fd
 
 
-# --- what goes well ---------------------------------------------------------------------------------------------------
+# --- without a fault --------------------------------------------------------------------------------------------------
 
 
 @app.command(idempotent=True)
@@ -49,7 +49,7 @@ def add(left: int, right: int = 0) -> int:
 
 @app.command
 def gate(path: str) -> int:
-    """Busy until there is a file."""
+    """Keep the worker busy until the file exists."""
     while not os.path.exists(path):
         time.sleep(0.005)
     return os.getpid()
@@ -143,14 +143,14 @@ def recurse(depth: int = 0) -> int:
 
 @app.command
 def leak_fds() -> None:
-    """Until there are none left; then the exception is on its own."""
+    """Open files until the limit is reached and `open` raises."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     while True:
         kept.append(open(os.devnull))
 
 
 def hog() -> int:
-    """More memory than the limit of the address space (`ulimit -v`) allows; the limit is then as it was."""
+    """Allocate more memory than the limit of the address space (`ulimit -v`) allows, then restore the limit."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm") as statm:
         used = int(statm.read().split()[0]) * resource.getpagesize()
@@ -185,7 +185,7 @@ def say(text: str) -> None:
 
 @app.command
 def shout(megabytes: int) -> int:
-    """More to stderr than any buffer between here and the log holds."""
+    """Write more to stderr than any buffer on the way to the log holds."""
     line = "x" * 1023 + "\n"
     for _ in range(megabytes * 1024):
         sys.stderr.write(line)
@@ -197,12 +197,12 @@ def shout(megabytes: int) -> int:
 
 
 class TooLate(Exception):
-    """Of a time limit whose call has ended."""
+    """The exception of a time limit that outlives its call."""
 
 
 @app.command
 def late(how: str, path: str) -> str:
-    """Raise on the main thread when this call has been answered, as a file says."""
+    """Raise an exception on the main thread after this call was answered, which the test signals with a file."""
     main = threading.main_thread().ident
 
     def alarm(*_: object) -> None:
@@ -227,7 +227,7 @@ def late(how: str, path: str) -> str:
 
 @app.command
 def die(how: str) -> None:
-    print(f"last words before {how}", file=sys.stderr)
+    print(f"last line before {how}", file=sys.stderr)
     if how == "exit":
         os._exit(7)
     if how == "exit 0":
@@ -245,7 +245,7 @@ def die(how: str) -> None:
 
 @app.command(idempotent=True)
 def die_once(path: str) -> int:
-    """Dies in the middle the first time, works the second time."""
+    """End the process in the first attempt and succeed in the second."""
     if not os.path.exists(path):
         open(path, "w").close()
         os._exit(5)
@@ -262,7 +262,7 @@ def die_always() -> None:
 
 @app.command
 def fork(child: str) -> int:
-    """The child returns into Herder's loop, raises, or lives on."""
+    """Fork. The child returns into Herder's loop, raises, or keeps running."""
     pid = os.fork()
     if pid == 0:
         if child == "raises":
@@ -279,13 +279,13 @@ def fork(child: str) -> int:
 
 @app.command
 def grandchild(session: bool, then: str, path: str) -> int:
-    """Leave a process behind that holds the calls descriptor."""
+    """Leave a process that holds the calls descriptor."""
     fd = calls_fd()
     process = subprocess.Popen(["sleep", "1000"], pass_fds=[fd], start_new_session=session)
     with open(path, "w") as file:
         file.write(str(process.pid))
     if then == "die":
-        print("gone, but not the grandchild", file=sys.stderr, flush=True)
+        print("the worker exits, the grandchild does not", file=sys.stderr, flush=True)
         os._exit(3)
     return process.pid
 
@@ -295,7 +295,7 @@ def grandchild(session: bool, then: str, path: str) -> int:
 
 @app.command
 def raw(data: str, then: str, path: str = "") -> None:
-    """Bytes on the calls descriptor that no worker should write."""
+    """Write bytes on the calls descriptor that violate the protocol."""
     fd = calls_fd()
     if path:
         open(path, "w").close()
@@ -309,10 +309,10 @@ def raw(data: str, then: str, path: str = "") -> None:
 
 
 @app.command
-def forge(payload: str) -> None:
-    """A result of this call that is not what Herder would write; the one it writes then is late."""
+def forge(result: str) -> None:
+    """Write a forged result of this call. The result that Herder writes afterwards is late."""
     call = herder.current_call()
-    body = bytes(16) + payload.encode()
+    body = bytes(16) + result.encode()
     os.write(calls_fd(), struct.pack("<IBBHQ", len(body), 4, 0, 0, call.id) + body)
 
 
@@ -321,7 +321,7 @@ def forge(payload: str) -> None:
 
 @app.command
 def compute(path: str) -> None:
-    """Pure Python, for ever."""
+    """Run Python code without end."""
     open(path, "w").close()
     number = 0
     while True:
@@ -330,21 +330,21 @@ def compute(path: str) -> None:
 
 @app.command
 def wait(path: str) -> None:
-    """In a system call, for ever."""
+    """Wait in a system call."""
     open(path, "w").close()
     time.sleep(1000)
 
 
 @app.command
 def hold_the_gil(path: str) -> None:
-    """In C, without releasing the GIL: no thread of this process runs Python any more."""
+    """Wait in C without releasing the GIL, so that no thread of this process runs Python."""
     open(path, "w").close()
     ctypes.PyDLL(None).sleep(1000)
 
 
 @app.command
 def deadlock(path: str) -> None:
-    """The same for ever: not even a signal ends it."""
+    """Wait in C for a mutex without releasing the GIL. Only SIGKILL ends it."""
     open(path, "w").close()
     mutex = ctypes.create_string_buffer(128)
     for _ in range(2):
@@ -353,13 +353,13 @@ def deadlock(path: str) -> None:
 
 @app.command
 def compute_in_c(rounds: int) -> int:
-    """Busy in C, with the GIL held from the first to the last round."""
+    """Compute in C and hold the GIL during all rounds."""
     return sum(range(rounds)) % 7
 
 
 @app.command
 def digest(path: str) -> None:
-    """In C, without the GIL: what is to break it has to wait until it is back."""
+    """Compute in C without the GIL. An interrupt takes effect when the C function returns."""
     open(path, "w").close()
     hashlib.pbkdf2_hmac("sha256", b"x", b"y", 1_000_000)
     time.sleep(1000)
@@ -367,7 +367,7 @@ def digest(path: str) -> None:
 
 @app.command
 def never(path: str) -> None:
-    """Neither returns nor lets itself be interrupted."""
+    """Ignore every interrupt and never return."""
     open(path, "w").close()
     while True:
         try:

@@ -1,5 +1,5 @@
-//! `docs/faults.md`: every fault, and what came out of it when these tests ran. Each test checks its row; with `HERDER_BLESS=1` it
-//! writes it. The order of the rows is the list here.
+//! The table in `docs/faults.md`: every fault, and its outcome when these tests ran. Each test checks its row; with
+//! `HERDER_BLESS=1` it writes the row instead. The rows are in the order of `list.in`.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Every fault there is a test for, in the table's order.
+/// The faults of all tests, in the order of the table.
 pub(crate) const FAULTS: &[&str] = &include!("list.in");
 
 const HEAD: &str = "\
@@ -41,17 +41,21 @@ is left after the shutdown, and that every call had exactly one outcome. `HERDER
 |---|---|---|---|---|
 ";
 
-/// One row.
+/// One row of the table.
 pub(crate) struct Row<'a> {
     pub(crate) fault: &'a str,
-    pub(crate) got: String,
+    /// What the caller of the faulty call got.
+    pub(crate) outcome: String,
+    /// The HTTP status.
     pub(crate) status: String,
-    pub(crate) noticed: &'a str,
-    pub(crate) recovered: &'a str,
+    /// Who else got an error.
+    pub(crate) affected: &'a str,
+    pub(crate) recovery: &'a str,
 }
 
-/// What a caller got, as the row shows it: the text, and what came with it.
-pub(crate) fn got(error: &Error, names: &[(&str, &str)]) -> String {
+/// Returns the error as its row shows it: the text, and the fields that came with it. `names` are variable parts of the text,
+/// each with the placeholder that replaces it.
+pub(crate) fn error_cell(error: &Error, names: &[(&str, &str)]) -> String {
     let problem = error.problem();
     let mut text = format!("`{}`: {}", error.slug(), code(&replaced(&problem.detail, names)));
     if let Some(code) = &problem.code {
@@ -60,8 +64,8 @@ pub(crate) fn got(error: &Error, names: &[(&str, &str)]) -> String {
     if let Some(line) = problem.traceback.as_deref().and_then(|traceback| traceback.trim_end().lines().last()) {
         text += &format!("; traceback ends with {}", code(&replaced(line, names)));
     }
-    let here = |line: &&str| line.trim_start().starts_with("File");
-    if let Some(line) = problem.stack.as_deref().and_then(|stack| stack.lines().find(here)) {
+    let is_frame = |line: &&str| line.trim_start().starts_with("File");
+    if let Some(line) = problem.stack.as_deref().and_then(|stack| stack.lines().find(is_frame)) {
         text += &format!("; its stack begins with {}", code(&replaced(line.trim_start(), names)));
     }
     let last = problem.stderr_tail.iter().rev().find(|line| !line.trim().is_empty());
@@ -72,17 +76,17 @@ pub(crate) fn got(error: &Error, names: &[(&str, &str)]) -> String {
     text
 }
 
-/// A result, for the faults that its caller need not hear of.
-pub(crate) fn fine(what: &str) -> String {
-    format!("its result: {what}")
+/// Returns the cell of a fault after which the caller gets its result.
+pub(crate) fn result_cell(result: &str) -> String {
+    format!("its result: {result}")
 }
 
 fn replaced(text: &str, names: &[(&str, &str)]) -> String {
     let names = names.iter().filter(|(name, _)| !name.is_empty());
-    names.fold(text.to_owned(), |text, (name, stand_in)| text.replace(name, stand_in))
+    names.fold(text.to_owned(), |text, (name, placeholder)| text.replace(name, placeholder))
 }
 
-/// As code in a cell of a table: one line, not too long.
+/// Formats a text as code in a cell of a table: in one line of at most 260 characters.
 fn code(text: &str) -> String {
     let line = text.replace(['\n', '\r'], " ").replace('|', "\\|").replace('`', "'");
     let long = line.chars().count() > 260;
@@ -92,19 +96,19 @@ fn code(text: &str) -> String {
 
 impl Row<'_> {
     fn text(&self) -> String {
-        let Self { fault, got, status, noticed, recovered: whole } = self;
-        format!("| {fault} | {got} | {status} | {noticed} | {whole} |")
+        let Self { fault, outcome, status, affected, recovery } = self;
+        format!("| {fault} | {outcome} | {status} | {affected} | {recovery} |")
     }
 
-    /// Everything but the text, in which Python's own words may differ from version to version.
+    /// Compares everything except the text of the error, because messages of Python itself differ between its versions.
     fn matches(&self, line: &str) -> bool {
-        let Self { fault, status, noticed, recovered: whole, .. } = self;
-        let slug = self.got.split(':').next().unwrap_or_default();
+        let Self { fault, status, affected, recovery, .. } = self;
+        let slug = self.outcome.split(':').next().unwrap_or_default();
         line.starts_with(&format!("| {fault} | {slug}:"))
-            && line.ends_with(&format!(" | {status} | {noticed} | {whole} |"))
+            && line.ends_with(&format!(" | {status} | {affected} | {recovery} |"))
     }
 
-    /// Checks the row of the page, or writes it.
+    /// Checks the row in the page. With `HERDER_BLESS=1` it writes the row instead.
     pub(crate) fn check(&self) {
         assert!(FAULTS.contains(&self.fault), "{:?} is missing in list.in", self.fault);
         if env::var_os("HERDER_BLESS").is_some() {
@@ -115,6 +119,7 @@ impl Row<'_> {
         assert!(found, "docs/faults.md differs; HERDER_BLESS=1 writes it. The row is now\n{}", self.text());
     }
 
+    /// Replaces this row in the page and keeps the others. All tests write the same file, so one of them at a time.
     fn bless(&self) {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +140,7 @@ fn page() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md")
 }
 
-/// The page lists exactly the faults that are tested here, in order.
+/// Proves that the page lists exactly the faults of `list.in`, in the same order.
 #[test]
 fn the_table_lists_every_fault() {
     if env::var_os("HERDER_BLESS").is_some() {

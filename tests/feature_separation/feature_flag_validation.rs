@@ -1,6 +1,6 @@
-//! Each feature flag by itself, on and off, in code and in TOML: what it switches in the status, the registry and the routing,
-//! and nothing else (R9, R52). That the flags do not exist on a basic `PoolConfig` is shown where that is documented, by code
-//! that does not compile.
+//! Each feature flag alone, on and off, in code and in TOML: it changes its own part of the status, the registry and the
+//! routing, and nothing else (R9, R52). Examples that do not compile show in the documentation that a basic `PoolConfig` has no
+//! flags.
 
 use super::{enhanced, keys};
 use crate::pools::steps::{answer, bind, count, has_affinity_actor, pid, process, status, submitted};
@@ -9,7 +9,7 @@ use herder::{Config, Health, Pool, Routing, WorkerHealth, WorkerState};
 use serde_json::json;
 use std::{path::Path, time::Duration};
 
-/// Three flags; each is once off by itself.
+/// A setting of the three flags.
 #[derive(Clone, Copy, Debug)]
 struct Flags {
     affinity: bool,
@@ -27,11 +27,13 @@ const FLAGS: [Flags; 5] = [
 ];
 
 impl Flags {
+    /// Starts a pool with these flags, set in code.
     async fn in_code(self) -> TestPool {
         let Self { affinity, metrics, machine } = self;
         enhanced(|builder| builder.session_affinity(affinity).worker_metrics(metrics).state_machine(machine)).await
     }
 
+    /// Starts a pool with these flags, set in a file.
     async fn in_toml(self) -> TestPool {
         pool("flags", |context| Ok(context.toml(&format!("worker_type = 'enhanced'\n{}", self.table())))).await
     }
@@ -41,8 +43,8 @@ impl Flags {
         format!("features = {{ session_affinity = {affinity}, worker_metrics = {metrics}, state_machine = {machine} }}")
     }
 
-    /// The pool has what is on, and nothing of what is off.
-    async fn are_those_of(self, pool: &TestPool) {
+    /// Asserts that the pool has the parts of the enabled flags and none of the disabled ones.
+    async fn check(self, pool: &TestPool) {
         let Self { affinity, metrics, machine } = self;
         let reply = answer(pid(pool, "ann").reply()).await.unwrap();
         assert_eq!(reply.routing, if affinity { Routing::New } else { Routing::Unrouted }, "{self:?}");
@@ -59,31 +61,31 @@ impl Flags {
     }
 }
 
-/// R9: written in code.
+/// R9: flags set in code.
 #[tokio::test]
 async fn each_flag_switches_its_own_part_in_code() {
     for flags in FLAGS {
         let pool = flags.in_code().await;
-        flags.are_those_of(&pool).await;
+        flags.check(&pool).await;
         pool.end().await;
     }
 }
 
-/// R9, R51: written in TOML, one by one; a flag that is not written is on.
+/// R9, R51: flags set in TOML. A flag that is not set is on.
 #[tokio::test]
 async fn each_flag_switches_its_own_part_in_toml() {
     for flags in FLAGS {
         let pool = flags.in_toml().await;
-        flags.are_those_of(&pool).await;
+        flags.check(&pool).await;
         pool.end().await;
     }
-    let unsaid = pool("unsaid", |context| Ok(context.toml("worker_type = 'enhanced'"))).await;
-    ALL.are_those_of(&unsaid).await;
-    unsaid.end().await;
+    let default = pool("default", |context| Ok(context.toml("worker_type = 'enhanced'"))).await;
+    ALL.check(&default).await;
+    default.end().await;
 }
 
-/// R9: without `session_affinity` sessions are tracked as in a basic pool, and a handler that wants state of one hears which
-/// flag to set.
+/// R9: without `session_affinity` sessions are tracked as in a basic pool. A handler that uses session state gets an error that
+/// names the flag.
 #[tokio::test]
 async fn without_session_affinity_sessions_are_tracked_and_unrouted() {
     let pool = Flags { affinity: false, ..ALL }.in_code().await;
@@ -95,8 +97,8 @@ async fn without_session_affinity_sessions_are_tracked_and_unrouted() {
     pool.end().await;
 }
 
-/// R9: with `state_machine` a worker that does not answer pings is degraded, gets no new call, and its history tells of it;
-/// without, it is as ready as before.
+/// R9: with `state_machine` a worker that misses a ping is degraded, gets no new call, and has the transition in its history.
+/// Without the flag it stays ready.
 #[tokio::test]
 async fn state_machine_decides_whether_a_silent_worker_is_degraded() {
     let health = Health::new().interval(Duration::from_millis(20)).timeout(Duration::from_millis(200)).failures(1000);
@@ -114,7 +116,7 @@ async fn state_machine_decides_whether_a_silent_worker_is_degraded() {
         for call in calls {
             assert_eq!(answer(call).await.unwrap().decode::<u32>().unwrap(), silent);
         }
-        wait_until("it answers again", async || health_of(&pool).await == WorkerHealth::Healthy).await;
+        wait_until("the worker answers pings again", async || health_of(&pool).await == WorkerHealth::Healthy).await;
         let history = status(&pool).await["workers"][0]["history"].to_string();
         assert_eq!(history.contains("missed a ping"), machine, "{history}");
         pool.end().await;
@@ -125,8 +127,8 @@ async fn health_of(pool: &TestPool) -> WorkerHealth {
     pool.worker(process(1, 1)).await.unwrap().health
 }
 
-/// R9, R52: `[defaults.features]` reaches the enhanced pools of its file and leaves the basic ones alone; a pool's own flag
-/// counts more.
+/// R9, R52: `[defaults.features]` applies to the enhanced pools of its file and not to the basic ones. A flag of the pool
+/// itself takes precedence.
 #[tokio::test]
 async fn defaults_reach_enhanced_pools_only() {
     let context = ["plain", "inherits", "own"].map(TestContext::new);
@@ -138,37 +140,37 @@ async fn defaults_reach_enhanced_pools_only() {
     let expected = [none, Flags { machine: true, ..none }, Flags { affinity: true, metrics: false, machine: true }];
     for ((config, context), flags) in configs.into_iter().zip(context).zip(expected) {
         let pool = TestPool::new(Pool::start(config).await.unwrap(), context);
-        flags.are_those_of(&pool).await;
+        flags.check(&pool).await;
         pool.end().await;
     }
 }
 
-/// R9, R52: a flag is rolled out, and back, by a change of the file and a new start under the same name.
+/// R9, R52: a changed flag takes effect when the pool starts again under the same name, and can be changed back.
 #[tokio::test]
-async fn a_feature_is_rolled_out_and_back() {
+async fn a_changed_flag_takes_effect_at_the_next_start() {
     let mut context = TestContext::new("rollout");
     for flags in [ALL, Flags { affinity: false, ..ALL }, ALL] {
         let config = context.toml(&format!("worker_type = 'enhanced'\n{}", flags.table()));
         let name = context.name().to_owned();
         let pool = TestPool::new(Pool::start(config).await.unwrap(), context);
-        flags.are_those_of(&pool).await;
+        flags.check(&pool).await;
         assert_eq!(count(&pool, "bob").await.is_ok(), flags.affinity, "{flags:?}");
         pool.end().await;
         context = TestContext::named(&name);
     }
 }
 
-/// R9, R51: a flag set in a basic pool's own table is refused, with its key and place; one that is off there says what is so
-/// anyway.
+/// R9, R51: an enabled flag in the table of a basic pool is refused with its key and position. A disabled flag is accepted,
+/// because a basic pool has no features anyway.
 #[test]
-fn a_flag_in_a_basic_pools_own_table() {
+fn a_flag_in_the_table_of_a_basic_pool_is_refused() {
     let plain = "[pools.a]\napp = 'm:app'\n";
     let parsed = |file: &str| Config::from_toml(file, Path::new("."));
     for flag in ["session_affinity", "worker_metrics", "state_machine"] {
         let with = |value: bool| parsed(&format!("{plain}\n[pools.a.features]\n{flag} = {value}\n"));
-        let told = with(true).unwrap_err().to_string();
-        let way_out = "only for enhanced pools; set `worker_type = \"enhanced\"` in [pools.a], or remove it";
-        assert_eq!(told, format!("herder.toml:5:1: pools.a.features.{flag}: {way_out}"));
+        let error = with(true).unwrap_err().to_string();
+        let message = "only for enhanced pools; set `worker_type = \"enhanced\"` in [pools.a], or remove it";
+        assert_eq!(error, format!("herder.toml:5:1: pools.a.features.{flag}: {message}"));
         assert_eq!(with(false).unwrap(), parsed(plain).unwrap());
     }
 }

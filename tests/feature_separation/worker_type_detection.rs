@@ -1,4 +1,4 @@
-//! Which worker type a pool has: what its configuration says, in code or in a file, is what its status says (R2, R51, R53).
+//! The worker type of a pool: the type in its configuration, in code or in a file, is the type in its status (R2, R51, R53).
 
 use super::{basic, enhanced};
 use crate::pools::steps::status;
@@ -8,58 +8,60 @@ use std::path::Path;
 
 const APP: &str = "[pools.a]\napp = 'm:app'\n";
 
-async fn is_of(pool: TestPool, worker_type: WorkerType, word: &str) {
+/// Asserts that configuration and status of a pool have this worker type, and ends the pool.
+async fn check_type(pool: TestPool, worker_type: WorkerType, text: &str) {
     assert_eq!(pool.config().worker_type(), worker_type);
     assert_eq!(pool.status().await.unwrap().worker_type, worker_type);
-    assert_eq!(status(&pool).await["worker_type"], word);
+    assert_eq!(status(&pool).await["worker_type"], text);
     pool.end().await;
 }
 
-fn refused(text: &str) -> String {
+/// Returns the error of an invalid configuration.
+fn config_error(text: &str) -> String {
     Config::from_toml(text, Path::new(".")).unwrap_err().to_string()
 }
 
-/// R2: the configuration's type is the status', from code and from a file.
+/// R2: a pool has the worker type that is configured in code or in a file.
 #[tokio::test]
-async fn a_pool_is_of_the_type_its_configuration_says() {
-    is_of(basic().await, WorkerType::Basic, "basic").await;
-    is_of(enhanced(|builder| builder).await, WorkerType::Enhanced, "enhanced").await;
-    for (worker_type, word) in [(WorkerType::Basic, "basic"), (WorkerType::Enhanced, "enhanced")] {
-        let pool = pool("typed", |context| Ok(context.toml(&format!("worker_type = '{word}'")))).await;
-        is_of(pool, worker_type, word).await;
+async fn a_pool_has_the_configured_worker_type() {
+    check_type(basic().await, WorkerType::Basic, "basic").await;
+    check_type(enhanced(|builder| builder).await, WorkerType::Enhanced, "enhanced").await;
+    for (worker_type, text) in [(WorkerType::Basic, "basic"), (WorkerType::Enhanced, "enhanced")] {
+        let pool = pool("typed", |context| Ok(context.toml(&format!("worker_type = '{text}'")))).await;
+        check_type(pool, worker_type, text).await;
     }
 }
 
-/// R2: basic, unless something says otherwise: the pool's own table before the defaults.
+/// R2: a pool without a worker type is basic. The table of the pool takes precedence over `[defaults]`.
 #[tokio::test]
-async fn a_pool_that_says_nothing_is_basic() {
-    is_of(pool("unsaid", |context| Ok(context.toml(""))).await, WorkerType::Basic, "basic").await;
+async fn a_pool_without_a_worker_type_is_basic() {
+    check_type(pool("default", |context| Ok(context.toml(""))).await, WorkerType::Basic, "basic").await;
     let of = |text: &str| Config::from_toml(text, Path::new(".")).unwrap().pools[0].worker_type();
     let defaults = "[defaults]\nworker_type = 'enhanced'\n";
     assert_eq!(of(&format!("{defaults}{APP}")), WorkerType::Enhanced);
     assert_eq!(of(&format!("{defaults}{APP}worker_type = 'basic'")), WorkerType::Basic);
 }
 
-/// R51: a type that does not exist is refused with its place, what was given and what is allowed; in the defaults too.
+/// R51: an unknown type is refused with its position, the given value and the allowed values, also in `[defaults]`.
 #[test]
-fn an_unknown_type_is_refused_with_what_is_allowed() {
-    let told = refused(&format!("{APP}worker_type = 'turbo'"));
-    let why = "'turbo' is none of its values; allowed: \"basic\", \"enhanced\"";
-    assert_eq!(told, format!("herder.toml:3:15: pools.a.worker_type: {why}"));
+fn an_unknown_type_is_refused_with_the_allowed_values() {
+    let error = config_error(&format!("{APP}worker_type = 'turbo'"));
+    let message = "'turbo' is invalid; allowed: \"basic\", \"enhanced\"";
+    assert_eq!(error, format!("herder.toml:3:15: pools.a.worker_type: {message}"));
     for text in [
         format!("{APP}worker_type = 'Basic'"),
         format!("{APP}worker_type = 'PoolWorkerV2Enhanced'"),
         format!("{APP}worker_type = true"),
         format!("[defaults]\nworker_type = 'turbo'\n{APP}"),
     ] {
-        let told = refused(&text);
-        assert!(told.contains("worker_type: ") && told.ends_with("llowed: \"basic\", \"enhanced\""), "{told}");
+        let error = config_error(&text);
+        assert!(error.contains("worker_type: ") && error.ends_with("llowed: \"basic\", \"enhanced\""), "{error}");
     }
 }
 
-/// R53: the original's keys for it are answered with the new name, and so are those of its features.
+/// R53: DSPex's keys for the worker type and for its features are answered with the names of Herder's keys.
 #[test]
-fn the_originals_keys_are_answered_with_the_new_name() {
+fn dspex_keys_are_answered_with_their_new_name() {
     for (old, new) in [
         ("worker_module", "worker_type"),
         ("preferred_worker_type", "worker_type"),
@@ -67,7 +69,7 @@ fn the_originals_keys_are_answered_with_the_new_name() {
         ("worker_metrics_enabled", "features.worker_metrics"),
         ("state_machine_enabled", "features.state_machine"),
     ] {
-        let told = refused(&format!("{APP}{old} = 'x'"));
-        assert_eq!(told, format!("herder.toml:3:1: pools.a.{old}: the original's `{old}` is `{new}` here"));
+        let error = config_error(&format!("{APP}{old} = 'x'"));
+        assert_eq!(error, format!("herder.toml:3:1: pools.a.{old}: DSPex's `{old}` is called `{new}`"));
     }
 }

@@ -1,4 +1,4 @@
-//! How strictly a session keeps to its worker: the three modes (R19).
+//! The three affinity modes (R19).
 
 use crate::pools::steps::{
     FOR_EVER_MS, affinity_of, answer, answers, bind, count, place, process, queue_is, submitted,
@@ -7,7 +7,7 @@ use herder::testing::pool;
 use herder::{Affinity, Call, Error, GetWorker, RebindReason, Routing, Sessions};
 use serde_json::{Value, json};
 
-/// Ends a call that sleeps for ever: its caller goes away.
+/// Cancels sleeping calls by dropping them, and waits until they have finished.
 async fn release(pool: &herder::testing::TestPool, sleepers: Vec<herder::PendingReply>) {
     drop(sleepers);
     queue_is(pool, 0, 0).await;
@@ -17,17 +17,18 @@ fn sleep(pool: &herder::testing::TestPool, session: &str) -> Call<Value> {
     pool.call("sleep", &json!({ "ms": FOR_EVER_MS })).session(session)
 }
 
-/// R19: by default a session's calls wait for their worker, in the order they came, though another worker is free.
+/// R19: by default the calls of a session wait for their worker in the order in which they were submitted, although another
+/// worker is free.
 #[tokio::test]
 async fn r19_strict_queue_waits_for_the_sessions_own_worker_in_order() {
     let pool = pool("queue", |context| context.enhanced().app("herder.demo:app").build()).await;
     bind(&pool, "ann", 1).await;
     bind(&pool, "bob", 1).await;
-    let mine = submitted(&pool, [sleep(&pool, "ann")], 1, 0).await;
+    let sleeper = submitted(&pool, [sleep(&pool, "ann")], 1, 0).await;
     let waiting = submitted(&pool, (0..5).map(|_| count(&pool, "ann")), 1, 5).await;
     let neighbour = submitted(&pool, [count(&pool, "bob")], 1, 6).await;
-    assert!(pool.call::<u32>("pid", &json!({})).await.is_ok(), "the other worker is free all the while");
-    drop(mine);
+    assert!(pool.call::<u32>("pid", &json!({})).await.is_ok(), "the other worker is free");
+    drop(sleeper);
     let counted: Vec<u64> = answers(waiting).await.into_iter().map(|reply| reply.unwrap().decode().unwrap()).collect();
     assert_eq!(counted, [1, 2, 3, 4, 5]);
     let [neighbour] = answers(neighbour).await.try_into().unwrap();
@@ -35,9 +36,9 @@ async fn r19_strict_queue_waits_for_the_sessions_own_worker_in_order() {
     pool.end().await;
 }
 
-/// R19: fail-fast answers `WorkerBusy` at once, whoever keeps the worker busy.
+/// R19: with `strict_fail_fast` a call gets `WorkerBusy` at once, whichever session keeps the worker busy.
 #[tokio::test]
-async fn r19_strict_fail_fast_says_busy_at_once() {
+async fn r19_strict_fail_fast_refuses_calls_while_the_worker_is_busy() {
     let sessions = Sessions::new().affinity(Affinity::StrictFailFast);
     let pool = pool("fast", |context| context.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
     bind(&pool, "ann", 1).await;
@@ -47,15 +48,16 @@ async fn r19_strict_fail_fast_says_busy_at_once() {
         let refused = answer(count(&pool, session).reply()).await;
         assert!(matches!(&refused, Err(Error::WorkerBusy { worker }) if worker.0 == 1), "{session}: {refused:?}");
     }
-    let patient = submitted(&pool, [count(&pool, "ann").affinity(Affinity::StrictQueue)], 1, 1).await;
+    let queued = submitted(&pool, [count(&pool, "ann").affinity(Affinity::StrictQueue)], 1, 1).await;
     drop(sleeper);
-    let [patient] = answers(patient).await.try_into().unwrap();
-    assert_eq!(patient.unwrap().decode::<u64>().unwrap(), 1, "what was refused did not run");
+    let [queued] = answers(queued).await.try_into().unwrap();
+    assert_eq!(queued.unwrap().decode::<u64>().unwrap(), 1, "the refused calls did not run");
     assert_eq!(count(&pool, "bob").await.unwrap(), 1);
     pool.end().await;
 }
 
-/// R19: a hint prefers the worker, runs elsewhere when that is busy, and keeps its binding.
+/// R19: with `hint` a call prefers the worker of its session and runs on another one when that is busy. The binding does not
+/// change.
 #[tokio::test]
 async fn r19_hint_falls_back_when_its_worker_is_busy_and_keeps_its_binding() {
     let sessions = Sessions::new().affinity(Affinity::Hint);
@@ -64,9 +66,9 @@ async fn r19_hint_falls_back_when_its_worker_is_busy_and_keeps_its_binding() {
     let preferred = count(&pool, "ann").reply().await.unwrap();
     assert_eq!((place(&preferred), preferred.routing), (process(1, 1), Routing::Hit));
     let sleeper = submitted(&pool, [sleep(&pool, "ann")], 1, 0).await;
-    let astray = answer(count(&pool, "ann").reply()).await.unwrap();
-    assert_eq!((place(&astray), astray.routing), (process(2, 1), Routing::Rebound(RebindReason::Busy)));
-    assert_eq!(astray.decode::<u64>().unwrap(), 1, "the other worker has no state of it");
+    let elsewhere = answer(count(&pool, "ann").reply()).await.unwrap();
+    assert_eq!((place(&elsewhere), elsewhere.routing), (process(2, 1), Routing::Rebound(RebindReason::Busy)));
+    assert_eq!(elsewhere.decode::<u64>().unwrap(), 1, "the other worker has no state of the session");
     let bound = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap().unwrap();
     assert_eq!(bound, process(1, 1));
     release(&pool, sleeper).await;
@@ -75,7 +77,7 @@ async fn r19_hint_falls_back_when_its_worker_is_busy_and_keeps_its_binding() {
     pool.end().await;
 }
 
-/// R20: a hint whose worker died is bound elsewhere at once; nobody is told of a loss.
+/// R20: a `hint` session whose worker died is bound to another worker at once, without a loss report.
 #[tokio::test]
 async fn r20_hint_rebinds_at_once_when_its_worker_dies() {
     let sessions = Sessions::new().affinity(Affinity::Hint);

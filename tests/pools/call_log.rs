@@ -1,4 +1,4 @@
-//! What the log tells of calls (R38): each failure once, within a limit, and every call at DEBUG. Workers are scripted.
+//! Log lines of calls (R38): each failed call once, up to a limit, and every call at DEBUG. The workers are scripted fakes.
 
 use herder::{
     Error, Result,
@@ -20,15 +20,16 @@ async fn call(pool: &ScriptedPool, command: &str) -> Result<Value> {
     pool.call(command, &json!({})).session("ann").await
 }
 
-/// The lines of a pool with this message, once there are so many.
-async fn lines(pool: &ScriptedPool, message: &str, count: usize) -> Vec<LogLine> {
+/// Waits for this number of log lines with this message and returns them.
+async fn wait_for_lines(pool: &ScriptedPool, message: &str, count: usize) -> Vec<LogLine> {
     let lines =
         || log_lines_of(pool.name().as_str()).into_iter().filter(|line| line.message == message).collect::<Vec<_>>();
     wait_until(message, async || lines().len() >= count).await;
     lines()
 }
 
-/// R38: a failed call is one event with all its facts, which its error's id finds. A deliberate no is information, not a warning.
+/// R38: a failed call is one log line with all its fields, among them the `error_id` of the error. A rejection has the level
+/// INFO, other failures have WARN.
 #[tokio::test]
 async fn r38_a_failed_call_is_logged_once() {
     let pool = scripted("failed", script(), |context| context.enhanced().app("app:app").pool_size(1).build()).await;
@@ -44,7 +45,7 @@ async fn r38_a_failed_call_is_logged_once() {
         let found = || {
             log_lines_of(pool.name().as_str()).into_iter().filter(|line| line.all.contains(&format!("error_id={id} ")))
         };
-        wait_until("it is logged", async || found().any(|line| line.message == message)).await;
+        wait_until("the failure is logged", async || found().any(|line| line.message == message)).await;
         let line = found().find(|line| line.message == message).unwrap();
         assert_eq!((line.level, line.target.as_str()), (level, "herder::call"), "{line:?}");
         for field in [
@@ -60,16 +61,16 @@ async fn r38_a_failed_call_is_logged_once() {
     }
     let unknown = call(&pool, "nothing").await.unwrap_err();
     assert!(matches!(unknown, Error::UnknownCommand { .. }));
-    let refused = lines(&pool, "call refused", 2).await;
+    let refused = wait_for_lines(&pool, "call refused", 2).await;
     assert!(refused[1].all.contains("unknown-command"), "{refused:?}");
-    let calls = lines(&pool, "call", 5).await;
+    let calls = wait_for_lines(&pool, "call", 5).await;
     assert!(calls.iter().all(|line| line.level == Level::DEBUG), "{calls:?}");
     assert!(calls[0].all.contains("outcome=ok") && calls[0].all.contains("routing=new"), "{calls:?}");
     pool.end().await;
 }
 
-/// R38, R54: of failures of one command ten in ten seconds are logged. The rest is counted, and the count is told when that time is
-/// over, whether or not another call fails.
+/// R38, R54: at most ten failures of one command are logged in ten seconds. The others are counted, and the count is logged
+/// after that time, whether or not another call fails.
 #[tokio::test]
 async fn r38_failures_beyond_the_limit_are_counted() {
     let clock = VirtualClock::new();
@@ -78,20 +79,20 @@ async fn r38_failures_beyond_the_limit_are_counted() {
         call(&pool, "raise").await.unwrap_err();
     }
     call(&pool, "no").await.unwrap_err();
-    lines(&pool, "call refused", 1).await;
-    assert_eq!(lines(&pool, "call failed", 10).await.len(), 10);
-    let told = "log lines of failed calls were suppressed";
-    wait_until("the rest is told", async || {
+    wait_for_lines(&pool, "call refused", 1).await;
+    assert_eq!(wait_for_lines(&pool, "call failed", 10).await.len(), 10);
+    let summary = "log lines of failed calls were suppressed";
+    wait_until("the suppressed failures are logged", async || {
         clock.advance(Duration::from_secs(10)).await;
-        log_lines_of(pool.name().as_str()).iter().any(|line| line.message == told)
+        log_lines_of(pool.name().as_str()).iter().any(|line| line.message == summary)
     })
     .await;
-    let line = lines(&pool, told, 1).await.remove(0);
-    assert!(line.all.contains("command=raise error=exception left_out=21 "), "{line:?}");
+    let line = wait_for_lines(&pool, summary, 1).await.remove(0);
+    assert!(line.all.contains("command=raise error=exception suppressed=21 "), "{line:?}");
     pool.end().await;
 }
 
-/// R38: what the pool's end cuts off is logged before the pool is gone.
+/// R38: the count of suppressed failures is logged at the latest when the pool ends.
 #[tokio::test]
 async fn r38_suppressed_failures_are_logged_at_the_end() {
     let pool = scripted("ended", script(), |context| context.enhanced().app("app:app").build()).await;
@@ -100,8 +101,8 @@ async fn r38_suppressed_failures_are_logged_at_the_end() {
     }
     let name = pool.name().to_string();
     pool.end().await;
-    let left_out = |line: &LogLine| {
-        line.message == "log lines of failed calls were suppressed" && line.all.contains("left_out=2 ")
+    let is_summary = |line: &LogLine| {
+        line.message == "log lines of failed calls were suppressed" && line.all.contains("suppressed=2 ")
     };
-    wait_until("it is told", async || log_lines_of(&name).iter().any(left_out)).await;
+    wait_until("the suppressed failures are logged", async || log_lines_of(&name).iter().any(is_summary)).await;
 }

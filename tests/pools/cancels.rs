@@ -1,5 +1,6 @@
-//! R35: whatever a handler is in the middle of, whichever way its call is left: by a deadline, by a future that is dropped, by the
-//! caller of a message. What can be interrupted is, and its process serves on; the rest is killed, and other sessions are told.
+//! R35: a call is cancelled while its handler runs, by its deadline, by dropping its future, or by dropping the request of a
+//! message. A handler that can be interrupted is, and its process keeps running. Otherwise the process is killed, and its other
+//! sessions get loss reports.
 
 use crate::pools::steps::{Outcome, answer, count, queue_is};
 use herder::testing::{HANG_TIMEOUT, TestPool, pool, wait_until, with_timeout};
@@ -7,7 +8,7 @@ use herder::{Cancel, Error, Execute, Generation, Routing};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, time::Duration};
 
-/// Sync handlers: each says that it began, and which exception broke it.
+/// Sync handlers. Each creates a file when it begins and writes the name of the exception that ended it.
 const SYNC: &str = "
 import ctypes, hashlib, os, pathlib, time, herder
 app = herder.App()
@@ -54,7 +55,7 @@ def count(session: herder.Session) -> int:
     return session.state['n']
 ";
 
-/// An async handler beside the same sync ones: they run in asyncio's thread then.
+/// An async handler in addition to the sync ones, which then run in the thread of the asyncio loop.
 const ASYNC: &str = "
 import asyncio
 
@@ -68,17 +69,17 @@ async def awaits() -> None:
         raise
 ";
 
-/// How a call is left while it runs.
+/// How a running call is cancelled.
 #[derive(Clone, Copy, Debug)]
-enum Left {
+enum CancelledBy {
     Deadline,
     DroppedFuture,
-    CallerOfAMessage,
+    DroppedRequest,
 }
 
-const WAYS: [Left; 3] = [Left::Deadline, Left::DroppedFuture, Left::CallerOfAMessage];
+const WAYS: [CancelledBy; 3] = [CancelledBy::Deadline, CancelledBy::DroppedFuture, CancelledBy::DroppedRequest];
 
-/// One worker, and a session bound to it, that counted to 1.
+/// Starts a pool of one worker, with a session `other` that has counted to 1.
 async fn one_worker_pool(app: &str, kill: Duration) -> TestPool {
     let pool = pool("cancels", |context| {
         context.file("app.py", app);
@@ -94,18 +95,18 @@ fn file(pool: &TestPool, name: &str) -> PathBuf {
     pool.dir().join(name)
 }
 
-/// Begins the call, and leaves it once its handler runs.
-async fn leave(pool: &TestPool, command: &str, how: Left) {
+/// Starts a call and cancels it when its handler runs.
+async fn cancel(pool: &TestPool, command: &str, how: CancelledBy) {
     let _ = fs::remove_file(file(pool, "begun"));
     let begun = wait_until("the handler runs", async || file(pool, "begun").exists());
     match how {
-        Left::Deadline => run_out_of_time(pool, command).await,
-        Left::DroppedFuture => {
+        CancelledBy::Deadline => exceed_deadline(pool, command).await,
+        CancelledBy::DroppedFuture => {
             let call = pool.call::<Value>(command, &json!({})).reply();
             begun.await;
             drop(call);
         }
-        Left::CallerOfAMessage => {
+        CancelledBy::DroppedRequest => {
             let request = pool.supervisor().send(Execute::new(command, &json!({})));
             tokio::select! {
                 outcome = request => unreachable!("{outcome:?}"),
@@ -115,8 +116,9 @@ async fn leave(pool: &TestPool, command: &str, how: Left) {
     }
 }
 
-/// The deadline passes after the handler began, however slow the machine is: with each try it lies further away.
-async fn run_out_of_time(pool: &TestPool, command: &str) {
+/// Sends calls whose deadline passes, until one of them has begun. On a slow machine a deadline can pass before the handler
+/// begins, so each attempt has twice the deadline.
+async fn exceed_deadline(pool: &TestPool, command: &str) {
     let mut deadline = Duration::from_millis(200);
     while !file(pool, "begun").exists() {
         let outcome: Outcome = answer(pool.call::<Value>(command, &json!({})).timeout(deadline).reply()).await;
@@ -125,85 +127,87 @@ async fn run_out_of_time(pool: &TestPool, command: &str) {
     }
 }
 
-/// Its handler is broken by this exception; the process and its sessions live on.
-async fn is_interrupted(app: &str, command: &str, exception: &str) {
+/// Asserts that the handler is ended by this exception, and that its process and the other session are not affected.
+async fn assert_interrupted(app: &str, command: &str, exception: &str) {
     let pool = one_worker_pool(app, HANG_TIMEOUT).await;
     let worker = pool.base_workers().await.remove(0);
     for (before, how) in (1..).zip(WAYS) {
         let _ = fs::remove_file(file(&pool, "ended"));
-        leave(&pool, command, how).await;
+        cancel(&pool, command, how).await;
         queue_is(&pool, 0, 0).await;
-        assert_eq!(fs::read_to_string(file(&pool, "ended")).unwrap(), exception, "{command}, left by {how:?}");
-        assert_eq!(count(&pool, "other").await.unwrap(), before + 1, "the session goes on");
+        assert_eq!(fs::read_to_string(file(&pool, "ended")).unwrap(), exception, "{command}, cancelled by {how:?}");
+        assert_eq!(count(&pool, "other").await.unwrap(), before + 1, "the session keeps its state");
         assert_eq!(pool.base_workers().await.remove(0).pid, worker.pid, "in the same process");
     }
     pool.end().await;
 }
 
-/// Nothing breaks its handler: the process is killed, and the other session hears of it, with the stack of what hung.
-async fn is_killed(command: &str) {
+/// Asserts that the process is killed because its handler cannot be interrupted, and that the other session gets one loss
+/// report with the Python stack.
+async fn assert_killed(command: &str) {
     let pool = one_worker_pool(SYNC, Duration::from_millis(200)).await;
     for (generation, how) in (1..).zip(WAYS) {
-        leave(&pool, command, how).await;
-        let told = with_timeout("the other session is told", count(&pool, "other").reply()).await.unwrap_err();
-        let text = format!("{command}, left by {how:?}: {told:?}");
-        let Error::SessionWorkerLost { generation: lost, may_have_run: false, report, .. } = &told else {
+        cancel(&pool, command, how).await;
+        let error = with_timeout("the other session's call", count(&pool, "other").reply()).await.unwrap_err();
+        let text = format!("{command}, cancelled by {how:?}: {error:?}");
+        let Error::SessionWorkerLost { generation: lost, may_have_run: false, report, .. } = &error else {
             unreachable!("{text}")
         };
-        assert!(told.to_string().contains("a call that was over did not stop"), "{text}");
+        assert!(error.to_string().contains("a cancelled or expired call did not stop"), "{text}");
         let stack = report.stack.as_deref().unwrap_or_else(|| unreachable!("no stack: {text}"));
         assert!(stack.contains("in deadlock") && stack.contains(&format!("in {command}")), "{stack}");
         assert_eq!((*lost, report.signal), (Generation(generation), Some(9)), "{text}");
-        let anew = answer(count(&pool, "other").reply()).await.unwrap();
+        let next = answer(count(&pool, "other").reply()).await.unwrap();
         assert_eq!(
-            (anew.routing, anew.generation),
+            (next.routing, next.generation),
             (Routing::Rebound(herder::RebindReason::WorkerLost), Generation(generation + 1))
         );
-        assert_eq!(anew.decode::<u64>().unwrap(), 1);
+        assert_eq!(next.decode::<u64>().unwrap(), 1);
     }
     pool.end().await;
 }
 
 #[tokio::test]
 async fn r35_time_sleep_is_interrupted() {
-    is_interrupted(SYNC, "sleep", "Interrupted").await;
+    assert_interrupted(SYNC, "sleep", "Interrupted").await;
 }
 
 #[tokio::test]
 async fn r35_a_python_loop_is_interrupted() {
-    is_interrupted(SYNC, "loop", "Interrupted").await;
+    assert_interrupted(SYNC, "loop", "Interrupted").await;
 }
 
-/// As soon as it comes back from C.
+/// The interrupt takes effect when the C function returns.
 #[tokio::test]
 async fn r35_a_c_call_without_the_gil_is_interrupted_when_it_returns() {
-    is_interrupted(SYNC, "c_without_gil", "Interrupted").await;
+    assert_interrupted(SYNC, "c_without_gil", "Interrupted").await;
 }
 
 #[tokio::test]
 async fn r35_an_await_is_cancelled() {
-    is_interrupted(&format!("{SYNC}{ASYNC}"), "awaits", "CancelledError").await;
+    assert_interrupted(&format!("{SYNC}{ASYNC}"), "awaits", "CancelledError").await;
 }
 
-/// A sync handler of an app with async ones, too.
+/// A sync handler of an app that also has async handlers.
 #[tokio::test]
 async fn r35_a_sync_handler_in_asyncio_is_interrupted() {
-    is_interrupted(&format!("{SYNC}{ASYNC}"), "sleep", "Interrupted").await;
+    assert_interrupted(&format!("{SYNC}{ASYNC}"), "sleep", "Interrupted").await;
 }
 
 #[tokio::test]
-async fn r35_a_c_call_without_the_gil_that_never_returns_costs_its_worker() {
-    is_killed("c_without_gil_for_ever").await;
+async fn r35_worker_is_killed_for_a_c_call_that_never_returns() {
+    assert_killed("c_without_gil_for_ever").await;
 }
 
 #[tokio::test]
-async fn r35_a_c_call_with_the_gil_costs_its_worker() {
-    is_killed("c_with_gil").await;
+async fn r35_worker_is_killed_for_a_c_call_that_holds_the_gil() {
+    assert_killed("c_with_gil").await;
 }
 
-/// R35, R36: an abandoned call that waits in its worker behind another one has not begun. Nobody is interrupted or killed for it, however long
-/// the other one runs: not after all the time that costs another worker, with a call that does run, its life. Red when each abandoned
-/// attempt has its patience at once.
+/// R35, R36: an abandoned call that waits inside its worker behind another call has not begun, so `cancel.interrupt` and
+/// `cancel.kill` do not apply to it yet. Its worker is not killed, however long the other call runs. As a comparison, the
+/// second worker is killed for an abandoned call that does run. The test fails if these times start when a call is abandoned
+/// instead of when it begins.
 #[tokio::test]
 async fn r35_abandoned_call_in_the_window_kills_no_worker() {
     let app = format!("{SYNC}{HOLD}");
@@ -220,20 +224,18 @@ async fn r35_abandoned_call_in_the_window_kills_no_worker() {
         .await;
     let behind = [pool.call::<Value>("digit", &json!({})).reply(), pool.call::<Value>("digit", &json!({})).reply()];
     queue_is(&pool, 4, 0).await;
-    drop(behind); // both leave their places behind the running calls
+    drop(behind); // these two calls wait inside the workers
     drop(stuck);
-    wait_until("the worker of the call that runs is killed", async || {
-        pool.base_workers().await[1].pid != before[1].pid
-    })
-    .await;
+    wait_until("the worker of the stuck call is killed", async || pool.base_workers().await[1].pid != before[1].pid)
+        .await;
     fs::write(file(&pool, "release"), "").unwrap();
-    let held = with_timeout("the call before it", held).await.unwrap();
-    assert_eq!((held.worker, held.generation.0), (before[0].id, 1), "its worker lived on");
+    let held = with_timeout("the running call", held).await.unwrap();
+    assert_eq!((held.worker, held.generation.0), (before[0].id, 1), "the worker was not killed");
     assert_eq!(held.decode::<String>().unwrap(), "held");
     pool.end().await;
 }
 
-/// One call that runs until a file is there, one that cannot be broken, and one that is quick.
+/// A call that runs until a file exists, a call that cannot be interrupted, and a fast call.
 const HOLD: &str = "
 @app.command
 def hold() -> str:

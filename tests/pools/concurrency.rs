@@ -1,5 +1,5 @@
-//! What runs side by side and what does not, proven by stamps (R42, R46); deadlines and callers that leave (R35). Handlers meet
-//! each other, or wait for a file: no result depends on how long anything took.
+//! Which calls overlap, proven by timestamps (R42, R46); deadlines and abandoned calls (R35). Handlers wait for each other or
+//! for a file, so no result depends on a duration.
 
 use crate::pools::steps::{
     FOR_EVER_MS, Outcome, answer, answers, count, place, process, queue_is, sleep_for_ever, submitted,
@@ -38,14 +38,14 @@ import os, pathlib, re, time, herder
 app = herder.App()
 
 @app.command
-def deaf(session: herder.Session) -> None:
+def ignore_interrupts(session: herder.Session) -> None:
     while True:
         try:
             while not pathlib.Path('go').exists():
                 time.sleep(0.002)
             break
         except herder.Interrupted:
-            pathlib.Path('heard').touch()
+            pathlib.Path('interrupted').touch()
     session.state['over'] = True
 
 @app.command
@@ -62,7 +62,8 @@ def pid() -> int:
     return os.getpid()
 ";
 
-async fn with(app: &'static str, concurrency: usize, size: usize) -> TestPool {
+/// Starts a pool of this app, concurrency and size.
+async fn pool_with(app: &'static str, concurrency: usize, size: usize) -> TestPool {
     pool("together", |context| {
         context.file("app.py", app);
         context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(size).concurrency(concurrency).build()
@@ -70,16 +71,17 @@ async fn with(app: &'static str, concurrency: usize, size: usize) -> TestPool {
     .await
 }
 
+/// Judges by the workers' timestamps whether the calls overlapped.
 fn verdict(outcomes: &[Outcome]) -> Result<Evidence, Serialized> {
     let interval = |reply: &Reply| Interval::new(reply.stamps.started.0, reply.stamps.ended.0).unwrap();
     let intervals: Vec<Interval> = outcomes.iter().map(|outcome| interval(outcome.as_ref().unwrap())).collect();
     verify_concurrent_execution(&intervals)
 }
 
-/// R42, R46: four async calls of one worker meet each other, and their stamps prove it.
+/// R42, R46: four async calls run at the same time on one worker, and their timestamps prove it.
 #[tokio::test]
 async fn r42_async_handlers_of_one_worker_overlap() {
-    let pool = with(APP, 4, 1).await;
+    let pool = pool_with(APP, 4, 1).await;
     let calls = (0..4).map(|_| pool.call::<u32>("meet", &json!({ "wanted": 4 })).reply()).collect();
     let replies = answers(calls).await;
     assert_eq!(verdict(&replies).unwrap().peak, 4);
@@ -88,17 +90,17 @@ async fn r42_async_handlers_of_one_worker_overlap() {
     pool.end().await;
 }
 
-/// R46: two workers run sync handlers side by side.
+/// R46: two workers run sync handlers at the same time.
 #[tokio::test]
 async fn r46_sync_handlers_of_two_workers_overlap() {
-    let pool = with(APP, 1, 2).await;
+    let pool = pool_with(APP, 1, 2).await;
     let calls = (0..2).map(|_| pool.call::<u32>("gather", &json!({ "wanted": 2 })).reply()).collect();
     let replies = answers(calls).await;
     assert_eq!(verdict(&replies).unwrap().peak, 2);
     pool.end().await;
 }
 
-/// R46: one worker runs them one after the other, and the same check says so.
+/// R46: one worker runs sync calls one after the other, and the same check reports this.
 #[tokio::test]
 async fn r46_calls_of_one_worker_do_not_overlap() {
     let pool = pool("serial", |context| context.basic().app("herder.demo:app").pool_size(1).build()).await;
@@ -107,7 +109,7 @@ async fn r46_calls_of_one_worker_do_not_overlap() {
     pool.end().await;
 }
 
-/// I3: calls of one session never overlap, though its worker could run four at once.
+/// I3: calls of one session never overlap, although its worker could run four calls at the same time.
 #[tokio::test]
 async fn i3_calls_of_one_session_do_not_overlap_in_a_concurrent_worker() {
     let app = "import asyncio, herder\napp = herder.App()\n\
@@ -122,7 +124,7 @@ async fn i3_calls_of_one_session_do_not_overlap_in_a_concurrent_worker() {
     pool.end().await;
 }
 
-/// R35: dropping the future interrupts the handler, and the same process serves again.
+/// R35: dropping the future of a call interrupts its handler, and the same process runs the next call.
 #[tokio::test]
 async fn r35_dropping_the_future_interrupts_the_call() {
     let pool = pool("leave", |context| {
@@ -135,7 +137,7 @@ async fn r35_dropping_the_future_interrupts_the_call() {
     drop(calls);
     queue_is(&pool, 0, 0).await;
     assert_eq!(pool.call::<u32>("pid", &json!({})).await.unwrap(), before);
-    // The same for a call by message, whose caller drops the request.
+    // Dropping the request of a call by message must have the same effect.
     let message = herder::Execute::new("sleep", &json!({ "ms": FOR_EVER_MS }));
     let request = pool.supervisor().send(message);
     tokio::select! {
@@ -148,9 +150,9 @@ async fn r35_dropping_the_future_interrupts_the_call() {
     pool.end().await;
 }
 
-/// R35: a call that waits is just taken out when its caller leaves; it never runs.
+/// R35: an abandoned call that waits is removed from the queue and never runs.
 #[tokio::test]
-async fn r35_a_call_that_waits_never_runs_when_its_caller_leaves() {
+async fn r35_abandoned_waiting_call_never_runs() {
     let pool = pool("leaveq", |context| context.enhanced().app("herder.demo:app").pool_size(1).build()).await;
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let waiting = submitted(&pool, [count(&pool, "ann"), count(&pool, "ann")], 1, 2).await;
@@ -162,9 +164,10 @@ async fn r35_a_call_that_waits_never_runs_when_its_caller_leaves() {
     pool.end().await;
 }
 
-/// R35: what no interrupt reaches, C code that holds the GIL, is killed; the next process serves.
+/// R35: a handler that no interrupt can reach, because C code holds the GIL, is killed with its worker. The next process
+/// serves.
 #[tokio::test]
-async fn r35_a_call_that_can_not_be_interrupted_costs_its_worker() {
+async fn r35_worker_is_killed_for_a_call_that_cannot_be_interrupted() {
     let pool = pool("stuck", |context| {
         context.file("app.py", SYNC);
         let step = Duration::from_millis(20);
@@ -173,14 +176,14 @@ async fn r35_a_call_that_can_not_be_interrupted_costs_its_worker() {
     })
     .await;
     let calls = submitted(&pool, [pool.call::<Value>("stuck", &json!({}))], 1, 0).await;
-    wait_until("it is in C", async || pool.dir().join("stuck").exists()).await;
+    wait_until("the handler runs C code", async || pool.dir().join("stuck").exists()).await;
     drop(calls);
     let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(1, 2));
     pool.end().await;
 }
 
-/// R35, I3: after a deadline the call still runs, and holds its session's turn until it is really over.
+/// R35, I3: a call that still runs after its deadline blocks the next call of its session until it has finished.
 #[tokio::test]
 async fn r35_after_a_deadline_the_sessions_next_call_does_not_overlap() {
     let pool = pool("deadline", |context| {
@@ -189,21 +192,22 @@ async fn r35_after_a_deadline_the_sessions_next_call_does_not_overlap() {
         context.enhanced().app("app.py:app").cwd(context.dir()).cancel(cancel).build()
     })
     .await;
-    let call = pool.call::<Value>("deaf", &json!({})).session("ann").timeout(Duration::from_secs(2)).reply();
+    let call =
+        pool.call::<Value>("ignore_interrupts", &json!({})).session("ann").timeout(Duration::from_secs(2)).reply();
     let late = answer(call).await;
     assert!(matches!(&late, Err(Error::DeadlineExceeded { may_have_run: true, .. })), "{late:?}");
-    wait_until("it was interrupted, and goes on", async || pool.dir().join("heard").exists()).await;
+    wait_until("the handler was interrupted and continues", async || pool.dir().join("interrupted").exists()).await;
     let next = submitted(&pool, [pool.call::<bool>("is_over", &json!({})).session("ann")], 1, 1).await;
     fs::write(pool.dir().join("go"), "").unwrap();
     let [next] = answers(next).await.try_into().unwrap();
-    assert!(next.unwrap().decode::<bool>().unwrap(), "it began after the one before it had ended");
+    assert!(next.unwrap().decode::<bool>().unwrap(), "the next call began after the one before had ended");
     assert_eq!(pool.status().await.unwrap().counters.late_answers, 1);
     pool.end().await;
 }
 
-/// R35: the deadline holds for the wait, too; such a call has not run.
+/// R35: the deadline also limits the wait in the queue. The error states that the call did not run.
 #[tokio::test]
-async fn r35_a_deadline_in_the_queue_says_that_nothing_ran() {
+async fn r35_deadline_in_the_queue_reports_that_the_call_did_not_run() {
     let pool = pool("queued", |context| context.enhanced().app("herder.demo:app").pool_size(1).build()).await;
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let late = answer(count(&pool, "ann").timeout(Duration::from_millis(50)).reply()).await;

@@ -1,4 +1,4 @@
-//! Pools in an application that others wrote: its runtimes, its threads' stacks, its restarts of a pool, its forks.
+//! Pools embedded in an application: its runtimes, the stack size of its threads, its restarts of a pool, its forks.
 
 use futures_util::FutureExt;
 use herder::testing::{HANG_TIMEOUT, PoolProcesses, TestContext, pool, pool_config, with_timeout};
@@ -10,28 +10,29 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Set in the processes that tests start from this binary, to say that they are no run of all tests.
+/// Set in the processes that tests start from this binary. Without it, the roles below do nothing.
 const ROLE: &str = "HERDER_TEST_EMBEDDING_HOST";
 
-fn demo() -> (PoolConfig, TestContext) {
+fn demo_config() -> (PoolConfig, TestContext) {
     pool_config("embedded", |context| context.basic().pool_size(1).app("herder.demo:app").build())
 }
 
-/// R4: a name is free for the next pool as soon as its last handle was dropped: the start waits for the one that is ending.
+/// R4: a pool can start under the name of a pool whose last handle was just dropped: the start waits until the old pool has
+/// ended.
 #[tokio::test]
-async fn r4_a_dropped_pool_leaves_its_name_to_the_next() {
-    let (config, _fresh) = demo();
+async fn r4_next_pool_can_use_the_name_of_a_dropped_pool() {
+    let (config, _context) = demo_config();
     for _ in 0..super::number("HERDER_RESTARTS", 20) {
         let pool = Pool::start(config.clone()).without_waiting().await.unwrap();
         drop(pool);
     }
     let pool = with_timeout("a start", async { Pool::start(config).await }).await.unwrap();
     pool.call::<Value>("echo", &json!({ "x": 1 })).await.unwrap();
-    assert!(matches!(Pool::start(pool.config().clone()).await, Err(Error::PoolNameTaken { .. })), "it is alive");
+    assert!(matches!(Pool::start(pool.config().clone()).await, Err(Error::PoolNameTaken { .. })), "the pool runs");
     pool.shutdown(HANG_TIMEOUT).await.unwrap();
 }
 
-async fn on_the_current_arbiter(config: PoolConfig) -> Result<Pool> {
+async fn start_on_the_current_arbiter(config: PoolConfig) -> Result<Pool> {
     Pool::start(config).on_current_arbiter().await
 }
 
@@ -41,33 +42,33 @@ fn assert_no_arbiter(started: Result<Pool>) {
     assert!(!error.is_retryable());
 }
 
-/// R29: on a thread without an actix `System` the start is refused; nothing panics.
+/// R29: on a thread without an actix `System` the start on the current arbiter is refused without a panic.
 #[tokio::test]
-async fn r29_a_plain_runtime_has_no_arbiter_to_start_on() {
-    assert_no_arbiter(on_the_current_arbiter(demo().0).await);
+async fn r29_start_on_the_current_arbiter_is_refused_without_a_system() {
+    assert_no_arbiter(start_on_the_current_arbiter(demo_config().0).await);
     let elsewhere = tokio::task::spawn_blocking(|| {
         actix::System::new().block_on(async {});
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(on_the_current_arbiter(demo().0))
+        runtime.block_on(start_on_the_current_arbiter(demo_config().0))
     });
-    assert_no_arbiter(elsewhere.await.unwrap()); // the System of this thread has ended
+    assert_no_arbiter(elsewhere.await.unwrap()); // the `System` of this thread has ended
 }
 
-/// R29: a task of the `System` that runs beside its `LocalSet` starts the pool on the arbiter as well.
+/// R29: a task that the `System` runs outside its `LocalSet` can also start a pool on the arbiter.
 #[test]
-fn r29_a_task_of_the_system_starts_a_pool_on_its_arbiter() {
-    let (config, _fresh) = demo();
+fn r29_task_of_the_system_starts_a_pool_on_its_arbiter() {
+    let (config, _context) = demo_config();
     actix::System::new().block_on(async {
-        let started = tokio::spawn(on_the_current_arbiter(config)).await.unwrap();
+        let started = tokio::spawn(start_on_the_current_arbiter(config)).await.unwrap();
         let pool = started.unwrap();
         pool.call::<Value>("echo", &json!({ "x": 1 })).await.unwrap();
         with_timeout("the shutdown", pool.shutdown(HANG_TIMEOUT)).await.unwrap();
     });
 }
 
-/// Runs a role: this test binary, started again with one test of it. With one test thread it runs the test on its main thread, whose
-/// stack has another limit than `RUST_MIN_STACK`.
-#[expect(clippy::disallowed_methods, reason = "it is a host that is started, not a worker; it is waited for")]
+/// Runs a role: starts this test binary again with only that test. With one test thread the test runs on the main thread, whose
+/// stack size is not set by `RUST_MIN_STACK`.
+#[expect(clippy::disallowed_methods, reason = "it starts a host, not a worker, and waits for its exit")]
 fn run_host(role: &str, stack: &str) {
     let mut host = Command::new(env::current_exe().unwrap());
     host.args(["--exact", &format!("pools::embedded::{role}"), "--include-ignored", "--test-threads=1"]);
@@ -78,20 +79,20 @@ fn run_host(role: &str, stack: &str) {
     assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}{stderr}");
 }
 
-/// R29: threads of a pool ask for stacks of their own size, whatever `RUST_MIN_STACK` says.
+/// R29: the threads of a pool set their own stack size, whatever `RUST_MIN_STACK` is.
 #[test]
-fn r29_small_stacks_by_default_overflow_no_thread_of_a_pool() {
+fn r29_small_default_stacks_overflow_no_thread_of_a_pool() {
     run_host("host_with_small_stacks", "65536");
 }
 
-/// R30: in a forked copy of the host, what is asked of a pool is refused at once, also a call that was submitted before; handles are dropped
-/// there without effect. The pool serves on.
+/// R30: in a forked copy of the host every request to a pool is refused at once, including a call that was submitted before the
+/// fork. Dropping handles there has no effect, and the pool keeps serving the host.
 #[test]
 fn r30_a_forked_copy_of_the_host_is_refused_at_once() {
     run_host("host_that_forks", "2097152");
 }
 
-/// The host's role; a test in name only.
+/// Not a test: the role of the host.
 #[tokio::test]
 #[ignore = "started by the other test"]
 async fn host_with_small_stacks() {
@@ -107,18 +108,19 @@ async fn host_with_small_stacks() {
     pool.end().await;
 }
 
+/// Returns whether a request was refused at once with `Error::Forked` and this `may_have_run`.
 fn is_forked<T>(answer: Option<Result<T>>, ran: bool) -> bool {
     answer.is_some_and(|answer| matches!(answer, Err(Error::Forked { may_have_run }) if may_have_run == ran))
 }
 
-/// Starts a pool from a thread that has no runtime yet.
-fn start_beside(config: PoolConfig) -> Result<Pool> {
+/// Starts a pool from a new thread, which has no runtime yet.
+fn start_on_a_new_thread(config: PoolConfig) -> Result<Pool> {
     let start =
         || tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Pool::start(config).into_future());
     std::thread::spawn(start).join().unwrap()
 }
 
-/// The host's role; a test in name only.
+/// Not a test: the role of the host.
 #[tokio::test]
 #[ignore = "started by the other test"]
 async fn host_that_forks() {
@@ -134,7 +136,7 @@ async fn host_that_forks() {
     let sleep = json!({ "ms": 3_600_000 });
     let mut submitted = Some(pool.as_ref().unwrap().call::<Value>("sleep", &sleep).session("bob").reply());
     let forked = herder_actors::in_fork(|| {
-        // Every handle there is goes in the copy, and its own are used as an application would, without a runtime's help.
+        // The copy has no running runtime, so each future is polled once: a refusal must be ready at the first poll.
         let (pool, mut submitted) = (pool.take().unwrap(), submitted.take().unwrap());
         let answers = [
             is_forked(pool.call::<Value>("echo", &json!({})).into_future().now_or_never(), false),
@@ -142,13 +144,17 @@ async fn host_that_forks() {
             is_forked(pool.status().now_or_never(), false),
             is_forked(pool.prepare_shutdown().now_or_never(), false),
             is_forked(pool.shutdown(HANG_TIMEOUT).now_or_never(), false),
-            matches!(start_beside(config), Err(Error::StartFailed { .. })), // and not `PoolNameTaken`, after a wait
+            matches!(start_on_a_new_thread(config), Err(Error::StartFailed { .. })), // not `PoolNameTaken`
         ];
         drop((submitted, pool));
         answers.iter().position(|forked| !forked).map_or(0, |worker| 1 + u8::try_from(worker).unwrap())
     });
-    assert_eq!(forked.unwrap(), Some(0), "which was not refused, or a signal that ended it");
-    assert_eq!(count(&pool).await.unwrap(), 2, "the pool serves on, with the session's worker");
+    assert_eq!(
+        forked.unwrap(),
+        Some(0),
+        "the position of the request that was not refused, or the signal that ended the copy"
+    );
+    assert_eq!(count(&pool).await.unwrap(), 2, "the pool still serves the session");
     drop(submitted); // cancels the call
     pool.take().unwrap().shutdown(HANG_TIMEOUT).await.unwrap();
     processes.nothing_left().await;

@@ -1,4 +1,5 @@
-//! What a death leaves in the log, and what no worker said (R38, R39): each fact a field of its own, and no answer but a worker's.
+//! Log lines of dead workers, with one field for each fact (R38), and the guarantee that every result comes from a worker
+//! (R39).
 
 use crate::pools::steps::{FOR_EVER_MS, Outcome, answer, answers, process, submitted};
 use herder::testing::{TestPool, log_lines_of, pool, wait_until};
@@ -7,19 +8,20 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
 use tracing::Level;
 
-/// R38: the end of a worker is one event with all its facts. One of two is major; the last one concerns them all: critical.
+/// R38: the death of a worker is one log line with all its fields. The severity is major if another worker is left, and
+/// critical if none is.
 #[tokio::test]
 async fn r38_worker_death_is_logged_with_its_details() {
     for (size, level, severity, strategy) in
         [(2, Level::WARN, "major", "immediate_retry"), (1, Level::ERROR, "critical", "circuit_break")]
     {
         let pool = pool("fields", |context| {
-            let rest = Duration::from_secs(3600);
+            let long = Duration::from_secs(3600);
             context
                 .basic()
                 .app("herder.demo:app")
                 .pool_size(size)
-                .restart(Restart::new().backoff(rest).max_backoff(rest))
+                .restart(Restart::new().backoff(long).max_backoff(long))
                 .build()
         })
         .await;
@@ -44,12 +46,15 @@ async fn r38_worker_death_is_logged_with_its_details() {
             assert!(line.all.contains(&format!("{name}={value} ")), "{name}: {line:?}");
         }
         assert!(line.all.contains("reason=signal 9 (SIGKILL) (killed on request) "), "{line:?}");
-        assert!(!line.all.contains("may_have_run") && !line.all.contains("exit_status"), "of no single call: {line:?}");
+        assert!(
+            !line.all.contains("may_have_run") && !line.all.contains("exit_status"),
+            "the line belongs to no single call: {line:?}"
+        );
 
-        error.log(pool.name(), "a call of ours failed");
+        error.log(pool.name(), "a call of the test failed");
         let line = log_lines_of(pool.name().as_str())
             .into_iter()
-            .find(|line| line.message == "a call of ours failed")
+            .find(|line| line.message == "a call of the test failed")
             .unwrap();
         assert_eq!(line.level, Level::WARN);
         assert!(line.all.contains("may_have_run=true attempts=1 "), "{line:?}");
@@ -57,8 +62,9 @@ async fn r38_worker_death_is_logged_with_its_details() {
     }
 }
 
-/// Writes down each answer before it gives it. What troubles it is in a file, so that the call itself is the same each time.
-const HONEST: &str = "
+/// Writes each result into a file before it returns it. The test selects the fault with a file, so that the call itself is
+/// always the same.
+const RECORDED: &str = "
 import os, pathlib, time, herder
 app = herder.App()
 if pathlib.Path('broken').exists():
@@ -66,43 +72,48 @@ if pathlib.Path('broken').exists():
 
 @app.command
 def answer(question: str) -> str:
-    trouble = pathlib.Path('trouble').read_text()
-    if trouble == 'raise':
+    fault = pathlib.Path('fault').read_text()
+    if fault == 'raise':
         raise RuntimeError('I do not know') from KeyError('tea')
-    if trouble == 'exit':
+    if fault == 'exit':
         os._exit(3)
-    if trouble == 'hang':
+    if fault == 'hang':
         time.sleep(3600)
     mark = f'{question} {os.getpid()} {time.monotonic_ns()}'
-    with open('ledger', 'a') as ledger:
-        print(mark, file=ledger)
+    with open('results', 'a') as results:
+        print(mark, file=results)
     return mark
 ";
 
-async fn ask(pool: &TestPool, trouble: &str) -> Outcome {
-    fs::write(pool.dir().join("trouble"), trouble).unwrap();
-    let timeout = Duration::from_secs(if trouble == "hang" { 1 } else { 100 });
+/// Sends the same call each time, while the worker has this fault.
+async fn ask(pool: &TestPool, fault: &str) -> Outcome {
+    fs::write(pool.dir().join("fault"), fault).unwrap();
+    let timeout = Duration::from_secs(if fault == "hang" { 1 } else { 100 });
     answer(pool.call::<String>("answer", &json!({ "question": "tea?" })).timeout(timeout).reply()).await
 }
 
-/// R39: whatever keeps the worker from answering, the caller of a call that was answered a moment ago gets an error with its name:
-/// no answer from before, no default. Each answer there was is one the worker wrote down.
+/// R39: whatever prevents a worker from answering, the caller gets an error that names the fault. It never gets an earlier
+/// result or a default, although the same call succeeded before. Each result is one that the worker recorded.
 #[tokio::test]
-async fn r39_no_answer_is_made_up() {
-    let pool = pool("honest", |context| {
-        context.file("app.py", HONEST);
+async fn r39_failed_call_gets_an_error_and_never_a_made_up_result() {
+    let pool = pool("recorded", |context| {
+        context.file("app.py", RECORDED);
         let quick = Duration::from_millis(5);
         let restart = Restart::new().max(5).backoff(quick).max_backoff(quick).cooldown(Duration::from_secs(3600));
         context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).restart(restart).build()
     })
     .await;
     let mut answered = Vec::new();
-    for (trouble, slug) in [("raise", "exception"), ("exit", "worker-lost"), ("hang", "deadline-exceeded")] {
+    for (fault, slug) in [("raise", "exception"), ("exit", "worker-lost"), ("hang", "deadline-exceeded")] {
         answered.push(ask(&pool, "none").await.unwrap().decode::<String>().unwrap());
-        let error = ask(&pool, trouble).await.unwrap_err();
+        let error = ask(&pool, fault).await.unwrap_err();
         assert_eq!(error.slug(), slug);
         let traceback = error.problem().traceback.unwrap_or_default();
-        assert_eq!(traceback.contains("KeyError: 'tea'"), slug == "exception", "Python's own causes, too: {traceback}");
+        assert_eq!(
+            traceback.contains("KeyError: 'tea'"),
+            slug == "exception",
+            "the traceback has the cause of the exception: {traceback}"
+        );
     }
     answered.push(ask(&pool, "none").await.unwrap().decode::<String>().unwrap());
     fs::write(pool.dir().join("broken"), "").unwrap();
@@ -113,8 +124,8 @@ async fn r39_no_answer_is_made_up() {
     let unknown = answer(pool.call::<String>("answers", &json!({ "question": "tea?" })).reply()).await.unwrap_err();
     assert!(matches!(unknown.slug(), "unknown-command" | "pool-failed"), "{unknown}");
 
-    let ledger = fs::read_to_string(pool.dir().join("ledger")).unwrap();
-    assert_eq!(ledger.lines().collect::<Vec<_>>(), answered, "each answer is the worker's own");
-    assert_eq!(answered.iter().collect::<BTreeSet<_>>().len(), 4, "and each another one");
+    let recorded = fs::read_to_string(pool.dir().join("results")).unwrap();
+    assert_eq!(recorded.lines().collect::<Vec<_>>(), answered, "each result was recorded by the worker");
+    assert_eq!(answered.iter().collect::<BTreeSet<_>>().len(), 4, "all results differ");
     pool.end().await;
 }

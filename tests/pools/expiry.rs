@@ -1,5 +1,5 @@
-//! Sessions expire: at once, or in two phases, and never while they have a call (R15, R16, R17). Short timeouts and looks at the
-//! state until it changes; nothing here depends on how long anything took.
+//! The expiry of sessions: immediate or in two phases, and never while they have a call (R15, R16, R17). The tests use short
+//! timeouts and wait until the state changes, so no result depends on a duration.
 
 use crate::pools::steps::{affinity_of, answer, answers, count, submitted};
 use herder::testing::{TestPool, pool, wait_until};
@@ -13,7 +13,8 @@ use std::time::Duration;
 const SHORT: Duration = Duration::from_millis(60);
 const NEVER: Duration = Duration::from_secs(3600);
 
-async fn with(sessions: impl Into<Sessions<Routed>>) -> TestPool {
+/// Starts a pool with these settings of sessions.
+async fn pool_with(sessions: impl Into<Sessions<Routed>>) -> TestPool {
     pool("expiry", |context| context.enhanced().app("herder.demo:app").sessions(sessions).build()).await
 }
 
@@ -21,34 +22,36 @@ async fn state(pool: &TestPool, session: &str) -> SessionStatus {
     affinity_of(pool).send(GetSessionState(session.into())).await.unwrap().unwrap()
 }
 
-async fn becomes(pool: &TestPool, session: &str, wanted: SessionStatus) {
-    wait_until("the session's state changes", async || state(pool, session).await == wanted).await;
+async fn wait_for_state(pool: &TestPool, session: &str, expected: SessionStatus) {
+    wait_until("the session's state changes", async || state(pool, session).await == expected).await;
 }
 
-/// R16, immediate: expired means gone, before any sweep; a call begins anew and says so.
+/// R16: with immediate expiry an expired session does not exist any more, even before the sweep. Its next call gets a new
+/// state, and its routing has the reason.
 #[tokio::test]
-async fn r16_immediate_an_expired_session_is_gone_at_once() {
-    let pool = with(Sessions::new().timeout(SHORT).cleanup_interval(NEVER).expiry(Expiry::Immediate)).await;
+async fn r16_immediate_expiry_removes_a_session_at_once() {
+    let pool = pool_with(Sessions::new().timeout(SHORT).cleanup_interval(NEVER).expiry(Expiry::Immediate)).await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
-    becomes(&pool, "ann", SessionStatus::NotFound).await;
+    wait_for_state(&pool, "ann", SessionStatus::NotFound).await;
     let status = pool.status().await.unwrap();
     assert_eq!(status.session_affinity.total_sessions(), 0);
     assert_eq!(status.session_affinity.expired_sessions(), 1, "due, and not swept yet");
     let reply = answer(count(&pool, "ann").reply()).await.unwrap();
     assert_eq!((reply.decode::<u64>().unwrap(), reply.routing), (1, Routing::Rebound(RebindReason::Expired)));
-    becomes(&pool, "ann", SessionStatus::NotFound).await;
+    wait_for_state(&pool, "ann", SessionStatus::NotFound).await;
     let lookup = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap();
     assert!(matches!(lookup, Err(Error::SessionNotFound { .. })), "{lookup:?}");
     pool.end().await;
 }
 
-/// R15, R16, two-phase: within the grace every read says expired, and calls are refused unless told otherwise.
+/// R15, R16: with two-phase expiry every request during the grace reports the session as expired, and calls are refused by
+/// default.
 #[tokio::test]
-async fn r16_two_phase_an_expired_session_is_known_and_refused() {
+async fn r16_two_phase_expiry_refuses_calls_during_the_grace() {
     let expiry = Expiry::TwoPhase { grace: NEVER };
-    let pool = with(Sessions::new().timeout(SHORT).cleanup_interval(SHORT).expiry(expiry)).await;
+    let pool = pool_with(Sessions::new().timeout(SHORT).cleanup_interval(SHORT).expiry(expiry)).await;
     count(&pool, "ann").await.unwrap();
-    becomes(&pool, "ann", SessionStatus::Expired).await;
+    wait_for_state(&pool, "ann", SessionStatus::Expired).await;
     for _ in 0..3 {
         let refused = answer(count(&pool, "ann").reply()).await;
         assert!(matches!(&refused, Err(Error::SessionExpired { .. })), "{refused:?}");
@@ -62,19 +65,20 @@ async fn r16_two_phase_an_expired_session_is_known_and_refused() {
     pool.end().await;
 }
 
-/// R16, two-phase: told to rebind, a call of an expired session begins anew and says why.
+/// R16: with two-phase expiry and `on_expired = "rebind"` a call of an expired session gets a new state, and its routing has
+/// the reason.
 #[tokio::test]
-async fn r16_two_phase_may_rebind_an_expired_session() {
+async fn r16_two_phase_expiry_with_rebind_starts_a_new_state() {
     let sessions = Sessions::new().timeout(SHORT).cleanup_interval(NEVER);
-    let pool = with(sessions.expiry(Expiry::TwoPhase { grace: NEVER }).on_expired(OnExpired::Rebind)).await;
+    let pool = pool_with(sessions.expiry(Expiry::TwoPhase { grace: NEVER }).on_expired(OnExpired::Rebind)).await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
-    becomes(&pool, "ann", SessionStatus::Expired).await;
+    wait_for_state(&pool, "ann", SessionStatus::Expired).await;
     let reply = answer(count(&pool, "ann").reply()).await.unwrap();
     assert_eq!((reply.decode::<u64>().unwrap(), reply.routing), (1, Routing::Rebound(RebindReason::Expired)));
     pool.end().await;
 }
 
-/// R16: a session with a call queued or unfinished does not expire, however long that takes.
+/// R16: a session with a waiting or running call does not expire, however long the call takes.
 #[tokio::test]
 async fn r16_a_session_with_a_call_does_not_expire() {
     let app = "import time, pathlib, herder\napp = herder.App()\n\
@@ -89,16 +93,16 @@ async fn r16_a_session_with_a_call_does_not_expire() {
     let call = pool.call::<Value>("wait", &json!({})).session("ann");
     let mut calls = submitted(&pool, [call], 1, 0).await;
     calls.extend(submitted(&pool, [count(&pool, "ann")], 1, 1).await);
-    // Another session comes and goes meanwhile, several times its timeout.
+    // Another session is created and expires five times meanwhile, so several timeouts pass.
     for _ in 0..5 {
         assert_eq!(count(&pool, "bob").await.unwrap(), 1);
-        becomes(&pool, "bob", SessionStatus::NotFound).await;
+        wait_for_state(&pool, "bob", SessionStatus::NotFound).await;
         assert_eq!(state(&pool, "ann").await, SessionStatus::Active);
         pool.supervisor().send(CleanupStaleSessions).await.unwrap().unwrap();
     }
     std::fs::write(pool.dir().join("go"), "").unwrap();
     let counted: Vec<u64> = answers(calls).await.into_iter().map(|reply| reply.unwrap().decode().unwrap()).collect();
     assert_eq!(counted, [1, 2]);
-    becomes(&pool, "ann", SessionStatus::NotFound).await;
+    wait_for_state(&pool, "ann", SessionStatus::NotFound).await;
     pool.end().await;
 }

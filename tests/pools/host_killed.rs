@@ -1,5 +1,6 @@
-//! R30: a host with a pool is killed with SIGKILL, and nothing of the pool is left, whatever its workers were doing. The host is
-//! this test binary, started again in a role that a variable names; it leaves its files in a folder of the test.
+//! R30: a host is killed with SIGKILL, and no process of its pool is left, whatever its workers were doing. The host is this
+//! test binary, started again; a variable names the command that its workers run. It writes its files into a directory of the
+//! test.
 
 use futures_util::future::join_all;
 use herder::Pool;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 const ROLE: &str = "HERDER_TEST_HOST_DOES";
 const WORKERS: usize = 2;
 
-/// Each worker has a grandchild from the start; each command says that it has begun, and does not end.
+/// Each worker starts a child process. Each command creates a file when it begins; all but `idle` never return.
 const APP: &str = "
 import os, pathlib, re, subprocess, time, herder
 app = herder.App()
@@ -52,36 +53,38 @@ def wait_for_a_child() -> None:
 ";
 
 #[tokio::test]
-async fn r30_idle_workers_go_with_a_killed_host() {
-    everything_goes("idle", 2 * WORKERS).await;
+async fn r30_idle_workers_end_with_a_killed_host() {
+    kill_host("idle", 2 * WORKERS).await;
 }
 
 #[tokio::test]
-async fn r30_workers_busy_in_python_go_with_a_killed_host() {
-    everything_goes("compute", 2 * WORKERS).await;
+async fn r30_workers_busy_in_python_end_with_a_killed_host() {
+    kill_host("compute", 2 * WORKERS).await;
 }
 
 #[tokio::test]
-async fn r30_workers_that_hold_the_gil_in_c_go_with_a_killed_host() {
-    everything_goes("match_in_c", 2 * WORKERS).await;
+async fn r30_workers_that_hold_the_gil_in_c_end_with_a_killed_host() {
+    kill_host("match_in_c", 2 * WORKERS).await;
 }
 
 #[tokio::test]
-async fn r30_workers_that_wait_for_subprocesses_go_with_a_killed_host() {
-    everything_goes("wait_for_a_child", 4 * WORKERS).await;
+async fn r30_workers_that_wait_for_subprocesses_end_with_a_killed_host() {
+    kill_host("wait_for_a_child", 4 * WORKERS).await;
 }
 
-/// Kills a host whose workers all run this command, with so many processes at least.
-async fn everything_goes(command: &str, count: usize) {
+/// Kills a host whose workers all run this command and which has this number of worker and child processes. Asserts that none
+/// is left.
+async fn kill_host(command: &str, count: usize) {
     let home = TempDir::new().unwrap();
     let mut host = Host::start(command, home.path());
     let began = |name: &str| name.starts_with("began-");
-    wait_until("every worker has begun", async || {
+    wait_until("every worker runs the command", async || {
         files(home.path()).iter().filter(|name| began(name)).count() == WORKERS
     })
     .await;
     let processes = PoolProcesses::new(&fs::read_to_string(home.path().join("name")).unwrap());
-    wait_until("its processes are there", async || processes.processes().len() == count).await;
+    // The processes must be counted before the kill, or the test would also pass if none had started.
+    wait_until("all processes have started", async || processes.processes().len() == count).await;
     host.0.kill().unwrap();
     assert_eq!(host.0.wait().unwrap().signal(), Some(9));
     wait_until("no worker and no grandchild is left", async || processes.processes().is_empty()).await;
@@ -91,11 +94,11 @@ fn files(dir: &Path) -> Vec<String> {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// The process that is killed.
+/// The host process that the test kills.
 struct Host(Child);
 
 impl Host {
-    #[expect(clippy::disallowed_methods, reason = "it is a host that is started, not a worker; each is waited for")]
+    #[expect(clippy::disallowed_methods, reason = "it starts a host, not a worker, and waits for its exit")]
     fn start(command: &str, home: &Path) -> Self {
         let mut host = Command::new(env::current_exe().unwrap());
         host.args(["--exact", "pools::host_killed::host", "--include-ignored"]).env(ROLE, command).env("TMPDIR", home);
@@ -110,7 +113,7 @@ impl Drop for Host {
     }
 }
 
-/// The host's role; a test in name only.
+/// Not a test: the role of the host.
 #[tokio::test]
 #[ignore = "started by the other tests"]
 async fn host() {
@@ -120,7 +123,8 @@ async fn host() {
     let config = context.basic().app("app.py:app").cwd(context.dir()).pool_size(WORKERS).build().unwrap();
     let pool = Pool::start(config).await.unwrap();
     fs::write(env::temp_dir().join("name"), context.name()).unwrap();
-    // One call a worker: they are sent to different ones, since none of them ends, or each takes the next idle one.
+    // Submit one call per worker until each worker has run one. Calls that never return occupy all workers in the first round;
+    // `idle` returns, so one worker may have run both calls of a round.
     let nothing = json!({});
     while files(&env::temp_dir()).iter().filter(|name| name.starts_with("began-")).count() < WORKERS {
         let calls = (0..WORKERS).map(|_| pool.call::<Value>(&command, &nothing).into_future());

@@ -1,12 +1,12 @@
-//! A worker that hangs is its own callers' trouble alone: the pool and its other workers go on (R26).
+//! A worker that hangs affects only its own callers; the pool and its other workers continue (R26).
 
 use crate::pools::steps::{answer, bind, count, process};
 use herder::testing::{Signal, log_lines_of, pool, signal, wait_until};
 use herder::{Health, WorkerState};
 use std::time::Duration;
 
-/// R26: pings to a stopped process stay unanswered, one after the other, and meanwhile all others are served and everything that is
-/// asked of the pool is answered. When it goes on, so does its call.
+/// R26: while a stopped process leaves several pings unanswered, all other calls and all requests to the pool are answered.
+/// When the process resumes, its call is answered.
 #[tokio::test]
 async fn r26_a_hung_worker_never_stalls_the_pool() {
     let pool = pool("hung", |context| {
@@ -21,7 +21,7 @@ async fn r26_a_hung_worker_never_stalls_the_pool() {
     signal(pid, Signal::STOP).unwrap();
     let degraded =
         async || pool.worker(process(1, 1)).await.is_some_and(|worker| worker.state == WorkerState::Degraded);
-    wait_until("its silence is noticed", degraded).await;
+    wait_until("a missed ping is noticed", degraded).await;
     let hanging = count(&pool, "ann").reply();
     let missed = || log_lines_of(pool.name().as_str()).iter().any(|line| line.all.contains("missed_pings=5 "));
     for expected in 1.. {
@@ -31,7 +31,7 @@ async fn r26_a_hung_worker_never_stalls_the_pool() {
             break;
         }
     }
-    assert!(degraded().await, "all that while it hung");
+    assert!(degraded().await, "the worker hung during all these calls");
     signal(pid, Signal::CONT).unwrap();
     assert_eq!(answer(hanging).await.unwrap().decode::<u64>().unwrap(), 1);
     pool.end().await;

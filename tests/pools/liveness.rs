@@ -1,5 +1,5 @@
-//! R26: what silence means. C code that computes with the GIL held is left to finish; one that does nothing is ended, and where it
-//! hung is told. (A stopped process: `tests/faults/processes.rs`.)
+//! R26: workers that answer no pings. C code that computes and holds the GIL is not killed. A process that uses no processor
+//! time is killed, and its stack is reported. (A stopped process: `tests/faults/processes.rs`.)
 
 use crate::pools::steps::{answer, count};
 use herder::testing::{HANG_TIMEOUT, TestPool, log_lines_of, pool, wait_until, with_timeout};
@@ -13,7 +13,7 @@ app = herder.App()
 
 @app.command
 def compute_in_c(rounds: int) -> int:
-    return sum(range(rounds)) % 7  # the GIL is held from the first to the last
+    return sum(range(rounds)) % 7  # holds the GIL during all rounds
 
 @app.command
 def deadlock() -> None:
@@ -35,7 +35,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const TIMEOUT: Duration = Duration::from_millis(300);
 const FAILURES: u32 = 3;
 
-/// One worker that is asked often, and a session bound to it.
+/// Starts a pool of one worker that gets frequent pings, with a session bound to it.
 async fn one_worker_pool(hint: &str) -> TestPool {
     let pool = pool(hint, |context| {
         context.file("app.py", APP);
@@ -48,21 +48,23 @@ async fn one_worker_pool(hint: &str) -> TestPool {
     pool
 }
 
-fn wait_for_log(pool: &TestPool, what: &str) -> usize {
-    log_lines_of(pool.name().as_str()).iter().filter(|line| line.message.contains(what)).count()
+/// Returns the number of log lines of this pool that contain the text.
+fn count_log_lines(pool: &TestPool, text: &str) -> usize {
+    log_lines_of(pool.name().as_str()).iter().filter(|line| line.message.contains(text)).count()
 }
 
-/// R26: longer than all pings that a silent worker gets, but within its deadline: it is shown as bound and healthy, said so once in
-/// the log, and its answer arrives.
+/// R26: a call computes longer than the time after which a silent worker is killed. The status shows the worker as computing
+/// and healthy, the log has the reason, and the call is answered.
 #[tokio::test]
-async fn r26_c_code_that_computes_with_the_gil_held_is_left_to_finish() {
+async fn r26_c_code_that_computes_with_the_gil_held_is_not_killed() {
     let pool = one_worker_pool("gil_bound").await;
     let before = pool.base_workers().await.remove(0).process();
     let mut rounds: u64 = 100_000_000;
     loop {
         let call = pool.call::<u64>("compute_in_c", &json!({ "rounds": rounds })).reply();
         let mut reply = std::pin::pin!(call);
-        let shown = wait_until("it is seen to compute", async || {
+        // The status must be observed while the call runs, so both are polled together. The call may also end first.
+        let shown = wait_until("the status shows that the worker computes", async || {
             let worker = pool.status().await.unwrap().workers.remove(0).status;
             worker.unresponsive == Some(ProcessActivity::Computing) && worker.health == WorkerHealth::Healthy
         });
@@ -75,10 +77,10 @@ async fn r26_c_code_that_computes_with_the_gil_held_is_left_to_finish() {
         if reply.ran > INTERVAL + 2 * FAILURES * TIMEOUT {
             break;
         }
-        rounds *= 2; // a quick machine
+        rounds *= 2; // a fast machine finished before enough pings were missed
     }
-    assert!(wait_for_log(&pool, "C code holds the GIL") >= 1, "{:?}", log_lines_of(pool.name().as_str()));
-    wait_until("it answers its pings again", async || {
+    assert!(count_log_lines(&pool, "C code holds the GIL") >= 1, "{:?}", log_lines_of(pool.name().as_str()));
+    wait_until("the worker answers pings again", async || {
         pool.status().await.unwrap().workers[0].status.unresponsive.is_none()
     })
     .await;
@@ -86,19 +88,20 @@ async fn r26_c_code_that_computes_with_the_gil_held_is_left_to_finish() {
     pool.end().await;
 }
 
-/// R26, R38: a deadlock in C that holds the GIL uses no processor: it is ended by its pings, long before any deadline. Its call, the
-/// session that lost its state, the problem and the log have the stack, and the tail of stderr has not.
+/// R26, R38: a worker in a deadlock that holds the GIL uses no processor time, so it is killed after its missed pings, long
+/// before any deadline. The error of its call, the loss report of the session, the problem document and the log have the Python
+/// stack. The tail of stderr does not repeat it.
 #[tokio::test]
-async fn r26_deadlocked_worker_is_ended_with_its_stack() {
+async fn r26_deadlocked_worker_is_killed_and_its_stack_reported() {
     let pool = one_worker_pool("deadlock").await;
     let lost = answer(pool.call::<Value>("deadlock", &json!({})).reply()).await.unwrap_err();
-    let told = answer(count(&pool, "other").reply()).await.unwrap_err();
+    let loss_report = answer(count(&pool, "other").reply()).await.unwrap_err();
     assert!(
-        matches!(&lost, Error::WorkerLost { .. }) && matches!(&told, Error::SessionWorkerLost { .. }),
-        "{lost:?} {told:?}"
+        matches!(&lost, Error::WorkerLost { .. }) && matches!(&loss_report, Error::SessionWorkerLost { .. }),
+        "{lost:?} {loss_report:?}"
     );
-    for error in [&lost, &told] {
-        assert!(error.to_string().contains("no longer answered pings"), "{error}");
+    for error in [&lost, &loss_report] {
+        assert!(error.to_string().contains("no answer to pings"), "{error}");
         let report = error.report().unwrap();
         let stack = report.stack.as_deref().unwrap_or_default();
         assert!(stack.starts_with("Current thread 0x") && stack.contains("in deadlock"), "{report:?}");
@@ -107,21 +110,21 @@ async fn r26_deadlocked_worker_is_ended_with_its_stack() {
     }
     let in_the_log =
         |line: &herder::testing::LogLine| line.message == "worker lost" && line.all.contains("in deadlock");
-    wait_until("the log has it", async || log_lines_of(pool.name().as_str()).iter().any(in_the_log)).await;
+    wait_until("the log has the stack", async || log_lines_of(pool.name().as_str()).iter().any(in_the_log)).await;
     assert_eq!(count(&pool, "other").await.unwrap(), 1);
     pool.end().await;
 }
 
-/// R26: an application that keeps SIGUSR1 for itself is ended all the same, without a stack.
+/// R26: a worker whose application replaces the handler of SIGUSR1 is also killed, but without a stack.
 #[tokio::test]
-async fn r26_a_worker_without_a_stack_is_ended_all_the_same() {
+async fn r26_deadlocked_worker_without_a_stack_is_killed() {
     let pool = one_worker_pool("no_stack").await;
     pool.call::<Value>("keep_the_signal", &json!({})).await.unwrap();
     let lost = answer(pool.call::<Value>("deadlock", &json!({})).reply()).await.unwrap_err();
-    assert!(lost.to_string().contains("no longer answered pings"), "{lost}");
+    assert!(lost.to_string().contains("no answer to pings"), "{lost}");
     assert_eq!(lost.report().unwrap().stack, None);
-    let told = answer(count(&pool, "other").reply()).await.unwrap_err();
-    assert_eq!(told.report().unwrap().stack, None);
+    let loss_report = answer(count(&pool, "other").reply()).await.unwrap_err();
+    assert_eq!(loss_report.report().unwrap().stack, None);
     assert_eq!(count(&pool, "other").await.unwrap(), 1);
     pool.end().await;
 }

@@ -1,10 +1,12 @@
-//! What sessions hear of the death of their worker: each is told once, nobody else is, and no successor answers for it (R20, R21).
+//! Loss reports (R20, R21): when a worker dies, each session bound to it gets exactly one, no other session gets one, and no
+//! later process answers with the lost state.
 
 use crate::pools::steps::{FOR_EVER_MS, Outcome, affinity_of, answer, answers, bind, count, place, process, submitted};
 use herder::testing::pool;
 use herder::{Affinity, Error, GetWorker, RebindReason, Routing};
 use serde_json::{Value, json};
 
+/// Returns the worker, the generation and `may_have_run` of a loss report.
 fn loss(outcome: &Outcome) -> Option<(u32, u32, bool)> {
     match outcome {
         Err(Error::SessionWorkerLost { worker, generation, may_have_run, .. }) => {
@@ -14,10 +16,11 @@ fn loss(outcome: &Outcome) -> Option<(u32, u32, bool)> {
     }
 }
 
-/// R20: every call of the lost epoch is told, whether it ran, waited or may be repeated; the next one begins anew.
+/// R20: every pending call of the lost epoch gets the loss report, whether it ran or waited and even if it is idempotent. The
+/// next call gets a new state.
 #[tokio::test]
-async fn r20_pending_calls_get_the_loss_and_the_next_starts_a_new_life() {
-    let pool = pool("told", |context| context.enhanced().app("herder.demo:app").build()).await;
+async fn r20_pending_calls_get_the_loss_and_the_next_starts_a_new_state() {
+    let pool = pool("pending", |context| context.enhanced().app("herder.demo:app").build()).await;
     bind(&pool, "ann", 1).await;
     bind(&pool, "bob", 2).await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
@@ -26,10 +29,10 @@ async fn r20_pending_calls_get_the_loss_and_the_next_starts_a_new_life() {
     let mut calls = submitted(&pool, [sleep], 1, 0).await;
     calls.extend(submitted(&pool, (0..3).map(|_| count(&pool, "ann").idempotent(true)), 1, 3).await);
     pool.kill_worker(process(1, 1)).await.unwrap();
-    let told = answers(calls).await;
+    let outcomes = answers(calls).await;
     let waited = Some((1, 1, false));
-    assert_eq!(told.iter().map(loss).collect::<Vec<_>>(), [Some((1, 1, true)), waited, waited, waited]);
-    let error = told[0].as_ref().unwrap_err();
+    assert_eq!(outcomes.iter().map(loss).collect::<Vec<_>>(), [Some((1, 1, true)), waited, waited, waited]);
+    let error = outcomes[0].as_ref().unwrap_err();
     assert!(error.to_string().contains("signal 9 (SIGKILL)"), "{error}");
     assert_eq!(error.report().unwrap().signal, Some(9));
 
@@ -38,11 +41,11 @@ async fn r20_pending_calls_get_the_loss_and_the_next_starts_a_new_life() {
     assert_ne!(place(&next), process(1, 1));
     assert_eq!(next.decode::<u64>().unwrap(), 1, "a new state");
     assert_eq!(count(&pool, "ann").await.unwrap(), 2);
-    assert_eq!(count(&pool, "bob").await.unwrap(), 2, "the other worker's session noticed nothing");
+    assert_eq!(count(&pool, "bob").await.unwrap(), 2, "the session of the other worker is not affected");
     pool.end().await;
 }
 
-/// R20: a session without calls is told with its next one, exactly once, and so is each of its neighbours.
+/// R20: each session without a pending call gets the loss report with its next call, exactly once.
 #[tokio::test]
 async fn r20_idle_session_gets_the_loss_with_its_next_call() {
     let pool = pool("next", |context| context.enhanced().app("herder.demo:app").build()).await;
@@ -52,16 +55,16 @@ async fn r20_idle_session_gets_the_loss_with_its_next_call() {
     }
     pool.kill_worker(process(1, 1)).await.unwrap();
     for session in ["ann", "bob"] {
-        let told = answer(count(&pool, session).reply()).await;
-        assert_eq!(loss(&told), Some((1, 1, false)), "{session}: {told:?}");
-        assert!(told.unwrap_err().to_string().contains("SIGKILL"));
+        let outcome = answer(count(&pool, session).reply()).await;
+        assert_eq!(loss(&outcome), Some((1, 1, false)), "{session}: {outcome:?}");
+        assert!(outcome.unwrap_err().to_string().contains("SIGKILL"));
         let next = answer(count(&pool, session).reply()).await.unwrap();
         assert_eq!(next.decode::<u64>().unwrap(), 1, "{session}");
     }
     pool.end().await;
 }
 
-/// R20: fail-fast sessions are strict: told, not rebound in silence.
+/// R20: `strict_fail_fast` is a strict mode: its calls get the loss report and are not rebound silently.
 #[tokio::test]
 async fn r20_fail_fast_calls_get_the_loss() {
     let pool = pool("fastdies", |context| context.enhanced().app("herder.demo:app").build()).await;
@@ -73,9 +76,9 @@ async fn r20_fail_fast_calls_get_the_loss() {
     pool.end().await;
 }
 
-/// R21: the slot's next process never answers for a session of its predecessor, though there is no other slot.
+/// R21: the next process in a slot never answers for a session of the process before, although the pool has no other slot.
 #[tokio::test]
-async fn r21_a_restarted_worker_is_another_one() {
+async fn r21_restarted_worker_does_not_serve_the_old_binding() {
     let pool = pool("slot", |context| context.enhanced().app("herder.demo:app").pool_size(1).build()).await;
     for generation in 1..=4 {
         let first = answer(count(&pool, "ann").reply()).await.unwrap();
@@ -84,18 +87,21 @@ async fn r21_a_restarted_worker_is_another_one() {
         pool.kill_worker(process(1, generation)).await.unwrap();
         pool.wait_healthy("pid").await;
         let lookup = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap();
-        assert!(matches!(&lookup, Err(Error::SessionNotFound { .. })), "void, before anybody is told: {lookup:?}");
-        let told = answer(count(&pool, "ann").reply()).await;
-        assert_eq!(loss(&told), Some((1, generation, false)), "{told:?}");
+        assert!(
+            matches!(&lookup, Err(Error::SessionNotFound { .. })),
+            "the binding is void even before the loss report: {lookup:?}"
+        );
+        let outcome = answer(count(&pool, "ann").reply()).await;
+        assert_eq!(loss(&outcome), Some((1, generation, false)), "{outcome:?}");
     }
     let stale = pool.kill_worker(process(1, 1)).await;
     assert!(matches!(&stale, Err(Error::NoSuchWorker { .. })), "{stale:?}");
     pool.end().await;
 }
 
-/// A call without a session is repeated elsewhere only if it may be (R33); its neighbour on the other worker notices nothing.
+/// R33: a call without a session whose worker dies is retried only if it is idempotent.
 #[tokio::test]
-async fn r33_a_lost_call_is_repeated_only_if_it_is_idempotent() {
+async fn r33_lost_call_is_retried_only_if_it_is_idempotent() {
     let app = "import os, time, pathlib, herder\napp = herder.App()\n\
                @app.command\ndef first_sleeps() -> int:\n    try:\n        open('ran', 'x').close()\n    except FileExistsError:\n        return os.getpid()\n    time.sleep(3600)\n";
     for idempotent in [true, false] {

@@ -1,4 +1,4 @@
-//! Whole pools of real Python processes, through the public API: sessions, what separates pools and worker types, supervision,
+//! Pools of real Python processes, through the public API: sessions, the separation of pools and worker types, supervision,
 //! concurrency, shutdown, and a host that is killed.
 
 mod affinity_modes;
@@ -34,7 +34,7 @@ mod shutdown;
 pub(crate) mod steps;
 mod values;
 
-/// A size that the environment may set, for a longer run than the usual.
+/// Returns the number in this environment variable, or `usual`. A longer run sets it.
 pub(crate) fn number(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
 }

@@ -1,5 +1,6 @@
-//! R30: a host that is started as root, starts a pool, and then becomes another user. Its old workers are root's: it may not signal them, and their
-//! package lies where it cannot read. The host is this test binary, started again in a role that a variable names.
+//! R30: a host that starts a pool as root and then changes its user. Its old workers belong to root, so it may not send signals
+//! to them, and it cannot read the directory of their package. The host is this test binary, started again; a variable names
+//! its role.
 
 use herder::testing::{PoolProcesses, TestContext, change_user, stat, wait_until};
 use herder::{Pool, PoolConfig};
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 const ROLE: &str = "HERDER_TEST_OTHER_USER";
 const NOBODY: u32 = 65534;
 
-/// Each worker has a child in its group. `hang` computes in C, with the GIL held: only SIGKILL ends it.
+/// Each worker has a child in its process group. `hang` computes in C and holds the GIL: only SIGKILL ends it.
 const APP: &str = "
 import os, pathlib, re, subprocess, herder
 app = herder.App()
@@ -34,7 +35,7 @@ def hang() -> None:
     re.match(r'(a+)+$', 'a' * 64 + 'b')
 ";
 
-/// Whether this test can change its user; where it can't it says that it proved nothing.
+/// Returns whether the test can change its user. If it cannot, it prints that it proved nothing.
 fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -43,60 +44,63 @@ fn is_root(test: &str) -> bool {
     root
 }
 
-/// R30: a worker of the old user that hangs is killed, with what it started; the next one is the new user's, with a package that this user wrote; and
-/// the pool ends in order.
+/// R30: a hanging worker of the old user is killed with its child. The next worker belongs to the new user and uses a package
+/// that this user wrote. The pool shuts down in order.
 #[tokio::test]
-async fn r30_a_host_that_became_another_user_ends_its_old_workers() {
-    if !is_root("r30_a_host_that_became_another_user_ends_its_old_workers") {
+async fn r30_host_that_changed_its_user_kills_its_old_workers() {
+    if !is_root("r30_host_that_changed_its_user_kills_its_old_workers") {
         return;
     }
     let mut host = Host::start("kills");
     let processes = PoolProcesses::new(&host.next());
     let first = host.next();
-    host.goes_on(); // it is nobody now, and one worker of root's hangs
+    host.resume(); // the host becomes the user `nobody`, and a worker of root hangs
     let answer = host.next();
-    assert!(answer.starts_with("65534 "), "the next worker is the new user's: {answer}");
+    assert!(answer.starts_with("65534 "), "the next worker belongs to the new user: {answer}");
     let old = first.strip_prefix("0 ").unwrap().parse().unwrap();
-    wait_until("the old worker is gone", async || stat(old).is_none()).await;
+    wait_until("the old worker has exited", async || stat(old).is_none()).await;
     assert_eq!(processes.processes().len(), 2, "one worker and its child");
-    host.goes_on();
+    host.resume();
     assert_eq!(host.next(), "left 0");
     wait_until("nothing is left", async || processes.processes().is_empty()).await;
 }
 
-/// R30: without the watchdog that root started nobody can end them: a shutdown ends all the same, and names what is left.
+/// R30: if the watchdog of root was killed, no process of the host may kill the old workers. A shutdown still ends, and reports
+/// the workers that are left.
 #[tokio::test]
-async fn r30_a_shutdown_ends_that_may_not_end_its_workers() {
-    if !is_root("r30_a_shutdown_ends_that_may_not_end_its_workers") {
+async fn r30_shutdown_reports_workers_it_may_not_kill() {
+    if !is_root("r30_shutdown_reports_workers_it_may_not_kill") {
         return;
     }
-    let mut host = Host::start("leaves");
+    let mut host = Host::start("keeps");
     let processes = PoolProcesses::new(&host.next());
     host.next();
     let pid = host.process.id();
     let watchdog = || children(pid).find(|pid| stat(*pid).is_some_and(|seen| seen.name == "herder-watchdog"));
-    let roots = watchdog().unwrap();
+    let first_watchdog = watchdog().unwrap();
+    // The watchdog of root could still kill root's workers, and the host starts a new one after its death. So the watchdog must
+    // die after the host has changed its user: the new watchdog then belongs to the new user and may not signal them either.
     let mut stdin = host.stdin.take().unwrap();
-    writeln!(stdin, "go on").unwrap(); // it is nobody now
+    writeln!(stdin, "go on").unwrap(); // the host becomes the user `nobody`
     assert_eq!(host.next(), "changed");
-    herder::testing::signal(roots, herder::testing::Signal::KILL).unwrap();
-    wait_until("another watchdog", async || watchdog().is_some_and(|pid| pid != roots)).await;
+    herder::testing::signal(first_watchdog, herder::testing::Signal::KILL).unwrap();
+    wait_until("another watchdog", async || watchdog().is_some_and(|pid| pid != first_watchdog)).await;
     writeln!(stdin, "go on").unwrap();
     let left = host.next();
     processes.processes().iter().for_each(|seen| _ = processes.signal(seen.pid, herder::testing::Signal::KILL));
     assert_eq!(left, "left 1");
 }
 
-/// R30: they go with their host, too, however it ends.
+/// R30: the workers of the old user are also killed when their host is killed.
 #[tokio::test]
-async fn r30_workers_of_the_old_user_go_with_a_killed_host() {
-    if !is_root("r30_workers_of_the_old_user_go_with_a_killed_host") {
+async fn r30_workers_of_the_old_user_end_with_a_killed_host() {
+    if !is_root("r30_workers_of_the_old_user_end_with_a_killed_host") {
         return;
     }
-    let mut host = Host::start("leaves");
+    let mut host = Host::start("keeps");
     let processes = PoolProcesses::new(&host.next());
     host.next();
-    host.goes_on();
+    host.resume();
     assert_eq!(host.next(), "changed");
     assert_eq!(processes.processes().len(), 2, "one worker and its child");
     host.process.kill().unwrap();
@@ -109,7 +113,8 @@ fn children(parent: u32) -> impl Iterator<Item = u32> {
     all.filter(move |&pid| stat(pid).is_some_and(|seen| seen.parent == parent && seen.state != 'Z'))
 }
 
-/// The process that changes its user, with a home of its own. It says one line after the other, and waits to be told to go on.
+/// The process that changes its user. It has its own home directory, prints lines that begin with `SAYS`, and waits for a line
+/// on its standard input before each step.
 struct Host {
     process: Child,
     stdin: Option<ChildStdin>,
@@ -118,10 +123,10 @@ struct Host {
 }
 
 impl Host {
-    #[expect(clippy::disallowed_methods, reason = "it is a host that is started, not a worker; it is waited for")]
+    #[expect(clippy::disallowed_methods, reason = "it starts a host, not a worker, and waits for its exit")]
     fn start(role: &str) -> Self {
         let home = TempDir::new().unwrap();
-        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap(); // as `/root` is on some systems
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap(); // like `/root` on some systems
         let mut host = Command::new(env::current_exe().unwrap());
         host.args(["--exact", "pools::other_user::host", "--include-ignored", "--nocapture"]);
         host.env(ROLE, role).env("HOME", home.path()).env_remove("XDG_CACHE_HOME");
@@ -130,16 +135,18 @@ impl Host {
         Self { process, stdin, stdout, _home: home }
     }
 
+    /// Returns the next line of the host.
     fn next(&mut self) -> String {
         let mut line = String::new();
         while !line.starts_with("SAYS ") {
             line.clear();
-            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the host has ended");
+            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the host has exited");
         }
         line["SAYS ".len()..].trim_end().to_owned()
     }
 
-    fn goes_on(&mut self) {
+    /// Lets the host take its next step.
+    fn resume(&mut self) {
         writeln!(self.stdin.as_ref().unwrap(), "go on").unwrap();
     }
 }
@@ -151,17 +158,19 @@ impl Drop for Host {
     }
 }
 
+/// Prints a line for the test.
 fn say(text: impl std::fmt::Display) {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "\nSAYS {text}").unwrap();
     stdout.flush().unwrap();
 }
 
-fn wait_to_go_on() {
+/// Waits until the test calls `resume`.
+fn wait_to_resume() {
     io::stdin().read_line(&mut String::new()).unwrap();
 }
 
-/// The host's role; a test in name only.
+/// Not a test: the role of the host.
 #[tokio::test]
 #[ignore = "started by the other tests"]
 async fn host() {
@@ -174,21 +183,21 @@ async fn host() {
     say(who(&pool).await);
     let hang = || pool.call::<Value>("hang", &json!({})).timeout(Duration::from_millis(50));
     if role == "kills" {
-        wait_to_go_on();
+        wait_to_resume();
         change_user(NOBODY).unwrap();
         hang().await.unwrap_err();
         say(who(&pool).await);
-        wait_to_go_on();
+        wait_to_resume();
         say(format_args!("left {}", pool.shutdown(Duration::ZERO).await.unwrap().still_running.len()));
     } else {
-        wait_to_go_on();
+        wait_to_resume();
         change_user(NOBODY).unwrap();
         say("changed");
-        wait_to_go_on();
+        wait_to_resume();
         hang().await.unwrap_err();
         say(format_args!("left {}", pool.shutdown(Duration::ZERO).await.unwrap().still_running.len()));
     }
-    wait_to_go_on(); // until the test has seen what is left
+    wait_to_resume(); // the test looks for processes that are left
 }
 
 fn config(context: &TestContext) -> PoolConfig {
@@ -198,6 +207,7 @@ fn config(context: &TestContext) -> PoolConfig {
     pool.stop(herder::Stop::new().grace(ms(200)).term(ms(200))).build().unwrap()
 }
 
+/// Returns the user id and the pid of a worker.
 async fn who(pool: &Pool) -> String {
     let [user, process]: [u32; 2] = pool.call("who", &json!({})).await.unwrap();
     format!("{user} {process}")

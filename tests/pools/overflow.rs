@@ -1,13 +1,21 @@
-//! Overflow workers: they come when all are busy, linger, go, and take no session while a base worker lives (R12).
+//! Overflow workers (R12): they start when all base workers are busy, stop after `overflow_idle_timeout`, and get no session
+//! while a base worker runs.
 
 use crate::pools::steps::{answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};
 use herder::testing::{TestPool, pool, wait_until};
 use serde_json::json;
 use std::time::Duration;
 
-async fn small(overflow: usize, linger: Duration) -> TestPool {
+/// Starts a pool of one base worker with this overflow.
+async fn small_pool(overflow: usize, idle_timeout: Duration) -> TestPool {
     let build = |context: &herder::testing::TestContext| {
-        context.enhanced().app("herder.demo:app").pool_size(1).overflow(overflow).overflow_idle_timeout(linger).build()
+        context
+            .enhanced()
+            .app("herder.demo:app")
+            .pool_size(1)
+            .overflow(overflow)
+            .overflow_idle_timeout(idle_timeout)
+            .build()
     };
     pool("overflow", build).await
 }
@@ -18,15 +26,15 @@ async fn overflow_workers(pool: &TestPool) -> usize {
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// R12: a waiting call that could run there brings one, which answers it, lingers for the next, and goes when idle.
+/// R12: a call that waits and could run on an overflow worker starts one, which runs the call and stops when it is idle.
 #[tokio::test]
-async fn r12_an_overflow_worker_comes_when_all_are_busy_and_goes_when_idle() {
-    let pool = small(1, Duration::from_millis(200)).await;
+async fn r12_overflow_worker_starts_when_all_are_busy_and_stops_when_idle() {
+    let pool = small_pool(1, Duration::from_millis(200)).await;
     assert_eq!(overflow_workers(&pool).await, 0);
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(2, 1));
-    wait_until("it goes when idle", async || overflow_workers(&pool).await == 0).await;
+    wait_until("the idle overflow worker stops", async || overflow_workers(&pool).await == 0).await;
     let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(2, 2), "another process of the slot");
     drop(sleeper);
@@ -34,10 +42,10 @@ async fn r12_an_overflow_worker_comes_when_all_are_busy_and_goes_when_idle() {
     pool.end().await;
 }
 
-/// R12: there are never more than configured, and one that lingers is used again: no churn.
+/// R12: there are never more overflow workers than configured, and an idle one is used again instead of a new process.
 #[tokio::test]
 async fn r12_overflow_is_bounded_and_stays_until_its_idle_timeout() {
-    let pool = small(2, LONG).await;
+    let pool = small_pool(2, LONG).await;
     let sleepers = submitted(&pool, (0..5).map(|_| sleep_for_ever(&pool)), 3, 2).await;
     assert_eq!(overflow_workers(&pool).await, 2);
     drop(sleepers);
@@ -50,12 +58,13 @@ async fn r12_overflow_is_bounded_and_stays_until_its_idle_timeout() {
     pool.end().await;
 }
 
-/// R12: a new session waits for a base worker, though one of the overflow is free.
+/// R12: a new session waits for a base worker, although an overflow worker is free.
 #[tokio::test]
-async fn r12_overflow_takes_no_new_session_while_a_base_worker_lives() {
-    let pool = small(1, LONG).await;
+async fn r12_overflow_gets_no_new_session_while_a_base_worker_runs() {
+    let pool = small_pool(1, LONG).await;
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
+    // The overflow worker is idle now. The call of the new session must nevertheless stay in the queue.
     let session = submitted(&pool, [count(&pool, "ann")], 1, 1).await;
     assert_eq!(place(&answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap()), process(2, 1));
     queue_is(&pool, 1, 1).await;

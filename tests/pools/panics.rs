@@ -1,5 +1,5 @@
-//! A panic in each of a pool's actors: it is noticed and named, every call has its answer, no process is left, and the pool
-//! goes on (R29).
+//! A panic in each actor of a pool (R29): the panic is reported, every call is answered, no process is left, and the pool
+//! continues.
 
 use crate::pools::steps::{
     Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, status, submitted,
@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tracing::Level;
 
-async fn demo() -> TestPool {
+async fn demo_pool() -> TestPool {
     pool("panics", |context| context.enhanced().app("herder.demo:app").build()).await
 }
 
@@ -20,11 +20,11 @@ async fn inject(pool: &TestPool, panic: InjectPanic) -> herder::Result<()> {
     with_timeout("the injection", pool.supervisor().send(panic)).await.unwrap()
 }
 
-/// Waits for a line of the log about this pool that has all these words.
-async fn wait_for_log(pool: &TestPool, words: &[&str]) {
+/// Waits for a log line of this pool that contains all these texts.
+async fn wait_for_log(pool: &TestPool, texts: &[&str]) {
     let name = pool.name().to_string();
-    wait_until(&format!("a line of the log with {words:?}"), async || {
-        log_lines_of(&name).iter().any(|line| words.iter().all(|word| line.all.contains(word)))
+    wait_until(&format!("a log line with {texts:?}"), async || {
+        log_lines_of(&name).iter().any(|line| texts.iter().all(|text| line.all.contains(text)))
     })
     .await;
 }
@@ -33,10 +33,10 @@ fn is_internal(outcome: &Outcome) -> bool {
     matches!(outcome, Err(Error::Internal { reason }) if reason.contains("injected"))
 }
 
-/// R29: a worker's actor panics: its process goes, its call hears why, its neighbour's call goes on.
+/// R29: if a worker's actor panics, its process is killed and its call gets the reason. The call of the other worker continues.
 #[tokio::test]
-async fn r29_a_panic_in_a_worker_actor_costs_that_worker_alone() {
-    let pool = demo().await;
+async fn r29_panic_in_a_worker_actor_stops_only_that_worker() {
+    let pool = demo_pool().await;
     bind(&pool, "ann", 1).await;
     bind(&pool, "bob", 2).await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
@@ -50,11 +50,12 @@ async fn r29_a_panic_in_a_worker_actor_costs_that_worker_alone() {
         matches!(&lost, Err(Error::SessionWorkerLost { worker, may_have_run: true, .. }) if worker.0 == 1),
         "{lost:?}"
     );
-    assert!(lost.unwrap_err().to_string().contains("panic"), "the error names it");
+    assert!(lost.unwrap_err().to_string().contains("panic"), "the error names the panic");
     wait_for_log(&pool, &["worker lost", "panic", "w1"]).await;
-    wait_until("its process is gone", async || pool.processes().processes().iter().all(|seen| seen.pid != one)).await;
+    wait_until("the process has exited", async || pool.processes().processes().iter().all(|seen| seen.pid != one))
+        .await;
     let [waited] = answers(waiting).await.try_into().unwrap();
-    assert_eq!(place(&waited.unwrap()), process(1, 2), "a call that waited runs on its successor");
+    assert_eq!(place(&waited.unwrap()), process(1, 2), "the waiting call runs on the replacement");
     assert_eq!(pool.pid(process(2, 1)).await, two);
     drop(bob);
     pool.wait_healthy("pid").await;
@@ -62,53 +63,53 @@ async fn r29_a_panic_in_a_worker_actor_costs_that_worker_alone() {
     pool.end().await;
 }
 
-/// R29: the affinity actor panics: bindings, routing and calls go on; another one answers under the same name.
+/// R29: if the affinity actor panics, bindings, routing and calls continue, and a new actor has the same name.
 #[tokio::test]
 async fn r29_a_panic_in_the_affinity_actor_loses_no_binding() {
-    let pool = demo().await;
+    let pool = demo_pool().await;
     let name = format!("{}_session_affinity", pool.name());
     bind(&pool, "ann", 2).await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
     let before = affinity_of(&pool);
     let running = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     inject(&pool, InjectPanic::Affinity).await.unwrap();
-    wait_until("another one has the name", async || {
+    wait_until("a new actor has the name", async || {
         registry::lookup::<SessionAffinityActor>(&name).is_some_and(|actor| actor != before)
     })
     .await;
-    assert!(before.send(GetWorker::of("ann")).await.is_err(), "the one that panicked is gone");
-    wait_for_log(&pool, &["session affinity actor ended"]).await;
+    assert!(before.send(GetWorker::of("ann")).await.is_err(), "the actor that panicked has stopped");
+    wait_for_log(&pool, &["session affinity actor stopped unexpectedly"]).await;
     assert_eq!(affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap().unwrap(), process(2, 1));
     assert_eq!(pool.status().await.unwrap().session_affinity.total_sessions(), 1);
     let reply = answer(count(&pool, "ann").reply()).await.unwrap();
     assert_eq!((place(&reply), reply.decode::<u64>().unwrap()), (process(2, 1), 2));
     drop(running);
     pool.wait_healthy("pid").await;
-    assert_eq!(pool.status().await.unwrap().counters.starts, 2, "no worker was started anew");
+    assert_eq!(pool.status().await.unwrap().counters.starts, 2, "no worker was restarted");
     pool.end().await;
 }
 
-/// R7: an affinity actor that failed for good leaves `{}` and a warning; status and routing go on.
+/// R7: after too many panics the affinity actor stays down. The status then has `{}` and the log a warning; routing continues.
 #[tokio::test]
-async fn r7_a_status_answers_without_the_affinity_actor() {
-    let pool = demo().await;
+async fn r7_status_is_answered_without_the_affinity_actor() {
+    let pool = demo_pool().await;
     bind(&pool, "ann", 1).await;
     let name = format!("{}_session_affinity", pool.name());
     for _ in 0..5 {
         let before = affinity_of(&pool);
         inject(&pool, InjectPanic::Affinity).await.unwrap();
-        wait_until("another one has the name", async || registry::lookup(&name).is_some_and(|actor| actor != before))
+        wait_until("a new actor has the name", async || registry::lookup(&name).is_some_and(|actor| actor != before))
             .await;
     }
     inject(&pool, InjectPanic::Affinity).await.unwrap();
-    wait_for_log(&pool, &["failed too often", "routing goes on"]).await;
+    wait_for_log(&pool, &["failed too often", "routing continues"]).await;
     assert!(registry::lookup::<SessionAffinityActor>(&name).is_none());
     assert!(pool.status().await.unwrap().session_affinity.is_empty());
     assert_eq!(place(&answer(count(&pool, "ann").reply()).await.unwrap()), process(1, 1));
     pool.end().await;
 }
 
-/// Keeps the actor from everything else until the other end is dropped.
+/// Blocks the actor until the sender is dropped.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Hang(oneshot::Receiver<()>);
@@ -121,12 +122,13 @@ impl Handler<Hang> for SessionAffinityActor {
     }
 }
 
-/// R7: an affinity actor that hangs leaves `{}` in a status, and a warning; routing, calls and ends of sessions do not notice.
+/// R7: while the affinity actor hangs, the status has `{}` and the log a warning. Routing, calls and ends of sessions are not
+/// affected.
 #[tokio::test]
-async fn r7_a_status_answers_while_the_affinity_actor_hangs() {
-    let pool = demo().await;
+async fn r7_status_is_answered_while_the_affinity_actor_hangs() {
+    let pool = demo_pool().await;
     bind(&pool, "ann", 1).await;
-    let (goes_on, hang) = oneshot::channel();
+    let (release, hang) = oneshot::channel();
     affinity_of(&pool).do_send(Hang(hang));
     assert_eq!(with_timeout("a status", status(&pool)).await["session_affinity"], json!({}));
     let unavailable = "session affinity statistics are unavailable";
@@ -138,17 +140,17 @@ async fn r7_a_status_answers_while_the_affinity_actor_hangs() {
         assert_eq!(count(&pool, "bob").await.unwrap(), 1);
         assert!(pool.end_session("bob").await.unwrap());
     }
-    drop(goes_on);
+    drop(release);
     assert_eq!(with_timeout("a status", status(&pool)).await["session_affinity"]["total_sessions"], 1);
     pool.end().await;
 }
 
-/// R29: the supervisor panics, in its own handler or in the step: every call there is is answered, the workers start anew, the
-/// same address lives on, and each session is told once.
+/// R29: if the supervisor panics, in its own handler or in a step of the core, every pending call fails, the workers are
+/// restarted, the address of the actor stays valid, and each session gets one loss report.
 #[tokio::test]
-async fn r29_a_panic_in_the_supervisor_is_survived() {
+async fn r29_supervisor_continues_after_a_panic() {
     for panic in [InjectPanic::Supervisor, InjectPanic::Step] {
-        let pool = demo().await;
+        let pool = demo_pool().await;
         let supervisor = pool.supervisor().clone();
         for (session, worker) in [("ann", 1), ("bob", 2)] {
             bind(&pool, session, worker).await;
@@ -158,11 +160,11 @@ async fn r29_a_panic_in_the_supervisor_is_survived() {
         let mut calls = submitted(&pool, [sleep_for_ever(&pool).session("ann"), sleep_for_ever(&pool)], 2, 0).await;
         calls.extend(submitted(&pool, [count(&pool, "ann"), count(&pool, "bob")], 2, 2).await);
         inject(&pool, panic).await.unwrap_err();
-        let told = answers(calls).await;
-        assert!(told.iter().all(is_internal), "{panic:?}: {told:?}");
+        let outcomes = answers(calls).await;
+        assert!(outcomes.iter().all(is_internal), "{panic:?}: {outcomes:?}");
         wait_for_log(&pool, &["was rebuilt", "injected"]).await;
         pool.wait_healthy("pid").await;
-        wait_until("the processes there were are gone", async || {
+        wait_until("the old processes have exited", async || {
             pool.processes().processes().iter().all(|seen| !before.contains(seen))
         })
         .await;
@@ -183,14 +185,14 @@ async fn r29_a_panic_in_the_supervisor_is_survived() {
     }
 }
 
-/// R29: more panics than a bug that rebuilding cures would bring: the pool is down, says why, and leaves nothing.
+/// R29: after too many panics in a short time the pool ends with the reason and leaves no process.
 #[tokio::test]
 async fn r29_too_many_panics_end_the_pool_with_the_reason() {
-    let pool = demo().await;
+    let pool = demo_pool().await;
     for _ in 0..6 {
         let running = answer(sleep_for_ever(&pool).reply());
         let (outcome, _) = tokio::join!(running, async {
-            wait_until("it was submitted", async || {
+            wait_until("the call was submitted", async || {
                 let queue = pool.status().await.unwrap().queue;
                 queue.in_flight + queue.waiting > 0
             })

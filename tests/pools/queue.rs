@@ -1,4 +1,4 @@
-//! The queue of a whole pool (R36): fair between sessions, and honest about what can't be reached in time.
+//! The queue of a pool (R36): it is fair between sessions, and it refuses calls that cannot start in time.
 
 use crate::pools::steps::{answer, queue_is};
 use futures_util::future::join_all;
@@ -7,7 +7,8 @@ use herder::{Call, Queue};
 use serde_json::{Value, json};
 use std::{fs, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
-async fn with(hint: &str, queue: Queue) -> TestPool {
+/// Starts a pool of one worker with this queue.
+async fn pool_with(hint: &str, queue: Queue) -> TestPool {
     pool(hint, |context| {
         context.file("app.py", include_str!("resilience.py"));
         context.enhanced().app("app.py:app").pool_size(1).queue(queue).build()
@@ -19,10 +20,11 @@ fn slow(pool: &TestPool, ms: u64) -> Call<Value> {
     pool.call("slow", &json!({ "ms": ms }))
 }
 
-/// R36: two strict sessions of one worker take turns, though one of them has a line of twenty before the other's first call.
+/// R36: the calls of two strict sessions on one worker alternate, although one session had 20 waiting calls before the other's
+/// first.
 #[tokio::test]
 async fn r36_long_queue_of_one_session_does_not_delay_others() {
-    let pool = with("fair", Queue::new()).await;
+    let pool = pool_with("fair", Queue::new()).await;
     let gate = pool.dir().join("gate");
     let first = pool.call::<Value>("wait_for", &json!({ "path": gate })).session("greedy").reply();
     queue_is(&pool, 1, 0).await;
@@ -36,20 +38,20 @@ async fn r36_long_queue_of_one_session_does_not_delay_others() {
     queue_is(&pool, 1, 23).await;
     fs::write(&gate, "").unwrap();
     answer(first).await.unwrap();
-    // By the worker's own stamps: a test that is late finds many answers there, in no order.
-    let mut begun: Vec<_> = join_all(replies).await;
-    begun.sort_by_key(|(_, reply)| reply.as_ref().unwrap().stamps.started);
-    let order: Vec<_> = begun.iter().map(|(session, _)| *session).collect();
+    // Sort by the timestamps of the worker: the order in which this test receives the answers proves nothing.
+    let mut started: Vec<_> = join_all(replies).await;
+    started.sort_by_key(|(_, reply)| reply.as_ref().unwrap().stamps.started);
+    let order: Vec<_> = started.iter().map(|(session, _)| *session).collect();
     let last = order.iter().rposition(|session| *session == "modest").unwrap();
-    assert!(last < 8, "one of the others between each of its three, and not twenty: {order:?}");
+    assert!(last < 8, "the calls of the sessions alternate: {order:?}");
     pool.end().await;
 }
 
-/// R36: once it is known what calls take, those whose turn can't come in time are told at once, and when to come again; those
-/// before them wait.
+/// R36: when the pool has measured the duration of calls, it refuses at once those whose estimated wait is too long, with a
+/// time to retry. The calls before them wait.
 #[tokio::test]
 async fn r36_calls_that_would_wait_too_long_are_refused() {
-    let pool = with("shed", Queue::new().timeout(Duration::from_secs(1))).await;
+    let pool = pool_with("shed", Queue::new().timeout(Duration::from_secs(1))).await;
     for _ in 0..32 {
         answer(slow(&pool, 20).reply()).await.unwrap();
     }
@@ -57,7 +59,7 @@ async fn r36_calls_that_would_wait_too_long_are_refused() {
     let first = pool.call::<Value>("wait_for", &json!({ "path": gate })).reply();
     queue_is(&pool, 1, 0).await;
     let mut replies: Vec<_> = (0..300).map(|_| slow(&pool, 20).reply()).collect();
-    wait_until("all were looked at", async || pool.status().await.unwrap().counters.submitted == 333).await;
+    wait_until("all calls were submitted", async || pool.status().await.unwrap().counters.submitted == 333).await;
     let status = pool.status().await.unwrap();
     assert!(status.counters.shed > 0 && status.queue.load.is_some_and(|load| load > 1.0), "{:?}", status.queue);
     let last = poll_fn(|context| Poll::Ready(Pin::new(&mut replies[299]).poll(context))).await;

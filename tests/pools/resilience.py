@@ -1,4 +1,4 @@
-"""Handlers that end their own process, to order."""
+"""Handlers that end their own process when the test asks for it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def pid() -> int:
 
 @app.command(idempotent=True)
 def fragile(path: str, deaths: int) -> int:
-    """Ends its process as often as told, and then answers how often it ran."""
+    """End the process in the first `deaths` runs. Then return the number of runs."""
     with open(path, "a") as runs:
         runs.write("x")
     ran = os.path.getsize(path)
@@ -39,7 +39,7 @@ def wrong() -> None:
 
 @app.command
 def wait_for(path: str) -> str:
-    """Ends when the file is there."""
+    """Return when the file exists."""
     while not os.path.exists(path):
         time.sleep(0.005)
     return path
@@ -47,7 +47,7 @@ def wait_for(path: str) -> str:
 
 @app.command
 def hang() -> None:
-    """Ends only with its process: an interrupt does not stop it."""
+    """Ignore every interrupt and never return."""
     while True:
         try:
             time.sleep(3600)

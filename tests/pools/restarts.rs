@@ -1,4 +1,5 @@
-//! Starts that fail and workers that keep dying: the others serve, the pool says why, and it is whole again by itself (R13, R27, R28).
+//! Failed starts and workers that die repeatedly (R13, R27, R28): the other workers keep serving, the pool reports the reason,
+//! and it recovers by itself.
 
 use crate::pools::steps::{answer, answers};
 use herder::testing::{TestPool, pool, starting_pool, wait_until};
@@ -6,8 +7,8 @@ use herder::{Error, PoolState, Restart};
 use serde_json::json;
 use std::{fs, time::Duration};
 
-/// The first process to come claims the misfortune; its slot's next processes are unfortunate as long as there is nobody to
-/// fix it: another one that holds a worker's place by then never asks.
+/// The first process creates a file and starts. Every later process finds the file and fails to start, until the test creates
+/// `fixed`. So one worker of the pool runs and the other one never does.
 const ONE_FAILS: &str = "
 import os, pathlib, time, herder
 app = herder.App()
@@ -27,12 +28,13 @@ def pid() -> int:
 ";
 
 const BROKEN: &str = "raise RuntimeError('no such model: llama-0')\n";
-const MENDED: &str =
+const REPAIRED: &str =
     "import os, herder\napp = herder.App()\n\n@app.command\ndef pid() -> int:\n    return os.getpid()\n";
 
-/// R13: one worker that fails to start does not stop the other; the pool says why, and is whole once it can be.
+/// R13, R27: one worker that fails to start does not affect the other. The pool reports the reason, and starts the worker after
+/// the cause is repaired.
 #[tokio::test]
-async fn r13_a_worker_that_can_not_start_does_not_stop_the_others() {
+async fn r13_failed_start_of_one_worker_does_not_stop_the_others() {
     let pool = pool("licence", |context| {
         context.file("app.py", ONE_FAILS);
         context.basic().app("app.py:app").cwd(context.dir()).build()
@@ -64,8 +66,8 @@ async fn state(pool: &TestPool) -> PoolState {
     pool.health().await.unwrap().state
 }
 
-/// R28: workers that can't start make the pool fail after so many tries; every answer has the last start error; a probe finds
-/// out when it is mended.
+/// R28: the pool fails after `restart.max` failed starts, and the error of every call has the reason of the last one. A later
+/// start attempt succeeds after the cause is repaired.
 #[tokio::test]
 async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it() {
     let pool = starting_pool("crash", |context| {
@@ -90,13 +92,13 @@ async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it
     let health = pool.health().await.unwrap();
     assert!(!health.healthy);
     assert!(health.last_start_error.is_some_and(|text| text.contains("no such model: llama-0")));
-    fs::write(pool.dir().join("app.py"), MENDED).unwrap();
+    fs::write(pool.dir().join("app.py"), REPAIRED).unwrap();
     pool.wait_healthy("pid").await;
     pool.end().await;
 }
 
-/// One worker; a third counted event fails the pool.
-async fn frail(name: &str) -> TestPool {
+/// Starts a pool of one worker that fails at the third counted death or failed start.
+async fn low_limit_pool(name: &str) -> TestPool {
     pool(name, |context| {
         let quick = Duration::from_millis(5);
         let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_secs(1));
@@ -105,10 +107,10 @@ async fn frail(name: &str) -> TestPool {
     .await
 }
 
-/// R28: calls that end their workers are no reason to fail the pool, however many they are: others are answered between them.
+/// R28: calls that kill their workers never make the pool fail, however many there are. Other calls are answered between them.
 #[tokio::test]
-async fn r28_calls_that_end_their_workers_never_fail_the_pool() {
-    let pool = frail("crashing").await;
+async fn r28_calls_that_kill_their_workers_never_fail_the_pool() {
+    let pool = low_limit_pool("crashing").await;
     for code in 1..=6 {
         let error = answer(pool.call::<()>("exit", &json!({ "code": code })).reply()).await.unwrap_err();
         assert!(matches!(&error, Error::WorkerLost { .. }), "{error:?}");
@@ -120,10 +122,11 @@ async fn r28_calls_that_end_their_workers_never_fail_the_pool() {
     pool.end().await;
 }
 
-/// R28: failing ends when the first worker is back, and workers that die young without a call count as failed starts do.
+/// R28: deaths without a call before `restart.min_uptime` count as failed starts do. A failed pool recovers with its first
+/// worker that is ready.
 #[tokio::test]
-async fn r28_workers_that_die_young_fail_the_pool_too_and_it_recovers() {
-    let pool = frail("young").await;
+async fn r28_idle_workers_that_die_young_fail_the_pool_and_it_recovers() {
+    let pool = low_limit_pool("young").await;
     for deaths in 1..=3 {
         let victim = pool.base_workers().await[0].process();
         assert!(pool.kill(victim).await);
@@ -133,15 +136,15 @@ async fn r28_workers_that_die_young_fail_the_pool_too_and_it_recovers() {
         }
     }
     let starts = pool.status().await.unwrap().counters.starts;
-    assert_eq!(starts, 3, "no fourth before the probe");
+    assert_eq!(starts, 3, "no fourth start before the cooldown");
     assert!(matches!(state(&pool).await, PoolState::Failed));
     pool.wait_healthy("pid").await;
     pool.end().await;
 }
 
-/// R13: a pool of which no worker starts does not start, says why, and leaves nothing.
+/// R13: `Pool::start` fails with the reason if no worker starts, and leaves no process.
 #[tokio::test]
-async fn r13_a_pool_without_any_worker_is_a_start_error() {
+async fn r13_start_fails_when_no_worker_starts() {
     let (config, context) = herder::testing::pool_config("none", |context| {
         context.file("app.py", BROKEN);
         context.basic().app("app.py:app").cwd(context.dir()).build()

@@ -1,4 +1,4 @@
-//! What keeps pools apart, and the shape of their status (R3-R6, R8, R52). What only enhanced pools have:
+//! The separation of pools, and the shape of their status (R3-R6, R8, R52). The features of enhanced pools are tested in
 //! `tests/feature_separation.rs`.
 
 use crate::pools::steps::{affinity_of, bind, count, has_affinity_actor, pid, place, process, status};
@@ -13,13 +13,14 @@ fn keys(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap().keys().cloned().collect()
 }
 
+/// Starts an enhanced pool with additional settings.
 async fn enhanced(change: impl FnOnce(PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>) -> TestPool {
     pool("flags", |context| change(context.enhanced().app("herder.demo:app")).build()).await
 }
 
-/// R6, R8, R52: both types side by side; the same keys, and the affinity's numbers only where there is affinity.
+/// R6, R8, R52: the status of both worker types has the same keys. Only the pool with affinity has affinity numbers.
 #[tokio::test]
-async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
+async fn r8_both_worker_types_have_the_same_status_keys() {
     let basic = pool("side", |context| context.basic().app("herder.demo:app").build()).await;
     let enhanced = enhanced(|builder| builder).await;
     for session in ["ann", "bob"] {
@@ -33,7 +34,7 @@ async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
         assert!(full["session_affinity"][key].is_number(), "{key}");
     }
     assert_eq!(keys(&plain), keys(&full));
-    let wanted = [
+    let documented = [
         "pool",
         "worker_type",
         "pool_size",
@@ -48,14 +49,14 @@ async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
         "counters",
         "features",
     ];
-    assert!(keys(&plain).is_superset(&wanted.map(String::from).into()), "{plain}");
+    assert!(keys(&plain).is_superset(&documented.map(String::from).into()), "{plain}");
     assert_eq!((&plain["active_sessions"], &full["active_sessions"]), (&json!(2), &json!(2)));
     assert_eq!((&plain["worker_type"], &full["worker_type"]), (&json!("basic"), &json!("enhanced")));
     basic.end().await;
     enhanced.end().await;
 }
 
-/// R8: a status shows a hundred sessions at most; the listing is paged.
+/// R8: a status lists at most 100 sessions. The list of sessions has pages.
 #[tokio::test]
 async fn r8_a_status_shows_a_hundred_sessions_at_most() {
     let pool = pool("capped", |context| context.basic().app("herder.demo:app").build()).await;
@@ -73,9 +74,9 @@ async fn r8_a_status_shows_a_hundred_sessions_at_most() {
     pool.end().await;
 }
 
-/// R3: the affinity actor has its name where there is affinity, as long as the pool lives; both can be found from anywhere.
+/// R3: only a pool with affinity has the affinity actor, registered under its name until the pool ends.
 #[tokio::test]
-async fn r3_only_a_pool_with_affinity_has_the_actor_and_its_name() {
+async fn r3_only_a_pool_with_affinity_registers_the_affinity_actor() {
     let basic = pool("names", |context| context.basic().app("herder.demo:app").build()).await;
     let without = enhanced(|builder| builder.session_affinity(false)).await;
     let with = enhanced(|builder| builder).await;
@@ -90,10 +91,10 @@ async fn r3_only_a_pool_with_affinity_has_the_actor_and_its_name() {
     assert!(registry::lookup::<PoolSupervisor>(&name).is_none());
 }
 
-/// R4: a second live pool of a name is refused, and says so to every message; the first notices nothing. A name is free again
-/// when its pool has ended.
+/// R4: a second pool with the name of a running pool is refused, and the first pool is not affected. The name is free again
+/// after its pool has ended.
 #[tokio::test]
-async fn r4_a_name_belongs_to_one_live_pool() {
+async fn r4_second_pool_of_a_name_is_refused_while_the_first_runs() {
     let first = enhanced(|builder| builder).await;
     assert_eq!(count(&first, "ann").await.unwrap(), 1);
     let config = first.config().clone();
@@ -112,7 +113,7 @@ async fn r4_a_name_belongs_to_one_live_pool() {
     third.end().await;
 }
 
-/// R5: the same session ids in two pools never see each other's binding, state or end.
+/// R5: sessions with the same id in two pools have separate bindings, states and ends.
 #[tokio::test]
 async fn r5_the_same_session_ids_in_two_pools_are_two_sessions() {
     let (one, two) = (enhanced(|builder| builder).await, enhanced(|builder| builder).await);
@@ -135,15 +136,18 @@ async fn r5_the_same_session_ids_in_two_pools_are_two_sessions() {
     two.end().await;
 }
 
-/// R17, R52: two pools side by side keep to their own settings of sessions.
+/// R17, R52: two pools in one process use their own session timeouts.
 #[tokio::test]
-async fn r17_timeouts_are_each_pools_own() {
+async fn r17_each_pool_uses_its_own_session_timeout() {
     let short = std::time::Duration::from_millis(50);
     let brief = enhanced(|builder| builder.sessions(Sessions::new().timeout(short).expiry(Expiry::Immediate))).await;
     let long = enhanced(|builder| builder).await;
     let first = count(&long, "ann").reply().await.unwrap();
     count(&brief, "ann").await.unwrap();
-    herder::testing::wait_until("the brief one expires", async || brief.session("ann").await.unwrap().is_none()).await;
+    herder::testing::wait_until("the session with the short timeout expires", async || {
+        brief.session("ann").await.unwrap().is_none()
+    })
+    .await;
     let second = count(&long, "ann").reply().await.unwrap();
     assert_eq!((place(&second), second.decode::<u64>().unwrap()), (place(&first), 2));
     brief.end().await;

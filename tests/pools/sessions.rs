@@ -1,4 +1,4 @@
-//! Sessions reach the worker that holds their state (R14, R15, R18, R22).
+//! Calls of a session run on the worker that holds its state (R14, R15, R18, R22).
 
 use crate::pools::steps::{affinity_of, bind, count, place, process};
 use futures_util::future::try_join_all;
@@ -14,7 +14,7 @@ const CLIENTS: usize = 64;
 const SESSIONS: usize = 200;
 const VISITS: usize = 25;
 
-/// R18: 64 clients share 200 sessions on 4 workers; every session sees one process, and its counter is exact.
+/// R18: 64 clients share 200 sessions on 4 workers. All calls of a session run in one process, and its counter is exact.
 #[tokio::test(flavor = "multi_thread")]
 async fn r18_every_session_sees_one_process_and_counts_exactly() {
     let pool = pool("many", |context| context.enhanced().app("herder.demo:app").pool_size(4).build()).await;
@@ -46,9 +46,9 @@ async fn r18_every_session_sees_one_process_and_counts_exactly() {
     pool.end().await;
 }
 
-/// R14, R15, R18: what is bound decides where the next call runs; what is unbound or removed starts anew.
+/// R14, R15, R18: a binding decides where the next call runs. An unbound or removed session starts with a new state.
 #[tokio::test]
-async fn r14_what_the_affinity_actor_binds_decides_where_calls_run() {
+async fn r14_calls_run_where_the_affinity_actor_bound_their_session() {
     let pool = pool("bind", |context| context.enhanced().app("herder.demo:app").pool_size(3).build()).await;
     let affinity = affinity_of(&pool);
     for worker in [3, 1, 2] {
@@ -59,7 +59,7 @@ async fn r14_what_the_affinity_actor_binds_decides_where_calls_run() {
         assert_eq!(affinity.send(GetWorker::of(&session)).await.unwrap().unwrap(), process(worker, 1));
     }
     assert_eq!(affinity.send(GetStats).await.unwrap().unwrap().total_sessions, 3);
-    // A session that moves leaves its state behind.
+    // The state of a session does not move with it.
     assert_eq!(bind(&pool, "to-1", 2).await, process(2, 1));
     let reply = count(&pool, "to-1").reply().await.unwrap();
     assert_eq!((place(&reply), reply.decode::<u64>().unwrap()), (process(2, 1), 1));
@@ -78,9 +78,9 @@ async fn r14_what_the_affinity_actor_binds_decides_where_calls_run() {
     pool.end().await;
 }
 
-/// R14: a session can't be bound to a worker that is not there.
+/// R14: a session cannot be bound to a worker that the pool does not have, and the refused binding creates no session.
 #[tokio::test]
-async fn r14_a_binding_to_no_worker_is_an_error() {
+async fn r14_binding_to_an_unknown_worker_is_an_error() {
     let pool = pool("bindno", |context| context.enhanced().app("herder.demo:app").build()).await;
     let message = herder::BindSession { session: "ann".into(), worker: WorkerId(9) };
     let refused = affinity_of(&pool).send(message).await.unwrap();
@@ -90,9 +90,9 @@ async fn r14_a_binding_to_no_worker_is_an_error() {
     pool.end().await;
 }
 
-/// R16: a call can insist on a session that is there.
+/// R16: a call with `IfAbsent::Reject` runs only in a session that exists.
 #[tokio::test]
-async fn r16_a_call_may_refuse_to_begin_a_session() {
+async fn r16_call_with_reject_does_not_create_a_session() {
     let pool = pool("absent", |context| context.enhanced().app("herder.demo:app").build()).await;
     let strict = || count(&pool, "ann").if_absent(IfAbsent::Reject);
     assert!(matches!(strict().await, Err(Error::SessionNotFound { .. })));
@@ -101,9 +101,9 @@ async fn r16_a_call_may_refuse_to_begin_a_session() {
     pool.end().await;
 }
 
-/// R22: the quota bounds the sessions of a pool, and one that ended makes room.
+/// R22: `sessions.max` limits the number of sessions. A session that ended frees its place.
 #[tokio::test]
-async fn r22_a_quota_bounds_the_sessions() {
+async fn r22_new_sessions_beyond_the_limit_are_refused() {
     let sessions = Sessions::new().max(2);
     let pool = pool("quota", |context| context.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
     for session in ["ann", "bob"] {
@@ -116,7 +116,7 @@ async fn r22_a_quota_bounds_the_sessions() {
     pool.end().await;
 }
 
-/// R22: every pool tracks its sessions: noted, renewed, counted, listed in pages, ended.
+/// R22: a pool of either worker type tracks its sessions: it creates, renews, counts, lists and ends them.
 #[tokio::test]
 async fn r22_sessions_are_tracked_listed_and_ended_in_both_worker_types() {
     let basic = pool("tracked", |context| context.basic().app("herder.demo:app").build()).await;

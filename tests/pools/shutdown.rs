@@ -1,5 +1,5 @@
-//! The end of a pool: in order, out of time, and by dropping its handle (R30). What is left afterwards is checked by each test's
-//! `end`: no process, no zombie, no descriptor, no call without an answer.
+//! The end of a pool (R30): a graceful shutdown, a shutdown timeout, and the drop of the last handle. Each test checks that no
+//! process, no zombie and no call without an answer is left.
 
 use crate::pools::steps::{answer, answers, sleep_for_ever, submitted};
 use herder::testing::{HANG_TIMEOUT, PoolProcesses, pool, wait_until, with_timeout};
@@ -7,7 +7,7 @@ use herder::{Error, Stop};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
-/// Waits for a file before it answers, so that the test decides when.
+/// A command that returns when the test creates a file.
 const PATIENT: &str = "
 import os, pathlib, time, herder
 app = herder.App()
@@ -19,7 +19,7 @@ def wait() -> int:
     return os.getpid()
 ";
 
-/// Ignores what it can: SIGTERM, and the end of its main thread. It has a child in its group.
+/// A worker that ignores SIGTERM and does not exit when its main thread ends. It has a child in its process group.
 const STUBBORN: &str = "
 import atexit, os, signal, subprocess, time, herder
 app = herder.App()
@@ -35,7 +35,7 @@ def pid() -> int:
     return os.getpid()
 ";
 
-/// R30: calls that run and calls that wait finish; new ones are refused.
+/// R30: running and waiting calls finish during the drain; new calls are refused.
 #[tokio::test]
 async fn r30_a_graceful_shutdown_lets_calls_finish() {
     let pool = pool("drain", |context| {
@@ -45,27 +45,27 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
     .await;
     let calls = submitted(&pool, (0..5).map(|_| pool.call::<u32>("wait", &json!({}))), 2, 3).await;
     let handle = (*pool).clone();
-    let ending = tokio::spawn(async move { handle.shutdown(HANG_TIMEOUT).await });
-    wait_until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
+    let shutdown = tokio::spawn(async move { handle.shutdown(HANG_TIMEOUT).await });
+    wait_until("the pool drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
     let refused = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&refused, Err(Error::PoolClosed { may_have_run: false, .. })), "{refused:?}");
     fs::write(pool.dir().join("go"), "").unwrap();
     assert!(answers(calls).await.iter().all(Result::is_ok));
-    let report = with_timeout("the shutdown", ending).await.unwrap().unwrap();
+    let report = with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
     assert_eq!((report.aborted_calls, report.counters.ok, report.counters.refused), (0, 5, 1));
     pool.processes().nothing_left().await;
     let late = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&late, Err(Error::PoolClosed { .. })), "{late:?}");
 }
 
-/// R30: out of time, what runs and what waits hears `PoolClosed`, and whether it may have run.
+/// R30: at the shutdown timeout, running and waiting calls get `PoolClosed`, which states whether they may have run.
 #[tokio::test]
 async fn r30_shutdown_timeout_answers_remaining_calls() {
     let pool = pool("cutoff", |context| context.enhanced().app("herder.demo:app").build()).await;
     let calls = submitted(&pool, (0..4).map(|_| sleep_for_ever(&pool)), 2, 2).await;
     pool.processes().look();
     let report = with_timeout("the shutdown", pool.shutdown(Duration::from_millis(50))).await.unwrap();
-    let told: Vec<bool> = answers(calls)
+    let may_have_run: Vec<bool> = answers(calls)
         .await
         .into_iter()
         .map(|outcome| match outcome {
@@ -73,12 +73,12 @@ async fn r30_shutdown_timeout_answers_remaining_calls() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(told, [true, true, false, false]);
+    assert_eq!(may_have_run, [true, true, false, false]);
     assert_eq!((report.aborted_calls, report.counters.failed_by_pool), (4, 4));
     pool.processes().nothing_left().await;
 }
 
-/// R30: a worker that ignores the shutdown message and SIGTERM is killed with its group.
+/// R30: a worker that ignores the shutdown frame and SIGTERM is killed with its process group.
 #[tokio::test]
 async fn r30_a_worker_that_does_not_stop_is_killed_with_its_group() {
     let pool = pool("stubborn", |context| {
@@ -91,7 +91,7 @@ async fn r30_a_worker_that_does_not_stop_is_killed_with_its_group() {
     pool.end().await;
 }
 
-/// R30: a worker whose process dies takes the rest of its group along.
+/// R30: when a worker dies, the rest of its process group is killed.
 #[tokio::test]
 async fn r30_a_killed_worker_leaves_no_grandchild() {
     let pool = pool("group", |context| {
@@ -104,13 +104,15 @@ async fn r30_a_killed_worker_leaves_no_grandchild() {
     for worker in pool.base_workers().await {
         pool.kill_worker(worker.process()).await.unwrap();
     }
-    wait_until("both groups are gone", async || pool.processes().processes().iter().all(|seen| !before.contains(seen)))
-        .await;
+    wait_until("no process of either group is left", async || {
+        pool.processes().processes().iter().all(|seen| !before.contains(seen))
+    })
+    .await;
     pool.wait_healthy("pid").await;
     pool.end().await;
 }
 
-/// R30: dropping the last handle ends the pool: calls are answered, workers are gone.
+/// R30: dropping the last handle ends the pool, and no process is left.
 #[tokio::test]
 async fn r30_dropping_the_last_handle_ends_the_pool() {
     let (config, context) =
@@ -126,24 +128,24 @@ async fn r30_dropping_the_last_handle_ends_the_pool() {
     processes.nothing_left().await;
 }
 
-/// R30: two callers of shutdown both get the report, and the shorter patience holds.
+/// R30: two concurrent calls of `shutdown` get the same report, and the shorter timeout applies.
 #[tokio::test]
 async fn r30_shorter_shutdown_timeout_wins() {
     let pool = pool("twice", |context| context.basic().app("herder.demo:app").build()).await;
     let calls = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let handle = (*pool).clone();
-    let patient = tokio::spawn(async move { handle.shutdown(HANG_TIMEOUT).await });
-    wait_until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
+    let first = tokio::spawn(async move { handle.shutdown(HANG_TIMEOUT).await });
+    wait_until("the pool drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
     let report = with_timeout("the second shutdown", pool.shutdown(Duration::ZERO)).await.unwrap();
-    assert_eq!(with_timeout("the first one", patient).await.unwrap().unwrap(), report);
-    let told = answers(calls).await;
-    assert!(matches!(&told[0], Err(Error::PoolClosed { may_have_run: true, .. })), "{told:?}");
+    assert_eq!(with_timeout("the first shutdown", first).await.unwrap().unwrap(), report);
+    let outcomes = answers(calls).await;
+    assert!(matches!(&outcomes[0], Err(Error::PoolClosed { may_have_run: true, .. })), "{outcomes:?}");
     pool.processes().nothing_left().await;
 }
 
-/// R30: a start that nobody waits for any more ends what it began.
+/// R30: dropping the future of a start ends the processes that it started.
 #[tokio::test]
-async fn r30_a_start_that_is_given_up_leaves_nothing() {
+async fn r30_abandoned_start_leaves_no_process() {
     let app = "import time\ntime.sleep(3600)\n";
     let (config, context) = herder::testing::pool_config("givenup", |context| {
         context.file("app.py", app);
@@ -151,16 +153,17 @@ async fn r30_a_start_that_is_given_up_leaves_nothing() {
     });
     let processes = PoolProcesses::new(context.name());
     let start = herder::Pool::start(config);
+    // The select drops the future of the start as soon as both processes exist.
     tokio::select! {
-        outcome = start.into_future() => panic!("it can't become ready: {outcome:?}"),
-        () = wait_until("its workers start", async || processes.processes().len() == 2) => {}
+        outcome = start.into_future() => panic!("the app never becomes ready: {outcome:?}"),
+        () = wait_until("the workers start", async || processes.processes().len() == 2) => {}
     }
     processes.nothing_left().await;
 }
 
-/// R30: a pool's own thread ends with it.
+/// R30: the thread of a pool ends with the pool.
 #[tokio::test]
-async fn r30_a_pools_thread_ends_with_it() {
+async fn r30_a_pools_thread_ends_with_the_pool() {
     let pool = pool("t9z", |context| context.basic().app("herder.demo:app").build()).await;
     let threads = || {
         let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
@@ -169,12 +172,12 @@ async fn r30_a_pools_thread_ends_with_it() {
     };
     assert_eq!(threads(), 1);
     pool.end().await;
-    wait_until("its thread is gone", async || threads() == 0).await;
+    wait_until("the thread has ended", async || threads() == 0).await;
 }
 
-/// R30: a pool on somebody's arbiter goes with the System that ends, in order or not.
+/// R30: a pool on the current arbiter ends when the arbiter's `System` ends, with or without a shutdown before.
 #[test]
-fn r30_a_pool_goes_with_its_system() {
+fn r30_pool_on_the_current_arbiter_ends_with_its_system() {
     for stopped in [true, false] {
         let (config, context) =
             herder::testing::pool_config("system", |context| context.enhanced().app("herder.demo:app").build());

@@ -1,5 +1,5 @@
-//! What becomes of values between Rust and Python: JSON, as serde_json and Python's `json` write and read it (R41). The table in
-//! `docs/semantics.md` says the same.
+//! The conversion of values between Rust and Python through JSON, as `serde_json` and Python's `json` write and read it (R41).
+//! The table in `docs/semantics.md` describes the same.
 
 use super::steps::answer;
 use herder::Error;
@@ -28,7 +28,7 @@ def nested(levels: int):
     return value
 ";
 
-async fn values() -> TestPool {
+async fn values_pool() -> TestPool {
     pool("values", |context| {
         context.file("app.py", APP);
         context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).build()
@@ -36,7 +36,7 @@ async fn values() -> TestPool {
     .await
 }
 
-/// What serde calls bytes, as `serde_bytes` has it.
+/// Bytes in serde's data model, as `serde_bytes` serializes them.
 struct Raw(&'static [u8]);
 
 impl Serialize for Raw {
@@ -58,9 +58,10 @@ struct Arguments {
     raw: Raw,
 }
 
+/// R41: arguments reach Python as `docs/semantics.md` describes. A map whose keys are not strings is refused before it is sent.
 #[tokio::test]
 async fn r41_arguments_round_trip_to_python() {
-    let pool = values().await;
+    let pool = values_pool().await;
     let arguments = Arguments {
         text: "žluť \u{2615}\0",
         float: 5.155_555_555_555_555_6e23,
@@ -74,13 +75,13 @@ async fn r41_arguments_round_trip_to_python() {
     };
     let shown = pool.call::<String>("shown", &arguments).await.unwrap();
     let numbers = format!("'large': {}, 'small': {}", u128::MAX, i128::MIN);
-    let wanted = format!(
+    let expected = format!(
         "{{'text': 'žluť \u{2615}\\x00', 'float': 5.1555555555555556e+23, 'nan': None, 'infinite': None, 'none': None, {numbers}, \
          'keys': {{'7': True}}, 'raw': [0, 255]}}"
     );
-    assert_eq!(shown, wanted);
+    assert_eq!(shown, expected);
 
-    let refused = pool.call::<String>("shown", &json_of_pairs()).await.unwrap_err();
+    let refused = pool.call::<String>("shown", &map_with_tuple_keys()).await.unwrap_err();
     assert!(
         matches!(&refused, Error::Malformed { message, .. } if message.contains("key must be a string")),
         "{refused:?}"
@@ -89,14 +90,15 @@ async fn r41_arguments_round_trip_to_python() {
     pool.end().await;
 }
 
-/// A map whose keys have no form as text.
-fn json_of_pairs() -> BTreeMap<&'static str, BTreeMap<(u8, u8), u8>> {
+/// Returns a map whose keys cannot be strings in JSON.
+fn map_with_tuple_keys() -> BTreeMap<&'static str, BTreeMap<(u8, u8), u8>> {
     BTreeMap::from([("pairs", BTreeMap::from([((1, 2), 3)]))])
 }
 
+/// R41: results of Python reach Rust exactly, up to the nesting that `serde_json` reads.
 #[tokio::test]
 async fn r41_results_round_trip_to_rust() {
-    let pool = values().await;
+    let pool = values_pool().await;
     let given = |code: &str| answer(pool.call::<Value>("given", &json!({ "code": code })).reply());
 
     let keys = given("{1: 'a', 2: 'b'}").await.unwrap();
@@ -117,7 +119,7 @@ async fn r41_results_round_trip_to_rust() {
 
     for (levels, readable) in [(127, true), (128, false)] {
         let nested = answer(pool.call::<Value>("nested", &json!({ "levels": levels })).reply()).await.unwrap();
-        assert_eq!(nested.json().len(), 2 * levels, "the text is there in any case");
+        assert_eq!(nested.json().len(), 2 * levels, "the JSON text is complete in either case");
         assert_eq!(nested.decode::<Value>().is_ok(), readable, "{levels} levels");
     }
     pool.end().await;

@@ -1,4 +1,5 @@
-//! `assert_concurrent!`: green when operations overlapped, red with the reason and the intervals when not (R46).
+//! `assert_concurrent!` (R46): it passes when operations overlapped, and fails with the reason and the intervals when they did
+//! not.
 
 use herder::{
     Timestamp, assert_concurrent,
@@ -17,30 +18,32 @@ fn ms(spans: &[(u64, u64)]) -> Vec<Interval> {
     spans.iter().map(|(from, to)| Interval::new(from * 1_000_000, to * 1_000_000).unwrap()).collect()
 }
 
-/// What a failed assertion says.
-fn said(assertion: impl FnOnce() -> Evidence) -> String {
+/// Returns the message of a failed assertion.
+fn failure(assertion: impl FnOnce() -> Evidence) -> String {
     let panic = catch_unwind(AssertUnwindSafe(assertion)).unwrap_err();
     panic.downcast_ref::<String>().unwrap().clone()
 }
 
-/// R46: by overlap, not by durations: the original's two counterexamples.
+/// R46: the verdict depends on overlap and not on durations. These are the two cases that DSPex's check by durations judged
+/// wrong.
 #[test]
 fn r46_the_two_counterexamples_are_judged_by_overlap() {
-    let serial = said(|| assert_concurrent!(ms(&[(5, 15), (15, 25), (25, 35)])));
+    let serial = failure(|| assert_concurrent!(ms(&[(5, 15), (15, 25), (25, 35)])));
     let lines: Vec<&str> = serial.lines().collect();
-    assert!(lines[0].starts_with("operations appear serialized: 3 operations"), "{serial}");
+    assert_eq!(lines[0], "operations appear serialized: no two of the 3 operations overlapped");
     assert_eq!(lines[1..], ["  0ns to 10ms", "  10ms to 20ms", "  20ms to 30ms"]);
     let straggler = assert_concurrent!(ms(&[(0, 10), (0, 10), (0, 100)]));
     assert_eq!(straggler.peak, 3);
 }
 
+/// R46: fewer than two operations that took time are a failure, because they prove nothing.
 #[test]
 fn r46_too_few_operations_prove_nothing() {
-    assert!(said(|| assert_concurrent!(ms(&[(0, 10)]))).contains("nothing to compare"));
-    assert!(said(|| assert_concurrent!(&ms(&[])[..])).contains("nothing to compare"));
+    assert!(failure(|| assert_concurrent!(ms(&[(0, 10)]))).contains("too few operations to compare"));
+    assert!(failure(|| assert_concurrent!(&ms(&[])[..])).contains("too few operations to compare"));
 }
 
-/// R46: from the replies of calls: two that meet, and two that a pool with one worker runs one after the other.
+/// R46: replies can be judged directly: two calls that wait for each other overlap, two calls one after the other do not.
 #[tokio::test]
 async fn r46_replies_show_whether_calls_overlapped() {
     let both = Arc::new(Barrier::new(2));
@@ -55,13 +58,14 @@ async fn r46_replies_show_whether_calls_overlapped() {
     let (one, other) = tokio::join!(call("meet"), call("meet"));
     assert_eq!(assert_concurrent!([one.unwrap(), other.unwrap()]).peak, 2);
     let apart = [call("alone").await.unwrap(), call("alone").await.unwrap()];
-    assert!(said(|| assert_concurrent!(apart)).contains("operations appear serialized: 2 operations"));
+    assert!(failure(|| assert_concurrent!(apart)).contains("operations appear serialized: no two of the 2 operations"));
     pool.end().await;
 }
 
-/// R46: a reply gives the moments of its call, here of one that waited; stamps that are missing or of another clock are refused.
+/// R46: a reply has the timestamps of its call, here of one that waited in the queue. Timestamps that are missing or from
+/// another clock are refused.
 #[tokio::test]
-async fn r46_a_reply_gives_the_moments_of_its_call() {
+async fn r46_reply_has_the_timestamps_of_its_call() {
     let open = Arc::new(Semaphore::new(0));
     let gate = open.clone();
     let script = Script::new().command("wait", async move |_| {
@@ -72,18 +76,18 @@ async fn r46_a_reply_gives_the_moments_of_its_call() {
     let pool = scripted("moments", script, build).await;
     let call = || pool.call::<Value>("wait", &json!({})).reply();
     let (first, second) = (call(), call());
-    wait_until("the second one waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
+    wait_until("the second call waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
     open.add_permits(2);
     first.await.unwrap();
     let mut reply = second.await.unwrap();
     assert!(!reply.queued.is_zero() && !reply.ran.is_zero());
-    let Operation { worker: at, queued, sent, started, ended, answered } = operation(&reply).unwrap();
-    assert_eq!((at.id, at.generation, queued), (reply.worker, reply.generation, reply.admitted));
+    let Operation { worker: process, queued, sent, started, ended, answered } = operation(&reply).unwrap();
+    assert_eq!((process.id, process.generation, queued), (reply.worker, reply.generation, reply.admitted));
     assert_eq!((started, ended), (reply.stamps.started, reply.stamps.ended));
     assert_eq!((sent - queued, answered - sent), (reply.queued, reply.ran));
     reply.stamps.started = Timestamp(1);
     assert!(matches!(operation(&reply), Err(InvalidOperation::OtherClock { .. })));
     (reply.stamps.started, reply.stamps.ended) = (Timestamp(0), Timestamp(0));
-    assert_eq!(operation(&reply), Err(InvalidOperation::NotRun(at)));
+    assert_eq!(operation(&reply), Err(InvalidOperation::NotRun(process)));
     pool.end().await;
 }

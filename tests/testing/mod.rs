@@ -1,4 +1,5 @@
-//! The kit for tests (`herder::testing`), used on itself: what it says of a pool is so, and what it does to a pool happens.
+//! Tests of the test kit (`herder::testing`): its fakes behave like workers, its clock drives a pool, and its checks find what
+//! they look for.
 
 mod clock;
 mod concurrent;

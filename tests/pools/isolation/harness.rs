@@ -1,4 +1,5 @@
-//! One of the pools, and how an operation is done with a session of it. Holds the pool and its processes.
+//! The harness of the isolation tests: performs the operations of the reference model on one pool. Holds the pool and the pids
+//! of its workers.
 
 use super::model::{Facts, Operation, ReferenceModel, Seen};
 use crate::{
@@ -15,7 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub(super) const NEVER: Duration = Duration::from_secs(3600);
 
-/// What an enhanced pool does with an expired session; nothing, for a basic pool.
+/// The expiry policy of an enhanced pool; `None` for a basic pool.
 pub(super) type Kind = Option<Expiry>;
 
 pub(super) const KINDS: [Kind; 3] = [None, Some(Expiry::Immediate), Some(Expiry::TwoPhase { grace: NEVER })];
@@ -24,7 +25,7 @@ pub(super) fn name(session: usize) -> String {
     format!("s{session}")
 }
 
-/// A pool of a kind. Nothing is swept.
+/// Starts a pool of this kind whose sweep never runs.
 pub(super) async fn start(kind: Kind, timeout: Duration) -> TestPool {
     let sessions = Sessions::new().timeout(timeout).cleanup_interval(NEVER);
     pool("isolated", |context| match kind {
@@ -34,10 +35,12 @@ pub(super) async fn start(kind: Kind, timeout: Duration) -> TestPool {
     .await
 }
 
+/// Drives one pool: performs operations on its sessions and compares each answer with the reference model.
 pub(super) struct Harness {
     pub(super) pool: TestPool,
-    /// Where its seeds begin.
+    /// The seed of the first session; each session has its own.
     first: u64,
+    /// Whether sessions are bound to workers.
     pub(super) routed: bool,
     pub(super) pids: BTreeMap<WorkerRef, u32>,
 }
@@ -49,45 +52,47 @@ impl Harness {
         Self { pool, first, routed: kind.is_some(), pids }
     }
 
-    /// All of one session's operations, each compared with what the model says.
-    pub(super) async fn visit(&self, session: usize, operations: u64) -> ReferenceModel<'_> {
+    /// Runs the operations of one session and compares each answer with the model.
+    pub(super) async fn run(&self, session: usize, operations: u64) -> ReferenceModel<'_> {
         let id = name(session);
         let mut rng = Rng::new(self.first.wrapping_add(session as u64));
         let mut model = ReferenceModel::new(&self.pids, self.routed);
         for step in 0..operations {
             let operation = Operation::draw(&mut rng);
-            let seen = with_timeout("an operation", self.does(operation, &id)).await;
-            let expected = model.does(operation, &seen);
+            let seen = with_timeout("an operation", self.perform(operation, &id)).await;
+            let expected = model.apply(operation, &seen);
             let pool = self.pool.name();
             assert_eq!(seen, expected, "{pool}, {id}, step {step}, {operation:?}: {model:?}");
         }
         model
     }
 
-    async fn does(&self, operation: Operation, session: &str) -> Seen {
+    async fn perform(&self, operation: Operation, session: &str) -> Seen {
         let (pool, supervisor, id) = (&self.pool, self.pool.supervisor(), session.to_owned());
         match operation {
-            Operation::Count => told(ran(count(pool, session)).await),
-            Operation::Pid => told(ran(pid(pool, session)).await),
-            Operation::Insist => told(ran(pid(pool, session).if_absent(IfAbsent::Reject)).await),
-            Operation::End => Seen::Said(pool.end_session(session).await.unwrap()),
-            Operation::Bind(worker) => self.ask(BindSession { session: id, worker }, Seen::At).await,
-            Operation::Unbind => self.ask(UnbindSession(id), Seen::Said).await,
+            Operation::Count => seen_or_slug(run_call(count(pool, session)).await),
+            Operation::Pid => seen_or_slug(run_call(pid(pool, session)).await),
+            Operation::PidIfPresent => seen_or_slug(run_call(pid(pool, session).if_absent(IfAbsent::Reject)).await),
+            Operation::End => Seen::Answered(pool.end_session(session).await.unwrap()),
+            Operation::Bind(worker) => self.ask(BindSession { session: id, worker }, Seen::BoundTo).await,
+            Operation::Unbind => self.ask(UnbindSession(id), Seen::Answered).await,
             Operation::Track => {
                 let info = supervisor.send(TrackSession(id)).await.unwrap();
-                told(info.map(|info| Seen::Known(Some(Facts::from(&info)))))
+                seen_or_slug(info.map(|info| Seen::Known(Some(Facts::from(&info)))))
             }
-            Operation::Touch => told(supervisor.send(UpdateSessionActivity(id)).await.unwrap().map(Seen::Said)),
-            Operation::Worker => self.ask(GetWorker(id), Seen::At).await,
+            Operation::Touch => {
+                seen_or_slug(supervisor.send(UpdateSessionActivity(id)).await.unwrap().map(Seen::Answered))
+            }
+            Operation::Worker => self.ask(GetWorker(id), Seen::BoundTo).await,
             Operation::State => self.ask(GetSessionState(id), Seen::Is).await,
             Operation::Info => Seen::Known(pool.session(session).await.unwrap().as_ref().map(Facts::from)),
             Operation::List => Seen::Known(self.listed().await.remove(session)),
-            Operation::Sweep => told(supervisor.send(CleanupStaleSessions).await.unwrap().map(Seen::Swept)),
+            Operation::Sweep => seen_or_slug(supervisor.send(CleanupStaleSessions).await.unwrap().map(Seen::Swept)),
             Operation::Status => Seen::Numbers(!pool.status().await.unwrap().session_affinity.is_empty()),
         }
     }
 
-    /// Asks the affinity actor, if the pool has one.
+    /// Sends a message to the affinity actor, if the pool has one.
     pub(super) async fn ask<M, T>(&self, message: M, show: impl FnOnce(T) -> Seen) -> Seen
     where
         M: Message<Result = Result<T>> + Send + 'static,
@@ -95,24 +100,26 @@ impl Harness {
         SessionAffinityActor: Handler<M>,
     {
         if !has_affinity_actor(&self.pool) {
-            return Seen::Nobody;
+            return Seen::NoAffinityActor;
         }
-        told(affinity_of(&self.pool).send(message).await.unwrap().map(show))
+        seen_or_slug(affinity_of(&self.pool).send(message).await.unwrap().map(show))
     }
 
     pub(super) async fn listed(&self) -> BTreeMap<String, Facts> {
         let page = self.pool.sessions(0, 1000).await.unwrap();
         let facts: BTreeMap<_, _> = page.sessions.iter().map(|info| (info.id.to_string(), Facts::from(info))).collect();
-        assert_eq!(facts.len(), page.sessions.len(), "no id stands twice");
+        assert_eq!(facts.len(), page.sessions.len(), "no session is listed twice");
         facts
     }
 }
 
-fn told(answer: Result<Seen>) -> Seen {
+/// Returns the answer, or the slug of its error.
+fn seen_or_slug(answer: Result<Seen>) -> Seen {
     answer.unwrap_or_else(|error| Seen::Refused(error.slug()))
 }
 
-async fn ran<T>(call: Call<T>) -> Result<Seen> {
+/// Waits for a call and returns where it ran and its result.
+async fn run_call<T>(call: Call<T>) -> Result<Seen> {
     let reply: Reply = call.reply().await?;
     Ok(Seen::Ran { worker: place(&reply), routing: reply.routing, value: reply.decode()? })
 }

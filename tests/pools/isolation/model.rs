@@ -1,19 +1,20 @@
-//! What one session of one pool must answer, by a model that knows of nothing else: no other session, no other pool. It only
-//! learns which worker a session without a binding got, and the number of an epoch that is new to it.
+//! The reference model of one session of one pool: it computes what each operation must answer and has no information about any
+//! other session or pool. Only two facts are taken from the answers: the worker that an unbound session got, and the number of
+//! a new epoch.
 
 use crate::rng::Rng;
 use herder::{Epoch, Routing, SessionInfo, SessionStatus, WorkerId, WorkerRef};
 use std::collections::BTreeMap;
 
-/// What is done with a session, one after the other.
+/// An operation on a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
-    /// A call that counts in the session's state; an error where sessions have none.
+    /// A call that counts in the session's state. It fails in a pool whose sessions have no state.
     Count,
-    /// A call that says which process it ran in.
+    /// A call that returns the pid of its process.
     Pid,
-    /// The same, if the session is there.
-    Insist,
+    /// The same call with `IfAbsent::Reject`.
+    PidIfPresent,
     End,
     Bind(WorkerId),
     Unbind,
@@ -27,11 +28,11 @@ pub(super) enum Operation {
     Status,
 }
 
-/// How often each is drawn, of a hundred.
-const OFTEN: [(Operation, usize); 14] = [
+/// The operations with their weights. The rest up to 100 is `Status`.
+const WEIGHTS: [(Operation, usize); 14] = [
     (Operation::Count, 42),
     (Operation::Pid, 10),
-    (Operation::Insist, 5),
+    (Operation::PidIfPresent, 5),
     (Operation::End, 5),
     (Operation::Bind(WorkerId(1)), 3),
     (Operation::Bind(WorkerId(2)), 3),
@@ -48,8 +49,8 @@ const OFTEN: [(Operation, usize); 14] = [
 impl Operation {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let mut drawn = rng.below(100);
-        for (operation, often) in OFTEN {
-            match drawn.checked_sub(often) {
+        for (operation, weight) in WEIGHTS {
+            match drawn.checked_sub(weight) {
                 Some(rest) => drawn = rest,
                 None => return operation,
             }
@@ -58,7 +59,7 @@ impl Operation {
     }
 }
 
-/// What an operation answered.
+/// The answer of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     Ran {
@@ -68,18 +69,18 @@ pub(super) enum Seen {
     },
     /// The slug of an error.
     Refused(&'static str),
-    Said(bool),
-    At(WorkerRef),
+    Answered(bool),
+    BoundTo(WorkerRef),
     Is(SessionStatus),
     Known(Option<Facts>),
     Swept(usize),
-    /// Whether the pool's status has numbers of an affinity.
+    /// Whether the status of the pool has affinity numbers.
     Numbers(bool),
-    /// There is no affinity actor to ask.
-    Nobody,
+    /// The pool has no affinity actor.
+    NoAffinityActor,
 }
 
-/// What a pool knows of a session, but for times.
+/// The information that a pool has about a session, without times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) worker: Option<WorkerRef>,
@@ -100,7 +101,7 @@ impl From<&SessionInfo> for Facts {
     }
 }
 
-/// How a pool counts what was done.
+/// The counters of a pool that these operations change.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) ok: u64,
@@ -110,20 +111,20 @@ pub(super) struct Tally {
     pub(super) misses: u64,
 }
 
-/// One session.
+/// The expected state of one session. `apply` performs an operation and returns the answer that the pool must give.
 #[derive(Debug)]
 pub(super) struct ReferenceModel<'a> {
-    /// The pool's processes.
+    /// The processes of the pool.
     pids: &'a BTreeMap<WorkerRef, u32>,
-    /// Whether its sessions are bound.
+    /// Whether sessions are bound to workers.
     routed: bool,
     pub(super) known: bool,
     pub(super) bound: Option<WorkerRef>,
     operations: u64,
     count: u64,
     epoch: Option<Epoch>,
-    /// The highest epoch that is over.
-    pub(super) over: Epoch,
+    /// The highest epoch that has ended.
+    pub(super) ended_epoch: Epoch,
     pub(super) tally: Tally,
 }
 
@@ -137,30 +138,31 @@ impl<'a> ReferenceModel<'a> {
             operations: 0,
             count: 0,
             epoch: None,
-            over: Epoch(0),
+            ended_epoch: Epoch(0),
             tally: Tally::default(),
         }
     }
 
-    /// Does it too; gives what must be seen.
-    pub(super) fn does(&mut self, operation: Operation, seen: &Seen) -> Seen {
+    /// Performs the operation and returns the expected answer. `seen` is the real answer, for the two facts that the model
+    /// cannot compute.
+    pub(super) fn apply(&mut self, operation: Operation, seen: &Seen) -> Seen {
         match operation {
             Operation::Bind(_) | Operation::Unbind | Operation::Worker | Operation::State if !self.routed => {
-                Seen::Nobody
+                Seen::NoAffinityActor
             }
-            Operation::Count if !self.routed => self.fails(),
-            Operation::Count => self.counts(seen),
-            Operation::Insist if !self.known => self.is_refused(),
-            Operation::Pid | Operation::Insist => self.runs(seen),
-            Operation::End => Seen::Said(self.ends()),
-            Operation::Bind(worker) => self.is_bound(worker),
-            Operation::Unbind => Seen::Said(self.is_unbound()),
+            Operation::Count if !self.routed => self.fail(),
+            Operation::Count => self.count_call(seen),
+            Operation::PidIfPresent if !self.known => self.refuse(),
+            Operation::Pid | Operation::PidIfPresent => self.run(seen),
+            Operation::End => Seen::Answered(self.end()),
+            Operation::Bind(worker) => self.bind(worker),
+            Operation::Unbind => Seen::Answered(self.unbind()),
             Operation::Track => {
                 self.known = true;
                 Seen::Known(self.facts(seen))
             }
-            Operation::Touch => Seen::Said(self.known),
-            Operation::Worker => self.bound.map_or(Seen::Refused("session-not-found"), Seen::At),
+            Operation::Touch => Seen::Answered(self.known),
+            Operation::Worker => self.bound.map_or(Seen::Refused("session-not-found"), Seen::BoundTo),
             Operation::State => Seen::Is(if self.known { SessionStatus::Active } else { SessionStatus::NotFound }),
             Operation::Info | Operation::List => Seen::Known(self.facts(seen)),
             Operation::Sweep => Seen::Swept(0),
@@ -168,38 +170,38 @@ impl<'a> ReferenceModel<'a> {
         }
     }
 
-    fn counts(&mut self, seen: &Seen) -> Seen {
-        let (worker, routing) = self.is_called(seen);
+    fn count_call(&mut self, seen: &Seen) -> Seen {
+        let (worker, routing) = self.route(seen);
         self.tally.ok += 1;
         self.count += 1;
         Seen::Ran { worker, routing, value: self.count }
     }
 
-    fn runs(&mut self, seen: &Seen) -> Seen {
-        let (worker, routing) = self.is_called(seen);
+    fn run(&mut self, seen: &Seen) -> Seen {
+        let (worker, routing) = self.route(seen);
         self.tally.ok += 1;
         Seen::Ran { worker, routing, value: self.pids[&worker].into() }
     }
 
-    /// Only in a pool whose sessions have no state.
-    fn fails(&mut self) -> Seen {
+    /// A counting call in a pool whose sessions have no state.
+    fn fail(&mut self) -> Seen {
         self.known = true;
         self.operations += 1;
         self.tally.failed += 1;
         Seen::Refused("exception")
     }
 
-    fn is_refused(&mut self) -> Seen {
+    fn refuse(&mut self) -> Seen {
         self.tally.refused += 1;
         Seen::Refused("session-not-found")
     }
 
-    /// Where a call must run: where the session is bound, or on any worker of this pool.
-    fn is_called(&mut self, seen: &Seen) -> (WorkerRef, Routing) {
-        let own = *self.pids.keys().next().unwrap();
+    /// Returns where a call must run: on the worker of the session, or on any worker of this pool.
+    fn route(&mut self, seen: &Seen) -> (WorkerRef, Routing) {
+        let fallback = *self.pids.keys().next().unwrap();
         let chosen = match seen {
             Seen::Ran { worker, .. } if self.pids.contains_key(worker) => *worker,
-            _ => own,
+            _ => fallback,
         };
         self.known = true;
         self.operations += 1;
@@ -217,42 +219,42 @@ impl<'a> ReferenceModel<'a> {
         }
     }
 
-    fn ends(&mut self) -> bool {
-        self.is_unbound();
-        self.loses_state();
+    fn end(&mut self) -> bool {
+        self.unbind();
+        self.lose_state();
         self.operations = 0;
         std::mem::take(&mut self.known)
     }
 
-    fn is_bound(&mut self, worker: WorkerId) -> Seen {
+    fn bind(&mut self, worker: WorkerId) -> Seen {
         let worker_ref = *self.pids.keys().find(|worker_ref| worker_ref.id == worker).unwrap();
         if self.bound.is_some_and(|bound| bound != worker_ref) {
-            self.loses_state();
+            self.lose_state();
         }
         self.known = true;
         self.bound = Some(worker_ref);
-        Seen::At(worker_ref)
+        Seen::BoundTo(worker_ref)
     }
 
-    /// Whether it was bound.
-    pub(super) fn is_unbound(&mut self) -> bool {
-        let was = self.bound.take().is_some();
-        if was {
-            self.loses_state();
+    /// Unbinds the session. Returns whether it was bound.
+    pub(super) fn unbind(&mut self) -> bool {
+        let was_bound = self.bound.take().is_some();
+        if was_bound {
+            self.lose_state();
         }
-        was
+        was_bound
     }
 
-    fn loses_state(&mut self) {
+    fn lose_state(&mut self) {
         self.count = 0;
-        self.over = self.epoch.take().map_or(self.over, |epoch| epoch.max(self.over));
+        self.ended_epoch = self.epoch.take().map_or(self.ended_epoch, |epoch| epoch.max(self.ended_epoch));
     }
 
-    /// What is known of it. The epoch is learned from what was seen: it stays as long as the state does, and no other is like
-    /// it.
+    /// Returns the expected information about the session. The number of a new epoch is taken from the answer; it must be
+    /// higher than that of every epoch before, and must not change as long as the state exists.
     pub(super) fn facts(&mut self, seen: &Seen) -> Option<Facts> {
         if let (true, None, Seen::Known(Some(facts))) = (self.routed, self.epoch, seen) {
-            self.epoch = facts.epoch.filter(|epoch| *epoch > self.over);
+            self.epoch = facts.epoch.filter(|epoch| *epoch > self.ended_epoch);
         }
         let facts = Facts { worker: self.bound, epoch: self.epoch, operations: self.operations, pending: 0 };
         self.known.then_some(facts)

@@ -1,5 +1,5 @@
-//! Sessions that call in bursts, and one who kills their workers meanwhile. Writes down what each session was answered, and
-//! what was killed; judges nothing.
+//! The harness of the kill test: sessions submit bursts of calls while workers are killed. It records the answers of each
+//! session and the kills. The judge checks them afterwards.
 
 use super::judge::{Call, End, Entry, ExecutionLog, Kill};
 use crate::{
@@ -19,17 +19,17 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-/// Counts in the session's state, and writes into the ledger of its process when it begins. It is slower than the pool, so that
-/// workers are killed in the middle of calls.
+/// Counts in the session's state, and writes a line into the execution log of its process when it begins. It is slower than the
+/// pool, so that workers are killed during calls.
 const COUNTER: &str = "
 import os, time, herder
 app = herder.App()
-ledger = os.open(f'ledger-{os.getpid()}', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+log = os.open(f'execution-log-{os.getpid()}', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 @app.command
 def count(number: int, session: herder.Session) -> list[int]:
     before = session.state.get('count', 0)
-    os.write(ledger, f'{session.id} {number} {before}\\n'.encode())
+    os.write(log, f'{session.id} {number} {before}\\n'.encode())
     time.sleep(0.0002)
     session.state['count'] = before + 1
     return [before + 1, os.getpid()]
@@ -40,26 +40,28 @@ def pid() -> int:
 ";
 
 pub(super) const WORKERS: usize = 4;
-/// Calls of one session that are submitted together, at most.
+/// The maximum number of calls of one session that are submitted together.
 const BURST: u64 = 5;
 
+/// Drives the pool: runs the calls of all sessions and the kills, and records both for the judge.
 pub(super) struct Harness {
     pub(super) pool: TestPool,
-    /// Calls of each session.
-    each: u64,
+    /// The number of calls of each session.
+    calls_per_session: u64,
     kills: usize,
-    /// How many calls may be submitted so far: no session runs ahead of the kills.
+    /// The number of calls that may be submitted so far. It keeps the sessions from finishing before the kills.
     permits: Semaphore,
     answered: AtomicU64,
-    /// Of each session, the last call that the pool has admitted.
+    /// For each session, the number of the last call that the pool has admitted.
     admitted: Vec<AtomicU64>,
     killed: Mutex<Vec<Killed>>,
+    /// The number of deaths that the pool has noticed.
     noticed: AtomicUsize,
-    /// Sessions without a call, until somebody dies.
-    resting: AtomicUsize,
+    /// The number of sessions that submit no call until the next death.
+    paused: AtomicUsize,
 }
 
-/// A kill, and what was admitted of each session before it.
+/// A kill, and the last call of each session that was admitted before it.
 struct Killed {
     worker: WorkerRef,
     pid: u32,
@@ -75,54 +77,57 @@ impl Harness {
         .await;
         Self {
             pool,
-            each: calls / sessions as u64,
+            calls_per_session: calls / sessions as u64,
             kills,
             permits: Semaphore::new(0),
             answered: AtomicU64::new(0),
             admitted: (0..sessions).map(|_| AtomicU64::new(0)).collect(),
             killed: Mutex::default(),
             noticed: AtomicUsize::new(0),
-            resting: AtomicUsize::new(0),
+            paused: AtomicUsize::new(0),
         }
     }
 
-    /// All calls of each session, and all kills, spread over them.
+    /// Runs the calls of all sessions, with the kills spread over them. Returns the history of each session.
     pub(super) async fn run(&self, seed: u64) -> Vec<Vec<Call>> {
         let rng = |number: usize| Rng::new(seed.wrapping_mul(1000).wrapping_add(number as u64));
-        let sessions = (0..self.admitted.len()).map(|session| self.calls(session, rng(session)));
-        let (histories, ()) = tokio::join!(join_all(sessions), self.kills(rng(self.admitted.len())));
+        let sessions = (0..self.admitted.len()).map(|session| self.run_session(session, rng(session)));
+        let (histories, ()) = tokio::join!(join_all(sessions), self.run_kills(rng(self.admitted.len())));
         histories
     }
 
-    async fn calls(&self, session: usize, mut rng: Rng) -> Vec<Call> {
+    async fn run_session(&self, session: usize, mut rng: Rng) -> Vec<Call> {
         let mut calls = Vec::new();
-        while (calls.len() as u64) < self.each {
-            let size = u64::from(rng.range(1, BURST as u32)).min(self.each - calls.len() as u64);
+        while (calls.len() as u64) < self.calls_per_session {
+            let size = u64::from(rng.range(1, BURST as u32)).min(self.calls_per_session - calls.len() as u64);
             self.permits.acquire_many(size as u32).await.unwrap().forget();
             calls.extend(self.burst(session, calls.len() as u64 + 1, size).await);
             if rng.chance(5) {
-                self.rest().await;
+                self.pause().await;
             }
         }
         calls
     }
 
-    /// No call until the next death was noticed, so that some sessions are lost without one. Never all of them: they would rest
-    /// for ever.
-    async fn rest(&self) {
+    /// Waits until the pool has noticed the next death, so that some sessions lose their state while they have no call. At most
+    /// half of the sessions pause: kills follow answered calls, so a pause of all sessions would never end.
+    async fn pause(&self) {
         let before = self.noticed.load(SeqCst);
-        if self.resting.fetch_add(1, SeqCst) < self.admitted.len() / 2 {
-            wait_until("somebody dies", async || {
+        if self.paused.fetch_add(1, SeqCst) < self.admitted.len() / 2 {
+            wait_until("the next death", async || {
                 let noticed = self.noticed.load(SeqCst);
                 noticed > before || noticed >= self.kills
             })
             .await;
         }
-        self.resting.fetch_sub(1, SeqCst);
+        self.paused.fetch_sub(1, SeqCst);
     }
 
-    /// Calls submitted together. The pool has admitted all of them when it answers what was sent behind them.
+    /// Submits calls together and waits for their answers. The supervisor handles messages in order, so it has admitted all of
+    /// them when it answers `GetPoolName`.
     pub(super) async fn burst(&self, session: usize, first: u64, size: u64) -> Vec<Call> {
+        // `noticed` is read before the calls are submitted: if it includes a death, no call of this burst was
+        // pending at that death.
         let (noticed, numbers) = (self.noticed.load(SeqCst), first..first + size);
         let call = |number| {
             let call = self.pool.call::<(u64, u32)>("count", &json!({ "number": number }));
@@ -136,38 +141,42 @@ impl Harness {
         numbers.zip(ends).map(|(number, end)| Call { number, first, noticed, end: end_of(end) }).collect()
     }
 
-    /// Kills one after the other, each when so many calls more were answered. What may be submitted is always a step ahead.
-    async fn kills(&self, mut rng: Rng) {
-        let calls = self.each * self.admitted.len() as u64;
+    /// Kills workers, one each time `step` more calls were answered. Permits are always one step ahead of the answers.
+    async fn run_kills(&self, mut rng: Rng) {
+        let calls = self.calls_per_session * self.admitted.len() as u64;
         let step = (calls / (self.kills as u64 + 2)).max(2 * BURST);
         self.permits.add_permits(2 * step as usize);
         for kill in 1..=self.kills as u64 {
-            wait_until("calls go on", async || self.answered.load(SeqCst) >= (kill * step).min(calls)).await;
-            let victim = self.victim(&mut rng).await;
+            wait_until("more calls are answered", async || self.answered.load(SeqCst) >= (kill * step).min(calls))
+                .await;
+            let victim = self.choose_victim(&mut rng).await;
             self.kill(&victim, rng.chance(50)).await;
             self.permits.add_permits(step as usize);
         }
         self.permits.add_permits(calls as usize);
     }
 
-    /// A worker that lives, when there is one.
-    async fn victim(&self, rng: &mut Rng) -> WorkerInfo {
-        let mut living = Vec::new();
-        wait_until("a worker lives", async || {
-            living = self.pool.base_workers().await;
-            living.retain(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Busy));
-            !living.is_empty()
+    /// Waits for a running worker and chooses one at random.
+    async fn choose_victim(&self, rng: &mut Rng) -> WorkerInfo {
+        let mut running = Vec::new();
+        wait_until("a worker runs", async || {
+            running = self.pool.base_workers().await;
+            running.retain(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Busy));
+            !running.is_empty()
         })
         .await;
-        living.swap_remove(rng.below(living.len()))
+        running.swap_remove(rng.below(running.len()))
     }
 
-    /// Kills it, by a message or behind the pool's back, and waits until that was noticed.
-    pub(super) async fn kill(&self, victim: &WorkerInfo, loss_reported: bool) {
+    /// Kills a worker through the pool, or with a signal that the pool does not know of, and waits until the pool has noticed
+    /// the death.
+    pub(super) async fn kill(&self, victim: &WorkerInfo, through_pool: bool) {
+        // The admitted calls are read before the kill. Calls that are admitted in between may be pending at the death, or may
+        // not: the judge requires a loss report only for calls that were certainly admitted before.
         let (worker_ref, pid) = (victim.process(), victim.pid.unwrap());
         let admitted = self.admitted.iter().map(|last| last.load(SeqCst)).collect();
         self.killed.lock().unwrap().push(Killed { worker: worker_ref, pid, admitted });
-        if loss_reported {
+        if through_pool {
             self.pool.kill_worker(worker_ref).await.unwrap();
         } else {
             signal(pid, Signal::KILL).unwrap();
@@ -179,7 +188,7 @@ impl Harness {
         self.noticed.fetch_add(1, SeqCst);
     }
 
-    /// The kills as one session knows them.
+    /// Returns the kills with the last admitted call of this session.
     pub(super) fn kills_for(&self, session: usize) -> Vec<Kill> {
         let killed = self.killed.lock().unwrap();
         killed
@@ -188,26 +197,26 @@ impl Harness {
             .collect()
     }
 
-    /// What all workers wrote, by session.
+    /// Reads the execution logs of all workers and returns one for each session.
     pub(super) fn execution_logs(&self) -> Vec<ExecutionLog> {
-        let mut ledgers = vec![ExecutionLog::new(); self.admitted.len()];
+        let mut logs = vec![ExecutionLog::new(); self.admitted.len()];
         for file in fs::read_dir(self.pool.dir()).unwrap().map(|entry| entry.unwrap()) {
             let name = file.file_name().into_string().unwrap();
-            let Some(pid) = name.strip_prefix("ledger-").map(|pid| pid.parse().unwrap()) else { continue };
+            let Some(pid) = name.strip_prefix("execution-log-").map(|pid| pid.parse().unwrap()) else { continue };
             for line in fs::read_to_string(file.path()).unwrap().lines() {
-                let [session, number, before] = numbers(line);
-                let calls = &mut ledgers[usize::try_from(session).unwrap()];
+                let [session, number, before] = parse_line(line);
+                let calls = &mut logs[usize::try_from(session).unwrap()];
                 calls.entry(number).or_default().push(Entry { pid, before });
             }
         }
-        ledgers
+        logs
     }
 }
 
-/// Of a ledger's line: session, call, count before it.
-fn numbers(line: &str) -> [u64; 3] {
-    let words = line.trim_start_matches('s').split(' ');
-    words.map(|word| word.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap()
+/// Parses a line of an execution log: session, call, count before the call.
+fn parse_line(line: &str) -> [u64; 3] {
+    let fields = line.trim_start_matches('s').split(' ');
+    fields.map(|field| field.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap()
 }
 
 fn end_of(outcome: Outcome) -> End {

@@ -1,5 +1,5 @@
-//! Judges what one session was answered while its workers were killed (R20, R21): each answer against the state that the
-//! answers before it leave, against the kills, and against the ledger that the workers wrote. Pure; it knows no pool.
+//! The judge of the kill test (R20, R21). It compares each answer of a session with the state that follows from the answers
+//! before it, with the kills, and with the execution log that the workers wrote. It does no I/O and has no access to the pool.
 
 use herder::{RebindReason, Routing, WorkerRef};
 use std::{
@@ -13,7 +13,7 @@ pub(super) struct Call {
     pub(super) number: u64,
     /// The number of the first call that was submitted together with it.
     pub(super) first: u64,
-    /// How many deaths had been noticed before that.
+    /// The number of deaths that the pool had noticed before it was submitted.
     pub(super) noticed: usize,
     pub(super) end: End,
 }
@@ -30,37 +30,37 @@ pub(super) enum End {
 pub(super) struct Kill {
     pub(super) worker: WorkerRef,
     pub(super) pid: u32,
-    /// The session's last call of which it was known before that the pool had admitted it.
+    /// The number of the session's last call that the pool had certainly admitted before the kill.
     pub(super) admitted: u64,
 }
 
-/// A line that a handler wrote when it began: in which process, and what the session's state counted by then.
+/// A line that a handler wrote when it began: its process, and the count in the session's state before the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) pid: u32,
     pub(super) before: u64,
 }
 
-/// What the workers wrote about a session's calls, by number.
+/// The lines of a session's calls, by the number of the call.
 pub(super) type ExecutionLog = BTreeMap<u64, Vec<Entry>>;
 
-/// How often what was seen.
+/// The number of answers of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) ran: u64,
-    /// Told of a loss, of all kinds.
+    /// Loss reports of all kinds.
     pub(super) loss_reported: u64,
-    /// Told as the next call after the death.
+    /// Loss reports to the next call, because none was pending when the worker died.
     pub(super) loss_reported_next: u64,
-    /// Told of the same loss as the call before it.
+    /// Loss reports of the same loss as the call before.
     pub(super) loss_reported_again: u64,
-    /// Told that it may have run.
+    /// Loss reports with `may_have_run`.
     pub(super) may_have_run: u64,
-    /// Told so, and its handler had begun.
+    /// Loss reports with `may_have_run` whose handler had begun.
     pub(super) had_begun: u64,
 }
 
-/// Where the session's state is, by the answers so far.
+/// The state of the session, according to the answers so far.
 #[derive(Clone, Copy, Debug)]
 enum State {
     New,
@@ -68,8 +68,8 @@ enum State {
         worker: WorkerRef,
         count: u64,
     },
-    /// Lost with this kill, and told first among the calls that begin with `first`. `next`: to the next call, since none was
-    /// pending.
+    /// Lost by this kill, and first reported to one of the calls submitted together with `first`. `next` states that it was
+    /// reported to the next call, because none was pending.
     Lost {
         kill: usize,
         first: u64,
@@ -77,38 +77,40 @@ enum State {
     },
 }
 
-/// Judges one session.
+/// Checks the recorded answers of one session after the run. It returns a tally of correct answers, or the first answer that is
+/// wrong.
 pub(super) struct Judge<'a> {
     kills: &'a [Kill],
     execution_log: &'a ExecutionLog,
     state: State,
-    /// Processes that were told to be lost.
-    over: BTreeSet<WorkerRef>,
+    /// Processes whose loss was reported.
+    reported: BTreeSet<WorkerRef>,
     tally: Tally,
 }
 
 type Verdict<T = ()> = Result<T, String>;
 
-fn ensure(holds: bool, otherwise: &str) -> Verdict {
-    if holds { Ok(()) } else { Err(otherwise.into()) }
+/// Returns the error `otherwise` unless the condition is true.
+fn ensure(condition: bool, otherwise: &str) -> Verdict {
+    if condition { Ok(()) } else { Err(otherwise.into()) }
 }
 
 impl<'a> Judge<'a> {
-    /// With all kills, in their order.
+    /// Creates a judge. `kills` are all kills in their order.
     pub(super) fn new(kills: &'a [Kill], execution_log: &'a ExecutionLog) -> Self {
-        Self { kills, execution_log, state: State::New, over: BTreeSet::new(), tally: Tally::default() }
+        Self { kills, execution_log, state: State::New, reported: BTreeSet::new(), tally: Tally::default() }
     }
 
-    /// What there was, or the first thing that must not be.
-    pub(super) fn of(mut self, calls: &[Call]) -> Verdict<Tally> {
+    /// Returns the tally of the answers, or describes the first wrong answer.
+    pub(super) fn judge(mut self, calls: &[Call]) -> Verdict<Tally> {
         for call in calls {
             let before = self.state;
-            let heard = match &call.end {
+            let verdict = match &call.end {
                 End::Ran { worker, pid, count, routing } => self.ran(call, *worker, (*pid, *count), *routing),
                 End::LossReported { worker, may_have_run } => self.loss_reported(call, *worker, *may_have_run),
-                End::Other(what) => Err(format!("neither ran nor told: {what}")),
+                End::Other(what) => Err(format!("neither a result nor a loss report: {what}")),
             };
-            heard.map_err(|why| format!("{why}: {call:?}, after {before:?}"))?;
+            verdict.map_err(|why| format!("{why}: {call:?}, after {before:?}"))?;
         }
         Ok(self.tally)
     }
@@ -119,18 +121,27 @@ impl<'a> Judge<'a> {
 
     fn ran(&mut self, call: &Call, worker: WorkerRef, (pid, count): (u32, u64), routing: Routing) -> Verdict {
         let entry = Entry { pid, before: count.wrapping_sub(1) };
-        ensure(self.entries(call) == [entry], "it did not run once, there and on that state")?;
-        ensure(!self.over.contains(&worker), "a process answers that was told to be lost")?;
+        ensure(self.entries(call) == [entry], "the call did not run exactly once, in that process and on that state")?;
+        ensure(!self.reported.contains(&worker), "a process answered after its loss was reported")?;
         match self.state {
-            State::New => ensure((count, routing) == (1, Routing::New), "the count of a new session is not 1, as new")?,
-            State::Live { worker: home, count: before } => {
-                ensure(worker == home, "it ran ran on a worker without its state, and nobody was told")?;
+            State::New => ensure(
+                (count, routing) == (1, Routing::New),
+                "the count of a new session is not 1, or its routing is wrong",
+            )?,
+            State::Live { worker: holder, count: before } => {
+                ensure(
+                    worker == holder,
+                    "the call ran on a worker without the session's state, and no loss was reported",
+                )?;
                 ensure((count, routing) == (before + 1, Routing::Hit), "the count does not follow from the state")?;
             }
             State::Lost { kill, .. } => {
-                ensure(call.number > self.kills[kill].admitted, "it was admitted before the death, and not told")?;
+                ensure(
+                    call.number > self.kills[kill].admitted,
+                    "the call was admitted before the death, but got no loss report",
+                )?;
                 let why = Routing::Rebound(RebindReason::WorkerLost);
-                ensure((count, routing) == (1, why), "the count of a new state is not 1, and says why")?;
+                ensure((count, routing) == (1, why), "the count of a new state is not 1, or its routing is wrong")?;
             }
         }
         self.state = State::Live { worker, count };
@@ -139,7 +150,8 @@ impl<'a> Judge<'a> {
     }
 
     fn loss_reported(&mut self, call: &Call, worker: WorkerRef, may_have_run: bool) -> Verdict {
-        let kill = self.kills.iter().position(|kill| kill.worker == worker).ok_or("nobody killed that process")?;
+        let kill =
+            self.kills.iter().position(|kill| kill.worker == worker).ok_or("the reported process was not killed")?;
         let before = match self.state {
             State::Lost { kill: known, first, next } if known == kill => {
                 return self.loss_reported_again(call, (first, next), may_have_run);
@@ -147,36 +159,37 @@ impl<'a> Judge<'a> {
             State::Lost { kill: known, .. } => {
                 ensure(
                     call.number > self.kills[known].admitted,
-                    "it was admitted before a death, and told of another",
+                    "the call was admitted before one death, but got the report of another",
                 )?;
                 0
             }
             State::New => 0,
-            State::Live { worker: home, count } => {
-                ensure(worker == home, "its state was in another process")?;
+            State::Live { worker: holder, count } => {
+                ensure(worker == holder, "the session's state was in another process")?;
                 count
             }
         };
-        ensure(self.over.insert(worker), "a loss is told again")?;
-        self.began(call, may_have_run, Some(Entry { pid: self.kills[kill].pid, before }))?;
+        ensure(self.reported.insert(worker), "a loss is reported a second time")?;
+        self.check_log(call, may_have_run, Some(Entry { pid: self.kills[kill].pid, before }))?;
         self.first_loss_report(call, kill, may_have_run)
     }
 
-    /// Told of the loss that the call before it was told of: only if both were pending.
+    /// Checks the report of a loss that the call before also got. This is right only if both calls were pending.
     fn loss_reported_again(&mut self, call: &Call, (first, next): (u64, bool), may_have_run: bool) -> Verdict {
         ensure(first == call.first, "a loss is reported again to a later call")?;
-        ensure(!next, "a loss that found no call pending is told to more than one")?;
-        ensure(!may_have_run, "two calls of a session were sent at once")?;
+        ensure(!next, "a loss without a pending call is reported to more than one call")?;
+        ensure(!may_have_run, "two calls of a session were sent at the same time")?;
         self.tally.loss_reported += 1;
         self.tally.loss_reported_again += 1;
-        self.began(call, may_have_run, None)
+        self.check_log(call, may_have_run, None)
     }
 
+    /// Checks the first report of a loss.
     fn first_loss_report(&mut self, call: &Call, kill: usize, may_have_run: bool) -> Verdict {
         let next = kill < call.noticed;
         if next {
-            ensure(call.number == call.first, "a call before it should have been told")?;
-            ensure(!may_have_run, "it was sent to a process that was known to be dead")?;
+            ensure(call.number == call.first, "an earlier call should have got the loss report")?;
+            ensure(!may_have_run, "the call was sent to a process that the pool knew to be dead")?;
             self.tally.loss_reported_next += 1;
         }
         self.state = State::Lost { kill, first: call.first, next };
@@ -185,13 +198,15 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// What the ledger may say of a call that was told: nothing; or, if it was told so, that it began once, there and on that
-    /// state.
-    fn began(&mut self, call: &Call, may_have_run: bool, there: Option<Entry>) -> Verdict {
+    /// Checks the execution log of a call that got a loss report: no line, or one line with the expected process and state if
+    /// the call may have run.
+    fn check_log(&mut self, call: &Call, may_have_run: bool, expected: Option<Entry>) -> Verdict {
         match self.entries(call) {
             [] => return Ok(()),
-            [only] => ensure(may_have_run && Some(*only) == there, "it ran where it can't have, by what it was told")?,
-            _ => return Err("it ran more than once".into()),
+            [only] => {
+                ensure(may_have_run && Some(*only) == expected, "the call ran, but its loss report excludes this")?;
+            }
+            _ => return Err("the call ran more than once".into()),
         }
         self.tally.had_begun += 1;
         Ok(())
