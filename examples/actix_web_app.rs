@@ -22,7 +22,7 @@ async fn add(pool: web::Data<Pool>, path: web::Path<(String, String)>, caller: C
     let call = pool.call("add", &json!({ "item": item })).session(&user).timeout(Duration::from_secs(2));
     // The call is cancelled if its client disconnects. Errors become responses: problem+json, with 410 for a lost
     // session, 429 with Retry-After, 504.
-    call.until_gone(&caller).await.map(web::Json)
+    call.cancel_when(&caller).await.map(web::Json)
 }
 
 #[get("/price/{item}")]

@@ -134,7 +134,7 @@ mod tests {
 
     /// R46, first counterexample: `DSPex`'s measure calls strictly serial work concurrent.
     #[test]
-    fn serial_work_is_told_from_parallel_work() {
+    fn results_distinguish_serial_from_parallel_work() {
         let serial = intervals(&[(0, 10), (10, 20), (20, 30), (35, 45)]);
         assert!(parallel_efficiency(&serial).unwrap() > CONCURRENT_ABOVE);
         assert_eq!(verify_concurrent_execution(&serial), Err(Serialized::NoOverlap { operations: 4 }));

@@ -58,7 +58,7 @@ pub use herder_actors::{
     decide, now, raise_descriptor_limit, reap_orphans, registry, reset_signals, return_large_buffers,
 };
 pub use herder_efficiency::{concurrency, performance};
-pub use pool::{Call, Pool, Start, UntilGone};
+pub use pool::{Call, CancelWhen, Pool, Start};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -4,7 +4,7 @@
 mod call;
 mod start;
 
-pub use call::{Call, UntilGone};
+pub use call::{Call, CancelWhen};
 pub use start::Start;
 #[cfg(feature = "testing")]
 pub(crate) use start::supervised;

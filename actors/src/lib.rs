@@ -84,6 +84,6 @@ pub use herder_process::{
     ExitMemory, OutOfMemory, ProcessSample, Signal, raise_descriptor_limit, reap_orphans, reset_signals,
     return_large_buffers, thread_builder,
 };
-#[cfg(feature = "census")]
+#[cfg(feature = "inspect")]
 pub use herder_process::{in_fork, inspect};
 pub use herder_wire::{PayloadError, Stamps, check_json, check_json_object, without_byte_order_mark};

@@ -43,7 +43,7 @@ async fn r26_health_follows_the_pools_state() {
     let mut harness = Harness::start(basic(&unique_name("health")).build().unwrap());
     let health = async |harness: &Harness| harness.pool().send(HealthCheck).await.unwrap().unwrap();
     let before = health(&harness).await;
-    assert_eq!((before.healthy, before.ready_workers, before.wanted_workers), (false, 0, 1));
+    assert_eq!((before.healthy, before.ready_workers, before.pool_size), (false, 0, 1));
     let mut peer = harness.launches.next().await.ready().await;
     harness.wait_healthy().await;
     assert!(health(&harness).await.healthy);

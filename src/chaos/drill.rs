@@ -247,7 +247,7 @@ impl DrillRun {
     async fn inject_kills(&self) {
         let mut rng = Rng::of(self.drill.seed, 1 << 20);
         repeat(self.drill.kill_every, self.drill.duration, async || {
-            let living = self.injector.living().await.unwrap_or_default();
+            let living = self.injector.running().await.unwrap_or_default();
             if let Some(worker) = rng.pick(&living) {
                 self.kill(worker, "kill");
             }
@@ -259,7 +259,7 @@ impl DrillRun {
         let Some(every) = self.drill.pause_every else { return };
         let mut rng = Rng::of(self.drill.seed, 1 << 21);
         repeat(every, self.drill.duration, async || {
-            let living = self.injector.living().await.unwrap_or_default();
+            let living = self.injector.running().await.unwrap_or_default();
             let pause = rng.millis(10, 1000);
             let Some(worker) = rng.pick(&living) else { return };
             if self.injector.inject(worker, FaultSignal::Pause) {
@@ -277,7 +277,7 @@ impl DrillRun {
         }
         sleep(self.drill.duration / 2).await;
         self.with(|tally| tally.fault("cascade"));
-        for worker in self.injector.living().await.unwrap_or_default() {
+        for worker in self.injector.running().await.unwrap_or_default() {
             self.kill(&worker, "kill_cascade");
         }
     }

@@ -95,7 +95,7 @@ const SHARE: f64 = 0.95;
 
 impl Figures {
     /// Describes each figure that is not as required, one per line. Empty if there is no violation.
-    pub fn broken(&self) -> Vec<String> {
+    pub fn violations(&self) -> Vec<String> {
         let zeros = [
             ("lost", self.lost),
             ("duplicated", self.duplicated.unwrap_or(0)),
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn violations_name_each_nonzero_figure() {
-        assert_eq!(valid().broken(), Vec::<String>::new());
+        assert_eq!(valid().violations(), Vec::<String>::new());
         let changes: [(&str, Change); 11] = [
             ("lost is 1", |figures| figures.lost = 1),
             ("duplicated is 1", |figures| figures.duplicated = Some(1)),
@@ -223,9 +223,9 @@ mod tests {
             let mut figures = valid();
             change(&mut figures);
             assert!(
-                matches!(&figures.broken()[..], [only] if only.starts_with(expected)),
+                matches!(&figures.violations()[..], [only] if only.starts_with(expected)),
                 "{expected}: {:?}",
-                figures.broken()
+                figures.violations()
             );
         }
     }
@@ -234,8 +234,8 @@ mod tests {
     #[test]
     fn a_restart_limit_that_was_met_is_named() {
         let failed = |share| Figures { pool_failures: 2, ok_share_not_in_flight: share, ..valid() };
-        assert_eq!(failed(0.99).broken(), Vec::<String>::new(), "it fails as configured");
-        let broken = failed(0.5).broken();
+        assert_eq!(failed(0.99).violations(), Vec::<String>::new(), "it fails as configured");
+        let broken = failed(0.5).violations();
         assert!(
             broken.len() == 2
                 && broken[1].starts_with("the pool failed 2 times because of its restart limit: raise `restart.max`"),

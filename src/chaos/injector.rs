@@ -34,7 +34,7 @@ impl FaultInjector {
     ///
     /// # Errors
     /// Fails if the pool has ended.
-    pub async fn living(&self) -> Result<Vec<WorkerInfo>> {
+    pub async fn running(&self) -> Result<Vec<WorkerInfo>> {
         let mut workers = self.pool.workers().await?;
         workers.retain(|worker| worker.pid.is_some_and(|pid| self.processes.has(pid)));
         Ok(workers)

@@ -41,7 +41,7 @@ impl RecoveryTracker {
         Self { pool, state: Mutex::default() }
     }
 
-    /// Records that `worker` was killed at `since`.
+    /// Records that `worker` was killed. The outage is measured from `since`.
     pub fn record_kill(&self, worker: WorkerRef, since: Instant) {
         self.with(|state| state.outages.push(Outage { worker, since, replaced: false }));
     }

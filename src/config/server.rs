@@ -123,7 +123,7 @@ pub struct Token(String);
 
 /// The error for an invalid token. It does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid token; allowed: {TOKEN}")]
+#[error("invalid access token; allowed: {TOKEN}")]
 pub struct InvalidToken;
 
 impl Token {

@@ -375,7 +375,7 @@ fn r51_values_out_of_bounds() {
     assert_snapshot!(refused("[defaults]\ntimeout = '0s'\n[pools.a]\napp = 'm:app'"), @r#"herder.toml:2:11: defaults.timeout: '0s' is out of bounds; allowed: a duration greater than 0s and at most 365 days, such as "250ms", "30s", "5m""#);
 }
 
-/// An error of the builder is reported where the key was set, in the pool or in the defaults.
+/// An error of the builder is reported at the line that sets the key: in the table of the pool or in `[defaults]`.
 #[test]
 fn r51_rules_between_keys_are_checked() {
     assert_snapshot!(refused("[pools.a]\npool_size = 1"), @"herder.toml:1:8: pools.a.app: is not set; allowed: exactly one of `app` and `command`");

@@ -15,7 +15,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long a cached wait is used. An older one describes another backlog.
 const KNOWN: Duration = Duration::from_secs(10);
 
-/// The last known wait of each pool, by its name.
+/// The last known time that a call waits in the queue of each pool, by the name of the pool.
 #[derive(Debug, Default)]
 pub(super) struct BacklogCache(Mutex<HashMap<String, CachedWait>>);
 

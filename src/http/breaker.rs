@@ -30,11 +30,11 @@ pub(super) async fn release(
 ) -> std::result::Result<HttpResponse, actix_web::Error> {
     let (name, fingerprint) = path.into_inner();
     let pool = pools.find(&name)?;
-    let invalid = |error: InvalidFingerprint| Refusal::NotWatched { message: error.to_string() };
+    let invalid = |error: InvalidFingerprint| Refusal::NotQuarantined { message: error.to_string() };
     let fingerprint: Fingerprint = fingerprint.parse().map_err(invalid)?;
     if pool.release_payload(fingerprint).await? {
         return Ok(HttpResponse::NoContent().finish());
     }
     let message = format!("no call with the fingerprint `{fingerprint}` is quarantined or suspected");
-    Err(Refusal::NotWatched { message }.into())
+    Err(Refusal::NotQuarantined { message }.into())
 }

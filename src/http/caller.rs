@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
 };
 
-/// The client of a request, as an argument of a handler. With [`Call::until_gone`](crate::Call::until_gone), a call is
+/// The client of a request, as an argument of a handler. With [`Call::cancel_when`](crate::Call::cancel_when), a call is
 /// cancelled when the client closes its connection.
 ///
 /// The server must watch its connections. [`Server`](super::Server) does; for an `HttpServer`, call
@@ -22,7 +22,7 @@ use std::{
 ///
 /// #[get("/price/{item}")]
 /// async fn price(pool: web::Data<Pool>, item: web::Path<String>, caller: Caller) -> Result<web::Json<u64>> {
-///     pool.call("price", &json!({ "item": *item })).until_gone(&caller).await.map(web::Json)
+///     pool.call("price", &json!({ "item": *item })).cancel_when(&caller).await.map(web::Json)
 /// }
 ///
 /// # async fn example(pool: Pool) -> std::io::Result<()> {
@@ -36,7 +36,7 @@ pub struct Caller(HttpRequest);
 
 impl Caller {
     /// Completes when the client has closed its connection, or at least its sending side.
-    pub async fn gone(&self) {
+    pub async fn disconnected(&self) {
         // The work never ends, so this returns only with `None`: the client has closed the connection.
         while while_connected(&self.0, pending::<Infallible>()).await.is_some() {}
     }
@@ -51,13 +51,13 @@ impl FromRequest for Caller {
     }
 }
 
-/// Makes `&Caller` an argument of [`Call::until_gone`](crate::Call::until_gone). The future is [`gone`](Caller::gone).
+/// Makes `&Caller` an argument of [`Call::cancel_when`](crate::Call::cancel_when). The future is [`disconnected`](Caller::disconnected).
 impl IntoFuture for &Caller {
     type Output = ();
     type IntoFuture = Pin<Box<dyn Future<Output = ()>>>;
 
     fn into_future(self) -> Self::IntoFuture {
         let caller = self.clone();
-        Box::pin(async move { caller.gone().await })
+        Box::pin(async move { caller.disconnected().await })
     }
 }

@@ -176,7 +176,7 @@ impl Connection {
 
     /// Waits until the client has closed the connection, or at least its sending side. Bytes that it sends meanwhile
     /// stay unread.
-    async fn gone(&self) {
+    async fn disconnected(&self) {
         if let Some(client_close) = &self.client_close {
             let mut notified = pin!(client_close.notify.notified());
             // Create the waiter before reading the flag. `notify_waiters` does not wake later waiters: a disconnect in
@@ -217,7 +217,7 @@ pub(super) async fn while_connected<W: Future>(request: &HttpRequest, work: W) -
         // If both are ready, the outcome counts: the work has run, and dropping its result would hide that.
         biased;
         outcome = work => Some(outcome),
-        () = connection.gone() => None,
+        () = connection.disconnected() => None,
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Res
 }
 
 fn reason(name: &str, health: &PoolHealth) -> String {
-    let PoolHealth { ready_workers, wanted_workers, last_start_error, .. } = health;
+    let PoolHealth { ready_workers, pool_size, last_start_error, .. } = health;
     let why = last_start_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
-    format!("pool `{name}`: {ready_workers} of {wanted_workers} workers ready{why}")
+    format!("pool `{name}`: {ready_workers} of {pool_size} workers ready{why}")
 }

@@ -132,7 +132,7 @@ pub enum Refusal {
     },
     /// No call with this fingerprint is quarantined or suspected.
     #[error("{message}")]
-    NotWatched {
+    NotQuarantined {
         /// The message, with the fingerprint.
         message: String,
     },
@@ -198,7 +198,7 @@ impl Refusal {
             Self::HeadTooLarge { .. } => "head-too-large",
             Self::WrongVersion => "wrong-version",
             Self::UnmetExpectation { .. } => "unmet-expectation",
-            Self::NotWatched { .. } => "not-watched",
+            Self::NotQuarantined { .. } => "not-quarantined",
             Self::WrongMethod { .. } => "wrong-method",
             Self::NotReady { .. } => "not-ready",
         }
@@ -260,7 +260,7 @@ impl ResponseError for Refusal {
             Self::UnmetExpectation { .. } => StatusCode::EXPECTATION_FAILED,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin { .. } | Self::ForeignSite { .. } | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
-            Self::NoRoute { .. } | Self::NotWatched { .. } => StatusCode::NOT_FOUND,
+            Self::NoRoute { .. } | Self::NotQuarantined { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotReady { .. } | Self::BuffersFull { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }

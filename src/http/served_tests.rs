@@ -73,7 +73,7 @@ async fn r36_a_disconnect_in_an_application_handler_cancels_the_call() {
     let own = move |caller: Caller, pool: web::Data<crate::Pool>| {
         let answered = answered.clone();
         async move {
-            let answer = pool.call::<Value>("hang", &json!({})).until_gone(&caller).await;
+            let answer = pool.call::<Value>("hang", &json!({})).cancel_when(&caller).await;
             _ = answered.send(answer.unwrap_err());
             "done"
         }
@@ -98,14 +98,14 @@ async fn r36_a_disconnect_in_an_application_handler_cancels_the_call() {
 async fn r36_a_call_is_cancelled_when_its_gone_future_completes() {
     let (pool, mut events) = hanging("given").await;
     let (stop, stopped) = oneshot::channel::<()>();
-    let call = pool.call::<Value>("hang", &json!({})).until_gone(async { drop(stopped.await) });
+    let call = pool.call::<Value>("hang", &json!({})).cancel_when(async { drop(stopped.await) });
     let call = rt::spawn(call.reply());
     assert!(with_timeout("the call runs", events.recv()).await.unwrap());
     drop(stop);
     let error = with_timeout("the call ends", call).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
     assert!(!with_timeout("the call is cancelled", events.recv()).await.unwrap());
-    let refused = pool.call::<Value>("nothing", &json!({})).until_gone(async {}).await.unwrap_err();
+    let refused = pool.call::<Value>("nothing", &json!({})).cancel_when(async {}).await.unwrap_err();
     assert!(matches!(refused, Error::UnknownCommand { .. } | Error::Cancelled { .. }), "{refused:?}");
     pool.end().await;
 }

@@ -73,45 +73,45 @@ impl<T> Call<T> {
 }
 
 impl<T> Call<T> {
-    /// Cancels the call if `gone` completes before the reply arrives. Awaiting the call then fails with
-    /// [`Error::Cancelled`]; the handler may have run. `gone` is any future, or the client of an HTTP request
+    /// Cancels the call if `cancel` completes before the reply arrives. Awaiting the call then fails with
+    /// [`Error::Cancelled`]; the handler may have run. `cancel` is any future, or the client of an HTTP request
     /// (`&herder::http::Caller`, feature `http`). It is first polled when the call is submitted.
     ///
     /// ```
     /// # async fn example(pool: herder::Pool, stop: tokio::sync::oneshot::Receiver<()>) -> herder::Result<()> {
-    /// let gone = async { drop(stop.await) };
-    /// let price: u64 = pool.call("price", &serde_json::json!({ "item": "tea" })).until_gone(gone).await?;
+    /// let cancel = async { drop(stop.await) };
+    /// let price: u64 = pool.call("price", &serde_json::json!({ "item": "tea" })).cancel_when(cancel).await?;
     /// # Ok(()) }
     /// ```
-    pub fn until_gone<G: IntoFuture<Output = ()>>(self, gone: G) -> UntilGone<T, G::IntoFuture> {
-        UntilGone { call: self, gone: gone.into_future() }
+    pub fn cancel_when<G: IntoFuture<Output = ()>>(self, cancel: G) -> CancelWhen<T, G::IntoFuture> {
+        CancelWhen { call: self, cancel: cancel.into_future() }
     }
 }
 
-/// A call that is cancelled when its caller abandons it ([`Call::until_gone`]). It is submitted when it is awaited. The
-/// future of `.await` is not `Send`; the future of [`reply`](Self::reply) is `Send` if `gone` is.
+/// A call that is cancelled when its caller abandons it ([`Call::cancel_when`]). It is submitted when it is awaited. The
+/// future of `.await` is not `Send`; the future of [`reply`](Self::reply) is `Send` if `cancel` is.
 #[derive(Debug)]
 #[must_use = "a call is submitted when it is awaited"]
-pub struct UntilGone<T, G> {
+pub struct CancelWhen<T, G> {
     call: Call<T>,
-    gone: G,
+    cancel: G,
 }
 
-impl<T, G: Future<Output = ()>> UntilGone<T, G> {
+impl<T, G: Future<Output = ()>> CancelWhen<T, G> {
     /// Submits the call and waits for its reply with metadata.
     ///
     /// # Errors
-    /// Returns the error of the call, or [`Error::Cancelled`] if `gone` completed first.
+    /// Returns the error of the call, or [`Error::Cancelled`] if `cancel` completed first.
     pub async fn reply(self) -> Result<Reply> {
-        let (mut reply, mut gone) = (self.call.reply(), pin!(self.gone));
-        std::future::poll_fn(|context| poll_until_gone(&mut reply, gone.as_mut(), context)).await
+        let (mut reply, mut cancel) = (self.call.reply(), pin!(self.cancel));
+        std::future::poll_fn(|context| poll_cancel_when(&mut reply, cancel.as_mut(), context)).await
     }
 }
 
-/// Polls `reply` and, if it is pending, `gone`.
-fn poll_until_gone<G: Future<Output = ()>>(
+/// Polls `reply` and, if it is pending, `cancel`.
+fn poll_cancel_when<G: Future<Output = ()>>(
     reply: &mut PendingReply,
-    gone: Pin<&mut G>,
+    cancel: Pin<&mut G>,
     context: &mut Context<'_>,
 ) -> Poll<Result<Reply>> {
     // The reply is polled first. If both are ready, the handler has already run: `Cancelled` would discard its result
@@ -119,10 +119,12 @@ fn poll_until_gone<G: Future<Output = ()>>(
     if let Poll::Ready(answer) = Pin::new(reply).poll(context) {
         return Poll::Ready(answer);
     }
-    gone.poll(context).map(|()| Err(Error::Cancelled { message: "the caller abandoned the call".into(), worker: None }))
+    cancel
+        .poll(context)
+        .map(|()| Err(Error::Cancelled { message: "the caller abandoned the call".into(), worker: None }))
 }
 
-impl<T: DeserializeOwned + 'static, G: Future<Output = ()> + 'static> IntoFuture for UntilGone<T, G> {
+impl<T: DeserializeOwned + 'static, G: Future<Output = ()> + 'static> IntoFuture for CancelWhen<T, G> {
     type Output = Result<T>;
     // Not `Send`: the future that watches the client of an actix-web handler is bound to the handler's thread.
     type IntoFuture = Pin<Box<dyn Future<Output = Result<T>>>>;

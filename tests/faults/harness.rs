@@ -132,12 +132,12 @@ impl Harness {
         self.check_survival(fault, outcome, status).await;
     }
 
-    /// Asserts the same for a fault after which the caller gets its result, which `result` describes.
+    /// Like [`assert_survived`](Self::assert_survived), for a fault whose caller still gets a result. `result` describes it.
     pub(crate) async fn assert_survived_with_result(self, fault: &'static str, result: &str) {
         self.check_survival(fault, table::result_cell(result), "200".into()).await;
     }
 
-    /// Asserts the same for a fault after which no caller waits for an outcome any more.
+    /// Like [`assert_survived`](Self::assert_survived), for a fault after which no caller waits for an outcome any more.
     pub(crate) async fn assert_survived_without_caller(self, fault: &'static str, outcome: &str) {
         self.check_survival(fault, outcome.into(), "none".into()).await;
     }
@@ -160,7 +160,7 @@ impl Harness {
         self.check_replacement(fault, outcome, status, loss).await;
     }
 
-    /// Asserts the same for a fault after which the caller gets its result, which `result` describes.
+    /// Like [`assert_replaced`](Self::assert_replaced), for a fault whose caller still gets a result. `result` describes it.
     pub(crate) async fn assert_replaced_with_result(self, fault: &'static str, result: &str) {
         self.check_replacement(fault, table::result_cell(result), "200".into(), LossReport::NotYet).await;
     }

@@ -49,7 +49,7 @@ async fn a_full_queue() {
     wait_for_queue(&harness, 2).await;
     let error = with_timeout("a call", submit(&harness, None)).await.unwrap_err();
     assert!(matches!(error, Error::QueueFull { limit: 2 }));
-    assert_error(&error, &Expected { category: Category::Resource, status: 429, contains: &["2 calls are waiting"] });
+    assert_error(&error, &Expected { category: Category::Resource, status: 429, contains: &["limit: 2"] });
     assert!(error.is_retryable() && !error.may_have_run() && error.retry_after().is_some());
     release(&harness, calls).await;
     harness.assert_survived("a full queue", &error).await;
@@ -65,10 +65,7 @@ async fn a_full_queue_of_a_session() {
     wait_for_queue(&harness, 1).await;
     let error = with_timeout("a call", submit(&harness, Some("victim"))).await.unwrap_err();
     assert!(matches!(error, Error::SessionQueueFull { limit: 1 }));
-    assert_error(
-        &error,
-        &Expected { category: Category::Resource, status: 429, contains: &["session", "1 calls are waiting"] },
-    );
+    assert_error(&error, &Expected { category: Category::Resource, status: 429, contains: &["session", "limit: 1"] });
     calls.push(tokio::spawn(submit(&harness, None)));
     wait_for_queue(&harness, 2).await;
     release(&harness, calls).await;

@@ -182,8 +182,7 @@ async fn r64_an_interpreter_that_exits_before_its_hello() {
         builder.app("app.py:app").python("./python")
     };
     let repair = |dir: &Path| executable(dir, "python", WRAPPER);
-    let contains =
-        ["exit status 127", "python` sent no hello", "its last output line: libpython3.9.so.1.0: cannot open"];
+    let contains = ["exit status 127", "python` sent no hello", "last output: libpython3.9.so.1.0: cannot open"];
     check_failed_start("nohello", "an interpreter that exits before its hello", build, &contains, repair).await;
 }
 

@@ -53,7 +53,7 @@ async fn r13_failed_start_of_one_worker_does_not_stop_the_others() {
     assert!(error.report().unwrap().traceback.as_deref().is_some_and(|text| text.contains("in load")), "{error:?}");
     let health = pool.health().await.unwrap();
     assert!(health.healthy);
-    assert_eq!((health.ready_workers, health.wanted_workers), (1, 2));
+    assert_eq!((health.ready_workers, health.pool_size), (1, 2));
     let status = pool.status().await.unwrap();
     assert!(status.last_start_error.is_some_and(|text| text.contains("the only licence")));
     fs::write(pool.dir().join("fixed"), "").unwrap();

@@ -29,9 +29,9 @@ pub enum NumericThreads {
     Fixed(NonZero<u16>),
 }
 
-/// The variable of OpenMP. Other libraries use its value if their own variable is not set.
+/// The variable of OpenMP.
 const OPENMP: &str = "OMP_NUM_THREADS";
-/// The variables of libraries that use OpenMP's value if their own variable is not set.
+/// The variables of libraries that use the value of `OMP_NUM_THREADS` if their own variable is not set.
 const AS_OPENMP: [&str; 3] = ["OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
 /// The variable of Accelerate (macOS), which does not read OpenMP's.
 const ACCELERATE: &str = "VECLIB_MAXIMUM_THREADS";

@@ -125,13 +125,13 @@ pub enum Error {
         worker: Option<WorkerRef>,
     },
     /// The pool's queue is full.
-    #[error("the pool's queue is full ({limit} calls are waiting); retry later")]
+    #[error("the pool's queue is full (limit: {limit}); retry later")]
     QueueFull {
         /// The maximum number of waiting calls.
         limit: usize,
     },
     /// The session's queue is full.
-    #[error("the session's queue is full ({limit} calls are waiting); retry later")]
+    #[error("the session's queue is full (limit: {limit}); retry later")]
     SessionQueueFull {
         /// The maximum number of waiting calls of one session.
         limit: usize,
@@ -298,7 +298,7 @@ pub enum Error {
         hint: String,
     },
     /// A worker failed to start.
-    #[error("a worker could not be started: {reason}")]
+    #[error("a worker failed to start: {reason}")]
     StartFailed {
         /// The process; `None` if the pool's workers start and then die repeatedly.
         worker: Option<WorkerRef>,

@@ -40,7 +40,7 @@ impl Error {
     ///
     /// ```
     /// let error = herder_actors::Error::QueueFull { limit: 8 };
-    /// let long = "the pool's queue is full (8 calls are waiting); retry later\n  queue-full: resource, minor; backoff_retry; the call did not run";
+    /// let long = "the pool's queue is full (limit: 8); retry later\n  queue-full: resource, minor; backoff_retry; the call did not run";
     /// assert_eq!(error.verbose().to_string(), long);
     /// ```
     pub fn verbose(&self) -> impl fmt::Display + '_ {
@@ -60,7 +60,7 @@ impl Error {
                     humantime::format_duration(*retry_after)
                 )
             }
-            Self::StartFailed { .. } => "a worker could not be started".into(),
+            Self::StartFailed { .. } => "a worker failed to start".into(),
             Self::Internal { .. } => "internal error".into(),
             _ => self.to_string(),
         }

@@ -107,7 +107,7 @@ pub struct PoolHealth {
     /// The number of base workers that are ready.
     pub ready_workers: usize,
     /// The configured number of base workers.
-    pub wanted_workers: usize,
+    pub pool_size: usize,
     /// Why the last start of a worker failed, while fewer base workers than configured are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_start_error: Option<String>,

@@ -138,7 +138,7 @@ impl Handler<HealthCheck> for PoolSupervisor {
                 healthy: ready_workers > 0 && !matches!(pool_state, PoolState::Draining | PoolState::Stopped),
                 state: pool_state,
                 ready_workers,
-                wanted_workers: state.core().settings().pool_size as usize,
+                pool_size: state.core().settings().pool_size as usize,
                 last_start_error: state.last_start_error_if_degraded().map(Into::into),
             })
         })

@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
             HandshakeState::Serving => return None,
         };
         let last = printed.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty());
-        let last = last.map(|line| format!("its last output line: {}", shortened(line)));
+        let last = last.map(|line| format!("last output: {}", shortened(line)));
         let parts: Vec<String> = no_hello.into_iter().chain(last).collect();
         (!parts.is_empty()).then(|| parts.join("; ").into())
     }

@@ -79,7 +79,7 @@ impl Faults {
         ticks.tick().await;
         while !self.is_over() {
             ticks.tick().await;
-            let running = self.injector.living().await.unwrap_or_default();
+            let running = self.injector.running().await.unwrap_or_default();
             let is_ready = |worker: &&WorkerInfo| matches!(worker.state, WorkerState::Ready | WorkerState::Busy);
             let ready: Vec<&WorkerInfo> = running.iter().filter(is_ready).collect();
             let starting: Vec<&WorkerInfo> = running.iter().filter(|worker| !is_ready(worker)).collect();
@@ -123,7 +123,7 @@ impl Faults {
     /// Kills all workers at once.
     pub(crate) async fn cascade(&self) {
         self.count("cascade");
-        for worker in self.injector.living().await.unwrap_or_default() {
+        for worker in self.injector.running().await.unwrap_or_default() {
             self.kill(&worker, "kill_cascade");
         }
     }
@@ -156,7 +156,7 @@ impl Faults {
     /// Returns a running worker; waits until there is one.
     async fn victim(&self, rng: &mut Rng) -> Option<WorkerInfo> {
         loop {
-            let running = self.injector.living().await.ok()?;
+            let running = self.injector.running().await.ok()?;
             if let Some(worker) = rng.pick(&running) {
                 return Some(worker.clone());
             }

@@ -71,7 +71,7 @@ impl Case {
 #[test]
 fn valid_history_has_no_violations() {
     let (figures, descriptions) = valid_history().verdict();
-    assert_eq!((figures.broken(), descriptions), (Vec::new(), Vec::new()));
+    assert_eq!((figures.violations(), descriptions), (Vec::new(), Vec::new()));
     assert_eq!((figures.calls, figures.ok, figures.refused, figures.worker_lost), (12, 6, 1, 4));
     assert_eq!(figures.in_flight_at_kill, 3, "one was retried, two were lost and may have run");
     assert_eq!((figures.answers["abandoned"], figures.answers["session-worker-lost"]), (1, 3));
@@ -137,7 +137,7 @@ fn each_kind_of_violation_is_found() {
         let mut case = valid_history();
         change(&mut case);
         let (figures, descriptions) = case.verdict();
-        let violations = figures.broken();
+        let violations = figures.violations();
         let all = descriptions.join("\n");
         assert!(violations.iter().any(|line| line.starts_with(figure)), "{figure}: {why}: {violations:?} {all}");
         assert!(all.contains(why), "expected {why:?} in: {all}");

@@ -81,7 +81,7 @@ fn judge_in(mut options: Options, folder: &Path) -> Outcome<bool> {
     let (figures, descriptions) = runner::run(options, folder).inspect_err(|_| show_log(folder))?;
     println!("{}\n", figures.table());
     println!("{}", figures.json());
-    let violations = figures.broken();
+    let violations = figures.violations();
     violations.iter().chain(&descriptions).for_each(|violation| eprintln!("seed {}: {violation}", options.seed));
     if !violations.is_empty() {
         show_log(folder);

@@ -293,7 +293,7 @@ pub(crate) struct Chaos {
     /// Number of concurrent callers; each calls again as soon as it has an answer
     #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) callers: u64,
-    /// Number of sessions over which the calls are spread
+    /// Number of sessions that the calls use; 0 for calls without a session
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) sessions: u64,
     /// Percentage of calls that are abandoned before they are answered

@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Chaos) -> Outcome {
     if options.json {
         table::print_line(&format!("\n{}", figures.json()));
     }
-    let mut broken = figures.broken();
+    let mut broken = figures.violations();
     if figures.faults.is_empty() {
         broken.push("no worker was killed or paused, so nothing was tested".into());
     }

@@ -226,7 +226,7 @@ fn r68_a_result_is_counted_until_it_is_read() {
     until_nothing_is_buffered(&server);
 }
 
-/// R68: a result that finds the limit reached is dropped, and the error says that the call has run.
+/// R68: a result for which `server.buffer_limit` has no room is dropped, and the error says that the call has run.
 #[test]
 fn r68_a_result_without_buffer_space_is_503_and_may_have_run() {
     let server = server(WIDE);

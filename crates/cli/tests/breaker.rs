@@ -67,8 +67,8 @@ fn r37_quarantine_is_listed_and_released_over_http() {
     let one = format!("quarantine/{}", entries[0]["fingerprint"].as_str().unwrap());
     assert_eq!(ask(&server, "DELETE", &one).status, 204);
     assert_eq!(quarantine(), json!([]));
-    ask(&server, "DELETE", &one).problem(404, "not-watched");
-    ask(&server, "DELETE", "quarantine/x").problem(404, "not-watched");
+    ask(&server, "DELETE", &one).problem(404, "not-quarantined");
+    ask(&server, "DELETE", "quarantine/x").problem(404, "not-quarantined");
     lose_one(&server); // the call runs again, and kills its worker again
     assert_eq!(quarantine()[0]["deaths"], Value::from(1), "the count starts again");
 }

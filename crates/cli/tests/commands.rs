@@ -126,7 +126,7 @@ fn check_reports_what_serve_would_refuse() {
         |token: &str| run_stdout(herder(folder.path(), &["check"]).env("HERDER_TOKEN", token).output().unwrap());
     assert_eq!(with_token("s3cret").0, 0, "a token, and a module that only Python can find");
     let (code, out, _) = with_token("two words");
-    assert!(code == 2 && out.contains("HERDER_TOKEN: invalid token"), "{out}");
+    assert!(code == 2 && out.contains("HERDER_TOKEN: invalid access token"), "{out}");
     let (code, _, err) = run(folder.path(), &["serve", "none.py:app"]);
     assert!(code == 2 && err.contains("`app` is `none.py:app`, but the file `"), "{err}");
 }

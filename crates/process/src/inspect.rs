@@ -1,5 +1,5 @@
 //! Finds processes by a mark in their environment, which forked processes inherit, and lists zombies and open descriptors. For
-//! tests of pools and for fault injection. Reads `/proc`; without `/proc` it finds nothing. Feature `census`.
+//! tests of pools and for fault injection. Reads `/proc`; without `/proc` it finds nothing. Feature `inspect`.
 
 use crate::{
     Signal,

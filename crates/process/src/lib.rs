@@ -54,7 +54,7 @@ mod fork;
 mod group;
 mod host;
 mod image;
-#[cfg(feature = "census")]
+#[cfg(feature = "inspect")]
 pub mod inspect;
 mod limits;
 mod lock;
@@ -83,7 +83,7 @@ pub use host::spawn;
 pub use limits::{descriptor_limit, explain, is_out_of_descriptors, raise_descriptor_limit};
 pub use memory::{ExitMemory, OutOfMemory};
 pub use process_mark::ProcessMark;
-#[cfg(feature = "census")]
+#[cfg(feature = "inspect")]
 pub use process_mark::in_fork;
 pub use reaper::reap_orphans;
 pub use rustix::process::Signal;

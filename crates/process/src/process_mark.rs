@@ -54,7 +54,7 @@ impl ProcessMark {
 ///
 /// # Errors
 /// Those of `fork` and `waitpid`.
-#[cfg(feature = "census")]
+#[cfg(feature = "inspect")]
 pub fn in_fork(body: impl FnOnce() -> u8) -> std::io::Result<Option<i32>> {
     use rustix::process::{Pid, WaitOptions, waitpid};
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -72,7 +72,7 @@ pub fn in_fork(body: impl FnOnce() -> u8) -> std::io::Result<Option<i32>> {
     Ok(ended.and_then(|(_, status)| status.exit_status()))
 }
 
-#[cfg(all(test, feature = "census"))]
+#[cfg(all(test, feature = "inspect"))]
 mod tests {
     use super::*;
 

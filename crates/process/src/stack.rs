@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_a_stack_are_told_from_others() {
+    fn the_lines_of_a_stack_are_recognized() {
         let lines = [
             "  File is missing",
             OTHER,

@@ -10,8 +10,10 @@ const UNIT: u64 = if cfg!(target_os = "linux") { 1024 } else { 1 };
 /// The peak of a worker is its own only if it exceeds that of the fork by more than the error of the system's counters.
 const SLACK: u64 = 1 << 20;
 
-/// Returns the peak memory of this process in bytes; 0 if it is unknown. Async-signal-safe: between fork and exec it is the
-/// peak inherited from the host, which Linux continues to count as the child's own after exec.
+/// Returns the peak memory of this process in bytes, or 0 if it is unknown. Async-signal-safe.
+///
+/// Between fork and exec it returns the peak inherited from the host, which Linux continues to count as the child's own after
+/// exec.
 pub(crate) fn own_peak() -> u64 {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: `usage` is writable and has the type that the call fills in; all zeros are a valid value if the call fails.

@@ -52,7 +52,7 @@ def _find_attribute(module: ModuleType, name: str) -> object:
 
 def _candidates(module: ModuleType) -> str:
     names = [name for name, value in vars(module).items() if isinstance(value, App)]
-    return f"found: {', '.join(names)}" if names else "it has no herder.App (write `app = herder.App()`)"
+    return f"found: {', '.join(names)}" if names else "no object in it is a herder.App; write `app = herder.App()`"
 
 
 def _refuse_second_copy(module: ModuleType, name: str, app: App) -> None:

@@ -287,7 +287,7 @@ async fn stays(caller: Caller) -> HttpResponse {
         }
     };
     let stays = tokio::select! {
-        () = caller.gone() => "no",
+        () = caller.disconnected() => "no",
         () = other_tasks => "yes",
     };
     HttpResponse::Ok().insert_header(("stays", stays)).finish()

@@ -101,7 +101,7 @@ impl From<&SessionInfo> for Facts {
     }
 }
 
-/// The counters of a pool that these operations change.
+/// The counters of a pool that the operations of the test change.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) ok: u64,

@@ -68,7 +68,7 @@ impl Worker {
         }
     }
 
-    /// Runs until the process has ended. Messages that the worker sent before can still be read then.
+    /// Runs until the process has ended. The messages that the worker has sent can still be read afterwards.
     pub(super) async fn run(mut self) {
         let child = self.peer.child.clone();
         let (clock, stopped) = (self.clock.clone(), self.stopped.clone());

@@ -11,8 +11,8 @@ Examples:
   herder bench carts.py:app --enhanced --command add --args '{\"item\": \"tea\"}' --sessions 16 --json=carts.json
 
 Runs the pool with its configuration except `pool_size` and `overflow`, and calls the command continuously (thousands of times).
-Measures each number of workers in turn and repeats all of it in several rounds, so that a change of the machine's load affects
-every number alike. Ctrl-C stops the pool gracefully; a second one stops immediately.
+Measures each number of workers in turn, in several rounds, so that a change of the load of the machine affects all numbers
+alike. Ctrl-C stops the pool gracefully; a second one stops immediately.
 
 Efficiency is the ideal time of the calls divided by the measured time. Each loss has a cause: start-up, queueing, dispatch,
 serialization, stragglers, idle, cores, gil, slowed. docs/bench.md explains each.

@@ -240,8 +240,8 @@ impl<S: Sink> WriterThread<'_, S> {
         }
     }
 
-    /// Writes the line after a note about dropped lines, if there are any. If that fails, the line counts as dropped,
-    /// too, and the note is written again before the next line.
+    /// Writes the line. If lines were dropped before it, a note that says so comes first. If the write fails, this line counts
+    /// as dropped too, and the note is written again before the next line.
     fn write(&mut self, text: &[u8]) {
         let written = match (self.unreported_drops, self.last_line_partial) {
             (0, false) => self.write_all(text),

@@ -88,11 +88,11 @@ async fn watch_pool(pool: Pool, starts: StartTracker) -> StartOutcome {
     let (mut logged, mut failed) = (0, false);
     while let Ok(health) = pool.health().await {
         starts.record(&pool, &health);
-        let PoolHealth { ready_workers, wanted_workers, state, .. } = health;
+        let PoolHealth { ready_workers, pool_size, state, .. } = health;
         if ready_workers != logged {
-            tracing::info!(pool = %pool.name(), "ready: {ready_workers} of {wanted_workers} workers");
+            tracing::info!(pool = %pool.name(), "ready: {ready_workers} of {pool_size} workers");
         }
-        if ready_workers >= wanted_workers {
+        if ready_workers >= pool_size {
             break;
         }
         if state == PoolState::Failed && !std::mem::replace(&mut failed, true) && starts.all_failed() {

@@ -9,10 +9,11 @@ use crate::{
 };
 use std::time::Duration;
 
-/// The known history of one session id, which may have had several lives.
+/// The known history of one session id, which may have had several epochs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionEventLog {
-    /// The session as it is now, if it exists. Includes an expired session that two-phase expiry remembers.
+    /// The current state of the session, or `None` if there is no such session. An expired session is included while two-phase
+    /// expiry keeps it.
     pub present: Option<SessionInfo>,
     /// The process that held its state and is gone, if no call has reported the loss yet.
     pub lost: Option<WorkerRef>,

@@ -42,7 +42,7 @@ pub(crate) struct Budget {
     pub(crate) cancels: u32,
     /// Exits of processes that were not asked to stop.
     pub(crate) deaths: u32,
-    /// Explicit binds, unbinds and ends of sessions.
+    /// Requests to bind, unbind or end a session.
     pub(crate) manual_bindings: u32,
     /// Removals of all sessions of a worker.
     pub(crate) removals: u32,
