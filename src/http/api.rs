@@ -1,13 +1,13 @@
 //! The routes of the API and their settings. Everything else gets a 404 or a 405.
 
 use super::{
+    body_reader::{self, Limits},
     breaker,
     buffers::Buffers,
     call,
     guard::{self, RequestGuard},
     pools::{self, DroppedLogLines, Pools},
     probes,
-    receive::{self, Limits},
     refusal::Refusal,
     sessions,
 };
@@ -72,7 +72,7 @@ impl Api {
             [pool] => pool.buffers().clone(),
             _ => Buffers::new(pools.largest_frame()),
         };
-        let limits = Limits { timeout: receive::TIMEOUT, buffers };
+        let limits = Limits { timeout: body_reader::TIMEOUT, buffers };
         Self { pools, guard: Arc::default(), limits, dropped_log_lines: DroppedLogLines::default() }
     }
 

@@ -3,13 +3,13 @@
 //! early, or forge the fields after it.
 
 use super::{
-    backlog, body,
+    backlog, body_check,
+    body_reader::{BodyReader, Failed, Limits, later},
     buffers::SMALL,
     connections::while_connected,
     envelope,
     headers::Options,
     pools::Pools,
-    receive::{Failed, Limits, Receive, later},
     unread,
 };
 use crate::{Error, ErrorDetail, ErrorId, Pool, Reply};
@@ -84,14 +84,14 @@ async fn run(
 ) -> Result<HttpResponse> {
     let pool = pools.find(pool)?;
     let options = Options::read(request.headers())?;
-    let receive = receive(pool, limits, &options);
-    let arguments = match body::arguments(request, body, receive).await? {
+    let reader = body_reader(pool, limits, &options);
+    let arguments = match body_check::arguments(request, body, reader).await? {
         Ok(arguments) => arguments,
         Err(Failed::Call(error)) => return Err(logged(pool, command, error).into()),
         Err(Failed::Request(refusal)) => return Err(refusal.into()),
         // The pool gets the time that is left after the body has arrived.
     };
-    let call = pool.call_json::<IgnoredAny>(command, arguments).timeout(receive.time_left());
+    let call = pool.call_json::<IgnoredAny>(command, arguments).timeout(reader.time_left());
     let reply = options.apply(call).reply();
     let id = reply.error_id();
     let Some(reply) = while_connected(request, reply).await else {
@@ -102,11 +102,11 @@ async fn run(
 }
 
 #[expect(clippy::disallowed_methods, reason = "the deadline of a call counts from the head of its request")]
-fn receive<'a>(pool: &Pool, limits: &'a Limits, options: &Options) -> Receive<'a> {
+fn body_reader<'a>(pool: &Pool, limits: &'a Limits, options: &Options) -> BodyReader<'a> {
     let began = Instant::now();
     let deadline = later(began, options.timeout().unwrap_or(pool.config().timeout()));
     let max_frame = usize::try_from(pool.config().max_frame()).unwrap_or(usize::MAX);
-    Receive { limits, max_frame, began, deadline }
+    BodyReader { limits, max_frame, began, deadline }
 }
 
 /// Logs an error of a call that was not submitted to the pool, in the same form as the errors of other calls.
@@ -121,7 +121,7 @@ async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply) -> Re
         0..=SMALL => None,
         length => Some(limits.buffers.hold_result(length).map_err(|full| full.refusal(true))?),
     };
-    if let Err(error) = body::checked(result, check_json).await? {
+    if let Err(error) = body_check::checked(result, check_json).await? {
         return Err(logged(pool, command, Error::decode(error)).into());
     }
     let meta = serde_json::to_vec(&reply.metadata())?;

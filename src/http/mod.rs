@@ -32,7 +32,8 @@
 
 mod api;
 mod backlog;
-mod body;
+mod body_check;
+mod body_reader;
 mod breaker;
 mod buffers;
 mod call;
@@ -44,7 +45,6 @@ mod headers;
 mod hosts;
 mod pools;
 mod probes;
-mod receive;
 mod refusal;
 #[cfg(test)]
 mod served_tests;

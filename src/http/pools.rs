@@ -1,7 +1,7 @@
 //! The routes for the list of pools, a pool's status, and its workers. Holds only handles of pools and the cache of
 //! their expected waits.
 
-use super::{backlog::BacklogCache, receive::Limits, refusal::Refusal};
+use super::{backlog::BacklogCache, body_reader::Limits, refusal::Refusal};
 use crate::{Error, Generation, Pool, PoolHealth, PoolName, Result, WorkerId, WorkerType};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};

@@ -66,8 +66,8 @@ fn documented_alerts_use_existing_fields() {
     for name in named {
         assert!(counters.get(name).is_some(), "there is no counter `{name}`");
     }
-    let sources =
-        ["deferred", "affinity", "waiters"].map(|file| read(&format!("actors/src/pool_supervisor/{file}.rs")));
+    let sources = ["deferred", "logging", "affinity", "waiters"]
+        .map(|file| read(&format!("actors/src/pool_supervisor/{file}.rs")));
     let sources = sources.concat()
         + &read("actors/src/shared_state/rebuild.rs")
         + &read("actors/src/shared_state/effects.rs")

@@ -9,6 +9,7 @@ mod execute;
 mod handlers;
 #[cfg(feature = "fault-injection")]
 mod inject;
+mod logging;
 mod name;
 #[cfg(feature = "testing")]
 mod pinged;

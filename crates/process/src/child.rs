@@ -4,8 +4,8 @@
 
 use crate::{
     ExitMemory,
+    lines::{Stream, Tail},
     lock::lock,
-    output::{Stream, Tail},
     sample::{ProcessSample, read_sample, resident_bytes},
     stack::Stack,
     stop_sequence::StopSequence,

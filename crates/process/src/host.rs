@@ -4,9 +4,9 @@
 use crate::{
     Command, SpawnError, Spawned,
     lock::lock,
-    log::Log,
     memory::OomAccounting,
     monitor::Monitor,
+    output_log::Log,
     spawner::{SpawnRequest, Spawner},
     thread::thread_builder,
     waker,

@@ -57,11 +57,11 @@ mod image;
 #[cfg(feature = "inspect")]
 pub mod inspect;
 mod limits;
+mod lines;
 mod lock;
-mod log;
 mod memory;
 mod monitor;
-mod output;
+mod output_log;
 mod process_mark;
 mod reaper;
 mod sample;

@@ -232,7 +232,7 @@ impl Spawner {
     /// Creates a spawner without a monitor, whose watchdog is the test itself.
     pub(crate) fn listening(lifeline: UnixStream) -> Self {
         let (monitor, _wakeups) = crate::waker::pair().unwrap();
-        let watchdog = Watchdog::listening(lifeline.into(), crate::log::Log::start(monitor.clone()).unwrap());
+        let watchdog = Watchdog::listening(lifeline.into(), crate::output_log::Log::start(monitor.clone()).unwrap());
         let (spawned, _received) = mpsc::channel();
         Self { watchdog: Arc::new(Mutex::new(watchdog)), spawned, monitor }
     }

@@ -6,7 +6,7 @@ mod record;
 
 pub(crate) use record::{CAPACITY, Record};
 
-use crate::{exit, log::Log};
+use crate::{exit, output_log::Log};
 use record::Table;
 use rustix::{
     io::{Errno, retry_on_intr},

@@ -6,7 +6,7 @@ use super::{
     settings::Settings,
     wire::{Body, Wire},
 };
-use crate::http::{connections::Connection, receive::later, refusal::Refusal};
+use crate::http::{body_reader::later, connections::Connection, refusal::Refusal};
 use actix_http::{Request, ServiceConfig, h1::MessageType};
 use rustix::net::{Shutdown, shutdown};
 use std::{cell::RefCell, future::poll_fn, io, rc::Rc, sync::Arc, task::Poll, time::Duration};

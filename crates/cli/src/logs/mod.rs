@@ -5,13 +5,12 @@
 //! uses the same thread, because a direct write would block if the reader has stopped reading.
 
 mod filter;
-mod output;
+mod writer;
 
-pub(crate) use output::Output;
+pub(crate) use writer::Output;
 
 use crate::error::{CommandError, Outcome};
 use filter::{ALLOWED, filter};
-use output::Source;
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, IsTerminal, Write},
@@ -23,6 +22,7 @@ use std::{
 };
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
+use writer::Source;
 
 /// The target of log lines that workers have printed.
 const WORKER: &str = "herder::worker";

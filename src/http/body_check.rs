@@ -2,7 +2,7 @@
 //! They are neither decoded nor changed, except that a byte order mark is removed.
 
 use super::{
-    receive::{Failed, Receive},
+    body_reader::{BodyReader, Failed},
     surrogates,
 };
 use crate::Error;
@@ -18,9 +18,9 @@ const LONG: usize = 256 * 1024;
 pub(super) async fn arguments(
     request: &HttpRequest,
     body: &mut web::Payload,
-    receive: Receive<'_>,
+    reader: BodyReader<'_>,
 ) -> actix_web::Result<Result<Bytes, Failed>> {
-    let body = match receive.body(request, body).await {
+    let body = match reader.body(request, body).await {
         Ok(body) if body.is_empty() => return Ok(Ok(Bytes::from_static(b"{}"))),
         Ok(body) => body,
         Err(failed) => return Ok(Err(failed)),

@@ -41,7 +41,7 @@ pub(super) struct Limits {
 
 /// The limits for one body.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Receive<'a> {
+pub(super) struct BodyReader<'a> {
     pub(super) limits: &'a Limits,
     pub(super) max_frame: usize,
     /// The time at which the head of the request was complete.
@@ -72,7 +72,7 @@ impl From<Refusal> for Failed {
     }
 }
 
-impl Receive<'_> {
+impl BodyReader<'_> {
     /// Receives the body. Its bytes count against the server's limit until the last clone of them is dropped.
     pub(super) async fn body(&self, request: &HttpRequest, body: &mut web::Payload) -> Result<Bytes, Failed> {
         let announced = announced(request).map(|length| usize::try_from(length).unwrap_or(usize::MAX));

@@ -5,7 +5,7 @@
 //! never calls it. When the queue is full the monitor stops reading the pipes. A worker that prints faster than the log accepts
 //! then blocks in `write`, as it does on a terminal. Nothing is dropped.
 
-use crate::{output::Stream, thread::thread_builder, waker::Waker};
+use crate::{lines::Stream, thread::thread_builder, waker::Waker};
 use std::{
     borrow::Cow,
     io,
