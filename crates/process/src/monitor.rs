@@ -266,7 +266,7 @@ impl RunningChild {
         let by_others = status == SIGKILL_STATUS && !self.process.was_killed();
         match ended {
             ExitPoll::ReapedElsewhere => {
-                group::kill_left(self.process.pid, self.exit.descriptor(), self.baseline.session)
+                group::kill_left(self.process.pid, self.exit.descriptor(), self.baseline.session);
             }
             ExitPoll::Running | ExitPoll::Ended(_) => {
                 self.process.send(Signal::KILL, Target::Group);
