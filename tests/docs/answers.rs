@@ -8,6 +8,7 @@ use super::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+const RECIPIENTS: [&str; 4] = ["message", "to", "over HTTP", "method of `Pool`"];
 const OUTCOMES: [&str; 4] = ["message", "when", "answers", "HTTP"];
 
 /// Returns the texts in backticks.
@@ -43,7 +44,7 @@ fn fault(row: &[String]) -> Option<String> {
 fn r15_both_message_tables_list_every_message() {
     let existing: BTreeSet<String> = FILES.iter().flat_map(|file| messages(&read(file))).collect();
     let page = read("docs/semantics.md");
-    for headings in [&["message", "to", "over HTTP"][..], &OUTCOMES[..]] {
+    for headings in [&RECIPIENTS[..], &OUTCOMES[..]] {
         let rows = table(&page, headings);
         let written = rows.iter().map(|row| &row[0]).filter(|message| !message.starts_with("any"));
         let written: BTreeSet<String> = written.map(|message| message.trim_matches('`').to_owned()).collect();
@@ -55,7 +56,7 @@ fn r15_both_message_tables_list_every_message() {
 #[test]
 fn documented_routes_exist_in_the_server() {
     let routes = read("src/http/mod.rs");
-    for row in table(&read("docs/semantics.md"), &["message", "to", "over HTTP"]) {
+    for row in table(&read("docs/semantics.md"), &RECIPIENTS) {
         for route in quoted(&row[2]).filter(|text| text.contains(" /")) {
             let (method, path) = route.split_once(' ').unwrap();
             let documented = |line: &&str| line.starts_with("//! |") && line.contains(&format!("`{method}"));

@@ -26,7 +26,7 @@ const HEAD: &str = "\
 | C code computes and holds the GIL | nobody, until a call's deadline passes | does not kill the worker for missed pings, because it uses its processor |
 | workers cannot start | `Pool::start` and `WaitReady`, and calls that waited too long, with the reason | waits longer between starts; after too many failures the pool has failed and tries again after `restart.cooldown` |
 | too many calls | the calls beyond the limit, at once (429) | nothing else |
-| an actor of Herder panics | see [semantics](semantics.md#panics-of-herder-itself) | starts the actor again |
+| an actor of Herder panics | see [semantics](semantics.md#panics-in-herder) | starts the actor again |
 
 `cargo run --release -p herder-chaos -- --seconds 600 --seed 7` injects all these faults under full load. `herder chaos` injects those that need no special
 worker into your own pool.
