@@ -15,7 +15,11 @@ pub(super) fn unknown_in_pool(prefix: &str, name: &str) -> String {
     if prefix.is_empty() && PLANNED_KEYS.contains(&name) {
         return "is not supported yet; remove it".into();
     }
-    let path = misplaced(name).or_else(|| (prefix.is_empty() && POOL_SIZE.contains(&name)).then_some("pool_size"));
+    // A key of a nested table is not looked up in other tables: `breaker.failures` does not mean `health.failures`.
+    let path = match prefix {
+        "" => misplaced(name).or_else(|| POOL_SIZE.contains(&name).then_some("pool_size")),
+        _ => None,
+    };
     match (legacy::key(name), path) {
         (Some(answer), _) => answer,
         (None, Some(path)) => {

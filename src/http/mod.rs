@@ -53,6 +53,8 @@ mod sessions;
 mod surrogates;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unique_keys_tests;
 mod unread;
 
 pub use api::{Api, routes};

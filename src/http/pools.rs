@@ -56,7 +56,9 @@ impl DroppedLogLines {
 struct PoolListEntry {
     pool: PoolName,
     worker_type: WorkerType,
-    pool_size: u32,
+    /// Only if the pool did not answer: its health contains the same key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_size: Option<u32>,
     #[serde(flatten)]
     health: Option<PoolHealth>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +83,8 @@ pub(super) async fn list(request: HttpRequest, pools: web::Data<Pools>, limits: 
             Ok(health) => (Some(health), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let (worker_type, pool_size) = (pool.config().worker_type(), pool.config().pool_size());
+        let worker_type = pool.config().worker_type();
+        let pool_size = health.is_none().then(|| pool.config().pool_size());
         entries.push(PoolListEntry { pool: pool.name().clone(), worker_type, pool_size, health, error });
     }
     let dropped_log_lines = request.app_data::<DroppedLogLines>().and_then(DroppedLogLines::count);

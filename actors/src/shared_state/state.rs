@@ -52,7 +52,7 @@ pub(crate) struct State {
     pub(super) rebuilds: VecDeque<Timestamp>,
     stopping_since: Option<Timestamp>,
     /// The number of calls that had been admitted and failed with `PoolFailed` when the shutdown started.
-    calls_failed_by_rebuild: u64,
+    failed_by_pool_before_shutdown: u64,
     /// Why the pool has failed permanently: its state was rebuilt too often. No calls are admitted any more.
     pub(super) failed_permanently: Option<Box<str>>,
     pub(super) call_log: Arc<CallLog>,
@@ -119,7 +119,7 @@ impl State {
             last_start_error: None,
             rebuilds: VecDeque::new(),
             stopping_since: None,
-            calls_failed_by_rebuild: 0,
+            failed_by_pool_before_shutdown: 0,
             failed_permanently: None,
         }
     }
@@ -208,15 +208,15 @@ impl State {
         self.core.handle(now, input, &mut self.effects);
     }
 
-    /// Starts the shutdown of the pool, which takes at most `within`. A pool that has already stopped only reports its end
+    /// Starts the shutdown of the pool, whose drain takes at most `within`. A pool that has already stopped only reports its end
     /// again.
     pub(crate) fn shut_down(&mut self, within: Duration) {
         let now = self.clock.now();
-        // Only the first shutdown starts the clock of the report. The counter is remembered because it also counts calls that
-        // rebuilds failed before: these were not aborted by the shutdown.
+        // Only the first shutdown starts the clock of the report. The counter is stored because it includes calls that
+        // failed with `PoolFailed` before: the shutdown did not abort these.
         if self.stopping_since.is_none() {
             self.stopping_since = Some(now);
-            self.calls_failed_by_rebuild = self.core.status(now).counters.failed_by_pool;
+            self.failed_by_pool_before_shutdown = self.core.status(now).counters.failed_by_pool;
         }
         // The core reports its end once. A pool that panicked too often has reported it before, when its supervisor did not
         // stop (see `drain_deferred`), so the action is repeated here.
@@ -256,7 +256,7 @@ impl State {
             pool: self.config.name().clone(),
             duration: self.stopping_since.map_or(Duration::ZERO, |since| now.since(since)),
             counters,
-            aborted_calls: counters.failed_by_pool.saturating_sub(self.calls_failed_by_rebuild),
+            aborted_calls: counters.failed_by_pool.saturating_sub(self.failed_by_pool_before_shutdown),
             still_running: self.remaining_processes(),
         }
     }

@@ -17,7 +17,7 @@ pub enum CallFailure {
         /// The number of calls of one session that may wait.
         limit: usize,
     },
-    /// The expected wait, judged by recent calls, exceeds the time that the call can wait.
+    /// The expected wait, judged by recent calls, is more than twice the time that the call can wait.
     Overloaded {
         /// The expected wait.
         expected_wait: Duration,
@@ -98,7 +98,7 @@ pub struct ProcessExit {
 pub enum KillReason {
     /// A message asked for it (`KillWorker`).
     Requested,
-    /// The process was idle and missed its pings.
+    /// The process missed its pings and did not compute for a call.
     Unresponsive,
     /// The process missed its pings because it was suspended.
     Stopped,

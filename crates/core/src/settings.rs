@@ -117,13 +117,13 @@ pub struct QueueSettings {
     /// The time for which a call waits for any free worker. The wait for a session's own worker is limited by the
     /// call's deadline only.
     pub timeout: Duration,
-    /// Whether a call is refused at once if its expected wait, judged by recent calls, exceeds the time that it can
+    /// Whether a call is refused at once if its expected wait, judged by recent calls, is more than twice the time that it can
     /// wait.
     pub shed: bool,
 }
 
-/// The waits after a deadline has passed or a call was cancelled, both counted from that moment. If the pool interrupts
-/// late, it also kills later by the same amount, so that the worker always has the time between the two. If `kill` is
+/// The waits after a deadline has passed or a call was cancelled. Both count from the moment at which the attempt is known or
+/// assumed to run. If the pool interrupts late, it also kills later by the same amount, so that the worker always has the time between the two. If `kill` is
 /// not longer than `interrupt`, nothing is interrupted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CancelSettings {

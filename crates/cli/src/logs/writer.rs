@@ -43,8 +43,8 @@ struct Limits {
     /// The bytes of queued lines of the host and of workers. Each line counts [`OVERHEAD`] bytes more.
     bytes: [usize; 2],
     /// How long lines of workers may wait for space in total, from the moment the queue is full until it is half empty
-    /// again. Meanwhile workers block in `print`. So a log that is read slowly loses no lines, and a log that is not
-    /// read at all blocks workers only for this time.
+    /// again. Meanwhile workers block in `print`. So a short burst loses no lines, and a log that is not read at all
+    /// blocks workers only for this time.
     patience: Duration,
 }
 

@@ -165,7 +165,7 @@ pub struct Counters {
     pub submitted: u64,
     /// Calls that were not admitted.
     pub refused: u64,
-    /// Refused calls whose expected wait exceeded the time that they could wait. Included in `refused`.
+    /// Refused calls whose expected wait was more than twice the time that they could wait. Included in `refused`.
     pub shed: u64,
     /// Calls that were answered with a result.
     pub ok: u64,

@@ -35,7 +35,7 @@ impl Index {
         Self { directory: vec![0], segments: vec![Segment::new(0)] }
     }
 
-    /// Returns the first result of `is_it` that is not `None`, called with each row that has this hash.
+    /// Returns the first result of `match_row` that is not `None`, called with each row that has this hash.
     #[inline(always)]
     pub(crate) fn find<T>(&self, hash: u32, match_row: impl Fn(u32) -> Option<T>) -> Option<T> {
         let entries = &self.segments[self.segment(hash)].entries;
