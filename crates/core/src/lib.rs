@@ -20,10 +20,10 @@
 //!   session's state.
 //! - **I5**: a pool without session affinity binds no sessions and sends no epochs, and a basic pool has neither metrics nor
 //!   history. If I5 broke, the features of an enhanced pool would change how a basic pool behaves and what it costs.
-//! - **I6**: everything that grows has a bound: queues, sessions, timers, histories, events, quarantine entries, and the session
-//!   ends that are sent to a worker. If I6 broke, a host that runs for months would exhaust its memory.
-//! - **I7**: each base slot has a process or a scheduled start, unless the pool shuts down or has failed; a failed pool has a
-//!   scheduled probe. If I7 broke, a pool would lose capacity until its host is restarted.
+//! - **I6**: everything in the core that grows has a bound: queues, sessions, timers, histories, events, quarantine entries, and
+//!   the session ends that are sent to a worker. If I6 broke, a host that runs for months would exhaust its memory.
+//! - **I7**: each base slot has a process, or a start scheduled for a later time, unless the pool has failed, or its shutdown
+//!   was announced or has begun; a failed pool has a scheduled probe. If I7 broke, a pool would lose capacity until its host is restarted.
 //! - **I8**: everything that is pending has a timer at or before the time at which it must be examined. If I8 broke, a call, a
 //!   start or a sweep would wait forever.
 
