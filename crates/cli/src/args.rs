@@ -100,7 +100,7 @@ happen; `pool failed` in the report says whether it did. With --json, the last l
 would need the help of the worker, such as `double_runs`, are null.
 
 Exit codes: 0 all guarantees held; 1 calls were lost, processes or descriptors leaked, fewer than 95 % of the calls not in flight at
-a kill succeeded, the pool did not recover, or no worker was killed or paused; 2 invalid arguments or configuration.";
+a kill were answered by their handler (with a result or an exception), the pool did not recover, or no worker was killed or paused; 2 invalid arguments or configuration.";
 
 /// Runs supervised pools of Python worker processes with session affinity.
 #[derive(Debug, Parser)]
@@ -148,7 +148,8 @@ pub(crate) struct Serve {
     /// Address to listen on; overrides `server.listen` [default: 127.0.0.1:7878]
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
-    /// Allow the demo pools to run any Python code they are sent (`notebook.run`); requires a token for every request
+    /// Set HERDER_ALLOW_CODE=1 in the workers of the demo pools or of the app: the demo app then runs any Python code that it
+    /// is sent (`notebook.run`). Requires a token for every request
     #[arg(long)]
     pub(crate) allow_code: bool,
     /// How long an idle connection stays open for its next request; overrides `server.keep_alive` [default: 75s]
@@ -266,10 +267,10 @@ pub(crate) struct Chaos {
     /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
     #[arg(value_name = "APP|FILE")]
     pub(crate) source: Option<String>,
-    /// Name of the pool; required if the file has several
+    /// Name of the pool; required if there are several
     #[arg(long, value_name = "NAME")]
     pub(crate) pool: Option<String>,
-    /// Name of the command to call
+    /// Name of the command to call; required
     #[arg(long, value_name = "COMMAND")]
     pub(crate) command: String,
     /// Arguments of the command, a JSON object
@@ -321,7 +322,7 @@ pub(crate) struct Chaos {
 
 #[derive(Args, Debug)]
 pub(crate) struct ServerAt {
-    /// Base URL of the server
+    /// Base URL of the server, as http://HOST:PORT [default: the address in the configuration file, else http://127.0.0.1:7878]
     #[arg(long, env = "HERDER_URL", value_name = "URL", value_parser = base_url)]
     pub(crate) url: Option<String>,
 }
