@@ -17,7 +17,8 @@
 //! [`wait_for_log`]. End each pool with [`TestPool::end`], which proves that no process, descriptor or call is left.
 //! [`assert_concurrent!`](crate::assert_concurrent) proves that calls overlapped.
 //!
-//! Functions of this module panic when something fails or does not happen in time, and report the line of the test.
+//! Functions of this module panic when something fails or does not happen in time. Those that are not async report the line
+//! of the test.
 //!
 //! ```
 //! use herder::testing::{Fault, Script, scripted};

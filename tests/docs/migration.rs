@@ -25,7 +25,7 @@ fn basic(name: &str) -> PoolConfig {
 #[test]
 fn r56_migration_steps_match_the_code() {
     let page = read("docs/migration.md");
-    let begin = page.find("## Rolling out, and back").unwrap();
+    let begin = page.find("## Rollout and rollback").unwrap();
     let built: Vec<Vec<PoolConfig>> = blocks(&page[begin..])
         .into_iter()
         .map(|text| Config::from_toml(text, Path::new(".")).unwrap_or_else(|error| panic!("{text}{error}")).pools)

@@ -18,7 +18,7 @@ struct Row {
 fn rows() -> BTreeMap<usize, Row> {
     let page = read("docs/requirements.md");
     let mut rows = BTreeMap::new();
-    for cells in table(&page, &["R", "what", "proved by"]) {
+    for cells in table(&page, &["R", "requirement", "proved by"]) {
         let number: usize = cells[0]
             .trim_start_matches('R')
             .parse()
@@ -95,19 +95,19 @@ fn requirements_are_complete_and_their_tests_exist() {
 /// Defects of DSPex that the requirements forbid by name. None of them may be missing in the page.
 const DEFECTS: [(usize, &str); 8] = [
     (12, "an option that is accepted and does nothing"),
-    (16, "a grace that is measured from the last activity"),
-    (16, "a session that nobody reads again and that stays in the table for ever"),
+    (16, "a grace period counted from the last activity"),
+    (16, "a session that nobody reads again and that stays in the table forever"),
     (18, "bindings that are recorded and never used"),
     (34, "calls that run inside one serializing actor"),
     (34, "a breaker that sticks half-open"),
-    (46, "`max < 0.6 x sum`: serial work that passes"),
-    (46, "`max < 0.6 x sum`: parallel work that fails for one straggler"),
+    (46, "DSPex's check of concurrency (longest duration below 0.6 x sum of durations) that passes for serial work"),
+    (46, "the same check that fails for parallel work with a straggler"),
 ];
 
 #[test]
 fn forbidden_defects_have_existing_tests() {
     let page = read("docs/requirements.md");
-    let written = table(&page, &["R", "must not be", "proved by"]);
+    let written = table(&page, &["R", "must not happen", "proved by"]);
     for (number, what) in DEFECTS {
         assert!(written.iter().any(|cells| cells[0] == format!("R{number}") && cells[1] == what), "R{number}: {what}");
     }
@@ -115,7 +115,7 @@ fn forbidden_defects_have_existing_tests() {
         let number: usize = cells[0].trim_start_matches('R').parse().unwrap();
         assert!((1..=COUNT).contains(&number), "row {at}: there is no R{number}");
         let faults = row_faults(number, &parse_tests(&cells[2]), &on_disk);
-        assert!(faults.is_empty(), "what must not be, row {at}:\n{}", faults.join("\n"));
+        assert!(faults.is_empty(), "what must not happen, row {at}:\n{}", faults.join("\n"));
     }
 }
 

@@ -74,7 +74,7 @@ async fn a_deadline_of_a_handler_that_ignores_interrupts() {
     let error = exceed_deadline(&harness, "never").await;
     harness
         .assert_replaced(
-            "a deadline of a handler that never returns and ignores interrupts",
+            "a deadline in a handler that never returns and ignores interrupts",
             &error,
             LossReport::NotYet,
         )

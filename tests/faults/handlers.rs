@@ -195,7 +195,7 @@ async fn r41_a_result_that_is_not_json() {
 
 #[tokio::test]
 async fn a_result_with_half_a_surrogate_pair() {
-    check_unencodable("surrogate", "a result with half a surrogate pair", &["surrogate"]).await;
+    check_unencodable("surrogate", "a result with an unpaired surrogate", &["surrogate"]).await;
 }
 
 #[tokio::test]

@@ -275,7 +275,7 @@ async fn broken_hello(hint: &str, fault: &'static str, bytes: &str, contains: &[
     assert_eq!(error.report().unwrap().stderr_tail, ["before the hello"]);
 }
 
-/// The smallest worker that `docs/protocol.md` allows.
+/// The minimal worker of `docs/protocol.md`.
 const MINIMAL_WORKER: &str = r#"
 import json, os, struct, sys
 fd = int(os.environ["HERDER_FD"])

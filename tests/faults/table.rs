@@ -20,20 +20,21 @@ const HEAD: &str = "\
 | fault | who gets an error | what Herder does |
 |---|---|---|
 | a handler raises an exception, calls `sys.exit`, or returns a value that cannot be encoded | its caller, with the traceback | logs the error; the worker keeps running |
-| a worker dies: crash, SIGKILL, `os._exit`, invalid data on its socket | the calls that it had, and the sessions bound to it | starts a new process in the slot, after a wait if the worker was younger than `restart.min_uptime`; sends idempotent calls without a strict session again. Calls that kill their workers never make the pool fail |
-| a deadline passes while Python computes | its caller, at once | interrupts the handler after 1 s and kills the worker after 5 s, unless the handler ends first |
+| a worker dies: crash, SIGKILL, `os._exit`, invalid data on its socket | the calls that it had, and the sessions bound to it | starts a new process in the slot, after a wait if the worker was younger than `restart.min_uptime`; sends idempotent calls again, except strict calls of a session. Calls that kill their workers never make the pool fail |
+| a deadline passes while Python computes | its caller, at once | interrupts the handler after `cancel.interrupt` (1 s) and kills the worker after `cancel.kill` (5 s), unless the handler ends first |
 | a worker hangs: a deadlock in C code, SIGSTOP | its calls, at their deadlines or when the worker is killed, with the Python stack if there is one | kills and replaces the worker after it missed its pings |
-| C code computes and holds the GIL | nobody, until a call's deadline passes | does not kill the worker for missed pings, because it uses its processor |
+| C code computes and holds the GIL | nobody, until a call's deadline passes | does not kill the worker for missed pings, because it uses CPU time |
 | workers cannot start | `Pool::start` and `WaitReady`, and calls that waited too long, with the reason | waits longer between starts; after too many failures the pool has failed and tries again after `restart.cooldown` |
 | too many calls | the calls beyond the limit, at once (429) | nothing else |
-| an actor of Herder panics | see [semantics](semantics.md#panics-in-herder) | starts the actor again |
+| an actor of Herder panics | see [semantics](semantics.md#panics-in-herder) | replaces the worker of a worker actor; restarts the affinity actor; rebuilds the state of the pool and restarts its workers |
 
 `cargo run --release -p herder-chaos -- --seconds 600 --seed 7` injects all these faults under full load. `herder chaos` injects those that need no special
 worker into your own pool.
 
-## Every fault
+## Table of faults
 A test wrote each row. It injects the fault into a pool of two real Python workers, while another call runs on the other worker in a session with state; that
 state must not change. The table quotes the errors that callers got, with variable parts replaced; messages of Python itself differ between Python versions.
+The name in parentheses after `protocol error` is explained in [the wire protocol](protocol.md#malformed-input).
 `cargo test --test it faults` checks every row. After each fault it checks that all base workers are ready and run calls, that no process, zombie or descriptor
 is left after the shutdown, and that every call had exactly one outcome. `HERDER_BLESS=1` writes the rows.
 

@@ -176,9 +176,9 @@ group! {
 group! {
     /// `restart`: how often workers may fail, and how long the pool waits before it tries again.
     Restart {
-        /// Sets the number of failed starts of base workers, and of early deaths without a call, allowed within the window: 1
-        /// to 1,000,000. Default: max(5, 2 x pool_size). One more makes the pool fail, until its trial start succeeds. A
-        /// worker that dies during a call does not count.
+        /// Sets the maximum number, within the window, of failed starts of base workers and of their deaths before `min_uptime`
+        /// with no unfinished call: 1 to 1,000,000. Default: max(5, 2 x pool_size). One more makes the pool fail, until its
+        /// trial start succeeds.
         max: usize,
         /// Sets the length of the window. Default: 60 s.
         window: Duration,

@@ -158,7 +158,7 @@ fn command(mut argv: Vec<String>, python: Option<PathBuf>, base: &Path) -> Resul
         return Err(InvalidConfig::new(
             PYTHON.path,
             python.display(),
-            "not set; `command` names its own program, `python` belongs to `app`",
+            "not set; `python` requires `app`, and `command` names its own program",
         ));
     }
     let is_valid =

@@ -50,21 +50,21 @@ table! {
     QUEUE_LIMIT: Count(Count) = Any "queue.limit" { default: 1000, min: 1, max: 1_000_000 },
         "maximum number of calls waiting in the pool";
     QUEUE_TIMEOUT: Span(Span) = Any "queue.timeout" { default: seconds(5) },
-        "maximum time that a call waits for a free worker";
+        "maximum time that a call waits for any free worker; the wait for its session's own worker is limited by the deadline only";
     QUEUE_PER_SESSION: Derived(Derived) = Any "queue.per_session" { rule: "queue.limit / 4", min: 1, max: 1_000_000 },
         "maximum number of calls waiting in one session; at most `queue.limit`";
     QUEUE_SHED: Flag(Flag) = Any "queue.shed" { default: true },
-        "whether to refuse a call at once if its estimated wait is more than twice the time that it may wait (`queue.timeout` or its deadline)";
+        "whether to refuse a call at once if its estimated wait is more than twice the time that it may wait, until `queue.timeout` or its deadline";
     CONCURRENCY: Count(Count) = Any "concurrency" { default: 1, min: 1, max: 1024 },
         "maximum number of calls that a worker runs concurrently; more than 1 helps only async handlers";
     PIPELINE: Count(Count) = Any "pipeline" { default: 1, min: 1, max: 1024 },
-        "number of calls sent to a worker for each call that it can run; more than 1 lets the next call wait in the worker";
+        "calls sent to a worker, as a multiple of `concurrency`; more than 1 lets the next call wait in the worker";
     START_TIMEOUT: Span(Span) = Any "start_timeout" { default: seconds(60) },
         "maximum time from starting a worker's process until the worker is ready";
     CANCEL_INTERRUPT: Span(Span) = Any "cancel.interrupt" { default: seconds(1) },
-        "time from the worker's confirmation that a cancelled call is running until the call is interrupted; at most `cancel.kill`";
+        "time until a cancelled call is interrupted, after the worker confirmed that the call runs; at most `cancel.kill`";
     CANCEL_KILL: Span(Span) = Any "cancel.kill" { default: seconds(5) },
-        "time from the worker's confirmation that a cancelled call is running until the worker is killed";
+        "time until the worker is killed, after it confirmed that a cancelled call runs";
     STOP_GRACE: Span(Span) = Any "stop.grace" { default: seconds(5) },
         "time from the shutdown message to SIGTERM";
     STOP_TERM: Span(Span) = Any "stop.term" { default: seconds(2) },
@@ -82,7 +82,7 @@ table! {
     SESSIONS_AFFINITY: Choice(Choice) = Enhanced "sessions.affinity" { default: "strict_queue", words: &["strict_queue", "hint", "strict_fail_fast"] },
         "what happens when a session's worker is busy: wait for it (`strict_queue`), run on another worker (`hint`), or fail (`strict_fail_fast`)";
     SESSIONS_ON_EXPIRED: Choice(Choice) = Enhanced "sessions.on_expired" { default: "reject with two_phase, else rebind", words: &["rebind", "reject"] },
-        "whether a call of an expired session starts the session anew (`rebind`) or fails (`reject`, only with `two_phase`)";
+        "whether a call of an expired session begins it again (`rebind`) or fails (`reject`, only with `two_phase`)";
     HEALTH_INTERVAL: Span(Span) = Any "health.interval" { default: seconds(30) },
         "time between two pings of a worker";
     HEALTH_TIMEOUT: Span(Span) = Any "health.timeout" { default: seconds(5) },
@@ -90,19 +90,19 @@ table! {
     HEALTH_FAILURES: Count(Count) = Any "health.failures" { default: 3, min: 1, max: 1000 },
         "number of consecutive missed pings after which a worker is killed";
     RESTART_MAX: Derived(Derived) = Any "restart.max" { rule: "max(5, 2 x pool_size)", min: 1, max: 1_000_000 },
-        "number of failed starts of base workers, and of early deaths without a call, allowed within the window; one more makes the pool fail";
+        "maximum number, in `restart.window`, of failed starts of base workers and of their deaths before `restart.min_uptime` with no unfinished call; one more makes the pool fail";
     RESTART_WINDOW: Span(Span) = Any "restart.window" { default: seconds(60) },
         "length of the window for `restart.max`";
     RESTART_MIN_UPTIME: Span(Span) = Any "restart.min_uptime" { default: seconds(10) },
-        "age below which a worker's death counts as early; an early death delays the next start";
+        "age below which a worker's death counts as early; an early death delays the next start in its slot";
     RESTART_BACKOFF: Span(Span) = Any "restart.backoff" { default: millis(100) },
         "wait before the first restart, at most `restart.max_backoff`; doubles with each consecutive early death or failed start";
     RESTART_MAX_BACKOFF: Span(Span) = Any "restart.max_backoff" { default: seconds(10) },
         "maximum wait before a restart";
     RESTART_COOLDOWN: Span(Span) = Any "restart.cooldown" { default: seconds(30) },
-        "how long a failed pool waits before it starts one worker as a trial; doubles up to 10 minutes";
+        "how long a failed pool waits before it starts one worker as a trial; doubled after each failed trial, up to 10 minutes";
     RETRY_ATTEMPTS: Count(Count) = Any "retry.attempts" { default: 3, min: 1, max: 100 },
-        "maximum number of attempts of an idempotent call, including the first; 1 disables retries";
+        "maximum number of attempts of an idempotent call, including the first; 1 disables retries. Calls of a session with strict affinity are never retried";
     RETRY_BACKOFF: Choice(Choice) = Any "retry.backoff" { default: "exponential", words: &["exponential", "linear", "fibonacci", "decorrelated_jitter", "custom"] },
         "how the wait between attempts grows; `custom` uses `retry.waits`";
     RETRY_BASE: Span(Span) = Any "retry.base" { default: millis(100) },
@@ -114,7 +114,7 @@ table! {
     RETRY_JITTER: Share(Share) = Any "retry.jitter" { default: 250, max: 1000 },
         "maximum random deviation of a wait, as a fraction of the wait";
     RETRY_BUDGET: Share(Share) = Any "retry.budget" { default: 200, max: 1000 },
-        "maximum number of retries in the pool, as a fraction of the successful calls of the last 10 seconds; ten retries are always allowed";
+        "limit on retries of the pool in any 10 seconds: ten, plus this fraction of the calls that succeeded in that time";
     BREAKER_ENABLED: Flag(Flag) = Any "breaker.enabled" { default: false },
         "whether the pool has a circuit breaker";
     BREAKER_FAILURE_THRESHOLD: Count(Count) = Any "breaker.failure_threshold" { default: 5, min: 1, max: 1_000_000 },
@@ -136,9 +136,9 @@ table! {
     MAX_FRAME: Count(Count) = Any "max_frame" { default: 64 * 1024 * 1024, min: 1024, max: (1 << 30) - 1 },
         "maximum length of a frame, in bytes";
     FEATURES_SESSION_AFFINITY: Flag(Flag) = Enhanced "features.session_affinity" { default: true },
-        "session affinity: the table of bindings, its actor, and routing by session";
+        "session affinity: routing by session; its actor and session table";
     FEATURES_WORKER_METRICS: Flag(Flag) = Enhanced "features.worker_metrics" { default: true },
         "metrics of each worker";
     FEATURES_STATE_MACHINE: Flag(Flag) = Enhanced "features.state_machine" { default: true },
-        "the degraded state, no new calls for degraded workers, and a history of state transitions";
+        "a degraded state, in which a worker gets no new calls, and a history of state transitions";
 }

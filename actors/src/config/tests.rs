@@ -226,7 +226,7 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_snapshot!(refusal(PoolConfig::basic("carts").build()), @"`app` is not set; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refusal(PoolConfig::basic("carts").app("carts.py").build()), @"`app` is `carts.py`; allowed: `module:app` or `path/to/file.py:app`");
     assert_snapshot!(refusal(basic().command(["./worker"]).build()), @"`command` is set together with `app`; allowed: exactly one of `app` and `command`");
-    assert_snapshot!(refusal(PoolConfig::basic("carts").command(["./worker"]).python("python3").build()), @"`python` is python3; allowed: not set; `command` names its own program, `python` belongs to `app`");
+    assert_snapshot!(refusal(PoolConfig::basic("carts").command(["./worker"]).python("python3").build()), @"`python` is python3; allowed: not set; `python` requires `app`, and `command` names its own program");
     assert_snapshot!(refusal(PoolConfig::basic("carts").command([""]).build()), @r#"`command` is [""]; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
     assert_snapshot!(refusal(PoolConfig::basic("carts").command(Vec::<String>::new()).build()), @r#"`command` is []; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
 }

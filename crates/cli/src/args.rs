@@ -47,7 +47,7 @@ Examples:
   herder call sessions count --session ann
   echo '{\"ms\": 100}' | herder call basic sleep - --timeout 5s
 
-Uses the server given by --url or HERDER_URL. Without one, uses the server at the configured address. If no server runs there,
+Uses the server given by --url or HERDER_URL. With no URL, uses the server at the configured address. If no server runs there,
 starts the pool, makes the call, and stops the pool.
 
 Exit codes: 0 success; 1 the call failed; 2 invalid arguments or configuration.";
@@ -75,8 +75,8 @@ Examples:
   herder why sessions ann
   herder why sessions ann --json
 
-Shows when and to which worker the session was bound, which calls found its state there, how long the calls waited, and why the
-session was rebound, expired or ended. A pool keeps its last 16384 events and its last 4096 removed sessions.";
+Shows when and to which worker the session was bound, which calls found its state there, how long they waited, and why it
+moved to another worker, expired or ended. A pool keeps its last 16384 events and its last 4096 removed sessions.";
 
 const RECORDER_EXAMPLES: &str = "\
 Examples:
@@ -99,8 +99,8 @@ Reports what the callers got and how long the pool took to recover. If more than
 happen; `pool failed` in the report says whether it did. With --json, the last line is the report as one JSON object; values that
 would need the help of the worker, such as `double_runs`, are null.
 
-Exit codes: 0 all guarantees held; 1 calls, processes or descriptors were lost or leaked, or fewer than 95 % of the calls not in
-flight at a kill succeeded, or the pool did not recover, or no worker was killed or paused; 2 invalid arguments or configuration.";
+Exit codes: 0 all guarantees held; 1 calls were lost, processes or descriptors leaked, fewer than 95 % of the calls not in flight at
+a kill were answered by their handler (with a result or an exception), the pool did not recover, or no worker was killed or paused; 2 invalid arguments or configuration.";
 
 /// Runs supervised pools of Python worker processes with session affinity.
 #[derive(Debug, Parser)]
@@ -148,16 +148,17 @@ pub(crate) struct Serve {
     /// Address to listen on; overrides `server.listen` [default: 127.0.0.1:7878]
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
-    /// Allow the demo pools to run any Python code they are sent (`notebook.run`); requires a token for every request
+    /// Set HERDER_ALLOW_CODE=1 in the workers of the demo pools or of the app: the demo app then runs any Python code that it
+    /// is sent (`notebook.run`). Requires a token for every request
     #[arg(long)]
     pub(crate) allow_code: bool,
     /// How long an idle connection stays open for its next request; overrides `server.keep_alive` [default: 75s]
     #[arg(long, value_name = "DURATION", value_parser = keep_alive)]
     pub(crate) keep_alive: Option<Duration>,
-    /// How long the next 64 KiB of a call's body, or its end, may take to arrive; overrides `server.body_timeout` [default: 30s]
+    /// Maximum time for each 64 KiB of a call's body, or the rest, to arrive; overrides `server.body_timeout` [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
     pub(crate) body_timeout: Option<Duration>,
-    /// Bytes of arguments and large results held at once; overrides `server.buffer_limit` [default: 256 MiB, or twice the largest `max_frame`]
+    /// Limit on arguments and large results held at once; overrides `server.buffer_limit` [default: 256 MiB, or twice the largest `max_frame`]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) buffer_limit: Option<u64>,
     /// How long the head of a request may take; overrides `server.head_timeout` [default: 5s]
@@ -166,10 +167,10 @@ pub(crate) struct Serve {
     /// How long a response may wait for a client that does not read; overrides `server.write_timeout` [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
     pub(crate) write_timeout: Option<Duration>,
-    /// Time that running requests and calls have to finish after Ctrl-C or SIGTERM
+    /// Time limit for running requests and calls to finish after Ctrl-C or SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) shutdown_timeout: Duration,
-    /// Detail of errors over HTTP; `brief` omits tracebacks, stacks, output and recordings. Overrides `server.errors` [default: full on loopback, else brief]
+    /// Detail of errors over HTTP; `brief` omits tracebacks, stacks, output, recordings, and why a start failed. Overrides `server.errors` [default: full on loopback, else brief]
     #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
     pub(crate) errors: Option<ErrorDetail>,
     /// Number of HTTP server threads; each pool uses one more thread
@@ -193,7 +194,7 @@ pub(crate) struct Call {
     /// Deadline of the call, including time in the queue and retries [default: the pool's `timeout`]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// Allow the call to run again on another worker if its worker dies
+    /// Allow the call to run again on another worker if its worker dies; no effect in a session with strict affinity
     #[arg(long)]
     pub(crate) idempotent: bool,
     /// Also print how the call was routed and how long it took: {"result": .., "meta": ..}
@@ -266,10 +267,10 @@ pub(crate) struct Chaos {
     /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
     #[arg(value_name = "APP|FILE")]
     pub(crate) source: Option<String>,
-    /// Name of the pool; required if the file has several
+    /// Name of the pool; required if there are several
     #[arg(long, value_name = "NAME")]
     pub(crate) pool: Option<String>,
-    /// Name of the command to call
+    /// Name of the command to call; required
     #[arg(long, value_name = "COMMAND")]
     pub(crate) command: String,
     /// Arguments of the command, a JSON object
@@ -302,7 +303,7 @@ pub(crate) struct Chaos {
     /// Deadline of each call [default: the pool's `timeout`]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// Allow calls to run again on another worker if their worker dies
+    /// Allow calls to run again on another worker if their worker dies; no effect in a session with strict affinity
     #[arg(long)]
     pub(crate) idempotent: bool,
     /// Make the app's pool enhanced
@@ -321,7 +322,7 @@ pub(crate) struct Chaos {
 
 #[derive(Args, Debug)]
 pub(crate) struct ServerAt {
-    /// Base URL of the server
+    /// Base URL of the server, as http://HOST:PORT [default: the address in the configuration file, else http://127.0.0.1:7878]
     #[arg(long, env = "HERDER_URL", value_name = "URL", value_parser = base_url)]
     pub(crate) url: Option<String>,
 }

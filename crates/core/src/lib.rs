@@ -1,7 +1,7 @@
 //! The core of a pool: routing, session affinity, queues, deadlines and restarts, as one synchronous state machine.
 //!
 //! The core holds the state of a pool and makes all its decisions. It performs no I/O, reads no clock and draws no random
-//! number: times and seeds are arguments, so every schedule replays. [`Core::handle`] performs one step: it takes an [`Input`]
+//! number: times and seeds are arguments, so runs can be replayed. [`Core::handle`] performs one step: it takes an [`Input`]
 //! and appends [`Effect`]s, which the caller (the *shell*) carries out.
 //!
 //! # Invariants
@@ -14,16 +14,16 @@
 //!   broke, a worker would be sent more calls than it accepts, and calls would wait in it while another worker is free.
 //! - **I3**: the strict calls of a session run one at a time, in the order of admission, under the epoch in which they were
 //!   admitted, and the state of an epoch stays in one process. If I3 broke, two handlers would change a session's state at the
-//!   same time, or a call would run with the state of an earlier life of its session.
-//! - **I4**: a lookup returns, and a call is sent to, only a process that is alive; a binding names one process (slot and
+//!   same time, or a call would run with the state of an earlier epoch.
+//! - **I4**: lookups return only live processes, calls are sent only to these; a binding names one process (slot and
 //!   generation), never its successor. If I4 broke, calls would be sent to processes that have exited or do not hold the
 //!   session's state.
 //! - **I5**: a pool without session affinity binds no sessions and sends no epochs, and a basic pool has neither metrics nor
 //!   history. If I5 broke, the features of an enhanced pool would change how a basic pool behaves and what it costs.
-//! - **I6**: everything that grows has a bound: queues, sessions, timers, histories, events, quarantine entries, and the session
-//!   ends that are sent to a worker. If I6 broke, a host that runs for months would exhaust its memory.
-//! - **I7**: each base slot has a process or a scheduled start, unless the pool has failed, and then a probe is scheduled, or the
-//!   pool shuts down. If I7 broke, a pool would lose capacity until its host is restarted.
+//! - **I6**: everything in the core that grows has a bound: queues, sessions, timers, histories, events, quarantine entries, and
+//!   the session ends that are sent to a worker. If I6 broke, a host that runs for months would exhaust its memory.
+//! - **I7**: each base slot has a process, or a start scheduled for a later time, unless the pool has failed, or its shutdown
+//!   was announced or has begun; a failed pool has a scheduled probe. If I7 broke, a pool would lose capacity until its host is restarted.
 //! - **I8**: everything that is pending has a timer at or before the time at which it must be examined. If I8 broke, a call, a
 //!   start or a sweep would wait forever.
 

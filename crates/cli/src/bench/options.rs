@@ -40,17 +40,17 @@ pub(crate) struct Options {
     /// Numbers of workers to measure; the smallest is the baseline
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) workers: Vec<u32>,
-    /// Number of concurrent callers; each calls again as soon as it has an answer [default: two for each call that the pool can
-    /// run at once]
+    /// Number of concurrent callers in each run; each calls again as soon as it has an answer [default: two for each call that
+    /// the pool can run at once]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) callers: Option<u32>,
     /// Number of sessions over which the callers are spread
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) sessions: Option<u32>,
-    /// Number of calls of each run
+    /// Number of calls of each run, instead of --seconds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) operations: Option<u32>,
-    /// Ideal duration of each run in seconds; a run with losses takes longer [default: 2]
+    /// Duration of a run without losses, in seconds; other runs take longer [default: 2]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(super) seconds: Option<u32>,
     /// Number of rounds; the report shows the median
