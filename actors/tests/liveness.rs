@@ -1,4 +1,4 @@
-//! How a worker that answers no pings is classified (R26). The worker is scripted, and the test sets its activity. No process
+//! How a worker that does not answer pings is classified (R26). The worker is scripted, and the test sets its activity. No process
 //! is started.
 
 use crate::harness::*;
@@ -32,7 +32,7 @@ fn unresponsive(status: &Status) -> Option<ProcessActivity> {
     status.workers[0].status.unresponsive
 }
 
-/// R26: a worker that runs a call, uses the processor and answers no pings is reported as computing and healthy, and is
+/// R26: a worker that runs a call, uses the CPU and does not answer pings is reported as computing and healthy, and is
 /// logged once. It is stopped when it becomes idle.
 #[actix::test]
 async fn r26_a_computing_worker_is_not_stopped() {

@@ -11,7 +11,7 @@ const commands = {
   sleep: ({ ms = 0 }, _session, signal) =>
     new Promise((done, stopped) => {
       const timer = setTimeout(done, ms, null);
-      signal.onabort = () => (clearTimeout(timer), stopped(new Refusal('cancelled', 'told to stop')));
+      signal.onabort = () => (clearTimeout(timer), stopped(new Refusal('cancelled', 'stopped on request')));
     }),
   fail: () => { throw new RangeError('this command always fails'); },
   reject: () => { throw new Refusal('rejected', 'this command always rejects its call', 'demo'); },
@@ -29,9 +29,9 @@ const calls = new Socket({ fd: Number(process.env.HERDER_FD) });
 const control = new Socket({ fd: Number(process.env.HERDER_CTL_FD) });
 const state = new Map(); // of each session, by epoch and id: an epoch never seen before begins with none
 const running = new Map(); // wire id -> AbortController
-let maxFrame = 1 << 20, greeted = false, ending = false;
+let maxFrame = 1 << 20, helloReceived = false, ending = false;
 
-function broken(name) { // nothing that follows can be trusted
+function fail(name) { // after a protocol error the rest of the stream cannot be trusted
   console.error(`not the protocol: ${name}`);
   process.exit(1);
 }
@@ -63,17 +63,17 @@ async function exactly(stream, size) { // never resolves after the stream's end
 
 function check(header) { // gives the length of the body
   const length = header.readUInt32LE(), kind = header[4], known = KNOWN.includes(kind) || kind === REVOKE;
-  if (header.readUInt16LE(6)) broken('reserved_bytes');
-  if (length > maxFrame) broken('oversize');
-  if (!known && !(header[5] & OPTIONAL)) broken('unknown_kind');
+  if (header.readUInt16LE(6)) fail('reserved_bytes');
+  if (length > maxFrame) fail('oversize');
+  if (!known && !(header[5] & OPTIONAL)) fail('unknown_kind');
   return length;
 }
 
-function greet(hello) {
+function handshake(hello) {
   if (hello.protocol !== 1) {
     const message = `this worker speaks protocol 1, the host ${hello.protocol}`;
     send(ERROR, 0n, Buffer.alloc(16), JSON.stringify({ kind: 'start_failed', message }));
-    return calls.end(() => broken('protocol_mismatch'));
+    return calls.end(() => fail('protocol_mismatch'));
   }
   ({ max_frame: maxFrame } = hello);
   const { concurrency, pipeline } = hello, window = concurrency * pipeline; // nothing here blocks: as many as the host likes
@@ -126,15 +126,15 @@ async function serveControl() {
     if (kind === PING) control.write(framed(PONG, wireId));
     if (kind === CANCEL && running.has(wireId)) { // any other was answered, or was not read
       control.write(framed(STATE, wireId, [1])); // running
-      running.get(wireId).abort(); // a command that listens stops; the others can't be broken
+      running.get(wireId).abort(); // a command that listens stops; the others cannot be interrupted
     }
   }
 }
 
 async function serveCalls() {
   for await (const frame of frames(calls)) {
-    if ((frame.kind === HELLO) === greeted) broken('out_of_order');
-    if (frame.kind === HELLO) greeted = !greet(JSON.parse(frame.body));
+    if ((frame.kind === HELLO) === helloReceived) fail('out_of_order');
+    if (frame.kind === HELLO) helloReceived = !handshake(JSON.parse(frame.body));
     if (frame.kind === CALL) answer(frame); // not awaited: they overlap
     if (frame.kind === SESSION_END) endSession(frame.body);
     if (frame.kind === SHUTDOWN) (ending = true), process.removeAllListeners('SIGTERM'), finish();

@@ -196,7 +196,7 @@ impl TestPool {
     /// If something is left.
     pub async fn end(self) -> ShutdownReport {
         // Note the pipes before the shutdown: afterwards, there is no process to compare them with.
-        self.processes.look();
+        self.processes.record_pipes();
         let Self { pool, dir, processes } = self;
         let report = with_timeout("the shutdown", pool.shutdown(Duration::from_secs(5))).await.unwrap();
         // The last handle: dropping it closes the descriptors that are checked below.

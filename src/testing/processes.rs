@@ -44,7 +44,7 @@ impl PoolProcesses {
 
     /// Records the pipes that this process shares with the pool's processes. [`nothing_left`](Self::nothing_left) waits
     /// until they are closed.
-    pub fn look(&self) {
+    pub fn record_pipes(&self) {
         let ours = pipes_of(process::id());
         let theirs = self.processes().into_iter().flat_map(|seen| pipes_of(seen.pid));
         let shared = theirs.filter(|pipe| ours.contains(pipe));

@@ -173,7 +173,7 @@ async fn advance_during_shutdown<T>(clock: &VirtualClock, pool: &Addr<PoolSuperv
     std::future::pending().await
 }
 
-/// A pool whose workers are played by the test, frame by frame.
+/// A pool whose workers the test drives, frame by frame.
 #[derive(Debug)]
 pub struct FramePool {
     /// The pool. Before it ends, drop the fake workers, or let them exit.
@@ -184,7 +184,7 @@ pub struct FramePool {
     pub fake_workers: FakeWorkers,
 }
 
-/// Starts a pool whose workers are played by the test. Does not wait for them. The test must end each fake worker that
+/// Starts a pool whose workers the test drives. Does not wait for them. The test must end each fake worker that
 /// it has taken from the launches before the pool ends: let it exit, drop it, or let it serve. A launch that the test
 /// has not taken ends automatically.
 ///
@@ -196,7 +196,7 @@ pub struct FramePool {
 /// use serde_json::{Value, json};
 /// # #[tokio::main]
 /// # async fn main() {
-/// let started = frame_pool("garbage", |context| context.basic().command(["played"]).pool_size(1).build()).await;
+/// let started = frame_pool("garbage", |context| context.basic().command(["fake"]).pool_size(1).build()).await;
 /// let FramePool { pool, mut launches, .. } = started;
 /// let mut worker = launches.next().await.ready().await;
 /// let call = pool.call::<Value>("echo", &json!({ "n": 1 })).reply();

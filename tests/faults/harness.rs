@@ -71,7 +71,7 @@ impl Harness {
         wait_until("the bystander runs", async || pool.worker(other).await.is_some_and(|worker| worker.in_flight == 1))
             .await;
         // The pipes must be recorded before the fault: afterwards the victim's may already be closed.
-        pool.processes().look();
+        pool.processes().record_pipes();
         Self { pool, victim, other, bystander }
     }
 

@@ -63,7 +63,7 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
 async fn r30_shutdown_timeout_answers_remaining_calls() {
     let pool = pool("cutoff", |context| context.enhanced().app("herder.demo:app").build()).await;
     let calls = submitted(&pool, (0..4).map(|_| sleep_for_ever(&pool)), 2, 2).await;
-    pool.processes().look();
+    pool.processes().record_pipes();
     let report = with_timeout("the shutdown", pool.shutdown(Duration::from_millis(50))).await.unwrap();
     let may_have_run: Vec<bool> = answers(calls)
         .await
@@ -122,7 +122,7 @@ async fn r30_dropping_the_last_handle_ends_the_pool() {
     let busy = pool.clone();
     let call = tokio::spawn(async move { busy.call::<Value>("sleep", &json!({ "ms": 50 })).await });
     with_timeout("the call", call).await.unwrap().unwrap();
-    processes.look();
+    processes.record_pipes();
     assert!(!processes.processes().is_empty());
     drop(pool);
     processes.nothing_left().await;
@@ -186,7 +186,7 @@ fn r30_pool_on_the_current_arbiter_ends_with_its_system() {
             let pool = herder::Pool::start(config).on_current_arbiter().await.unwrap();
             let reply = pool.call::<u64>("count", &json!({})).session("ann").await.unwrap();
             assert_eq!(reply, 1);
-            processes.look();
+            processes.record_pipes();
             if stopped {
                 with_timeout("the shutdown", pool.shutdown(HANG_TIMEOUT)).await.unwrap();
                 processes.nothing_left().await;

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 /// use actix::Actor;
 ///
 /// actix_rt::System::new().block_on(async {
-///     let config = PoolConfig::basic("by_hand").command(["played"]).pool_size(1).build().unwrap();
+///     let config = PoolConfig::basic("by_hand").command(["fake"]).pool_size(1).build().unwrap();
 ///     let (peers, mut launches) = FakeWorkers::new();
 ///     let pool = PoolSupervisor::with_launcher(config, peers).start();
 ///     let mut worker = launches.next().await.ready().await;
@@ -44,7 +44,7 @@ pub struct FakeWorkers {
 /// use actix::Actor;
 ///
 /// actix_rt::System::new().block_on(async {
-///     let config = PoolConfig::basic("unlaunched").command(["played"]).pool_size(1).build().unwrap();
+///     let config = PoolConfig::basic("unlaunched").command(["fake"]).pool_size(1).build().unwrap();
 ///     let (peers, _launches) = FakeWorkers::new();
 ///     peers.set_outcome(LaunchOutcome::NotFound);
 ///     let pool = PoolSupervisor::with_launcher(config, peers).start();
@@ -72,7 +72,7 @@ pub enum LaunchOutcome {
 #[derive(Debug)]
 pub struct Launches(mpsc::UnboundedReceiver<Sockets>);
 
-/// A launched worker that is not played yet. Its sockets belong to no runtime, since pool and test may have different ones.
+/// A launched worker that the test does not drive yet. Its sockets belong to no runtime, since pool and test may have different ones.
 #[derive(Debug)]
 struct Sockets {
     worker: WorkerRef,

@@ -62,7 +62,7 @@ impl ScriptedChild {
         self.pid
     }
 
-    /// Marks the process as played: the test or script ends it.
+    /// Marks the process as driven by the test or script, which ends it.
     pub(super) fn control(&self) {
         self.behavior(|behavior| behavior.is_controlled = true);
     }
@@ -72,7 +72,7 @@ impl ScriptedChild {
         self.behavior(|behavior| behavior.ignores_sigkill = ignores_sigkill);
     }
 
-    /// Sets what the process is doing when it answers no pings. Default: `Unknown`.
+    /// Sets what the process is doing when it does not answer pings. Default: `Unknown`.
     pub fn set_activity(&self, activity: ProcessActivity) {
         self.behavior(|behavior| behavior.activity = activity);
     }

@@ -42,7 +42,7 @@ impl Timer {
 }
 
 /// The entries, as a heap. Entries of items that are finished stay until [`shrink`](Self::shrink) removes them, so that
-/// the heap has at most about twice as many entries as there are pending items ([I6](crate#invariants)).
+/// the size of the heap is bounded by the number of pending items and slots ([I6](crate#invariants)).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Timestamp, Timer)>>,

@@ -61,7 +61,7 @@ pub enum SpawnError {
         limit: usize,
     },
     /// One of the crate's threads or its watchdog process could not be started, and so no worker. A later start may succeed.
-    #[error("can't start the {what} that looks after workers: {}", limits::explain(source))]
+    #[error("cannot start the {what} that manages worker processes: {}", limits::explain(source))]
     Infrastructure {
         /// The thread or process.
         what: &'static str,

@@ -1,7 +1,7 @@
 //! The harness of the kill test: sessions submit bursts of calls while workers are killed. It records the answers of each
 //! session and the kills. The judge checks them afterwards.
 
-use super::judge::{Call, End, Entry, ExecutionLog, Kill};
+use super::judge::{Call, CallOutcome, Entry, ExecutionLog, Kill};
 use crate::{
     pools::steps::{Outcome, answers, place},
     rng::Rng,
@@ -219,15 +219,15 @@ fn parse_line(line: &str) -> [u64; 3] {
     fields.map(|field| field.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap()
 }
 
-fn end_of(outcome: Outcome) -> End {
+fn end_of(outcome: Outcome) -> CallOutcome {
     match outcome {
         Ok(reply) => {
             let (count, pid) = reply.decode().unwrap();
-            End::Ran { worker: place(&reply), pid, count, routing: reply.routing }
+            CallOutcome::Ran { worker: place(&reply), pid, count, routing: reply.routing }
         }
         Err(Error::SessionWorkerLost { worker, generation, may_have_run, .. }) => {
-            End::LossReported { worker: WorkerRef { id: worker, generation }, may_have_run }
+            CallOutcome::LossReported { worker: WorkerRef { id: worker, generation }, may_have_run }
         }
-        Err(other) => End::Other(other.to_string()),
+        Err(other) => CallOutcome::Other(other.to_string()),
     }
 }

@@ -15,11 +15,11 @@ pub(super) struct Call {
     pub(super) first: u64,
     /// The number of deaths that the pool had noticed before it was submitted.
     pub(super) noticed: usize,
-    pub(super) end: End,
+    pub(super) end: CallOutcome,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum End {
+pub(super) enum CallOutcome {
     Ran { worker: WorkerRef, pid: u32, count: u64, routing: Routing },
     LossReported { worker: WorkerRef, may_have_run: bool },
     Other(String),
@@ -106,9 +106,9 @@ impl<'a> Judge<'a> {
         for call in calls {
             let before = self.state;
             let verdict = match &call.end {
-                End::Ran { worker, pid, count, routing } => self.ran(call, *worker, (*pid, *count), *routing),
-                End::LossReported { worker, may_have_run } => self.loss_reported(call, *worker, *may_have_run),
-                End::Other(what) => Err(format!("neither a result nor a loss report: {what}")),
+                CallOutcome::Ran { worker, pid, count, routing } => self.ran(call, *worker, (*pid, *count), *routing),
+                CallOutcome::LossReported { worker, may_have_run } => self.loss_reported(call, *worker, *may_have_run),
+                CallOutcome::Other(what) => Err(format!("neither a result nor a loss report: {what}")),
             };
             verdict.map_err(|why| format!("{why}: {call:?}, after {before:?}"))?;
         }

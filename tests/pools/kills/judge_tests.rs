@@ -1,6 +1,6 @@
 //! Tests of the judge itself: it accepts a correct history and reports each answer that is forbidden.
 
-use super::judge::{Call, End, Entry, ExecutionLog, Judge, Kill, Tally};
+use super::judge::{Call, CallOutcome, Entry, ExecutionLog, Judge, Kill, Tally};
 use crate::pools::steps::process;
 use herder::{RebindReason, Routing, WorkerRef};
 
@@ -19,13 +19,13 @@ fn first_process(worker: u32) -> (WorkerRef, u32) {
     (process(worker, 1), 10 * worker)
 }
 
-fn ran(worker: u32, count: u64, routing: Routing) -> End {
+fn ran(worker: u32, count: u64, routing: Routing) -> CallOutcome {
     let (worker_ref, pid) = first_process(worker);
-    End::Ran { worker: worker_ref, pid, count, routing }
+    CallOutcome::Ran { worker: worker_ref, pid, count, routing }
 }
 
-fn loss_reported(worker: u32, may_have_run: bool) -> End {
-    End::LossReported { worker: first_process(worker).0, may_have_run }
+fn loss_reported(worker: u32, may_have_run: bool) -> CallOutcome {
+    CallOutcome::LossReported { worker: first_process(worker).0, may_have_run }
 }
 
 /// Returns a correct history: worker 1 dies with two pending calls, worker 2 with none.
@@ -52,8 +52,8 @@ impl Case {
     }
 
     /// Replaces the answer of a call.
-    fn set_end(&mut self, number: usize, end: End) {
-        if let End::Ran { pid, count, .. } = end {
+    fn set_end(&mut self, number: usize, end: CallOutcome) {
+        if let CallOutcome::Ran { pid, count, .. } = end {
             self.execution_log.insert(number as u64, vec![Entry { pid, before: count - 1 }]);
         }
         self.calls[number - 1].end = end;
