@@ -1,5 +1,6 @@
-//! Runs a fuzz target as a property test: on every file of its corpus, and on mutations of those files. Included by the tests that
-//! have a target; needs no fuzzer. A failing input is minimized and printed. Saved as a file of the corpus, it is run in each test.
+//! Runs a fuzz target as a property test: on every file of its corpus, and on mutations of those files. Included by the
+//! tests that have a target; needs no fuzzer. A failing input is minimized and printed. Saved as a file of the corpus, it
+//! is run in each test.
 
 use proptest::{
     collection::vec,

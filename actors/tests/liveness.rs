@@ -1,5 +1,5 @@
-//! How a worker that does not answer pings is classified (R26). The worker is scripted, and the test sets its activity. No process
-//! is started.
+//! How a worker that does not answer pings is classified (R26). The worker is scripted, and the test sets its activity. No
+//! process is started.
 
 use crate::harness::*;
 use herder_actors::testing::*;

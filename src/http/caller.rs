@@ -51,7 +51,8 @@ impl FromRequest for Caller {
     }
 }
 
-/// Makes `&Caller` an argument of [`Call::cancel_when`](crate::Call::cancel_when). The future is [`disconnected`](Caller::disconnected).
+/// Makes `&Caller` an argument of [`Call::cancel_when`](crate::Call::cancel_when). The future is
+/// [`disconnected`](Caller::disconnected).
 impl IntoFuture for &Caller {
     type Output = ();
     type IntoFuture = Pin<Box<dyn Future<Output = ()>>>;

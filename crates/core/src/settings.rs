@@ -123,8 +123,8 @@ pub struct QueueSettings {
 }
 
 /// The waits after a deadline has passed or a call was cancelled. Both count from the moment at which the attempt is known or
-/// assumed to run. If the pool interrupts late, it also kills later by the same amount, so that the worker always has the time between the two. If `kill` is
-/// not longer than `interrupt`, nothing is interrupted.
+/// assumed to run. If the pool interrupts late, it also kills later by the same amount, so that the worker always has the
+/// time between the two. If `kill` is not longer than `interrupt`, nothing is interrupted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CancelSettings {
     /// The time until running code is interrupted.

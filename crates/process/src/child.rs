@@ -249,7 +249,8 @@ impl Process {
         }
     }
 
-    /// Records a signal that this process could not send, for [`relay`](Self::relay). A recorded SIGKILL is not replaced by SIGTERM.
+    /// Records a signal that this process could not send, for [`relay`](Self::relay). A recorded SIGKILL is not replaced by
+    /// SIGTERM.
     fn deny(&self, signal: Signal) {
         let mut denied = lock(&self.denied);
         if *denied != Some(Signal::KILL) {

@@ -25,13 +25,15 @@ pub(crate) struct ExitWatch {
 
 #[derive(Debug)]
 enum WatchMethod {
-    /// A pidfd (Linux 5.3 and later): readable once the child has ended. It refers to this child even if other code has reaped it and another process has its id.
+    /// A pidfd (Linux 5.3 and later): readable once the child has ended. It refers to this child even if other code has
+    /// reaped it and another process has its id.
     PidFd(OwnedFd),
     /// A thread waits for the child, sets this flag, and wakes the monitor.
     Thread(Arc<AtomicBool>),
 }
 
-/// Opens a pidfd of this child. It refers to the child even if another process gets the same process id later. `None` where pidfds are not supported.
+/// Opens a pidfd of this child. It refers to the child even if another process gets the same process id later. `None` where
+/// pidfds are not supported.
 #[cfg(target_os = "linux")]
 pub(crate) fn pidfd(child: Pid) -> io::Result<Option<OwnedFd>> {
     match rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty()) {

@@ -1,8 +1,9 @@
 //! Starts, watches, stops and reaps worker processes, so that none outlives its host and none stays a zombie (R30).
 //!
 //! This crate handles processes, not pools: no routing, no restarts, no protocol. Its state is process-wide: one *spawner* thread
-//! behind [`spawn`], one *monitor* thread, one thread that writes log lines, and one *watchdog* process. They are started with the
-//! first worker and shared by every runtime and every actix `System` of the host. Only this crate contains `unsafe` code.
+//! behind [`spawn`], one *monitor* thread, one thread that writes log lines, and one *watchdog* process. They are started
+//! with the first worker and shared by every runtime and every actix `System` of the host. Only this crate contains
+//! `unsafe` code.
 //!
 //! - The **spawner** is one thread that does not end while the host runs, because Linux sends a death signal when the *thread*
 //!   that started the child ends.
@@ -14,12 +15,12 @@
 //! A worker starts with the default disposition of every signal and an empty signal mask, whatever its host ignores, handles or
 //! blocks.
 //!
-//! The output of a worker becomes `tracing` events with target `herder::worker`, level INFO, and the fields `worker` (the label of
-//! the command) and `stream`. It never reaches the descriptors of the protocol (R40).
+//! The output of a worker becomes `tracing` events with target `herder::worker`, level INFO, and the fields `worker` (the
+//! label of the command) and `stream`. It never reaches the descriptors of the protocol (R40).
 //!
 //! # Limits
-//! - A process that leaves the group of its worker (`setsid`) is not killed with it. Its standard output and error are closed when
-//!   the worker exits.
+//! - A process that leaves the group of its worker (`setsid`) is not killed with it. Its standard output and error are
+//!   closed when the worker exits.
 //! - A host that forks itself cannot use this crate in the forked child: [`spawn`] returns [`SpawnError::ForkedHost`] there, and
 //!   handles copied by the fork do nothing.
 //! - A host that changes its user (`setuid`) may not signal workers that it started before. The watchdog signals them, unless the
@@ -31,8 +32,8 @@
 //! - If the host is PID 1 or a subreaper, orphans become its children. They are reaped only if the host calls [`reap_orphans`].
 //! - [`Child::exit_memory`] reports a likely cause, not a certain one: the kernel counts its kills by cgroup. A kill of another
 //!   process in the cgroup, which no death of a worker explains, can be attributed to a worker that other code killed later.
-//! - Linux is the platform. On other systems there is no death signal and no pidfd: each child needs a waiting thread, and only the
-//!   watchdog ends the workers of a host that was killed. Without `/proc`, [`Child::sample`] returns nothing.
+//! - Linux is the platform. On other systems there is no death signal and no pidfd: each child needs a waiting thread, and
+//!   only the watchdog ends the workers of a host that was killed. Without `/proc`, [`Child::sample`] returns nothing.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), herder_process::SpawnError> {

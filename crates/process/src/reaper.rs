@@ -34,15 +34,18 @@ pub(crate) fn unregistering<T>(pid: Pid, reap: impl FnOnce() -> T) -> T {
     reaped
 }
 
-/// Reaps ended children of this process that neither Herder nor the application started (orphans), and returns their number. Does not block.
+/// Reaps ended children of this process that neither Herder nor the application started (orphans), and returns their
+/// number. Does not block.
 ///
 /// The system makes orphans children of PID 1 (of the machine, or of a container), or of a subreaper
-/// (`PR_SET_CHILD_SUBREAPER`). They stay zombies until that process reaps them. Call this function once at the start and after each SIGCHLD,
-/// as `herder serve` does when it is PID 1. Herder's own children are not reaped, so the exit statuses of workers are not lost.
+/// (`PR_SET_CHILD_SUBREAPER`). They stay zombies until that process reaps them. Call this function once at the start and
+/// after each SIGCHLD, as `herder serve` does when it is PID 1. Herder's own children are not reaped, so the exit statuses
+/// of workers are not lost.
 ///
-/// `is_own` is called with the process id of each ended child that Herder did not start. It must return true for children that the
-/// application started itself and will wait for, since the system does not distinguish them from orphans. The application must register its
-/// child before the child can end. An application that starts no processes returns false. `is_own` is called with a lock held, and must not start pools.
+/// `is_own` is called with the process id of each ended child that Herder did not start. It must return true for children
+/// that the application started itself and will wait for, since the system does not distinguish them from orphans. The
+/// application must register its child before the child can end. An application that starts no processes returns false.
+/// `is_own` is called with a lock held, and must not start pools.
 pub fn reap_orphans(mut is_own: impl FnMut(u32) -> bool) -> usize {
     let mut count = 0;
     // The system shows only the first child that has exited, so the loop stops at a child that must not be reaped.

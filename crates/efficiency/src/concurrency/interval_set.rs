@@ -29,8 +29,8 @@ impl IntervalSet {
     pub(super) fn remove_from(&self, pieces: &mut Vec<Interval>) -> u64 {
         let (mut removed, mut remaining) = (0, Vec::with_capacity(pieces.len()));
         for piece in pieces.drain(..) {
-            // The part of the piece that starts at `rest` has not been compared yet. Only intervals from `first` on can overlap the
-            // piece: all earlier ones end before it starts.
+            // The part of the piece that starts at `rest` has not been compared yet. Only intervals from `first` on can
+            // overlap the piece: all earlier ones end before it starts.
             let mut rest = piece.started;
             let first = self.0.partition_point(|interval| interval.ended <= piece.started);
             for interval in self.0[first..].iter().take_while(|interval| interval.started < piece.ended) {
