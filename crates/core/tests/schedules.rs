@@ -22,15 +22,18 @@ use crate::corpus_tests;
 /// The number of schedules, unless `HERDER_SCHEDULES` is set.
 const SCHEDULES: u64 = 10_000;
 
-/// I1, I2, I3, I4, I5, I6, I7; R12, R20, R22, R36
+/// I1, I2, I3, I4, I5, I6, I7; R12, R20, R22, R36. With `HERDER_TRACE`, prints a hash of each schedule, to compare two
+/// versions of the core (`--nocapture`).
 #[test]
-#[expect(clippy::disallowed_methods, reason = "runs on all cores")]
+#[expect(clippy::disallowed_methods, reason = "runs on all cores, and reads the environment")]
 fn ten_thousand_schedules_hold_the_invariants() {
     let schedules = number("HERDER_SCHEDULES").unwrap_or(SCHEDULES);
+    let is_traced = std::env::var_os("HERDER_TRACE").is_some();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            scope.spawn(move || (thread..schedules).step_by(threads as usize).for_each(harness::run));
+            let run = if is_traced { harness::trace } else { harness::run };
+            scope.spawn(move || (thread..schedules).step_by(threads as usize).for_each(run));
         }
     });
 }

@@ -12,6 +12,7 @@ use herder_core::{
     WorkerTypeSettings,
 };
 use std::{
+    cell::RefCell,
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
@@ -34,7 +35,15 @@ pub(crate) struct Harness {
     /// Whether stale timers are dropped after each step, as in a pool with thousands of timers (I8). Otherwise their
     /// number is checked (I6).
     pub(crate) drops_stale_timers: bool,
-    verbose: bool,
+    output: Output,
+}
+
+/// What is done with the lines that describe each step.
+enum Output {
+    Discarded,
+    Printed,
+    /// Their hash is printed at the end: two versions of the core that print the same hashes do the same.
+    Hashed(RefCell<DefaultHasher>),
 }
 
 /// The source of the decisions of a schedule.
@@ -59,26 +68,31 @@ impl Drop for ReplayCommand<'_> {
 }
 
 pub(crate) fn run(seed: u64) {
-    schedule(Source::Seed(seed), false);
+    schedule(Source::Seed(seed), Output::Discarded);
+}
+
+/// Runs one schedule, and prints a hash of everything that it did.
+pub(crate) fn trace(seed: u64) {
+    schedule(Source::Seed(seed), Output::Hashed(RefCell::default()));
 }
 
 /// The fuzz target.
 pub(crate) fn check_input(bytes: &[u8]) {
-    schedule(Source::Bytes(bytes), false);
+    schedule(Source::Bytes(bytes), Output::Discarded);
 }
 
 /// Runs one schedule and prints each step.
 pub(crate) fn replay(source: Source<'_>) {
-    schedule(source, true);
+    schedule(source, Output::Printed);
 }
 
-fn schedule(source: Source<'_>, verbose: bool) {
+fn schedule(source: Source<'_>, output: Output) {
     let _replay_command = ReplayCommand(source);
     let (rng, seed) = match source {
         Source::Seed(seed) => (Rng::new(seed), seed),
         Source::Bytes(bytes) => (Rng::of(bytes), bytes.len() as u64),
     };
-    let mut harness = Harness::new(rng, seed, verbose);
+    let mut harness = Harness::new(rng, seed, output);
     harness.input(Input::Tick, Cause::Other);
     match source {
         Source::Seed(_) => (0..harness.rng.range(60, 200)).for_each(|_| harness.operate()),
@@ -89,13 +103,16 @@ fn schedule(source: Source<'_>, verbose: bool) {
         }
     }
     harness.quiesce();
+    if let Output::Hashed(hash) = &harness.output {
+        println!("schedule {seed}: {:016x}", hash.borrow().finish());
+    }
 }
 
 impl Harness {
     /// `seed` determines the hashes of the core's session table.
-    fn new(mut rng: Rng, seed: u64, verbose: bool) -> Self {
+    fn new(mut rng: Rng, seed: u64, output: Output) -> Self {
         let settings = settings::random(&mut rng);
-        if verbose {
+        if matches!(output, Output::Printed) {
             eprintln!("{settings:#?}");
         }
         let names = (0..rng.range(1, 4)).filter_map(|n| SessionId::new(format!("s{n}")).ok()).collect();
@@ -111,13 +128,15 @@ impl Harness {
             drops_stale_timers: !seed.is_multiple_of(4),
             rng,
             settings,
-            verbose,
+            output,
         }
     }
 
     pub(crate) fn log(&self, what: impl FnOnce() -> String) {
-        if self.verbose {
-            eprintln!("{:>9.3} ms  {}", self.now.0 as f64 / 1e6, what());
+        match &self.output {
+            Output::Discarded => {}
+            Output::Printed => eprintln!("{:>9.3} ms  {}", self.now.0 as f64 / 1e6, what()),
+            Output::Hashed(hash) => (self.now, what()).hash(&mut *hash.borrow_mut()),
         }
     }
 
