@@ -134,6 +134,28 @@ impl Fairness {
         let flows = self.alone + self.flows.len() as u64;
         self.clock += ROUND / flows.max(1);
     }
+
+    /// Reports flows that do not agree with `waiting`: the session of each call that has joined and not left, `None`
+    /// for a call without a session.
+    pub(crate) fn verify(&self, waiting: impl Iterator<Item = Option<RowKey>>, broken: &mut Vec<String>) {
+        let (mut alone, mut flows) = (0, HashMap::<RowKey, u32, FixedState>::default());
+        for session in waiting {
+            match session {
+                Some(session) => *flows.entry(session).or_default() += 1,
+                None => alone += 1,
+            }
+        }
+        if alone != self.alone {
+            broken.push(format!("{} calls without a session are flows, but {alone} wait", self.alone));
+        }
+        for (session, flow) in &self.flows {
+            let waiting = flows.remove(session).unwrap_or(0);
+            if waiting != flow.waiting || waiting == 0 {
+                broken.push(format!("the flow of {session:?} has {} calls, but {waiting} wait", flow.waiting));
+            }
+        }
+        broken.extend(flows.keys().map(|session| format!("{session:?} has waiting calls and no flow")));
+    }
 }
 
 /// Hashes the flows as a sum, since a hash map has no defined order.

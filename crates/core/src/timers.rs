@@ -3,11 +3,7 @@
 //! defect: the item would wait forever ([I8](crate#invariants)).
 
 use crate::{CallId, Timestamp, WireId, WorkerId, WorkerRef};
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    hash::{Hash, Hasher},
-};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// The item to examine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,20 +95,6 @@ impl Timers {
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
-}
-
-/// Two cores that differ only in their entries are equal, since the entries follow from the items. A core that lacks an
-/// entry is found by `Core::missing_timers` instead.
-impl PartialEq for Timers {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Timers {}
-
-impl Hash for Timers {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 #[cfg(test)]

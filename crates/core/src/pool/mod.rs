@@ -50,6 +50,7 @@ pub use status::{
 use crate::{
     Epoch, Generation, Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
     breaker::Breaker,
+    derived::Derived,
     quarantine::Quarantine,
     queue::{Fairness, WaitQueue},
     restart::{OverflowStarts, RestartIntensity},
@@ -93,7 +94,7 @@ pub struct Core {
     enhanced_state: EnhancedState,
     intensity: RestartIntensity,
     overflow: OverflowStarts,
-    timers: Timers,
+    timers: Derived<Timers>,
     next_sweep: Timestamp,
     /// Whether a sweep was interrupted to let calls run and continues at `next_sweep`.
     is_sweeping: bool,
@@ -172,7 +173,7 @@ impl Core {
             enhanced_state,
             intensity: RestartIntensity::new(settings.restart.clone()),
             overflow: OverflowStarts::default(),
-            timers: Timers::default(),
+            timers: Derived::default(),
             next_sweep: Timestamp::NEVER,
             is_sweeping: false,
             next_wire: 0,

@@ -236,6 +236,22 @@ impl Routes {
         place
     }
 
+    /// Reports processes whose number of bound sessions differs from the rows. `live` are the processes that are ready.
+    pub(crate) fn verify(&self, live: impl Iterator<Item = WorkerRef>, broken: &mut Vec<String>) {
+        for process in live {
+            let current = self.bindings[slot_index(process)].release_count;
+            let is_bound = |route: &Route| {
+                matches!(route.binding, Binding::Bound { worker, release_count, .. }
+                    if worker == process && release_count == current)
+            };
+            let rows = self.table.iter().filter(|(_, row)| is_bound(&row.route)).count();
+            let counted = self.bound_to(process);
+            if rows != counted as usize {
+                broken.push(format!("{process:?} has {counted} sessions, but {rows} rows are bound to it"));
+            }
+        }
+    }
+
     pub(crate) fn workers_with_sessions(&self) -> usize {
         self.bindings.iter().filter(|slot_bindings| slot_bindings.sessions > 0).count()
     }

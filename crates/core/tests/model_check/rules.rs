@@ -37,7 +37,9 @@ pub(crate) fn all() -> Vec<Property<Pool>> {
         Property::always(LOOKUP, lookups),
         Property::always("I4: only live processes are sent anything", |_, state| holds(state, Violation::Dead)),
         Property::always("I7: an idle pool has its base workers, or has stopped", all_base_workers_ready),
-        Property::always("I8: everything pending has a timer", |_, state| holds(state, Violation::Timer)),
+        Property::always("I8: everything pending has a timer, and the parts of the core agree", |_, state| {
+            holds(state, Violation::Parts)
+        }),
         Property::always("R21: a slot has one process", |_, state| holds(state, Violation::Process)),
         Property::always(RELEASED, |_, state| holds(state, Violation::Released)),
         Property::always(HEALTH, |_, state| holds(state, Violation::Degraded)),

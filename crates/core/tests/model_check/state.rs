@@ -82,9 +82,9 @@ pub(crate) enum Violation {
     Unfair,
     /// A session was bound to a worker directly after all sessions of that worker were removed.
     Released,
-    /// Something pending has no timer. Two cores that differ only in their timers are equal, so this flag distinguishes
-    /// such a state from one with all its timers.
-    Timer,
+    /// Something pending has no timer, or other derived data of the core is wrong. Two cores that differ only in derived
+    /// data are equal, so this flag distinguishes such a state from an intact one.
+    Parts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -140,8 +140,8 @@ impl State {
     pub(crate) fn apply_effects(&mut self, pool: &Pool, effects: &[Effect], answered: Option<CallId>) {
         // Keeps one timer for each item, so that the number of stale timers does not distinguish states.
         self.core.drop_stale_timers();
-        let all_there = self.core.missing_timers().is_empty();
-        self.require(all_there, Violation::Timer);
+        let is_intact = self.core.verify().is_empty();
+        self.require(is_intact, Violation::Parts);
         for effect in effects {
             self.apply(pool, effect, answered);
         }
@@ -260,7 +260,7 @@ impl State {
         let before = self.core.clone();
         while let Some(next) = self.core.next_wakeup() {
             self.now = self.now.max(next);
-            if self.step(pool, Input::Tick, None) || self.core != before || self.violation.contains(&Violation::Timer) {
+            if self.step(pool, Input::Tick, None) || self.core != before || self.violation.contains(&Violation::Parts) {
                 return true;
             }
         }

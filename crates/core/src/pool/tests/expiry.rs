@@ -145,7 +145,7 @@ fn session_marked_by_a_read_is_removed_after_its_grace() {
         harness.wait(TIMEOUT * 2);
         assert_eq!(harness.core.sessions.len(), 1);
         assert_eq!(harness.lookup("ann"), Lookup::Expired);
-        assert_eq!(harness.core.missing_timers(), [""; 0]);
+        assert_eq!(harness.core.verify(), [""; 0]);
         // The shortest pause between two sweeps.
         let least = grace.max(Duration::from_millis(1));
         harness.wait(least - INSTANT);

@@ -53,6 +53,7 @@ impl Harness {
     fn step(&mut self, input: Input) -> Effects {
         self.effects.clear();
         self.core.handle(self.now, input, &mut self.effects);
+        assert_eq!(self.core.verify(), [""; 0]);
         self.effects.clone()
     }
 

@@ -242,7 +242,7 @@ fn r30_failed_pool_about_to_shut_down_starts_no_probe() {
     assert_eq!(log_events(&harness.exit_by_signal(process(1, 1))).len(), 1, "the pool failed");
     harness.step(Input::PrepareShutdown);
     assert_eq!(starts(&harness.wait(600 * SECOND)), []);
-    assert_eq!(harness.core.missing_timers(), Vec::<String>::new());
+    assert_eq!(harness.core.verify(), [""; 0]);
 }
 
 /// R28: a lack of descriptors on the host is no failure of a worker. However often it occurs, the pool does not fail,
