@@ -4,15 +4,13 @@
 //! Nothing here calls the subscriber, which is code of the application: events are queued.
 
 use crate::{
-    Error,
+    Error, ErrorId,
     events::{EventLog, OneLine},
 };
 use foldhash::fast::FixedState;
 use herder_core::{CallId, PoolName, Routing, SessionId, Timestamp, WorkerRef};
-use serde::{Serialize, Serializer};
 use std::{
     collections::HashMap,
-    fmt,
     hash::BuildHasher,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
@@ -25,27 +23,6 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 /// The maximum number of pairs of command and error kind with their own limit. Further pairs share one limit per error kind,
 /// since callers can invent any number of names.
 const MAX_WINDOWS: usize = 256;
-
-/// Identifies a call in the log, in the field `error_id`. Unique within this process, unless the 32-bit hashes of two pool
-/// starts are equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ErrorId {
-    /// A hash of the pool's name, the process id and the time of the start.
-    pool: u32,
-    call: u64,
-}
-
-impl fmt::Display for ErrorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}-{}", self.pool, self.call)
-    }
-}
-
-impl Serialize for ErrorId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// An answered call, with the fields that are logged.
 #[derive(Debug)]
@@ -158,7 +135,7 @@ impl CallLog {
 /// Runs on the thread that calls subscribers.
 impl PoolStart {
     fn error_id(&self, call: CallId) -> ErrorId {
-        ErrorId { pool: self.start, call: call.0 }
+        ErrorId::new(self.start, call.0)
     }
 
     fn emit(&self, call: &AnsweredCall) {

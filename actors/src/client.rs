@@ -8,7 +8,7 @@ use crate::{
     gate::Gate,
     messages::Request,
     pool_supervisor::{Cancel, FailuresSuppressed, Submit},
-    shared_state::Answer,
+    shared_state::{Answer, Incoming},
 };
 use actix::{Actor, Addr, Handler, Message};
 use herder_core::{CallId, PoolName};
@@ -167,11 +167,11 @@ impl PoolClient {
             return Err(Error::closed(false));
         }
         // The permit travels with the call and is dropped when the call is answered, before its caller is woken. If
-        // `incoming` fails here, it is dropped at once.
+        // `Incoming::of` fails here, it is dropped at once.
         let permit = self.shared.gate.enter().ok_or(Error::QueueFull { limit: self.shared.queue_limit })?;
         let (reply, answer) = oneshot::channel();
         let deadline = self.shared.clock.now() + request.timeout.unwrap_or(self.shared.timeout);
-        self.supervisor.do_send(Submit(request.incoming(id, deadline, reply, Some(permit))?));
+        self.supervisor.do_send(Submit(Incoming::of(request, id, deadline, reply, Some(permit))?));
         Ok(Pending::Waiting { answer, id, client: self.clone() })
     }
 }

@@ -34,7 +34,6 @@ mod status;
 pub mod testing;
 mod worker;
 
-pub use call_log::ErrorId;
 pub use child::ChildHandle;
 pub use client::{PendingReply, PoolClient};
 pub use clock::now;
@@ -46,8 +45,8 @@ pub use config::{
 #[cfg(feature = "http")]
 pub use error::set_error_detail;
 pub use error::{
-    Attempt, AttemptProblemDetails, Attempts, Category, Cause, Decision, Error, ErrorDetail, ExitReport, Incident,
-    InvalidErrorDetail, ProblemDetails, Result, Severity, Strategy, decide,
+    Attempt, AttemptProblemDetails, Attempts, Category, Cause, Decision, Error, ErrorDetail, ErrorId, ExitReport,
+    Incident, InvalidErrorDetail, ProblemDetails, Result, Severity, Strategy, decide,
 };
 pub use launcher::{LaunchError, LaunchFuture, Launched, Launcher};
 pub use messages::{

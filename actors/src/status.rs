@@ -1,6 +1,6 @@
 //! The status of a pool: the core's status with process ids, memory and start errors added (R8). A snapshot; holds no state.
 
-use crate::{ChildHandle, WorkerInfo};
+use crate::ChildHandle;
 use herder_core::{
     AffinityStatus, BreakerStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus, SessionInfo,
     WorkerStatus, WorkerType,
@@ -136,22 +136,6 @@ impl Status {
             counters: core.counters,
             features: core.features,
             last_start_error: None,
-        }
-    }
-}
-
-impl From<WorkerEntry> for WorkerInfo {
-    fn from(entry: WorkerEntry) -> Self {
-        let WorkerEntry { pid, status, .. } = entry;
-        Self {
-            id: status.id,
-            generation: status.generation,
-            pid,
-            state: status.state,
-            health: status.health,
-            overflow: status.overflow,
-            in_flight: status.in_flight,
-            operations: status.operations,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The error as an actix-web response: problem document, status, and `Retry-After` where waiting helps.
 
-use super::{Error, ErrorDetail, text::whole_seconds};
-use crate::ErrorId;
+use super::{Error, ErrorDetail, ErrorId, kinds::whole_seconds};
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},

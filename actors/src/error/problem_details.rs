@@ -1,8 +1,8 @@
 //! The error as `application/problem+json` (RFC 9457): one form for HTTP, logs and tools.
 
-use super::{Attempt, Category, Error, Severity, Strategy};
-use crate::{ErrorId, RecordedFrame};
-use herder_core::{Generation, WorkerId};
+use super::{Attempt, Error, ErrorId};
+use crate::recorder::RecordedFrame;
+use herder_core::{Category, Generation, Severity, Strategy, WorkerId};
 use serde::Serialize;
 use std::str::FromStr;
 

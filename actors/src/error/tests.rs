@@ -1,8 +1,9 @@
 //! The errors as people and programs see them (R38).
 
 use super::*;
+use herder_core::{BindError, Generation, SessionId, WorkerId, WorkerRef};
 use serde_json::{Value, json};
-use std::error::Error as _;
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 fn lost(worker: u32, printed: &str) -> Attempt {
     let stderr_tail = if printed.is_empty() { vec![] } else { vec![printed.into()] };

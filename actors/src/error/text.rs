@@ -1,30 +1,7 @@
-//! The error as text: parts of its one-line form, and the multi-line form. Pure functions.
+//! The error as text: the multi-line form, and the form without details of workers. Pure functions.
 
-use super::{Error, ExitReport};
-use std::{error::Error as _, fmt, time::Duration};
-
-/// Rounds up to seconds; at least one second.
-pub(super) fn whole_seconds(span: Duration) -> Duration {
-    Duration::from_secs((span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1))
-}
-
-/// Truncates to milliseconds.
-pub(super) fn whole_ms(span: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
-}
-
-pub(super) fn run_possibility_text(may_have_run: bool) -> &'static str {
-    if may_have_run { "; the call may have run" } else { "; the call did not run" }
-}
-
-/// Formats a message behind an exception's type, as Python's tracebacks do.
-pub(super) fn with_separator(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(": {message}") }
-}
-
-pub(super) fn with_last_start_error(last: &Option<Box<str>>) -> String {
-    last.as_ref().map_or_else(String::new, |last| format!("; the last start of a worker failed: {last}"))
-}
+use super::{Error, ExitReport, kinds::run_possibility_text};
+use std::{error::Error as _, fmt};
 
 struct Verbose<'a>(&'a Error);
 

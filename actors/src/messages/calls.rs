@@ -1,16 +1,11 @@
 //! The messages that make calls, with and without a session.
 
-use crate::{
-    Affinity, Error, IfAbsent, Reply, Result,
-    gate::Permit,
-    shared_state::{Answer, Incoming},
-};
+use crate::{Affinity, Error, IfAbsent, Reply, Result};
 use actix::Message;
 use bytes::Bytes;
-use herder_core::{CallId, SessionCall, SessionId, Timestamp};
+use herder_core::{SessionCall, SessionId};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::oneshot;
 
 /// Runs a command on any worker. Sent to the pool's supervisor, which answers with the worker's [`Reply`].
 ///
@@ -135,17 +130,6 @@ impl Request {
     /// Sets whether the call may run again.
     pub fn idempotent(&mut self, idempotent: Option<bool>) {
         self.idempotent = idempotent;
-    }
-
-    pub(crate) fn incoming(
-        self,
-        id: CallId,
-        deadline: Timestamp,
-        reply: oneshot::Sender<Answer>,
-        permit: Option<Permit>,
-    ) -> Result<Incoming> {
-        let Self { command, body, session, idempotent, .. } = self;
-        Ok(Incoming { id, command, session: session.transpose()?, body: body?, deadline, idempotent, reply, permit })
     }
 }
 

@@ -1,6 +1,9 @@
 //! Messages about a pool and its workers. Sent to the supervisor.
 
-use crate::{Recording, Result, Status};
+use crate::{
+    Recording, Result,
+    status::{Status, WorkerEntry},
+};
 use actix::Message;
 use herder_core::{
     BreakerStatus, Counters, Fingerprint, Generation, Health, Outcome, PoolName, PoolState, QuarantineEntry, WorkerId,
@@ -138,6 +141,22 @@ impl WorkerInfo {
     /// Returns the process, for [`KillWorker`].
     pub fn process(&self) -> WorkerRef {
         WorkerRef { id: self.id, generation: self.generation }
+    }
+}
+
+impl From<WorkerEntry> for WorkerInfo {
+    fn from(entry: WorkerEntry) -> Self {
+        let WorkerEntry { pid, status, .. } = entry;
+        Self {
+            id: status.id,
+            generation: status.generation,
+            pid,
+            state: status.state,
+            health: status.health,
+            overflow: status.overflow,
+            in_flight: status.in_flight,
+            operations: status.operations,
+        }
     }
 }
 

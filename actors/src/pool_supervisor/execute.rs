@@ -119,7 +119,7 @@ impl PoolSupervisor {
     fn submit(&mut self, id: CallId, request: Request) -> Result<Response> {
         let (reply, answer) = oneshot::channel();
         let deadline = self.shared.clock().now() + request.timeout.unwrap_or(self.config.timeout());
-        let incoming = request.incoming(id, deadline, reply, None)?;
+        let incoming = Incoming::of(request, id, deadline, reply, None)?;
         self.active(|active| {
             active.with(|state| state.submit(incoming))?;
             Ok(Response::Pending { shared_state: Rc::downgrade(&active.shared_state), id, answer })

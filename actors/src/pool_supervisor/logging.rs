@@ -52,13 +52,13 @@ impl RunningPool {
         let (pool, events) = (self.pool(), self.events());
         match event {
             LogEvent::WorkerDied(worker_ref, end) => {
-                self.log_exit("worker lost", crate::error::exit_error, worker_ref, &end);
+                self.log_exit("worker lost", crate::shared_state::exit_error, worker_ref, &end);
             }
             // Logged once until descriptors are available again, although starts are retried all the time.
             LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. })
                 if self.out_of_descriptors.replace(true) => {}
             LogEvent::StartFailed(worker_ref, end) => {
-                self.log_exit("worker failed to start", crate::error::start_failed, worker_ref, &end);
+                self.log_exit("worker failed to start", crate::shared_state::start_failed, worker_ref, &end);
             }
             LogEvent::PingMissed(worker_ref, missed_pings, activity) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %worker_ref, missed_pings, %activity, "worker missed a ping");

@@ -1,6 +1,6 @@
 //! The arguments and the caller of a call, which the core does not see. Owned by the pool's state.
 
-use crate::{Error, Reply, Result, gate::Permit};
+use crate::{Error, Reply, Request, Result, gate::Permit};
 use bytes::Bytes;
 use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
 use std::sync::Arc;
@@ -46,6 +46,21 @@ impl Call {
 }
 
 impl Incoming {
+    /// Creates the call of a request.
+    ///
+    /// # Errors
+    /// The error of the request's session or arguments.
+    pub(crate) fn of(
+        request: Request,
+        id: CallId,
+        deadline: Timestamp,
+        reply: oneshot::Sender<Answer>,
+        permit: Option<Permit>,
+    ) -> Result<Self> {
+        let Request { command, body, session, idempotent, .. } = request;
+        Ok(Self { id, command, session: session.transpose()?, body: body?, deadline, idempotent, reply, permit })
+    }
+
     /// Refuses the call.
     pub(crate) fn refuse(self, refusal: Error) {
         settle(self.reply, self.permit, Err(refusal));

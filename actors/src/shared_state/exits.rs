@@ -1,6 +1,6 @@
 //! Records of exited processes, kept for the errors of calls that fail later and for the status.
 
-use super::{Deferred, State};
+use super::{Deferred, State, errors::start_failed};
 use crate::{Error, error::ExitRecord, recorder::Recorder};
 use herder_core::{Input, ProcessExit, WorkerRef};
 
@@ -70,8 +70,6 @@ impl State {
 
     /// Returns the most recent failed start as an error.
     pub(crate) fn start_error(&self) -> Option<Error> {
-        self.last_start_error
-            .as_ref()
-            .map(|(worker, end, exit_record)| crate::error::start_failed(*worker, end, Some(exit_record)))
+        self.last_start_error.as_ref().map(|(worker, end, exit_record)| start_failed(*worker, end, Some(exit_record)))
     }
 }

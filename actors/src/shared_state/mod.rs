@@ -5,6 +5,7 @@
 mod activity;
 mod call;
 mod effects;
+mod errors;
 mod exits;
 mod link;
 mod outbox;
@@ -15,6 +16,7 @@ mod suspects;
 mod sweep;
 
 pub(crate) use call::{Answer, Incoming};
+pub(crate) use errors::{exit_error, start_failed};
 pub(crate) use link::{CommandTable, Link};
 pub(crate) use outbox::Outbox;
 #[cfg(feature = "testing")]
