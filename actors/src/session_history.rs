@@ -1,15 +1,10 @@
-//! The history of a session as users read it: the core's events with system times, texts and the reasons of exits, which are
-//! added only on request. A snapshot; holds no state.
+//! The history of a session as users read it: the core's events with system times, texts and the reasons of exits. A
+//! snapshot; holds no state.
 
-mod text;
-
-use crate::{clock::WallClock, shared_state::State, status::rfc3339};
-use herder_core::{
-    Generation, PastSession, PoolName, SessionEndReason, SessionEvent, SessionEventKind, SessionEventLog, SessionId,
-    SessionInfo, Timestamp, WorkerId, WorkerRef,
-};
+use crate::status::rfc3339;
+use herder_core::{Generation, PoolName, SessionId, SessionInfo, WorkerId};
 use serde::Serialize;
-use std::time::{Duration, SystemTime};
+use std::{fmt, time::SystemTime};
 
 /// The history of one session, as far as the pool keeps it: the last 16,384 events of the pool and its last 4096 removed
 /// sessions.
@@ -90,90 +85,18 @@ pub struct HistoryEntry {
     pub text: String,
 }
 
-impl State {
-    /// Returns the history of a session; `None` in a pool without session affinity.
-    pub(crate) fn session_history(&self, now: Timestamp, session: SessionId) -> Option<SessionHistory> {
-        let log = self.core().session_events(now, session.as_str())?;
-        let wall_clock = WallClock::now(self.clock());
-        let (state, summary) = (state(&log), text::summary(self, now, &log));
-        let events = log.events.iter().map(|event| self.entry(&wall_clock, event)).collect();
-        let past = log.past.iter().map(|life| past(&wall_clock, life)).collect();
-        let (present, complete) = (log.present, log.complete);
-        let pool = self.config().name().clone();
-        Some(SessionHistory { pool, session, state, summary, present, past, events, complete })
-    }
-
-    fn entry(&self, wall_clock: &WallClock, event: &SessionEvent) -> HistoryEntry {
-        let (kind, why) = kind_and_reason(event.kind);
-        HistoryEntry {
-            at: wall_clock.at(event.first),
-            until: wall_clock.at(event.last),
-            kind,
-            why,
-            worker: event.worker.map(|worker| worker.id),
-            generation: event.worker.map(|worker| worker.generation),
-            times: event.times,
-            waited_us: u64::try_from(event.waited.as_micros()).unwrap_or(u64::MAX),
-            text: text::describe(self, event),
+impl fmt::Display for SessionHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session `{}` of pool `{}`\n{}", self.session, self.pool, self.summary)?;
+        if !self.complete {
+            write!(f, "\n  earlier events are no longer recorded")?;
         }
-    }
-
-    /// Returns the reason of a process's exit as text, if the exit is still recorded.
-    fn exit_reason(&self, worker: WorkerRef) -> Option<Box<str>> {
-        self.core().exit_of(worker).map(|end| crate::error::loss_reason(&end, self.exit_record(worker)))
+        self.events.iter().try_for_each(|entry| write!(f, "\n  {entry}"))
     }
 }
 
-fn past(wall_clock: &WallClock, life: &PastSession) -> PastSessionEntry {
-    PastSessionEntry {
-        began: wall_clock.at(life.began),
-        ended: wall_clock.at(life.ended),
-        why: past_reason(life.why),
-        operations: life.operations,
+impl fmt::Display for HistoryEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {}", humantime::format_rfc3339_millis(self.at), self.text)
     }
-}
-
-fn state(history: &SessionEventLog) -> HistoryState {
-    match &history.present {
-        Some(info) if info.state == herder_core::SessionState::Active => HistoryState::Active,
-        Some(_) => HistoryState::Expired,
-        None if history.past.is_empty() => HistoryState::NeverSeen,
-        None => HistoryState::Removed,
-    }
-}
-
-/// Returns the kind of an event, and what distinguishes it from others of its kind.
-fn kind_and_reason(kind: SessionEventKind) -> (&'static str, Option<&'static str>) {
-    match kind {
-        SessionEventKind::Sent(routing) => ("sent", Some(routing.why().unwrap_or(routing.as_str()))),
-        SessionEventKind::Bound => ("bound", None),
-        SessionEventKind::Unbound(why) => ("unbound", Some(past_reason(why))),
-        SessionEventKind::StateLost => ("lost", None),
-        SessionEventKind::LossReported => ("loss_reported", None),
-        SessionEventKind::MarkedExpired => ("expired", None),
-        SessionEventKind::RefusedExpired => ("refused", Some("expired")),
-        SessionEventKind::RefusedBusy => ("refused", Some("busy")),
-        SessionEventKind::RefusedFull => ("refused", Some("queue_full")),
-        SessionEventKind::LeftQueue => ("left_queue", None),
-        SessionEventKind::Removed(why) => ("removed", Some(past_reason(why))),
-    }
-}
-
-fn past_reason(why: SessionEndReason) -> &'static str {
-    match why {
-        SessionEndReason::Ended => "ended",
-        SessionEndReason::Expired => "expired",
-        SessionEndReason::Moved => "moved",
-    }
-}
-
-/// Rounds a duration for texts: nanoseconds are dropped, and also microseconds of longer times.
-pub(crate) fn rounded(span: Duration) -> humantime::FormattedDuration {
-    let unit = match span.as_micros() {
-        0..1_000 => 1_000,
-        1_000..10_000_000 => 1_000_000,
-        _ => 1_000_000_000,
-    };
-    let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-    humantime::format_duration(Duration::from_nanos(nanos / unit * unit))
 }

@@ -1,6 +1,6 @@
 //! Describes a frame that violated the protocol, or bytes that are not a frame. Plain data.
 
-use super::{Descriptor, ring::raw};
+use super::Descriptor;
 use herder_core::WireId;
 use herder_wire::{FrameError, FrameKind, HEADER_LEN, Header};
 use std::{borrow::Cow, fmt::Write};
@@ -46,6 +46,12 @@ impl MalformedFrame {
             None => Self { descriptor, fault, kind: "unknown".into(), length: None, wire: None, bytes },
         }
     }
+}
+
+/// Returns length, kind and wire id as the header states them, valid or not.
+pub(super) fn raw(header: &[u8; HEADER_LEN]) -> (u32, u8, WireId) {
+    let [a, b, c, d, kind, _, _, _, wire @ ..] = *header;
+    (u32::from_le_bytes([a, b, c, d]), kind, WireId(u64::from_le_bytes(wire)))
 }
 
 /// Returns the name of a kind, known or not.

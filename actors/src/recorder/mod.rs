@@ -8,4 +8,4 @@ mod ring;
 pub use recording::{Descriptor, Direction, RecordedExit, RecordedFrame, RecordedTransition, Recording};
 
 pub(crate) use malformed::MalformedFrame;
-pub(crate) use ring::Recorder;
+pub(crate) use ring::{Recorder, frames};

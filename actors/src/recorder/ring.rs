@@ -1,14 +1,17 @@
 //! The last frames of one process, headers only: a ring of fixed size, allocated with the process. Recording a frame of a
 //! call takes a few stores: it allocates nothing and does not read the clock. Confined to the pool's thread.
 
-use super::{Descriptor, Direction, MalformedFrame};
-use crate::clock::Clock;
+use super::{
+    Descriptor, Direction, MalformedFrame, RecordedFrame,
+    malformed::{name, raw},
+};
+use crate::clock::{Clock, WallClock};
 use herder_core::{Timestamp, WireId};
 use herder_wire::{FrameKind, HEADER_LEN, Header};
 use std::cell::{OnceCell, RefCell};
 
 /// The number of recorded frames. A power of two.
-pub(super) const FRAMES: usize = 128;
+const FRAMES: usize = 128;
 /// The maximum length of a recorded command name in bytes.
 const MAX_NAME: usize = 24;
 
@@ -27,14 +30,14 @@ struct Ring {
 
 /// One frame. 48 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) at: Timestamp,
-    pub(super) wire: WireId,
-    pub(super) length: u32,
+struct Entry {
+    at: Timestamp,
+    wire: WireId,
+    length: u32,
     /// The kind, as the byte of the header.
-    pub(super) kind: u8,
-    pub(super) direction: Direction,
-    pub(super) descriptor: Descriptor,
+    kind: u8,
+    direction: Direction,
+    descriptor: Descriptor,
     name_length: u8,
     name: [u8; MAX_NAME],
 }
@@ -95,16 +98,16 @@ impl Recorder {
         self.clock.now()
     }
 
-    pub(super) fn started(&self) -> Timestamp {
+    pub(crate) fn started(&self) -> Timestamp {
         self.started
     }
 
-    pub(super) fn fault(&self) -> Option<&(Timestamp, MalformedFrame)> {
+    fn fault(&self) -> Option<&(Timestamp, MalformedFrame)> {
         self.malformed.get()
     }
 
     /// Returns the frames, the oldest first, and the number of earlier ones.
-    pub(super) fn entries(&self) -> (Vec<Entry>, u64) {
+    fn entries(&self) -> (Vec<Entry>, u64) {
         let ring = self.ring.borrow();
         let kept = ring.written.min(FRAMES as u64);
         let dropped = ring.written - kept;
@@ -125,12 +128,6 @@ fn index(number: u64) -> usize {
     number as usize % FRAMES
 }
 
-/// Returns length, kind and wire id as the header states them, valid or not.
-pub(super) fn raw(header: &[u8; HEADER_LEN]) -> (u32, u8, WireId) {
-    let [a, b, c, d, kind, _, _, _, wire @ ..] = *header;
-    (u32::from_le_bytes([a, b, c, d]), kind, WireId(u64::from_le_bytes(wire)))
-}
-
 impl Entry {
     /// Overwrites the entry in place: building it elsewhere and copying it takes twice the time. The command is cleared.
     fn frame(
@@ -147,7 +144,7 @@ impl Entry {
     }
 
     /// Returns the name of the command, truncated if it was too long.
-    pub(super) fn command(&self) -> Option<Box<str>> {
+    fn command(&self) -> Option<Box<str>> {
         let kept = usize::from(self.name_length).min(MAX_NAME);
         let name = String::from_utf8_lossy(&self.name[..kept]);
         match usize::from(self.name_length) {
@@ -157,6 +154,52 @@ impl Entry {
             }
             _ => Some(name.into()),
         }
+    }
+}
+
+/// Returns the frames, with the malformed frame at its place in time, and the number of dropped ones.
+pub(crate) fn frames(recorder: &Recorder, wall_clock: &WallClock) -> (Vec<RecordedFrame>, u64) {
+    let (entries, dropped) = recorder.entries();
+    let mut frames: Vec<RecordedFrame> =
+        entries.iter().map(|entry| recorded_frame(wall_clock, entry, &entries)).collect();
+    if let Some((time, malformed)) = recorder.fault() {
+        let place = entries.partition_point(|entry| entry.at <= *time);
+        frames.insert(place, malformed_frame(wall_clock, *time, malformed));
+    }
+    debug_assert!(frames.len() <= FRAMES + 1);
+    (frames, dropped)
+}
+
+fn recorded_frame(wall_clock: &WallClock, entry: &Entry, all: &[Entry]) -> RecordedFrame {
+    let call = || all.iter().find(|call| call.wire == entry.wire && call.command().is_some());
+    let is_answer =
+        entry.direction == Direction::Received && entry.descriptor == Descriptor::Calls && entry.wire.0 != 0;
+    let command = entry.command().or_else(|| call().filter(|_| is_answer).and_then(Entry::command));
+    RecordedFrame {
+        at: wall_clock.at(entry.at),
+        direction: entry.direction,
+        descriptor: entry.descriptor,
+        kind: name(entry.kind),
+        wire: (entry.wire.0 != 0).then_some(entry.wire.0),
+        length: Some(entry.length),
+        command,
+        fault: None,
+        bytes: None,
+    }
+}
+
+fn malformed_frame(wall_clock: &WallClock, time: Timestamp, malformed: &MalformedFrame) -> RecordedFrame {
+    let MalformedFrame { descriptor, fault, kind, length, wire, bytes } = malformed.clone();
+    RecordedFrame {
+        at: wall_clock.at(time),
+        direction: Direction::Received,
+        descriptor,
+        kind,
+        wire: wire.map(|wire| wire.0).filter(|wire| *wire != 0),
+        length,
+        command: None,
+        fault: Some(fault),
+        bytes,
     }
 }
 

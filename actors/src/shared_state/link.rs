@@ -1,13 +1,13 @@
 //! The connection from the pool's state to one process: its outboxes, its child handle, what its hello declared. One per
 //! slot.
 
-use super::{activity::CpuSample, outbox::Outbox};
+use super::outbox::Outbox;
 use crate::{
     child::ChildHandle,
     clock::Clock,
     recorder::{Descriptor, Recorder},
 };
-use herder_core::{KillReason, Suspect, WireId, WorkerRef};
+use herder_core::{KillReason, ProcessActivity, Suspect, Timestamp, WireId, WorkerRef};
 use herder_process::Signal;
 use herder_wire::{CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, rc::Rc, time::Duration};
@@ -40,7 +40,7 @@ pub(crate) struct Link {
     /// the signal.
     pub(crate) stack_signal: Option<Signal>,
     /// The processor time at the last ping or examination.
-    pub(crate) last_cpu_sample: Option<CpuSample>,
+    last_cpu_sample: Option<CpuSample>,
     pub(crate) max_frame: u32,
     /// The recorder of the frames between host and process.
     pub(crate) recorder: Rc<Recorder>,
@@ -133,9 +133,32 @@ impl Link {
         }
     }
 
+    /// Records the processor time of the process and returns its activity since the previous sample. Reads `/proc`, so the
+    /// supervisor calls it and no step does.
+    pub(super) fn activity_since_sample(&mut self, moment: Timestamp) -> ProcessActivity {
+        let Some(activity) = self.child.sample().filter(|_| self.is_direct_child) else {
+            return ProcessActivity::Unknown;
+        };
+        let now = CpuSample { at: moment, cpu: activity.cpu };
+        match self.last_cpu_sample.replace(now) {
+            _ if activity.stopped => ProcessActivity::Stopped,
+            // Also counts a process that gets almost no processor time on an overloaded machine.
+            _ if activity.runnable => ProcessActivity::Computing,
+            Some(before) => ProcessActivity::classify(now.cpu.saturating_sub(before.cpu), now.at.since(before.at)),
+            None => ProcessActivity::Unknown,
+        }
+    }
+
     fn stack_wanted(&self, kill_reason: KillReason) -> Option<Signal> {
         self.stack_signal.filter(|_| kill_reason.is_hang())
     }
+}
+
+/// The processor time that a process had used at a point in time.
+#[derive(Clone, Copy, Debug)]
+struct CpuSample {
+    at: Timestamp,
+    cpu: Duration,
 }
 
 /// Encodes a message into an outbox. Returns false if it does not fit into a frame.

@@ -12,7 +12,8 @@ use crate::{
 };
 use foldhash::fast::FixedState;
 use herder_core::{
-    BindError, CallId, Core, Effects, Input, LogEvent, ProcessExit, SessionId, Timestamp, WorkerId, WorkerRef,
+    BindError, CallId, Core, Effects, Input, LogEvent, ProcessActivity, ProcessExit, SessionId, Timestamp, WorkerId,
+    WorkerRef,
 };
 use herder_wire::{CallResult, Header, SessionStateSupport, WorkerError};
 use std::{
@@ -333,6 +334,13 @@ impl State {
 
     pub(crate) fn link(&mut self, worker: WorkerRef) -> Option<&mut Link> {
         self.links.get_mut((worker.id.0 as usize).checked_sub(1)?)?.as_mut().filter(|link| link.worker == worker)
+    }
+
+    /// Records the processor time of a process and returns its activity since the previous sample. Reads `/proc`, so no step
+    /// calls it.
+    pub(crate) fn activity_since_sample(&mut self, worker: WorkerRef) -> ProcessActivity {
+        let moment = self.clock.now();
+        self.link(worker).map_or(ProcessActivity::Unknown, |link| link.activity_since_sample(moment))
     }
 
     pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {

@@ -1,12 +1,11 @@
 //! The texts of a session's history. Pure functions.
 
-use super::{HistoryEntry, SessionHistory, rounded};
-use crate::shared_state::State;
+use super::super::State;
 use herder_core::{
     REMOVED_SESSION_LIMIT, RebindReason, Routing, SessionEndReason, SessionEvent, SessionEventKind, SessionEventLog,
     SessionInfo, SessionState, Timestamp, WorkerRef,
 };
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// Returns the state of the session in one sentence.
 pub(super) fn summary(state: &State, now: Timestamp, log: &SessionEventLog) -> String {
@@ -126,20 +125,15 @@ fn calls(times: u64) -> String {
     format!("{times} {}", if times == 1 { "call" } else { "calls" })
 }
 
-impl fmt::Display for SessionHistory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session `{}` of pool `{}`\n{}", self.session, self.pool, self.summary)?;
-        if !self.complete {
-            write!(f, "\n  earlier events are no longer recorded")?;
-        }
-        self.events.iter().try_for_each(|entry| write!(f, "\n  {entry}"))
-    }
-}
-
-impl fmt::Display for HistoryEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}  {}", humantime::format_rfc3339_millis(self.at), self.text)
-    }
+/// Rounds a duration for texts: nanoseconds are dropped, and also microseconds of longer times.
+fn rounded(span: Duration) -> humantime::FormattedDuration {
+    let unit = match span.as_micros() {
+        0..1_000 => 1_000,
+        1_000..10_000_000 => 1_000_000,
+        _ => 1_000_000_000,
+    };
+    let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_nanos(nanos / unit * unit))
 }
 
 #[cfg(test)]
