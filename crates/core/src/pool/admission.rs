@@ -3,10 +3,8 @@
 
 use super::{Core, Phase, call::CallState};
 use crate::{
-    BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef,
-    breaker::Permit,
-    failure::CallFailure,
-    worker::{Process, Slot, SlotHolder},
+    BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef, breaker::Permit,
+    failure::CallFailure, worker::SlotHolder,
 };
 use std::time::Duration;
 
@@ -16,7 +14,7 @@ const OVERLOAD_FACTOR: u32 = 2;
 
 impl Core {
     pub(super) fn check_open(&self, now: Timestamp) -> Result<(), CallFailure> {
-        let has_live_worker = || self.slots.iter().any(|slot| slot.is_live());
+        let has_live_worker = || self.workers.live() > 0;
         match self.phase {
             Phase::Running => Ok(()),
             // A failed pool serves calls as long as a worker is alive: a slot that cannot start must not end the
@@ -94,16 +92,9 @@ impl Core {
         let places = match state {
             CallState::WorkerQueue(worker) => self.slot(worker.id).window(),
             CallState::SessionQueue => 1,
-            _ => self.slots.iter().map(|slot| self.call_capacity_of(slot)).sum(),
+            _ => self.workers.capacity_if_all_run(),
         };
         self.service_time.as_ref()?.expected(ahead, places)
-    }
-
-    fn call_capacity_of(&self, slot: &Slot) -> usize {
-        match slot.process {
-            Process::Live { window, .. } => window as usize,
-            _ => self.settings.window() as usize,
-        }
     }
 }
 
@@ -154,8 +145,7 @@ impl Core {
 
     /// Returns the unfinished attempts of a process, with their calls unless these are settled.
     pub fn unfinished(&self, worker: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
-        let slot = self.slots.get((worker.id.0 as usize).wrapping_sub(1)).filter(|slot| slot.worker == worker);
-        let attempts = slot.map_or(&[][..], |slot| &slot.running);
+        let attempts = self.workers.current(worker).map_or(&[][..], |slot| slot.running());
         attempts.iter().map(|attempt| match attempt.holder {
             SlotHolder::Call(call) => (attempt.wire, Some(call)),
             SlotHolder::Abandoned { .. } => (attempt.wire, None),

@@ -79,8 +79,7 @@ impl Core {
         worker: WorkerId,
         effects: &mut Effects,
     ) -> Result<WorkerRef, BindError> {
-        let slot = (worker.0 as usize).checked_sub(1).and_then(|index| self.slots.get(index));
-        let slot = slot.ok_or(BindError::NoSuchWorker(worker))?;
+        let slot = self.workers.get(worker).ok_or(BindError::NoSuchWorker(worker))?;
         let worker_ref = slot.worker;
         if !slot.is_live() {
             return Err(BindError::NotReady(worker));

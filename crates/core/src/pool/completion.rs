@@ -7,11 +7,11 @@ use super::{
     call::{Call, CallState},
 };
 use crate::{
-    CallId, Outcome, Timestamp, WireId, WorkerId, WorkerRef,
+    CallId, Outcome, Timestamp, WireId, WorkerRef,
     failure::CallFailure,
     session::SessionEventKind,
     timers::Timer,
-    worker::{Attempt, Process, SlotHolder},
+    worker::{Attempt, SlotHolder},
 };
 
 impl Core {
@@ -25,7 +25,7 @@ impl Core {
         ok: bool,
         effects: &mut Effects,
     ) {
-        let Some(attempt) = self.current(worker).and_then(|slot| slot.take_attempt(wire)) else {
+        let Some(attempt) = self.workers.finish_attempt(worker, wire) else {
             // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
             // answer a call twice (I1).
             self.counters.unknown_frames += 1;
@@ -80,7 +80,7 @@ impl Core {
     /// Takes back a call that the shell could not send. The shell has answered its caller. No worker received the call,
     /// so it counts as no outcome for the breaker, the quarantine and the statistics.
     pub(super) fn on_send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
-        let Some(attempt) = self.current(worker).and_then(|slot| slot.take_attempt(wire)) else { return };
+        let Some(attempt) = self.workers.finish_attempt(worker, wire) else { return };
         let SlotHolder::Call(id) = attempt.holder else { return };
         if let Some(call) = self.calls.remove(&id) {
             self.counters.failed_by_pool += 1;
@@ -113,15 +113,8 @@ impl Core {
             self.end_session_call(now, row, was_current, true, effects);
         }
         self.fill(now, worker.id, effects);
-        self.set_idle_since(now, worker.id);
+        self.workers.set_idle_since(worker.id, now);
         self.check_drained(now, effects);
-    }
-
-    /// Restarts the idle time of an overflow worker.
-    fn set_idle_since(&mut self, now: Timestamp, worker: WorkerId) {
-        if let Process::Live { idle_since, .. } = &mut self.slot_mut(worker).process {
-            *idle_since = now;
-        }
     }
 
     /// Handles the timer of a call: its deadline, its queue timeout or its retry may be due.

@@ -2,7 +2,7 @@
 //! ([I8](crate#invariants)). This file sets no timers: whatever makes an item pending, or uses up its entry, sets the
 //! next one.
 
-use super::{Core, Effects, Phase, call::Call, index};
+use super::{Core, Effects, Phase, call::Call};
 use crate::{
     Timestamp, WireId, WorkerId,
     timers::Timer,
@@ -36,8 +36,7 @@ impl Core {
 
     /// Removes stale timer entries, once they outnumber the live ones.
     pub(super) fn shrink_timers(&mut self) {
-        let live =
-            2 * self.calls.len() + 4 * self.slots.len() + self.slots.iter().map(|s| s.running.len()).sum::<usize>();
+        let live = 2 * self.calls.len() + 4 * self.workers.len() + self.workers.in_flight();
         if self.timers.is_crowded(live) {
             // Taken out for the call, since `due` reads the rest of the core.
             let mut timers = std::mem::take(&mut self.timers);
@@ -70,7 +69,7 @@ impl Core {
     /// stopped ends with its process.
     fn attempt_due_at(&self, worker: WorkerId, wire: WireId) -> Option<Timestamp> {
         let slot = Some(self.slot(worker)).filter(|slot| slot.is_live())?;
-        match slot.running.iter().find(|attempt| attempt.wire == wire)?.holder {
+        match slot.running().iter().find(|attempt| attempt.wire == wire)?.holder {
             SlotHolder::Abandoned { next: Escalation::Interrupt(due) | Escalation::Kill(due) } => Some(due),
             SlotHolder::Abandoned { next: Escalation::Withdrawn { kill } } => kill,
             SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) => None,
@@ -78,7 +77,7 @@ impl Core {
     }
 
     fn worker_due_at(&self, worker: WorkerId) -> Option<Timestamp> {
-        match self.slot(worker).process {
+        match *self.slot(worker).process() {
             Process::Scheduled { at } => Some(at),
             Process::Starting { since } => Some(since + self.settings.start_timeout),
             Process::Live { ping, .. } => match ping {
@@ -115,10 +114,10 @@ impl Core {
         let of_slot = |slot: &'_ Slot| [Timer::Worker(slot.worker.id), Timer::OverflowIdle(slot.worker)];
         let attempts = |slot: &Slot| {
             let worker = slot.worker.id;
-            slot.running.iter().map(|attempt| Timer::Attempt(worker, attempt.wire)).collect::<Vec<_>>()
+            slot.running().iter().map(|attempt| Timer::Attempt(worker, attempt.wire)).collect::<Vec<_>>()
         };
         let calls = self.calls.keys().copied().map(Timer::Call);
-        let slots = self.slots.iter().flat_map(of_slot).chain(self.slots.iter().flat_map(attempts));
+        let slots = self.workers.iter().flat_map(of_slot).chain(self.workers.iter().flat_map(attempts));
         calls.chain(slots).chain([Timer::Sweep, Timer::ReleaseScan, Timer::Pool])
     }
 
@@ -126,8 +125,7 @@ impl Core {
     /// The end of each of those starts leads to the next one, so it needs no timer.
     fn waits_for_room(&self, timer: Timer) -> bool {
         let Timer::Worker(worker) = timer else { return false };
-        let is_starting = |slot: &&Slot| matches!(slot.process, Process::Starting { .. });
-        matches!(self.slots[index(worker)].process, Process::Scheduled { .. })
-            && self.slots.iter().filter(is_starting).count() >= self.settings.start_batch as usize
+        matches!(self.slot(worker).process(), Process::Scheduled { .. })
+            && self.workers.starting() >= self.settings.start_batch as usize
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     quarantine::DeathAttribution,
     session::{Binding, RowKey, SessionEventKind, Sessions},
-    worker::{Attempt, Process, SlotHolder, WorkerState},
+    worker::{Attempt, Exited, SlotHolder, WorkerState},
 };
 
 impl Core {
@@ -19,22 +19,10 @@ impl Core {
         suspects: &[Suspect],
         effects: &mut Effects,
     ) {
-        let health_gated = self.is_health_gated();
-        let Some(slot) = self.current(worker).filter(|slot| slot.has_process()) else { return };
-        let state = slot.state(health_gated);
         // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
         // lookup returns it (I4).
-        let process = std::mem::replace(&mut slot.process, Process::Absent);
-        let running = std::mem::take(&mut slot.running);
-        let waiting: Vec<CallId> = slot.queue.iter().collect();
-        let (live_since, kill_reason) = match process {
-            Process::Live { since, .. } => (Some(since), end.kill_reason),
-            Process::Stopping { live_since, kill_reason } => (live_since, Some(kill_reason)),
-            _ => (None, end.kill_reason),
-        };
-        let end = ProcessExit { kill_reason, ..end };
-        // Before the calls are answered: calls of sessions that were bound here report this exit.
-        slot.last_end = Some((worker.generation, end));
+        let Some(Exited { state, end, live_since, running }) = self.workers.exited(worker, end) else { return };
+        let waiting: Vec<CallId> = self.slot(worker.id).queue.iter().collect();
         self.record_exit(now, worker.id, state, live_since);
         self.counters.exits += 1;
         if let Sessions::Routed(routes) = &mut self.sessions {

@@ -3,7 +3,6 @@
 use super::{
     Core, Effect, Effects,
     call::{CallState, Role},
-    index,
 };
 use crate::{
     CallId, Epoch, Timestamp, WorkerId, WorkerRef,
@@ -27,7 +26,7 @@ impl Core {
         // A call that has been settled in the meantime needs no process.
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return DispatchOutcome::Sent };
         match role {
-            Role::AnyWorker | Role::Tracked(_) => match self.least_loaded() {
+            Role::AnyWorker | Role::Tracked(_) => match self.workers.least_loaded() {
                 Some(worker) => self.send(now, id, worker, Routing::Unrouted, effects),
                 None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
             },
@@ -58,7 +57,7 @@ impl Core {
         match self.binding(row) {
             Binding::Bound { worker, .. } if self.can_take(worker) => self.send(now, id, worker, Routing::Hit, effects),
             // A hint call never waits for its own worker alone: the first free worker runs it.
-            Binding::Bound { .. } => match self.least_loaded() {
+            Binding::Bound { .. } => match self.workers.least_loaded() {
                 Some(worker) => self.send_off_affinity(now, id, row, worker, effects),
                 None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
             },
@@ -109,10 +108,10 @@ impl Core {
         if let Sessions::Routed(routes) = &mut self.sessions
             && let Some(route) = routes.route_mut(row)
         {
-            let (off_affinity_workers, slots) = (&mut route.queue_mut().off_affinity_workers, &self.slots);
+            let (off_affinity_workers, workers) = (&mut route.queue_mut().off_affinity_workers, &self.workers);
             if !off_affinity_workers.contains(&worker) {
                 // Processes that have died are not notified (I6).
-                off_affinity_workers.retain(|worker| slots[index(worker.id)].holds(*worker));
+                off_affinity_workers.retain(|worker| workers.is_alive(*worker));
                 off_affinity_workers.push(worker);
             }
         }
@@ -137,7 +136,7 @@ impl Core {
         let waited = now - call.admitted;
         let session = call.role.row().map(|row| (row, call.role.is_strict()));
         let running = Attempt { wire, holder: SlotHolder::Call(id), since: now, routing, session };
-        self.slot_mut(worker.id).running.push(running);
+        self.workers.start_attempt(worker.id, running);
         if let Some((row, _)) = session {
             if let Sessions::Routed(routes) = &mut self.sessions {
                 routes.mark_sent(row, worker);
@@ -212,7 +211,7 @@ impl Core {
     /// Sends waiting calls to a process, in the order of their virtual times, until its window is full
     /// ([I2](crate#invariants)).
     pub(super) fn fill(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
-        while self.slot(worker).accepts(self.is_health_gated()) {
+        while self.workers.accepts(worker) {
             let Some(id) = self.next_call_for(worker) else { return };
             if self.ends_as_poison(now, id, effects) {
                 continue;
@@ -232,7 +231,11 @@ impl Core {
     }
 
     pub(super) fn fill_all(&mut self, now: Timestamp, effects: &mut Effects) {
-        for worker in 1..=self.slots.len() {
+        // Most exits happen while nothing waits.
+        if self.queued == 0 {
+            return;
+        }
+        for worker in 1..=self.workers.len() {
             self.fill(now, WorkerId(u32::try_from(worker).unwrap_or(0)), effects);
         }
     }
@@ -281,29 +284,21 @@ impl Core {
         };
     }
 
-    /// Returns the process with the fewest unfinished calls that can take a call; base workers first. O(slots).
-    fn least_loaded(&self) -> Option<WorkerRef> {
-        let health_gated = self.is_health_gated();
-        let free = self.slots.iter().filter(|slot| slot.accepts(health_gated));
-        free.min_by_key(|slot| (slot.running.len(), !slot.base)).map(|slot| slot.worker)
-    }
-
     /// Returns the process for a new session: the one with the fewest sessions, then the fewest calls. An overflow
     /// worker only if no base worker is alive (R12): overflow workers are stopped when idle.
     fn pick_worker_for_session(&self) -> Option<WorkerRef> {
         let Sessions::Routed(routes) = &self.sessions else { return None };
         let (health_gated, base_only) = (self.is_health_gated(), self.has_live_base_worker());
-        let free = self.slots.iter().filter(|slot| slot.accepts(health_gated) && (slot.base || !base_only));
-        free.min_by_key(|slot| (routes.bound_to(slot.worker), slot.running.len())).map(|slot| slot.worker)
+        let free = self.workers.iter().filter(|slot| slot.accepts(health_gated) && (slot.base || !base_only));
+        free.min_by_key(|slot| (routes.bound_to(slot.worker), slot.in_flight())).map(|slot| slot.worker)
     }
 
     pub(super) fn has_live_base_worker(&self) -> bool {
-        self.slots[..self.settings.pool_size as usize].iter().any(|slot| slot.is_live())
+        self.workers.live_base() > 0
     }
 
     fn can_take(&self, worker: WorkerRef) -> bool {
-        let slot = self.slot(worker.id);
-        slot.worker == worker && slot.accepts(self.is_health_gated())
+        self.workers.can_take(worker)
     }
 
     pub(super) fn routes(&self) -> Option<&Routes> {

@@ -8,13 +8,13 @@ use crate::{
     ProcessActivity, Timestamp, WorkerRef,
     failure::KillReason,
     timers::Timer,
-    worker::{Ping, Process, WorkerState},
+    worker::{Ping, Process, Slot, WorkerState},
 };
 
 impl Core {
     /// Sends the ping that is due, or handles a ping that was not answered in time.
     pub(super) fn ping_due(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
-        let Process::Live { ping, .. } = self.slot(worker.id).process else { return };
+        let Process::Live { ping, .. } = *self.slot(worker.id).process() else { return };
         match ping {
             Ping::Due { at: due } if due <= now => self.send_ping(now, worker, effects),
             Ping::Sent { nonce, until } if until <= now => self.examine(now, worker, nonce, effects),
@@ -52,8 +52,8 @@ impl Core {
             |ping: Ping| matches!(ping, Ping::Examined { nonce: examined, .. } if examined == nonce);
         // The examination reads `/proc` outside of the step. Until its result arrives, the process may have answered,
         // or a newer ping may be out: the nonce distinguishes them.
-        let Some(slot) = self.current(worker) else { return };
-        if matches!(slot.process, Process::Live { ping, .. } if is_this_examination(ping)) {
+        let Some(slot) = self.workers.current(worker) else { return };
+        if matches!(*slot.process(), Process::Live { ping, .. } if is_this_examination(ping)) {
             self.on_unresponsive(now, worker, nonce, activity, effects);
         }
     }
@@ -66,11 +66,10 @@ impl Core {
         activity: ProcessActivity,
         effects: &mut Effects,
     ) {
-        let slot = self.slot_mut(worker.id);
-        let busy = !slot.running.is_empty();
-        let Process::Live { unresponsive, misses, .. } = &mut slot.process else { return };
+        let busy = self.slot(worker.id).in_flight() > 0;
+        let Some((before, misses)) = self.workers.set_unresponsive(worker.id, Some(activity)) else { return };
         // Logged once for each period without answers, not for each ping.
-        let is_news = unresponsive.replace(activity) != Some(activity) || *misses > 0;
+        let is_news = before != Some(activity) || misses > 0;
         if activity == ProcessActivity::Computing && busy {
             if is_news {
                 effects.push(Effect::Log(LogEvent::GilHeld(worker)));
@@ -90,11 +89,8 @@ impl Core {
 
     fn ping_missed(&mut self, now: Timestamp, worker: WorkerRef, activity: ProcessActivity, effects: &mut Effects) {
         let (health_gated, failures) = (self.is_health_gated(), self.settings.health.failures);
-        let slot = self.slot_mut(worker.id);
-        let before = slot.state(health_gated);
-        let Process::Live { misses, .. } = &mut slot.process else { return };
-        *misses += 1;
-        let misses = *misses;
+        let before = self.slot(worker.id).state(health_gated);
+        let Some(misses) = self.workers.miss_ping(worker.id) else { return };
         effects.push(Effect::Log(LogEvent::PingMissed(worker, misses, activity)));
         if misses == 1 {
             self.record(now, worker.id, before, WorkerState::Degraded, "missed a ping");
@@ -111,30 +107,26 @@ impl Core {
     /// Handles the answer to a ping. A late answer also proves that the process is alive.
     pub(super) fn on_pong(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
         let next = now + self.settings.health.interval;
-        let Some(slot) = self.current(worker) else { return };
-        let Process::Live { ping, unresponsive, .. } = &mut slot.process else { return };
-        *unresponsive = None;
+        let Some(&Process::Live { ping, .. }) = self.workers.current(worker).map(Slot::process) else { return };
+        self.workers.set_unresponsive(worker.id, None);
         // Only the answer to the current ping schedules the next one. If a late answer did so too, two chains of pings
         // would run from then on.
-        if matches!(*ping, Ping::Sent { nonce: sent, .. } | Ping::Examined { nonce: sent, .. } if sent == nonce) {
-            *ping = Ping::Due { at: next };
-            self.timers.set(next, Timer::Worker(worker.id));
+        if matches!(ping, Ping::Sent { nonce: sent, .. } | Ping::Examined { nonce: sent, .. } if sent == nonce) {
+            self.set_ping(worker, Ping::Due { at: next }, next);
         }
         self.restore_worker(now, worker, "answered a ping", effects);
     }
 
     /// Resets the missed pings of a process that is alive, and gives it calls again.
     fn restore_worker(&mut self, now: Timestamp, worker: WorkerRef, reason: &'static str, effects: &mut Effects) {
-        let Process::Live { misses, .. } = &mut self.slot_mut(worker.id).process else { return };
-        if std::mem::take(misses) > 0 {
+        if self.workers.reset_misses(worker.id) {
             self.record(now, worker.id, WorkerState::Degraded, WorkerState::Ready, reason);
             self.fill(now, worker.id, effects);
         }
     }
 
     fn set_ping(&mut self, worker: WorkerRef, next: Ping, due: Timestamp) {
-        if let Process::Live { ping, .. } = &mut self.slot_mut(worker.id).process {
-            *ping = next;
+        if self.workers.set_ping(worker.id, next) {
             self.timers.set(due, Timer::Worker(worker.id));
         }
     }

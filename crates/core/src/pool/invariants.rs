@@ -5,7 +5,7 @@ use super::{
     Core,
     call::{Call, CallState},
 };
-use crate::{CallId, session::Sessions, worker::Process};
+use crate::{CallId, session::Sessions};
 
 impl Core {
     /// Returns a line for each invariant that is broken between the parts of the core. Always empty. Tests call it after
@@ -15,11 +15,12 @@ impl Core {
     pub fn verify(&self) -> Vec<String> {
         let mut broken = Vec::new();
         self.verify_timers(&mut broken);
+        self.workers.verify(&mut broken);
         self.verify_waiting_calls(&mut broken);
         let in_order = self.calls.values().filter(|call| has_virtual_time(call));
         self.fairness.verify(in_order.map(|call| call.role.row()), &mut broken);
         if let Sessions::Routed(routes) = &self.sessions {
-            let live = self.slots.iter().filter(|slot| slot.is_live()).map(|slot| slot.worker);
+            let live = self.workers.iter().filter(|slot| slot.is_live()).map(|slot| slot.worker);
             routes.verify(live, &mut broken);
         }
         broken
@@ -42,7 +43,7 @@ impl Core {
         for call in self.unbound_queue.iter() {
             check(call, "the queue of unbound sessions", &|state| state == CallState::UnboundQueue);
         }
-        for slot in &self.slots {
+        for slot in self.workers.iter() {
             for call in slot.queue.iter() {
                 check(call, "the queue of a worker", &|state| state == CallState::WorkerQueue(slot.worker));
             }
@@ -69,7 +70,7 @@ impl Core {
     /// Returns the number of base slots with neither a process nor a scheduled start. It is zero unless the pool has
     /// failed or shuts down, or will do so soon ([I7](crate#invariants)).
     pub fn missing_starts(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.base && matches!(slot.process, Process::Absent)).count()
+        self.workers.absent_base_len()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::{Core, Effect, Effects, EnhancedState, Phase, StopMethod};
 use crate::{
-    Generation, Timestamp, WorkerId, WorkerRef,
+    Timestamp, WorkerId, WorkerRef,
     failure::KillReason,
     timers::Timer,
-    worker::{Ping, Process, WorkerState},
+    worker::{BeforeStop, Ping, Process, WorkerState},
 };
 
 impl Core {
@@ -14,45 +14,37 @@ impl Core {
         if matches!(self.phase, Phase::Closing { .. } | Phase::Stopped) {
             return;
         }
-        let starting = |slot: &&crate::worker::Slot| matches!(slot.process, Process::Starting { .. });
-        let mut room = (self.settings.start_batch as usize).saturating_sub(self.slots.iter().filter(starting).count());
-        // Base slots come first in `slots`, so overflow workers start only if the base workers leave room in the batch.
-        for slot_index in 0..self.slots.len() {
-            if room == 0 {
-                return;
-            }
-            if !matches!(self.slots[slot_index].process, Process::Scheduled { at } if at <= now) {
-                continue;
-            }
-            let is_wanted = match self.slots[slot_index].base {
-                true => !self.starts_on_demand() || self.calls_waiting_for_any_worker() > self.starting_capacity(),
+        let mut room = (self.settings.start_batch as usize).saturating_sub(self.workers.starting());
+        while room > 0
+            && let Some(worker) = self.workers.next_start(now)
+        {
+            let is_wanted = match self.slot(worker).base {
+                true => {
+                    !self.starts_on_demand() || self.calls_waiting_for_any_worker() > self.workers.starting_capacity()
+                }
                 false => self.calls_waiting_for_overflow() > 0,
             };
             if is_wanted {
-                self.start(now, slot_index, effects);
+                self.start(now, worker, effects);
                 room -= 1;
             } else {
                 // The calls that needed it have been served or abandoned.
-                self.slots[slot_index].process = Process::Absent;
+                self.workers.cancel_start(worker);
             }
         }
     }
 
-    fn start(&mut self, now: Timestamp, slot_index: usize, effects: &mut Effects) {
-        let slot = &mut self.slots[slot_index];
-        // The generation changes before the start: from here on every binding to the previous process is void (I4).
-        slot.worker.generation = Generation(slot.worker.generation.0 + 1);
-        slot.process = Process::Starting { since: now };
-        let worker = slot.worker;
+    fn start(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
+        let worker_ref = self.workers.start(now, worker);
         if let EnhancedState::Enhanced { history: Some(history), .. } = &mut self.enhanced_state {
-            history[slot_index].begin(now);
+            history[super::index(worker)].begin(now);
         }
         self.counters.starts += 1;
-        self.timers.set(now + self.settings.start_timeout, Timer::Worker(worker.id));
+        self.timers.set(now + self.settings.start_timeout, Timer::Worker(worker));
         // The entries of the previous process are stale. A pool that restarts workers but has no calls must not
         // accumulate them (I6).
         self.shrink_timers();
-        effects.push(Effect::Start(worker));
+        effects.push(Effect::Start(worker_ref));
     }
 
     pub(super) fn on_ready(
@@ -63,14 +55,11 @@ impl Core {
         control: bool,
         effects: &mut Effects,
     ) {
-        // A worker may offer more calls than the settings allow, or none.
-        let window = window.clamp(1, self.settings.window().max(1));
         let first_ping = now + self.settings.health.interval;
-        let Some(slot) = self.current(worker).filter(|slot| matches!(slot.process, Process::Starting { .. })) else {
-            return;
-        };
         let ping = if control { Ping::Due { at: first_ping } } else { Ping::Off };
-        slot.process = Process::Live { since: now, window, ping, misses: 0, unresponsive: None, idle_since: now };
+        if !self.workers.ready(now, worker, window, ping) {
+            return;
+        }
         // Set even without a control channel, since `worker_due` ignores it then.
         self.timers.set(first_ping, Timer::Worker(worker.id));
         self.record(now, worker.id, WorkerState::Initializing, WorkerState::Ready, "ready");
@@ -97,30 +86,26 @@ impl Core {
         method: StopMethod,
         effects: &mut Effects,
     ) {
-        let health_gated = self.is_health_gated();
-        let Some(slot) = self.current(worker) else { return };
-        let before = slot.state(health_gated);
-        let live_since = match slot.process {
-            Process::Live { since, .. } => Some(since),
-            Process::Starting { .. } => None,
-            Process::Stopping { kill_reason, .. } => {
+        let was_ready = match self.workers.stop(worker, kill_reason) {
+            None => return,
+            Some(BeforeStop::Stopping) => {
                 // The process is already being stopped. A kill must not wait for the graceful stop, whose steps take
                 // seconds. The first reason is kept.
-                if method == StopMethod::Kill {
+                if method == StopMethod::Kill
+                    && let Some(kill_reason) = self.kill_reason_of(worker)
+                {
                     effects.push(Effect::Stop { worker, method, kill_reason });
                 }
                 return;
             }
-            Process::Absent | Process::Scheduled { .. } => return,
+            Some(BeforeStop::Starting) => false,
+            Some(BeforeStop::Live(before)) => {
+                self.record(now, worker.id, before, WorkerState::Terminating, "stop requested");
+                true
+            }
         };
-        // From here on the process is not live: it gets no more calls, and bindings to it are void. Its slot stays
-        // occupied until the exit, so that no successor starts while the process may still run.
-        slot.process = Process::Stopping { live_since, kill_reason };
-        if live_since.is_some() {
-            self.record(now, worker.id, before, WorkerState::Terminating, "stop requested");
-        }
         effects.push(Effect::Stop { worker, method, kill_reason });
-        if live_since.is_none() {
+        if !was_ready {
             // The process no longer counts in the batch, however long its exit takes.
             self.start_due(now, effects);
         }
@@ -133,7 +118,7 @@ impl Core {
     /// Handles the timer of a slot: its start, start timeout or ping may be due.
     pub(super) fn worker_due(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
         let worker_ref = self.slot(worker).worker;
-        match self.slot(worker).process {
+        match *self.slot(worker).process() {
             Process::Scheduled { at } if at <= now => self.start_due(now, effects),
             Process::Starting { since } if now >= since + self.settings.start_timeout => {
                 self.stop_process(now, worker_ref, KillReason::StartTimeout, StopMethod::Kill, effects);

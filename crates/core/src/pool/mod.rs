@@ -48,7 +48,7 @@ pub use status::{
 };
 
 use crate::{
-    Epoch, Generation, Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
+    Epoch, Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
     breaker::Breaker,
     derived::Derived,
     quarantine::Quarantine,
@@ -58,7 +58,7 @@ use crate::{
     service_time::ServiceTimeEwma,
     session::{Routes, Sessions, Table},
     timers::Timers,
-    worker::{History, Slot, WorkerMetrics},
+    worker::{History, Slot, WorkerMetrics, Workers},
 };
 use call::Calls;
 use std::hash::{Hash, Hasher};
@@ -74,7 +74,7 @@ pub struct Core {
     started: Timestamp,
     /// Whether [`Input::PrepareShutdown`] was received.
     shutdown_announced: bool,
-    slots: Vec<Slot>,
+    workers: Workers,
     calls: Calls,
     /// Waiting calls that any worker may run.
     any_worker_queue: WaitQueue,
@@ -140,25 +140,25 @@ impl Core {
     }
 
     fn build(settings: Settings, seed: u64, now: Timestamp) -> Self {
-        let total = settings.pool_size + settings.overflow;
-        let slots: Vec<Slot> = (1..=total).map(|id| Slot::new(no_worker(id), id <= settings.pool_size)).collect();
+        let slots = (settings.pool_size + settings.overflow) as usize;
         let (sessions, enhanced_state) = match &settings.worker_type {
             WorkerTypeSettings::Basic => (Sessions::Tracked(Table::new(seed)), EnhancedState::Basic),
             WorkerTypeSettings::Enhanced { session_affinity, worker_metrics, state_machine } => {
                 let sessions = match session_affinity {
-                    Some(affinity) => Sessions::Routed(Routes::new(affinity.clone(), seed, slots.len())),
+                    Some(affinity) => Sessions::Routed(Routes::new(affinity.clone(), seed, slots)),
                     None => Sessions::Tracked(Table::new(seed)),
                 };
-                let metrics = worker_metrics.then(|| vec![WorkerMetrics::default(); slots.len()]);
-                let history = state_machine.then(|| vec![History::default(); slots.len()]);
+                let metrics = worker_metrics.then(|| vec![WorkerMetrics::default(); slots]);
+                let history = state_machine.then(|| vec![History::default(); slots]);
                 (sessions, EnhancedState::Enhanced { metrics, history })
             }
         };
+        let health_gated = matches!(enhanced_state, EnhancedState::Enhanced { history: Some(_), .. });
         Self {
             phase: Phase::Running,
             started: now,
             shutdown_announced: false,
-            slots,
+            workers: Workers::new(settings.pool_size, settings.overflow, settings.window(), health_gated),
             calls: Calls::default(),
             any_worker_queue: WaitQueue::default(),
             unbound_queue: WaitQueue::default(),
@@ -219,26 +219,26 @@ impl Core {
     }
 
     fn slot(&self, worker: WorkerId) -> &Slot {
-        &self.slots[index(worker)]
+        self.workers.slot(worker)
     }
 
     fn slot_mut(&mut self, worker: WorkerId) -> &mut Slot {
-        &mut self.slots[index(worker)]
+        self.workers.slot_mut(worker)
     }
 
     /// Returns the slot of a process, if the process is the latest of its slot.
     fn current(&mut self, worker: WorkerRef) -> Option<&mut Slot> {
-        self.slots.get_mut((worker.id.0 as usize).checked_sub(1)?).filter(|slot| slot.worker == worker)
+        self.workers.current_mut(worker)
     }
 
     /// Returns whether this process is ready, so that bindings to it are valid ([I4](crate#invariants)).
     fn is_alive(&self, worker: WorkerRef) -> bool {
-        self.slots[index(worker.id)].holds(worker)
+        self.workers.is_alive(worker)
     }
 
     /// Returns whether health decides which workers get calls (`state_machine`).
     fn is_health_gated(&self) -> bool {
-        matches!(self.enhanced_state, EnhancedState::Enhanced { history: Some(_), .. })
+        self.workers.is_health_gated()
     }
 
     fn fresh_wire(&mut self) -> WireId {
@@ -258,7 +258,7 @@ impl Hash for Core {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.settings.hash(state);
         (self.phase, self.shutdown_announced).hash(state);
-        self.slots.hash(state);
+        self.workers.hash(state);
         self.any_worker_queue.hash(state);
         self.unbound_queue.hash(state);
         self.fairness.hash(state);
@@ -279,8 +279,4 @@ impl Hash for Core {
 
 fn index(worker: WorkerId) -> usize {
     worker.0 as usize - 1
-}
-
-fn no_worker(id: u32) -> WorkerRef {
-    WorkerRef { id: WorkerId(id), generation: Generation(0) }
 }

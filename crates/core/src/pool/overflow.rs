@@ -1,12 +1,7 @@
 //! Overflow workers (R12): started when calls wait that they could run, and stopped when idle.
 
 use super::{Core, Effects, Phase, StopMethod};
-use crate::{
-    Timestamp, WorkerRef,
-    failure::KillReason,
-    timers::Timer,
-    worker::{Process, Slot},
-};
+use crate::{Timestamp, WorkerRef, failure::KillReason, timers::Timer, worker::Process};
 
 impl Core {
     /// Starts overflow workers while more calls wait that they could run than capacity is starting (R12).
@@ -16,16 +11,19 @@ impl Core {
             return;
         }
         // Each round schedules one slot, which raises `coming_capacity`, so the loop ends.
-        while self.calls_waiting_for_overflow() > self.coming_capacity(now) {
-            let idle = |slot: &&mut Slot| !slot.base && matches!(slot.process, Process::Absent);
+        while self.calls_waiting_for_overflow() > self.workers.coming_capacity(now) {
             // While starts fail, one is tried at a time: what prevents one overflow worker from starting prevents the
             // others too.
-            let may_start = !(self.overflow.is_failing() && self.overflow_is_starting_or_scheduled());
-            let idle = self.slots.iter_mut().filter(idle).min_by_key(|slot| slot.cooldown_until.max(now));
-            let Some(slot) = idle.filter(|_| may_start) else { return };
+            if self.overflow.is_failing() && self.workers.overflow_is_starting_or_scheduled() {
+                return;
+            }
+            // This search costs the number of slots, but each one leads to a start.
+            let absent = self.workers.absent_overflow();
+            let Some(slot) = absent.min_by_key(|slot| slot.cooldown_until.max(now)) else { return };
             let start_at = now.max(slot.cooldown_until).max(self.overflow.cooldown_until());
-            slot.process = Process::Scheduled { at: start_at };
-            self.timers.set(start_at, Timer::Worker(slot.worker.id));
+            let worker = slot.worker.id;
+            self.workers.schedule(worker, start_at);
+            self.timers.set(start_at, Timer::Worker(worker));
             self.start_due(now, effects);
         }
     }
@@ -37,33 +35,13 @@ impl Core {
         self.any_worker_queue.len() + unbound_queue
     }
 
-    fn overflow_is_starting_or_scheduled(&self) -> bool {
-        self.slots.iter().any(|slot| !slot.base && slot.is_starting_or_scheduled())
-    }
-
-    /// Returns the capacity that is starting or scheduled. An overflow worker in backoff is included: otherwise each
-    /// failed start would lead to another one at once. A base worker in backoff is not: until it starts, overflow
-    /// workers replace it.
-    fn coming_capacity(&self, now: Timestamp) -> usize {
-        let coming = |slot: &&Slot| match slot.process {
-            Process::Starting { .. } => true,
-            Process::Scheduled { at } => !slot.base || at <= now,
-            _ => false,
-        };
-        self.slots.iter().filter(coming).count() * self.settings.window() as usize
-    }
-
     /// Handles an overflow worker that exited before it was ready. This does not make the pool fail, which depends on
     /// base workers only.
     pub(super) fn overflow_start_failed(&mut self, now: Timestamp) {
         self.overflow.record_failure(now, &self.intensity);
         // Overflow workers that wait for room in the batch were scheduled before this failure. `request_overflow_workers`
         // schedules one of them again, after the backoff.
-        for slot in self.slots.iter_mut().filter(|slot| !slot.base) {
-            if matches!(slot.process, Process::Scheduled { .. }) {
-                slot.process = Process::Absent;
-            }
-        }
+        self.workers.cancel_overflow_starts();
     }
 
     /// Stops an overflow worker that has been idle long enough and holds no session's state (R12). Otherwise renews its
@@ -74,8 +52,8 @@ impl Core {
         }
         let bound = self.routes().map_or(0, |routes| routes.bound_to(worker));
         let slot = self.slot(worker.id);
-        let Process::Live { idle_since, .. } = slot.process else { return };
-        let idle = slot.running.is_empty() && bound == 0;
+        let Process::Live { idle_since, .. } = *slot.process() else { return };
+        let idle = slot.in_flight() == 0 && bound == 0;
         let over = if idle {
             idle_since + self.settings.overflow_idle_timeout
         } else {

@@ -6,7 +6,6 @@ use crate::{
     failure::{CallFailure, KillReason, ProcessExit},
     restart::IntensityVerdict,
     timers::Timer,
-    worker::{Process, Slot},
 };
 
 impl Core {
@@ -66,8 +65,8 @@ impl Core {
         }
     }
 
-    fn schedule(&mut self, worker: WorkerId, at: Timestamp) {
-        self.slot_mut(worker).process = Process::Scheduled { at };
+    pub(super) fn schedule(&mut self, worker: WorkerId, at: Timestamp) {
+        self.workers.schedule(worker, at);
         self.timers.set(at, Timer::Worker(worker));
     }
 
@@ -83,10 +82,9 @@ impl Core {
         if !self.starts_on_demand() || !matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
             return;
         }
-        while self.calls_waiting_for_any_worker() > self.coming_base_capacity() {
-            let Some(&worker) = self.absent_base().first() else { break };
-            let rest = self.intensity.backoff(self.slot(worker).failures);
-            self.schedule(worker, now + rest);
+        while self.calls_waiting_for_any_worker() > self.workers.coming_base_capacity() {
+            let Some((worker, failures)) = self.first_absent_base() else { break };
+            self.schedule(worker, now + self.intensity.backoff(failures));
         }
         self.start_due(now, effects);
     }
@@ -96,30 +94,15 @@ impl Core {
         self.any_worker_queue.len() + self.unbound_queue.len()
     }
 
-    fn coming_base_capacity(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.base && slot.is_starting_or_scheduled()).count()
-            * self.settings.window() as usize
-    }
-
-    pub(super) fn starting_capacity(&self) -> usize {
-        let starting = self.slots.iter().filter(|slot| matches!(slot.process, Process::Starting { .. }));
-        starting.count() * self.settings.window() as usize
-    }
-
     /// Returns whether the probe is scheduled, starting or being stopped. A probe that was not ready in time has failed
     /// only once it has exited.
     fn probe_is_running(&self) -> bool {
-        let stops = |slot: &Slot| matches!(slot.process, Process::Stopping { live_since: None, .. });
-        self.slots.iter().any(|slot| slot.base && (slot.is_starting_or_scheduled() || stops(slot)))
+        self.workers.base_start_is_pending()
     }
 
     /// Starts nothing before the probe. Live workers go on serving (documented in semantics.md).
     fn enter_cooldown(&mut self, retry_at: Timestamp, effects: &mut Effects) {
-        for slot in &mut self.slots {
-            if matches!(slot.process, Process::Scheduled { .. }) {
-                slot.process = Process::Absent;
-            }
-        }
+        self.workers.cancel_starts();
         if matches!(self.phase, Phase::Draining { .. }) {
             return;
         }
@@ -135,8 +118,7 @@ impl Core {
             Phase::Probing => now,
             _ => return,
         };
-        let may_serve = |slot: &Slot| matches!(slot.process, Process::Live { .. } | Process::Starting { .. });
-        if self.slots.iter().any(may_serve) {
+        if self.workers.live() + self.workers.starting() > 0 {
             return;
         }
         for id in self.waiting_calls() {
@@ -164,8 +146,8 @@ impl Core {
         if self.shutdown_announced {
             return self.postpone_probe(now);
         }
-        match self.absent_base().first() {
-            Some(&worker) => {
+        match self.first_absent_base() {
+            Some((worker, _)) => {
                 self.phase = Phase::Probing;
                 self.schedule(worker, now);
             }
@@ -183,10 +165,9 @@ impl Core {
         }
     }
 
-    /// Returns the base slots with neither a process nor a scheduled start.
-    fn absent_base(&self) -> Vec<WorkerId> {
-        let absent = |slot: &&Slot| slot.base && matches!(slot.process, Process::Absent);
-        self.slots.iter().filter(absent).map(|slot| slot.worker.id).collect()
+    /// Returns the first base slot with neither a process nor a scheduled start, and its consecutive failures.
+    fn first_absent_base(&self) -> Option<(WorkerId, u32)> {
+        self.workers.absent_base().next().map(|slot| (slot.worker.id, slot.failures))
     }
 
     /// Ends the failure of a pool, after a worker became ready or if no base worker is missing: the other base workers
@@ -198,7 +179,7 @@ impl Core {
         self.phase = Phase::Running;
         self.intensity.record_recovery();
         effects.push(Effect::Log(LogEvent::PoolRecovered));
-        for worker in self.absent_base() {
+        for worker in self.workers.absent_base().map(|slot| slot.worker.id).collect::<Vec<WorkerId>>() {
             self.schedule(worker, now);
         }
     }

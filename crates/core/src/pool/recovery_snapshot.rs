@@ -1,11 +1,9 @@
 //! The data that is kept when the state of a pool is rebuilt after a panic in one of its steps: names and numbers only.
 
-use super::{Core, index};
+use super::Core;
 use crate::{
-    CallId, Generation, SessionId, Settings, Timestamp, WorkerRef,
+    CallId, Generation, SessionId, Settings, Timestamp, WorkerId, WorkerRef,
     session::{Binding, Route, Sessions, Unbound},
-    timers::Timer,
-    worker::Process,
 };
 
 /// The part of a core with which a new core continues.
@@ -47,7 +45,7 @@ impl Core {
                 .collect(),
         };
         RecoverySnapshot {
-            generations: self.slots.iter().map(|slot| slot.worker.generation).collect(),
+            generations: self.workers.iter().map(|slot| slot.worker.generation).collect(),
             sessions: bound(&self.sessions),
             next_wire: self.next_wire,
             next_epoch: self.next_epoch,
@@ -62,18 +60,15 @@ impl Core {
         core.next_wire = snapshot.next_wire;
         core.next_epoch = snapshot.next_epoch;
         core.counters.state_rebuilds = snapshot.state_rebuilds;
-        for (slot, generation) in core.slots.iter_mut().zip(snapshot.generations) {
-            slot.worker.generation = generation;
-        }
+        core.workers.continue_generations(snapshot.generations);
         let timeout = core.settings.sessions.timeout;
         for bound in snapshot.sessions {
             if bound.idle.is_none_or(|last| now < last + timeout) {
                 core.restore_lost_session(now, bound.session, bound.worker);
             }
         }
-        for slot in core.slots.iter_mut().filter(|slot| slot.base) {
-            slot.process = Process::Scheduled { at: now };
-            core.timers.set(now, Timer::Worker(slot.worker.id));
+        for worker in (1..=core.settings.pool_size).map(WorkerId) {
+            core.schedule(worker, now);
         }
         core.sweep_by(now + core.settings.sessions.cleanup_interval);
         core
@@ -81,7 +76,7 @@ impl Core {
 
     fn restore_lost_session(&mut self, now: Timestamp, id: SessionId, worker: WorkerRef) {
         let epoch = self.fresh_epoch();
-        if index(worker.id) < self.slots.len()
+        if self.workers.get(worker.id).is_some()
             && let Sessions::Routed(routes) = &mut self.sessions
         {
             let row = routes.table.insert(now, id, Route::new(epoch, Unbound::New));

@@ -54,7 +54,7 @@ impl Core {
     /// workers.
     fn busy_rows_of(&self, worker: WorkerRef) -> Vec<RowKey> {
         let calls = self.calls.values().filter_map(|call| call.role.row());
-        let attempts = self.slots.iter().flat_map(|slot| &slot.running).filter_map(|attempt| attempt.session);
+        let attempts = self.workers.iter().flat_map(|slot| slot.running()).filter_map(|attempt| attempt.session);
         let bound_to_worker = |row: &RowKey| self.bound_process(*row) == Some(worker);
         let mut rows: Vec<RowKey> = calls.chain(attempts.map(|(row, _)| row)).filter(bound_to_worker).collect();
         // `calls` is a hash map: without the sort the order of the effects would depend on the order of the map.

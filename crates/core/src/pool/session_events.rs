@@ -66,7 +66,7 @@ impl Core {
 
     /// Returns how a process ended, if it is the last of its slot that has ended.
     pub fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
-        self.slots.get((worker.id.0 as usize).checked_sub(1)?)?.exit_of(worker)
+        self.workers.get(worker.id)?.exit_of(worker)
     }
 
     /// Records an event of a session, if the pool has affinity.

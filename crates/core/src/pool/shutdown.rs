@@ -6,7 +6,6 @@ use crate::{
     Timestamp, WorkerRef,
     failure::{CallFailure, KillReason},
     timers::Timer,
-    worker::Process,
 };
 
 impl Core {
@@ -35,7 +34,7 @@ impl Core {
 
     /// Closes the pool once no call is queued or unfinished.
     pub(super) fn close_if_idle(&mut self, now: Timestamp, effects: &mut Effects) {
-        if self.calls.is_empty() && self.slots.iter().all(|slot| slot.running.is_empty()) {
+        if self.calls.is_empty() && self.workers.in_flight() == 0 {
             self.close_pool(now, effects);
         }
     }
@@ -59,12 +58,9 @@ impl Core {
 
     fn close_pool(&mut self, now: Timestamp, effects: &mut Effects) {
         self.phase = self.closing_phase(now);
-        for slot_index in 0..self.slots.len() {
-            let slot = &mut self.slots[slot_index];
-            if matches!(slot.process, Process::Scheduled { .. }) {
-                slot.process = Process::Absent;
-            }
-            let (worker, busy) = (slot.worker, !slot.running.is_empty());
+        self.workers.cancel_starts();
+        for worker in self.processes().collect::<Vec<WorkerRef>>() {
+            let busy = self.slot(worker.id).in_flight() > 0;
             // The callers of a busy worker have been answered before, so nothing is gained by waiting for it.
             let method = if busy { StopMethod::Kill } else { StopMethod::Graceful };
             self.stop_process(now, worker, KillReason::Shutdown, method, effects);
@@ -91,7 +87,7 @@ impl Core {
     }
 
     fn stop_if_empty(&mut self, effects: &mut Effects) {
-        if !self.slots.iter().any(|slot| slot.has_process()) {
+        if self.workers.processes() == 0 {
             self.stop(effects);
         }
     }
@@ -103,6 +99,6 @@ impl Core {
 
     /// Returns the processes that were started and whose exit has not been reported.
     pub fn processes(&self) -> impl Iterator<Item = WorkerRef> {
-        self.slots.iter().filter(|slot| slot.has_process()).map(|slot| slot.worker)
+        self.workers.iter().filter(|slot| slot.has_process()).map(|slot| slot.worker)
     }
 }

@@ -50,8 +50,8 @@ impl Core {
 
     /// Returns the status of the base slots, and of the overflow slots that have a process or a scheduled start.
     pub fn workers(&self, now: Timestamp) -> Vec<WorkerStatus> {
-        let shown = |slot: &&Slot| !matches!(slot.process, Process::Absent) || slot.base;
-        self.slots.iter().filter(shown).map(|slot| self.worker_status(now, slot)).collect()
+        let shown = |slot: &&Slot| !matches!(slot.process(), Process::Absent) || slot.base;
+        self.workers.iter().filter(shown).map(|slot| self.worker_status(now, slot)).collect()
     }
 
     fn worker_status(&self, now: Timestamp, slot: &Slot) -> WorkerStatus {
@@ -72,7 +72,7 @@ impl Core {
             state: slot.state(self.is_health_gated()),
             health: slot.health(),
             unresponsive: slot.unresponsive(),
-            in_flight: slot.running.len(),
+            in_flight: slot.in_flight(),
             window: slot.window(),
             queued: slot.queue.len(),
             operations: slot.finished_attempts,
@@ -84,8 +84,7 @@ impl Core {
 
     /// Returns the status of the queue.
     pub fn queue_status(&self) -> QueueStatus {
-        let in_flight: usize = self.slots.iter().map(|slot| slot.running.len()).sum();
-        let capacity: usize = self.slots.iter().map(Slot::window).sum();
+        let (in_flight, capacity) = (self.workers.in_flight(), self.workers.capacity());
         let load = (capacity > 0).then(|| (in_flight + self.queued) as f64 / capacity as f64);
         let ahead = self.ahead_of(CallState::AnyWorkerQueue) + usize::from(in_flight >= capacity);
         let expected_wait_ms = self.expected_wait(CallState::AnyWorkerQueue, ahead).map(millis);
@@ -128,25 +127,25 @@ impl Core {
 
     /// Returns the number of base workers that are ready.
     pub fn ready_workers(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.base && slot.is_live()).count()
+        self.workers.live_base()
     }
 
     /// Returns the processes that have not answered their last ping yet.
     pub fn pinged(&self) -> impl Iterator<Item = WorkerRef> {
         let is_out = |ping: &Ping| matches!(ping, Ping::Sent { .. } | Ping::Examined { .. });
-        let asked = move |slot: &&Slot| matches!(&slot.process, Process::Live { ping, .. } if is_out(ping));
-        self.slots.iter().filter(asked).map(|slot| slot.worker)
+        let asked = move |slot: &&Slot| matches!(slot.process(), Process::Live { ping, .. } if is_out(ping));
+        self.workers.iter().filter(asked).map(|slot| slot.worker)
     }
 
     /// Returns whether every base worker is ready, or exited before it was ready at its last start.
     pub fn start_is_decided(&self) -> bool {
         matches!(self.phase, Phase::Failed { .. })
-            || self.slots.iter().filter(|slot| slot.base).all(|slot| slot.is_live() || slot.start_failed)
+            || self.workers.iter().filter(|slot| slot.base).all(|slot| slot.is_live() || slot.start_failed)
     }
 
     /// Returns the current process of a slot, if there is one.
     pub fn process_of(&self, worker: WorkerId) -> Option<WorkerRef> {
-        let slot = self.slots.get((worker.0 as usize).checked_sub(1)?)?;
+        let slot = self.workers.get(worker)?;
         slot.has_process().then_some(slot.worker)
     }
 }
@@ -171,21 +170,22 @@ impl Core {
 
     /// Returns whether this process is starting and not being stopped.
     pub fn is_starting(&self, worker: WorkerRef) -> bool {
-        self.slots.iter().any(|slot| slot.worker == worker && matches!(slot.process, Process::Starting { .. }))
+        self.workers.is_starting(worker)
     }
 
     /// Returns why this process, the latest of its slot, is being stopped, if it is.
     pub fn kill_reason_of(&self, worker: WorkerRef) -> Option<KillReason> {
-        self.slots.iter().find(|slot| slot.worker == worker).and_then(|slot| match slot.process {
+        match *self.workers.current(worker)?.process() {
             Process::Stopping { kill_reason, .. } => Some(kill_reason),
             _ => None,
-        })
+        }
     }
 
     /// Returns whether this process, the latest of its slot, has been ready.
     pub fn has_been_ready(&self, worker: WorkerRef) -> bool {
-        let ready =
-            |slot: &Slot| matches!(slot.process, Process::Live { .. } | Process::Stopping { live_since: Some(_), .. });
-        self.slots.iter().any(|slot| slot.worker == worker && ready(slot))
+        let ready = |slot: &Slot| {
+            matches!(slot.process(), Process::Live { .. } | Process::Stopping { live_since: Some(_), .. })
+        };
+        self.workers.current(worker).is_some_and(ready)
     }
 }

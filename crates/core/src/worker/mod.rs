@@ -1,10 +1,12 @@
 //! The slots of a pool and their processes. Decides nothing about calls; states what a slot can accept.
 
 mod activity;
+mod counts;
 mod history;
 mod metrics;
 mod slot;
 mod state;
+mod workers;
 
 pub use activity::ProcessActivity;
 pub use history::{HISTORY_LIMIT, Transition};
@@ -13,3 +15,4 @@ pub use state::{Health, InvalidTransition, WorkerState};
 
 pub(crate) use history::History;
 pub(crate) use slot::{Attempt, Escalation, Ping, Process, Slot, SlotHolder};
+pub(crate) use workers::{BeforeStop, Exited, Workers};

@@ -14,10 +14,10 @@ pub(crate) struct Slot {
     pub(crate) worker: WorkerRef,
     /// Whether this is the slot of a base worker, not of an overflow worker.
     pub(crate) base: bool,
-    pub(crate) process: Process,
+    pub(super) process: Process,
     /// Attempts sent to the current process whose final frame has not arrived. At most the window
     /// ([I2](crate#invariants)).
-    pub(crate) running: Vec<Attempt>,
+    pub(super) running: Vec<Attempt>,
     /// Waiting calls of sessions that are bound to this process.
     pub(crate) queue: WaitQueue,
     /// Consecutive failed starts and early deaths.
@@ -138,6 +138,20 @@ impl Slot {
         }
     }
 
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Returns the unfinished attempts, in no defined order.
+    pub(crate) fn running(&self) -> &[Attempt] {
+        &self.running
+    }
+
+    /// Returns the number of unfinished attempts.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.running.len()
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.process, Process::Live { .. })
     }
@@ -147,11 +161,6 @@ impl Slot {
     // state (I4).
     pub(crate) fn holds(&self, worker: WorkerRef) -> bool {
         self.is_live() && self.worker == worker
-    }
-
-    /// Returns whether a process is starting or scheduled.
-    pub(crate) fn is_starting_or_scheduled(&self) -> bool {
-        matches!(self.process, Process::Starting { .. } | Process::Scheduled { .. })
     }
 
     /// Returns whether there is a process, in any state.
@@ -225,7 +234,7 @@ impl Slot {
         self.running.iter_mut().min_by_key(|attempt| attempt.wire).filter(|attempt| attempt.is_withdrawn())
     }
 
-    pub(crate) fn take_attempt(&mut self, wire: WireId) -> Option<Attempt> {
+    pub(super) fn take_attempt(&mut self, wire: WireId) -> Option<Attempt> {
         let place = self.running.iter().position(|attempt| attempt.wire == wire)?;
         Some(self.running.swap_remove(place))
     }

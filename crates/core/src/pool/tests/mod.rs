@@ -19,7 +19,9 @@ mod sessions;
 mod workers;
 
 use super::*;
-use crate::{Affinity, CallId, ExitStatus, IfAbsent, ProcessActivity, SessionId, Suspect, failure::*, routing::*};
+use crate::{
+    Affinity, CallId, ExitStatus, Generation, IfAbsent, ProcessActivity, SessionId, Suspect, failure::*, routing::*,
+};
 use std::time::Duration;
 
 /// A pool with a virtual clock: the test sends inputs, answers the effects itself, and moves the time.

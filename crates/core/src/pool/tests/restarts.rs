@@ -72,7 +72,7 @@ fn r28_only_a_base_worker_makes_a_probe_fail() {
     });
     assert_eq!(harness.core.pool_state(), PoolState::Failed);
     let effects = harness.wait(95 * SECOND);
-    let probe = process(1, harness.core.slots[0].worker.generation.0);
+    let probe = process(1, harness.core.slot(WorkerId(1)).worker.generation.0);
     let stop = Effect::Stop { worker: probe, method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
     assert!(effects.contains(&stop), "{effects:?}");
     assert!(log_events(&harness.exit_by_signal(process(2, 1))).is_empty());
@@ -118,7 +118,7 @@ impl Harness {
             starts(self.wait(next - self.now))
         });
         assert!(started, "w1 is not started again");
-        let process = self.core.slots[0].worker;
+        let process = self.core.slot(WorkerId(1)).worker;
         self.step(Input::Ready { worker: process, window: 1, control: false });
         self.now - died
     }
@@ -260,7 +260,7 @@ fn r28_host_without_descriptors_does_not_fail_the_pool() {
             []
         );
         let since = harness.now;
-        while harness.core.slots[0].worker == process(1, generation) {
+        while harness.core.slot(WorkerId(1)).worker == process(1, generation) {
             let next = harness.core.next_wakeup().unwrap();
             harness.wait(next - harness.now);
         }
