@@ -1,7 +1,7 @@
 //! Counts the workers that have a ping to answer, for tests that move a clock. Exists only with the feature `testing`.
 
 use super::PoolSupervisor;
-use crate::{Result, testing::UnansweredPings};
+use crate::{Result, clock::UnansweredPings};
 use actix::Handler;
 
 impl Handler<UnansweredPings> for PoolSupervisor {

@@ -1,17 +1,13 @@
 //! A worker that the test plays: it holds the worker's ends of a process's two sockets and sends messages of the protocol, or
 //! any bytes. Holds the sockets and the bytes read from them.
 
-use super::{
-    ExitStatus, ScriptedChild,
-    wire::{
-        CallFrame, CallResult, CommandEntry, HostHello, HostMessage, Ready, WireId, WorkerError, WorkerErrorKind,
-        WorkerHello, WorkerMessage,
-    },
-    with_timeout,
-};
-use crate::{Stamps, WorkerRef};
+use super::{process::ScriptedChild, wait::with_timeout};
 use bytes::BytesMut;
-use herder_wire::Decoder;
+use herder_core::{ExitStatus, WireId, WorkerRef};
+use herder_wire::{
+    CallFrame, CallResult, CommandEntry, Decoder, HostHello, HostMessage, Ready, Stamps, WorkerError, WorkerErrorKind,
+    WorkerHello, WorkerMessage,
+};
 use std::{future::poll_fn, io, num::NonZeroU32, pin::Pin, sync::Arc};
 use tokio::{io::AsyncWrite, net::UnixStream};
 

@@ -1,7 +1,7 @@
 //! A launcher that starts no processes: the test plays the workers that a pool launches. Holds the outcome of the next
 //! launches.
 
-use super::{FakeWorker, PeerSocket, ScriptedChild, with_timeout};
+use super::{FakeWorker, PeerSocket, ScriptedChild, wait::with_timeout};
 use crate::{LaunchFuture, Launched, Launcher, WorkerRef};
 use std::{
     os::unix::net::UnixStream,

@@ -1,7 +1,7 @@
 //! Captures the log events of the library for the whole test process. There is one subscriber, since the output of workers is
 //! logged by a thread that belongs to no test. Holds the events.
 
-use super::wait_until;
+use super::wait::wait_until;
 use crate::events::block_until_emitted;
 use std::{
     fmt::{self, Write},

@@ -1,7 +1,7 @@
 //! The process of a scripted worker: it exits when the test says so, or when it is killed. Holds what the system would know
 //! of a process.
 
-use super::with_timeout;
+use super::wait::with_timeout;
 use crate::{ChildHandle, ExitMemory, ProcessSample, Signal};
 use herder_core::{ExitStatus, ProcessActivity};
 use std::{

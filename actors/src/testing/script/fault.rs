@@ -1,9 +1,7 @@
 //! How a scripted command fails. Plain data.
 
-use crate::testing::{
-    ExitStatus,
-    wire::{WorkerError, WorkerErrorKind},
-};
+use herder_core::ExitStatus;
+use herder_wire::{WorkerError, WorkerErrorKind};
 
 /// Why a scripted command returns no value.
 ///

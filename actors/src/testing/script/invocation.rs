@@ -1,7 +1,8 @@
 //! A call as a scripted command sees it. Holds the arguments and a reference to the session's state.
 
 use super::Fault;
-use crate::{SessionId, WorkerRef, testing::wire::CallFrame};
+use herder_core::{SessionId, WorkerRef};
+use herder_wire::CallFrame;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{cell::RefCell, rc::Rc};

@@ -2,21 +2,18 @@
 //! order, runs as many concurrently as allowed, keeps the states of its sessions, and answers pings while it works. Holds the
 //! running calls and the states.
 
-use super::{Fault, Invocation, Outcome, Script, Session, StartBehavior, fault::Kind, workers::Inner};
+use super::{Fault, Invocation, Script, Session, commands::Outcome, fault::Kind};
 use crate::{
-    Epoch, SessionId, Stamps,
     clock::Clock,
     shared_state::panic_text,
-    testing::{
-        ExitStatus, FakeWorker,
-        fake_worker::{command, encoded, hello},
-        wire::{
-            CallFrame, CallResult, HostMessage, Ready, SessionEnd, WireId, WorkerError, WorkerErrorKind, WorkerHello,
-            WorkerMessage,
-        },
-    },
+    testing::fake_worker::{FakeWorker, command, encoded, hello},
 };
 use actix_rt::task::JoinHandle;
+use herder_core::{Epoch, ExitStatus, SessionId, WireId};
+use herder_wire::{
+    CallFrame, CallResult, HostMessage, Ready, SessionEnd, Stamps, WorkerError, WorkerErrorKind, WorkerHello,
+    WorkerMessage,
+};
 use serde_json::Value;
 use std::{
     cell::RefCell,
@@ -29,6 +26,19 @@ use std::{
     task::Poll,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
+
+/// How workers behave between hello and ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartBehavior {
+    /// They become ready.
+    #[default]
+    Ready,
+    /// They wait until the behavior is changed, as while a model is loaded.
+    Wait,
+    /// They fail to load their application, with this message.
+    Fail(String),
+}
 
 pub(super) struct Worker {
     peer: FakeWorker,
@@ -51,9 +61,13 @@ struct FinishedCall {
 }
 
 impl Worker {
-    pub(super) fn new(workers: &Inner, peer: FakeWorker, stopped: watch::Receiver<bool>) -> Self {
-        let clock = workers.clock.clone();
-        let (script, starts) = (workers.script.clone(), workers.starts.subscribe());
+    pub(super) fn new(
+        script: Script,
+        clock: Clock,
+        starts: watch::Receiver<StartBehavior>,
+        peer: FakeWorker,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
         let (sessions, running) = (HashMap::new(), HashMap::new());
         Self {
             peer,

@@ -1,12 +1,13 @@
 //! The launcher of a script, and the control over the workers that it launched: how starts behave, and which process is
 //! killed or stopped. Holds the running processes.
 
-use super::{Script, worker::Worker};
+use super::{Script, StartBehavior, worker::Worker};
 use crate::{
-    LaunchFuture, Launcher, WorkerRef,
-    clock::Clock,
-    testing::{ExitStatus, ScriptedChild, fake_workers::peer},
+    LaunchFuture, Launcher,
+    clock::{Clock, VirtualClock},
+    testing::{ScriptedChild, fake_workers::peer},
 };
+use herder_core::{ExitStatus, WorkerRef};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -18,10 +19,10 @@ use tokio::sync::watch;
 pub struct ScriptedWorkers(Arc<Inner>);
 
 #[derive(Debug)]
-pub(super) struct Inner {
-    pub(super) script: Script,
-    pub(super) clock: Clock,
-    pub(super) starts: watch::Sender<StartBehavior>,
+struct Inner {
+    script: Script,
+    clock: Clock,
+    starts: watch::Sender<StartBehavior>,
     running: Mutex<BTreeMap<WorkerRef, RunningWorker>>,
 }
 
@@ -31,21 +32,8 @@ struct RunningWorker {
     stopped: watch::Sender<bool>,
 }
 
-/// How workers behave between hello and ready.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StartBehavior {
-    /// They become ready.
-    #[default]
-    Ready,
-    /// They wait until the behavior is changed, as while a model is loaded.
-    Wait,
-    /// They fail to load their application, with this message.
-    Fail(String),
-}
-
 impl ScriptedWorkers {
-    pub(super) fn new(script: Script, clock: Clock) -> Self {
+    fn new(script: Script, clock: Clock) -> Self {
         let starts = watch::Sender::default();
         Self(Arc::new(Inner { script, clock, starts, running: Mutex::default() }))
     }
@@ -101,6 +89,18 @@ impl Inner {
     }
 }
 
+impl Script {
+    /// Returns a launcher of workers that follow this script: for `PoolSupervisor::with_launcher`.
+    pub fn workers(self) -> ScriptedWorkers {
+        ScriptedWorkers::new(self, Clock::default())
+    }
+
+    /// Like [`workers`](Self::workers), for a pool that uses this clock.
+    pub fn workers_on(self, clock: &VirtualClock) -> ScriptedWorkers {
+        ScriptedWorkers::new(self, Clock::virtual_clock(clock.clone()))
+    }
+}
+
 impl Launcher for ScriptedWorkers {
     fn launch(&self, worker: WorkerRef) -> LaunchFuture {
         let workers = self.0.clone();
@@ -108,7 +108,9 @@ impl Launcher for ScriptedWorkers {
             let (launched, peer) = peer(worker);
             let stopped = workers.add(worker, peer.child.clone());
             actix_rt::spawn(async move {
-                Worker::new(&workers, peer, stopped).run().await;
+                let (script, clock, starts) =
+                    (workers.script.clone(), workers.clock.clone(), workers.starts.subscribe());
+                Worker::new(script, clock, starts, peer, stopped).run().await;
                 workers.remove(worker);
             });
             Ok(launched)

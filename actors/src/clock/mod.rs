@@ -2,6 +2,14 @@
 //! compared; and the conversion to system time. With the feature `testing` a pool of scripted workers may use a virtual
 //! clock; without the feature reading the clock is a plain call.
 
+#[cfg(feature = "testing")]
+mod virtual_clock;
+
+#[cfg(feature = "testing")]
+pub use virtual_clock::VirtualClock;
+#[cfg(feature = "testing")]
+pub(crate) use virtual_clock::{UnansweredPings, VirtualTimer};
+
 use herder_core::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, SystemTime};
@@ -10,7 +18,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clock {
     #[cfg(feature = "testing")]
-    virtual_clock: Option<crate::testing::VirtualClock>,
+    virtual_clock: Option<VirtualClock>,
 }
 
 // Without the feature `testing` the value has no size, so nothing is stored or checked.
@@ -18,12 +26,12 @@ const _: () = assert!(cfg!(feature = "testing") || size_of::<Clock>() == 0);
 
 impl Clock {
     #[cfg(feature = "testing")]
-    pub(crate) fn virtual_clock(virtual_clock: crate::testing::VirtualClock) -> Self {
+    pub(crate) fn virtual_clock(virtual_clock: VirtualClock) -> Self {
         Self { virtual_clock: Some(virtual_clock) }
     }
 
     #[cfg(feature = "testing")]
-    pub(crate) fn attach(&self, pool: actix::WeakRecipient<crate::testing::UnansweredPings>) {
+    pub(crate) fn attach(&self, pool: actix::WeakRecipient<UnansweredPings>) {
         if let Some(virtual_clock) = &self.virtual_clock {
             virtual_clock.attach(pool);
         }
@@ -48,7 +56,7 @@ impl Clock {
     pub(crate) fn timer(&self) -> PoolTimer {
         PoolTimer {
             #[cfg(feature = "testing")]
-            timer: self.virtual_clock.as_ref().map(crate::testing::VirtualClock::timer),
+            timer: self.virtual_clock.as_ref().map(VirtualClock::timer),
         }
     }
 }
@@ -57,7 +65,7 @@ impl Clock {
 /// relies on that to know that the work is done.
 pub(crate) struct PoolTimer {
     #[cfg(feature = "testing")]
-    timer: Option<crate::testing::VirtualTimer>,
+    timer: Option<VirtualTimer>,
 }
 
 impl PoolTimer {
