@@ -1,4 +1,5 @@
-//! A worker's process as the actors see it: a handle to wait for it, stop it and kill it. Holds no state of the pool.
+//! A worker's process as the actors see it: a handle to wait for it, stop it and kill it, or why it could not be started.
+//! Holds no state of the pool.
 
 use herder_core::ExitStatus;
 use herder_process::{ExitMemory, ProcessSample, Signal};
@@ -91,5 +92,49 @@ impl ChildHandle for herder_process::Child {
 
     fn resident_bytes(&self) -> Option<u64> {
         Self::resident_bytes(self)
+    }
+}
+
+/// Why a process could not be started. Its `Display` text is the reason in the errors of callers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct LaunchError {
+    reason: String,
+    out_of_descriptors: bool,
+}
+
+impl LaunchError {
+    /// Creates an error with this reason. It counts as a failure of the worker.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), out_of_descriptors: false }
+    }
+
+    /// Creates an error for a host that has no descriptors left. It does not count as a failure of the worker: the slot tries
+    /// again, and the pool does not fail.
+    pub fn out_of_descriptors(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), out_of_descriptors: true }
+    }
+
+    /// Returns whether the host has no descriptors left.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        self.out_of_descriptors
+    }
+}
+
+impl From<String> for LaunchError {
+    fn from(reason: String) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl From<&str> for LaunchError {
+    fn from(reason: &str) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl From<herder_process::SpawnError> for LaunchError {
+    fn from(error: herder_process::SpawnError) -> Self {
+        Self { reason: error.to_string(), out_of_descriptors: error.is_out_of_descriptors() }
     }
 }

@@ -2,71 +2,22 @@
 //! the supervisor, and cancels calls that are abandoned.
 
 use crate::{
-    Error, ErrorId, PoolConfig, PoolSupervisor, Reply, Result,
-    call_log::CallLog,
-    clock::Clock,
-    gate::Gate,
+    Error, ErrorId, PoolSupervisor, Reply, Result,
     messages::Request,
-    pool_supervisor::{Cancel, FailuresSuppressed, Submit},
+    pool_supervisor::{Cancel, FailuresSuppressed, Shared, Submit},
     shared_state::{Answer, Incoming},
 };
 use actix::{Actor, Addr, Handler, Message};
 use herder_core::{CallId, PoolName};
-use herder_process::ProcessMark;
 use std::{
     future::Future,
     mem,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::sync::oneshot;
 use tracing::Level;
-
-/// The state that handles and the supervisor share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    calls: AtomicU64,
-    gate: Arc<Gate>,
-    queue_limit: usize,
-    timeout: Duration,
-    clock: Clock,
-    call_log: Arc<CallLog>,
-    /// The process in which the pool runs.
-    process: ProcessMark,
-}
-
-impl Shared {
-    pub(crate) fn new(config: &PoolConfig, clock: Clock) -> Self {
-        let settings = config.settings();
-        let slots = (settings.pool_size + settings.overflow) as usize * settings.window() as usize;
-        Self {
-            calls: AtomicU64::new(0),
-            gate: Gate::new(settings.queue.limit + slots),
-            queue_limit: settings.queue.limit,
-            timeout: config.timeout(),
-            clock,
-            call_log: Arc::new(CallLog::new(config.name().clone())),
-            process: ProcessMark::here(),
-        }
-    }
-
-    pub(crate) fn next_call(&self) -> CallId {
-        CallId(self.calls.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
-    pub(crate) fn call_log(&self) -> &Arc<CallLog> {
-        &self.call_log
-    }
-
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
-    }
-}
 
 /// A handle of a pool. In a forked copy of the process that started the pool, its methods fail at once with
 /// [`Error::Forked`], and dropping it does nothing: the pool's threads run in the other process.
@@ -100,7 +51,7 @@ impl PoolClient {
     }
 
     fn is_here(&self) -> bool {
-        self.shared.process.is_here()
+        self.shared.is_here()
     }
 
     /// Sends a message to the supervisor and waits for the answer.
@@ -121,7 +72,7 @@ impl PoolClient {
     /// Logs that some workers of the pool failed to start.
     pub fn log_partial_start(&self, pool: &PoolName, error: Error) {
         let pool = pool.clone();
-        self.shared.call_log.events().queue(Level::WARN, move || {
+        self.shared.call_log().events().queue(Level::WARN, move || {
             tracing::warn!(%pool, %error, "the pool has fewer workers than configured: some failed to start");
         });
     }
@@ -132,11 +83,11 @@ impl PoolClient {
         if !self.is_here() {
             // Checked before anything that takes a lock, since another thread may have held the lock at the fork. For the
             // same reason no event is logged.
-            let (error, error_id) = (Error::Forked { may_have_run: false }, self.shared.call_log.error_id(CallId(0)));
+            let (error, error_id) = (Error::Forked { may_have_run: false }, self.shared.call_log().error_id(CallId(0)));
             return PendingReply { state: Pending::Refused(Some(Box::new(error))), error_id };
         }
         let (id, command) = (self.shared.next_call(), request.command().clone());
-        let error_id = self.shared.call_log.error_id(id);
+        let error_id = self.shared.call_log().error_id(id);
         let state = self.submit(id, request).unwrap_or_else(|error| {
             let error = error.with_id(error_id);
             self.log_refusal(id, &command, &error);
@@ -150,11 +101,11 @@ impl PoolClient {
     pub fn refused(&self, command: &str, error: &Error) -> ErrorId {
         let id = self.shared.next_call();
         self.log_refusal(id, &command.into(), error);
-        self.shared.call_log.error_id(id)
+        self.shared.call_log().error_id(id)
     }
 
     fn log_refusal(&self, id: CallId, command: &Arc<str>, error: &Error) {
-        if self.shared.call_log.log_refusal(id, command, None, error, self.shared.clock.now()) {
+        if self.shared.call_log().log_refusal(id, command, None, error, self.shared.clock().now()) {
             self.supervisor.do_send(FailuresSuppressed);
         }
     }
@@ -168,9 +119,9 @@ impl PoolClient {
         }
         // The permit travels with the call and is dropped when the call is answered, before its caller is woken. If
         // `Incoming::of` fails here, it is dropped at once.
-        let permit = self.shared.gate.enter().ok_or(Error::QueueFull { limit: self.shared.queue_limit })?;
+        let permit = self.shared.enter()?;
         let (reply, answer) = oneshot::channel();
-        let deadline = self.shared.clock.now() + request.timeout.unwrap_or(self.shared.timeout);
+        let deadline = self.shared.clock().now() + request.timeout.unwrap_or(self.shared.timeout());
         self.supervisor.do_send(Submit(Incoming::of(request, id, deadline, reply, Some(permit))?));
         Ok(Pending::Waiting { answer, id, client: self.clone() })
     }

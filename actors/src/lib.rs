@@ -34,7 +34,7 @@ mod status;
 pub mod testing;
 mod worker;
 
-pub use child::ChildHandle;
+pub use child::{ChildHandle, LaunchError};
 pub use client::{PendingReply, PoolClient};
 pub use clock::now;
 pub use config::{
@@ -48,7 +48,7 @@ pub use error::{
     Attempt, AttemptProblemDetails, Attempts, Category, Cause, Decision, Error, ErrorDetail, ErrorId, ExitReport,
     Incident, InvalidErrorDetail, ProblemDetails, Result, Severity, Strategy, decide,
 };
-pub use launcher::{LaunchError, LaunchFuture, Launched, Launcher};
+pub use launcher::{LaunchFuture, Launched, Launcher};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
@@ -58,7 +58,7 @@ pub use messages::{
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};
-pub use pool_supervisor::{CallResponse, PoolSupervisor};
+pub use pool_supervisor::{PoolSupervisor, execute::CallResponse};
 pub use recorder::{Descriptor, Direction, RecordedExit, RecordedFrame, RecordedTransition, Recording};
 pub use reply::{Reply, ReplyMetadata};
 pub use session_affinity::SessionAffinityActor;

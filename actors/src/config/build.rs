@@ -6,7 +6,7 @@ use super::launch::ResolvedProgram;
 use super::table::*;
 use super::{
     Basic, Breaker, Cancel, Enhanced, Features, Health, InvalidConfig, Poison, PoolBuilder, PoolConfig, Queue, Restart,
-    Retry, Routed, Sessions, Stop, StopSettings, schema,
+    Retry, Routed, Sessions, Stop, StopSettings, keys,
 };
 use herder_core::{
     AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
@@ -239,9 +239,9 @@ fn retry(given: Retry) -> Result<RetrySettings, InvalidConfig> {
     check_order((RETRY_BASE, base), (RETRY_MAX, max))?;
     let backoff = given.backoff.unwrap_or_default();
     if let Backoff::Custom(waits) = &backoff
-        && let Some(wait) = waits.iter().find(|wait| **wait > schema::LONGEST)
+        && let Some(wait) = waits.iter().find(|wait| **wait > keys::LONGEST)
     {
-        return Err(InvalidConfig::new(RETRY_WAITS.path, schema::shown(*wait), RETRY_WAITS.allowed));
+        return Err(InvalidConfig::new(RETRY_WAITS.path, keys::shown(*wait), RETRY_WAITS.allowed));
     }
     let (jitter, budget) = (RETRY_JITTER.take(given.jitter)?, RETRY_BUDGET.take(given.budget)?);
     Ok(RetrySettings { attempts: RETRY_ATTEMPTS.take_u32(given.attempts)?, backoff, base, max, jitter, budget })
@@ -296,12 +296,12 @@ fn enhanced(affinity: AffinitySettings, flags: Features) -> WorkerTypeSettings {
     }
 }
 
-type KeyValue = (schema::Span, std::time::Duration);
+type KeyValue = (keys::Span, std::time::Duration);
 
 fn check_order((first, smaller): KeyValue, (second, larger): KeyValue) -> Result<(), InvalidConfig> {
     if smaller <= larger {
         return Ok(());
     }
-    let allowed = format!("at most `{}`, which is {}", second.path, schema::shown(larger));
-    Err(InvalidConfig::new(first.path, schema::shown(smaller), allowed))
+    let allowed = format!("at most `{}`, which is {}", second.path, keys::shown(larger));
+    Err(InvalidConfig::new(first.path, keys::shown(smaller), allowed))
 }

@@ -1,7 +1,7 @@
 //! The settings that come in groups, each spelled as its table in TOML. They hold the given values only: defaults and bounds
 //! are applied when the pool is built.
 
-use super::{Affinity, Backoff, CountedFailures, Expiry, OnExpired};
+use herder_core::{Affinity, Backoff, CountedFailures, Expiry, OnExpired};
 use std::time::Duration;
 
 macro_rules! group {

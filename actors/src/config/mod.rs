@@ -7,10 +7,10 @@ mod build;
 mod builder;
 mod groups;
 mod invalid;
+mod keys;
 mod launch;
 mod pool;
 mod programs;
-pub mod schema;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -24,3 +24,16 @@ pub use launch::{AppPath, EnvMode, Launch};
 pub use pool::{PoolConfig, StopSettings};
 pub use threads::NumericThreads;
 pub(crate) use threads::variables as thread_variables;
+
+/// The types of configuration keys: the rows of the table of keys, and the checks of their bounds. Holds no values of any
+/// pool.
+pub mod schema {
+    pub use super::{
+        keys::{Choice, Count, CountOr, Derived, Flag, Key, KeyType, LONGEST, Scope, Share, Span, Text, Words},
+        table::TABLE,
+    };
+
+    /// The row of `sessions.grace`. Public, since code that builds [`Expiry::TwoPhase`](super::Expiry) from text needs its
+    /// default.
+    pub const SESSIONS_GRACE: Span = super::table::SESSIONS_GRACE;
+}

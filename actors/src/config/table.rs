@@ -1,7 +1,7 @@
 //! The table of a pool's keys: path, scope, type, default and bounds. The builder takes defaults and bounds from it, a TOML
 //! file is checked against it, and the snapshot of the schema prints it. Defaults are defined only here.
 
-use super::schema::{Choice, Count, CountOr, Derived, Flag, Key, KeyType, Scope, Share, Span, Text, Words};
+use super::keys::{Choice, Count, CountOr, Derived, Flag, Key, KeyType, Scope, Share, Span, Text, Words};
 use std::time::Duration;
 
 const fn seconds(n: u64) -> Duration {
@@ -141,4 +141,11 @@ table! {
         "metrics of each worker";
     FEATURES_STATE_MACHINE: Flag(Flag) = Enhanced "features.state_machine" { default: true },
         "a degraded state, in which a worker gets no new calls, and a history of state transitions";
+}
+
+impl Key {
+    /// Returns the row of this path.
+    pub fn find(path: &str) -> Option<&'static Self> {
+        TABLE.iter().find(|key| key.path == path)
+    }
 }

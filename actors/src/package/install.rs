@@ -5,7 +5,7 @@ use super::{
     error::InstallError,
     ownership::{Folder, Owners},
 };
-use crate::{events::EventLog, launcher::LaunchError};
+use crate::{child::LaunchError, events::EventLog};
 use herder_process::ProcessMark;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use std::{

@@ -12,7 +12,7 @@ mod ownership;
 #[cfg(test)]
 mod tests;
 
-use crate::launcher::LaunchError;
+use crate::child::LaunchError;
 use herder_process::thread_builder;
 use install::{InstallCandidates, Package};
 use std::{

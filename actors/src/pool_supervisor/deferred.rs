@@ -1,23 +1,18 @@
 //! Carries out the actions that steps deferred: starting processes, handling exits, and what follows a rebuild or the end.
 
-use super::{PoolSupervisor, RunningPool};
+use super::{PoolSupervisor, RunningPool, tasks::DrainDeferred};
 use crate::{
     Launcher, WorkerActor,
-    child::ChildHandle,
+    child::{ChildHandle, LaunchError},
     error::ExitRecord,
-    launcher::{LaunchError, UnclaimedChild},
+    launcher::UnclaimedChild,
     shared_state::{Deferred, WeakSharedState, step, with},
 };
-use actix::{Actor, ActorContext, Handler, Message};
+use actix::{Actor, ActorContext, Handler};
 use herder_core::{ExitStatus, Input, KillReason, ProcessExit, WorkerRef};
 use std::{pin::pin, rc::Rc};
 use tokio::task::JoinError;
 use tracing::Level;
-
-/// At least one action was deferred.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct DrainDeferred;
 
 impl Handler<DrainDeferred> for PoolSupervisor {
     type Result = ();

@@ -1,6 +1,6 @@
 //! Submits calls to the pool, from messages and from handles on other threads, and cancels calls that are abandoned.
 
-use super::{Mode, PoolSupervisor};
+use super::{Cancel, FailuresSuppressed, Mode, PoolSupervisor, Submit};
 use crate::{
     Error, Execute, ExecuteInSession, Reply, Result,
     messages::Request,
@@ -18,21 +18,6 @@ use tokio::sync::oneshot;
 /// The number of submissions after which the supervisor yields: a thread that floods the mailbox would otherwise starve the
 /// timers and sockets of the arbiter.
 const BURST: u32 = 64;
-
-/// Submits a call from a handle.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Submit(pub(crate) Incoming);
-
-/// Cancels a call that its caller has abandoned.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Cancel(pub(crate) CallId);
-
-/// A handle suppressed a failure in the log for the first time in this window.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct FailuresSuppressed;
 
 /// The future answer to a call by message.
 pub struct CallResponse(Response);

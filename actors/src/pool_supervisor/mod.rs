@@ -5,7 +5,7 @@
 mod affinity;
 mod breaker;
 mod deferred;
-mod execute;
+pub(crate) mod execute;
 mod handlers;
 #[cfg(feature = "fault-injection")]
 mod inject;
@@ -14,15 +14,14 @@ mod name;
 #[cfg(feature = "testing")]
 mod pinged;
 mod sessions;
+mod submission;
 mod tasks;
 mod waiters;
 
-pub use execute::CallResponse;
-pub(crate) use execute::{Cancel, FailuresSuppressed, Submit};
+pub(crate) use submission::{Cancel, FailuresSuppressed, Shared, Submit};
 
 use crate::{
     Error, Launcher, PoolConfig, Result, WorkerActor,
-    client::Shared,
     clock::Clock,
     events::EventLog,
     launcher::ProcessLauncher,
@@ -142,7 +141,7 @@ impl PoolSupervisor {
             waiters: Waiters::default(),
             out_of_descriptors: std::cell::Cell::default(),
             started_at: SystemTime::now(),
-            _tasks: Tasks::start(&shared_state, ctx.address().downgrade()),
+            _tasks: Tasks::start(&shared_state, ctx.address().downgrade().recipient()),
             _registration: registration,
             shared_state,
         }));

@@ -1,17 +1,21 @@
 //! The two background tasks of a supervisor: the pool's timer, and the task that tells the supervisor about deferred actions.
 //! They hold no strong address of it, which would keep the pool alive for ever.
 
-use super::{PoolSupervisor, deferred::DrainDeferred};
 use crate::shared_state::{SharedState, step};
-use actix::WeakAddr;
+use actix::{Message, WeakRecipient};
 use actix_rt::task::JoinHandle;
 use herder_core::Input;
+
+/// At least one action was deferred.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct DrainDeferred;
 
 /// Both tasks. Dropping this aborts them.
 pub(super) struct Tasks([JoinHandle<()>; 2]);
 
 impl Tasks {
-    pub(super) fn start(shared_state: &SharedState, supervisor: WeakAddr<PoolSupervisor>) -> Self {
+    pub(super) fn start(shared_state: &SharedState, supervisor: WeakRecipient<DrainDeferred>) -> Self {
         Self([
             actix_rt::spawn(timer(shared_state.clone())),
             actix_rt::spawn(drain_task(shared_state.clone(), supervisor)),
@@ -39,7 +43,7 @@ async fn timer(shared_state: SharedState) {
     }
 }
 
-async fn drain_task(shared_state: SharedState, supervisor: WeakAddr<PoolSupervisor>) {
+async fn drain_task(shared_state: SharedState, supervisor: WeakRecipient<DrainDeferred>) {
     let wake = shared_state.borrow().wake();
     loop {
         // Several actions may cause one wake-up, because `Notify` stores at most one permit. The handler takes all actions,

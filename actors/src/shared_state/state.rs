@@ -4,10 +4,10 @@ use super::{CommandTable, Link, call::Call};
 use crate::{
     Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
     call_log::{AnsweredCall, CallLog, LogDecision, Success},
-    child::ChildHandle,
+    child::{ChildHandle, LaunchError},
     clock::Clock,
     error::ExitRecord,
-    launcher::{LaunchError, UnclaimedChild},
+    launcher::UnclaimedChild,
     recorder::{Descriptor, Recorder},
 };
 use foldhash::fast::FixedState;

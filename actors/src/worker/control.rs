@@ -1,9 +1,6 @@
 //! Reads the control descriptor: pongs and the states of cancelled attempts. Other messages are ignored.
 
-use super::{
-    reader::protocol_error,
-    serve::{Fault, protocol_fault},
-};
+use super::fault::{FirstFault, protocol_error, protocol_fault};
 use crate::{
     recorder::{Descriptor, MalformedFrame, Recorder},
     shared_state::{SharedState, step},
@@ -20,7 +17,7 @@ pub(super) async fn run(
     worker: WorkerRef,
     stream: &UnixStream,
     max_frame: u32,
-    fault: &Fault,
+    fault: &FirstFault,
     recorder: &Recorder,
 ) {
     let (mut decoder, mut buffer) = (Decoder::new(max_frame), BytesMut::with_capacity(1024));

@@ -3,6 +3,7 @@
 //! or panic.
 
 mod control;
+mod fault;
 mod orphan_guard;
 mod reader;
 mod serve;

@@ -1,6 +1,6 @@
 //! Reads the calls descriptor: decodes frames, checks that each is allowed at this time, and passes it to the pool's state.
 
-use super::serve::{self, protocol_fault};
+use super::fault::{Fault, FirstFault, protocol_error, protocol_fault};
 use crate::{
     Launch,
     recorder::{Descriptor, MalformedFrame, Recorder},
@@ -31,7 +31,7 @@ pub(super) struct Reader<'a> {
     decoder: Decoder,
     buffer: BytesMut,
     handshake: HandshakeState,
-    fault: &'a serve::Fault,
+    fault: &'a FirstFault,
     recorder: &'a Recorder,
     /// Whether the stream has failed. Nothing that follows is read.
     stream_failed: bool,
@@ -45,26 +45,12 @@ enum HandshakeState {
     Serving,
 }
 
-enum Fault {
-    Frame(FrameError),
-    Order(&'static str),
-}
-
-impl Fault {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Frame(error) => error.name(),
-            Self::Order(_) => "out_of_order",
-        }
-    }
-}
-
 impl<'a> Reader<'a> {
     pub(super) fn new(
         shared_state: SharedState,
         worker: WorkerRef,
         max_frame: u32,
-        fault: &'a serve::Fault,
+        fault: &'a FirstFault,
         recorder: &'a Recorder,
     ) -> Self {
         let decoder = Decoder::new(max_frame);
@@ -297,11 +283,6 @@ fn read_now(stream: &UnixStream, buffer: &mut BytesMut) -> io::Result<usize> {
     let count = rustix::io::retry_on_intr(|| rustix::io::read(stream, &mut chunk[..]))?;
     buffer.extend_from_slice(&chunk[..count]);
     Ok(count)
-}
-
-/// Formats a malformed frame.
-pub(super) fn protocol_error(place: &str, error: &FrameError) -> Box<str> {
-    format!("protocol error ({}{place}): {error}", error.name()).into()
 }
 
 #[cfg(all(test, feature = "testing"))]

@@ -6,9 +6,9 @@ use crate::{
     error::ExitRecord,
     launcher::Launched,
     recorder::Recorder,
-    shared_state::{Link, SharedState, step, with},
+    shared_state::{Link, SharedState, with},
 };
-use herder_core::{ExitStatus, Input, KillReason, ProcessExit, WorkerRef};
+use herder_core::{ExitStatus, ProcessExit, WorkerRef};
 use herder_wire::{HostHello, HostMessage};
 use std::{
     cell::OnceCell,
@@ -110,9 +110,6 @@ impl Sockets {
     }
 }
 
-/// The first protocol fault of a process. Later faults follow from it and are not recorded.
-pub(super) type Fault = OnceCell<Box<str>>;
-
 fn pollable(socket: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
     socket.set_nonblocking(true)?;
     UnixStream::from_std(socket)
@@ -143,9 +140,4 @@ fn session_end_timeout(call_timeout: Duration) -> Option<NonZeroU64> {
 
 fn at_least_one(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
-}
-
-/// Kills a process that violated the protocol. Its calls fail when it has exited.
-pub(super) fn protocol_fault(shared_state: &SharedState, worker: WorkerRef) {
-    step(shared_state, Input::Kill { worker, kill_reason: KillReason::ProtocolViolation });
 }

@@ -4,16 +4,10 @@
 use super::InvalidConfig;
 use std::{fmt, time::Duration};
 
-pub use super::table::TABLE;
-
 /// The maximum of all durations: 365 days.
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The row of `sessions.grace`. Public, since code that builds [`Expiry::TwoPhase`](super::Expiry) from text needs its
-/// default.
-pub const SESSIONS_GRACE: Span = super::table::SESSIONS_GRACE;
-
-/// One key of a pool's configuration: a row of [`TABLE`].
+/// One key of a pool's configuration: a row of [`TABLE`](super::schema::TABLE).
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// The path within the pool, such as `queue.limit`.
@@ -170,11 +164,6 @@ pub struct Text {
 }
 
 impl Key {
-    /// Returns the row of this path.
-    pub fn find(path: &str) -> Option<&'static Self> {
-        TABLE.iter().find(|key| key.path == path)
-    }
-
     /// Returns the last part of the path: `limit` of `queue.limit`.
     pub fn leaf(&self) -> &'static str {
         self.path.rsplit('.').next().unwrap_or(self.path)

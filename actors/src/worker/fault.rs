@@ -1,0 +1,34 @@
+//! Protocol violations of a worker: how they are described, and what follows from them. Holds nothing.
+
+use crate::shared_state::{SharedState, step};
+use herder_core::{Input, KillReason, WorkerRef};
+use herder_wire::FrameError;
+use std::cell::OnceCell;
+
+/// The first protocol fault of a process. Later faults follow from it and are not recorded.
+pub(super) type FirstFault = OnceCell<Box<str>>;
+
+/// A protocol violation on the calls descriptor: a malformed frame, or a frame at a time at which it is not allowed.
+pub(super) enum Fault {
+    Frame(FrameError),
+    Order(&'static str),
+}
+
+impl Fault {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Frame(error) => error.name(),
+            Self::Order(_) => "out_of_order",
+        }
+    }
+}
+
+/// Formats a malformed frame.
+pub(super) fn protocol_error(place: &str, error: &FrameError) -> Box<str> {
+    format!("protocol error ({}{place}): {error}", error.name()).into()
+}
+
+/// Kills a process that violated the protocol. Its calls fail when it has exited.
+pub(super) fn protocol_fault(shared_state: &SharedState, worker: WorkerRef) {
+    step(shared_state, Input::Kill { worker, kill_reason: KillReason::ProtocolViolation });
+}
