@@ -231,7 +231,9 @@ fn r38_brief_problem_hides_worker_output() {
         ..ExitReport::default()
     };
     let id = crate::PoolConfig::basic("ids").command(["x"]).build().map(|config| {
-        crate::pool_supervisor::Shared::new(&config, crate::clock::Clock::default()).call_log().error_id(herder_core::CallId(7))
+        crate::pool_supervisor::Shared::new(&config, crate::clock::Clock::default())
+            .call_log()
+            .error_id(herder_core::CallId(7))
     });
     let id = id.unwrap();
     let attempts = Attempts::from(vec![Attempt {
