@@ -29,6 +29,7 @@
 //!   start or a sweep would wait forever.
 
 mod breaker;
+mod calls;
 mod derived;
 mod error_policy;
 mod exit;

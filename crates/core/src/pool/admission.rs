@@ -1,10 +1,10 @@
 //! Whether the pool accepts a call: by its phase, its breaker, its quarantine, the room in its queue and the expected
 //! wait (R34, R36, R37). Does not look at sessions.
 
-use super::{Core, Phase, call::CallState};
+use super::{Core, Phase};
 use crate::{
     BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef, breaker::Permit,
-    failure::CallFailure, worker::SlotHolder,
+    calls::CallState, failure::CallFailure, worker::SlotHolder,
 };
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Core {
         state: CallState,
         ahead: usize,
     ) -> Result<(), CallFailure> {
-        let (Some(expected), Some(call)) = (self.expected_wait(state, ahead), self.calls.get(&id)) else {
+        let (Some(expected), Some(call)) = (self.expected_wait(state, ahead), self.calls.get(id)) else {
             return Ok(());
         };
         let max_wait = match state {

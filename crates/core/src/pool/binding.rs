@@ -1,9 +1,10 @@
 //! The bindings of sessions, and the end of a binding and of the state behind it. A binding names one process and never
 //! its successor ([I4](crate#invariants)).
 
-use super::{Core, Effect, Effects, SessionEndReason, call::Role, expiry::SessionAge};
+use super::{Core, Effect, Effects, SessionEndReason, expiry::SessionAge};
 use crate::{
     CallId, Epoch, SessionId, Timestamp, WorkerId, WorkerRef,
+    calls::Role,
     failure::CallFailure,
     session::{AfterEpoch, Binding, Route, RowKey, SessionEventKind, Sessions, Unbound},
 };
@@ -147,7 +148,7 @@ impl Core {
     /// Returns the epoch under which an unbound session will be bound: that of its current call, if there is one, since
     /// that call keeps the epoch in which it was admitted ([I3](crate#invariants)).
     pub(super) fn next_epoch_of(&self, row: RowKey) -> Epoch {
-        match self.current_call_of(row).and_then(|id| self.calls.get(&id)).map(|call| call.role) {
+        match self.current_call_of(row).and_then(|id| self.calls.get(id)).map(|call| call.role) {
             Some(Role::Strict { epoch, .. }) => epoch,
             _ => self.epoch_of(row),
         }
@@ -174,7 +175,7 @@ impl Core {
         if pending <= known {
             return;
         }
-        let of_row = |id: &CallId| self.calls.get(id).is_some_and(|call| call.role.row() == Some(row));
+        let of_row = |id: &CallId| self.calls.get(*id).is_some_and(|call| call.role.row() == Some(row));
         // Collected first: to dispatch a call changes the queue.
         for id in self.unbound_queue.iter().filter(of_row).collect::<Vec<CallId>>() {
             self.unqueue(id);

@@ -2,12 +2,10 @@
 //! finished: its call slot, and the session for a strict call, stay occupied until the worker's final frame or its
 //! death.
 
-use super::{
-    Core, Delivery, Effect, Effects, EnhancedState, LogEvent, Phase,
-    call::{Call, CallState},
-};
+use super::{Core, Delivery, Effect, Effects, EnhancedState, LogEvent, Phase};
 use crate::{
     CallId, Outcome, Timestamp, WireId, WorkerRef,
+    calls::{Call, CallState},
     failure::CallFailure,
     session::SessionEventKind,
     timers::Timer,
@@ -52,7 +50,7 @@ impl Core {
         ok: bool,
         effects: &mut Effects,
     ) {
-        let Some(call) = self.calls.remove(&id) else { return };
+        let Some(call) = self.calls.settle(id) else { return };
         if ok {
             self.counters.ok += 1;
             self.budget.record_success(now);
@@ -82,7 +80,7 @@ impl Core {
     pub(super) fn on_send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
         let Some(attempt) = self.workers.finish_attempt(worker, wire) else { return };
         let SlotHolder::Call(id) = attempt.holder else { return };
-        if let Some(call) = self.calls.remove(&id) {
+        if let Some(call) = self.calls.settle(id) {
             self.counters.failed_by_pool += 1;
             self.return_permit(now, call.permit, Outcome::Ignored);
         }
@@ -119,7 +117,7 @@ impl Core {
 
     /// Handles the timer of a call: its deadline, its queue timeout or its retry may be due.
     pub(super) fn call_due(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
-        let Some(call) = self.calls.get(&id) else { return };
+        let Some(call) = self.calls.get(id) else { return };
         let (due, deadline, queued) = (call.due(), call.deadline, call.is_queued());
         // The entry was early: the call has moved to a queue in which it is due later (I8).
         if now < due {
@@ -139,7 +137,7 @@ impl Core {
 
     /// Handles a call whose caller has abandoned it.
     pub(super) fn abandon(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
-        if self.calls.contains_key(&id) {
+        if self.calls.contains(id) {
             self.counters.abandoned += 1;
             self.settle_without_answer(now, id, CallFailure::Abandoned, effects);
         }
@@ -153,12 +151,12 @@ impl Core {
         failure: CallFailure,
         effects: &mut Effects,
     ) {
-        if self.calls.get(&id).is_some_and(Call::is_queued) {
+        if self.calls.get(id).is_some_and(Call::is_queued) {
             self.settle_queued(now, id, failure, effects);
             return self.check_drained(now, effects);
         }
         // The call is removed before its attempt is abandoned, so that the final frame finds no call to answer (I1).
-        let Some(call) = self.calls.remove(&id) else { return };
+        let Some(call) = self.calls.settle(id) else { return };
         let state = call.state;
         self.fail(now, id, call, failure, effects);
         if let CallState::Sent { worker, wire } = state {
@@ -170,7 +168,7 @@ impl Core {
     /// Settles a waiting call. If it was the current call of its session, the next one starts.
     pub(super) fn settle_queued(&mut self, now: Timestamp, id: CallId, failure: CallFailure, effects: &mut Effects) {
         self.unqueue(id);
-        let Some(call) = self.calls.remove(&id) else { return };
+        let Some(call) = self.calls.settle(id) else { return };
         let (row, waited) = (call.role.row(), now - call.admitted);
         self.fail(now, id, call, failure, effects);
         if let Some(row) = row {

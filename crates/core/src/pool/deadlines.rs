@@ -2,9 +2,10 @@
 //! ([I8](crate#invariants)). This file sets no timers: whatever makes an item pending, or uses up its entry, sets the
 //! next one.
 
-use super::{Core, Effects, Phase, call::Call};
+use super::{Core, Effects, Phase};
 use crate::{
     Timestamp, WireId, WorkerId,
+    calls::Call,
     timers::Timer,
     worker::{Escalation, Ping, Process, Slot, SlotHolder},
 };
@@ -48,7 +49,7 @@ impl Core {
     /// Returns when an item must be examined, or `None` if it is finished or waits for no time.
     fn due(&self, timer: Timer) -> Option<Timestamp> {
         match timer {
-            Timer::Call(call) => self.calls.get(&call).map(Call::due),
+            Timer::Call(call) => self.calls.get(call).map(Call::due),
             Timer::Attempt(worker, wire) => self.attempt_due_at(worker, wire),
             Timer::Worker(worker) => self.worker_due_at(worker),
             Timer::OverflowIdle(worker_ref) if self.slot(worker_ref.id).base || !self.is_alive(worker_ref) => None,
@@ -116,7 +117,7 @@ impl Core {
             let worker = slot.worker.id;
             slot.running().iter().map(|attempt| Timer::Attempt(worker, attempt.wire)).collect::<Vec<_>>()
         };
-        let calls = self.calls.keys().copied().map(Timer::Call);
+        let calls = self.calls.iter().map(|call| Timer::Call(call.id));
         let slots = self.workers.iter().flat_map(of_slot).chain(self.workers.iter().flat_map(attempts));
         calls.chain(slots).chain([Timer::Sweep, Timer::ReleaseScan, Timer::Pool])
     }

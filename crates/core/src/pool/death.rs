@@ -1,8 +1,9 @@
 //! The exit of a process, and the answers to its calls and sessions (R20, R36).
 
-use super::{Core, Effects, call::Role};
+use super::{Core, Effects};
 use crate::{
     CallId, Suspect, Timestamp, WorkerId, WorkerRef,
+    calls::Role,
     failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     quarantine::DeathAttribution,
     session::{Binding, RowKey, SessionEventKind, Sessions},
@@ -69,7 +70,7 @@ impl Core {
         let (strict, mut others): (Vec<Attempt>, Vec<Attempt>) =
             running.into_iter().partition(|attempt| matches!(attempt.session, Some((_, true))));
         let strict_rows = strict.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
-        let queued_rows = waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row()));
+        let queued_rows = waiting.iter().filter_map(|id| self.calls.get(*id).and_then(|call| call.role.row()));
         // Strict sessions first: a hint call whose retry is due at once must not find its session bound to the dead
         // process.
         for row in strict_rows.chain(queued_rows).collect::<Vec<RowKey>>() {
@@ -109,8 +110,8 @@ impl Core {
             }
             // Also without an attribution: a retry of this call must be refused if its fingerprint is quarantined in
             // the meantime.
-            if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
-                call.fingerprint = Some(suspect.fingerprint);
+            if let Some(call) = call {
+                self.calls.set_fingerprint(call, suspect.fingerprint);
             }
         }
     }
@@ -130,7 +131,7 @@ impl Core {
             _ => None,
         };
         let current_call = self.current_call_of(row);
-        let head = current_call.filter(|id| self.calls.contains_key(id));
+        let head = current_call.filter(|id| self.calls.contains(*id));
         // Calls of a later epoch stay in the queue: their state does not exist yet, so they have lost nothing.
         let lost_calls: Vec<CallId> =
             head.into_iter().chain(self.session_queue_of(row)).filter(|id| self.epoch_of_call(*id) == epoch).collect();
@@ -158,7 +159,7 @@ impl Core {
         effects: &mut Effects,
     ) {
         self.unqueue(id);
-        let Some(call) = self.calls.remove(&id) else { return };
+        let Some(call) = self.calls.settle(id) else { return };
         let Some(session) = self.routes().and_then(|routes| routes.table.row(row)).map(|row| row.id.clone()) else {
             return;
         };
@@ -176,7 +177,7 @@ impl Core {
     }
 
     fn epoch_of_call(&self, id: CallId) -> Option<crate::Epoch> {
-        match self.calls.get(&id)?.role {
+        match self.calls.get(id)?.role {
             Role::Strict { epoch, .. } => Some(epoch),
             _ => None,
         }

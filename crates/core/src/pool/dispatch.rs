@@ -1,11 +1,9 @@
 //! Dispatch: which process runs a call, and in which queue a call waits if none can.
 
-use super::{
-    Core, Effect, Effects,
-    call::{CallState, Role},
-};
+use super::{Core, Effect, Effects};
 use crate::{
     CallId, Epoch, Timestamp, WorkerId, WorkerRef,
+    calls::{CallState, Role},
     queue::VirtualTime,
     routing::{RebindReason, Routing},
     session::{Binding, Routes, RowKey, SessionEventKind, Sessions, Unbound},
@@ -24,7 +22,7 @@ impl Core {
     /// Sends the call if a process can take it now.
     pub(super) fn try_dispatch(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> DispatchOutcome {
         // A call that has been settled in the meantime needs no process.
-        let Some(role) = self.calls.get(&id).map(|call| call.role) else { return DispatchOutcome::Sent };
+        let Some(role) = self.calls.get(id).map(|call| call.role) else { return DispatchOutcome::Sent };
         match role {
             Role::AnyWorker | Role::Tracked(_) => match self.workers.least_loaded() {
                 Some(worker) => self.send(now, id, worker, Routing::Unrouted, effects),
@@ -128,11 +126,9 @@ impl Core {
     ) -> DispatchOutcome {
         let wire = self.fresh_wire();
         let epoch = self.wire_epoch(id);
-        let Some(call) = self.calls.get_mut(&id) else { return DispatchOutcome::Sent };
         // The call is marked as sent before the shell carries out the effect. If the process dies in between, the call
         // counts as lost and is not sent twice unnoticed (I1).
-        call.state = CallState::Sent { worker, wire };
-        call.attempts += 1;
+        let Some(call) = self.calls.sent(id, worker, wire) else { return DispatchOutcome::Sent };
         let waited = now - call.admitted;
         let session = call.role.row().map(|row| (row, call.role.is_strict()));
         let running = Attempt { wire, holder: SlotHolder::Call(id), since: now, routing, session };
@@ -149,7 +145,7 @@ impl Core {
     }
 
     fn wire_epoch(&self, id: CallId) -> Option<Epoch> {
-        match self.calls.get(&id)?.role {
+        match self.calls.get(id)?.role {
             Role::AnyWorker | Role::Tracked(_) => None,
             Role::Strict { epoch, .. } => Some(epoch),
             Role::Hint(row) => match self.binding(row) {
@@ -179,9 +175,9 @@ impl Core {
             CallState::New | CallState::SessionQueue | CallState::Backoff { .. } | CallState::Sent { .. } => return,
         }
         self.queued += 1;
-        self.set_call_state(id, state);
+        self.calls.set_state(id, state);
         // The call may be due earlier in this queue than its last timer (I8).
-        if let Some(due) = self.calls.get(&id).map(|call| call.due()) {
+        if let Some(due) = self.calls.get(id).map(|call| call.due()) {
             self.timers.set(due, Timer::Call(id));
             self.shrink_timers();
         }
@@ -190,15 +186,15 @@ impl Core {
 
     /// Returns the virtual time of a call that begins to wait. A call that has waited before keeps its virtual time.
     fn assign_virtual_time(&mut self, id: CallId) -> VirtualTime {
-        let Some(call) = self.calls.get_mut(&id) else { return VirtualTime::default() };
-        let session = call.role.row();
+        let Some(call) = self.calls.get(id) else { return VirtualTime::default() };
+        let (session, virtual_time) = (call.role.row(), call.virtual_time);
         if call.has_waited {
-            self.fairness.join_again(session, call.virtual_time);
-        } else {
-            call.virtual_time = self.fairness.join(session, call.virtual_time);
-            call.has_waited = true;
+            self.fairness.join_again(session, virtual_time);
+            return virtual_time;
         }
-        call.virtual_time
+        let virtual_time = self.fairness.join(session, virtual_time);
+        self.calls.set_virtual_time(id, virtual_time, true);
+        virtual_time
     }
 
     /// Dispatches a call, or adds it to a queue, even if the queues are full: the call was admitted before.
@@ -261,14 +257,14 @@ impl Core {
         worker: WorkerId,
         effects: &mut Effects,
     ) -> bool {
-        let Some(Role::Hint(row)) = self.calls.get(&id).map(|call| call.role) else { return false };
+        let Some(Role::Hint(row)) = self.calls.get(id).map(|call| call.role) else { return false };
         self.drop_dead_binding(now, row, effects);
         matches!(self.binding(row), Binding::Unbound(_)) && !self.slot(worker).base && self.has_live_base_worker()
     }
 
     /// Sends a waiting call to the process that has become free for it.
     fn dispatch_to(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
-        let Some(role) = self.calls.get(&id).map(|call| call.role) else { return };
+        let Some(role) = self.calls.get(id).map(|call| call.role) else { return };
         let Some(row) = role.row().filter(|_| !matches!(role, Role::Tracked(_))) else {
             self.send(now, id, worker, Routing::Unrouted, effects);
             return;
@@ -305,12 +301,6 @@ impl Core {
         match &self.sessions {
             Sessions::Routed(routes) => Some(routes),
             Sessions::Tracked(_) => None,
-        }
-    }
-
-    pub(super) fn set_call_state(&mut self, id: CallId, state: CallState) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.state = state;
         }
     }
 }

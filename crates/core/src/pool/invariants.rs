@@ -1,11 +1,12 @@
 //! Checks of the core from inside, for tests: what its parts derive is compared with what it follows from, and bounds
 //! are counted ([I6 and I7](crate#invariants)). Reads only, and costs at least the size of the pool.
 
-use super::{
-    Core,
-    call::{Call, CallState},
+use super::Core;
+use crate::{
+    CallId,
+    calls::{Call, CallState},
+    session::Sessions,
 };
-use crate::{CallId, session::Sessions};
 
 impl Core {
     /// Returns a line for each invariant that is broken between the parts of the core. Always empty. Tests call it after
@@ -14,10 +15,11 @@ impl Core {
     #[doc(hidden)]
     pub fn verify(&self) -> Vec<String> {
         let mut broken = Vec::new();
+        self.calls.verify(&mut broken);
         self.verify_timers(&mut broken);
         self.workers.verify(&mut broken);
         self.verify_waiting_calls(&mut broken);
-        let in_order = self.calls.values().filter(|call| has_virtual_time(call));
+        let in_order = self.calls.iter().filter(|call| has_virtual_time(call));
         self.fairness.verify(in_order.map(|call| call.role.row()), &mut broken);
         if let Sessions::Routed(routes) = &self.sessions {
             let live = self.workers.iter().filter(|slot| slot.is_live()).map(|slot| slot.worker);
@@ -32,7 +34,7 @@ impl Core {
         let mut found = 0;
         let mut check = |call: CallId, queue: &str, is_expected: &dyn Fn(CallState) -> bool| {
             found += 1;
-            let state = self.calls.get(&call).map(|call| call.state);
+            let state = self.calls.get(call).map(|call| call.state);
             if !state.is_some_and(is_expected) {
                 broken.push(format!("{call} is in {queue}, but its state is {state:?}"));
             }
@@ -54,8 +56,8 @@ impl Core {
             }
         }
         // With this, every call that waits is in a queue, and in only one.
-        found += self.calls.values().filter(|call| matches!(call.state, CallState::Backoff { .. })).count();
-        let waiting = self.calls.values().filter(|call| call.is_queued()).count();
+        found += self.calls.iter().filter(|call| matches!(call.state, CallState::Backoff { .. })).count();
+        let waiting = self.calls.iter().filter(|call| call.is_queued()).count();
         if (found, waiting) != (self.queued, self.queued) {
             broken.push(format!("{} calls are counted as waiting, {waiting} wait, {found} are in queues", self.queued));
         }

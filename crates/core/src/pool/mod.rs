@@ -9,7 +9,6 @@
 mod abandoned;
 mod admission;
 mod binding;
-mod call;
 mod completion;
 mod deadlines;
 mod death;
@@ -50,6 +49,7 @@ pub use status::{
 use crate::{
     Epoch, Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
     breaker::Breaker,
+    calls::Calls,
     derived::Derived,
     quarantine::Quarantine,
     queue::{Fairness, WaitQueue},
@@ -60,7 +60,6 @@ use crate::{
     timers::Timers,
     worker::{History, Slot, WorkerMetrics, Workers},
 };
-use call::Calls;
 use std::hash::{Hash, Hasher};
 
 /// The list to which effects are appended, in the order in which they must be carried out.
@@ -252,8 +251,7 @@ impl Core {
     }
 }
 
-/// Hashes the state on which decisions depend: calls in the order of their ids, since a hash map has no order, and no
-/// counters or start time.
+/// Hashes the state on which decisions depend, without counters and start time.
 impl Hash for Core {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.settings.hash(state);
@@ -270,9 +268,7 @@ impl Hash for Core {
         self.enhanced_state.hash(state);
         self.intensity.hash(state);
         self.overflow.hash(state);
-        for call in self.unsettled() {
-            (call, self.calls.get(&call)).hash(state);
-        }
+        self.calls.hash(state);
         (self.next_sweep, self.is_sweeping, self.next_wire, self.next_epoch, self.next_nonce).hash(state);
     }
 }

@@ -1,8 +1,9 @@
 //! Restarts, and the failure of a pool that restarts its workers too often (R27, R28).
 
-use super::{Core, Effect, Effects, LogEvent, Phase, call::Call};
+use super::{Core, Effect, Effects, LogEvent, Phase};
 use crate::{
     CallId, Timestamp, WorkerId, WorkerRef,
+    calls::Call,
     failure::{CallFailure, KillReason, ProcessExit},
     restart::IntensityVerdict,
     timers::Timer,
@@ -122,7 +123,7 @@ impl Core {
             return;
         }
         for id in self.waiting_calls() {
-            if self.calls.get(&id).is_some_and(Call::is_queued) {
+            if self.calls.get(id).is_some_and(Call::is_queued) {
                 self.counters.failed_by_pool += 1;
                 self.settle_queued(now, id, CallFailure::PoolFailed { retry_at }, effects);
             }
@@ -131,8 +132,7 @@ impl Core {
 
     /// Returns the waiting calls in the order of admission.
     pub(super) fn waiting_calls(&self) -> Vec<CallId> {
-        let mut waiting: Vec<CallId> =
-            self.calls.iter().filter(|(_, call)| call.is_queued()).map(|(id, _)| *id).collect();
+        let mut waiting: Vec<CallId> = self.calls.iter().filter(|call| call.is_queued()).map(|call| call.id).collect();
         waiting.sort_unstable();
         waiting
     }

@@ -88,8 +88,6 @@ impl Core {
 
     /// Returns the admitted calls that are not settled, in the order of admission.
     pub fn unsettled(&self) -> Vec<CallId> {
-        let mut all: Vec<CallId> = self.calls.keys().copied().collect();
-        all.sort_unstable();
-        all
+        self.calls.in_order()
     }
 }

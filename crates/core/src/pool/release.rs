@@ -53,11 +53,11 @@ impl Core {
     /// Returns the sessions that are bound to this process and have queued or unfinished calls, here or on other
     /// workers.
     fn busy_rows_of(&self, worker: WorkerRef) -> Vec<RowKey> {
-        let calls = self.calls.values().filter_map(|call| call.role.row());
+        let calls = self.calls.iter().filter_map(|call| call.role.row());
         let attempts = self.workers.iter().flat_map(|slot| slot.running()).filter_map(|attempt| attempt.session);
         let bound_to_worker = |row: &RowKey| self.bound_process(*row) == Some(worker);
         let mut rows: Vec<RowKey> = calls.chain(attempts.map(|(row, _)| row)).filter(bound_to_worker).collect();
-        // `calls` is a hash map: without the sort the order of the effects would depend on the order of the map.
+        // `calls` has no order: without the sort the order of the effects would depend on the indices of the calls.
         rows.sort_unstable();
         rows.dedup();
         rows

@@ -1,10 +1,6 @@
 //! Retries of calls whose process was lost: whether, when, and what the caller receives otherwise (R33).
 
-use super::{
-    Core, Effects, Phase,
-    call::{CallState, RetryState},
-    dispatch::DispatchOutcome,
-};
+use super::{Core, Effects, Phase, dispatch::DispatchOutcome};
 use crate::{
     CallId, Timestamp,
     failure::{CallFailure, WorkerLoss},
@@ -22,7 +18,7 @@ impl Core {
             Err(Some(poison)) => poison,
             Err(None) => CallFailure::WorkerLost(loss),
         };
-        let Some(mut call) = self.calls.remove(&id) else { return };
+        let Some(mut call) = self.calls.settle(id) else { return };
         // If the quarantine is the failure, the loss is reported as one of the earlier attempts.
         if matches!(failure, CallFailure::Poison(_)) {
             call.retry.get_or_insert_default().losses.push(loss);
@@ -38,7 +34,7 @@ impl Core {
     /// Returns the wait before the retry. If the call may not be retried, returns the failure that explains it, or
     /// `None` if the loss itself is the failure.
     fn wait_before_retry(&mut self, now: Timestamp, id: CallId) -> Result<Duration, Option<CallFailure>> {
-        let call = self.calls.get(&id).ok_or(None)?;
+        let call = self.calls.get(id).ok_or(None)?;
         let retry = &self.settings.retry;
         if !call.idempotent || call.attempts >= retry.attempts || self.phase != Phase::Running {
             return Err(None);
@@ -52,11 +48,7 @@ impl Core {
     }
 
     fn back_off(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, wait: Duration, effects: &mut Effects) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let retried: &mut RetryState = call.retry.get_or_insert_default();
-        retried.losses.push(loss);
-        retried.wait = wait;
-        call.state = CallState::Backoff { until: now + wait };
+        self.calls.back_off(id, now, loss, wait);
         // A call in backoff counts as queued, and `unqueue` subtracts it again.
         self.queued += 1;
         if wait.is_zero() {
@@ -78,9 +70,7 @@ impl Core {
         self.unqueue(id);
         self.budget.spend(now);
         self.counters.retries += 1;
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.queue_until = now + self.settings.queue.timeout;
-        }
+        self.calls.restart_wait(id, now + self.settings.queue.timeout);
         match self.try_dispatch(now, id, effects) {
             DispatchOutcome::WouldWait(state) => self.enqueue(now, id, state, effects),
             // The timer that led here is used up, and may have been the last one of the call (I8).
@@ -89,7 +79,7 @@ impl Core {
     }
 
     fn set_deadline_timer(&mut self, id: CallId) {
-        if let Some(call) = self.calls.get(&id) {
+        if let Some(call) = self.calls.get(id) {
             self.timers.set(call.due(), Timer::Call(id));
         }
     }
@@ -97,7 +87,7 @@ impl Core {
     /// Settles a retried call whose fingerprint was quarantined while it waited, and returns true. However long it
     /// waits, it is not sent again (R37).
     pub(super) fn ends_as_poison(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> bool {
-        let call = self.calls.get(&id).filter(|call| call.retry.is_some());
+        let call = self.calls.get(id).filter(|call| call.retry.is_some());
         let Err(poison) = self.check_poison(now, call.and_then(|call| call.fingerprint)) else { return false };
         self.counters.lost += 1;
         self.settle_queued(now, id, poison, effects);
@@ -107,8 +97,7 @@ impl Core {
 
     /// Fails a call with the loss of its last attempt.
     fn settle_with_last_loss(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
-        let retried = self.calls.get_mut(&id).and_then(|call| call.retry.as_mut());
-        let Some(loss) = retried.and_then(|retried| retried.losses.pop()) else { return };
+        let Some(loss) = self.calls.take_last_loss(id) else { return };
         self.counters.lost += 1;
         self.settle_queued(now, id, CallFailure::WorkerLost(loss), effects);
         self.check_drained(now, effects);

@@ -1,19 +1,17 @@
 //! The queue of a session: one strict call at a time, in the order of admission, and what happens when that call is
 //! finished ([I3](crate#invariants)).
 
-use super::{
-    Core, Effects,
-    call::{CallState, Role},
-};
+use super::{Core, Effects};
 use crate::{
     CallId, SessionEndReason, Timestamp, WorkerRef,
+    calls::{CallState, Role},
     session::{AfterEpoch, Binding, Route, RowKey, SessionEventKind, Sessions, Unbound},
 };
 
 impl Core {
     /// Removes a waiting call from its queue. Its state is then `New`.
     pub(super) fn unqueue(&mut self, id: CallId) {
-        let Some(call) = self.calls.get(&id) else { return };
+        let Some(call) = self.calls.get(id) else { return };
         let (state, role, virtual_time) = (call.state, call.role, call.virtual_time);
         let was_queued = match state {
             CallState::AnyWorkerQueue => self.any_worker_queue.remove(virtual_time, id),
@@ -29,7 +27,7 @@ impl Core {
         if matches!(state, CallState::AnyWorkerQueue | CallState::UnboundQueue | CallState::WorkerQueue(_)) {
             self.fairness.leave(role.row());
         }
-        self.set_call_state(id, CallState::New);
+        self.calls.set_state(id, CallState::New);
     }
 
     fn leave_session_queue(&mut self, id: CallId, role: Role) -> bool {
@@ -52,12 +50,10 @@ impl Core {
         self.close_ended_epoch(now, row, next, effects);
         let Some(next) = next else { return self.drop_if_forgotten(now, row) };
         self.unqueue(next);
-        let next_round = self.fairness.next_round();
-        if let Some(call) = self.calls.get_mut(&next) {
-            // The call's wait for any worker begins now, if it waits for one.
-            call.queue_until = now + self.settings.queue.timeout;
-            call.virtual_time = next_round;
-        }
+        // The call's wait for any worker begins now, if it waits for one.
+        self.calls.restart_wait(next, now + self.settings.queue.timeout);
+        let has_waited = self.calls.get(next).is_some_and(|call| call.has_waited);
+        self.calls.set_virtual_time(next, self.fairness.next_round(), has_waited);
         // The next call enters the fair order behind one call of each waiting session. If it were sent at once, a
         // session with a long queue would keep its worker from all other calls (R36).
         self.take_current_call(row, next);
@@ -88,7 +84,7 @@ impl Core {
         let Some((admitting, after_epoch)) = self.route(row).map(|route| (route.epoch, route.after_epoch())) else {
             return;
         };
-        let next_epoch = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
+        let next_epoch = next.and_then(|id| self.calls.get(id)).map_or(admitting, |call| match call.role {
             Role::Strict { epoch, .. } => epoch,
             _ => admitting,
         });

@@ -1,7 +1,7 @@
 //! The shutdown of a pool: it admits no more calls, the pending ones finish or fail at the end of the drain, and then
 //! the workers stop.
 
-use super::{Core, Effect, Effects, Phase, StopMethod, call::Call};
+use super::{Core, Effect, Effects, Phase, StopMethod};
 use crate::{
     Timestamp, WorkerRef,
     failure::{CallFailure, KillReason},
@@ -44,12 +44,10 @@ impl Core {
         // Before the calls are settled, which would otherwise end the drain and close the pool in the middle of this
         // loop.
         self.phase = self.closing_phase(now);
-        let mut left: Vec<_> = self.calls.keys().copied().collect();
         // The last one first: otherwise the next call of a session would be sent to a worker, only to be cancelled at
         // once.
-        left.sort_unstable_by(|a, b| b.cmp(a));
-        for id in left {
-            let may_have_run = self.calls.get(&id).is_some_and(|call: &Call| call.attempts > 0);
+        for id in self.calls.in_order().into_iter().rev() {
+            let may_have_run = self.calls.get(id).is_some_and(|call| call.attempts > 0);
             self.counters.failed_by_pool += 1;
             self.settle_without_answer(now, id, CallFailure::PoolClosed { may_have_run }, effects);
         }

@@ -2,10 +2,11 @@
 
 use super::{
     AffinityStatus, Core, EnhancedState, Features, Phase, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
-    TransitionStatus, WorkerStatus, call::CallState, sessions::millis,
+    TransitionStatus, WorkerStatus, sessions::millis,
 };
 use crate::{
     KillReason, Timestamp, WorkerId, WorkerRef,
+    calls::CallState,
     session::Sessions,
     worker::{Ping, Process, Slot, Transition},
 };

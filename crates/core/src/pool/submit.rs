@@ -1,15 +1,11 @@
 //! Admission: what the session of a call requires, and the first queue of the call. `admission` decides whether the
 //! pool accepts the call at all.
 
-use super::{
-    Core, Effect, Effects, SessionCall, Submission,
-    call::{Call, CallState, Role},
-    dispatch::DispatchOutcome,
-    expiry::SessionAge,
-};
+use super::{Core, Effect, Effects, SessionCall, Submission, dispatch::DispatchOutcome, expiry::SessionAge};
 use crate::{
     Affinity, CallId, IfAbsent, OnExpired, Outcome, SessionId, Timestamp, WorkerRef,
     breaker::Permit,
+    calls::{Call, CallState, Role},
     failure::{CallFailure, WorkerLoss},
     session::{AfterEpoch, Route, RowKey, SessionEventKind, Sessions, Tracked, Unbound},
     timers::Timer,
@@ -52,6 +48,7 @@ impl Core {
         let (id, deadline) = (submission.call, submission.deadline);
         let queue_until = now + self.settings.queue.timeout;
         let call = Call {
+            id,
             admitted: now,
             deadline,
             queue_until,
@@ -65,13 +62,13 @@ impl Core {
             fingerprint: submission.fingerprint,
             retry: None,
         };
-        self.calls.insert(id, call);
+        self.calls.admit(call);
         // Counted before the call is placed: placing it may bind the session, which compares the number of pending
         // calls with this one (`requeue_bound_calls`).
         self.begin_session_call(role);
         self.place_call(now, id, role, effects).inspect_err(|_| self.rollback_admission(now, id, role, is_new))?;
         self.keep_session(role);
-        let due = self.calls.get(&id).map_or(deadline, Call::due);
+        let due = self.calls.get(id).map_or(deadline, Call::due);
         self.timers.set(due, Timer::Call(id));
         self.shrink_timers();
         Ok(())
@@ -259,7 +256,7 @@ impl Core {
             route.queue_mut().waiting.push_back(id);
         }
         self.queued += 1;
-        self.set_call_state(id, CallState::SessionQueue);
+        self.calls.set_state(id, CallState::SessionQueue);
         Ok(())
     }
 
@@ -292,7 +289,7 @@ impl Core {
     /// Undoes the admission of a call that could not be placed: removes the call, and its session if the call created
     /// it.
     fn rollback_admission(&mut self, now: Timestamp, id: CallId, role: Role, is_new: bool) {
-        self.calls.remove(&id);
+        self.calls.settle(id);
         let Some(row) = role.row() else { return };
         match &mut self.sessions {
             Sessions::Tracked(table) => {

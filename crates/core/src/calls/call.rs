@@ -1,18 +1,15 @@
-//! The state of one call from its admission until it is settled. The arguments and the caller are held by the shell.
+//! One call, from its admission until it is settled: plain data.
 
 use crate::{
     Affinity, CallId, Epoch, Fingerprint, Timestamp, WireId, WorkerRef, breaker::Permit, failure::WorkerLoss,
     queue::VirtualTime, session::RowKey,
 };
-use foldhash::fast::FixedState;
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-/// The admitted calls that are not settled. Never iterated to make a decision, since the order of a hash map must not
-/// decide anything.
-pub(crate) type Calls = HashMap<CallId, Call, FixedState>;
-
+/// One call. Changed only by [`Calls`](super::Calls).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Call {
+    pub(crate) id: CallId,
     pub(crate) admitted: Timestamp,
     pub(crate) deadline: Timestamp,
     /// The end of its wait for any worker. Not used while it waits for the worker of its session.

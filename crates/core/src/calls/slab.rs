@@ -1,0 +1,188 @@
+//! Storage by dense index. Decides nothing and knows nothing about calls.
+
+/// The number of items of the first chunk. Each further chunk is twice as large.
+const FIRST_CHUNK: u64 = 32;
+
+/// A vector that does not move its items when it grows: with a million pending calls, one move of all of them would
+/// stop the pool for tens of milliseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunks<T> {
+    chunks: Vec<Vec<T>>,
+    len: u32,
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Self { chunks: Vec::new(), len: 0 }
+    }
+}
+
+impl<T> Chunks<T> {
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        let (chunk, place) = position(index);
+        self.chunks.get(chunk)?.get(place)
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        let (chunk, place) = position(index);
+        self.chunks.get_mut(chunk)?.get_mut(place)
+    }
+
+    /// Appends an item and returns its index.
+    pub(crate) fn push(&mut self, item: T) -> u32 {
+        let (index, (chunk, _)) = (self.len, position(self.len));
+        if chunk == self.chunks.len() {
+            self.chunks.push(Vec::with_capacity((FIRST_CHUNK as usize) << chunk));
+        }
+        self.chunks[chunk].push(item);
+        self.len += 1;
+        index
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flatten()
+    }
+}
+
+impl<T: Default> Chunks<T> {
+    /// Returns the item at `index`. Appends default items up to it if there are fewer.
+    pub(crate) fn entry(&mut self, index: u32) -> &mut T {
+        while self.len <= index {
+            self.push(T::default());
+        }
+        let (chunk, place) = position(index);
+        &mut self.chunks[chunk][place]
+    }
+}
+
+/// Returns the chunk of an item and its place within the chunk.
+fn position(index: u32) -> (usize, usize) {
+    let number = u64::from(index) + FIRST_CHUNK;
+    let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
+    (chunk as usize, (number - (FIRST_CHUNK << chunk)) as usize)
+}
+
+/// Items under dense indices. The index of a removed item is used again, the last one first, so that indices stay below
+/// the largest number of items that there were at one time.
+#[derive(Clone, Debug)]
+pub(crate) struct Slab<T> {
+    cells: Chunks<Cell<T>>,
+    /// The head of the list of vacant cells; `u32::MAX` if there are none.
+    vacant: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Cell<T> {
+    /// `next` is the next vacant cell, or `u32::MAX`.
+    Vacant {
+        next: u32,
+    },
+    Taken(T),
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { cells: Chunks::default(), vacant: u32::MAX }
+    }
+}
+
+impl<T> Slab<T> {
+    /// Adds an item and returns its index.
+    pub(crate) fn insert(&mut self, item: T) -> u32 {
+        let index = self.vacant;
+        match self.cells.get_mut(index) {
+            Some(cell) => {
+                if let Cell::Vacant { next } = std::mem::replace(cell, Cell::Taken(item)) {
+                    self.vacant = next;
+                }
+                index
+            }
+            None => self.cells.push(Cell::Taken(item)),
+        }
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        match self.cells.get(index)? {
+            Cell::Taken(item) => Some(item),
+            Cell::Vacant { .. } => None,
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        match self.cells.get_mut(index)? {
+            Cell::Taken(item) => Some(item),
+            Cell::Vacant { .. } => None,
+        }
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
+        let cell = self.cells.get_mut(index)?;
+        match std::mem::replace(cell, Cell::Vacant { next: self.vacant }) {
+            Cell::Taken(item) => {
+                self.vacant = index;
+                Some(item)
+            }
+            Cell::Vacant { next } => {
+                *cell = Cell::Vacant { next };
+                None
+            }
+        }
+    }
+
+    /// Returns the items in the order of their indices.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.cells.iter().filter_map(|cell| match cell {
+            Cell::Taken(item) => Some(item),
+            Cell::Vacant { .. } => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_one_sequence() {
+        let mut chunks = Chunks::default();
+        for item in 0..5000_u32 {
+            assert_eq!(chunks.push(item), item);
+        }
+        assert!((0..5000).all(|index| chunks.get(index) == Some(&index)));
+        assert!(chunks.iter().copied().eq(0..5000));
+        assert_eq!((chunks.get(5000), chunks.get(u32::MAX)), (None, None));
+    }
+
+    #[test]
+    fn an_entry_past_the_end_appends_default_items() {
+        let mut chunks = Chunks::default();
+        *chunks.entry(100) = 7_u32;
+        *chunks.entry(1) = 3;
+        assert_eq!(
+            (chunks.get(0), chunks.get(1), chunks.get(100), chunks.get(101)),
+            (Some(&0), Some(&3), Some(&7), None)
+        );
+    }
+
+    #[test]
+    fn growth_moves_no_item() {
+        let mut chunks = Chunks::default();
+        chunks.push(0_u32);
+        let first = std::ptr::from_ref(chunks.get(0).unwrap());
+        (1..5000).for_each(|item| _ = chunks.push(item));
+        assert_eq!(first, std::ptr::from_ref(chunks.get(0).unwrap()));
+    }
+
+    #[test]
+    fn indices_are_used_again() {
+        let mut slab = Slab::default();
+        let indices: Vec<u32> = ["a", "b", "c"].into_iter().map(|item| slab.insert(item)).collect();
+        assert_eq!(indices, [0, 1, 2]);
+        assert_eq!((slab.remove(0), slab.remove(2), slab.remove(2)), (Some("a"), Some("c"), None));
+        assert_eq!((slab.get(2), slab.get(1), slab.iter().count()), (None, Some(&"b"), 1));
+        assert_eq!((slab.insert("d"), slab.insert("e"), slab.insert("f")), (2, 0, 3));
+        assert_eq!(slab.iter().copied().collect::<Vec<_>>(), ["e", "b", "d", "f"]);
+        *slab.get_mut(1).unwrap() = "g";
+        assert_eq!((slab.remove(1), slab.remove(4)), (Some("g"), None));
+    }
+}
