@@ -15,7 +15,7 @@ mod pairs;
 #[path = "common/rounds.rs"]
 mod rounds;
 
-use herder::{Breaker, Pool, PoolConfig};
+use herder::{Pool, PoolConfig, config::Breaker};
 use pairs::{Pair, Rounds, paired};
 use std::time::Duration;
 

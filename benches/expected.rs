@@ -7,7 +7,10 @@
 use clap::Parser;
 use herder::{
     Pool, PoolConfig,
-    efficiency::{Calibration, EfficiencyReport, Measure, Plan, calculate_expected_performance},
+    efficiency::{
+        Calibration, EfficiencyReport, Measure,
+        performance::{Plan, calculate_expected_performance},
+    },
 };
 use serde_json::{Value, json};
 use std::{

@@ -10,7 +10,11 @@
 use actix::Addr;
 use futures_util::future::join_all;
 use herder::{
-    CleanupStaleSessions, GetWorker, Pool, PoolConfig, SessionAffinityActor, Sessions, TrackSession, registry,
+    Pool, PoolConfig,
+    config::Sessions,
+    messages::{CleanupStaleSessions, GetWorker, TrackSession},
+    registry,
+    session::SessionAffinityActor,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};

@@ -2,15 +2,6 @@
 //! holds its state. When a worker process dies, the calls that ran on it fail, all other calls are unaffected, and the
 //! pool replaces the worker.
 //!
-//! Most users take the handle [`Pool`]. [`PoolSupervisor`] accepts the same operations as messages ([`Execute`],
-//! [`ExecuteInSession`], [`GetStatus`], ...). [`Config`] reads a configuration file.
-//!
-//! Features:
-//! - `http`: `herder::http` adds a pool's routes to any actix-web app and contains a server for them
-//!   (`herder::http::Server`); [`Error`] implements `ResponseError`.
-//! - `chaos`: `herder::chaos` injects faults into a pool and reports the results.
-//! - `testing`: `herder::testing` helps to test pools and the services that use them.
-//!
 //! ```no_run
 //! use herder::{Pool, PoolConfig};
 //! use serde_json::json;
@@ -21,44 +12,53 @@
 //! # Ok(()) }
 //! ```
 //!
-//! At the beginning of `main`, a host may call [`reset_signals`], [`raise_descriptor_limit`] and
-//! [`return_large_buffers`]. A host that is PID 1 or a subreaper calls [`reap_orphans`] after each SIGCHLD. `herder
-//! serve` does all of this.
+//! Most users take the handle [`Pool`], whose methods return the types of the modules below. [`PoolSupervisor`] accepts
+//! the same operations as [`messages`].
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`pool`] | starting a pool, replies and their times |
+//! | [`config`] | the settings of a pool, and the configuration file |
+//! | [`messages`] | the messages of actix applications |
+//! | [`error`] | what an [`Error`] says about the call, and what to do next |
+//! | [`status`] | workers, queues and counters |
+//! | [`session`] | affinity, routing, and the history of a session |
+//! | [`breaker`], [`quarantine`] | the circuit breaker; calls that killed their workers |
+//! | [`recorder`] | the last frames, transitions and output of a worker process |
+//! | [`efficiency`] | how well a pool uses its workers |
+//! | [`process`] | signals, limits and orphans of the host process |
+//! | [`registry`] | names of actors |
+//!
+//! Three modules are features:
+//! - `http` adds a pool's routes to any actix-web app and contains a server for them; [`Error`] implements
+//!   `ResponseError`.
+//! - `testing` helps to test pools and the services that use them.
+//! - `chaos` injects faults into a pool and reports the results.
 //!
 //! All guarantees are in `docs/semantics.md`.
 
+pub mod breaker;
 #[cfg(feature = "chaos")]
 pub mod chaos;
 pub mod config;
 pub mod efficiency;
+pub mod error;
 #[cfg(feature = "http")]
 pub mod http;
-pub mod legacy;
-mod pool;
+pub mod messages;
+pub mod pool;
+pub mod process;
+pub mod quarantine;
+pub mod recorder;
+pub mod registry;
+pub mod session;
+pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use config::{Config, ConfigError, ConfigProblem};
-pub use herder_actors::{
-    ActiveFeatures, Affinity, AffinityStats, AppPath, Attempt, AttemptProblemDetails, Attempts, Backoff, Basic,
-    BindError, BindSession, Breaker, BreakerState, BreakerStatus, Cancel, Category, Cause, CleanupStaleSessions,
-    CountedFailures, Counters, Decision, Descriptor, Direction, EndSession, Enhanced, EnvMode, Epoch, Error,
-    ErrorDetail, ErrorId, Execute, ExecuteInSession, ExitMemory, ExitReport, Expiry, Features, Fingerprint, Generation,
-    GetBreaker, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo,
-    GetSessionState, GetStats, GetStatus, GetWorker, Health, HealthCheck, HistoryEntry, HistoryState, IfAbsent,
-    Incident, InternalStats, InvalidConfig, InvalidErrorDetail, InvalidFingerprint, InvalidSessionId, KillWorker,
-    Launch, ListSessions, ListWorkers, NumericThreads, OnExpired, OutOfMemory, Outcome, PastSessionEntry, PendingReply,
-    Poison, PoolBuilder, PoolConfig, PoolHealth, PoolName, PoolState, PoolSupervisor, PrepareShutdown, ProcessActivity,
-    QuarantineEntry, Queue, QueueStatus, RebindReason, RecordOutcome, RecordedExit, RecordedFrame, RecordedTransition,
-    Recording, ReleasePayload, RemainingWorker, RemoveWorkerSessions, Reply, ReplyMetadata, ResetBreaker, Restart,
-    Result, Retry, Routed, Routing, SessionAffinity, SessionAffinityActor, SessionHistory, SessionId, SessionInfo,
-    SessionPage, SessionState, SessionStatus, Sessions, Severity, Shutdown, ShutdownReport, Stamps, Status, Stop,
-    StopSettings, Strategy, Timestamp, TrackSession, Tracked, UnbindSession, UpdateSessionActivity, WaitReady,
-    WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType,
-    decide, now, raise_descriptor_limit, reap_orphans, registry, reset_signals, return_large_buffers,
-};
-pub use herder_efficiency::{concurrency, performance};
-pub use pool::{Call, CancelWhen, Pool, Start};
+#[doc(inline)]
+pub use herder_actors::{Error, PoolConfig, PoolSupervisor, Reply, Result, SessionId};
+pub use pool::{call::Call, handle::Pool};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,13 +5,20 @@
 mod feature_flag_validation;
 mod worker_type_detection;
 
-use crate::pools::environment::{self, VARIABLES, cores};
-use crate::pools::steps::{
-    affinity_of, answer, answers, bind, count, has_affinity_actor, pid, place, process, sleep_for_ever, status,
-    submitted,
+use crate::pools::{
+    environment::{self, VARIABLES, cores},
+    steps::{
+        affinity_of, answer, answers, bind, count, has_affinity_actor, pid, place, process, sleep_for_ever, status,
+        submitted,
+    },
 };
-use herder::testing::{TestPool, pool, wait_until};
-use herder::{Affinity, Config, Enhanced, Error, Expiry, GetWorker, PoolBuilder, Routing, Sessions};
+use herder::{
+    Error,
+    config::{Config, Enhanced, Expiry, PoolBuilder, Sessions},
+    messages::GetWorker,
+    session::{Affinity, Routing},
+    testing::{TestPool, pool, wait_until},
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 

@@ -8,8 +8,9 @@ use super::{
     FaultInjector, FaultSignal, Figures, MARK, MarkedProcesses, RecoveryTracker, Rng, open_descriptors,
     own_resident_bytes, zombies,
 };
-use crate::{Call, Error, Pool, PoolConfig, PoolState, Reply, Result, WorkerInfo, WorkerRef};
+use crate::{Call, Pool};
 use bytes::Bytes;
+use herder_actors::{Error, PoolConfig, PoolState, Reply, Result, WorkerInfo, WorkerRef};
 use serde::de::IgnoredAny;
 use std::{
     collections::BTreeMap,

@@ -2,8 +2,8 @@
 //! The caller chooses the worker and the time.
 
 use super::MarkedProcesses;
-use crate::{Pool, Result, WorkerInfo};
-use herder_actors::Signal;
+use crate::Pool;
+use herder_actors::{Result, Signal, WorkerInfo};
 
 /// A signal to a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

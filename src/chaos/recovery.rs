@@ -2,7 +2,8 @@
 //! until all base workers are ready.
 
 use super::Spans;
-use crate::{Pool, Result, WorkerInfo, WorkerRef, WorkerState};
+use crate::Pool;
+use herder_actors::{Result, WorkerInfo, WorkerRef, WorkerState};
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},

@@ -1,7 +1,10 @@
 //! The pool's settings for failures as text. The report of a chaos run needs them, since the results depend on them.
 
-use crate::{Backoff, PoolConfig, WorkerType, config::duration::show};
-use herder_actors::settings::{BreakerSettings, PoisonSettings, RetrySettings};
+use crate::config::duration::show;
+use herder_actors::{
+    Backoff, PoolConfig, WorkerType,
+    settings::{BreakerSettings, PoisonSettings, RetrySettings},
+};
 use std::fmt::Write;
 
 /// Returns the settings, one line for each group.

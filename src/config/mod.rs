@@ -1,9 +1,9 @@
-//! The configuration file: reads TOML and returns checked pools. All problems of a file are reported together, with
-//! their positions.
+//! The settings of a pool, and the configuration file. All problems of a file are reported together, with their
+//! positions.
 //!
 //! ```
-//! use herder::config::Config;
-//! use std::path::Path;
+//! use herder::{PoolConfig, config::{Config, Queue}};
+//! use std::{path::Path, time::Duration};
 //!
 //! let text = r#"
 //! [defaults]
@@ -20,13 +20,19 @@
 //!
 //! let error = Config::from_toml("[pools.models]\napp = 'm:app'\npool_sze = 4", Path::new(".")).unwrap_err();
 //! assert!(error.to_string().starts_with("herder.toml:3:1: pools.models.pool_sze: unknown key; did you mean `pool_size`?"));
-//! # Ok::<(), herder::config::ConfigError>(())
+//!
+//! // The same pool without a file:
+//! let queue = Queue::new().limit(200).timeout(Duration::from_secs(1));
+//! let models = PoolConfig::enhanced("models").app("my_models.py:app").pool_size(4).queue(queue);
+//! assert_eq!(models.timeout(Duration::from_secs(10)).build()?, config.pools[0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! Keys, types, defaults and bounds are defined in [`schema::TABLE`](herder_actors::schema::TABLE).
 
 mod check;
 mod document;
+mod dspex;
 pub mod duration;
 mod error;
 mod merge;
@@ -43,6 +49,12 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, ConfigProblem};
+#[doc(inline)]
+pub use herder_actors::{
+    AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
+    InvalidConfig, Launch, NumericThreads, OnExpired, Poison, PoolBuilder, Queue, Restart, Retry, Routed, Sessions,
+    Stop, StopSettings, Tracked, WorkerType,
+};
 pub use server::{InvalidToken, Server, Token};
 
 /// The contents of a configuration file.

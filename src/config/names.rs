@@ -1,7 +1,7 @@
-//! Unknown names in a configuration file: keys of the original pool ([`legacy`]), planned keys, and misspelled keys,
+//! Unknown names in a configuration file: keys of the original pool ([`dspex`]), planned keys, and misspelled keys,
 //! with a suggestion.
 
-use crate::legacy;
+use super::dspex;
 use herder_actors::schema::{Key, TABLE};
 
 /// Planned keys. They are refused: accepting a key without an effect would be worse.
@@ -20,7 +20,7 @@ pub(super) fn unknown_in_pool(prefix: &str, name: &str) -> String {
         "" => misplaced(name).or_else(|| POOL_SIZE.contains(&name).then_some("pool_size")),
         _ => None,
     };
-    match (legacy::key(name), path) {
+    match (dspex::key(name), path) {
         (Some(answer), _) => answer,
         (None, Some(path)) => {
             format!("unknown key; did you mean `{path}`? Allowed: {}", names_under(prefix).join(", "))
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn names_of_other_servers_are_not_in_the_table() {
         assert!(
-            POOL_SIZE.iter().all(|name| !is_group(name) && Key::find(name).is_none() && legacy::key(name).is_none())
+            POOL_SIZE.iter().all(|name| !is_group(name) && Key::find(name).is_none() && dspex::key(name).is_none())
         );
     }
 

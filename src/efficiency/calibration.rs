@@ -2,10 +2,9 @@
 //! command and arguments.
 
 use super::{MeasureError, samples};
-use crate::{
-    PoolConfig, legacy,
-    performance::{Environment, Expected, Plan, calculate_expected_performance},
-};
+use crate::efficiency::legacy;
+use herder_actors::PoolConfig;
+use herder_efficiency::performance::{Environment, Expected, Plan, calculate_expected_performance};
 use serde::Serialize;
 use serde_json::Value;
 use std::{

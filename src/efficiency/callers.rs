@@ -1,11 +1,9 @@
 //! Callers: tasks that call one command continuously, and record the times of each call.
 
 use super::{Failures, MeasureError};
-use crate::{
-    Error, Pool, Reply, Result, WorkerRef,
-    concurrency::{Interval, InvalidOperation, Operation},
-    now,
-};
+use crate::Pool;
+use herder_actors::{Error, Reply, Result, WorkerRef, now};
+use herder_efficiency::concurrency::{Interval, InvalidOperation, Operation};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::{
@@ -130,8 +128,8 @@ fn session(number: usize) -> String {
 /// # Ok(()) }
 /// ```
 ///
-/// [`TimeAccount`]: crate::concurrency::TimeAccount
-/// [`verify_concurrent_execution`]: crate::concurrency::verify_concurrent_execution
+/// [`TimeAccount`]: crate::efficiency::concurrency::TimeAccount
+/// [`verify_concurrent_execution`]: crate::efficiency::concurrency::verify_concurrent_execution
 pub fn operation(reply: &Reply) -> std::result::Result<Operation, InvalidOperation> {
     let worker = WorkerRef { id: reply.worker, generation: reply.generation };
     let (queued, sent) = (reply.admitted, reply.admitted + reply.queued);

@@ -1,9 +1,7 @@
 //! Errors of measurements.
 
-use crate::{
-    Category, Error, InvalidConfig,
-    concurrency::{AccountError, InvalidOperation},
-};
+use herder_actors::{Category, Error, InvalidConfig};
+use herder_efficiency::concurrency::{AccountError, InvalidOperation};
 
 /// The reason why nothing was measured.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The processor statistics of the system: cores, the CPU time of processes, and the load of other processes. Reads
 //! `/proc`; returns nothing on systems without it.
 
-use crate::concurrency::{CpuTime, LOADED};
+use herder_efficiency::concurrency::{CpuTime, LOADED};
 use serde::Serialize;
 use std::{fs, num::NonZero, process, thread, time::Duration};
 

@@ -6,10 +6,9 @@ use super::{
     pairs::{self, PairResult},
     watch::{UsageWatch, WatchResult},
 };
-use crate::{
-    Pool, PoolConfig,
-    concurrency::{Interval, ObservedRun, PAIRS, TimeAccount, verify_concurrent_execution},
-};
+use crate::Pool;
+use herder_actors::PoolConfig;
+use herder_efficiency::concurrency::{Interval, ObservedRun, PAIRS, TimeAccount, verify_concurrent_execution};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
@@ -135,10 +134,10 @@ impl Measure {
                 pool.ready().await?;
                 let work = self.work(pool);
                 work.run(self.call_slots(pool), self.call_slots(pool)).await.checked()?;
-                self.measure(&work, WorkerStart::Warm, crate::now().0).await
+                self.measure(&work, WorkerStart::Warm, herder_actors::now().0).await
             }
             Subject::Cold(config) => {
-                let begun = crate::now().0;
+                let begun = herder_actors::now().0;
                 let pool = Pool::start((**config).clone()).without_waiting().await?;
                 let report = self.measure(&self.work(&pool), WorkerStart::Cold, begun).await;
                 let ended = pool.shutdown(SHUTDOWN_TIMEOUT).await;

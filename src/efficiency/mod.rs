@@ -20,6 +20,7 @@
 mod calibration;
 mod callers;
 mod error;
+pub mod legacy;
 mod machine;
 mod measure;
 mod pairs;
@@ -27,12 +28,11 @@ mod report;
 mod samples;
 mod watch;
 
-pub use crate::performance::{
-    Environment, Expected, Performance, Plan, Reliability, Spread, StartMode, calculate_expected_performance,
-};
 pub use calibration::{Calibration, calculate_expected_time};
 pub use callers::operation;
 pub use error::MeasureError;
+#[doc(inline)]
+pub use herder_efficiency::{concurrency, performance};
 pub use machine::Machine;
 pub use measure::{Measure, measure_concurrency_efficiency};
 pub use report::{EfficiencyReport, Failures, Verdict, WorkerStart};

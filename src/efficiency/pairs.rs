@@ -5,7 +5,7 @@ use super::{
     callers::{CallBatch, Workload},
     watch::UsageWatch,
 };
-use crate::concurrency::{Comparison, ComparisonConditions, CpuTime, Interval, Pair, compare};
+use herder_efficiency::concurrency::{Comparison, ComparisonConditions, CpuTime, Interval, Pair, compare};
 use std::time::Duration;
 
 /// The results of all pairs.
@@ -34,7 +34,7 @@ pub(super) async fn run(work: &Workload, pairs: usize, call_slots: usize) -> Res
         timed.extend(pair(&one, &many));
         all.extend(one.operations.into_iter().chain(many.operations));
     }
-    let window = Interval { started: 0, ended: crate::now().0 };
+    let window = Interval { started: 0, ended: herder_actors::now().0 };
     let machine = watch.end(&work.pool, window, &all).await?.machine;
     let conditions = ComparisonConditions {
         call_slots,

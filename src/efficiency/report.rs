@@ -1,10 +1,8 @@
 //! [`EfficiencyReport`]: the result of a measurement.
 
 use super::Machine;
-use crate::{
-    Error, PoolName,
-    concurrency::{Comparison, Evidence, Interval, Operation, Serialized, TimeAccount},
-};
+use herder_actors::{Error, PoolName};
+use herder_efficiency::concurrency::{Comparison, Evidence, Interval, Operation, Serialized, TimeAccount};
 use std::time::Duration;
 
 /// The result of a measurement.
@@ -85,7 +83,7 @@ impl Failures {
 
 impl EfficiencyReport {
     /// Returns the interval of each handler, the input of
-    /// [`verify_concurrent_execution`](crate::concurrency::verify_concurrent_execution).
+    /// [`verify_concurrent_execution`](crate::efficiency::concurrency::verify_concurrent_execution).
     pub fn intervals(&self) -> Vec<Interval> {
         self.operations.iter().map(Operation::interval).collect()
     }

@@ -6,8 +6,9 @@ use super::{
     machine::cores,
     watch::UsageWatch,
 };
-use crate::{
-    Direction, Pool, PoolConfig, RecordedFrame, Recording,
+use crate::Pool;
+use herder_actors::{Direction, PoolConfig, RecordedFrame, Recording};
+use herder_efficiency::{
     concurrency::{AccountError, CpuTime, Interval, Operation},
     performance::{Environment, Spread},
 };

@@ -1,10 +1,9 @@
 //! Measures the CPU time of a pool's processes and of the whole machine during a run.
 
 use super::machine::{CpuTicks, Machine, cores, cpu_time, own};
-use crate::{
-    Pool, Result, Timestamp, WorkerId, WorkerRef, WorkerState,
-    concurrency::{CpuTime, Interval, ObservedWorker, Operation},
-};
+use crate::Pool;
+use herder_actors::{Result, Timestamp, WorkerId, WorkerRef, WorkerState};
+use herder_efficiency::concurrency::{CpuTime, Interval, ObservedWorker, Operation};
 use std::time::Duration;
 
 /// The counters at the start of a measurement.
@@ -40,12 +39,12 @@ impl WatchResult {
 impl UsageWatch {
     pub(super) async fn begin(pool: &Pool) -> Result<Self> {
         let workers = usage_of_workers(pool).await?;
-        Ok(Self { began: crate::now(), machine: CpuTicks::now(), own: own(), workers })
+        Ok(Self { began: herder_actors::now(), machine: CpuTicks::now(), own: own(), workers })
     }
 
     /// Ends the measurement. `operations` are the calls that ran in `window`.
     pub(super) async fn end(self, pool: &Pool, window: Interval, operations: &[Operation]) -> Result<WatchResult> {
-        let (lasted, ticks, own) = (crate::now().since(self.began), CpuTicks::now(), own());
+        let (lasted, ticks, own) = (herder_actors::now().since(self.began), CpuTicks::now(), own());
         let after = usage_of_workers(pool).await?;
         let concurrency = pool.config().settings().concurrency as usize;
         let workers: Vec<ObservedWorker> = after
@@ -89,7 +88,7 @@ fn since(now: Option<CpuTime>, then: Option<CpuTime>) -> Option<CpuTime> {
 /// Returns the CPU time of each worker of the pool.
 async fn usage_of_workers(pool: &Pool) -> Result<Vec<ProcessUsage>> {
     let workers = pool.workers().await?;
-    let usage = |info: &crate::WorkerInfo| {
+    let usage = |info: &herder_actors::WorkerInfo| {
         let ready = matches!(info.state, WorkerState::Ready | WorkerState::Busy);
         ProcessUsage { worker: info.process(), pid: info.pid, ready, used: info.pid.and_then(cpu_time) }
     };

@@ -11,13 +11,14 @@ use super::{
     refusal::Refusal,
     sessions,
 };
-use crate::{ErrorDetail, Pool, config::Token};
+use crate::{Pool, config::Token};
 use actix_web::{
     FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard as when,
     http::Method,
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
+use herder_actors::ErrorDetail;
 use std::{sync::Arc, time::Duration};
 
 /// Returns a function for `configure` that mounts one pool's routes, `/v1/pools/..`, in a scope.
@@ -156,7 +157,7 @@ impl Api {
     ///
     /// ```no_run
     /// use actix_web::{App, web};
-    /// use herder::{ErrorDetail, http::Api};
+    /// use herder::{error::ErrorDetail, http::Api};
     /// # fn example(carts: herder::Pool) {
     /// let api = Api::new([carts]).errors(ErrorDetail::Brief);
     /// let app = App::new().service(web::scope("/herder").configure(api.pool_routes()));

@@ -2,8 +2,9 @@
 //! a second, so that a pool that refuses thousands of calls is not queried for each of them.
 
 use super::pools::Pools;
-use crate::{Error, Pool};
+use crate::Pool;
 use actix_web::{rt, web};
+use herder_actors::Error;
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},

@@ -5,10 +5,9 @@ use super::{
     body_reader::{BodyReader, Failed},
     surrogates,
 };
-use crate::Error;
 use actix_web::{HttpRequest, web};
 use bytes::Bytes;
-use herder_actors::{PayloadError, check_json_object, without_byte_order_mark};
+use herder_actors::{Error, PayloadError, check_json_object, without_byte_order_mark};
 
 /// Bodies of this size or more are checked on another thread: the check would block all connections of the server
 /// thread.

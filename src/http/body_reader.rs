@@ -4,7 +4,6 @@ use super::{
     buffers::{Buffers, Room, SMALL},
     refusal::Refusal,
 };
-use crate::{Attempts, Error};
 use actix_web::{
     HttpMessage, HttpRequest,
     body::{BodyStream, MessageBody},
@@ -13,6 +12,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
+use herder_actors::{Attempts, Error};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},

@@ -1,8 +1,8 @@
 //! The routes for the circuit breaker and the quarantine of a pool. Holds only handles of pools.
 
 use super::{pools::Pools, refusal::Refusal};
-use crate::{Fingerprint, InvalidFingerprint, Result};
 use actix_web::{HttpResponse, web};
+use herder_actors::{Fingerprint, InvalidFingerprint, Result};
 use serde_json::json;
 
 /// `GET /v1/pools/{pool}/breaker`. The value is null for a pool without a breaker.

@@ -12,13 +12,13 @@ use super::{
     pools::Pools,
     unread,
 };
-use crate::{Error, ErrorDetail, ErrorId, Pool, Reply};
+use crate::Pool;
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError, Result,
     http::{StatusCode, header},
     web,
 };
-use herder_actors::check_json;
+use herder_actors::{Error, ErrorDetail, ErrorId, Reply, check_json};
 use serde::de::IgnoredAny;
 use std::time::Duration;
 use tokio::time::Instant;

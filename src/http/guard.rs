@@ -8,7 +8,7 @@ use super::{
     refusal::Refusal,
     unread,
 };
-use crate::{ErrorDetail, config::Token};
+use crate::config::Token;
 use actix_web::{
     Error, HttpMessage, HttpRequest,
     body::{BoxBody, MessageBody},
@@ -16,6 +16,7 @@ use actix_web::{
     http::header::{self, HeaderMap, HeaderName},
     middleware::Next,
 };
+use herder_actors::ErrorDetail;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
@@ -62,7 +63,7 @@ pub(super) async fn check(
 fn with_detail(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDetail) -> ServiceResponse<BoxBody> {
     let again = response.response().error().and_then(|error| {
         let call = error.as_error::<CallErrorResponse>().map(|failure| failure.response(detail));
-        call.or_else(|| Some(error.as_error::<crate::Error>()?.to_response(detail, None)))
+        call.or_else(|| Some(error.as_error::<herder_actors::Error>()?.to_response(detail, None)))
     });
     match again {
         Some(again) => response.into_response(again),

@@ -2,8 +2,9 @@
 //! values. Pure.
 
 use super::refusal::Refusal;
-use crate::{Affinity, Call, IfAbsent, SessionId, config::duration};
+use crate::{Call, config::duration};
 use actix_web::http::header::HeaderMap;
+use herder_actors::{Affinity, IfAbsent, SessionId};
 use std::time::Duration;
 
 const SESSION: &str = "Herder-Session";

@@ -5,15 +5,15 @@
 //! |---|---|
 //! | `POST /v1/pools/{pool}/call/{command}` | `{"result": .., "meta": {"worker", "generation", "routing", "why", "attempts", "queue_us", "run_us"}}`; `why` only if `routing` is `rebound` |
 //! | `GET /v1/pools` | `{"pools": [..], "buffered_bytes", "buffer_limit", "dropped_log_lines"}`: name, type and health of each pool; [`Api::buffer_limit`], [`Api::dropped_log_lines`] |
-//! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::Status) |
+//! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::status::Status) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
-//! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | the worker's [`Recording`](crate::Recording); without `generation`, that of the current process, or of the last one if there is none |
+//! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | the worker's [`Recording`](crate::recorder::Recording); without `generation`, that of the current process, or of the last one if there is none |
 //! | `GET /v1/pools/{pool}/sessions?cursor=&limit=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the `cursor` of the next page, or null; `limit` is at most 1000, default 100 |
 //! | `GET`, `DELETE /v1/pools/{pool}/sessions/{id}` | the session; no content (204) |
-//! | `GET /v1/pools/{pool}/sessions/{id}/why` | the session's [`SessionHistory`](crate::SessionHistory) |
-//! | `GET /v1/pools/{pool}/breaker` | `{"breaker": ..}`: the [`BreakerStatus`](crate::BreakerStatus), or null |
+//! | `GET /v1/pools/{pool}/sessions/{id}/why` | the session's [`SessionHistory`](crate::session::SessionHistory) |
+//! | `GET /v1/pools/{pool}/breaker` | `{"breaker": ..}`: the [`BreakerStatus`](crate::breaker::BreakerStatus), or null |
 //! | `POST /v1/pools/{pool}/breaker/reset` | `{"reset": true}`; false in a pool without a breaker |
-//! | `GET /v1/pools/{pool}/quarantine` | `{"quarantine": [..]}`: the commands with arguments that killed workers ([`QuarantineEntry`](crate::QuarantineEntry)) |
+//! | `GET /v1/pools/{pool}/quarantine` | `{"quarantine": [..]}`: the commands with arguments that killed workers ([`QuarantineEntry`](crate::quarantine::QuarantineEntry)) |
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
 //! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, otherwise 503 |
 //!

@@ -2,8 +2,9 @@
 //! their expected waits.
 
 use super::{backlog::BacklogCache, body_reader::Limits, refusal::Refusal};
-use crate::{Error, Generation, Pool, PoolHealth, PoolName, Result, WorkerId, WorkerType};
+use crate::Pool;
 use actix_web::{HttpRequest, HttpResponse, web};
+use herder_actors::{Error, Generation, PoolHealth, PoolName, Result, WorkerId, WorkerType};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{fmt, sync::Arc};

@@ -2,8 +2,8 @@
 //! gets only numbers, since error texts can contain secrets.
 
 use super::{guard::Trusted, pools::Pools, refusal::Refusal};
-use crate::PoolHealth;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, Result, web};
+use herder_actors::PoolHealth;
 use serde_json::{Map, Value, json};
 
 /// `GET /healthz`: 200 as long as the server answers, whatever the state of its pools.

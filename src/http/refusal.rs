@@ -1,10 +1,11 @@
 //! The refusals of requests that did not reach a pool, as `application/problem+json`. Pure data.
 
-use crate::{Category, Incident, PoolHealth, Severity, Strategy, config::duration, decide};
+use crate::config::duration;
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
+use herder_actors::{Category, Incident, PoolHealth, Severity, Strategy, decide};
 use serde::Serialize;
 use std::time::Duration;
 

@@ -1,11 +1,9 @@
 //! Mounted routes, and handlers of an application, behind a real server.
 
 use super::{Api, Caller, Connections, buffers::Room, routes};
-use crate::{
-    Error,
-    testing::{Script, ScriptedPool, scripted, wait_until, with_timeout},
-};
+use crate::testing::{Script, ScriptedPool, scripted, wait_until, with_timeout};
 use actix_web::{App, HttpServer, dev::ServerHandle, rt, web};
+use herder_actors::Error;
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write},

@@ -1,8 +1,8 @@
 //! The routes for sessions: list, query, history and end.
 
 use super::{pools::Pools, refusal::Refusal};
-use crate::{Error, SessionId, SessionPage};
 use actix_web::{HttpRequest, HttpResponse, Result, web};
+use herder_actors::{Error, SessionId, SessionPage};
 use serde::{Deserialize, Serialize};
 
 /// The largest allowed `limit` of a page.

@@ -1,7 +1,7 @@
 //! Routes that are mounted in an app. The tests of the binary cover real worker processes.
 
 use super::{Api, routes, set_error_detail};
-use crate::{ErrorDetail, Pool, PoolConfig};
+use crate::Pool;
 use actix_web::{
     App, HttpResponse,
     body::to_bytes,
@@ -9,6 +9,7 @@ use actix_web::{
     test::{TestRequest, init_service, try_call_service},
     web,
 };
+use herder_actors::{ErrorDetail, PoolConfig};
 use serde_json::Value;
 
 /// Starts a pool whose worker never becomes ready.
@@ -97,8 +98,8 @@ async fn an_api_of_several_pools() {
 /// reach it. Mounted routes have a separate setting.
 #[actix_web::test]
 async fn r38_errors_of_application_handlers_are_brief_by_default() {
-    async fn own() -> crate::Result<HttpResponse> {
-        Err(crate::Error::Internal { reason: "secret".into() })
+    async fn own() -> herder_actors::Result<HttpResponse> {
+        Err(herder_actors::Error::Internal { reason: "secret".into() })
     }
     let pool = unready_pool("detail").await;
     pool.shutdown(std::time::Duration::ZERO).await.unwrap();

@@ -1,11 +1,12 @@
 //! The JSON of the server has no object with a duplicate key: parsers disagree on which value counts, and strict ones refuse it.
 
 use super::routes;
-use crate::{Pool, PoolConfig};
+use crate::Pool;
 use actix_web::{
     App,
     test::{TestRequest, call_and_read_body, init_service},
 };
+use herder_actors::PoolConfig;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{collections::HashSet, fmt, time::Duration};
 

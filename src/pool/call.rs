@@ -1,7 +1,8 @@
 //! A call before it is submitted, with its options: session, deadline, retries.
 
-use crate::{Affinity, Error, IfAbsent, Reply, Result, SessionId};
-use herder_actors::{PendingReply, PoolClient, Request, SessionCall};
+use herder_actors::{
+    Affinity, Error, IfAbsent, PendingReply, PoolClient, Reply, Request, Result, SessionCall, SessionId,
+};
 use serde::de::DeserializeOwned;
 use std::{
     future::{Future, IntoFuture},

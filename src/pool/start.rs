@@ -1,9 +1,8 @@
 //! The start of a pool, on a separate thread or on the current arbiter.
 
-use super::Pool;
-use crate::{Error, PoolConfig, PoolState, Result};
+use super::handle::Pool;
 use actix_rt::{Arbiter, System};
-use herder_actors::{InvalidConfig, PoolClient, PoolSupervisor, thread_builder};
+use herder_actors::{Error, InvalidConfig, PoolClient, PoolConfig, PoolState, PoolSupervisor, Result, thread_builder};
 use std::{
     future::{Future, IntoFuture},
     io,
@@ -27,11 +26,21 @@ enum StartThread {
     CurrentArbiter,
 }
 
-impl Start {
-    pub(super) fn new(config: PoolConfig) -> Self {
-        Self { config, thread: StartThread::OwnThread, wait: true }
+impl Pool {
+    /// Starts a pool on a separate thread. Awaiting the returned value waits until every base worker is ready or has
+    /// failed to start. If a pool with the same name is shutting down, the start waits for its end first, for at most
+    /// `start_timeout`.
+    ///
+    /// # Errors
+    /// - [`Error::PoolNameTaken`] if a pool with this name is running.
+    /// - [`Error::PoolEnding`] if a pool with this name did not end in time.
+    /// - [`Error::StartFailed`] if no worker became ready. The pool is ended.
+    pub fn start(config: PoolConfig) -> Start {
+        Start { config, thread: StartThread::OwnThread, wait: true }
     }
+}
 
+impl Start {
     /// Starts the pool's actors on the arbiter of the thread that awaits this, instead of on a separate thread.
     ///
     /// Awaiting this fails with [`Error::Config`] on a thread that has no arbiter of a running actix `System`. If a
@@ -94,7 +103,7 @@ impl IntoFuture for Start {
 async fn wait_for_workers(pool: &Pool) -> Result<()> {
     let Err(error) = pool.ready().await else { return Ok(()) };
     if pool.health().await?.ready_workers > 0 {
-        pool.0.client.log_partial_start(pool.name(), error);
+        pool.client().log_partial_start(pool.name(), error);
         return Ok(());
     }
     let _ = pool.shutdown(Duration::ZERO).await;

@@ -1,10 +1,8 @@
 //! An assertion that operations overlapped (R46). Stateless.
 
-use crate::{
-    Reply, Stamps,
-    concurrency::{Evidence, Interval, verify_concurrent_execution},
-    efficiency::EfficiencyReport,
-};
+use crate::efficiency::EfficiencyReport;
+use herder_actors::{Reply, Stamps};
+use herder_efficiency::concurrency::{Evidence, Interval, verify_concurrent_execution};
 use std::{fmt::Write, time::Duration};
 
 /// A source of the intervals in which operations ran.
@@ -74,8 +72,8 @@ fn interval(stamps: &Stamps) -> Option<Interval> {
 /// durations, so that load on the machine makes no difference.
 ///
 /// # Panics
-/// If no two operations overlapped. The message contains the reason ([`Serialized`](crate::concurrency::Serialized))
-/// and the intervals.
+/// If no two operations overlapped. The message contains the reason
+/// ([`Serialized`](crate::efficiency::concurrency::Serialized)) and the intervals.
 ///
 /// ```
 /// use herder::testing::{Script, scripted};
@@ -91,19 +89,20 @@ fn interval(stamps: &Stamps) -> Option<Interval> {
 /// let pool = scripted("meets", script, |context| context.basic().app("meets.py:app").build()).await;
 /// let call = || pool.call::<Value>("meet", &json!({})).reply();
 /// let (one, other) = tokio::join!(call(), call());
-/// let evidence = herder::assert_concurrent!([one.unwrap(), other.unwrap()]);
+/// let evidence = herder::testing::assert_concurrent!([one.unwrap(), other.unwrap()]);
 /// assert_eq!(evidence.peak, 2);
 /// pool.end().await;
 /// # }
 /// ```
 #[macro_export]
+#[doc(hidden)] // documented as `testing::assert_concurrent`
 macro_rules! assert_concurrent {
     ($operations:expr $(,)?) => {
         $crate::testing::concurrent(&$operations)
     };
 }
 
-/// Implements [`assert_concurrent!`](crate::assert_concurrent).
+/// Implements [`assert_concurrent!`](crate::testing::assert_concurrent).
 ///
 /// # Panics
 /// If no two operations overlapped.

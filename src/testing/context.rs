@@ -1,8 +1,8 @@
 //! The name, the directory and the configuration of a test's pool. Holds the name and the directory.
 
 use super::{GatedPython, HANG_TIMEOUT};
-use crate::{Basic, Config, Enhanced, PoolBuilder, PoolConfig, Queue, Restart};
-use herder_actors::inspect::MARK;
+use crate::config::Config;
+use herder_actors::{Basic, Enhanced, PoolBuilder, PoolConfig, Queue, Restart, inspect::MARK};
 use std::{
     fs,
     path::{Path, PathBuf},

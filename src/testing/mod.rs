@@ -15,7 +15,7 @@
 //!
 //! Wait for events, never for a fixed time: [`wait_until`], [`with_timeout`], [`TestPool::wait_healthy`],
 //! [`wait_for_log`]. End each pool with [`TestPool::end`], which proves that no process, descriptor or call is left.
-//! [`assert_concurrent!`](crate::assert_concurrent) proves that calls overlapped.
+//! [`assert_concurrent!`](crate::testing::assert_concurrent) proves that calls overlapped.
 //!
 //! Functions of this module panic when something fails or does not happen in time. Those that are not async report the line
 //! of the test.
@@ -50,6 +50,8 @@ mod pool;
 mod processes;
 mod scripted;
 
+#[doc(inline)]
+pub use crate::assert_concurrent;
 pub use concurrent::{Intervals, concurrent};
 pub use context::TestContext;
 pub use gated_python::GatedPython;

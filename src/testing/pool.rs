@@ -1,9 +1,10 @@
 //! A running pool of a test, with its directory and its processes.
 
 use super::{POLL_INTERVAL, PoolProcesses, Signal, TestContext, capture, with_timeout};
-use crate::{
-    Call, InvalidConfig, Pool, PoolConfig, PoolState, ShutdownReport, Status, WorkerEntry, WorkerHealth, WorkerInfo,
-    WorkerRef, WorkerState,
+use crate::{Call, Pool};
+use herder_actors::{
+    InvalidConfig, PoolConfig, PoolState, ShutdownReport, Status, WorkerEntry, WorkerHealth, WorkerInfo, WorkerRef,
+    WorkerState,
 };
 use rustix::process::{Pid, kill_process};
 use serde::de::IgnoredAny;

@@ -5,8 +5,9 @@ use super::{
     FakeWorkers, Launches, Script, ScriptedWorkers, StartBehavior, TestContext, TestPool, VirtualClock, pool_config,
     with_timeout,
 };
-use crate::{GetStatus, InvalidConfig, PoolConfig, PoolSupervisor, ShutdownReport, WorkerRef, pool::supervised};
+use crate::pool::supervised;
 use actix::Addr;
+use herder_actors::{GetStatus, InvalidConfig, PoolConfig, PoolSupervisor, ShutdownReport, WorkerRef};
 use std::{ops::Deref, time::Duration};
 
 /// A pool whose workers are the closures of a [`Script`]. Dereferences to [`TestPool`].

@@ -2,7 +2,7 @@
 //! keys of the code. `HERDER_BLESS=1` writes the table of a pool's keys.
 
 use super::pages::{block, check_rows, read, table};
-use herder::{Config, config::Server};
+use herder::config::{Config, Server};
 use herder_actors::schema::{KeyType, TABLE};
 use std::{collections::BTreeSet, path::Path};
 use toml::{Table, Value};

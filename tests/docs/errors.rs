@@ -3,8 +3,9 @@
 
 use super::pages::{read, table};
 use herder::{
-    Attempts, Category, Error, ExitReport, Generation, Incident, Pool, PoolConfig, SessionId, Severity, Strategy,
-    WorkerId, WorkerRef, decide,
+    Error, Pool, PoolConfig, SessionId,
+    error::{Attempts, Category, ExitReport, Incident, Severity, Strategy, decide},
+    status::{Generation, WorkerId, WorkerRef},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -55,7 +56,7 @@ pub(super) fn all() -> Vec<Error> {
         Error::SessionQuota { max: 1 },
         Error::WorkerBusy { worker },
         Error::NoSuchWorker { message: text() },
-        Error::Bind(herder::BindError::NoAffinity),
+        Error::Bind(herder::session::BindError::NoAffinity),
         Error::PoolFailed { reason: reason(), retry_after, attempts: attempts() },
         Error::BreakerOpen { retry_after },
         Error::PoisonCall { fingerprint: text(), deaths: 3, retry_after, attempts: attempts() },

@@ -2,7 +2,12 @@
 //! `herder check` answers, and the tests, counters and log lines that it names exist.
 
 use super::pages::{read, table};
-use herder::{Affinity, Config, Counters, Enhanced, Expiry, Features, PoolBuilder, PoolConfig, Sessions};
+use herder::{
+    PoolConfig,
+    config::{Config, Enhanced, Expiry, Features, PoolBuilder, Sessions},
+    session::Affinity,
+    status::Counters,
+};
 use std::{collections::BTreeSet, path::Path};
 
 fn blocks(page: &str) -> Vec<&str> {
@@ -79,7 +84,7 @@ fn documented_alerts_use_existing_fields() {
 /// R53: the table of keys has each key of DSPex that the configuration answers, and no other, beside its replacement.
 #[test]
 fn r53_documented_dspex_keys_match_the_code() {
-    let source = read("src/legacy.rs");
+    let source = read("src/config/dspex.rs");
     let (_, keys) = source.split_once("const KEYS").unwrap();
     let (keys, _) = keys.split_once("];").unwrap();
     let entries = || keys.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split_once("\", "));

@@ -4,8 +4,7 @@
 
 use crate::faults::harness::{Expected, Harness, assert_error};
 use bytes::Bytes;
-use herder::testing::with_timeout;
-use herder::{Category, Error};
+use herder::{Error, error::Category, testing::with_timeout};
 use serde_json::{Value, json};
 
 const PYTHON: Category = Category::Python;

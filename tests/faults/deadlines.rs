@@ -4,8 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::harness::{Harness, LossReport};
-use herder::testing::{HANG_TIMEOUT, wait_until, with_timeout};
-use herder::{Cancel, Error};
+use herder::{
+    Error,
+    config::Cancel,
+    testing::{HANG_TIMEOUT, wait_until, with_timeout},
+};
 use serde_json::json;
 use std::time::Duration;
 

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::harness::{Expected, Harness, assert_error};
-use herder::testing::{log_lines_of, wait_until};
-use herder::{Category, Error};
+use herder::{
+    Error,
+    error::Category,
+    testing::{log_lines_of, wait_until},
+};
 use serde_json::{Value, json};
 
 const PYTHON: Category = Category::Python;

@@ -5,10 +5,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use crate::faults::table::{self, Row};
-use herder::testing::{TestPool, pool, wait_until, with_timeout};
 use herder::{
-    BindSession, Category, Enhanced, Error, PoolBuilder, Reply, Result, Routing, SessionAffinityActor, WorkerId,
-    WorkerRef, registry,
+    Error, Reply, Result,
+    config::{Enhanced, PoolBuilder},
+    error::Category,
+    messages::BindSession,
+    registry,
+    session::{Routing, SessionAffinityActor},
+    status::{WorkerId, WorkerRef},
+    testing::{TestPool, pool, wait_until, with_timeout},
 };
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, time::Duration};

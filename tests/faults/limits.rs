@@ -3,8 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::harness::{Expected, Harness, assert_error};
-use herder::testing::{HANG_TIMEOUT, wait_until, with_timeout};
-use herder::{Affinity, Category, Error, PendingReply, Queue, Sessions};
+use herder::{
+    Error,
+    config::{Queue, Sessions},
+    error::Category,
+    pool::PendingReply,
+    session::Affinity,
+    testing::{HANG_TIMEOUT, wait_until, with_timeout},
+};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 use tokio::task::JoinHandle;

@@ -4,8 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::harness::{Expected, Harness, LossReport, assert_error, assert_lost, assert_stderr_tail};
-use herder::testing::{ProcessInfo, Signal, signal, stat, wait_until, with_timeout};
-use herder::{Category, Enhanced, Error, Health, PoolBuilder, Stop};
+use herder::{
+    Error,
+    config::{Enhanced, Health, PoolBuilder, Stop},
+    error::Category,
+    testing::{ProcessInfo, Signal, signal, stat, wait_until, with_timeout},
+};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 

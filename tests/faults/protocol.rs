@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::harness::{Harness, LossReport, assert_lost, assert_stderr_tail};
-use herder::Cancel;
+use herder::config::Cancel;
 use serde_json::json;
 use std::time::Duration;
 

@@ -7,8 +7,12 @@ use crate::faults::{
     harness::{Expected, assert_error},
     table::{self, Row},
 };
-use herder::testing::{TestContext, log_lines_of, pool_config, starting_pool, with_timeout};
-use herder::{Category, Enhanced, Error, Pool, PoolBuilder, Restart};
+use herder::{
+    Error, Pool,
+    config::{Enhanced, PoolBuilder, Restart},
+    error::Category,
+    testing::{TestContext, log_lines_of, pool_config, starting_pool, with_timeout},
+};
 use serde_json::{Value, json};
 use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 

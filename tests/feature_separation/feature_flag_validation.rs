@@ -4,8 +4,13 @@
 
 use super::{enhanced, keys};
 use crate::pools::steps::{answer, bind, count, has_affinity_actor, pid, process, status, submitted};
-use herder::testing::{Signal, TestContext, TestPool, pool, signal, wait_until};
-use herder::{Config, Health, Pool, Routing, WorkerHealth, WorkerState};
+use herder::{
+    Pool,
+    config::{Config, Health},
+    session::Routing,
+    status::{WorkerHealth, WorkerState},
+    testing::{Signal, TestContext, TestPool, pool, signal, wait_until},
+};
 use serde_json::json;
 use std::{path::Path, time::Duration};
 

@@ -2,8 +2,10 @@
 
 use super::{basic, enhanced};
 use crate::pools::steps::status;
-use herder::testing::{TestPool, pool};
-use herder::{Config, WorkerType};
+use herder::{
+    config::{Config, WorkerType},
+    testing::{TestPool, pool},
+};
 use std::path::Path;
 
 const APP: &str = "[pools.a]\napp = 'm:app'\n";

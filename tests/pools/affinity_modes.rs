@@ -3,12 +3,17 @@
 use crate::pools::steps::{
     FOR_EVER_MS, affinity_of, answer, answers, bind, count, place, process, queue_is, submitted,
 };
-use herder::testing::pool;
-use herder::{Affinity, Call, Error, GetWorker, RebindReason, Routing, Sessions};
+use herder::{
+    Call, Error,
+    config::Sessions,
+    messages::GetWorker,
+    session::{Affinity, RebindReason, Routing},
+    testing::pool,
+};
 use serde_json::{Value, json};
 
 /// Cancels sleeping calls by dropping them, and waits until they have finished.
-async fn release(pool: &herder::testing::TestPool, sleepers: Vec<herder::PendingReply>) {
+async fn release(pool: &herder::testing::TestPool, sleepers: Vec<herder::pool::PendingReply>) {
     drop(sleepers);
     queue_is(pool, 0, 0).await;
 }

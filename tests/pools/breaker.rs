@@ -1,8 +1,12 @@
 //! The circuit breaker of a pool (R34): off by default, opened by counted failures, half-open, closed, and reset by request.
 
 use crate::pools::steps::{answer, answers};
-use herder::testing::{TestPool, pool, wait_until, with_timeout};
-use herder::{Breaker, BreakerState, CountedFailures, Error, Outcome};
+use herder::{
+    Error,
+    breaker::{BreakerState, Outcome},
+    config::{Breaker, CountedFailures},
+    testing::{TestPool, pool, wait_until, with_timeout},
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -12,7 +16,12 @@ const LONG: Duration = Duration::from_secs(3600);
 async fn pool_with(hint: &str, breaker: Breaker) -> TestPool {
     pool(hint, |context| {
         context.file("app.py", include_str!("resilience.py"));
-        context.enhanced().app("app.py:app").poison(herder::Poison::new().enabled(false)).breaker(breaker).build()
+        context
+            .enhanced()
+            .app("app.py:app")
+            .poison(herder::config::Poison::new().enabled(false))
+            .breaker(breaker)
+            .build()
     })
     .await
 }

@@ -3,8 +3,14 @@
 
 use crate::pools::steps::{affinity_of, answer, answers, bind, count, place, process, queue_is, submitted};
 use futures_util::future::join_all;
-use herder::testing::{HANG_TIMEOUT, TestPool, pool};
-use herder::{Affinity, Call, Error, GetWorker, PendingReply, Queue, RebindReason, Routing};
+use herder::{
+    Call, Error,
+    config::Queue,
+    messages::GetWorker,
+    pool::PendingReply,
+    session::{Affinity, RebindReason, Routing},
+    testing::{HANG_TIMEOUT, TestPool, pool},
+};
 use serde_json::json;
 use std::fs;
 

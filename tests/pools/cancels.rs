@@ -3,8 +3,14 @@
 //! sessions get loss reports.
 
 use crate::pools::steps::{Outcome, answer, count, queue_is};
-use herder::testing::{HANG_TIMEOUT, TestPool, pool, wait_until, with_timeout};
-use herder::{Cancel, Error, Execute, Generation, Routing};
+use herder::{
+    Error,
+    config::Cancel,
+    messages::Execute,
+    session::Routing,
+    status::Generation,
+    testing::{HANG_TIMEOUT, TestPool, pool, wait_until, with_timeout},
+};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -160,7 +166,7 @@ async fn assert_killed(command: &str) {
         let next = answer(count(&pool, "other").reply()).await.unwrap();
         assert_eq!(
             (next.routing, next.generation),
-            (Routing::Rebound(herder::RebindReason::WorkerLost), Generation(generation + 1))
+            (Routing::Rebound(herder::session::RebindReason::WorkerLost), Generation(generation + 1))
         );
         assert_eq!(next.decode::<u64>().unwrap(), 1);
     }

@@ -4,10 +4,11 @@
 use crate::pools::steps::{
     FOR_EVER_MS, Outcome, answer, answers, count, place, process, queue_is, sleep_for_ever, submitted,
 };
-use herder::testing::{HANG_TIMEOUT, TestPool, pool, wait_until};
 use herder::{
-    Cancel, Error, Reply,
-    concurrency::{Evidence, Interval, Serialized, verify_concurrent_execution},
+    Error, Reply,
+    config::Cancel,
+    efficiency::concurrency::{Evidence, Interval, Serialized, verify_concurrent_execution},
+    testing::{HANG_TIMEOUT, TestPool, pool, wait_until},
 };
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -138,7 +139,7 @@ async fn r35_dropping_the_future_interrupts_the_call() {
     queue_is(&pool, 0, 0).await;
     assert_eq!(pool.call::<u32>("pid", &json!({})).await.unwrap(), before);
     // Dropping the request of a call by message must have the same effect.
-    let message = herder::Execute::new("sleep", &json!({ "ms": FOR_EVER_MS }));
+    let message = herder::messages::Execute::new("sleep", &json!({ "ms": FOR_EVER_MS }));
     let request = pool.supervisor().send(message);
     tokio::select! {
         outcome = request => panic!("{outcome:?}"),

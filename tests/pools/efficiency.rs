@@ -2,13 +2,14 @@
 //! limit.
 
 use crate::pools::steps::process;
-use herder::testing::{TestContext, pool, with_timeout};
 use herder::{
-    Pool, PoolConfig, assert_concurrent,
-    concurrency::{Gain, Inconclusive, Serialized},
+    Pool, PoolConfig,
     efficiency::{
-        Calibration, EfficiencyReport, Measure, MeasureError, Verdict, WorkerStart, measure_concurrency_efficiency,
+        Calibration, EfficiencyReport, Measure, MeasureError, Verdict, WorkerStart,
+        concurrency::{Gain, Inconclusive, Serialized},
+        measure_concurrency_efficiency,
     },
+    testing::{TestContext, assert_concurrent, pool, with_timeout},
 };
 use serde_json::json;
 use std::{
@@ -18,7 +19,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-fn demo_config(context: &TestContext, size: usize) -> Result<PoolConfig, herder::InvalidConfig> {
+fn demo_config(context: &TestContext, size: usize) -> Result<PoolConfig, herder::config::InvalidConfig> {
     context.basic().app("herder.demo:app").pool_size(size).build()
 }
 

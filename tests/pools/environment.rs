@@ -2,8 +2,10 @@
 //! removes (the token of the host). The effect of the host's environment is tested with `herder serve`, whose environment a
 //! test can choose.
 
-use herder::testing::{TestPool, log_lines_of, pool};
-use herder::{Basic, EnvMode, NumericThreads, PoolBuilder};
+use herder::{
+    config::{Basic, EnvMode, NumericThreads, PoolBuilder},
+    testing::{TestPool, log_lines_of, pool},
+};
 use serde_json::json;
 use std::{collections::BTreeMap, num::NonZero, thread::available_parallelism};
 

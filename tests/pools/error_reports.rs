@@ -2,8 +2,11 @@
 //! (R39).
 
 use crate::pools::steps::{FOR_EVER_MS, Outcome, answer, answers, process, submitted};
-use herder::testing::{TestPool, log_lines_of, pool, wait_until};
-use herder::{Error, Restart};
+use herder::{
+    Error,
+    config::Restart,
+    testing::{TestPool, log_lines_of, pool, wait_until},
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
 use tracing::Level;

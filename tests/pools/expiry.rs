@@ -2,10 +2,12 @@
 //! timeouts and wait until the state changes, so no result depends on a duration.
 
 use crate::pools::steps::{affinity_of, answer, answers, count, submitted};
-use herder::testing::{TestPool, pool, wait_until};
 use herder::{
-    CleanupStaleSessions, Error, Expiry, GetInternalStats, GetSessionState, GetWorker, OnExpired, RebindReason, Routed,
-    Routing, SessionStatus, Sessions,
+    Error,
+    config::{Expiry, OnExpired, Routed, Sessions},
+    messages::{CleanupStaleSessions, GetInternalStats, GetSessionState, GetWorker, SessionStatus},
+    session::{RebindReason, Routing},
+    testing::{TestPool, pool, wait_until},
 };
 use serde_json::{Value, json};
 use std::time::Duration;

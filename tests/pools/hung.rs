@@ -1,8 +1,11 @@
 //! A worker that hangs affects only its own callers; the pool and its other workers continue (R26).
 
 use crate::pools::steps::{answer, bind, count, process};
-use herder::testing::{Signal, log_lines_of, pool, signal, wait_until};
-use herder::{Health, WorkerState};
+use herder::{
+    config::Health,
+    status::WorkerState,
+    testing::{Signal, log_lines_of, pool, signal, wait_until},
+};
 use std::time::Duration;
 
 /// R26: while a stopped process leaves several pings unanswered, all other calls and all requests to the pool are answered.

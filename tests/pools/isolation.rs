@@ -5,13 +5,19 @@
 mod harness;
 mod model;
 
-use crate::pools::number;
-use crate::pools::steps::{affinity_of, answer, count, pid, status};
+use crate::pools::{
+    number,
+    steps::{affinity_of, answer, count, pid, status},
+};
 use futures_util::future::join_all;
 use harness::{Harness, KINDS, Kind, NEVER, name, start};
-use herder::testing::{TestPool, wait_until, with_timeout};
 use herder::{
-    Counters, Error, Expiry, GetSessionState, RebindReason, RemoveWorkerSessions, Routing, SessionStatus, WorkerId,
+    Error,
+    config::Expiry,
+    messages::{GetSessionState, RemoveWorkerSessions, SessionStatus},
+    session::{RebindReason, Routing},
+    status::{Counters, WorkerId},
+    testing::{TestPool, wait_until, with_timeout},
 };
 use model::{ReferenceModel, Seen};
 use serde_json::{Value, json};

@@ -2,8 +2,12 @@
 //! time is killed, and its stack is reported. (A stopped process: `tests/faults/processes.rs`.)
 
 use crate::pools::steps::{answer, count};
-use herder::testing::{HANG_TIMEOUT, TestPool, log_lines_of, pool, wait_until, with_timeout};
-use herder::{Cancel, Error, Health, ProcessActivity, Stop, WorkerHealth};
+use herder::{
+    Error,
+    config::{Cancel, Health, Stop},
+    status::{ProcessActivity, WorkerHealth},
+    testing::{HANG_TIMEOUT, TestPool, log_lines_of, pool, wait_until, with_timeout},
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -2,8 +2,12 @@
 //! later process answers with the lost state.
 
 use crate::pools::steps::{FOR_EVER_MS, Outcome, affinity_of, answer, answers, bind, count, place, process, submitted};
-use herder::testing::pool;
-use herder::{Affinity, Error, GetWorker, RebindReason, Routing};
+use herder::{
+    Error,
+    messages::GetWorker,
+    session::{Affinity, RebindReason, Routing},
+    testing::pool,
+};
 use serde_json::{Value, json};
 
 /// Returns the worker, the generation and `may_have_run` of a loss report.

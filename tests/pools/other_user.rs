@@ -2,8 +2,10 @@
 //! to them, and it cannot read the directory of their package. The host is this test binary, started again; a variable names
 //! its role.
 
-use herder::testing::{PoolProcesses, TestContext, change_user, stat, wait_until};
-use herder::{Pool, PoolConfig};
+use herder::{
+    Pool, PoolConfig,
+    testing::{PoolProcesses, TestContext, change_user, stat, wait_until},
+};
 use serde_json::{Value, json};
 use std::{
     env, fs,
@@ -203,8 +205,8 @@ async fn host() {
 fn config(context: &TestContext) -> PoolConfig {
     let ms = Duration::from_millis;
     let pool = context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).overflow(0);
-    let pool = pool.cancel(herder::Cancel::new().interrupt(ms(10)).kill(ms(100)));
-    pool.stop(herder::Stop::new().grace(ms(200)).term(ms(200))).build().unwrap()
+    let pool = pool.cancel(herder::config::Cancel::new().interrupt(ms(10)).kill(ms(100)));
+    pool.stop(herder::config::Stop::new().grace(ms(200)).term(ms(200))).build().unwrap()
 }
 
 /// Returns the user id and the pid of a worker.

@@ -5,8 +5,14 @@ use crate::pools::steps::{
     Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, status, submitted,
 };
 use actix::{AsyncContext, Handler, Message, fut::wrap_future};
-use herder::testing::{TestPool, log_lines_of, pool, wait_until, with_timeout};
-use herder::{Error, GetWorker, SessionAffinityActor, WorkerId, registry};
+use herder::{
+    Error,
+    messages::GetWorker,
+    registry,
+    session::SessionAffinityActor,
+    status::WorkerId,
+    testing::{TestPool, log_lines_of, pool, wait_until, with_timeout},
+};
 use herder_actors::InjectPanic;
 use serde_json::json;
 use tokio::sync::oneshot;

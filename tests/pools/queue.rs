@@ -2,8 +2,11 @@
 
 use crate::pools::steps::{answer, queue_is};
 use futures_util::future::join_all;
-use herder::testing::{TestPool, pool, wait_until};
-use herder::{Call, Queue};
+use herder::{
+    Call,
+    config::Queue,
+    testing::{TestPool, pool, wait_until},
+};
 use serde_json::{Value, json};
 use std::{fs, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 

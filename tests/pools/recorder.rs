@@ -2,8 +2,12 @@
 //! exited, and the errors that contain it.
 
 use crate::pools::steps::{answer, answers, process, sleep_for_ever, submitted};
-use herder::testing::{TestPool, pool};
-use herder::{Descriptor, Direction, Error, Generation, RecordedFrame, Recording, WorkerId};
+use herder::{
+    Error,
+    recorder::{Descriptor, Direction, RecordedFrame, Recording},
+    status::{Generation, WorkerId},
+    testing::{TestPool, pool},
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -2,8 +2,12 @@
 //! and it recovers by itself.
 
 use crate::pools::steps::{answer, answers};
-use herder::testing::{TestPool, pool, starting_pool, wait_until};
-use herder::{Error, PoolState, Restart};
+use herder::{
+    Error,
+    config::Restart,
+    status::PoolState,
+    testing::{TestPool, pool, starting_pool, wait_until},
+};
 use serde_json::json;
 use std::{fs, time::Duration};
 

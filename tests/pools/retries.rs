@@ -1,8 +1,11 @@
 //! Retries and the quarantine, with real processes that die (R33, R37).
 
 use crate::pools::steps::{Outcome, answer};
-use herder::testing::{TestPool, pool, wait_until, with_timeout};
-use herder::{Backoff, Error, Poison, Pool, PoolBuilder, Retry};
+use herder::{
+    Error, Pool,
+    config::{Backoff, Poison, PoolBuilder, Retry},
+    testing::{TestPool, pool, wait_until, with_timeout},
+};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
@@ -11,7 +14,7 @@ const SOURCE: &str = include_str!("resilience.py");
 /// Starts a pool with additional settings.
 async fn pool_with(
     hint: &str,
-    settings: impl FnOnce(PoolBuilder<herder::Basic>) -> PoolBuilder<herder::Basic>,
+    settings: impl FnOnce(PoolBuilder<herder::config::Basic>) -> PoolBuilder<herder::config::Basic>,
 ) -> TestPool {
     pool(hint, |context| {
         context.file("app.py", SOURCE);
@@ -138,7 +141,7 @@ async fn r37_idempotent_call_is_quarantined_during_its_retries() {
 /// R37: a call that hangs until its worker is killed counts as one that kills workers.
 #[tokio::test]
 async fn r37_call_that_hangs_until_its_worker_is_killed_counts_as_a_death() {
-    let short = herder::Cancel::new().interrupt(Duration::from_millis(1)).kill(Duration::from_millis(2));
+    let short = herder::config::Cancel::new().interrupt(Duration::from_millis(1)).kill(Duration::from_millis(2));
     let pool = pool_with("hangs", |builder| builder.cancel(short)).await;
     let hung = pool.call::<Value>("hang", &json!({})).timeout(Duration::from_millis(100)).reply();
     let error = answer(hung).await.unwrap_err();

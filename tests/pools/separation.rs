@@ -2,9 +2,13 @@
 //! `tests/feature_separation.rs`.
 
 use crate::pools::steps::{affinity_of, bind, count, has_affinity_actor, pid, place, process, status};
-use herder::testing::{TestContext, TestPool, pool};
 use herder::{
-    Enhanced, Error, Expiry, GetWorker, Pool, PoolBuilder, PoolSupervisor, SessionAffinityActor, Sessions, registry,
+    Error, Pool, PoolSupervisor,
+    config::{Enhanced, Expiry, PoolBuilder, Sessions},
+    messages::GetWorker,
+    registry,
+    session::SessionAffinityActor,
+    testing::{TestContext, TestPool, pool},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

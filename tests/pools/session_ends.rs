@@ -2,8 +2,12 @@
 //! (R22).
 
 use crate::pools::steps::{bind, submitted};
-use herder::testing::{TestPool, pool, wait_until};
-use herder::{Affinity, Call, Expiry, Sessions};
+use herder::{
+    Call,
+    config::{Expiry, Sessions},
+    session::Affinity,
+    testing::{TestPool, pool, wait_until},
+};
 use serde_json::json;
 use std::{fs, time::Duration};
 
@@ -34,7 +38,7 @@ def forget(session: herder.Session, reason: str) -> None:
     note(session.id, reason, session.state.get('n'))
 ";
 
-async fn events_pool(sessions: impl Into<Sessions<herder::Routed>>) -> TestPool {
+async fn events_pool(sessions: impl Into<Sessions<herder::config::Routed>>) -> TestPool {
     pool("events", |context| {
         context.file("app.py", APP);
         context.enhanced().app("app.py:app").cwd(context.dir()).sessions(sessions).build()
@@ -109,7 +113,7 @@ async fn r22_session_end_is_sent_in_order_with_the_sessions_calls() {
     let after = submitted(&pool, [visit(&pool, "ann")], 1, 2).await;
     fs::write(pool.dir().join("go"), "").unwrap();
     stay.await.unwrap();
-    let numbers = async |calls: Vec<herder::PendingReply>| {
+    let numbers = async |calls: Vec<herder::pool::PendingReply>| {
         crate::pools::steps::answers(calls).await.remove(0).unwrap().decode::<u64>().unwrap()
     };
     assert_eq!((numbers(before).await, numbers(after).await), (2, 1));

@@ -2,10 +2,16 @@
 
 use crate::pools::steps::{affinity_of, bind, count, place, process};
 use futures_util::future::try_join_all;
-use herder::testing::{pool, with_timeout};
 use herder::{
-    EndSession, Error, GetSessionState, GetStats, GetWorker, IfAbsent, RemoveWorkerSessions, Routing, SessionStatus,
-    Sessions, TrackSession, UnbindSession, UpdateSessionActivity, WorkerId,
+    Error,
+    config::Sessions,
+    messages::{
+        EndSession, GetSessionState, GetStats, GetWorker, RemoveWorkerSessions, SessionStatus, TrackSession,
+        UnbindSession, UpdateSessionActivity,
+    },
+    session::{IfAbsent, Routing},
+    status::WorkerId,
+    testing::{pool, with_timeout},
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +88,7 @@ async fn r14_calls_run_where_the_affinity_actor_bound_their_session() {
 #[tokio::test]
 async fn r14_binding_to_an_unknown_worker_is_an_error() {
     let pool = pool("bindno", |context| context.enhanced().app("herder.demo:app").build()).await;
-    let message = herder::BindSession { session: "ann".into(), worker: WorkerId(9) };
+    let message = herder::messages::BindSession { session: "ann".into(), worker: WorkerId(9) };
     let refused = affinity_of(&pool).send(message).await.unwrap();
     assert!(matches!(&refused, Err(Error::Bind(_))), "{refused:?}");
     let state = affinity_of(&pool).send(GetSessionState("ann".into())).await.unwrap().unwrap();

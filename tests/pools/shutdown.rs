@@ -2,8 +2,11 @@
 //! process, no zombie and no call without an answer is left.
 
 use crate::pools::steps::{answer, answers, sleep_for_ever, submitted};
-use herder::testing::{HANG_TIMEOUT, PoolProcesses, pool, wait_until, with_timeout};
-use herder::{Error, Stop};
+use herder::{
+    Error,
+    config::Stop,
+    testing::{HANG_TIMEOUT, PoolProcesses, pool, wait_until, with_timeout},
+};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
@@ -46,7 +49,8 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
     let calls = submitted(&pool, (0..5).map(|_| pool.call::<u32>("wait", &json!({}))), 2, 3).await;
     let handle = (*pool).clone();
     let shutdown = tokio::spawn(async move { handle.shutdown(HANG_TIMEOUT).await });
-    wait_until("the pool drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
+    wait_until("the pool drains", async || pool.health().await.unwrap().state == herder::status::PoolState::Draining)
+        .await;
     let refused = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&refused, Err(Error::PoolClosed { may_have_run: false, .. })), "{refused:?}");
     fs::write(pool.dir().join("go"), "").unwrap();
@@ -135,7 +139,8 @@ async fn r30_shorter_shutdown_timeout_wins() {
     let calls = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let handle = (*pool).clone();
     let first = tokio::spawn(async move { handle.shutdown(HANG_TIMEOUT).await });
-    wait_until("the pool drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
+    wait_until("the pool drains", async || pool.health().await.unwrap().state == herder::status::PoolState::Draining)
+        .await;
     let report = with_timeout("the second shutdown", pool.shutdown(Duration::ZERO)).await.unwrap();
     assert_eq!(with_timeout("the first shutdown", first).await.unwrap().unwrap(), report);
     let outcomes = answers(calls).await;

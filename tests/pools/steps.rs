@@ -1,7 +1,14 @@
 //! Helper functions of many tests. Those that change a pool wait until the change has happened. No state.
 
-use herder::testing::{TestPool, wait_until, with_timeout};
-use herder::{BindSession, Call, Error, PendingReply, Reply, SessionAffinityActor, WorkerId, WorkerRef, registry};
+use herder::{
+    Call, Error, Reply,
+    messages::BindSession,
+    pool::PendingReply,
+    registry,
+    session::SessionAffinityActor,
+    status::{WorkerId, WorkerRef},
+    testing::{TestPool, wait_until, with_timeout},
+};
 use serde_json::{Value, json};
 
 /// Much longer than any test: a call that sleeps this long ends only if it is cancelled or its worker dies.
@@ -83,5 +90,5 @@ pub(crate) fn place(reply: &Reply) -> WorkerRef {
 
 /// Returns the reference to a process by the numbers of its slot and generation.
 pub(crate) fn process(worker: u32, generation: u32) -> WorkerRef {
-    WorkerRef { id: WorkerId(worker), generation: herder::Generation(generation) }
+    WorkerRef { id: WorkerId(worker), generation: herder::status::Generation(generation) }
 }

@@ -1,13 +1,15 @@
 //! The virtual clock (R49): timeouts of a pool are tested without waiting for them. The workers are fakes, so no process is
 //! started.
 
-use herder::testing::{
-    Fault, FramePool, Script, ScriptedPool, TestContext, VirtualClock, frame_pool_on, scripted_on, wait_for_log,
-    wait_until, with_timeout,
-};
 use herder::{
-    Breaker, BreakerState, Error, Health, InvalidConfig, PoolConfig, Queue, Reply, Restart, Result, Sessions,
-    WorkerState,
+    Error, PoolConfig, Reply, Result,
+    breaker::BreakerState,
+    config::{Breaker, Health, InvalidConfig, Queue, Restart, Sessions},
+    status::WorkerState,
+    testing::{
+        Fault, FramePool, Script, ScriptedPool, TestContext, VirtualClock, frame_pool_on, scripted_on, wait_for_log,
+        wait_until, with_timeout,
+    },
 };
 use serde_json::{Value, json};
 use std::{
@@ -128,7 +130,7 @@ async fn r49_breaker_becomes_half_open_on_the_virtual_clock() {
     let (pool, clock) =
         pool_on_clock("breaker", |context| context.enhanced().breaker(breaker).app("app:app").build()).await;
     let state = async || pool.breaker().await.unwrap().unwrap().state;
-    pool.record_outcome(herder::Outcome::Failure).await.unwrap();
+    pool.record_outcome(herder::breaker::Outcome::Failure).await.unwrap();
     clock.advance(59 * MINUTE).await;
     assert_eq!(state().await, BreakerState::Open);
     let refused = pool.call::<Value>("ok", &json!({})).await.unwrap_err();
@@ -145,11 +147,11 @@ async fn r49_advance_causes_no_missed_ping() {
     let health = Health::new().interval(Duration::from_secs(5)).timeout(Duration::from_secs(1)).failures(1);
     let (pool, clock) =
         pool_on_clock("leaps", |context| context.enhanced().health(health).app("app:app").build()).await;
-    let before: Vec<_> = pool.base_workers().await.iter().map(herder::WorkerInfo::process).collect();
+    let before: Vec<_> = pool.base_workers().await.iter().map(herder::status::WorkerInfo::process).collect();
     for _ in 0..1000 {
         clock.advance(Duration::from_secs(6)).await;
     }
-    let after: Vec<_> = pool.base_workers().await.iter().map(herder::WorkerInfo::process).collect();
+    let after: Vec<_> = pool.base_workers().await.iter().map(herder::status::WorkerInfo::process).collect();
     assert_eq!(before, after);
     assert!(pool.base_workers().await.iter().all(|worker| worker.state == WorkerState::Ready));
     pool.end().await;

@@ -2,10 +2,12 @@
 //! not.
 
 use herder::{
-    Timestamp, assert_concurrent,
-    concurrency::{Evidence, Interval, InvalidOperation, Operation},
-    efficiency::operation,
-    testing::{Script, TestContext, scripted, wait_until},
+    efficiency::{
+        concurrency::{Evidence, Interval, InvalidOperation, Operation},
+        operation,
+    },
+    pool::Timestamp,
+    testing::{Script, TestContext, assert_concurrent, scripted, wait_until},
 };
 use serde_json::{Value, json};
 use std::{

@@ -1,7 +1,8 @@
 //! Faults that a test causes in real Python workers, and `PoolProcesses`, which finds the processes of a pool.
 
 use herder::{
-    Health, WorkerState,
+    config::Health,
+    status::WorkerState,
     testing::{
         GatedPython, PoolProcesses, Signal, StartBehavior, TestContext, log_lines_of, pool, signal, starting_pool,
         stat, wait_for_log, wait_until,

@@ -2,7 +2,10 @@
 //! results, errors, deaths, sessions, concurrency, starts. No process is started, and no Python is needed.
 
 use herder::{
-    Error, Reply, Restart, Result, Routing, WorkerState,
+    Error, Reply, Result,
+    config::Restart,
+    session::Routing,
+    status::WorkerState,
     testing::{
         Fault, Script, ScriptedPool, StartBehavior, TestContext, frame_pool, log_lines_of, scripted, wait_until,
         wire::HostMessage, with_timeout,
@@ -173,7 +176,7 @@ async fn r49_abandoned_scripted_command_is_dropped() {
     drop(reply);
     with_timeout("the command is dropped", dropped.notified()).await;
     pool.wait_healthy("ok").await;
-    let same = |worker: &herder::WorkerInfo| before.iter().any(|it| it.process() == worker.process());
+    let same = |worker: &herder::status::WorkerInfo| before.iter().any(|it| it.process() == worker.process());
     assert!(pool.base_workers().await.iter().all(same), "no worker was replaced");
     pool.end().await;
 }
@@ -219,7 +222,7 @@ async fn r49_start_behavior_is_controlled_by_the_test() {
 #[tokio::test]
 async fn r49_pool_shuts_down_while_a_command_hangs() {
     let script = Script::new().command("hang", async |_| std::future::pending().await);
-    let stop = herder::Stop::new().grace(Duration::from_millis(1)).term(Duration::from_millis(1));
+    let stop = herder::config::Stop::new().grace(Duration::from_millis(1)).term(Duration::from_millis(1));
     let pool = scripted("hangs", script, |context| context.basic().stop(stop).app("app:app").build()).await;
     let call = pool.call::<Value>("hang", &json!({})).timeout(Duration::from_secs(3600)).reply();
     wait_until("the call runs", async || pool.status().await.unwrap().queue.in_flight == 1).await;

@@ -1,6 +1,10 @@
 //! [`Answer`]: what the caller of one call received, and its text form in the file of answers. Does no I/O.
 
-use herder::{Error, Generation, RebindReason, Reply, Result, Routing, WorkerId, WorkerRef};
+use herder::{
+    Error, Reply, Result,
+    session::{RebindReason, Routing},
+    status::{Generation, WorkerId, WorkerRef},
+};
 use serde::Deserialize;
 use std::fmt::{self, Display};
 

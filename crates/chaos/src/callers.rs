@@ -5,7 +5,7 @@
 
 use crate::answer::{Answer, CallKind, CallOutcome};
 use futures_util::future::join_all;
-use herder::{Affinity, Call, PendingReply, Pool, chaos::Rng};
+use herder::{Call, Pool, chaos::Rng, pool::PendingReply, session::Affinity};
 use serde_json::{Value, json};
 use std::{
     sync::{

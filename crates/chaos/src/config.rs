@@ -2,7 +2,9 @@
 
 use crate::options::Options;
 use herder::{
-    Cancel, Enhanced, Health, InvalidConfig, PoolBuilder, PoolConfig, Queue, Restart, Sessions, Stop, chaos::MARK,
+    PoolConfig,
+    chaos::MARK,
+    config::{Cancel, Enhanced, Health, InvalidConfig, PoolBuilder, Queue, Restart, Sessions, Stop},
 };
 use std::{path::Path, time::Duration};
 

@@ -6,8 +6,8 @@
 use crate::{callers::CallerContext, config::FAIL_STARTS};
 use futures_util::future::join;
 use herder::{
-    WorkerInfo, WorkerState,
     chaos::{FaultInjector, FaultSignal, RecoveryTracker, Rng},
+    status::{WorkerInfo, WorkerState},
 };
 use herder_actors::InjectPanic;
 use serde_json::json;

@@ -5,10 +5,11 @@
 
 use crate::{answer::Answer, callers::CallerContext, config, faults::Faults, options::Options};
 use herder::{
-    Pool, PoolConfig, ShutdownReport,
+    Pool, PoolConfig,
     chaos::{
         FaultInjector, Figures, MarkedProcesses, RecoveryTracker, Rng, open_descriptors, own_resident_bytes, zombies,
     },
+    status::ShutdownReport,
 };
 use std::{
     fs::File,

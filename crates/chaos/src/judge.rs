@@ -6,7 +6,7 @@ use crate::{
     execution_log::Runs,
     session::Session,
 };
-use herder::{WorkerRef, chaos::Figures};
+use herder::{chaos::Figures, status::WorkerRef};
 use std::collections::BTreeMap;
 
 /// The maximum number of violations that are described.

@@ -5,7 +5,11 @@ use crate::{
     execution_log::{Runs, record},
     judge::Judge,
 };
-use herder::{Generation, RebindReason, Routing, WorkerId, WorkerRef, chaos::Figures};
+use herder::{
+    chaos::Figures,
+    session::{RebindReason, Routing},
+    status::{Generation, WorkerId, WorkerRef},
+};
 
 struct Case {
     answers: Vec<Answer>,

@@ -5,7 +5,10 @@ use crate::{
     answer::{Answer, CallOutcome},
     execution_log::Run,
 };
-use herder::{RebindReason, Routing, WorkerRef};
+use herder::{
+    session::{RebindReason, Routing},
+    status::WorkerRef,
+};
 
 /// The state of a session according to its answers so far.
 #[derive(Clone, Debug, Default)]

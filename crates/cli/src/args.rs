@@ -3,8 +3,8 @@
 use crate::bench;
 use clap::{Args, Parser, Subcommand, builder::UnknownArgumentValueParser};
 use herder::{
-    ErrorDetail,
     config::{Server, duration},
+    error::ErrorDetail,
 };
 use std::{
     net::{SocketAddr, ToSocketAddrs},

@@ -11,7 +11,10 @@ use crate::{
 };
 use actix_rt::System;
 use bytes::Bytes;
-use herder::{Config, Error, Pool, PoolConfig, WorkerType, config::ConfigError};
+use herder::{
+    Error, Pool, PoolConfig,
+    config::{Config, ConfigError, WorkerType},
+};
 use serde::de::IgnoredAny;
 use std::time::Duration;
 

@@ -25,8 +25,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // First of all: threads inherit the signal mask.
-    herder::reset_signals();
-    herder::return_large_buffers();
+    herder::process::reset_signals();
+    herder::process::return_large_buffers();
     let outcome = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Call(options) => call::run(&options),

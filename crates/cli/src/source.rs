@@ -2,8 +2,8 @@
 
 use crate::error::{CommandError, Outcome};
 use herder::{
-    Config, PoolConfig,
-    config::{ConfigError, Server},
+    PoolConfig,
+    config::{Config, ConfigError, Server},
 };
 use std::path::{Path, PathBuf};
 

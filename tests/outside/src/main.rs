@@ -2,8 +2,14 @@
 
 use actix::prelude::*;
 use herder::{
-    BindSession, Error, Execute, ExecuteInSession, GetPoolName, GetStatus, GetWorker, ListWorkers, PoolConfig,
-    PoolSupervisor, Routing, SessionAffinityActor, Shutdown, UnbindSession, WaitReady, WorkerId, WorkerRef, registry,
+    Error, PoolConfig, PoolSupervisor,
+    messages::{
+        BindSession, Execute, ExecuteInSession, GetPoolName, GetStatus, GetWorker, ListWorkers, Shutdown,
+        UnbindSession, WaitReady,
+    },
+    registry,
+    session::{Routing, SessionAffinityActor},
+    status::{WorkerId, WorkerRef},
 };
 use serde_json::{Value, json};
 use std::time::Duration;

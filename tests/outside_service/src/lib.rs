@@ -1,6 +1,9 @@
 //! An application with Herder: a shop whose prices and carts are computed by Python workers. `tests.rs` tests it.
 
-use herder::{Error, InvalidConfig, Pool, PoolBuilder, PoolConfig, Reply, Sessions};
+use herder::{
+    Error, Pool, PoolConfig, Reply,
+    config::{Enhanced, InvalidConfig, PoolBuilder, Sessions},
+};
 use serde_json::json;
 use std::time::Duration;
 
@@ -26,7 +29,7 @@ pub enum ShopError {
 }
 
 /// Adds the shop's settings to a pool configuration.
-pub fn configured(builder: PoolBuilder<herder::Enhanced>) -> Result<PoolConfig, InvalidConfig> {
+pub fn configured(builder: PoolBuilder<Enhanced>) -> Result<PoolConfig, InvalidConfig> {
     let sessions = Sessions::new().timeout(Duration::from_secs(30 * 60)).cleanup_interval(Duration::from_secs(60));
     builder.app("shop.py:app").sessions(sessions).build()
 }

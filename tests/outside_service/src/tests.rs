@@ -1,10 +1,7 @@
 //! Tests of the shop with `herder::testing`: with scripted workers, with Python workers, and with a virtual clock.
 
 use super::{Shop, ShopError, configured};
-use herder::{
-    assert_concurrent,
-    testing::{Fault, Script, VirtualClock, pool, scripted, scripted_on, wait_until},
-};
+use herder::testing::{Fault, Script, VirtualClock, assert_concurrent, pool, scripted, scripted_on, wait_until};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Barrier;

@@ -7,10 +7,16 @@ use crate::{
     rng::Rng,
 };
 use actix::{Handler, Message};
-use herder::testing::{TestPool, pool, with_timeout};
 use herder::{
-    BindSession, Call, CleanupStaleSessions, Expiry, GetSessionState, GetWorker, IfAbsent, Reply, Result,
-    SessionAffinityActor, Sessions, TrackSession, UnbindSession, UpdateSessionActivity, WorkerRef,
+    Call, Reply, Result,
+    config::{Expiry, Sessions},
+    messages::{
+        BindSession, CleanupStaleSessions, GetSessionState, GetWorker, TrackSession, UnbindSession,
+        UpdateSessionActivity,
+    },
+    session::{IfAbsent, SessionAffinityActor},
+    status::WorkerRef,
+    testing::{TestPool, pool, with_timeout},
 };
 use std::{collections::BTreeMap, time::Duration};
 

@@ -3,7 +3,11 @@
 //! a new epoch.
 
 use crate::rng::Rng;
-use herder::{Epoch, Routing, SessionInfo, SessionStatus, WorkerId, WorkerRef};
+use herder::{
+    messages::SessionStatus,
+    session::{Epoch, Routing, SessionInfo},
+    status::{WorkerId, WorkerRef},
+};
 use std::collections::BTreeMap;
 
 /// An operation on a session.

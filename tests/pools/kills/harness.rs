@@ -7,8 +7,12 @@ use crate::{
     rng::Rng,
 };
 use futures_util::future::join_all;
-use herder::testing::{Signal, TestPool, pool, signal, wait_until};
-use herder::{Error, GetPoolName, WorkerInfo, WorkerRef, WorkerState};
+use herder::{
+    Error,
+    messages::GetPoolName,
+    status::{WorkerInfo, WorkerRef, WorkerState},
+    testing::{Signal, TestPool, pool, signal, wait_until},
+};
 use serde_json::json;
 use std::{
     fs,

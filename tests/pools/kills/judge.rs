@@ -1,7 +1,10 @@
 //! The judge of the kill test (R20, R21). It compares each answer of a session with the state that follows from the answers
 //! before it, with the kills, and with the execution log that the workers wrote. It does no I/O and has no access to the pool.
 
-use herder::{RebindReason, Routing, WorkerRef};
+use herder::{
+    session::{RebindReason, Routing},
+    status::WorkerRef,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     iter::Sum,

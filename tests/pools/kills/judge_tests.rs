@@ -2,7 +2,10 @@
 
 use super::judge::{Call, CallOutcome, Entry, ExecutionLog, Judge, Kill, Tally};
 use crate::pools::steps::process;
-use herder::{RebindReason, Routing, WorkerRef};
+use herder::{
+    session::{RebindReason, Routing},
+    status::WorkerRef,
+};
 
 struct Case {
     calls: Vec<Call>,

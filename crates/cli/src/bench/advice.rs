@@ -6,7 +6,7 @@ use super::{
     row::Row,
     spread::{digits, percent, time},
 };
-use herder::{concurrency::Loss, efficiency::EfficiencyReport};
+use herder::efficiency::{EfficiencyReport, concurrency::Loss};
 
 /// The smallest share of the call slots' time for which a loss gets advice. The largest loss always gets it.
 const MIN_ADVICE_SHARE: f64 = 0.05;

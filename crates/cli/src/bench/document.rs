@@ -6,9 +6,9 @@ use super::{
     row::{Latency, Row},
     spread::Spread,
 };
-use herder::{
+use herder::efficiency::{
+    EfficiencyReport, Verdict, WorkerStart,
     concurrency::{Comparison, Operation},
-    efficiency::{EfficiencyReport, Verdict, WorkerStart},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -3,11 +3,14 @@
 use super::{options::Options, plan::Plan, row};
 use clap::Parser;
 use herder::{
-    Generation, Timestamp, WorkerId, WorkerRef,
-    concurrency::{
-        CpuTime, Interval, ObservedRun, ObservedWorker, Operation, TimeAccount, verify_concurrent_execution,
+    efficiency::{
+        EfficiencyReport, Failures, Machine, Verdict, WorkerStart,
+        concurrency::{
+            CpuTime, Interval, ObservedRun, ObservedWorker, Operation, TimeAccount, verify_concurrent_execution,
+        },
     },
-    efficiency::{EfficiencyReport, Failures, Machine, Verdict, WorkerStart},
+    pool::Timestamp,
+    status::{Generation, WorkerId, WorkerRef},
 };
 
 /// Creates a call that was queued, started and ended at these times, in milliseconds. Its transit took 0.1 ms in each

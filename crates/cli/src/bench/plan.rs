@@ -6,7 +6,7 @@ use crate::{
     error::{CommandError, Outcome},
     source::{Origin, Overrides, Source},
 };
-use herder::{PoolConfig, WorkerType, efficiency::WorkerStart};
+use herder::{PoolConfig, config::WorkerType, efficiency::WorkerStart};
 use serde_json::{Map, Value};
 
 /// The default number of callers for each call slot. With one, the slot would be idle while a result is on its way to

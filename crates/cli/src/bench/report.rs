@@ -7,9 +7,9 @@ use super::{
     spread::{Spread, digits, percent, time},
 };
 use crate::table::aligned;
-use herder::{
+use herder::efficiency::{
+    EfficiencyReport, Verdict, WorkerStart,
     concurrency::{Gain, Inconclusive},
-    efficiency::{EfficiencyReport, Verdict, WorkerStart},
 };
 
 /// The smallest loss, as a share of the call slots' time, for which a row gets advice.
@@ -150,7 +150,7 @@ pub(super) fn workers(count: usize) -> String {
 mod tests {
     use super::super::fixture::{one_worker, plan, rows, two_workers};
     use super::*;
-    use herder::concurrency::{Comparison, Losses};
+    use herder::efficiency::concurrency::{Comparison, Losses};
     use insta::assert_snapshot;
     use std::time::Duration;
 

@@ -11,9 +11,9 @@ use crate::{
     signals::Signals,
 };
 use herder::{
-    Pool, PoolConfig, PoolSupervisor, Shutdown,
-    concurrency::PAIRS,
-    efficiency::{EfficiencyReport, Measure, MeasureError, WorkerStart},
+    Pool, PoolConfig, PoolSupervisor,
+    efficiency::{EfficiencyReport, Measure, MeasureError, WorkerStart, concurrency::PAIRS},
+    messages::Shutdown,
     registry,
 };
 use std::{future::Future, pin::pin, time::Duration};

@@ -4,7 +4,10 @@ use crate::{
     error::{CommandError, Outcome},
     source::{ALLOW_CODE, Source},
 };
-use herder::{EnvMode, PoolConfig, config::Token};
+use herder::{
+    PoolConfig,
+    config::{EnvMode, Token},
+};
 use std::{env, net::SocketAddr};
 
 const VARIABLE: &str = "HERDER_TOKEN";

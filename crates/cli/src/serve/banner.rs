@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use crate::{check::type_name, logs::Output, source::Origin};
-use herder::{Launch, Pool};
+use herder::{Pool, config::Launch};
 use std::net::SocketAddr;
 
 /// Prints the banner through a separate thread, because standard output may not be read. The first line that starts

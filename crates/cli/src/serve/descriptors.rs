@@ -39,7 +39,7 @@ pub(super) struct Descriptors {
 impl Descriptors {
     /// Raises the limit, and counts what is needed. Worker processes get the limit that the server had before.
     pub(super) fn raise(threads: usize, pools: &[PoolConfig]) -> Self {
-        let limit = herder::raise_descriptor_limit();
+        let limit = herder::process::raise_descriptor_limit();
         let sum = |number: fn(&PoolConfig) -> u32| pools.iter().map(|pool| u64::from(number(pool))).sum();
         let (workers, overflow) = (sum(PoolConfig::pool_size), sum(|pool| pool.settings().overflow));
         Self { limit, open: open(), threads: threads as u64, pools: pools.len() as u64, workers, overflow }

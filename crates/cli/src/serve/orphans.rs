@@ -13,7 +13,7 @@ pub(super) fn reap_if_init() -> Outcome {
     actix_rt::spawn(async move {
         loop {
             // `reap_orphans` skips the processes that Herder started. All other children are orphans.
-            herder::reap_orphans(|_| false);
+            herder::process::reap_orphans(|_| false);
             // Several SIGCHLD can arrive as one, but one pass reaps all orphans that have exited. The handler is
             // registered before the first pass, so that an exit in between is not missed.
             if ended.recv().await.is_none() {

@@ -2,7 +2,10 @@
 //! failed starts themselves. Changes nothing in the pools.
 
 use crate::error::{CommandError, Outcome};
-use herder::{Pool, PoolHealth, PoolState};
+use herder::{
+    Pool,
+    status::{PoolHealth, PoolState},
+};
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 use tokio::task::JoinSet;
 

@@ -10,10 +10,7 @@ use super::super::{
 use super::axis::{Scale, tick};
 use super::page::{Anchor, Page, Swatch, coordinate, rectangle, titled_mark};
 use super::tracks::{Track, tracks, waiting};
-use herder::{
-    concurrency::Operation,
-    efficiency::{EfficiencyReport, WorkerStart},
-};
+use herder::efficiency::{EfficiencyReport, WorkerStart, concurrency::Operation};
 use std::time::Duration;
 
 const WIDTH: f64 = 1000.0;

@@ -1,7 +1,7 @@
 //! The tracks of a timeline, one for each call slot, with the calls that ran there; and the number of waiting calls
 //! over time.
 
-use herder::{WorkerId, concurrency::Operation};
+use herder::{efficiency::concurrency::Operation, status::WorkerId};
 use std::collections::BTreeMap;
 
 /// A call slot of a worker.

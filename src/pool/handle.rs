@@ -1,24 +1,16 @@
-//! [`Pool`]: the handle that most users take. It works on any thread and in any Tokio runtime, and is cheap to clone.
-//! It encodes arguments and decodes results on the caller's thread, and holds no state of the pool.
+//! [`Pool`]: the handle, with one method for each operation. Holds the client and the configuration, and no state of the
+//! pool.
 
-mod call;
-mod start;
-
-pub use call::{Call, CancelWhen};
-pub use start::Start;
-#[cfg(feature = "testing")]
-pub(crate) use start::supervised;
-
-use crate::{
-    BreakerStatus, EndSession, Fingerprint, Generation, GetBreaker, GetQuarantine, GetRecorder, GetSessionHistory,
-    GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolConfig, PoolHealth,
-    PoolName, PrepareShutdown, QuarantineEntry, RecordOutcome, Recording, ReleasePayload, ResetBreaker, Result,
-    SessionHistory, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, WaitReady, WorkerId, WorkerInfo,
-    WorkerRef,
-};
+use super::call::Call;
 use actix::Addr;
 use bytes::Bytes;
-use herder_actors::{PoolClient, PoolSupervisor, Request};
+use herder_actors::{
+    BreakerStatus, EndSession, Fingerprint, Generation, GetBreaker, GetQuarantine, GetRecorder, GetSessionHistory,
+    GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolClient, PoolConfig,
+    PoolHealth, PoolName, PoolSupervisor, PrepareShutdown, QuarantineEntry, RecordOutcome, Recording, ReleasePayload,
+    Request, ResetBreaker, Result, SessionHistory, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status,
+    WaitReady, WorkerId, WorkerInfo, WorkerRef,
+};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
@@ -52,19 +44,7 @@ struct Inner {
 }
 
 impl Pool {
-    /// Starts a pool on a separate thread. Awaiting the returned value waits until every base worker is ready or has
-    /// failed to start. If a pool with the same name is shutting down, the start waits for its end first, for at most
-    /// `start_timeout`.
-    ///
-    /// # Errors
-    /// - [`Error::PoolNameTaken`](crate::Error::PoolNameTaken) if a pool with this name is running.
-    /// - [`Error::PoolEnding`](crate::Error::PoolEnding) if a pool with this name did not end in time.
-    /// - [`Error::StartFailed`](crate::Error::StartFailed) if no worker became ready. The pool is ended.
-    pub fn start(config: PoolConfig) -> Start {
-        Start::new(config)
-    }
-
-    fn new(client: PoolClient, config: PoolConfig) -> Self {
+    pub(super) fn new(client: PoolClient, config: PoolConfig) -> Self {
         #[cfg(feature = "http")]
         let buffers = crate::http::Buffers::new(usize::try_from(config.max_frame()).unwrap_or(usize::MAX));
         Self(Arc::new(Inner {
@@ -73,6 +53,10 @@ impl Pool {
             #[cfg(feature = "http")]
             buffers,
         }))
+    }
+
+    pub(super) fn client(&self) -> &PoolClient {
+        &self.0.client
     }
 
     #[cfg(feature = "http")]
@@ -102,7 +86,7 @@ impl Pool {
     /// worker is killed (see `cancel` in the configuration).
     ///
     /// `block_on` of a call works on any thread except that of the arbiter that the pool was started on
-    /// ([`on_current_arbiter`](Start::on_current_arbiter)). On that thread it never returns, not even at the call's
+    /// ([`on_current_arbiter`](super::Start::on_current_arbiter)). On that thread it never returns, not even at the call's
     /// deadline.
     pub fn call<T>(&self, command: &str, arguments: &(impl Serialize + ?Sized)) -> Call<T> {
         Call::new(self.0.client.clone(), Request::typed(command, arguments))
@@ -115,7 +99,7 @@ impl Pool {
 
     /// Logs a call that was refused before it was submitted, and returns the id of the log entry.
     #[cfg(feature = "http")]
-    pub(crate) fn log_refusal(&self, command: &str, error: &crate::Error) -> crate::ErrorId {
+    pub(crate) fn log_refusal(&self, command: &str, error: &herder_actors::Error) -> herder_actors::ErrorId {
         self.0.client.refused(command, error)
     }
 

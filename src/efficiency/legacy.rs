@@ -1,8 +1,7 @@
-//! Helpers for migrating from `DSPex`, the pool that Herder replaces (`docs/migration.md`): its measure of concurrency,
-//! the environment of its tests, and its configuration keys. Pools use none of it, except that unknown configuration
-//! keys are looked up here.
+//! Helpers for migrating from `DSPex`, the pool that Herder replaces (`docs/migration.md`): its measure of concurrency
+//! and the environment of its tests.
 
-use crate::{
+use herder_efficiency::{
     concurrency::Interval,
     performance::{Environment, Spread},
 };
@@ -17,10 +16,10 @@ pub const CONCURRENT_ABOVE: f64 = 0.4;
 ///
 /// **Do not use it to detect concurrency.** It considers how long operations took, but not when they ran. Work that is
 /// entirely serial passes, and parallel work with one straggler fails.
-/// [`verify_concurrent_execution`](crate::concurrency::verify_concurrent_execution) gives the correct result for both:
+/// [`verify_concurrent_execution`] gives the correct result for both:
 ///
 /// ```
-/// use herder::{
+/// use herder::efficiency::{
 ///     concurrency::{Interval, verify_concurrent_execution},
 ///     legacy::{CONCURRENT_ABOVE, parallel_efficiency},
 /// };
@@ -34,6 +33,8 @@ pub const CONCURRENT_ABOVE: f64 = 0.4;
 /// assert!(parallel_efficiency(&one_straggler).unwrap() < CONCURRENT_ABOVE); // 0.23: "serial"
 /// assert_eq!(verify_concurrent_execution(&one_straggler).unwrap().peak, 4);
 /// ```
+///
+/// [`verify_concurrent_execution`]: super::concurrency::verify_concurrent_execution
 pub fn parallel_efficiency(intervals: &[Interval]) -> Option<f64> {
     let lengths = || intervals.iter().map(|interval| interval.duration().as_nanos());
     let (sum, max) = (lengths().sum::<u128>(), lengths().max()?);
@@ -44,7 +45,7 @@ pub fn parallel_efficiency(intervals: &[Interval]) -> Option<f64> {
 /// Python, and a call takes 100 ms.
 ///
 /// ```
-/// use herder::{legacy, performance::{Plan, calculate_expected_performance}};
+/// use herder::efficiency::{legacy, performance::{Plan, calculate_expected_performance}};
 /// use std::time::Duration;
 /// let performance = calculate_expected_performance(&legacy::ENVIRONMENT);
 /// // Two workers start in 5 s; six calls are three waves of 100 ms. DSPex's limit was 1 s; it measured 5.6 s.
@@ -65,68 +66,10 @@ pub const ENVIRONMENT: Environment = Environment {
     other_load: 0.0,
 };
 
-/// What Herder has instead of a configuration key of `DSPex`.
-enum Replacement {
-    /// The key has this name.
-    Renamed(&'static str),
-    /// There is no such key; the text says why, or what to use.
-    Removed(&'static str),
-}
-
-use Replacement::{Removed, Renamed as Is};
-
-/// The configuration keys of `DSPex` with their replacements (R53).
-const KEYS: &[(&str, Replacement)] = &[
-    ("worker_module", Is("worker_type")),
-    ("preferred_worker_type", Is("worker_type")),
-    ("session_affinity_enabled", Is("features.session_affinity")),
-    ("worker_metrics_enabled", Is("features.worker_metrics")),
-    ("state_machine_enabled", Is("features.state_machine")),
-    ("max_overflow", Is("overflow")),
-    ("pool_overflow", Is("overflow")),
-    ("pool_timeout", Is("queue.timeout")),
-    ("checkout_timeout", Is("queue.timeout")),
-    ("queue_timeout", Is("queue.timeout")),
-    ("operation_timeout", Is("timeout")),
-    ("init_timeout", Is("start_timeout")),
-    ("health_check_interval", Is("health.interval")),
-    ("health_check_timeout", Is("health.timeout")),
-    ("max_health_failures", Is("health.failures")),
-    ("session_timeout", Is("sessions.timeout")),
-    ("session_cleanup_interval", Is("sessions.cleanup_interval")),
-    ("grace_period", Is("sessions.grace")),
-    ("max_restarts", Is("restart.max")),
-    ("max_seconds", Is("restart.window")),
-    ("python_path", Is("python")),
-    ("python_executable", Is("python")),
-    ("script_path", Is("app")),
-    ("environment", Is("env")),
-    ("enhanced_worker_features", Removed("`features`, with the same three names")),
-    ("pool_lazy", Removed("not supported: workers always start with their pool")),
-    ("max_retries", Removed("`retry.attempts`, which includes the first attempt")),
-    ("failure_threshold", Is("breaker.failure_threshold")),
-    ("success_threshold", Is("breaker.success_threshold")),
-    ("half_open_requests", Is("breaker.half_open_max_calls")),
-    ("telemetry_period", Removed("not supported: there are no metrics yet")),
-    ("name", Removed("the name of its table, `[pools.NAME]`")),
-    ("pool_name", Removed("the name of its table, `[pools.NAME]`")),
-    ("pool_mode", Removed("not needed: each table `[pools.NAME]` is a pool")),
-    ("pooling_enabled", Removed("not needed: each table `[pools.NAME]` is a pool")),
-];
-
-/// Returns the message for a configuration key of `DSPex`; `None` if `DSPex` has no such key.
-pub(crate) fn key(name: &str) -> Option<String> {
-    KEYS.iter().find(|(old, _)| *old == name).map(|(_, now)| match now {
-        Is(key) => format!("DSPex's `{name}` is called `{key}`"),
-        Removed(why) => format!("DSPex's `{name}` is {why}"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::concurrency::{Serialized, verify_concurrent_execution};
-    use herder_actors::schema::{Key, TABLE};
+    use herder_efficiency::concurrency::{Serialized, verify_concurrent_execution};
 
     fn intervals(ends: &[(u64, u64)]) -> Vec<Interval> {
         ends.iter().map(|&(started, ended)| Interval { started, ended }).collect()
@@ -157,16 +100,5 @@ mod tests {
         assert!(Interval::new(2, 1).is_err());
         assert_eq!(parallel_efficiency(&intervals(&[(3, 3)])), None);
         assert_eq!(parallel_efficiency(&[]), None);
-    }
-
-    /// R53: each message names a key that exists.
-    #[test]
-    fn r53_the_original_s_keys_lead_to_keys() {
-        for (old, now) in KEYS {
-            assert!(!TABLE.iter().any(|key| key.path.split('.').next() == Some(old)), "{old} is a key of ours");
-            if let Is(path) = now {
-                assert!(Key::find(path).is_some(), "{old} leads to {path}");
-            }
-        }
     }
 }

@@ -1,0 +1,31 @@
+//! The messages that an actix application sends to a pool.
+//!
+//! ```
+//! use actix::Actor;
+//! use herder::{PoolConfig, PoolSupervisor, messages::{Execute, GetStatus, Shutdown, WaitReady}};
+//! use serde_json::json;
+//! use std::time::Duration;
+//!
+//! # #[actix::main]
+//! # async fn main() -> herder::Result<()> {
+//! let pool = PoolSupervisor::new(PoolConfig::basic("echoes").app("herder.demo:app").pool_size(1).build()?).start();
+//! pool.send(WaitReady).await??;
+//! let reply = pool.send(Execute::new("echo", &json!({ "text": "hello" })).timeout(Duration::from_secs(2))).await??;
+//! assert_eq!(reply.json(), r#"{"text":"hello"}"#.as_bytes());
+//! assert_eq!(pool.send(GetStatus).await?.counters.ok, 1);
+//! pool.send(Shutdown::timeout(Duration::from_secs(5))).await??;
+//! # Ok(()) }
+//! ```
+//!
+//! All messages are sent to the [`PoolSupervisor`](crate::PoolSupervisor), except those about bindings, which are sent to
+//! the [`SessionAffinityActor`](crate::session::SessionAffinityActor) of a pool with session affinity. The methods of
+//! [`Pool`](crate::Pool) send the same messages.
+
+#[doc(inline)]
+pub use herder_actors::{
+    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
+    GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
+    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PrepareShutdown,
+    RecordOutcome, ReleasePayload, RemoveWorkerSessions, ResetBreaker, SessionStatus, Shutdown, TrackSession,
+    UnbindSession, UpdateSessionActivity, WaitReady,
+};
