@@ -43,7 +43,7 @@ bench:
 
 # Count the instructions of one call through the core, by kind of pool (needs valgrind)
 instructions:
-    cargo bench -p herder-core --bench instructions
+    cargo bench -p herder-core-benches --bench instructions
 
 # Run the tests repeatedly, each in a separate process (needs cargo-nextest)
 stress COUNT="10" *FILTER:

@@ -1,5 +1,5 @@
 //! Counts the instructions of one call in the core, from its submission to its delivery, for each type of pool:
-//! `cargo bench -p herder-core --bench instructions`.
+//! `cargo bench -p herder-core-benches --bench instructions`.
 //!
 //! The program starts itself under callgrind once for each case, so it needs valgrind. The speed of the machine does not matter.
 //! Only the instructions inside `counted` are counted. Exits with 1 if the call of a basic pool next to an enhanced pool
@@ -37,41 +37,73 @@ const TOLERANCE: f64 = 0.005;
 /// The environment variable that names the case, in the process that runs under callgrind.
 const CASE: &str = "HERDER_INSTRUCTIONS_CASE";
 
+/// The numbers of workers of the cases `basic_N` and `session_N`.
+const POOL_SIZES: [u32; 5] = [1, 4, 64, 256, 1024];
+/// The number of workers of all other cases.
+const WORKERS: u32 = 4;
+
 /// One case: its name, the case with which it is compared, its pool, and the expected routing of its calls.
 struct Case {
-    name: &'static str,
+    name: String,
     relative_to: &'static str,
-    setup: fn() -> MeasuredPool,
+    setup: Box<dyn Fn() -> MeasuredPool>,
     routing: Routing,
 }
 
-const fn case(name: &'static str, relative_to: &'static str, setup: fn() -> MeasuredPool, routing: Routing) -> Case {
-    Case { name, relative_to, setup, routing }
+fn case(name: &str, relative_to: &'static str, setup: fn() -> MeasuredPool, routing: Routing) -> Case {
+    Case { name: name.into(), relative_to, setup: Box::new(setup), routing }
 }
 
-const CASES: [Case; 11] = [
-    case("basic_alone", "basic_alone", || alone(Basic), Unrouted),
-    case("basic_beside_enhanced", "basic_alone", || beside_enhanced(Basic), Unrouted),
-    case("basic_session", "basic_alone", || with_sessions(Basic), Unrouted),
-    case("enhanced_none", "basic_alone", || alone(enhanced(false, false, false)), Unrouted),
-    case("enhanced_none_session", "enhanced_none", || with_sessions(enhanced(false, false, false)), Unrouted),
-    case("only_session_affinity", "basic_alone", || alone(enhanced(true, false, false)), Unrouted),
-    case("only_session_affinity_session", "only_session_affinity", || with_sessions(enhanced(true, false, false)), Hit),
-    case("only_worker_metrics", "basic_alone", || alone(enhanced(false, true, false)), Unrouted),
-    case("only_state_machine", "basic_alone", || alone(enhanced(false, false, true)), Unrouted),
-    case("enhanced_all", "basic_alone", || alone(enhanced(true, true, true)), Unrouted),
-    case("enhanced_all_session", "enhanced_all", || with_sessions(enhanced(true, true, true)), Hit),
-];
+/// Returns the cases of a call without a session, and of a session's call, in a pool of this many workers.
+fn of_pool_size(workers: u32) -> [Case; 2] {
+    [
+        Case {
+            name: format!("basic_{workers}"),
+            relative_to: "basic_1",
+            setup: Box::new(move || WarmPool::new(Basic, workers, 0, WARM_UP).into()),
+            routing: Unrouted,
+        },
+        Case {
+            name: format!("session_{workers}"),
+            relative_to: "session_1",
+            setup: Box::new(move || WarmPool::new(enhanced(true, true, true), workers, SESSIONS, 2).into()),
+            routing: Hit,
+        },
+    ]
+}
+
+fn cases() -> Vec<Case> {
+    let features = [
+        case("basic_alone", "basic_alone", || alone(Basic), Unrouted),
+        case("basic_beside_enhanced", "basic_alone", || beside_enhanced(Basic), Unrouted),
+        case("basic_session", "basic_alone", || with_sessions(Basic), Unrouted),
+        case("enhanced_none", "basic_alone", || alone(enhanced(false, false, false)), Unrouted),
+        case("enhanced_none_session", "enhanced_none", || with_sessions(enhanced(false, false, false)), Unrouted),
+        case("only_session_affinity", "basic_alone", || alone(enhanced(true, false, false)), Unrouted),
+        case(
+            "only_session_affinity_session",
+            "only_session_affinity",
+            || with_sessions(enhanced(true, false, false)),
+            Hit,
+        ),
+        case("only_worker_metrics", "basic_alone", || alone(enhanced(false, true, false)), Unrouted),
+        case("only_state_machine", "basic_alone", || alone(enhanced(false, false, true)), Unrouted),
+        case("enhanced_all", "basic_alone", || alone(enhanced(true, true, true)), Unrouted),
+        case("enhanced_all_session", "enhanced_all", || with_sessions(enhanced(true, true, true)), Hit),
+    ];
+    features.into_iter().chain(POOL_SIZES.into_iter().flat_map(of_pool_size)).collect()
+}
 
 fn main() -> ExitCode {
     if let Ok(name) = env::var(CASE) {
-        run(CASES.iter().find(|case| case.name == name).expect("a case of this name"));
+        run(cases().iter().find(|case| case.name == name).expect("a case of this name"));
         return ExitCode::SUCCESS;
     }
-    let found: HashMap<&str, f64> = CASES.iter().map(|case| (case.name, count(case.name))).collect();
-    for Case { name, relative_to, .. } in &CASES {
-        let ratio = found[name] / found[relative_to];
-        println!("{name:<30} {:>8.1} instructions a call, {ratio:.3} of {relative_to}", found[name]);
+    let cases = cases();
+    let found: HashMap<&str, f64> = cases.iter().map(|case| (&*case.name, count(&case.name))).collect();
+    for Case { name, relative_to, .. } in &cases {
+        let (count, ratio) = (found[&**name], found[&**name] / found[relative_to]);
+        println!("{name:<30} {count:>8.1} instructions a call, {ratio:.3} of {relative_to}");
     }
     let faults = faults(&found);
     faults.iter().for_each(|fault| println!("{fault}"));
@@ -114,19 +146,25 @@ struct MeasuredPool {
     neighbour: Option<WarmPool>,
 }
 
+impl From<WarmPool> for MeasuredPool {
+    fn from(pool: WarmPool) -> Self {
+        Self { pool, neighbour: None }
+    }
+}
+
 /// Returns a pool whose calls have no session.
 fn alone(kind: WorkerTypeSettings) -> MeasuredPool {
-    MeasuredPool { pool: WarmPool::new(kind, 0, WARM_UP), neighbour: None }
+    WarmPool::new(kind, WORKERS, 0, WARM_UP).into()
 }
 
 /// Returns a pool whose calls have no session, with a second pool that has all features and ten thousand sessions.
 fn beside_enhanced(kind: WorkerTypeSettings) -> MeasuredPool {
-    MeasuredPool { neighbour: Some(WarmPool::new(enhanced(true, true, true), 10_000, 1)), ..alone(kind) }
+    MeasuredPool { neighbour: Some(WarmPool::new(enhanced(true, true, true), WORKERS, 10_000, 1)), ..alone(kind) }
 }
 
 /// Returns a pool whose calls belong to its sessions, in rotation.
 fn with_sessions(kind: WorkerTypeSettings) -> MeasuredPool {
-    MeasuredPool { pool: WarmPool::new(kind, SESSIONS, 2), neighbour: None }
+    WarmPool::new(kind, WORKERS, SESSIONS, 2).into()
 }
 
 fn run(case: &Case) {

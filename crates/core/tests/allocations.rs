@@ -6,7 +6,7 @@ mod warm_pool;
 
 #[cfg(test)]
 mod tests {
-    use super::warm_pool::{WORKERS, WarmPool, enhanced};
+    use super::warm_pool::{WarmPool, enhanced};
     use allocation_counter::{AllocationInfo, measure};
     use herder_core::{
         Settings, Transition, WorkerMetrics,
@@ -14,12 +14,13 @@ mod tests {
     };
     use std::mem::size_of;
 
+    const WORKERS: u32 = 4;
     const SESSIONS: usize = 1000;
 
     /// Returns what a pool allocates until its workers are ready and each of its sessions has had a call.
     fn built(kind: WorkerTypeSettings, sessions: usize) -> AllocationInfo {
         let mut pool = None;
-        measure(|| pool = Some(WarmPool::new(kind, sessions, 1)))
+        measure(|| pool = Some(WarmPool::new(kind, WORKERS, sessions, 1)))
     }
 
     fn bytes(kind: WorkerTypeSettings, sessions: usize) -> i64 {
@@ -57,7 +58,7 @@ mod tests {
     fn r10_a_call_through_a_warm_pool_allocates_nothing() {
         for kind in [Basic, enhanced(false, false, false), enhanced(true, true, true)] {
             for sessions in [0, SESSIONS] {
-                let mut pool = WarmPool::new(kind.clone(), sessions, SESSIONS / sessions.max(1) + 1);
+                let mut pool = WarmPool::new(kind.clone(), WORKERS, sessions, SESSIONS / sessions.max(1) + 1);
                 let calls = measure(|| (0..10 * SESSIONS).for_each(|_| _ = pool.call()));
                 assert_eq!(calls.count_total, 0, "{kind:?}, {sessions} sessions: {calls:?}");
             }

@@ -7,7 +7,6 @@ use herder_core::{
 };
 use std::time::Duration;
 
-pub(crate) const WORKERS: u32 = 4;
 /// The time between two calls. Ten thousand calls take less than any interval of the pool, so that no timer of it is
 /// due among them.
 const PAUSE: Duration = Duration::from_micros(10);
@@ -24,12 +23,16 @@ pub(crate) struct WarmPool {
 }
 
 impl WarmPool {
-    /// Returns a pool after `calls` calls of each of its sessions, or without sessions if `sessions` is 0.
-    pub(crate) fn new(kind: WorkerTypeSettings, sessions: usize, calls: usize) -> Self {
+    /// Returns a pool of this many workers after `calls` calls of each of its sessions, or without sessions if `sessions`
+    /// is 0.
+    pub(crate) fn new(kind: WorkerTypeSettings, workers: u32, sessions: usize, calls: usize) -> Self {
         let mut effects = Effects::new();
-        let mut core = Core::new(Settings::new(kind, WORKERS), 1, Timestamp(1));
+        let mut settings = Settings::new(kind, workers);
+        // All workers start in the first step.
+        settings.start_batch = settings.start_batch.max(workers);
+        let mut core = Core::new(settings, 1, Timestamp(1));
         core.handle(Timestamp(1), Input::Tick, &mut effects);
-        for id in 1..=WORKERS {
+        for id in 1..=workers {
             let worker = WorkerRef { id: WorkerId(id), generation: Generation(1) };
             core.handle(Timestamp(1), Input::Ready { worker, window: 1, control: true }, &mut effects);
         }
