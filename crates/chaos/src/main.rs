@@ -52,13 +52,6 @@ fn run(mut options: Options) -> Outcome<bool> {
     }
 }
 
-/// Returns a command that runs this program again with these arguments.
-fn own_command(arguments: &[String]) -> Outcome<process::Command> {
-    let mut command = process::Command::new(std::env::current_exe()?);
-    command.args(arguments);
-    Ok(command)
-}
-
 /// Runs the judge. Returns whether no violation was found.
 fn judge(options: Options) -> Outcome<bool> {
     match &options.keep {

@@ -209,7 +209,7 @@ impl Host {
         arguments.push(format!("--fault-every={}", millis(*fault_every)));
         arguments.extend(options.defaults.then(|| "--defaults".into()));
         arguments.extend(options.python.iter().map(|python| format!("--python={}", path(python))));
-        let mut command = crate::own_command(&arguments)?;
+        let mut command = own_command(&arguments)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(log)?);
         Ok(Self(command.spawn()?))
     }
@@ -242,4 +242,11 @@ impl Drop for Host {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Returns a command that runs this program again with these arguments.
+fn own_command(arguments: &[String]) -> Outcome<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments);
+    Ok(command)
 }

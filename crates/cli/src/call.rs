@@ -2,9 +2,10 @@
 
 use crate::{
     args::Call,
-    client::{Client, path},
+    client::{Client, path, token},
     error::{CommandError, Outcome},
     logs,
+    problem::{check_object, problem},
     source::{Overrides, Source},
     table,
 };
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use herder::{Error, Pool, Reply, config::duration};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
-use std::{collections::HashMap, io::Read, time::Duration};
+use std::{io::Read, time::Duration};
 
 /// The byte order mark, with which piped files may start.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -47,11 +48,6 @@ fn source(options: &Call) -> Outcome<Source> {
         Some(file) => Source::file(file, Overrides::default()),
         None => Source::of(None, Overrides::default()),
     }
-}
-
-/// Returns the token to send: that of the environment, or else that of the configuration.
-pub(crate) fn token(configured: Option<String>) -> Option<String> {
-    std::env::var("HERDER_TOKEN").ok().filter(|token| !token.is_empty()).or(configured)
 }
 
 fn arguments(options: &Call) -> Outcome<String> {
@@ -111,30 +107,8 @@ async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, E
     call.reply().await
 }
 
-/// Refuses a text that is not a JSON object.
-pub(crate) fn check_object(arguments: &str) -> Outcome {
-    let object = serde_json::from_str::<HashMap<String, IgnoredAny>>(arguments);
-    object.map(drop).map_err(|error| CommandError::usage(format_args!("the arguments are not a JSON object: {error}")))
-}
-
 fn envelope(reply: &Reply) -> Result<String, Error> {
     let meta = serde_json::to_string(&reply.metadata()).map_err(Error::decode)?;
     let result = serde_json::from_slice::<&RawValue>(reply.json()).map_err(Error::decode)?;
     Ok(format!("{{\"result\":{result},\"meta\":{meta}}}"))
-}
-
-/// Converts the error of a call into a problem document.
-pub(crate) fn problem(error: &Error) -> CommandError {
-    serde_json::to_value(error.problem()).map_or_else(|_| CommandError::failed(error), CommandError::Problem)
-}
-
-/// Converts the error of a command that is called repeatedly. An unknown command, or arguments that it refuses, are an
-/// error in the usage of `herder`.
-pub(crate) fn refused(error: &Error) -> CommandError {
-    match error {
-        Error::UnknownCommand { .. } | Error::BadArguments { .. } | Error::Malformed { .. } => {
-            CommandError::usage(error)
-        }
-        _ => problem(error),
-    }
 }

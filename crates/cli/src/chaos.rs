@@ -2,9 +2,9 @@
 
 use crate::{
     args::Chaos,
-    call::{check_object, refused},
     error::{CommandError, Outcome},
     logs,
+    problem::{check_object, refused},
     source::{Overrides, Source},
     table,
 };

@@ -2,10 +2,10 @@
 //! nothing, except with `--import`.
 
 use crate::{
+    access::Access,
     args::Check,
     error::{CommandError, Outcome},
     logs,
-    serve::access::Access,
     source::{Origin, Source},
     table,
 };

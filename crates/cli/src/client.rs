@@ -2,7 +2,6 @@
 
 use crate::{
     args::ServerAt,
-    call::token,
     error::{CommandError, Outcome},
     source::{Overrides, Source},
 };
@@ -29,6 +28,11 @@ pub(crate) struct Client {
 pub(crate) fn path(segments: &[&str]) -> String {
     let encoded = segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, RESERVED)));
     "/v1/pools".to_owned() + &encoded.collect::<String>()
+}
+
+/// Returns the token to send: that of the environment, or else that of the configuration.
+pub(crate) fn token(configured: Option<String>) -> Option<String> {
+    std::env::var("HERDER_TOKEN").ok().filter(|token| !token.is_empty()).or(configured)
 }
 
 impl Client {

@@ -1,9 +1,7 @@
-//! Errors of commands: their output on standard error, and the exit codes. 0 is success, 1 failure, 2 invalid arguments
-//! or configuration, 128 and above a signal.
+//! Errors of commands, and the exit codes: 0 is success, 1 failure, 2 invalid arguments or configuration, 128 and above a
+//! signal.
 
-use crate::{logs, signals::EndSignal};
-use anstream::{AutoStream, ColorChoice};
-use std::{fmt::Display, io, process::ExitCode};
+use std::{fmt::Display, process::ExitCode};
 
 /// The reason why a command failed.
 #[derive(Debug)]
@@ -32,19 +30,6 @@ impl CommandError {
         Self::Failed(message.to_string())
     }
 
-    /// Prints the error on standard error, with colors only on a terminal. Never panics.
-    pub(crate) fn print(&self) {
-        let text = match self {
-            Self::Usage(text) | Self::Failed(text) => text.clone(),
-            Self::Problem(problem) => crate::problem::render(problem),
-            Self::Interrupted(signal) => format!("{}: stopped before completion", signal.name()),
-        };
-        match AutoStream::choice(&io::stderr()) {
-            ColorChoice::Never => logs::write_line(&format!("error: {text}")),
-            _ => logs::write_line(&format!("\x1b[1;31merror:\x1b[0m {text}")),
-        }
-    }
-
     /// Returns the exit code. Arguments that a server refused as malformed count as invalid arguments.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
@@ -52,6 +37,31 @@ impl CommandError {
             Self::Problem(problem) if problem["status"] == 400 => ExitCode::from(2),
             Self::Interrupted(signal) => ExitCode::from(signal.exit_code()),
             Self::Failed(_) | Self::Problem(_) => ExitCode::from(1),
+        }
+    }
+}
+
+/// A signal that stops a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndSignal {
+    Interrupt,
+    Terminate,
+}
+
+impl EndSignal {
+    /// Returns the exit code by which shells recognize the signal.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+
+    /// Returns the name of the signal.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
         }
     }
 }

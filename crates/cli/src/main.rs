@@ -1,5 +1,6 @@
 //! The command line of Herder: parses the arguments, runs one command, and returns its exit code. Holds no state.
 
+mod access;
 mod args;
 mod bench;
 mod call;
@@ -19,9 +20,11 @@ mod status;
 mod table;
 mod why;
 
+use anstream::{AutoStream, ColorChoice};
 use args::{Arguments, Command};
 use clap::Parser;
-use std::process::ExitCode;
+use error::CommandError;
+use std::{io, process::ExitCode};
 
 fn main() -> ExitCode {
     // First of all: threads inherit the signal mask.
@@ -40,10 +43,23 @@ fn main() -> ExitCode {
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.print();
+            print(&failure);
             failure.exit_code()
         }
     };
     logs::finish();
     code
+}
+
+/// Prints the error on standard error, with colors only on a terminal. Never panics.
+fn print(failure: &CommandError) {
+    let text = match failure {
+        CommandError::Usage(text) | CommandError::Failed(text) => text.clone(),
+        CommandError::Problem(problem) => problem::render(problem),
+        CommandError::Interrupted(signal) => format!("{}: stopped before completion", signal.name()),
+    };
+    match AutoStream::choice(&io::stderr()) {
+        ColorChoice::Never => logs::write_line(&format!("error: {text}")),
+        _ => logs::write_line(&format!("\x1b[1;31merror:\x1b[0m {text}")),
+    }
 }

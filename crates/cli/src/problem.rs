@@ -1,6 +1,10 @@
-//! Problem documents (RFC 9457) as text for a terminal. Pure.
+//! Problem documents (RFC 9457): as text for a terminal, and as the error of a command whose call failed. Pure.
 
+use crate::error::{CommandError, Outcome};
+use herder::Error;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// Renders a problem document. The first line contains the error; the other lines contain details for finding the
 /// cause.
@@ -56,6 +60,28 @@ fn facts(problem: &Value) -> Vec<String> {
 
 fn indented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     lines.map(|line| format!("\n    {line}")).collect()
+}
+
+/// Converts the error of a call into a problem document.
+pub(crate) fn problem(error: &Error) -> CommandError {
+    serde_json::to_value(error.problem()).map_or_else(|_| CommandError::failed(error), CommandError::Problem)
+}
+
+/// Converts the error of a command that is called repeatedly. An unknown command, or arguments that it refuses, are an
+/// error in the usage of `herder`.
+pub(crate) fn refused(error: &Error) -> CommandError {
+    match error {
+        Error::UnknownCommand { .. } | Error::BadArguments { .. } | Error::Malformed { .. } => {
+            CommandError::usage(error)
+        }
+        _ => problem(error),
+    }
+}
+
+/// Refuses a text that is not a JSON object.
+pub(crate) fn check_object(arguments: &str) -> Outcome {
+    let object = serde_json::from_str::<HashMap<String, IgnoredAny>>(arguments);
+    object.map(drop).map_err(|error| CommandError::usage(format_args!("the arguments are not a JSON object: {error}")))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! second later, an immediate stop. SIGHUP has no effect on a server without a terminal.
 
 use crate::{
-    error::{CommandError, Outcome},
+    error::{CommandError, EndSignal, Outcome},
     logs,
 };
 use herder::config::duration;
@@ -22,13 +22,6 @@ pub(crate) struct Signals {
     terminate: unix::Signal,
     /// `None` if SIGHUP keeps its disposition.
     hangup: Option<unix::Signal>,
-}
-
-/// A signal that stops a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EndSignal {
-    Interrupt,
-    Terminate,
 }
 
 impl Signals {
@@ -98,21 +91,5 @@ impl EndSignal {
         tracing::warn!("{}: stopped immediately", self.name());
         logs::finish();
         std::process::exit(self.exit_code().into())
-    }
-
-    /// Returns the exit code by which shells recognize the signal.
-    pub(crate) fn exit_code(self) -> u8 {
-        match self {
-            Self::Interrupt => 130,
-            Self::Terminate => 143,
-        }
-    }
-
-    /// Returns the name of the signal.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Interrupt => "SIGINT",
-            Self::Terminate => "SIGTERM",
-        }
     }
 }

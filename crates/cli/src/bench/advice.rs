@@ -2,9 +2,8 @@
 
 use super::{
     plan::Plan,
-    report::workers,
     row::Row,
-    spread::{digits, percent, time},
+    spread::{digits, percent, time, workers},
 };
 use herder::efficiency::{EfficiencyReport, concurrency::Loss};
 

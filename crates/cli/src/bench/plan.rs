@@ -2,8 +2,8 @@
 
 use super::Options;
 use crate::{
-    call::check_object,
     error::{CommandError, Outcome},
+    problem::check_object,
     source::{Origin, Overrides, Source},
 };
 use herder::{PoolConfig, config::WorkerType, efficiency::WorkerStart};

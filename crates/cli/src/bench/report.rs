@@ -4,7 +4,7 @@ use super::{
     advice::advice,
     plan::Plan,
     row::Row,
-    spread::{Spread, digits, percent, time},
+    spread::{Spread, digits, percent, time, workers},
 };
 use crate::table::aligned;
 use herder::efficiency::{
@@ -139,11 +139,6 @@ fn qualified_rows(rows: &[Row]) -> String {
             some.join(", ")
         ),
     }
-}
-
-/// Returns `1 worker`, `2 workers` and so on.
-pub(super) fn workers(count: usize) -> String {
-    format!("{count} worker{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

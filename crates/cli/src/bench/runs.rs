@@ -6,8 +6,8 @@ use super::{
     progress::Progress,
 };
 use crate::{
-    call::refused,
     error::{CommandError, Outcome},
+    problem::refused,
     signals::Signals,
 };
 use herder::{

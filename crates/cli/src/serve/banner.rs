@@ -1,6 +1,6 @@
 //! The banner of `serve` on standard output: the pools, an example call, and the URL.
 
-use super::access::Access;
+use crate::access::Access;
 use crate::{check::type_name, logs::Output, source::Origin};
 use herder::{Pool, config::Launch};
 use std::net::SocketAddr;

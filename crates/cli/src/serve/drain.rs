@@ -1,10 +1,13 @@
 //! Graceful shutdown: no new connections are accepted, and a worker is restarted only if a call waits for it. Requests
 //! finish, then the pools shut down. Takes at most the shutdown timeout, and a little more for the last responses.
 
-use super::FLUSH_TIMEOUT;
 use actix_web::dev::ServerHandle;
 use herder::{Pool, http::Connections};
 use std::time::{Duration, Instant};
+
+/// How long the last responses may take after the shutdown timeout, such as those of calls that were not finished in
+/// time.
+pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The parts of the server to shut down.
 pub(super) struct Drain {

@@ -1,7 +1,6 @@
 //! `herder serve`: binds the address, starts the pools, serves HTTP, and shuts everything down gracefully. Holds
 //! nothing after it has returned.
 
-pub(crate) mod access;
 mod banner;
 mod descriptors;
 mod drain;
@@ -10,17 +9,17 @@ mod orphans;
 mod progress;
 
 use crate::{
+    access::Access,
     args::Serve,
     error::{CommandError, Outcome},
     logs::{self, Output},
     signals::Signals,
     source::{Overrides, Source},
 };
-use access::Access;
 use actix_rt::System;
 use actix_web::{App, dev};
 use descriptors::Descriptors;
-use drain::Drain;
+use drain::{Drain, FLUSH_TIMEOUT};
 use herder::{
     Pool, PoolConfig, config,
     http::{Api, Connections, Server},
@@ -35,9 +34,6 @@ use std::{
 
 /// The log filter if `HERDER_LOG` is not set.
 const LOGGED: &str = "info,actix_server=warn,actix_http=off";
-/// How long the last responses may take after the shutdown timeout, such as those of calls that were not finished in
-/// time.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the process waits at its end for a banner that is not read.
 const BANNER_TIMEOUT: Duration = Duration::from_millis(100);
 

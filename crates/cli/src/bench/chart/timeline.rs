@@ -3,9 +3,8 @@
 
 use super::super::{
     plan::Plan,
-    report::workers,
     row::Row,
-    spread::{percent, time},
+    spread::{percent, time, workers},
 };
 use super::axis::{Scale, tick};
 use super::page::{Anchor, Page, Swatch, coordinate, rectangle, titled_mark};

@@ -44,7 +44,7 @@ impl Access {
     }
 
     /// Returns the required token.
-    pub(super) fn token(&self) -> Option<&Token> {
+    pub(crate) fn token(&self) -> Option<&Token> {
         match self {
             Self::Everyone => None,
             Self::Token(token) | Self::NewToken(token) => Some(token),
