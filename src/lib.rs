@@ -37,6 +37,8 @@
 //!
 //! All guarantees are in `docs/semantics.md`.
 
+#[cfg(feature = "http")]
+mod body_buffers;
 pub mod breaker;
 #[cfg(feature = "chaos")]
 pub mod chaos;

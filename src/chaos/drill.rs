@@ -4,13 +4,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "faults are injected and calls are abandoned after set times")]
 
-use super::{
-    FaultInjector, FaultSignal, Figures, MARK, MarkedProcesses, RecoveryTracker, Rng, open_descriptors,
-    own_resident_bytes, zombies,
-};
+use super::{FaultInjector, FaultSignal, Figures, RecoveryTracker, Rng, open_descriptors, own_resident_bytes};
 use crate::{Call, Pool};
 use bytes::Bytes;
-use herder_actors::{Error, PoolConfig, PoolState, Reply, Result, WorkerInfo, WorkerRef};
+use herder_actors::{
+    Error, PoolConfig, PoolState, Reply, Result, WorkerInfo, WorkerRef,
+    inspect::{MARK, MarkedProcesses, zombies},
+};
 use serde::de::IgnoredAny;
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,8 @@
 //! The results of a run, shown as a table or as one line of JSON.
 
+use herder_actors::inspect;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, process, time::Duration};
 
 /// A summary of durations, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -191,6 +192,16 @@ impl Figures {
 
 fn times(count: u64) -> String {
     if count == 1 { "once".into() } else { format!("{count} times") }
+}
+
+/// Returns the number of open descriptors of this process.
+pub fn open_descriptors() -> u64 {
+    inspect::descriptors(process::id()).len() as u64
+}
+
+/// Returns the resident memory of this process in bytes; 0 on systems without `/proc`.
+pub fn own_resident_bytes() -> u64 {
+    inspect::resident_bytes(process::id()).unwrap_or(0)
 }
 
 #[cfg(test)]

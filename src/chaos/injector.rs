@@ -1,9 +1,8 @@
 //! Injects faults into a pool's worker processes from outside, by signals, as the kernel, an operator or a bug would.
 //! The caller chooses the worker and the time.
 
-use super::MarkedProcesses;
 use crate::Pool;
-use herder_actors::{Result, Signal, WorkerInfo};
+use herder_actors::{Result, Signal, WorkerInfo, inspect::MarkedProcesses};
 
 /// A signal to a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

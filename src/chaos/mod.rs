@@ -15,23 +15,10 @@ mod rng;
 mod settings;
 
 pub use drill::{Drill, DrillProgress};
-pub use figures::{Figures, Spans};
+pub use figures::{Figures, Spans, open_descriptors, own_resident_bytes};
 pub use herder_actors::inspect::{MARK, MarkedProcesses, zombies};
 pub use injector::{FaultInjector, FaultSignal};
 pub use progress::Progress;
 pub use recovery::RecoveryTracker;
 pub use rng::Rng;
 pub use settings::settings;
-
-use herder_actors::inspect;
-use std::process;
-
-/// Returns the number of open descriptors of this process.
-pub fn open_descriptors() -> u64 {
-    inspect::descriptors(process::id()).len() as u64
-}
-
-/// Returns the resident memory of this process in bytes; 0 on systems without `/proc`.
-pub fn own_resident_bytes() -> u64 {
-    inspect::resident_bytes(process::id()).unwrap_or(0)
-}

@@ -1,7 +1,6 @@
 //! The tables of a configuration file, and the order of the work: check, merge, build. No pool is built from a file
 //! that has any problem.
 
-use super::Programs;
 use super::check::{Check, Owner};
 use super::error::ProblemCollector;
 use super::merge::merged;
@@ -13,6 +12,15 @@ use std::ops::Range;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
+
+/// Whether the programs that pools start must exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Programs {
+    /// The programs are not checked.
+    Unchecked,
+    /// A program that does not exist is a problem.
+    Checked,
+}
 
 /// Checks the file, and builds the pools if there is no problem.
 pub(super) fn read(

@@ -42,6 +42,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use document::Programs;
 use error::ProblemCollector;
 use herder_actors::PoolConfig;
 use std::fs;
@@ -96,15 +97,6 @@ impl Config {
     pub fn from_toml(text: &str, folder: &Path) -> Result<Self, ConfigError> {
         read(text, folder, DEFAULT_FILE_NAME, Programs::Unchecked)
     }
-}
-
-/// Whether the programs that pools start must exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Programs {
-    /// The programs are not checked.
-    Unchecked,
-    /// A program that does not exist is a problem.
-    Checked,
 }
 
 fn load(path: &Path, programs: Programs) -> Result<Config, ConfigError> {

@@ -2,15 +2,14 @@
 
 use super::{
     body_reader::{self, Limits},
-    breaker,
-    buffers::Buffers,
-    call,
+    breaker, call,
     guard::{self, RequestGuard},
     pools::{self, DroppedLogLines, Pools},
     probes,
     refusal::Refusal,
     sessions,
 };
+use crate::body_buffers::Buffers;
 use crate::{Pool, config::Token};
 use actix_web::{
     FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard as when,

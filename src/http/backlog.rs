@@ -1,13 +1,12 @@
 //! The `Retry-After` of a call that a full queue refused: the expected wait until the queue is empty. It is cached for
 //! a second, so that a pool that refuses thousands of calls is not queried for each of them.
 
-use super::pools::Pools;
 use crate::Pool;
-use actix_web::{rt, web};
+use actix_web::rt;
 use herder_actors::Error;
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -31,16 +30,16 @@ struct CachedWait {
 ///
 /// A wait that is older than a second is still returned, and the pool is queried in the background: a refusal must not
 /// wait for the pool, which is overloaded at this moment.
-pub(super) fn wait(pools: &web::Data<Pools>, pool: &Pool, error: &Error) -> Option<Duration> {
+pub(super) fn wait(waits: &Arc<BacklogCache>, pool: &Pool, error: &Error) -> Option<Duration> {
     if !matches!(error, Error::QueueFull { .. }) {
         return None;
     }
-    let (known, is_fresh) = pools.1.lookup(pool.name().as_str());
+    let (known, is_fresh) = waits.lookup(pool.name().as_str());
     if !is_fresh {
-        let (pools, pool) = (pools.clone(), pool.clone());
+        let (waits, pool) = (waits.clone(), pool.clone());
         rt::spawn(async move {
             if let Ok(status) = pool.status().await {
-                pools.1.put(pool.name().as_str(), status.queue.expected_wait_ms.map(Duration::from_millis));
+                waits.put(pool.name().as_str(), status.queue.expected_wait_ms.map(Duration::from_millis));
             }
         });
     }

@@ -1,9 +1,7 @@
 //! Receives the body of a call within its time, its largest size, and the server's limit for all bodies.
 
-use super::{
-    buffers::{Buffers, Room, SMALL},
-    refusal::Refusal,
-};
+use super::refusal::Refusal;
+use crate::body_buffers::{Buffers, Room, SMALL};
 use actix_web::{
     HttpMessage, HttpRequest,
     body::{BodyStream, MessageBody},

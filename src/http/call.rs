@@ -5,7 +5,6 @@
 use super::{
     backlog, body_check,
     body_reader::{BodyReader, Failed, Limits, later},
-    buffers::SMALL,
     connections::while_connected,
     envelope,
     headers::Options,
@@ -13,6 +12,7 @@ use super::{
     unread,
 };
 use crate::Pool;
+use crate::body_buffers::SMALL;
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError, Result,
     http::{StatusCode, header},
@@ -97,7 +97,7 @@ async fn run(
     let Some(reply) = while_connected(request, reply).await else {
         return Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)));
     };
-    let reply = reply.map_err(|error| CallErrorResponse { wait: backlog::wait(pools, pool, &error), error, id })?;
+    let reply = reply.map_err(|error| CallErrorResponse { wait: backlog::wait(&pools.1, pool, &error), error, id })?;
     answer(pool, command, limits, reply).await
 }
 

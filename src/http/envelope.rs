@@ -1,7 +1,7 @@
 //! The body of a call's response: an object with the result and the metadata. A large result is not copied; the
 //! connection takes it in pieces.
 
-use super::buffers::Room;
+use crate::body_buffers::Room;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::{
@@ -51,7 +51,7 @@ impl MessageBody for InPieces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::buffers::Buffers;
+    use crate::body_buffers::Buffers;
     use actix_web::body::to_bytes;
 
     /// Spaces, the order of keys, and numbers that do not fit a double are passed on unchanged.

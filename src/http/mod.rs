@@ -35,7 +35,6 @@ mod backlog;
 mod body_check;
 mod body_reader;
 mod breaker;
-mod buffers;
 mod call;
 mod caller;
 mod connections;
@@ -58,7 +57,6 @@ mod unique_keys_tests;
 mod unread;
 
 pub use api::{Api, routes};
-pub(crate) use buffers::Buffers;
 pub use caller::Caller;
 pub use connections::Connections;
 pub use herder_actors::set_error_detail;

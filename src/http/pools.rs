@@ -11,11 +11,11 @@ use std::{fmt, sync::Arc};
 
 /// The pools of an API, in the given order, and their last known waits.
 #[derive(Debug)]
-pub(super) struct Pools(pub(super) Vec<Pool>, pub(super) BacklogCache);
+pub(super) struct Pools(pub(super) Vec<Pool>, pub(super) Arc<BacklogCache>);
 
 impl Pools {
     pub(super) fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
-        Self(pools.into_iter().collect(), BacklogCache::default())
+        Self(pools.into_iter().collect(), Arc::default())
     }
 
     /// Returns the largest `max_frame` of the pools.

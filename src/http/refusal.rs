@@ -1,5 +1,6 @@
 //! The refusals of requests that did not reach a pool, as `application/problem+json`. Pure data.
 
+use crate::body_buffers::Full;
 use crate::config::duration;
 use actix_web::{
     HttpResponse, ResponseError,
@@ -176,6 +177,14 @@ struct RefusalProblem<'a> {
     pools: Option<serde_json::Map<String, serde_json::Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<&'a str>,
+}
+
+impl Full {
+    /// Returns the refusal. `may_have_run` is true if the body without space is a result.
+    pub(super) fn refusal(self, may_have_run: bool) -> Refusal {
+        let Self { needed, used, limit } = self;
+        Refusal::BuffersFull { needed, used, limit, may_have_run }
+    }
 }
 
 impl Refusal {

@@ -1,6 +1,7 @@
 //! Mounted routes, and handlers of an application, behind a real server.
 
-use super::{Api, Caller, Connections, buffers::Room, routes};
+use super::{Api, Caller, Connections, routes};
+use crate::body_buffers::Room;
 use crate::testing::{Script, ScriptedPool, scripted, wait_until, with_timeout};
 use actix_web::{App, HttpServer, dev::ServerHandle, rt, web};
 use herder_actors::Error;

@@ -40,13 +40,13 @@ struct Inner {
     config: PoolConfig,
     /// The buffers of the routes that are mounted for this pool alone. All server threads share them, with one limit.
     #[cfg(feature = "http")]
-    buffers: Arc<crate::http::Buffers>,
+    buffers: Arc<crate::body_buffers::Buffers>,
 }
 
 impl Pool {
     pub(super) fn new(client: PoolClient, config: PoolConfig) -> Self {
         #[cfg(feature = "http")]
-        let buffers = crate::http::Buffers::new(usize::try_from(config.max_frame()).unwrap_or(usize::MAX));
+        let buffers = crate::body_buffers::Buffers::new(usize::try_from(config.max_frame()).unwrap_or(usize::MAX));
         Self(Arc::new(Inner {
             client,
             config,
@@ -60,7 +60,7 @@ impl Pool {
     }
 
     #[cfg(feature = "http")]
-    pub(crate) fn buffers(&self) -> &Arc<crate::http::Buffers> {
+    pub(crate) fn buffers(&self) -> &Arc<crate::body_buffers::Buffers> {
         &self.0.buffers
     }
 

@@ -1,8 +1,8 @@
 //! The name, the directory and the configuration of a test's pool. Holds the name and the directory.
 
-use super::{GatedPython, HANG_TIMEOUT};
+use super::GatedPython;
 use crate::config::Config;
-use herder_actors::{Basic, Enhanced, PoolBuilder, PoolConfig, Queue, Restart, inspect::MARK};
+use herder_actors::{Basic, Enhanced, PoolBuilder, PoolConfig, Queue, Restart, inspect::MARK, testing::HANG_TIMEOUT};
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,7 +1,7 @@
 //! A script in front of an interpreter, which delays or fails its start. The interpreter then runs with the script's
 //! process id. Holds only paths.
 
-use super::StartBehavior;
+use herder_actors::testing::StartBehavior;
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

@@ -67,19 +67,3 @@ pub use herder_actors::{
 pub use pool::{TestPool, pool, pool_config, signal, starting_pool};
 pub use processes::PoolProcesses;
 pub use scripted::{FramePool, ScriptedPool, frame_pool, frame_pool_on, scripted, scripted_on};
-
-use std::time::Duration;
-
-/// The interval between two polls.
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
-
-/// Like [`wait_until`], for a condition that can be checked without waiting. The future is `Send`.
-#[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
-async fn wait_until_seen(what: &str, mut condition: impl FnMut() -> bool) {
-    let poll = async {
-        while !condition() {
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-    };
-    with_timeout(what, poll).await;
-}

@@ -1,10 +1,11 @@
 //! A running pool of a test, with its directory and its processes.
 
-use super::{POLL_INTERVAL, PoolProcesses, Signal, TestContext, capture, with_timeout};
+use super::{PoolProcesses, TestContext, processes::POLL_INTERVAL};
 use crate::{Call, Pool};
 use herder_actors::{
-    InvalidConfig, PoolConfig, PoolState, ShutdownReport, Status, WorkerEntry, WorkerHealth, WorkerInfo, WorkerRef,
-    WorkerState,
+    InvalidConfig, PoolConfig, PoolState, ShutdownReport, Signal, Status, WorkerEntry, WorkerHealth, WorkerInfo,
+    WorkerRef, WorkerState,
+    testing::{capture, with_timeout},
 };
 use rustix::process::{Pid, kill_process};
 use serde::de::IgnoredAny;

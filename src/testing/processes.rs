@@ -1,14 +1,20 @@
 //! What a pool leaves in the system: marked processes, zombies of this process, and open pipes to workers. Holds the
 //! names of the pipes that were seen.
 
-use super::{stat, wait_until_seen};
-use herder_actors::inspect::{self, descriptors, zombies};
+use herder_actors::{
+    inspect::{self, descriptors, stat, zombies},
+    testing::with_timeout,
+};
 use std::{
     collections::HashSet,
     ops::Deref,
     process,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
+
+/// The interval between two polls.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The processes of one pool, and the pipes to them. Finds none on systems without `/proc`.
 #[derive(Debug)]
@@ -70,4 +76,15 @@ impl PoolProcesses {
 
 fn pipes_of(pid: u32) -> HashSet<String> {
     descriptors(pid).into_values().filter(|target| target.starts_with("pipe:")).collect()
+}
+
+/// Like [`wait_until`](super::wait_until), for a condition that can be checked without waiting. The future is `Send`.
+#[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
+async fn wait_until_seen(what: &str, mut condition: impl FnMut() -> bool) {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    with_timeout(what, poll).await;
 }

@@ -1,13 +1,13 @@
 //! Pools whose workers are not processes, but closures or the test itself. Holds the pool, and the handles that control
 //! its workers.
 
-use super::{
-    FakeWorkers, Launches, Script, ScriptedWorkers, StartBehavior, TestContext, TestPool, VirtualClock, pool_config,
-    with_timeout,
-};
+use super::{TestContext, TestPool, pool_config};
 use crate::pool::supervised;
 use actix::Addr;
-use herder_actors::{GetStatus, InvalidConfig, PoolConfig, PoolSupervisor, ShutdownReport, WorkerRef};
+use herder_actors::{
+    GetStatus, InvalidConfig, PoolConfig, PoolSupervisor, ShutdownReport, WorkerRef,
+    testing::{FakeWorkers, Launches, Script, ScriptedWorkers, StartBehavior, VirtualClock, with_timeout},
+};
 use std::{ops::Deref, time::Duration};
 
 /// A pool whose workers are the closures of a [`Script`]. Dereferences to [`TestPool`].

@@ -1,7 +1,6 @@
 //! The state of a clock that a test moves: the time, and the timers of the pools that use the clock. Shared by the test and
 //! these pools. How a test waits for the work that became due is in `testing/clock.rs`.
 
-use crate::Result;
 use actix::{Message, WeakRecipient};
 use herder_core::Timestamp;
 use std::{
@@ -51,11 +50,11 @@ struct VirtualTimers {
     set: BTreeMap<u64, Timestamp>,
 }
 
-/// Asks a supervisor how many workers were pinged and have not answered, of those that answer by themselves. A test that moves
+/// Asks a supervisor how many workers were pinged and have not answered, of those that answer by themselves; none if the pool does not run. A test that moves
 /// a clock waits for the answers between two moves, since they do not arrive faster than the machine runs; otherwise a
 /// working worker would be taken for unresponsive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "Result<usize>")]
+#[rtype(result = "usize")]
 pub(crate) struct UnansweredPings;
 
 impl VirtualClock {

@@ -50,7 +50,7 @@ impl VirtualClock {
         for pool in self.pools() {
             wait_until("all pings are answered", async || {
                 match pool.upgrade().map(|pool| pool.send(UnansweredPings)) {
-                    Some(asked) => asked.await.map_or(true, |pinged| pinged.unwrap_or(0) == 0), // an error: the pool has ended
+                    Some(asked) => asked.await.map_or(true, |pinged| pinged == 0), // an error: the pool has ended
                     None => true,
                 }
             })

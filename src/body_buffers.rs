@@ -2,7 +2,6 @@
 //! settled, and large responses until their connection has taken them. Holds two counters, which change only by atomic
 //! operations.
 
-use super::refusal::Refusal;
 use bytes::Bytes;
 use std::sync::{
     Arc,
@@ -11,7 +10,7 @@ use std::sync::{
 
 /// The largest size of a small body. Small bodies may use all space that large ones do not use, and always a reserved
 /// share. Results up to this size are not counted.
-pub(super) const SMALL: usize = 64 * 1024;
+pub(crate) const SMALL: usize = 64 * 1024;
 /// The default limit. If twice the largest `max_frame` is more, that is the default: the arguments and the result of
 /// one call always fit together.
 const DEFAULT: usize = 256 * 1024 * 1024;
@@ -31,18 +30,10 @@ pub(crate) struct Buffers {
 
 /// The error for a body without space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full {
-    pub(super) needed: usize,
-    pub(super) used: usize,
-    pub(super) limit: usize,
-}
-
-impl Full {
-    /// Returns the refusal. `may_have_run` is true if the body without space is a result.
-    pub(super) fn refusal(self, may_have_run: bool) -> Refusal {
-        let Self { needed, used, limit } = self;
-        Refusal::BuffersFull { needed, used, limit, may_have_run }
-    }
+pub(crate) struct Full {
+    pub(crate) needed: usize,
+    pub(crate) used: usize,
+    pub(crate) limit: usize,
 }
 
 impl Buffers {
@@ -53,28 +44,28 @@ impl Buffers {
 
     /// Creates a limit. The share of small bodies is reduced if a body of `largest_frame` bytes would not fit
     /// otherwise.
-    pub(super) fn with_limit(limit: usize, largest_frame: usize) -> Arc<Self> {
+    pub(crate) fn with_limit(limit: usize, largest_frame: usize) -> Arc<Self> {
         let for_large = (limit - limit / SHARE_OF_SMALL).max(limit.min(largest_frame));
         Arc::new(Self { limit, for_large, large: AtomicUsize::new(0), small: AtomicUsize::new(0) })
     }
 
-    pub(super) fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
     /// Returns the length of the longest body that can ever fit.
-    pub(super) fn longest(&self) -> usize {
+    pub(crate) fn longest(&self) -> usize {
         self.for_large
     }
 
     /// Returns the bytes in use. They exceed the limit by the result of one call at most.
-    pub(super) fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.large.load(Ordering::Relaxed) + self.small.load(Ordering::Relaxed)
     }
 
     /// Counts a result. The result is in memory already, so it is refused only if the share of large bodies was already
     /// used up: the memory in use exceeds the limit by one result at most.
-    pub(super) fn hold_result(self: &Arc<Self>, bytes: usize) -> Result<Room, Full> {
+    pub(crate) fn hold_result(self: &Arc<Self>, bytes: usize) -> Result<Room, Full> {
         self.add(Size::Large, bytes, |large| large < self.for_large)?;
         Ok(Room { buffers: self.clone(), size: Size::Large, bytes })
     }
@@ -114,7 +105,7 @@ enum Size {
 
 /// A reserved part of the limit. Dropping it frees the part.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     buffers: Arc<Buffers>,
     size: Size,
     bytes: usize,
@@ -122,12 +113,12 @@ pub(super) struct Room {
 
 impl Room {
     /// Creates a reservation of zero bytes, for a body that has not arrived yet.
-    pub(super) fn none(buffers: &Arc<Buffers>) -> Self {
+    pub(crate) fn none(buffers: &Arc<Buffers>) -> Self {
         Self { buffers: buffers.clone(), size: Size::Small, bytes: 0 }
     }
 
     /// Extends the reservation to `total` bytes. Does nothing if it is already as large.
-    pub(super) fn grow_to(&mut self, total: usize) -> Result<(), Full> {
+    pub(crate) fn grow_to(&mut self, total: usize) -> Result<(), Full> {
         match total.checked_sub(self.bytes) {
             None | Some(0) => Ok(()),
             Some(more) if total <= SMALL => self.grow_small(more),
@@ -166,7 +157,7 @@ impl Room {
     /// Converts the body to `Bytes` that keep the reservation until their last clone is dropped, wherever that is: in a
     /// pool's queue, in the outgoing buffer of a worker, or in a response. Bytes that were reserved but did not arrive
     /// are freed now.
-    pub(super) fn hold(mut self, body: Vec<u8>) -> Bytes {
+    pub(crate) fn hold(mut self, body: Vec<u8>) -> Bytes {
         let surplus = self.bytes.saturating_sub(body.len());
         self.bytes -= surplus;
         self.buffers.free(self.size, surplus);
