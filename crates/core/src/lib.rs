@@ -28,6 +28,7 @@
 //! - **I8**: everything that is pending has a timer at or before the time at which it must be examined. If I8 broke, a call, a
 //!   start or a sweep would wait forever.
 
+mod bitmap;
 mod breaker;
 mod calls;
 mod derived;

@@ -280,13 +280,11 @@ impl Core {
         };
     }
 
-    /// Returns the process for a new session: the one with the fewest sessions, then the fewest calls. An overflow
-    /// worker only if no base worker is alive (R12): overflow workers are stopped when idle.
-    fn pick_worker_for_session(&self) -> Option<WorkerRef> {
-        let Sessions::Routed(routes) = &self.sessions else { return None };
-        let (health_gated, base_only) = (self.is_health_gated(), self.has_live_base_worker());
-        let free = self.workers.iter().filter(|slot| slot.accepts(health_gated) && (slot.base || !base_only));
-        free.min_by_key(|slot| (routes.bound_to(slot.worker), slot.in_flight())).map(|slot| slot.worker)
+    /// Returns the process for a new session.
+    fn pick_worker_for_session(&mut self) -> Option<WorkerRef> {
+        let Sessions::Routed(routes) = &mut self.sessions else { return None };
+        routes.take_changed(|worker| self.workers.sessions_changed(worker));
+        self.workers.for_new_session(|worker| routes.bound_to(worker))
     }
 
     pub(super) fn has_live_base_worker(&self) -> bool {

@@ -24,6 +24,8 @@ impl Core {
         if let Sessions::Routed(routes) = &self.sessions {
             let live = self.workers.iter().filter(|slot| slot.is_live()).map(|slot| slot.worker);
             routes.verify(live, &mut broken);
+            let sessions = |worker| (routes.bound_to(worker), routes.is_changed(worker));
+            self.workers.verify_placement(sessions, &mut broken);
         }
         broken
     }

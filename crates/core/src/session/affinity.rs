@@ -7,7 +7,7 @@
 //! count. Each row is updated when it is next visited.
 
 use super::{EventId, EventRing, RowCursor, RowKey, Table};
-use crate::{AffinitySettings, CallId, Epoch, Generation, WorkerRef};
+use crate::{AffinitySettings, CallId, Epoch, Generation, WorkerId, WorkerRef, derived::Derived};
 use std::{collections::VecDeque, num::NonZero};
 
 /// The session affinity of one pool.
@@ -16,6 +16,8 @@ pub(crate) struct Routes {
     pub(crate) settings: AffinitySettings,
     pub(crate) table: Table<Route>,
     bindings: Vec<SlotBindings>,
+    /// The slots whose number of sessions changed since the last [`take_changed`](Self::take_changed), each once.
+    changed: Derived<Vec<WorkerId>>,
     /// Processes whose sessions were released, with the release count since then, while a scan for their rows is in
     /// progress. Bindings with a lower release count are void.
     released: Vec<(WorkerRef, ReleaseCount)>,
@@ -33,6 +35,8 @@ struct SlotBindings {
     /// The number of sessions that were bound to it since the last release.
     sessions: u32,
     release_count: ReleaseCount,
+    /// Whether the slot is in [`Routes::changed`].
+    is_changed: Derived<bool>,
 }
 
 /// The number of times that all sessions of a slot were released at once.
@@ -111,15 +115,17 @@ pub(crate) enum AfterEpoch {
 
 impl Routes {
     pub(crate) fn new(settings: AffinitySettings, seed: u64, slots: usize) -> Self {
-        let slot_bindings =
-            vec![
-                SlotBindings { generation: Generation(0), sessions: 0, release_count: ReleaseCount::default() };
-                slots
-            ];
+        let unbound = SlotBindings {
+            generation: Generation(0),
+            sessions: 0,
+            release_count: ReleaseCount::default(),
+            is_changed: Derived(false),
+        };
         Self {
             settings,
             table: Table::new(seed),
-            bindings: slot_bindings,
+            bindings: vec![unbound; slots],
+            changed: Derived(Vec::with_capacity(slots)),
             released: Vec::new(),
             counters: AffinityCounters::default(),
             events: EventRing::default(),
@@ -141,7 +147,7 @@ impl Routes {
         let release_count = self.bindings[slot_index(worker)].release_count;
         if let Some(route) = self.route_mut(key) {
             route.binding = Binding::Bound { worker, epoch, release_count, was_sent: false };
-            let slot_bindings = &mut self.bindings[slot_index(worker)];
+            let slot_bindings = self.change(worker);
             // The first binding to a new generation restarts the count: the sessions of the previous process are void.
             slot_bindings.sessions =
                 if slot_bindings.generation == worker.generation { slot_bindings.sessions + 1 } else { 1 };
@@ -177,13 +183,35 @@ impl Routes {
         let route = self.route_mut(key)?;
         let before = std::mem::replace(&mut route.binding, Binding::Unbound(why));
         let Binding::Bound { worker, epoch, release_count, was_sent } = before else { return None };
-        let slot_bindings = &mut self.bindings[slot_index(worker)];
+        let slot_bindings = self.change(worker);
         // A binding of another generation or release count was removed from the count when its process died or its
         // sessions were released. Subtracting it again would make `bound_to` too low.
         if slot_bindings.generation == worker.generation && slot_bindings.release_count == release_count {
             slot_bindings.sessions = slot_bindings.sessions.saturating_sub(1);
         }
         Some((epoch, was_sent.then_some(worker)))
+    }
+
+    /// The only way in which the numbers of a slot change. Remembers the slot for the choice of workers.
+    fn change(&mut self, worker: WorkerRef) -> &mut SlotBindings {
+        let slot_bindings = &mut self.bindings[slot_index(worker)];
+        if !std::mem::replace(&mut *slot_bindings.is_changed, true) {
+            self.changed.push(worker.id);
+        }
+        slot_bindings
+    }
+
+    /// Reports each slot whose number of sessions changed since the last call.
+    pub(crate) fn take_changed(&mut self, mut report: impl FnMut(WorkerId)) {
+        while let Some(worker) = self.changed.pop() {
+            *self.bindings[worker.0 as usize - 1].is_changed = false;
+            report(worker);
+        }
+    }
+
+    /// Returns whether the number of sessions of this slot changed since the last [`take_changed`](Self::take_changed).
+    pub(crate) fn is_changed(&self, worker: WorkerRef) -> bool {
+        *self.bindings[slot_index(worker)].is_changed
     }
 
     /// Returns the number of sessions that are bound to this process.
@@ -194,7 +222,7 @@ impl Routes {
 
     /// Sets the session count of a process that is gone to zero. Its rows are unbound when they are next visited.
     pub(crate) fn on_worker_exit(&mut self, worker: WorkerRef) {
-        let slot_bindings = &mut self.bindings[slot_index(worker)];
+        let slot_bindings = self.change(worker);
         if slot_bindings.generation == worker.generation {
             slot_bindings.sessions = 0;
         }
@@ -203,11 +231,12 @@ impl Routes {
     /// Releases all sessions that are bound to this process and returns their number. Their rows are unbound when they
     /// are next visited.
     pub(crate) fn release_all(&mut self, worker: WorkerRef) -> usize {
-        let released = std::mem::take(&mut self.bindings[slot_index(worker)].sessions);
-        let release_count = &mut self.bindings[slot_index(worker)].release_count;
-        release_count.0 += 1;
+        let slot_bindings = self.change(worker);
+        let released = std::mem::take(&mut slot_bindings.sessions);
+        slot_bindings.release_count.0 += 1;
+        let release_count = slot_bindings.release_count;
         self.released.retain(|(process, _)| *process != worker);
-        self.released.push((worker, *release_count));
+        self.released.push((worker, release_count));
         // The scan visits every row that exists now once more, also those that a scan in progress has passed.
         self.cursor.begin(self.table.row_capacity());
         released as usize

@@ -3,7 +3,9 @@
 mod activity;
 mod counts;
 mod history;
+mod load_levels;
 mod metrics;
+mod placement;
 mod slot;
 mod state;
 mod workers;

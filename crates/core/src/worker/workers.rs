@@ -1,7 +1,12 @@
 //! The workers of a pool: the only owner of the slots, their processes and their attempts. Whatever changes one of them
 //! goes through a method here, which also updates the numbers that follow from it.
 
-use super::{Attempt, Ping, Process, ProcessActivity, Slot, WorkerState, counts::Counts};
+use super::{
+    Attempt, Ping, Process, ProcessActivity, Slot, WorkerState,
+    counts::Counts,
+    load_levels::LoadLevels,
+    placement::{self, Placement},
+};
 use crate::{
     Generation, Timestamp, WireId, WorkerId, WorkerRef,
     derived::Derived,
@@ -13,7 +18,7 @@ use crate::{
 /// # Invariants
 /// - A process never has more unfinished attempts than its window ([I2](crate#invariants)).
 /// - Only the latest process of a slot accepts attempts or holds any ([I4](crate#invariants)).
-/// - The counts are equal to a count over all slots.
+/// - The index follows from the slots and from the numbers of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Workers {
     slots: Vec<Slot>,
@@ -21,7 +26,16 @@ pub(crate) struct Workers {
     health_gated: bool,
     /// The window of a process that has not said that it accepts fewer calls.
     window: u32,
-    counts: Derived<Counts>,
+    index: Derived<Index>,
+}
+
+/// What follows from the slots, so that no decision about one call costs their number.
+#[derive(Clone, Debug)]
+struct Index {
+    counts: Counts,
+    levels: LoadLevels,
+    /// Exists only in pools with affinity ([I5](crate#invariants)).
+    placement: Option<Placement>,
 }
 
 /// The state that a process had when it exited.
@@ -46,12 +60,16 @@ pub(crate) enum BeforeStop {
 }
 
 impl Workers {
-    /// Returns this many slots without a process, `base` of them for base workers.
-    pub(crate) fn new(base: u32, overflow: u32, window: u32, health_gated: bool) -> Self {
+    /// Returns slots without processes. `places_sessions` states whether the pool has affinity.
+    pub(crate) fn new(base: u32, overflow: u32, window: u32, health_gated: bool, places_sessions: bool) -> Self {
         let worker = |id| WorkerRef { id: WorkerId(id), generation: Generation(0) };
         let slots: Vec<Slot> = (1..=base + overflow).map(|id| Slot::new(worker(id), id <= base)).collect();
-        let counts = Derived(count(&slots));
-        Self { slots, health_gated, window, counts }
+        let index = Index {
+            counts: count(&slots),
+            levels: LoadLevels::new(slots.len(), window),
+            placement: places_sessions.then(|| Placement::new(base as usize, overflow as usize)),
+        };
+        Self { slots, health_gated, window, index: Derived(index) }
     }
 
     /// Continues the generations of earlier slots, so that none is used twice.
@@ -64,10 +82,19 @@ impl Workers {
     /// The only way in which a slot changes, except for its number of attempts.
     fn update<R>(&mut self, worker: WorkerId, change: impl FnOnce(&mut Slot) -> R) -> R {
         let slot = &mut self.slots[index(worker)];
-        self.counts.remove(slot);
+        self.index.counts.remove(slot);
         let result = change(slot);
-        self.counts.add(slot);
+        self.index.counts.add(slot);
+        self.index_load(worker);
         result
+    }
+
+    /// Updates the choice of a worker after a change of this one.
+    fn index_load(&mut self, worker: WorkerId) {
+        let slot = &self.slots[index(worker)];
+        let load = slot.accepts(self.health_gated).then(|| slot.in_flight());
+        self.index.levels.put(index(worker), load);
+        self.sessions_changed(worker);
     }
 
     fn set_process(&mut self, worker: WorkerId, process: Process) {
@@ -90,7 +117,7 @@ impl Workers {
 
     /// Cancels all scheduled starts of overflow workers.
     pub(crate) fn cancel_overflow_starts(&mut self) {
-        while let Some(worker) = self.counts.overflow.scheduled.any() {
+        while let Some(worker) = self.index.counts.overflow.scheduled.any() {
             self.set_process(worker, Process::Absent);
         }
     }
@@ -98,7 +125,7 @@ impl Workers {
     /// Cancels all scheduled starts.
     pub(crate) fn cancel_starts(&mut self) {
         self.cancel_overflow_starts();
-        while let Some(worker) = self.counts.base.scheduled.any() {
+        while let Some(worker) = self.index.counts.base.scheduled.any() {
             self.set_process(worker, Process::Absent);
         }
     }
@@ -106,7 +133,7 @@ impl Workers {
     /// Returns the first slot whose scheduled start is due: base workers first, so that overflow workers start only if
     /// the base workers leave room in the batch.
     pub(crate) fn next_start(&self, now: Timestamp) -> Option<WorkerId> {
-        self.counts.base.scheduled.first_due(now).or_else(|| self.counts.overflow.scheduled.first_due(now))
+        self.index.counts.base.scheduled.first_due(now).or_else(|| self.index.counts.overflow.scheduled.first_due(now))
     }
 
     /// Starts the next process of a slot and returns it.
@@ -179,13 +206,15 @@ impl Workers {
 impl Workers {
     pub(crate) fn start_attempt(&mut self, worker: WorkerId, attempt: Attempt) {
         self.slots[index(worker)].running.push(attempt);
-        self.counts.in_flight += 1;
+        self.index.counts.in_flight += 1;
+        self.index_load(worker);
     }
 
     /// Removes an attempt of a process, if it is unfinished.
     pub(crate) fn finish_attempt(&mut self, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
         let attempt = self.current_mut(worker)?.take_attempt(wire)?;
-        self.counts.in_flight -= 1;
+        self.index.counts.in_flight -= 1;
+        self.index_load(worker.id);
         Some(attempt)
     }
 }
@@ -290,21 +319,37 @@ impl Workers {
         self.current(worker).is_some_and(|slot| slot.accepts(self.health_gated))
     }
 
-    /// Returns the process with the fewest unfinished calls that can take a call; base workers first. O(slots).
+    /// Returns the process with the fewest unfinished calls that can take a call; base workers first.
     pub(crate) fn least_loaded(&self) -> Option<WorkerRef> {
-        let free = self.slots.iter().filter(|slot| slot.accepts(self.health_gated));
-        free.min_by_key(|slot| (slot.running.len(), !slot.base)).map(|slot| slot.worker)
+        self.index.levels.first(|slot| self.slots[slot].in_flight()).map(|slot| self.slots[slot].worker)
+    }
+
+    /// Returns the process for a new session: the one with the fewest sessions, then the fewest calls. An overflow
+    /// worker only if no base worker is alive (R12): overflow workers are stopped when idle. `sessions` returns the
+    /// number of sessions of a process.
+    pub(crate) fn for_new_session(&mut self, sessions: impl Fn(WorkerRef) -> u32) -> Option<WorkerRef> {
+        let (slots, health_gated, base_only) = (&self.slots, self.health_gated, self.live_base() > 0);
+        let placement = self.index.0.placement.as_mut()?;
+        let best = placement.best(base_only, |slot| placement_key(&slots[slot], health_gated, &sessions));
+        best.map(|slot| slots[slot].worker)
+    }
+
+    /// Records that the number of sessions of this slot's process changed.
+    pub(crate) fn sessions_changed(&mut self, worker: WorkerId) {
+        if let Some(placement) = &mut self.index.placement {
+            placement.mark(index(worker));
+        }
     }
 
     /// Returns the base slots with neither a process nor a scheduled start. O(slots), or O(1) if there are none.
     pub(crate) fn absent_base(&self) -> impl Iterator<Item = &Slot> {
-        let slots = if self.counts.base.absent > 0 { &self.slots[..] } else { &[] };
+        let slots = if self.index.counts.base.absent > 0 { &self.slots[..] } else { &[] };
         slots.iter().filter(|slot| slot.base && matches!(slot.process, Process::Absent))
     }
 
     /// Returns the overflow slots with neither a process nor a scheduled start. O(slots), or O(1) if there are none.
     pub(crate) fn absent_overflow(&self) -> impl Iterator<Item = &Slot> {
-        let slots = if self.counts.overflow.absent > 0 { &self.slots[..] } else { &[] };
+        let slots = if self.index.counts.overflow.absent > 0 { &self.slots[..] } else { &[] };
         slots.iter().filter(|slot| !slot.base && matches!(slot.process, Process::Absent))
     }
 }
@@ -313,79 +358,106 @@ impl Workers {
 impl Workers {
     /// Returns the number of ready processes.
     pub(crate) fn live(&self) -> usize {
-        self.counts.live()
+        self.index.counts.live()
     }
 
     pub(crate) fn live_base(&self) -> usize {
-        self.counts.base.live
+        self.index.counts.base.live
     }
 
     pub(crate) fn starting(&self) -> usize {
-        self.counts.starting()
+        self.index.counts.starting()
     }
 
     /// Returns the number of base slots with neither a process nor a scheduled start.
     pub(crate) fn absent_base_len(&self) -> usize {
-        self.counts.base.absent
+        self.index.counts.base.absent
     }
 
     /// Returns the number of processes that have not exited.
     pub(crate) fn processes(&self) -> usize {
-        self.counts.processes()
+        self.index.counts.processes()
     }
 
     /// Returns the number of unfinished attempts.
     pub(crate) fn in_flight(&self) -> usize {
-        self.counts.in_flight
+        self.index.counts.in_flight
     }
 
     /// Returns the sum of the windows of the ready processes.
     pub(crate) fn capacity(&self) -> usize {
-        self.counts.capacity
+        self.index.counts.capacity
     }
 
     /// Returns the number of calls that the pool could run at the same time if all processes were ready.
     pub(crate) fn capacity_if_all_run(&self) -> usize {
-        self.counts.capacity + (self.slots.len() - self.counts.live()) * self.window as usize
+        self.index.counts.capacity + (self.slots.len() - self.index.counts.live()) * self.window as usize
     }
 
     /// Returns the capacity of the starting processes.
     pub(crate) fn starting_capacity(&self) -> usize {
-        self.counts.starting() * self.window as usize
+        self.index.counts.starting() * self.window as usize
     }
 
     /// Returns the capacity of the base workers that are starting or scheduled.
     pub(crate) fn coming_base_capacity(&self) -> usize {
-        self.counts.base.starting_or_scheduled() * self.window as usize
+        self.index.counts.base.starting_or_scheduled() * self.window as usize
     }
 
     /// Returns the capacity that is starting or scheduled. An overflow worker in backoff is included: otherwise each
     /// failed start would lead to another one at once. A base worker in backoff is not: until it starts, overflow
     /// workers replace it. O(log slots).
     pub(crate) fn coming_capacity(&self, now: Timestamp) -> usize {
-        let Counts { base, overflow, .. } = &*self.counts;
+        let Counts { base, overflow, .. } = &self.index.counts;
         (base.starting + base.scheduled.due(now) + overflow.starting_or_scheduled()) * self.window as usize
     }
 
     pub(crate) fn overflow_is_starting_or_scheduled(&self) -> bool {
-        self.counts.overflow.starting_or_scheduled() > 0
+        self.index.counts.overflow.starting_or_scheduled() > 0
     }
 
     /// Returns whether a base worker is scheduled, starting, or being stopped before it was ready.
     pub(crate) fn base_start_is_pending(&self) -> bool {
-        self.counts.base.starting_or_scheduled() + self.counts.base.stopping_unready > 0
+        self.index.counts.base.starting_or_scheduled() + self.index.counts.base.stopping_unready > 0
     }
 
     /// Reports each invariant that does not hold. For tests.
     pub(crate) fn verify(&self, broken: &mut Vec<String>) {
         let counted = count(&self.slots);
-        if *self.counts != counted {
-            broken.push(format!("workers: {:?}, but the slots give {counted:?}", self.counts));
+        if self.index.counts != counted {
+            broken.push(format!("workers: {:?}, but the slots give {counted:?}", self.index.counts));
+        }
+        let mut levels = LoadLevels::new(self.slots.len(), self.window);
+        for (place, slot) in self.slots.iter().enumerate() {
+            levels.put(place, slot.accepts(self.health_gated).then(|| slot.in_flight()));
+        }
+        if self.index.levels != levels {
+            broken.push(format!("workers: {:?}, but the slots give {levels:?}", self.index.levels));
         }
         let overfull = self.slots.iter().filter(|slot| slot.is_live() && slot.in_flight() > slot.window());
         broken.extend(overfull.map(|slot| format!("I2: {} has {} attempts", slot.worker, slot.in_flight())));
         let orphaned = self.slots.iter().filter(|slot| !slot.has_process() && slot.in_flight() > 0);
         broken.extend(orphaned.map(|slot| format!("I4: {} has attempts but no process", slot.worker)));
+    }
+}
+
+/// Checks of the choice for new sessions, for tests.
+impl Workers {
+    /// Reports a choice for a new session that does not follow from the slots. `sessions` returns the number of sessions
+    /// of a process, and whether a change of it was not reported yet.
+    pub(crate) fn verify_placement(&self, sessions: impl Fn(WorkerRef) -> (u32, bool), broken: &mut Vec<String>) {
+        let Some(placement) = &self.index.placement else { return };
+        let key_of = |slot: usize| placement_key(&self.slots[slot], self.health_gated, |worker| sessions(worker).0);
+        if !placement.is_consistent(key_of, |slot| sessions(self.slots[slot].worker).1) {
+            broken.push(format!("workers: {placement:?} does not follow from the slots"));
+        }
+    }
+}
+
+fn placement_key(slot: &Slot, health_gated: bool, sessions: impl Fn(WorkerRef) -> u32) -> u64 {
+    match slot.accepts(health_gated) {
+        true => placement::key(sessions(slot.worker), slot.in_flight()),
+        false => placement::NEVER,
     }
 }
 
