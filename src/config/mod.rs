@@ -35,7 +35,6 @@ mod document;
 mod dspex;
 pub mod duration;
 mod error;
-mod merge;
 mod names;
 mod raw;
 mod server;

@@ -2,7 +2,7 @@
 
 use super::{
     body_reader::{self, Limits},
-    breaker, call,
+    call,
     guard::{self, RequestGuard},
     pools::{self, DroppedLogLines, Pools},
     probes,
@@ -187,16 +187,16 @@ fn pool_scope(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
                 .default_service(web::to(|request| wrong_method(request, "GET, HEAD, DELETE"))),
         )
         .service(read("/{pool}/sessions/{id}/why", sessions::why))
-        .service(read("/{pool}/breaker", breaker::breaker))
+        .service(read("/{pool}/breaker", pools::breaker))
         .service(
             web::resource("/{pool}/breaker/reset")
-                .route(web::post().to(breaker::reset))
+                .route(web::post().to(pools::reset_breaker))
                 .default_service(web::to(|request| wrong_method(request, "POST"))),
         )
-        .service(read("/{pool}/quarantine", breaker::quarantine))
+        .service(read("/{pool}/quarantine", pools::quarantine))
         .service(
             web::resource("/{pool}/quarantine/{fingerprint}")
-                .route(web::delete().to(breaker::release))
+                .route(web::delete().to(pools::release_payload))
                 .default_service(web::to(|request| wrong_method(request, "DELETE"))),
         )
         .service(

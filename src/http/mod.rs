@@ -34,7 +34,6 @@ mod api;
 mod backlog;
 mod body_check;
 mod body_reader;
-mod breaker;
 mod call;
 mod caller;
 mod connections;

@@ -1,10 +1,12 @@
-//! The routes for the list of pools, a pool's status, and its workers. Holds only handles of pools and the cache of
-//! their expected waits.
+//! The routes for the list of pools, a pool's status, its workers, its circuit breaker and its quarantine. Holds only
+//! handles of pools and the cache of their expected waits.
 
 use super::{backlog::BacklogCache, body_reader::Limits, refusal::Refusal};
 use crate::Pool;
 use actix_web::{HttpRequest, HttpResponse, web};
-use herder_actors::{Error, Generation, PoolHealth, PoolName, Result, WorkerId, WorkerType};
+use herder_actors::{
+    Error, Fingerprint, Generation, InvalidFingerprint, PoolHealth, PoolName, Result, WorkerId, WorkerType,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{fmt, sync::Arc};
@@ -125,4 +127,38 @@ pub(super) async fn recorder(
         |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: generation=N") };
     let parsed = web::Query::<RecorderQuery>::from_query(query).map_err(bad_query)?;
     Ok(HttpResponse::Ok().json(pool.recorder(worker, parsed.generation.map(Generation)).await?))
+}
+
+/// `GET /v1/pools/{pool}/breaker`. The value is null for a pool without a breaker.
+pub(super) async fn breaker(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let breaker = pools.find(&name)?.breaker().await?;
+    Ok(HttpResponse::Ok().json(json!({ "breaker": breaker })))
+}
+
+/// `POST /v1/pools/{pool}/breaker/reset`. The value is false for a pool without a breaker.
+pub(super) async fn reset_breaker(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let reset = pools.find(&name)?.reset_breaker().await?;
+    Ok(HttpResponse::Ok().json(json!({ "reset": reset })))
+}
+
+/// `GET /v1/pools/{pool}/quarantine`.
+pub(super) async fn quarantine(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let watched = pools.find(&name)?.quarantine().await?;
+    Ok(HttpResponse::Ok().json(json!({ "quarantine": watched })))
+}
+
+/// `DELETE /v1/pools/{pool}/quarantine/{fingerprint}`.
+pub(super) async fn release_payload(
+    path: web::Path<(String, String)>,
+    pools: web::Data<Pools>,
+) -> actix_web::Result<HttpResponse> {
+    let (name, fingerprint) = path.into_inner();
+    let pool = pools.find(&name)?;
+    let invalid = |error: InvalidFingerprint| Refusal::NotQuarantined { message: error.to_string() };
+    let fingerprint: Fingerprint = fingerprint.parse().map_err(invalid)?;
+    if pool.release_payload(fingerprint).await? {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    let message = format!("no call with the fingerprint `{fingerprint}` is quarantined or suspected");
+    Err(Refusal::NotQuarantined { message }.into())
 }

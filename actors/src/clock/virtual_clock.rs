@@ -50,9 +50,9 @@ struct VirtualTimers {
     set: BTreeMap<u64, Timestamp>,
 }
 
-/// Asks a supervisor how many workers were pinged and have not answered, of those that answer by themselves; none if the pool does not run. A test that moves
-/// a clock waits for the answers between two moves, since they do not arrive faster than the machine runs; otherwise a
-/// working worker would be taken for unresponsive.
+/// Asks a supervisor how many workers were pinged and have not answered, of those that answer by themselves; none if the
+/// pool does not run. A test that moves a clock waits for the answers between two moves, since they do not arrive faster
+/// than the machine runs; otherwise a working worker would be taken for unresponsive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "usize")]
 pub(crate) struct UnansweredPings;

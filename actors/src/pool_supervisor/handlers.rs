@@ -1,12 +1,13 @@
-//! The supervisor's handlers for messages about the pool and its workers.
+//! The supervisor's handlers for messages about the pool, its workers, its breaker and its quarantine.
 
 use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
-    Error, GetPoolName, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, PrepareShutdown,
-    Recording, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
+    Error, GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers,
+    PoolHealth, PrepareShutdown, RecordOutcome, Recording, ReleasePayload, ResetBreaker, Result, Shutdown,
+    ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
-use herder_core::{Core, Input, KillReason, PoolName, PoolState};
+use herder_core::{BreakerStatus, Core, Input, KillReason, PoolName, PoolState, QuarantineEntry};
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::oneshot;
 
@@ -158,5 +159,60 @@ impl Handler<GetRecorder> for PoolSupervisor {
 
     fn handle(&mut self, GetRecorder { worker, generation }: GetRecorder, _: &mut Self::Context) -> Self::Result {
         self.active(|active| active.shared_state.borrow().recording(worker, generation))
+    }
+}
+
+impl Handler<GetBreaker> for PoolSupervisor {
+    type Result = Result<Option<BreakerStatus>>;
+
+    fn handle(&mut self, _: GetBreaker, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.with_core(|core, now, _| core.breaker(now))))
+    }
+}
+
+impl Handler<ResetBreaker> for PoolSupervisor {
+    type Result = Result<bool>;
+
+    fn handle(&mut self, _: ResetBreaker, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.with_core(|core, _, _| core.reset_breaker())))
+    }
+}
+
+impl Handler<RecordOutcome> for PoolSupervisor {
+    type Result = Result<bool>;
+
+    fn handle(&mut self, RecordOutcome(outcome): RecordOutcome, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.with_core(|core, now, _| core.record_outcome(now, outcome))))
+    }
+}
+
+impl Handler<GetQuarantine> for PoolSupervisor {
+    type Result = Result<Vec<QuarantineEntry>>;
+
+    fn handle(&mut self, _: GetQuarantine, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.with_core(|core, now, _| core.quarantine_entries(now))))
+    }
+}
+
+impl Handler<ReleasePayload> for PoolSupervisor {
+    type Result = Result<bool>;
+
+    fn handle(&mut self, ReleasePayload(fingerprint): ReleasePayload, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.with_core(|core, _, _| core.release_payload(fingerprint))))
+    }
+}
+
+/// For tests that move a clock.
+#[cfg(feature = "testing")]
+impl Handler<crate::clock::UnansweredPings> for PoolSupervisor {
+    type Result = usize;
+
+    fn handle(&mut self, _: crate::clock::UnansweredPings, _: &mut Self::Context) -> Self::Result {
+        let launcher = self.launcher.clone();
+        let count = self.active(|active| {
+            let state = active.shared_state.borrow();
+            Ok(state.core().pinged().filter(|worker| launcher.answers_pings(*worker)).count())
+        });
+        count.unwrap_or(0)
     }
 }

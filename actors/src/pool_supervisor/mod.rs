@@ -3,7 +3,6 @@
 //! restarted, and the address stays valid.
 
 mod affinity;
-mod breaker;
 mod deferred;
 pub(crate) mod execute;
 mod handlers;
@@ -11,8 +10,6 @@ mod handlers;
 mod inject;
 mod logging;
 mod name;
-#[cfg(feature = "testing")]
-mod pinged;
 mod sessions;
 mod submission;
 mod tasks;

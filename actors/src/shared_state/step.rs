@@ -48,9 +48,8 @@ const SWEEP_BUDGET: usize = 256;
 /// without a pause delayed all calls by several milliseconds each (measured).
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Removes or marks all sessions that are due, and returns how many were removed. The periodic sweep is a timer of the core. Cancel
-/// safe: what was removed stays
-/// removed, and the rest is left for the next sweep.
+/// Removes or marks all sessions that are due, and returns how many were removed. The periodic sweep is a timer of the
+/// core. Cancel safe: what was removed stays removed, and the rest is left for the next sweep.
 ///
 /// # Errors
 /// Fails if the pool is gone or a step panicked.

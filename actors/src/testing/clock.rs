@@ -1,4 +1,5 @@
-//! What a test does with a virtual clock: it creates the clock, and moves it. The clock's state is in `clock/virtual_clock.rs`.
+//! What a test does with a virtual clock: it creates the clock, and moves it. The clock's state is in
+//! `clock/virtual_clock.rs`.
 
 use super::wait::{wait_until, with_timeout};
 use crate::clock::{UnansweredPings, VirtualClock, now};

@@ -4,7 +4,6 @@
 
 mod control;
 mod fault;
-mod orphan_guard;
 mod reader;
 mod serve;
 mod writer;

@@ -1,12 +1,12 @@
 //! Serves one process until it has exited: reader, writers and control reader run in one task on the pool's arbiter.
 
-use super::{control, orphan_guard::OrphanGuard, reader::Reader, writer};
+use super::{control, reader::Reader, writer};
 use crate::{
     child::ChildHandle,
     error::ExitRecord,
     launcher::Launched,
     recorder::Recorder,
-    shared_state::{Link, SharedState, with},
+    shared_state::{Deferred, Link, SharedState, with},
 };
 use herder_core::{ExitStatus, ProcessExit, WorkerRef};
 use herder_wire::{HostHello, HostMessage};
@@ -68,6 +68,39 @@ impl ProcessOwner {
         let _ = with(&shared_state, |state| {
             state.on_exit(worker, ProcessExit { status, kill_reason: None }, exit_record, Some(&recorder));
         });
+    }
+}
+
+/// Reports a process that lost its actor, by a panic or because the actor was stopped (R29). Nothing else would notice that.
+///
+/// Armed while the process is served. If it is dropped armed, it kills the process and tells the supervisor to await the
+/// exit.
+struct OrphanGuard {
+    shared_state: SharedState,
+    worker: WorkerRef,
+    child: Option<Rc<dyn ChildHandle>>,
+}
+
+impl OrphanGuard {
+    fn new(shared_state: SharedState, worker: WorkerRef, child: Rc<dyn ChildHandle>) -> Self {
+        Self { shared_state, worker, child: Some(child) }
+    }
+
+    /// Disarms the guard: the exit of the process was noticed.
+    fn disarm(mut self) {
+        self.child = None;
+    }
+}
+
+impl Drop for OrphanGuard {
+    fn drop(&mut self) {
+        let Some(child) = self.child.take() else { return };
+        child.kill();
+        // If the state is borrowed, this drop happens inside a step that unwinds, or while the pool is dropped. Both kill all
+        // processes, and a second `borrow_mut` would panic during the unwinding and abort the host.
+        if let Ok(mut state) = self.shared_state.try_borrow_mut() {
+            state.defer(Deferred::Orphaned(self.worker, child));
+        }
     }
 }
 

@@ -3,7 +3,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "faults are injected and calls are abandoned at chosen times")]
 
-use crate::{answer::Answer, callers::CallerContext, config, faults::Faults, options::Options};
+use crate::{
+    answer::{Answer, CallOutcome},
+    callers::CallerContext,
+    config,
+    faults::Faults,
+    options::Options,
+};
+use futures_util::future::join_all;
 use herder::{
     Pool, PoolConfig,
     chaos::{
@@ -11,13 +18,14 @@ use herder::{
     },
     status::ShutdownReport,
 };
+use serde_json::{Value, json};
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::Ordering::Relaxed,
+        atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::{self, Receiver},
     },
     thread,
@@ -36,6 +44,8 @@ pub(crate) const DONE: &str = "figures: ";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 /// The number of calls after the faults that must all succeed.
 const PROBE_CALLS: usize = 100;
+/// The callers of a host that is killed.
+const CALLERS: usize = 4;
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -211,4 +221,26 @@ fn exit_with_judge() {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         std::process::exit(3);
     });
+}
+
+/// Runs a host that is killed: a small pool under load, until the kill. Prints a line after every 50th call, so that the judge
+/// sees that it makes progress.
+pub(crate) fn run_until_killed(options: &Options, folder: &Path) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let pool = Pool::start(config::small(options, folder)?).await?;
+        let calls = AtomicU64::new(0);
+        join_all((0..CALLERS).map(|_| call_repeatedly(&pool, &calls))).await;
+        Ok(())
+    })
+}
+
+async fn call_repeatedly(pool: &Pool, calls: &AtomicU64) {
+    loop {
+        let id = calls.fetch_add(1, Relaxed) + 1;
+        let reply = pool.call::<Value>("once", &json!({ "id": id, "ms": 1 })).reply().await;
+        if id.is_multiple_of(50) && matches!(CallOutcome::of(reply, 0), CallOutcome::Ok { echo, .. } if echo == id) {
+            println!("{id}");
+        }
+    }
 }

@@ -13,7 +13,6 @@ mod host;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
-mod killed_host;
 mod options;
 mod runner;
 mod session;
@@ -44,7 +43,7 @@ fn main() -> ExitCode {
 fn run(mut options: Options) -> Outcome<bool> {
     match (options.host.clone(), options.killed_host.clone()) {
         (Some(folder), _) => host::run(&options, &folder).map(|()| true),
-        (_, Some(folder)) => killed_host::run(&options, &folder).map(|()| true),
+        (_, Some(folder)) => host::run_until_killed(&options, &folder).map(|()| true),
         (None, None) => {
             options.mark = format!("chaos-{}", process::id());
             judge(options)

@@ -8,18 +8,29 @@
 use super::{
     channel::{Channel, Next},
     head,
-    payload::RequestPayload,
     response::RequestInfo,
     settings::Settings,
+    wire::Wire,
 };
 use crate::http::connections::{ActiveRequest, Connection, Connections};
 use actix_http::{
     BoxedPayloadStream, HttpMessage, Method, Payload, Request, Response, ServiceConfig, body::MessageBody,
-    h1::MessageType,
+    error::PayloadError, h1::MessageType,
 };
 use actix_service::Service;
 use actix_web::Error;
-use std::{future::poll_fn, io, marker::PhantomData, net::SocketAddr, pin::pin, rc::Rc};
+use bytes::Bytes;
+use futures_core::Stream;
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    marker::PhantomData,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::{Rc, Weak},
+    task::{Context, Poll},
+};
 use tokio::net::TcpStream;
 
 /// The state that all connections of a thread share.
@@ -128,5 +139,30 @@ where
             }
         };
         outcome.map(Into::into).map_err(Into::into)
+    }
+}
+
+/// The body of one request as a stream, which reads the connection when it is polled. Holds no bytes. After the
+/// request has been answered, the stream fails instead of reading more.
+struct RequestPayload {
+    wire: Weak<RefCell<Wire>>,
+    number: u64,
+}
+
+impl RequestPayload {
+    /// Creates the body of the request that was decoded last.
+    fn of(wire: &Rc<RefCell<Wire>>) -> Self {
+        Self { number: wire.borrow().number(), wire: Rc::downgrade(wire) }
+    }
+}
+
+impl Stream for RequestPayload {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.wire.upgrade() {
+            Some(wire) => wire.borrow_mut().poll_body(context, self.number),
+            None => Poll::Ready(Some(Err(PayloadError::Incomplete(None)))),
+        }
     }
 }

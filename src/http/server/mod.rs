@@ -2,11 +2,9 @@
 //! limits the time of everything that a client can delay, except for request bodies, which the application reads. Holds
 //! only its configuration; each connection holds its own state.
 
-mod alarm;
 mod channel;
 mod dispatch;
 mod head;
-mod payload;
 mod response;
 mod settings;
 #[cfg(test)]

@@ -8,7 +8,6 @@ mod document;
 mod fixture;
 mod options;
 mod plan;
-mod progress;
 mod report;
 mod row;
 mod runs;

@@ -1,10 +1,7 @@
 //! Runs the measurements. Each run starts a pool, measures it and shuts it down gracefully, also after a signal. Holds
 //! one pool at a time.
 
-use super::{
-    plan::{Amount, Plan},
-    progress::Progress,
-};
+use super::plan::{Amount, Plan};
 use crate::{
     error::{CommandError, Outcome},
     problem::refused,
@@ -16,6 +13,7 @@ use herder::{
     messages::Shutdown,
     registry,
 };
+use indicatif::{ProgressBar, ProgressStyle};
 use std::{future::Future, pin::pin, time::Duration};
 
 /// How long the calls of a pool may take to finish after a signal or a run.
@@ -26,6 +24,10 @@ const TRIAL_SHARE: f64 = 0.25;
 const TRIAL_CALLS: usize = 16;
 /// The largest number of calls of a run, so that its results fit into memory.
 const MAX_CALLS: usize = 1_000_000;
+/// The template of the progress bar.
+const TEMPLATE: &str = "{msg:<30} {wide_bar} {percent:>3} %  {elapsed}";
+/// The number of steps of the bar for each run.
+const STEPS: u64 = 1000;
 
 /// Runs all rounds. Returns a list of reports for each number of workers.
 pub(super) async fn all(plan: &Plan) -> Outcome<Vec<Vec<EfficiencyReport>>> {
@@ -187,5 +189,42 @@ fn failure(error: &MeasureError) -> CommandError {
         MeasureError::AllFailed { first, .. } => refused(first),
         MeasureError::Config(_) | MeasureError::Arguments(_) => CommandError::usage(error),
         MeasureError::Stamps(_) | MeasureError::Nothing(_) => CommandError::failed(error),
+    }
+}
+
+/// The progress bar on standard error, drawn only on a terminal. It disappears when this is dropped.
+struct Progress {
+    bar: ProgressBar,
+    done: u64,
+}
+
+impl Progress {
+    /// Creates a bar for this number of runs. Draws nothing if standard error is not a terminal.
+    fn of(runs: usize) -> Self {
+        let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self { bar: ProgressBar::new(runs as u64 * STEPS).with_style(style), done: 0 }
+    }
+
+    /// Sets the text for the current step.
+    fn set_message(&self, text: String) {
+        self.bar.set_message(text);
+    }
+
+    /// Returns a function that sets the number of finished calls of the current run. It can be called from any thread.
+    fn callback(&self) -> impl Fn(usize, usize) + Send + Sync + 'static {
+        let (bar, before) = (self.bar.clone(), self.done * STEPS);
+        move |calls, of| bar.set_position(before + (STEPS * calls as u64 / (of as u64).max(1)).min(STEPS))
+    }
+
+    /// Marks the current run as finished.
+    fn next(&mut self) {
+        self.done += 1;
+        self.bar.set_position(self.done * STEPS);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }

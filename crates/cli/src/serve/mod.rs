@@ -4,8 +4,6 @@
 mod banner;
 mod descriptors;
 mod drain;
-mod limits;
-mod orphans;
 mod progress;
 
 use crate::{
@@ -31,6 +29,7 @@ use std::{
     os::fd::AsFd,
     time::Duration,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The log filter if `HERDER_LOG` is not set.
 const LOGGED: &str = "info,actix_server=warn,actix_http=off";
@@ -45,7 +44,7 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     let source = Source::of(options.source.as_deref(), overrides)?.with_programs()?;
     let listen = options.listen.unwrap_or(source.server.listen);
     let access = Access::decide(listen, &source, options.allow_code)?;
-    limits::check(options, &source)?;
+    check_limits(options, &source)?;
     // Bind before any worker starts: if the address is in use, there is nothing to clean up.
     let listener = bind(listen)?;
     let stdout = Output::start("herder-stdout", io::stdout().as_fd()).map_err(CommandError::failed)?;
@@ -76,7 +75,7 @@ async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, 
     // Handle signals before the pools start: a signal during the start must not end the process without stopping the
     // workers.
     let mut signals = Signals::of_a_server()?;
-    orphans::reap_if_init()?;
+    reap_if_init()?;
     let bound = listen.listener.local_addr().map_err(CommandError::failed)?;
     let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
     let pools = start(source.pools).await?;
@@ -129,7 +128,7 @@ fn http(
 ) -> Outcome<(dev::Server, Connections)> {
     let mut api =
         Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
-    api = limits::set(api, options, settings);
+    api = set_limits(api, options, settings);
     if let Some(detail) = options.errors.or(settings.errors) {
         api = api.errors(detail);
     }
@@ -148,6 +147,48 @@ fn http(
         .map_err(CommandError::failed)?;
     let connections = server.connections();
     Ok((server.run().map_err(CommandError::failed)?, connections))
+}
+
+/// Refuses a `--buffer-limit` that is smaller than the largest `max_frame`. `server.buffer_limit` was checked with the
+/// file.
+fn check_limits(options: &Serve, source: &Source) -> Outcome {
+    let Some(bytes) = options.buffer_limit else { return Ok(()) };
+    config::Server::check_buffer_limit(limit(bytes), &source.pools)
+        .map_err(|message| CommandError::usage(format_args!("--buffer-limit: {message}")))
+}
+
+/// Applies the limits to the `Api`.
+fn set_limits(api: Api, options: &Serve, settings: &config::Server) -> Api {
+    let api = api.body_timeout(options.body_timeout.unwrap_or(settings.body_timeout));
+    match options.buffer_limit.map(limit).or(settings.buffer_limit) {
+        Some(bytes) => api.buffer_limit(bytes),
+        None => api,
+    }
+}
+
+fn limit(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Reaps orphans that are adopted by this process, now and after each SIGCHLD, if it is PID 1. Otherwise they would
+/// stay zombies, and the container could run out of process ids.
+fn reap_if_init() -> Outcome {
+    if std::process::id() != 1 {
+        return Ok(());
+    }
+    let mut ended = signal(SignalKind::child()).map_err(CommandError::failed)?;
+    actix_rt::spawn(async move {
+        loop {
+            // `reap_orphans` skips the processes that Herder started. All other children are orphans.
+            herder::process::reap_orphans(|_| false);
+            // Several SIGCHLD can arrive as one, but one pass reaps all orphans that have exited. The handler is
+            // registered before the first pass, so that an exit in between is not missed.
+            if ended.recv().await.is_none() {
+                return;
+            }
+        }
+    });
+    Ok(())
 }
 
 fn unexpected(ended: Result<io::Result<()>, tokio::task::JoinError>) -> CommandError {
