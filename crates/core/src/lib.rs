@@ -38,16 +38,15 @@ mod failure;
 mod ids;
 mod pool;
 mod quarantine;
-mod queue;
 mod restart;
 mod retry;
 mod routing;
-mod service_time;
 mod session;
 mod session_id;
 mod settings;
 mod time;
 mod timers;
+mod waiting;
 mod worker;
 
 pub use breaker::{BreakerState, BreakerStatus, Outcome};

@@ -1,8 +1,11 @@
 //! One call, from its admission until it is settled: plain data.
 
 use crate::{
-    Affinity, CallId, Epoch, Fingerprint, Timestamp, WireId, WorkerRef, breaker::Permit, failure::WorkerLoss,
-    queue::VirtualTime, session::RowKey,
+    Affinity, CallId, Epoch, Fingerprint, Timestamp, WireId, WorkerRef,
+    breaker::Permit,
+    failure::WorkerLoss,
+    session::RowKey,
+    waiting::{Queue, QueuePosition},
 };
 use std::time::Duration;
 
@@ -18,9 +21,8 @@ pub(crate) struct Call {
     pub(crate) attempts: u32,
     pub(crate) role: Role,
     pub(crate) state: CallState,
-    /// The position of the call among the waiting ones; final once `has_waited` is true.
-    pub(crate) virtual_time: VirtualTime,
-    pub(crate) has_waited: bool,
+    /// The position of the call among the waiting ones.
+    pub(crate) position: QueuePosition,
     pub(crate) permit: Permit,
     /// Known if the pool watched fingerprints when the call was admitted, or since one of its attempts was lost. Used
     /// to refuse the call. The shell clears fingerprints itself, at final frames.
@@ -56,14 +58,8 @@ pub(crate) enum Role {
 pub(crate) enum CallState {
     /// The call is in no queue.
     New,
-    /// The call waits for any worker.
-    AnyWorkerQueue,
-    /// The call waits for a worker to which its session can be bound.
-    UnboundQueue,
-    /// The call waits for the worker of its session.
-    WorkerQueue(WorkerRef),
-    /// The call waits for the current call of its session.
-    SessionQueue,
+    /// The call waits in this queue.
+    Queued(Queue),
     /// The call waits between two attempts.
     Backoff { until: Timestamp },
     /// The call was sent.
@@ -93,14 +89,7 @@ impl Role {
 
 impl Call {
     pub(crate) fn is_queued(&self) -> bool {
-        matches!(
-            self.state,
-            CallState::AnyWorkerQueue
-                | CallState::UnboundQueue
-                | CallState::WorkerQueue(_)
-                | CallState::SessionQueue
-                | CallState::Backoff { .. }
-        )
+        matches!(self.state, CallState::Queued(_) | CallState::Backoff { .. })
     }
 
     /// Returns the losses of its attempts.
@@ -111,7 +100,7 @@ impl Call {
     /// Returns the next time at which the call must be examined.
     pub(crate) fn due(&self) -> Timestamp {
         match self.state {
-            CallState::AnyWorkerQueue | CallState::UnboundQueue => self.queue_until.min(self.deadline),
+            CallState::Queued(queue) if queue.has_timeout() => self.queue_until.min(self.deadline),
             CallState::Backoff { until } => until.min(self.deadline),
             _ => self.deadline,
         }

@@ -7,7 +7,11 @@ mod slab;
 
 pub(crate) use call::{Call, CallState, Role};
 
-use crate::{CallId, Fingerprint, Timestamp, WireId, WorkerRef, failure::WorkerLoss, queue::VirtualTime};
+use crate::{
+    CallId, Fingerprint, Timestamp, WireId, WorkerRef,
+    failure::WorkerLoss,
+    waiting::{Queue, QueuePosition, WaitingCalls},
+};
 use foldhash::fast::FixedState;
 use slab::{Chunks, Slab};
 use std::{
@@ -84,11 +88,32 @@ impl Calls {
         ids
     }
 
-    /// Changes the state of a call that joins or leaves a queue.
-    pub(crate) fn set_state(&mut self, id: CallId, state: CallState) {
-        if let Some(call) = self.get_mut(id) {
-            call.state = state;
+    /// Adds a call to a queue. Returns when the call must be examined there.
+    pub(crate) fn enqueue(&mut self, id: CallId, queue: Queue, waiting: &mut WaitingCalls) -> Option<Timestamp> {
+        let call = self.get_mut(id)?;
+        waiting.join(id, queue, call.role.row(), &mut call.position);
+        call.state = CallState::Queued(queue);
+        Some(call.due())
+    }
+
+    /// Removes a waiting call from its queue. Its state is then `New`.
+    pub(crate) fn unqueue(&mut self, id: CallId, waiting: &mut WaitingCalls) {
+        let Some(call) = self.get_mut(id) else { return };
+        match call.state {
+            CallState::Queued(queue) => waiting.leave(id, queue, call.role.row(), &call.position),
+            CallState::Backoff { .. } => waiting.end_backoff(),
+            CallState::New | CallState::Sent { .. } => {}
         }
+        call.state = CallState::New;
+    }
+
+    /// Removes a call from its queue because a worker takes it. Its state is then `New`.
+    pub(crate) fn serve(&mut self, id: CallId, waiting: &mut WaitingCalls) {
+        let Some(call) = self.get_mut(id) else { return };
+        if let CallState::Queued(queue) = call.state {
+            waiting.serve(id, queue, call.role.row(), &call.position);
+        }
+        call.state = CallState::New;
     }
 
     /// Restarts the wait of a call for any worker.
@@ -99,9 +124,9 @@ impl Calls {
     }
 
     /// Changes the position of a call among the waiting ones.
-    pub(crate) fn set_virtual_time(&mut self, id: CallId, virtual_time: VirtualTime, has_waited: bool) {
+    pub(crate) fn set_position(&mut self, id: CallId, position: QueuePosition) {
         if let Some(call) = self.get_mut(id) {
-            (call.virtual_time, call.has_waited) = (virtual_time, has_waited);
+            call.position = position;
         }
     }
 
@@ -195,6 +220,8 @@ impl<T: Default> PerCall<T> {
 mod tests {
     use super::*;
 
+    const WORKER: WorkerRef = WorkerRef { id: crate::WorkerId(1), generation: crate::Generation(1) };
+
     fn call(id: u64) -> Call {
         Call {
             id: CallId(id),
@@ -205,8 +232,7 @@ mod tests {
             attempts: 0,
             role: Role::AnyWorker,
             state: CallState::New,
-            virtual_time: VirtualTime::default(),
-            has_waited: false,
+            position: QueuePosition::default(),
             permit: crate::breaker::Permit::NONE,
             fingerprint: None,
             retry: None,
@@ -240,7 +266,7 @@ mod tests {
         calls.admit(call(3));
         assert_eq!(calls.index(CallId(3)), index);
         // The id of the settled call does not lead to the new one.
-        calls.set_state(CallId(1), CallState::AnyWorkerQueue);
+        calls.sent(CallId(1), WORKER, WireId(1));
         assert_eq!(calls.get(CallId(3)).map(|call| call.state), Some(CallState::New));
         let mut broken = Vec::new();
         calls.verify(&mut broken);
@@ -253,7 +279,7 @@ mod tests {
         assert!(one != other);
         one.settle(CallId(9));
         assert!(one == other && hash(&one) == hash(&other) && one.in_order() == [CallId(1), CallId(2)]);
-        one.set_state(CallId(1), CallState::SessionQueue);
+        one.sent(CallId(1), WORKER, WireId(1));
         assert!(one != other && hash(&one) != hash(&other));
     }
 

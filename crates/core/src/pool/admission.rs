@@ -4,13 +4,8 @@
 use super::{Core, Phase};
 use crate::{
     BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef, breaker::Permit,
-    calls::CallState, failure::CallFailure, worker::SlotHolder,
+    failure::CallFailure, waiting::Queue, worker::SlotHolder,
 };
-use std::time::Duration;
-
-/// A call is refused only if its expected wait is more than twice the time that it can wait, since the durations of
-/// other calls are only an estimate.
-const OVERLOAD_FACTOR: u32 = 2;
 
 impl Core {
     pub(super) fn check_open(&self, now: Timestamp) -> Result<(), CallFailure> {
@@ -48,53 +43,23 @@ impl Core {
         }
     }
 
-    pub(super) fn check_room(&self) -> Result<(), CallFailure> {
-        let limit = self.settings.queue.limit;
-        if self.queued >= limit { Err(CallFailure::QueueFull { limit }) } else { Ok(()) }
-    }
-
     /// Refuses a call that would wait too long in this queue.
-    pub(super) fn check_expected_wait(
-        &mut self,
-        now: Timestamp,
-        id: CallId,
-        state: CallState,
-        ahead: usize,
-    ) -> Result<(), CallFailure> {
-        let (Some(expected), Some(call)) = (self.expected_wait(state, ahead), self.calls.get(id)) else {
-            return Ok(());
-        };
-        let max_wait = match state {
-            CallState::AnyWorkerQueue | CallState::UnboundQueue => call.queue_until.min(call.deadline) - now,
-            _ => call.deadline - now,
-        };
-        if expected <= max_wait * OVERLOAD_FACTOR {
-            return Ok(());
-        }
-        self.counters.shed += 1;
-        Err(CallFailure::Overloaded { expected_wait: expected, max_wait })
+    pub(super) fn check_expected_wait(&mut self, now: Timestamp, id: CallId, queue: Queue) -> Result<(), CallFailure> {
+        let Some(call) = self.calls.get(id) else { return Ok(()) };
+        let until = if queue.has_timeout() { call.queue_until.min(call.deadline) } else { call.deadline };
+        let ahead = self.waiting.ahead_of(queue, call.role.row());
+        let refused = self.waiting.check_expected_wait(ahead, self.places_for(queue), until - now);
+        self.counters.shed += u64::from(refused.is_err());
+        refused
     }
 
-    /// Returns the number of calls that are before a new one in this queue.
-    pub(super) fn ahead_of(&self, state: CallState) -> usize {
-        match state {
-            CallState::AnyWorkerQueue | CallState::UnboundQueue => {
-                self.any_worker_queue.len() + self.unbound_queue.len()
-            }
-            CallState::WorkerQueue(worker) => self.slot(worker.id).queue.len(),
-            _ => 0,
+    /// Returns the number of call slots that run the calls of this queue, if all workers of the pool run.
+    pub(super) fn places_for(&self, queue: Queue) -> usize {
+        match queue {
+            Queue::Worker(worker) => self.slot(worker.id).window(),
+            Queue::Session => 1,
+            Queue::AnyWorker | Queue::Unbound => self.workers.capacity_if_all_run(),
         }
-    }
-
-    /// Returns how long a call would wait in this queue behind `ahead` others, if calls take as long as recent ones and
-    /// all workers of the pool run.
-    pub(super) fn expected_wait(&self, state: CallState, ahead: usize) -> Option<Duration> {
-        let places = match state {
-            CallState::WorkerQueue(worker) => self.slot(worker.id).window(),
-            CallState::SessionQueue => 1,
-            _ => self.workers.capacity_if_all_run(),
-        };
-        self.service_time.as_ref()?.expected(ahead, places)
     }
 }
 

@@ -177,8 +177,8 @@ impl Core {
         }
         let of_row = |id: &CallId| self.calls.get(*id).is_some_and(|call| call.role.row() == Some(row));
         // Collected first: to dispatch a call changes the queue.
-        for id in self.unbound_queue.iter().filter(of_row).collect::<Vec<CallId>>() {
-            self.unqueue(id);
+        for id in self.waiting.unbound_calls().filter(of_row).collect::<Vec<CallId>>() {
+            self.calls.unqueue(id, &mut self.waiting);
             self.dispatch_or_enqueue(now, id, effects);
         }
     }

@@ -99,9 +99,7 @@ impl Core {
         ok: bool,
         effects: &mut Effects,
     ) {
-        if let Some(estimate) = &mut self.service_time {
-            estimate.observe(now - attempt.since);
-        }
+        self.waiting.observe(now - attempt.since);
         if let EnhancedState::Enhanced { metrics: Some(metrics), .. } = &mut self.enhanced_state {
             metrics[super::index(worker.id)].count(now - attempt.since, ok);
         }
@@ -167,7 +165,7 @@ impl Core {
 
     /// Settles a waiting call. If it was the current call of its session, the next one starts.
     pub(super) fn settle_queued(&mut self, now: Timestamp, id: CallId, failure: CallFailure, effects: &mut Effects) {
-        self.unqueue(id);
+        self.calls.unqueue(id, &mut self.waiting);
         let Some(call) = self.calls.settle(id) else { return };
         let (row, waited) = (call.role.row(), now - call.admitted);
         self.fail(now, id, call, failure, effects);

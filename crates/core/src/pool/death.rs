@@ -23,7 +23,6 @@ impl Core {
         // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
         // lookup returns it (I4).
         let Some(Exited { state, end, live_since, running }) = self.workers.exited(worker, end) else { return };
-        let waiting: Vec<CallId> = self.slot(worker.id).queue.iter().collect();
         self.record_exit(now, worker.id, state, live_since);
         self.counters.exits += 1;
         if let Sessions::Routed(routes) = &mut self.sessions {
@@ -35,7 +34,7 @@ impl Core {
         self.attribute_death(now, end, &running, suspects);
         // This may make the pool fail, and then no call is retried.
         self.restart_or_cool_down(now, worker, end, live_since, !running.is_empty(), effects);
-        self.lose_calls(now, worker, end, running, &waiting, effects);
+        self.lose_calls(now, worker, end, running, effects);
         // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
         // them at once.
         self.continue_shutdown(now, effects);
@@ -64,12 +63,12 @@ impl Core {
         worker: WorkerRef,
         end: ProcessExit,
         running: Vec<Attempt>,
-        waiting: &[CallId],
         effects: &mut Effects,
     ) {
         let (strict, mut others): (Vec<Attempt>, Vec<Attempt>) =
             running.into_iter().partition(|attempt| matches!(attempt.session, Some((_, true))));
         let strict_rows = strict.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
+        let waiting = self.waiting.calls_of_worker(worker.id);
         let queued_rows = waiting.iter().filter_map(|id| self.calls.get(*id).and_then(|call| call.role.row()));
         // Strict sessions first: a hint call whose retry is due at once must not find its session bound to the dead
         // process.
@@ -133,8 +132,11 @@ impl Core {
         let current_call = self.current_call_of(row);
         let head = current_call.filter(|id| self.calls.contains(*id));
         // Calls of a later epoch stay in the queue: their state does not exist yet, so they have lost nothing.
-        let lost_calls: Vec<CallId> =
-            head.into_iter().chain(self.session_queue_of(row)).filter(|id| self.epoch_of_call(*id) == epoch).collect();
+        let lost_calls: Vec<CallId> = head
+            .into_iter()
+            .chain(self.waiting.calls_of_session(row))
+            .filter(|id| self.epoch_of_call(*id) == epoch)
+            .collect();
         // The epoch ends before the calls are answered, so that a caller that calls again at once gets a new state.
         if let (false, Some(epoch)) = (lost_calls.is_empty(), epoch) {
             self.invalidate_epoch(now, row, epoch, effects);
@@ -158,7 +160,7 @@ impl Core {
         end: ProcessExit,
         effects: &mut Effects,
     ) {
-        self.unqueue(id);
+        self.calls.unqueue(id, &mut self.waiting);
         let Some(call) = self.calls.settle(id) else { return };
         let Some(session) = self.routes().and_then(|routes| routes.table.row(row)).map(|row| row.id.clone()) else {
             return;

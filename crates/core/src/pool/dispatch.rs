@@ -3,11 +3,11 @@
 use super::{Core, Effect, Effects};
 use crate::{
     CallId, Epoch, Timestamp, WorkerId, WorkerRef,
-    calls::{CallState, Role},
-    queue::VirtualTime,
+    calls::Role,
     routing::{RebindReason, Routing},
     session::{Binding, Routes, RowKey, SessionEventKind, Sessions, Unbound},
     timers::Timer,
+    waiting::Queue,
     worker::{Attempt, SlotHolder},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 pub(super) enum DispatchOutcome {
     Sent,
     /// No process can take the call now. It must wait in this queue.
-    WouldWait(CallState),
+    WouldWait(Queue),
 }
 
 impl Core {
@@ -26,7 +26,7 @@ impl Core {
         match role {
             Role::AnyWorker | Role::Tracked(_) => match self.workers.least_loaded() {
                 Some(worker) => self.send(now, id, worker, Routing::Unrouted, effects),
-                None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
+                None => DispatchOutcome::WouldWait(Queue::AnyWorker),
             },
             Role::Hint(row) => self.try_dispatch_hint(now, id, row, effects),
             Role::Strict { row, .. } => self.try_dispatch_strict(now, id, row, effects),
@@ -42,10 +42,10 @@ impl Core {
     ) -> DispatchOutcome {
         match self.binding(row) {
             Binding::Bound { worker, .. } if self.can_take(worker) => self.send(now, id, worker, Routing::Hit, effects),
-            Binding::Bound { worker, .. } => DispatchOutcome::WouldWait(CallState::WorkerQueue(worker)),
+            Binding::Bound { worker, .. } => DispatchOutcome::WouldWait(Queue::Worker(worker)),
             Binding::Unbound(_) => match self.pick_worker_for_session() {
                 Some(worker) => self.bind_and_send(now, id, row, worker, effects),
-                None => DispatchOutcome::WouldWait(CallState::UnboundQueue),
+                None => DispatchOutcome::WouldWait(Queue::Unbound),
             },
         }
     }
@@ -57,11 +57,11 @@ impl Core {
             // A hint call never waits for its own worker alone: the first free worker runs it.
             Binding::Bound { .. } => match self.workers.least_loaded() {
                 Some(worker) => self.send_off_affinity(now, id, row, worker, effects),
-                None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
+                None => DispatchOutcome::WouldWait(Queue::AnyWorker),
             },
             Binding::Unbound(_) => match self.pick_worker_for_session() {
                 Some(worker) => self.bind_and_send(now, id, row, worker, effects),
-                None => DispatchOutcome::WouldWait(CallState::UnboundQueue),
+                None => DispatchOutcome::WouldWait(Queue::Unbound),
             },
         }
     }
@@ -106,7 +106,7 @@ impl Core {
         if let Sessions::Routed(routes) = &mut self.sessions
             && let Some(route) = routes.route_mut(row)
         {
-            let (off_affinity_workers, workers) = (&mut route.queue_mut().off_affinity_workers, &self.workers);
+            let (off_affinity_workers, workers) = (&mut route.epoch_end_mut().off_affinity_workers, &self.workers);
             if !off_affinity_workers.contains(&worker) {
                 // Processes that have died are not notified (I6).
                 off_affinity_workers.retain(|worker| workers.is_alive(*worker));
@@ -166,41 +166,18 @@ impl Core {
     }
 
     /// Adds a call to a queue.
-    pub(super) fn enqueue(&mut self, now: Timestamp, id: CallId, state: CallState, effects: &mut Effects) {
-        let virtual_time = self.assign_virtual_time(id);
-        match state {
-            CallState::AnyWorkerQueue => self.any_worker_queue.insert(virtual_time, id),
-            CallState::UnboundQueue => self.unbound_queue.insert(virtual_time, id),
-            CallState::WorkerQueue(worker) => self.slot_mut(worker.id).queue.insert(virtual_time, id),
-            CallState::New | CallState::SessionQueue | CallState::Backoff { .. } | CallState::Sent { .. } => return,
-        }
-        self.queued += 1;
-        self.calls.set_state(id, state);
+    pub(super) fn enqueue(&mut self, now: Timestamp, id: CallId, queue: Queue, effects: &mut Effects) {
+        let Some(due) = self.calls.enqueue(id, queue, &mut self.waiting) else { return };
         // The call may be due earlier in this queue than its last timer (I8).
-        if let Some(due) = self.calls.get(id).map(|call| call.due()) {
-            self.timers.set(due, Timer::Call(id));
-            self.shrink_timers();
-        }
+        self.timers.set(due, Timer::Call(id));
+        self.shrink_timers();
         self.request_overflow_workers(now, effects);
-    }
-
-    /// Returns the virtual time of a call that begins to wait. A call that has waited before keeps its virtual time.
-    fn assign_virtual_time(&mut self, id: CallId) -> VirtualTime {
-        let Some(call) = self.calls.get(id) else { return VirtualTime::default() };
-        let (session, virtual_time) = (call.role.row(), call.virtual_time);
-        if call.has_waited {
-            self.fairness.join_again(session, virtual_time);
-            return virtual_time;
-        }
-        let virtual_time = self.fairness.join(session, virtual_time);
-        self.calls.set_virtual_time(id, virtual_time, true);
-        virtual_time
     }
 
     /// Dispatches a call, or adds it to a queue, even if the queues are full: the call was admitted before.
     pub(super) fn dispatch_or_enqueue(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
-        if let DispatchOutcome::WouldWait(state) = self.try_dispatch(now, id, effects) {
-            self.enqueue(now, id, state, effects);
+        if let DispatchOutcome::WouldWait(queue) = self.try_dispatch(now, id, effects) {
+            self.enqueue(now, id, queue, effects);
         }
     }
 
@@ -212,11 +189,9 @@ impl Core {
             if self.ends_as_poison(now, id, effects) {
                 continue;
             }
-            // `advance_clock` must count the flow of this call, so it comes before `unqueue` removes it.
-            self.fairness.advance_clock();
-            self.unqueue(id);
+            self.calls.serve(id, &mut self.waiting);
             if self.must_wait_for_base_worker(now, id, worker, effects) {
-                self.enqueue(now, id, CallState::UnboundQueue, effects);
+                self.enqueue(now, id, Queue::Unbound, effects);
                 // The call does not fit this worker after all. It keeps its virtual time, and the loop continues with
                 // the next call: this terminates, since overflow workers do not take calls from the unbound queue while
                 // a base worker is alive.
@@ -228,7 +203,7 @@ impl Core {
 
     pub(super) fn fill_all(&mut self, now: Timestamp, effects: &mut Effects) {
         // Most exits happen while nothing waits.
-        if self.queued == 0 {
+        if self.waiting.len() == 0 {
             return;
         }
         for worker in 1..=self.workers.len() {
@@ -237,15 +212,8 @@ impl Core {
     }
 
     pub(super) fn next_call_for(&self, worker: WorkerId) -> Option<CallId> {
-        let slot = self.slot(worker);
-        let unbound_queue = if slot.base || !self.has_live_base_worker() { self.unbound_queue.first() } else { None };
-        // The fair order holds across the queues: the call with the lowest virtual time is next, wherever it waits. A
-        // fixed order of the queues would let the calls of bound sessions keep all others from this worker (R36).
-        [slot.queue.first(), self.any_worker_queue.first(), unbound_queue]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|(_, call)| call)
+        let takes_unbound = self.slot(worker).base || !self.has_live_base_worker();
+        self.waiting.next_for(worker, takes_unbound)
     }
 
     /// Returns whether a hint call must wait for a base worker: its session has no binding any more, and this overflow

@@ -19,9 +19,7 @@ impl Core {
             && let Some(worker) = self.workers.next_start(now)
         {
             let is_wanted = match self.slot(worker).base {
-                true => {
-                    !self.starts_on_demand() || self.calls_waiting_for_any_worker() > self.workers.starting_capacity()
-                }
+                true => !self.starts_on_demand() || self.waiting.for_base_workers() > self.workers.starting_capacity(),
                 false => self.calls_waiting_for_overflow() > 0,
             };
             if is_wanted {
@@ -109,7 +107,7 @@ impl Core {
             // The process no longer counts in the batch, however long its exit takes.
             self.start_due(now, effects);
         }
-        if self.unbound_queue.len() > 0 && !self.has_live_base_worker() {
+        if self.waiting.unbound() > 0 && !self.has_live_base_worker() {
             // Without a live base worker, overflow workers may take new sessions (R12).
             self.fill_all(now, effects);
         }

@@ -52,12 +52,11 @@ use crate::{
     calls::Calls,
     derived::Derived,
     quarantine::Quarantine,
-    queue::{Fairness, WaitQueue},
     restart::{OverflowStarts, RestartIntensity},
     retry::Budget,
-    service_time::ServiceTimeEwma,
     session::{Routes, Sessions, Table},
     timers::Timers,
+    waiting::WaitingCalls,
     worker::{History, Slot, WorkerMetrics, Workers},
 };
 use std::hash::{Hash, Hasher};
@@ -75,15 +74,7 @@ pub struct Core {
     shutdown_announced: bool,
     workers: Workers,
     calls: Calls,
-    /// Waiting calls that any worker may run.
-    any_worker_queue: WaitQueue,
-    /// Waiting first calls of sessions that are not bound. Only base workers take them, as long as one is alive (R12).
-    unbound_queue: WaitQueue,
-    /// The number of waiting calls in all queues, including calls between two attempts.
-    queued: usize,
-    fairness: Fairness,
-    /// `None` if `queue.shed` is off, so that no call is refused for its expected wait.
-    service_time: Option<ServiceTimeEwma>,
+    waiting: WaitingCalls,
     budget: Budget,
     breaker: Option<Breaker>,
     quarantine: Quarantine,
@@ -164,12 +155,8 @@ impl Core {
                 health_gated,
                 matches!(sessions, Sessions::Routed(_)),
             ),
+            waiting: WaitingCalls::new(&settings.queue, (settings.pool_size + settings.overflow) as usize),
             calls: Calls::default(),
-            any_worker_queue: WaitQueue::default(),
-            unbound_queue: WaitQueue::default(),
-            queued: 0,
-            fairness: Fairness::default(),
-            service_time: settings.queue.shed.then(ServiceTimeEwma::default),
             budget: Budget::default(),
             breaker: settings.breaker.clone().map(Breaker::new),
             quarantine: Quarantine::new(settings.poison.clone()),
@@ -263,10 +250,7 @@ impl Hash for Core {
         self.settings.hash(state);
         (self.phase, self.shutdown_announced).hash(state);
         self.workers.hash(state);
-        self.any_worker_queue.hash(state);
-        self.unbound_queue.hash(state);
-        self.fairness.hash(state);
-        self.service_time.hash(state);
+        self.waiting.hash(state);
         self.budget.hash(state);
         self.breaker.hash(state);
         self.quarantine.hash(state);

@@ -31,8 +31,7 @@ impl Core {
     /// Returns the number of waiting calls that an overflow worker could run.
     pub(super) fn calls_waiting_for_overflow(&self) -> usize {
         // Sessions are bound to base workers as long as one is alive.
-        let unbound_queue = if self.has_live_base_worker() { 0 } else { self.unbound_queue.len() };
-        self.any_worker_queue.len() + unbound_queue
+        if self.has_live_base_worker() { self.waiting.for_any_worker() } else { self.waiting.for_base_workers() }
     }
 
     /// Handles an overflow worker that exited before it was ready. This does not make the pool fail, which depends on

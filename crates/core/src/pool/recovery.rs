@@ -83,16 +83,11 @@ impl Core {
         if !self.starts_on_demand() || !matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
             return;
         }
-        while self.calls_waiting_for_any_worker() > self.workers.coming_base_capacity() {
+        while self.waiting.for_base_workers() > self.workers.coming_base_capacity() {
             let Some((worker, failures)) = self.first_absent_base() else { break };
             self.schedule(worker, now + self.intensity.backoff(failures));
         }
         self.start_due(now, effects);
-    }
-
-    /// Returns the number of waiting calls that any base worker could run.
-    pub(super) fn calls_waiting_for_any_worker(&self) -> usize {
-        self.any_worker_queue.len() + self.unbound_queue.len()
     }
 
     /// Returns whether the probe is scheduled, starting or being stopped. A probe that was not ready in time has failed

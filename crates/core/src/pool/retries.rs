@@ -49,8 +49,8 @@ impl Core {
 
     fn back_off(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, wait: Duration, effects: &mut Effects) {
         self.calls.back_off(id, now, loss, wait);
-        // A call in backoff counts as queued, and `unqueue` subtracts it again.
-        self.queued += 1;
+        // A call in backoff counts as waiting, until `unqueue`.
+        self.waiting.begin_backoff();
         if wait.is_zero() {
             return self.retry(now, id, effects);
         }
@@ -66,13 +66,13 @@ impl Core {
         if !self.budget.allows(now, self.settings.retry.budget) {
             return self.settle_with_last_loss(now, id, effects);
         }
-        // Removed from the backoff before it is dispatched, so that `queued` counts it once.
-        self.unqueue(id);
+        // Removed from the backoff before it is dispatched, so that it counts as waiting once.
+        self.calls.unqueue(id, &mut self.waiting);
         self.budget.spend(now);
         self.counters.retries += 1;
         self.calls.restart_wait(id, now + self.settings.queue.timeout);
         match self.try_dispatch(now, id, effects) {
-            DispatchOutcome::WouldWait(state) => self.enqueue(now, id, state, effects),
+            DispatchOutcome::WouldWait(queue) => self.enqueue(now, id, queue, effects),
             // The timer that led here is used up, and may have been the last one of the call (I8).
             DispatchOutcome::Sent => self.set_deadline_timer(id),
         }

@@ -4,62 +4,33 @@
 use super::{Core, Effects};
 use crate::{
     CallId, SessionEndReason, Timestamp, WorkerRef,
-    calls::{CallState, Role},
+    calls::Role,
     session::{AfterEpoch, Binding, Route, RowKey, SessionEventKind, Sessions, Unbound},
+    waiting::Queue,
 };
 
 impl Core {
-    /// Removes a waiting call from its queue. Its state is then `New`.
-    pub(super) fn unqueue(&mut self, id: CallId) {
-        let Some(call) = self.calls.get(id) else { return };
-        let (state, role, virtual_time) = (call.state, call.role, call.virtual_time);
-        let was_queued = match state {
-            CallState::AnyWorkerQueue => self.any_worker_queue.remove(virtual_time, id),
-            CallState::UnboundQueue => self.unbound_queue.remove(virtual_time, id),
-            CallState::WorkerQueue(worker) => self.slot_mut(worker.id).queue.remove(virtual_time, id),
-            CallState::SessionQueue => self.leave_session_queue(id, role),
-            CallState::Backoff { .. } => true,
-            CallState::New | CallState::Sent { .. } => false,
-        };
-        // Calls that are new or sent were not counted as queued.
-        self.queued -= usize::from(was_queued);
-        // Calls in a session's queue, and between two attempts, have not joined the fair order.
-        if matches!(state, CallState::AnyWorkerQueue | CallState::UnboundQueue | CallState::WorkerQueue(_)) {
-            self.fairness.leave(role.row());
-        }
-        self.calls.set_state(id, CallState::New);
-    }
-
-    fn leave_session_queue(&mut self, id: CallId, role: Role) -> bool {
-        let Some(route) = role.row().and_then(|row| self.route_mut(row)) else { return false };
-        let waiting = &mut route.queue_mut().waiting;
-        let before = waiting.len();
-        waiting.retain(|&other| other != id);
-        waiting.len() < before
-    }
-
     /// Starts the next call of a session, after the current one is finished or settled in the queue. Ends the state of
     /// the session first, if its end waited for the current call.
     pub(super) fn start_next_call(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
         let Some(route) = self.route_mut(row) else { return };
         // Cleared first: `close_ended_epoch` and the dispatch below must not find the finished call as the current one.
         route.set_current_call(None);
-        let next = route.waiting().next();
+        let next = self.waiting.calls_of_session(row).next();
         // Before the next call is dispatched. Otherwise a call of the next epoch would be sent to the worker that holds
         // the state of the ended one (I3).
         self.close_ended_epoch(now, row, next, effects);
         let Some(next) = next else { return self.drop_if_forgotten(now, row) };
-        self.unqueue(next);
+        self.calls.unqueue(next, &mut self.waiting);
         // The call's wait for any worker begins now, if it waits for one.
         self.calls.restart_wait(next, now + self.settings.queue.timeout);
-        let has_waited = self.calls.get(next).is_some_and(|call| call.has_waited);
-        self.calls.set_virtual_time(next, self.fairness.next_round(), has_waited);
+        self.calls.set_position(next, self.waiting.position_in_next_round());
         // The next call enters the fair order behind one call of each waiting session. If it were sent at once, a
         // session with a long queue would keep its worker from all other calls (R36).
         self.take_current_call(row, next);
         match self.binding(row) {
             Binding::Bound { worker, .. } if self.has_waiting_calls(worker) => {
-                self.enqueue(now, next, CallState::WorkerQueue(worker), effects);
+                self.enqueue(now, next, Queue::Worker(worker), effects);
                 self.fill(now, worker.id, effects);
             }
             _ => self.dispatch_or_enqueue(now, next, effects),
@@ -155,9 +126,5 @@ impl Core {
         if let Some(route) = self.route_mut(row) {
             route.set_current_call(Some(id));
         }
-    }
-
-    pub(super) fn session_queue_of(&self, row: RowKey) -> Vec<CallId> {
-        self.route(row).map_or_else(Vec::new, |route| route.waiting().collect())
     }
 }

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     KillReason, Timestamp, WorkerId, WorkerRef,
-    calls::CallState,
     session::Sessions,
+    waiting::Queue,
     worker::{Ping, Process, Slot, Transition},
 };
 
@@ -75,7 +75,7 @@ impl Core {
             unresponsive: slot.unresponsive(),
             in_flight: slot.in_flight(),
             window: slot.window(),
-            queued: slot.queue.len(),
+            queued: self.waiting.for_worker(slot.worker.id),
             operations: slot.finished_attempts,
             sessions: self.routes().map(|routes| routes.bound_to(slot.worker)),
             metrics,
@@ -86,11 +86,12 @@ impl Core {
     /// Returns the status of the queue.
     pub fn queue_status(&self) -> QueueStatus {
         let (in_flight, capacity) = (self.workers.in_flight(), self.workers.capacity());
-        let load = (capacity > 0).then(|| (in_flight + self.queued) as f64 / capacity as f64);
-        let ahead = self.ahead_of(CallState::AnyWorkerQueue) + usize::from(in_flight >= capacity);
-        let expected_wait_ms = self.expected_wait(CallState::AnyWorkerQueue, ahead).map(millis);
+        let waiting = self.waiting.len();
+        let load = (capacity > 0).then(|| (in_flight + waiting) as f64 / capacity as f64);
+        let ahead = self.waiting.ahead_of(Queue::AnyWorker, None) + usize::from(in_flight >= capacity);
+        let expected_wait_ms = self.waiting.expected_wait(ahead, self.places_for(Queue::AnyWorker)).map(millis);
         let limit = self.settings.queue.limit;
-        QueueStatus { waiting: self.queued, limit, in_flight, capacity, load, expected_wait_ms }
+        QueueStatus { waiting, limit, in_flight, capacity, load, expected_wait_ms }
     }
 
     fn active_sessions(&self, now: Timestamp) -> usize {

@@ -9,6 +9,7 @@ use crate::{
     failure::{CallFailure, WorkerLoss},
     session::{AfterEpoch, Route, RowKey, SessionEventKind, Sessions, Tracked, Unbound},
     timers::Timer,
+    waiting::Queue,
 };
 
 impl Core {
@@ -56,8 +57,7 @@ impl Core {
             attempts: 0,
             role,
             state: CallState::New,
-            virtual_time: self.fairness.now(),
-            has_waited: false,
+            position: self.waiting.new_position(),
             permit,
             fingerprint: submission.fingerprint,
             retry: None,
@@ -210,16 +210,16 @@ impl Core {
         }
         match self.try_dispatch(now, id, effects) {
             DispatchOutcome::Sent => Ok(()),
-            DispatchOutcome::WouldWait(CallState::WorkerQueue(worker))
+            DispatchOutcome::WouldWait(Queue::Worker(worker))
                 if matches!(role, Role::Strict { fail_fast: true, .. }) =>
             {
                 Err(self.record_busy(now, role, worker))
             }
-            DispatchOutcome::WouldWait(state) => {
+            DispatchOutcome::WouldWait(queue) => {
                 // Checked only now: a full queue does not refuse a call that need not wait.
-                self.check_room()?;
-                self.check_expected_wait(now, id, state, self.ahead_of(state))?;
-                self.enqueue(now, id, state, effects);
+                self.waiting.check_room()?;
+                self.check_expected_wait(now, id, queue)?;
+                self.enqueue(now, id, queue, effects);
                 Ok(())
             }
         }
@@ -243,20 +243,13 @@ impl Core {
             self.record_event(now, row, SessionEventKind::RefusedBusy, Some(worker));
             return Err(CallFailure::WorkerBusy(worker));
         }
-        self.check_room()?;
-        let limit = self.settings.queue.per_session;
-        let Some(route) = self.route_mut(row) else { return Err(CallFailure::Abandoned) };
-        if route.waiting().len() >= limit {
+        self.waiting.check_room()?;
+        if let Err(failure) = self.waiting.check_room_of_session(row) {
             self.record_event(now, row, SessionEventKind::RefusedFull, None);
-            return Err(CallFailure::SessionQueueFull { limit });
+            return Err(failure);
         }
-        let ahead = route.waiting().len();
-        self.check_expected_wait(now, id, CallState::SessionQueue, ahead)?;
-        if let Some(route) = self.route_mut(row) {
-            route.queue_mut().waiting.push_back(id);
-        }
-        self.queued += 1;
-        self.calls.set_state(id, CallState::SessionQueue);
+        self.check_expected_wait(now, id, Queue::Session)?;
+        self.calls.enqueue(id, Queue::Session, &mut self.waiting);
         Ok(())
     }
 

@@ -8,7 +8,7 @@
 
 use super::{EventId, EventRing, RowCursor, RowKey, Table};
 use crate::{AffinitySettings, CallId, Epoch, Generation, WorkerId, WorkerRef, derived::Derived};
-use std::{collections::VecDeque, num::NonZero};
+use std::num::NonZero;
 
 /// The session affinity of one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +62,7 @@ pub(crate) struct Route {
     pub(crate) epoch: Epoch,
     current_call: OptionalCallId,
     /// Allocated only when needed: few sessions have any of it.
-    queue: Option<Box<SessionQueue>>,
+    epoch_end: Option<Box<EpochEnd>>,
     /// The session's last event in the event ring.
     pub(crate) last_event: EventId,
 }
@@ -71,11 +71,9 @@ pub(crate) struct Route {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct OptionalCallId(Option<NonZero<u64>>);
 
-/// The part of a route that few sessions have.
+/// What the end of the session's epoch needs, if it is more than the end of the binding. Few sessions have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct SessionQueue {
-    /// Strict calls that wait behind the current call of the session.
-    pub(crate) waiting: VecDeque<CallId>,
+pub(crate) struct EpochEnd {
     /// Processes other than the bound one that ran a `hint` call in this epoch. Processes that died since are removed
     /// when one is added ([I6](crate#invariants)).
     pub(crate) off_affinity_workers: Vec<WorkerRef>,
@@ -292,7 +290,7 @@ impl Route {
             binding: Binding::Unbound(why),
             epoch,
             current_call: OptionalCallId::default(),
-            queue: None,
+            epoch_end: None,
             last_event: EventId::default(),
         }
     }
@@ -307,25 +305,21 @@ impl Route {
         self.current_call = OptionalCallId(call.and_then(|call| NonZero::new(call.0.saturating_add(1))));
     }
 
-    pub(crate) fn queue_mut(&mut self) -> &mut SessionQueue {
-        self.queue.get_or_insert_default()
-    }
-
-    pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = CallId> {
-        self.queue.as_ref().map_or(const { &VecDeque::new() }, |queue| &queue.waiting).iter().copied()
+    pub(crate) fn epoch_end_mut(&mut self) -> &mut EpochEnd {
+        self.epoch_end.get_or_insert_default()
     }
 
     pub(crate) fn take_off_affinity_workers(&mut self) -> Vec<WorkerRef> {
-        self.queue.as_mut().map(|queue| std::mem::take(&mut queue.off_affinity_workers)).unwrap_or_default()
+        self.epoch_end.as_mut().map(|end| std::mem::take(&mut end.off_affinity_workers)).unwrap_or_default()
     }
 
     pub(crate) fn after_epoch(&self) -> AfterEpoch {
-        self.queue.as_ref().map_or(AfterEpoch::Stay, |queue| queue.after_epoch)
+        self.epoch_end.as_ref().map_or(AfterEpoch::Stay, |end| end.after_epoch)
     }
 
     pub(crate) fn set_after_epoch(&mut self, after_epoch: AfterEpoch) {
         if after_epoch != self.after_epoch() {
-            self.queue_mut().after_epoch = after_epoch;
+            self.epoch_end_mut().after_epoch = after_epoch;
         }
     }
 }

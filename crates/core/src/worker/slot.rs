@@ -1,10 +1,9 @@
-//! A slot: its process, the attempts that the process has, and the calls that wait for it. Holds call ids only, not
-//! calls.
+//! A slot: its process and the attempts that the process has. Holds call ids only, not calls.
 
 use super::{Health, ProcessActivity, WorkerState};
 use crate::{
     CallId, Generation, Routing, Timestamp, WireId, WorkerRef, failure::KillReason, failure::ProcessExit,
-    queue::WaitQueue, session::RowKey,
+    session::RowKey,
 };
 
 /// One slot of the pool.
@@ -18,8 +17,6 @@ pub(crate) struct Slot {
     /// Attempts sent to the current process whose final frame has not arrived. At most the window
     /// ([I2](crate#invariants)).
     pub(super) running: Vec<Attempt>,
-    /// Waiting calls of sessions that are bound to this process.
-    pub(crate) queue: WaitQueue,
     /// Consecutive failed starts and early deaths.
     pub(crate) failures: u32,
     /// The time before which an overflow slot gets no new process. The next start of a base slot is scheduled instead.
@@ -129,7 +126,6 @@ impl Slot {
             base,
             process: Process::Absent,
             running: Vec::new(),
-            queue: WaitQueue::default(),
             failures: 0,
             cooldown_until: Timestamp(0),
             last_end: None,

@@ -343,7 +343,7 @@ fn sessions_that_expire_in_two_phases() {
 /// I3, I4, R16
 #[test]
 fn calls_of_expired_sessions_are_refused() {
-    expires("refusing", Expiry::TwoPhase { grace: units(10) }, OnExpired::Reject, 65_000);
+    expires("refusing", Expiry::TwoPhase { grace: units(10) }, OnExpired::Reject, 60_000);
 }
 
 fn expires(name: &str, expiry: Expiry, on_expired: OnExpired, at_least: usize) {

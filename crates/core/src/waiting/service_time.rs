@@ -10,14 +10,14 @@ const SMOOTHING: u64 = 16;
 
 /// The exponentially weighted moving average of the time for which an attempt occupies a call slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct ServiceTimeEwma {
+pub(super) struct ServiceTimeEwma {
     run_ns: u64,
     seen: u32,
 }
 
 impl ServiceTimeEwma {
     /// Adds the duration of a finished attempt to the average.
-    pub(crate) fn observe(&mut self, ran: Duration) {
+    pub(super) fn observe(&mut self, ran: Duration) {
         let ran = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
         self.seen = self.seen.saturating_add(1);
         // While fewer than 16 attempts have been seen, this is the plain average of all of them.
@@ -27,7 +27,7 @@ impl ServiceTimeEwma {
 
     /// Returns the expected time until `ahead` calls have run in `places` call slots. Returns `None` before
     /// [`MIN_SAMPLES`] attempts have finished, and if `places` is 0.
-    pub(crate) fn expected(&self, ahead: usize, places: usize) -> Option<Duration> {
+    pub(super) fn expected(&self, ahead: usize, places: usize) -> Option<Duration> {
         if self.seen < MIN_SAMPLES || places == 0 {
             return None;
         }

@@ -1,0 +1,458 @@
+//! The waiting calls of a pool: their queues, their order, and the limits on them (R36). Holds call ids only, not calls.
+//! Does not know which workers are free, and decides neither where a call waits nor where it runs.
+
+mod fairness;
+mod queue;
+mod service_time;
+
+use crate::{CallId, QueueSettings, WorkerId, WorkerRef, failure::CallFailure, session::RowKey};
+use fairness::{Fairness, VirtualTime};
+use foldhash::fast::FixedState;
+use queue::WaitQueue;
+use service_time::ServiceTimeEwma;
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, Hash, Hasher},
+    time::Duration,
+};
+
+/// A call is refused only if its expected wait is more than twice the time that it can wait, since the durations of
+/// other calls are only an estimate.
+const OVERLOAD_FACTOR: u32 = 2;
+
+/// The queue in which a call waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Queue {
+    /// The call waits for any worker.
+    AnyWorker,
+    /// The call waits for a worker to which its session can be bound. Only base workers take it, as long as one is
+    /// alive (R12).
+    Unbound,
+    /// The call waits for the worker of its session.
+    Worker(WorkerRef),
+    /// The call waits for the current call of its session. It has not joined the fair order.
+    Session,
+}
+
+/// The position of a call in the fair order. The call keeps it from its admission to its end, so that a retry does not
+/// lose its position. Only [`WaitingCalls`] reads and changes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct QueuePosition {
+    virtual_time: VirtualTime,
+    /// Whether the call has waited in the fair order; its virtual time is then final.
+    has_waited: bool,
+}
+
+/// All waiting calls of a pool.
+///
+/// # Invariants
+///
+/// - W1: a call is in at most one queue, and in the one that its state names.
+/// - W2: [`len`](Self::len) is the number of the calls in all queues and in backoff.
+/// - W3: [`next_for`](Self::next_for) returns the call with the lowest virtual time, and the oldest of these, of all
+///   queues from which the worker takes calls.
+/// - W4: a flow exists as long as a call of its session waits in the fair order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WaitingCalls {
+    any_worker: WaitQueue,
+    unbound: WaitQueue,
+    /// For each slot, the calls of sessions that are bound to its process.
+    workers: Vec<WaitQueue>,
+    /// For each session that has them, the strict calls behind its current call. Never iterated to make a decision,
+    /// since the order of a hash map must not decide anything.
+    sessions: HashMap<RowKey, VecDeque<CallId>, FixedState>,
+    /// The number of calls between two attempts. They are in no queue, but count as waiting.
+    in_backoff: usize,
+    /// The number of waiting calls.
+    len: usize,
+    fairness: Fairness,
+    /// `None` if `queue.shed` is off, so that no call is refused for its expected wait.
+    service_time: Option<ServiceTimeEwma>,
+    limit: usize,
+    per_session: usize,
+}
+
+impl Queue {
+    /// Returns whether `queue.timeout` limits the wait. The wait for the worker of a session is limited by the deadline
+    /// of the call only.
+    pub(crate) fn has_timeout(self) -> bool {
+        matches!(self, Self::AnyWorker | Self::Unbound)
+    }
+}
+
+impl WaitingCalls {
+    pub(crate) fn new(settings: &QueueSettings, slots: usize) -> Self {
+        Self {
+            any_worker: WaitQueue::default(),
+            unbound: WaitQueue::default(),
+            workers: vec![WaitQueue::default(); slots],
+            sessions: HashMap::default(),
+            in_backoff: 0,
+            len: 0,
+            fairness: Fairness::default(),
+            service_time: settings.shed.then(ServiceTimeEwma::default),
+            limit: settings.limit,
+            per_session: settings.per_session,
+        }
+    }
+
+    /// Returns the position of a call that is admitted now, if its session has no other waiting call.
+    pub(crate) fn new_position(&self) -> QueuePosition {
+        QueuePosition { virtual_time: self.fairness.now(), has_waited: false }
+    }
+
+    /// Returns the position of a call whose session was just served: behind one call of each waiting session.
+    pub(crate) fn position_in_next_round(&self) -> QueuePosition {
+        QueuePosition { virtual_time: self.fairness.next_round(), has_waited: false }
+    }
+
+    /// Adds a call to a queue. A call that has waited before keeps its virtual time. A call of `Queue::Session` has a
+    /// session.
+    pub(crate) fn join(&mut self, call: CallId, queue: Queue, session: Option<RowKey>, position: &mut QueuePosition) {
+        self.len += 1;
+        if queue == Queue::Session {
+            return session.into_iter().for_each(|row| self.sessions.entry(row).or_default().push_back(call));
+        }
+        if position.has_waited {
+            self.fairness.join_again(session, position.virtual_time);
+        } else {
+            position.virtual_time = self.fairness.join(session, position.virtual_time);
+            position.has_waited = true;
+        }
+        if let Some(queue) = self.queue_mut(queue) {
+            queue.insert(position.virtual_time, call);
+        }
+    }
+
+    /// Removes a call from its queue.
+    pub(crate) fn leave(&mut self, call: CallId, queue: Queue, session: Option<RowKey>, position: &QueuePosition) {
+        self.len -= 1;
+        if queue == Queue::Session {
+            return session.into_iter().for_each(|row| self.leave_session(row, call));
+        }
+        self.fairness.leave(session);
+        if let Some(queue) = self.queue_mut(queue) {
+            queue.remove(position.virtual_time, call);
+        }
+    }
+
+    fn leave_session(&mut self, row: RowKey, call: CallId) {
+        let Some(line) = self.sessions.get_mut(&row) else { return };
+        line.retain(|&other| other != call);
+        if line.is_empty() {
+            // Removed with its last call: a map of all sessions that ever had a line would grow without bound (I6).
+            self.sessions.remove(&row);
+        }
+    }
+
+    /// Removes a call from its queue because a worker takes it.
+    pub(crate) fn serve(&mut self, call: CallId, queue: Queue, session: Option<RowKey>, position: &QueuePosition) {
+        // The clock must count the flow of this call, so it advances before `leave` removes the flow.
+        self.fairness.advance_clock();
+        self.leave(call, queue, session, position);
+    }
+
+    /// Counts a call that waits between two attempts.
+    pub(crate) fn begin_backoff(&mut self) {
+        self.in_backoff += 1;
+        self.len += 1;
+    }
+
+    /// Stops to count a call that waited between two attempts.
+    pub(crate) fn end_backoff(&mut self) {
+        self.in_backoff -= 1;
+        self.len -= 1;
+    }
+
+    /// Returns the waiting call that this worker runs next. `takes_unbound` states whether sessions may be bound to it.
+    pub(crate) fn next_for(&self, worker: WorkerId, takes_unbound: bool) -> Option<CallId> {
+        let own = self.workers.get(index(worker)).and_then(WaitQueue::first);
+        let unbound = if takes_unbound { self.unbound.first() } else { None };
+        // The fair order holds across the queues: the call with the lowest virtual time is next, wherever it waits. A
+        // fixed order of the queues would let the calls of bound sessions keep all others from this worker (R36).
+        [own, self.any_worker.first(), unbound].into_iter().flatten().min().map(|(_, call)| call)
+    }
+
+    /// Returns the calls that wait for a worker to which their session can be bound, in the order in which they are
+    /// served.
+    pub(crate) fn unbound_calls(&self) -> impl Iterator<Item = CallId> {
+        self.unbound.iter()
+    }
+
+    /// Returns the calls that wait for the process of this slot, in the order in which they are served.
+    pub(crate) fn calls_of_worker(&self, worker: WorkerId) -> Vec<CallId> {
+        self.workers.get(index(worker)).map_or_else(Vec::new, |queue| queue.iter().collect())
+    }
+
+    /// Returns the calls that wait for the current call of their session, in the order of admission.
+    pub(crate) fn calls_of_session(&self, row: RowKey) -> impl Iterator<Item = CallId> {
+        self.sessions.get(&row).into_iter().flatten().copied()
+    }
+
+    /// Returns the number of waiting calls in all queues, including calls between two attempts.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns the number of waiting calls that any base worker could run.
+    pub(crate) fn for_base_workers(&self) -> usize {
+        self.any_worker.len() + self.unbound.len()
+    }
+
+    /// Returns the number of calls that wait for any worker.
+    pub(crate) fn for_any_worker(&self) -> usize {
+        self.any_worker.len()
+    }
+
+    /// Returns the number of calls that wait for a worker to which their session can be bound.
+    pub(crate) fn unbound(&self) -> usize {
+        self.unbound.len()
+    }
+
+    /// Returns the number of calls that wait for the process of this slot.
+    pub(crate) fn for_worker(&self, worker: WorkerId) -> usize {
+        self.workers.get(index(worker)).map_or(0, WaitQueue::len)
+    }
+
+    /// Returns the number of calls that are before a new one in this queue.
+    pub(crate) fn ahead_of(&self, queue: Queue, session: Option<RowKey>) -> usize {
+        match queue {
+            Queue::AnyWorker | Queue::Unbound => self.for_base_workers(),
+            Queue::Worker(worker) => self.for_worker(worker.id),
+            Queue::Session => session.and_then(|row| self.sessions.get(&row)).map_or(0, VecDeque::len),
+        }
+    }
+
+    /// Adds the duration of a finished attempt to the estimate of the wait.
+    pub(crate) fn observe(&mut self, ran: Duration) {
+        if let Some(estimate) = &mut self.service_time {
+            estimate.observe(ran);
+        }
+    }
+
+    /// Returns the expected time until `ahead` calls have run in `places` call slots, if it can be estimated.
+    pub(crate) fn expected_wait(&self, ahead: usize, places: usize) -> Option<Duration> {
+        self.service_time.as_ref()?.expected(ahead, places)
+    }
+
+    /// Refuses a call if no more calls may wait.
+    pub(crate) fn check_room(&self) -> Result<(), CallFailure> {
+        let limit = self.limit;
+        if self.len >= limit { Err(CallFailure::QueueFull { limit }) } else { Ok(()) }
+    }
+
+    /// Refuses a call if no more calls of its session may wait.
+    pub(crate) fn check_room_of_session(&self, row: RowKey) -> Result<(), CallFailure> {
+        let limit = self.per_session;
+        let is_full = self.ahead_of(Queue::Session, Some(row)) >= limit;
+        if is_full { Err(CallFailure::SessionQueueFull { limit }) } else { Ok(()) }
+    }
+
+    /// Refuses a call whose expected wait is much longer than `max_wait`.
+    pub(crate) fn check_expected_wait(
+        &self,
+        ahead: usize,
+        places: usize,
+        max_wait: Duration,
+    ) -> Result<(), CallFailure> {
+        match self.expected_wait(ahead, places) {
+            Some(expected_wait) if expected_wait > max_wait * OVERLOAD_FACTOR => {
+                Err(CallFailure::Overloaded { expected_wait, max_wait })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn queue_mut(&mut self, queue: Queue) -> Option<&mut WaitQueue> {
+        match queue {
+            Queue::AnyWorker => Some(&mut self.any_worker),
+            Queue::Unbound => Some(&mut self.unbound),
+            Queue::Worker(worker) => self.workers.get_mut(index(worker.id)),
+            Queue::Session => None,
+        }
+    }
+}
+
+fn index(worker: WorkerId) -> usize {
+    (worker.0 as usize).wrapping_sub(1)
+}
+
+/// Hashes the queues of the sessions as a sum, since a hash map has no defined order.
+impl Hash for WaitingCalls {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let lines = self.sessions.iter().map(|line| FixedState::default().hash_one(line)).fold(0, u64::wrapping_add);
+        (&self.any_worker, &self.unbound, &self.workers, lines).hash(state);
+        (self.in_backoff, &self.fairness, &self.service_time).hash(state);
+    }
+}
+
+/// A waiting call, as its owner knows it, to compare it with the queues.
+pub(crate) struct Waiting<'a> {
+    pub(crate) call: CallId,
+    /// `None` in backoff.
+    pub(crate) queue: Option<Queue>,
+    pub(crate) session: Option<RowKey>,
+    pub(crate) position: &'a QueuePosition,
+}
+
+impl WaitingCalls {
+    /// Reports broken invariants. `waiting` are all calls that wait, in any order.
+    pub(crate) fn verify(&self, waiting: &[Waiting<'_>], broken: &mut Vec<String>) {
+        let is_fair = |call: &&Waiting<'_>| call.queue.is_some_and(|queue| queue != Queue::Session);
+        self.fairness.verify(waiting.iter().filter(is_fair).map(|call| call.session), broken);
+        let counted = (self.len, self.in_backoff);
+        let counts = (waiting.len(), waiting.iter().filter(|call| call.queue.is_none()).count());
+        if counted != counts {
+            broken.push(format!("W2: {counted:?} calls are counted as waiting and in backoff, not {counts:?}"));
+        }
+        broken.extend(verify_queue(&self.any_worker, waiting, |queue| queue == Queue::AnyWorker));
+        broken.extend(verify_queue(&self.unbound, waiting, |queue| queue == Queue::Unbound));
+        for (slot, queue) in self.workers.iter().enumerate() {
+            let is_this = |queue| matches!(queue, Queue::Worker(worker) if index(worker.id) == slot);
+            broken.extend(verify_queue(queue, waiting, is_this));
+        }
+        broken.extend(self.verify_sessions(waiting));
+    }
+
+    fn verify_sessions(&self, waiting: &[Waiting<'_>]) -> Option<String> {
+        let expected = waiting.iter().filter(|call| call.queue == Some(Queue::Session));
+        let mut expected: Vec<_> = expected.map(|call| (call.session, call.call)).collect();
+        let lines = self.sessions.iter().flat_map(|(row, line)| line.iter().map(|call| (Some(*row), *call)));
+        let mut found: Vec<_> = lines.collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        let has_empty = self.sessions.values().any(VecDeque::is_empty);
+        (found != expected || has_empty)
+            .then(|| format!("W1: queues of sessions {:?}, not {expected:?}", self.sessions))
+    }
+}
+
+/// Compares a queue with the calls whose state names it.
+fn verify_queue(queue: &WaitQueue, waiting: &[Waiting<'_>], is_this: impl Fn(Queue) -> bool) -> Option<String> {
+    let expected = waiting.iter().filter(|call| call.queue.is_some_and(&is_this));
+    let mut expected: Vec<_> = expected.map(|call| (call.position.virtual_time, call.call)).collect();
+    expected.sort_unstable();
+    let is_sorted =
+        queue.first() == expected.first().copied() && queue.iter().eq(expected.iter().map(|&(_, call)| call));
+    (!is_sorted).then(|| format!("W1, W3: {queue:?}, not {expected:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting_calls() -> WaitingCalls {
+        WaitingCalls::new(&QueueSettings { limit: 10, per_session: 2, timeout: Duration::ZERO, shed: true }, 1)
+    }
+
+    fn row(session: u32) -> Option<RowKey> {
+        (session > 0).then(|| RowKey::of(session))
+    }
+
+    /// R36: returns the order in which waiting calls of these sessions are served; 0 means no session.
+    fn order(sessions: &[u32]) -> Vec<usize> {
+        let mut waiting = waiting_calls();
+        let mut positions = Vec::new();
+        for (call, &session) in sessions.iter().enumerate() {
+            let mut position = waiting.new_position();
+            waiting.join(CallId(call as u64), Queue::AnyWorker, row(session), &mut position);
+            positions.push(position);
+        }
+        let order = std::iter::from_fn(|| {
+            let call = waiting.next_for(WorkerId(1), false)?;
+            let place = call.0 as usize;
+            waiting.serve(call, Queue::AnyWorker, row(sessions[place]), &positions[place]);
+            Some(place)
+        });
+        let order = order.collect();
+        assert_eq!(broken(&waiting, &[]), [""; 0], "no flow is left");
+        order
+    }
+
+    #[test]
+    fn r36_a_session_with_many_calls_does_not_delay_others() {
+        assert_eq!(order(&[1, 1, 1, 1, 2, 3]), [0, 4, 5, 1, 2, 3]);
+        assert_eq!(order(&[1, 1, 1, 2, 2, 2]), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(order(&[0, 0, 0, 0]), [0, 1, 2, 3], "calls without a session keep the order of admission");
+        assert_eq!(order(&[1, 1, 0, 0]), [0, 2, 3, 1]);
+    }
+
+    /// R36: calls that are submitted later cannot delay waiting calls without end.
+    #[test]
+    fn r36_no_flow_starves() {
+        let mut waiting = waiting_calls();
+        let mut positions = Vec::new();
+        let session = |call: u64| row(u32::from(call < 3));
+        let join = |waiting: &mut WaitingCalls, call: u64| {
+            let mut position = waiting.new_position();
+            waiting.join(CallId(call), Queue::AnyWorker, session(call), &mut position);
+            position
+        };
+        positions.extend((0..3).map(|call| join(&mut waiting, call)));
+        let mut served = 0;
+        for call in 3.. {
+            // One new call for each call that is served.
+            positions.push(join(&mut waiting, call));
+            let first = waiting.next_for(WorkerId(1), false).unwrap();
+            waiting.serve(first, Queue::AnyWorker, session(first.0), &positions[first.0 as usize]);
+            served += u32::from(first.0 < 3);
+            if served == 3 {
+                break;
+            }
+            assert!(call < 20, "the calls of the session are never served");
+        }
+    }
+
+    /// The next call of a worker is the first of all queues from which it takes calls.
+    #[test]
+    fn next_call_is_the_first_of_all_queues() {
+        let worker = WorkerRef { id: WorkerId(1), generation: crate::Generation(1) };
+        let mut waiting = waiting_calls();
+        let mut positions = vec![waiting.new_position(); 3];
+        let queues = [Queue::Unbound, Queue::Worker(worker), Queue::AnyWorker];
+        for (call, (queue, position)) in queues.into_iter().zip(&mut positions).enumerate() {
+            waiting.join(CallId(call as u64), queue, None, position);
+        }
+        assert_eq!(waiting.next_for(WorkerId(1), true), Some(CallId(0)));
+        assert_eq!(waiting.next_for(WorkerId(1), false), Some(CallId(1)), "it takes no new sessions");
+        assert_eq!(waiting.next_for(WorkerId(2), false), Some(CallId(2)), "it has no queue of its own");
+        assert_eq!((waiting.len(), waiting.for_base_workers(), waiting.for_worker(WorkerId(1))), (3, 2, 1));
+        assert_eq!(waiting.calls_of_worker(WorkerId(1)), [CallId(1)]);
+    }
+
+    #[test]
+    fn limits_count_waiting_calls_and_calls_in_backoff() {
+        let mut waiting = waiting_calls();
+        let mut position = waiting.new_position();
+        (0..2).for_each(|call| waiting.join(CallId(call), Queue::Session, row(1), &mut position));
+        assert_eq!(waiting.check_room_of_session(RowKey::of(1)), Err(CallFailure::SessionQueueFull { limit: 2 }));
+        assert_eq!(waiting.check_room_of_session(RowKey::of(2)), Ok(()));
+        (0..8).for_each(|_| waiting.begin_backoff());
+        assert_eq!(waiting.check_room(), Err(CallFailure::QueueFull { limit: 10 }));
+        waiting.leave(CallId(0), Queue::Session, row(1), &position);
+        assert_eq!(waiting.check_room(), Ok(()));
+        assert!(waiting.calls_of_session(RowKey::of(1)).eq([CallId(1)]));
+    }
+
+    /// Each invariant is checked against calls that do not agree with the queues.
+    #[test]
+    fn broken_invariants_are_found() {
+        let mut waiting = waiting_calls();
+        let mut position = waiting.new_position();
+        waiting.join(CallId(1), Queue::AnyWorker, row(1), &mut position);
+        let call = |queue, session| Waiting { call: CallId(1), queue, session: row(session), position: &position };
+        assert_eq!(broken(&waiting, &[call(Some(Queue::AnyWorker), 1)]), [""; 0]);
+        for (queue, session) in
+            [(Some(Queue::Unbound), 1), (Some(Queue::Session), 1), (None, 1), (Some(Queue::AnyWorker), 2)]
+        {
+            assert_ne!(broken(&waiting, &[call(queue, session)]), [""; 0]);
+        }
+        assert_ne!(broken(&waiting, &[]), [""; 0]);
+    }
+
+    fn broken(waiting: &WaitingCalls, calls: &[Waiting<'_>]) -> Vec<String> {
+        let mut broken = Vec::new();
+        waiting.verify(calls, &mut broken);
+        broken
+    }
+}
