@@ -44,6 +44,7 @@ mod routing;
 mod session;
 mod session_id;
 mod settings;
+mod slab;
 mod time;
 mod timers;
 mod waiting;

@@ -3,17 +3,16 @@
 //! shell.
 
 mod call;
-mod slab;
 
 pub(crate) use call::{Call, CallState, Role};
 
 use crate::{
     CallId, Fingerprint, Timestamp, WireId, WorkerRef,
     failure::WorkerLoss,
+    slab::{Chunks, Slab},
     waiting::{Queue, QueuePosition, WaitingCalls},
 };
 use foldhash::fast::FixedState;
-use slab::{Chunks, Slab};
 use std::{
     collections::HashMap,
     hash::{Hash, Hasher},

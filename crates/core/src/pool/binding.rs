@@ -3,7 +3,7 @@
 
 use super::{Core, Effect, Effects, SessionEndReason, expiry::SessionAge};
 use crate::{
-    CallId, Epoch, SessionId, Timestamp, WorkerId, WorkerRef,
+    Epoch, SessionId, Timestamp, WorkerId, WorkerRef,
     calls::Role,
     failure::CallFailure,
     session::{AfterEpoch, Binding, Route, RowKey, SessionEventKind, Sessions, Unbound},
@@ -101,7 +101,7 @@ impl Core {
             }
             _ => _ = self.end_routed(now, row, AfterEpoch::Bind(worker_ref), effects),
         }
-        self.requeue_bound_calls(now, row, 0, effects);
+        self.requeue_bound_calls(now, row, effects);
         self.touch_row(row, now);
         Ok(worker_ref)
     }
@@ -168,16 +168,9 @@ impl Core {
     }
 
     /// Dispatches the other waiting calls of a session that was just bound, so that they wait for its worker only.
-    /// `known` is the number of its pending calls that need no dispatch.
-    pub(super) fn requeue_bound_calls(&mut self, now: Timestamp, row: RowKey, known: u32, effects: &mut Effects) {
-        let pending = self.routes().and_then(|routes| routes.table.row(row)).map_or(0, |row| row.pending());
-        // The search below visits the complete queue, so it is skipped if the session has no other calls.
-        if pending <= known {
-            return;
-        }
-        let of_row = |id: &CallId| self.calls.get(*id).is_some_and(|call| call.role.row() == Some(row));
+    pub(super) fn requeue_bound_calls(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
         // Collected first: to dispatch a call changes the queue.
-        for id in self.waiting.unbound_calls().filter(of_row).collect::<Vec<CallId>>() {
+        for id in self.waiting.unbound_calls_of(row) {
             self.calls.unqueue(id, &mut self.waiting);
             self.dispatch_or_enqueue(now, id, effects);
         }

@@ -2,7 +2,7 @@
 
 use super::{Core, Effects};
 use crate::{
-    CallId, Suspect, Timestamp, WorkerId, WorkerRef,
+    CallId, Epoch, Suspect, Timestamp, WorkerId, WorkerRef,
     calls::Role,
     failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     quarantine::DeathAttribution,
@@ -131,24 +131,31 @@ impl Core {
         };
         let current_call = self.current_call_of(row);
         let head = current_call.filter(|id| self.calls.contains(*id));
-        // Calls of a later epoch stay in the queue: their state does not exist yet, so they have lost nothing.
-        let lost_calls: Vec<CallId> = head
-            .into_iter()
-            .chain(self.waiting.calls_of_session(row))
-            .filter(|id| self.epoch_of_call(*id) == epoch)
-            .collect();
+        let lost_head = head.filter(|id| self.is_lost(*id, epoch));
         // The epoch ends before the calls are answered, so that a caller that calls again at once gets a new state.
-        if let (false, Some(epoch)) = (lost_calls.is_empty(), epoch) {
+        if let Some(epoch) = epoch
+            && (lost_head.is_some() || self.next_lost_call(row, Some(epoch)).is_some())
+        {
             self.invalidate_epoch(now, row, epoch, effects);
         }
         if current_call.is_some() && head.is_none() {
             // The current call was settled before, and its attempt occupied the session. That attempt is gone now.
             self.finish_row_call(now, row);
         }
-        for id in lost_calls {
+        if let Some(id) = lost_head {
+            self.lose_session_call(now, id, row, worker, end, effects);
+        }
+        while let Some(id) = self.next_lost_call(row, epoch) {
             self.lose_session_call(now, id, row, worker, end, effects);
         }
         self.start_next_call(now, row, effects);
+    }
+
+    /// Returns the next call in the queue of the session that belongs to the lost epoch. Calls of a later epoch stay in
+    /// the queue: their state does not exist yet, so they have lost nothing. They are behind all calls of the lost
+    /// epoch, since the epochs of a session rise and its queue is in the order of admission.
+    fn next_lost_call(&self, row: RowKey, epoch: Option<Epoch>) -> Option<CallId> {
+        self.waiting.next_of_session(row).filter(|id| self.is_lost(*id, epoch))
     }
 
     fn lose_session_call(
@@ -178,7 +185,11 @@ impl Core {
         }
     }
 
-    fn epoch_of_call(&self, id: CallId) -> Option<crate::Epoch> {
+    fn is_lost(&self, id: CallId, epoch: Option<Epoch>) -> bool {
+        epoch.is_some() && self.epoch_of_call(id) == epoch
+    }
+
+    fn epoch_of_call(&self, id: CallId) -> Option<Epoch> {
         match self.calls.get(id)?.role {
             Role::Strict { epoch, .. } => Some(epoch),
             _ => None,

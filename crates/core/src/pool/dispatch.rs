@@ -89,7 +89,7 @@ impl Core {
         let outcome = self.send(now, id, worker, routing, effects);
         // Other calls of the session that wait for any base worker must now wait for this one. If they were dispatched
         // independently, a second binding would replace the first (I3).
-        self.requeue_bound_calls(now, row, 1, effects);
+        self.requeue_bound_calls(now, row, effects);
         outcome
     }
 

@@ -16,7 +16,7 @@ impl Core {
         let Some(route) = self.route_mut(row) else { return };
         // Cleared first: `close_ended_epoch` and the dispatch below must not find the finished call as the current one.
         route.set_current_call(None);
-        let next = self.waiting.calls_of_session(row).next();
+        let next = self.waiting.next_of_session(row);
         // Before the next call is dispatched. Otherwise a call of the next epoch would be sent to the worker that holds
         // the state of the ended one (I3).
         self.close_ended_epoch(now, row, next, effects);

@@ -63,8 +63,8 @@ impl Core {
             retry: None,
         };
         self.calls.admit(call);
-        // Counted before the call is placed: placing it may bind the session, which compares the number of pending
-        // calls with this one (`requeue_bound_calls`).
+        // Counted before the call is placed, so that the session counts as busy when it is bound. `rollback_admission`
+        // takes the count back.
         self.begin_session_call(role);
         self.place_call(now, id, role, effects).inspect_err(|_| self.rollback_admission(now, id, role, is_new))?;
         self.keep_session(role);

@@ -2,16 +2,18 @@
 //! Does not know which workers are free, and decides neither where a call waits nor where it runs.
 
 mod fairness;
+mod list;
 mod queue;
 mod service_time;
 
-use crate::{CallId, QueueSettings, WorkerId, WorkerRef, failure::CallFailure, session::RowKey};
+use crate::{CallId, QueueSettings, WorkerId, WorkerRef, derived::Derived, failure::CallFailure, session::RowKey};
 use fairness::{Fairness, VirtualTime};
 use foldhash::fast::FixedState;
+use list::{CallList, WaitingSlab};
 use queue::WaitQueue;
 use service_time::ServiceTimeEwma;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     hash::{BuildHasher, Hash, Hasher},
     time::Duration,
 };
@@ -41,6 +43,17 @@ pub(crate) struct QueuePosition {
     virtual_time: VirtualTime,
     /// Whether the call has waited in the fair order; its virtual time is then final.
     has_waited: bool,
+    /// The number of the call among the waiting ones, while it is in a queue.
+    number: Derived<u32>,
+}
+
+/// The calls of one session in the queues that need to find them by their session.
+#[derive(Clone, Debug, Default)]
+struct SessionCalls {
+    /// The strict calls behind the current call of the session, in the order of admission.
+    line: CallList,
+    /// The calls of the queue of unbound sessions, in the order in which they joined it.
+    unbound: CallList,
 }
 
 /// All waiting calls of a pool.
@@ -52,15 +65,16 @@ pub(crate) struct QueuePosition {
 /// - W3: [`next_for`](Self::next_for) returns the call with the lowest virtual time, and the oldest of these, of all
 ///   queues from which the worker takes calls.
 /// - W4: a flow exists as long as a call of its session waits in the fair order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct WaitingCalls {
     any_worker: WaitQueue,
     unbound: WaitQueue,
     /// For each slot, the calls of sessions that are bound to its process.
     workers: Vec<WaitQueue>,
-    /// For each session that has them, the strict calls behind its current call. Never iterated to make a decision,
-    /// since the order of a hash map must not decide anything.
-    sessions: HashMap<RowKey, VecDeque<CallId>, FixedState>,
+    calls: WaitingSlab,
+    /// For each session that has any. Never iterated to make a decision, since the order of a hash map must not decide
+    /// anything.
+    sessions: HashMap<RowKey, SessionCalls, FixedState>,
     /// The number of calls between two attempts. They are in no queue, but count as waiting.
     in_backoff: usize,
     /// The number of waiting calls.
@@ -86,6 +100,7 @@ impl WaitingCalls {
             any_worker: WaitQueue::default(),
             unbound: WaitQueue::default(),
             workers: vec![WaitQueue::default(); slots],
+            calls: WaitingSlab::default(),
             sessions: HashMap::default(),
             in_backoff: 0,
             len: 0,
@@ -98,49 +113,59 @@ impl WaitingCalls {
 
     /// Returns the position of a call that is admitted now, if its session has no other waiting call.
     pub(crate) fn new_position(&self) -> QueuePosition {
-        QueuePosition { virtual_time: self.fairness.now(), has_waited: false }
+        QueuePosition { virtual_time: self.fairness.now(), ..QueuePosition::default() }
     }
 
     /// Returns the position of a call whose session was just served: behind one call of each waiting session.
     pub(crate) fn position_in_next_round(&self) -> QueuePosition {
-        QueuePosition { virtual_time: self.fairness.next_round(), has_waited: false }
+        QueuePosition { virtual_time: self.fairness.next_round(), ..QueuePosition::default() }
     }
 
     /// Adds a call to a queue. A call that has waited before keeps its virtual time. A call of `Queue::Session` has a
     /// session.
     pub(crate) fn join(&mut self, call: CallId, queue: Queue, session: Option<RowKey>, position: &mut QueuePosition) {
         self.len += 1;
-        if queue == Queue::Session {
-            return session.into_iter().for_each(|row| self.sessions.entry(row).or_default().push_back(call));
+        if queue != Queue::Session {
+            self.join_fair_order(session, position);
         }
-        if position.has_waited {
-            self.fairness.join_again(session, position.virtual_time);
-        } else {
-            position.virtual_time = self.fairness.join(session, position.virtual_time);
-            position.has_waited = true;
-        }
+        let number = self.calls.insert(position.virtual_time, call);
+        position.number = Derived(number);
         if let Some(queue) = self.queue_mut(queue) {
             queue.insert(position.virtual_time, call);
         }
+        if let (Some(row), Some(list)) = (session, list_of(queue)) {
+            self.calls.append(list(self.sessions.entry(row).or_default()), number);
+        }
+    }
+
+    fn join_fair_order(&mut self, session: Option<RowKey>, position: &mut QueuePosition) {
+        if position.has_waited {
+            return self.fairness.join_again(session, position.virtual_time);
+        }
+        position.virtual_time = self.fairness.join(session, position.virtual_time);
+        position.has_waited = true;
     }
 
     /// Removes a call from its queue.
     pub(crate) fn leave(&mut self, call: CallId, queue: Queue, session: Option<RowKey>, position: &QueuePosition) {
         self.len -= 1;
-        if queue == Queue::Session {
-            return session.into_iter().for_each(|row| self.leave_session(row, call));
+        if queue != Queue::Session {
+            self.fairness.leave(session);
         }
-        self.fairness.leave(session);
         if let Some(queue) = self.queue_mut(queue) {
             queue.remove(position.virtual_time, call);
         }
+        if let (Some(row), Some(list)) = (session, list_of(queue)) {
+            self.unlink(row, list, *position.number);
+        }
+        self.calls.remove(*position.number);
     }
 
-    fn leave_session(&mut self, row: RowKey, call: CallId) {
-        let Some(line) = self.sessions.get_mut(&row) else { return };
-        line.retain(|&other| other != call);
-        if line.is_empty() {
-            // Removed with its last call: a map of all sessions that ever had a line would grow without bound (I6).
+    fn unlink(&mut self, row: RowKey, list: fn(&mut SessionCalls) -> &mut CallList, number: u32) {
+        let Some(session) = self.sessions.get_mut(&row) else { return };
+        self.calls.unlink(list(session), number);
+        if session.line.len() + session.unbound.len() == 0 {
+            // Removed with its last call: a map of all sessions that ever waited would grow without bound (I6).
             self.sessions.remove(&row);
         }
     }
@@ -173,10 +198,17 @@ impl WaitingCalls {
         [own, self.any_worker.first(), unbound].into_iter().flatten().min().map(|(_, call)| call)
     }
 
-    /// Returns the calls that wait for a worker to which their session can be bound, in the order in which they are
-    /// served.
-    pub(crate) fn unbound_calls(&self) -> impl Iterator<Item = CallId> {
-        self.unbound.iter()
+    /// Returns the calls of a session that wait for a worker to which it can be bound, in the order in which they are
+    /// served. Costs the number of these calls.
+    pub(crate) fn unbound_calls_of(&self, row: RowKey) -> Vec<CallId> {
+        if self.unbound.len() == 0 {
+            return Vec::new();
+        }
+        let list = self.sessions.get(&row).map(|session| &session.unbound);
+        let mut calls: Vec<_> = list.map_or_else(Vec::new, |list| self.calls.entries(list).collect());
+        // A retried call has joined the list late and belongs before others.
+        calls.sort_unstable();
+        calls.into_iter().map(|(_, call)| call).collect()
     }
 
     /// Returns the calls that wait for the process of this slot, in the order in which they are served.
@@ -184,9 +216,14 @@ impl WaitingCalls {
         self.workers.get(index(worker)).map_or_else(Vec::new, |queue| queue.iter().collect())
     }
 
-    /// Returns the calls that wait for the current call of their session, in the order of admission.
-    pub(crate) fn calls_of_session(&self, row: RowKey) -> impl Iterator<Item = CallId> {
-        self.sessions.get(&row).into_iter().flatten().copied()
+    /// Returns the first call that waits for the current call of its session.
+    pub(crate) fn next_of_session(&self, row: RowKey) -> Option<CallId> {
+        self.calls_of_session(row).next()
+    }
+
+    fn calls_of_session(&self, row: RowKey) -> impl Iterator<Item = CallId> {
+        let line = self.sessions.get(&row).map(|session| &session.line);
+        line.into_iter().flat_map(|line| self.calls.calls(line))
     }
 
     /// Returns the number of waiting calls in all queues, including calls between two attempts.
@@ -219,7 +256,7 @@ impl WaitingCalls {
         match queue {
             Queue::AnyWorker | Queue::Unbound => self.for_base_workers(),
             Queue::Worker(worker) => self.for_worker(worker.id),
-            Queue::Session => session.and_then(|row| self.sessions.get(&row)).map_or(0, VecDeque::len),
+            Queue::Session => session.and_then(|row| self.sessions.get(&row)).map_or(0, |session| session.line.len()),
         }
     }
 
@@ -277,12 +314,34 @@ fn index(worker: WorkerId) -> usize {
     (worker.0 as usize).wrapping_sub(1)
 }
 
+/// Returns the list of the session in which the calls of this queue are, if the queue needs one.
+fn list_of(queue: Queue) -> Option<fn(&mut SessionCalls) -> &mut CallList> {
+    match queue {
+        Queue::Session => Some(|session| &mut session.line),
+        Queue::Unbound => Some(|session| &mut session.unbound),
+        Queue::AnyWorker | Queue::Worker(_) => None,
+    }
+}
+
+/// Compares the order of the calls behind the current call of each session, and what does not follow from the calls.
+/// The rest follows from their states and positions, which are compared with the calls.
+impl PartialEq for WaitingCalls {
+    fn eq(&self, other: &Self) -> bool {
+        let has_same_line = |row: &RowKey| self.calls_of_session(*row).eq(other.calls_of_session(*row));
+        (&self.fairness, &self.service_time) == (&other.fairness, &other.service_time)
+            && self.sessions.keys().chain(other.sessions.keys()).all(has_same_line)
+    }
+}
+
+impl Eq for WaitingCalls {}
+
 /// Hashes the queues of the sessions as a sum, since a hash map has no defined order.
 impl Hash for WaitingCalls {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let lines = self.sessions.iter().map(|line| FixedState::default().hash_one(line)).fold(0, u64::wrapping_add);
-        (&self.any_worker, &self.unbound, &self.workers, lines).hash(state);
-        (self.in_backoff, &self.fairness, &self.service_time).hash(state);
+        let with_line = self.sessions.iter().filter(|(_, session)| session.line.len() > 0);
+        let lines = with_line.map(|(row, session)| (row, self.calls.calls(&session.line).collect::<Vec<_>>()));
+        let sum = lines.map(|line| FixedState::default().hash_one(line)).fold(0, u64::wrapping_add);
+        (sum, &self.fairness, &self.service_time).hash(state);
     }
 }
 
@@ -311,19 +370,28 @@ impl WaitingCalls {
             let is_this = |queue| matches!(queue, Queue::Worker(worker) if index(worker.id) == slot);
             broken.extend(verify_queue(queue, waiting, is_this));
         }
-        broken.extend(self.verify_sessions(waiting));
+        self.verify_sessions(waiting, broken);
     }
 
-    fn verify_sessions(&self, waiting: &[Waiting<'_>]) -> Option<String> {
-        let expected = waiting.iter().filter(|call| call.queue == Some(Queue::Session));
-        let mut expected: Vec<_> = expected.map(|call| (call.session, call.call)).collect();
-        let lines = self.sessions.iter().flat_map(|(row, line)| line.iter().map(|call| (Some(*row), *call)));
-        let mut found: Vec<_> = lines.collect();
-        expected.sort_unstable();
-        found.sort_unstable();
-        let has_empty = self.sessions.values().any(VecDeque::is_empty);
-        (found != expected || has_empty)
-            .then(|| format!("W1: queues of sessions {:?}, not {expected:?}", self.sessions))
+    /// Compares the lists of the sessions with the calls, and the number of calls in the queues with the slab.
+    fn verify_sessions(&self, waiting: &[Waiting<'_>], broken: &mut Vec<String>) {
+        let lists: [(Queue, fn(&SessionCalls) -> &CallList); 2] =
+            [(Queue::Session, |session| &session.line), (Queue::Unbound, |session| &session.unbound)];
+        for (queue, list) in lists {
+            let calls = |row: RowKey, session| self.calls.calls(list(session)).map(move |call| (row, call));
+            let mut found: Vec<_> = self.sessions.iter().flat_map(|(row, session)| calls(*row, session)).collect();
+            let expected = waiting.iter().filter(|call| call.queue == Some(queue));
+            let mut expected: Vec<_> = expected.filter_map(|call| Some((call.session?, call.call))).collect();
+            found.sort_unstable();
+            expected.sort_unstable();
+            if found != expected || !self.sessions.values().all(|session| self.calls.is_linked(list(session))) {
+                broken.push(format!("W1: lists of sessions for {queue:?} {found:?}, not {expected:?}"));
+            }
+        }
+        let is_empty = |session: &SessionCalls| session.line.len() + session.unbound.len() == 0;
+        if self.sessions.values().any(is_empty) || self.calls.count() + self.in_backoff != self.len {
+            broken.push(format!("W2: {} calls are in the slab, or a session has none", self.calls.count()));
+        }
     }
 }
 
@@ -423,15 +491,17 @@ mod tests {
     #[test]
     fn limits_count_waiting_calls_and_calls_in_backoff() {
         let mut waiting = waiting_calls();
-        let mut position = waiting.new_position();
-        (0..2).for_each(|call| waiting.join(CallId(call), Queue::Session, row(1), &mut position));
+        let mut positions = [waiting.new_position(), waiting.new_position()];
+        for (call, position) in (0..).zip(&mut positions) {
+            waiting.join(CallId(call), Queue::Session, row(1), position);
+        }
         assert_eq!(waiting.check_room_of_session(RowKey::of(1)), Err(CallFailure::SessionQueueFull { limit: 2 }));
         assert_eq!(waiting.check_room_of_session(RowKey::of(2)), Ok(()));
         (0..8).for_each(|_| waiting.begin_backoff());
         assert_eq!(waiting.check_room(), Err(CallFailure::QueueFull { limit: 10 }));
-        waiting.leave(CallId(0), Queue::Session, row(1), &position);
+        waiting.leave(CallId(0), Queue::Session, row(1), &positions[0]);
         assert_eq!(waiting.check_room(), Ok(()));
-        assert!(waiting.calls_of_session(RowKey::of(1)).eq([CallId(1)]));
+        assert_eq!(waiting.next_of_session(RowKey::of(1)), Some(CallId(1)));
     }
 
     /// Each invariant is checked against calls that do not agree with the queues.

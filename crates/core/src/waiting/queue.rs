@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 /// Waiting calls in their order. Most inserts append (O(1)); the others search for their position (O(log n)) and move
 /// at most half of the queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct WaitQueue(VecDeque<(VirtualTime, CallId)>);
 
 impl WaitQueue {
