@@ -55,7 +55,7 @@ async fn measure() {
 /// Creates the sessions by messages, a thousand at a time.
 async fn fill(pool: &Pool) {
     for begin in (0..SESSIONS).step_by(1000) {
-        let tracked = (begin..begin + 1000).map(|n| pool.supervisor().send(TrackSession(format!("session-{n}"))));
+        let tracked = (begin..begin + 1000).map(|n| pool.supervisor().send(TrackSession::new(format!("session-{n}"))));
         for answer in join_all(tracked).await {
             answer.expect("the pool").expect("a session");
         }
@@ -77,7 +77,7 @@ async fn lookups(pool: &Pool) {
         let each = 100_000 / clients;
         let client = async || {
             for _ in 0..each {
-                affinity.send(GetWorker::of("session-7")).await.expect("the actor").expect("a worker");
+                affinity.send(GetWorker::new("session-7")).await.expect("the actor").expect("a worker");
             }
         };
         join_all((0..clients).map(|_| client())).await;

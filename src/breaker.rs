@@ -16,7 +16,7 @@
 //! }
 //! assert_eq!(pool.breaker().await?.map(|breaker| breaker.state), Some(BreakerState::Open));
 //! assert!(matches!(pool.call::<Value>("crash", &json!({})).await, Err(Error::BreakerOpen { .. })));
-//! # pool.end().await;
+//! # pool.shutdown_and_check().await;
 //! # Ok(()) }
 //! ```
 //!

@@ -15,7 +15,7 @@
 //! assert!(error.may_have_run());
 //! assert_eq!((error.strategy(), error.strategy_if_idempotent()), (Strategy::Abandon, Strategy::ImmediateRetry));
 //! println!("{}", error.verbose());
-//! # pool.end().await;
+//! # pool.shutdown_and_check().await;
 //! # }
 //! ```
 //!

@@ -13,7 +13,7 @@
 //! let reply = pool.send(Execute::new("echo", &json!({ "text": "hello" })).timeout(Duration::from_secs(2))).await??;
 //! assert_eq!(reply.json(), r#"{"text":"hello"}"#.as_bytes());
 //! assert_eq!(pool.send(GetStatus).await?.counters.ok, 1);
-//! pool.send(Shutdown::timeout(Duration::from_secs(5))).await??;
+//! pool.send(Shutdown::new(Duration::from_secs(5))).await??;
 //! # Ok(()) }
 //! ```
 //!
@@ -26,6 +26,6 @@ pub use herder_actors::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
     GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PrepareShutdown,
-    RecordOutcome, ReleasePayload, RemoveWorkerSessions, ResetBreaker, SessionStatus, Shutdown, TrackSession,
+    RecordOutcome, ReleaseFromQuarantine, RemoveWorkerSessions, ResetBreaker, SessionStatus, Shutdown, TrackSession,
     UnbindSession, UpdateSessionActivity, WaitReady,
 };

@@ -17,8 +17,8 @@
 //! }
 //! assert!(matches!(pool.call::<Value>("parse", &file).await, Err(Error::PoisonCall { .. })));
 //! let entry = &pool.quarantine().await?[0];
-//! assert!(entry.quarantined && pool.release_payload(entry.fingerprint).await?);
-//! # pool.end().await;
+//! assert!(entry.quarantined && pool.release_from_quarantine(entry.fingerprint).await?);
+//! # pool.shutdown_and_check().await;
 //! # Ok(()) }
 //! ```
 //!

@@ -14,7 +14,7 @@
 //! let answer = &recording.last_frames(1)[0];
 //! assert_eq!((answer.direction, answer.command.as_deref()), (Direction::Received, Some("price")));
 //! assert!(recording.exit.is_none(), "the process is running");
-//! # pool.end().await;
+//! # pool.shutdown_and_check().await;
 //! # Ok(()) }
 //! ```
 //!

@@ -10,7 +10,7 @@
 //! let name = pool.name();
 //! assert!(registry::lookup::<PoolSupervisor>(name.as_str()).is_some());
 //! assert!(registry::lookup::<SessionAffinityActor>(&name.affinity_name()).is_some());
-//! # pool.end().await;
+//! # pool.shutdown_and_check().await;
 //! # }
 //! ```
 //!

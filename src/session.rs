@@ -14,7 +14,7 @@
 //! assert_eq!((first.routing, second.routing), (Routing::New, Routing::Hit));
 //! assert_eq!(first.worker, second.worker);
 //! println!("{}", pool.why("ann").await?);
-//! # pool.end().await;
+//! # pool.shutdown_and_check().await;
 //! # Ok(()) }
 //! ```
 //!

@@ -16,7 +16,7 @@
 //!     assert_eq!(worker.status.state, WorkerState::Ready);
 //!     println!("{}.{}: {} calls", worker.status.id, worker.status.generation, worker.status.operations);
 //! }
-//! # pool.end().await;
+//! # pool.shutdown_and_check().await;
 //! # Ok(()) }
 //! ```
 //!

@@ -67,7 +67,7 @@ async fn run_pool(number: usize) {
         (count("fd"), count("task")) <= before
     })
     .await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R30, I6: the first pool starts threads that live as long as the process. After it, no pool and no fault leaves a descriptor

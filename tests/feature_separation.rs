@@ -69,7 +69,7 @@ async fn basic_workers_have_no_session_affinity() {
     assert_no_affinity(&pool).await;
     pool.wait_healthy("pid").await;
     assert_no_affinity(&pool).await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R3, R6, R18: an enhanced pool has the affinity actor under its name. The answers of the actor, the workers of the calls and
@@ -81,7 +81,7 @@ async fn enhanced_workers_have_session_affinity() {
     for session in ["ann", "bob", "eve"] {
         let first = answer(count(&pool, session).reply()).await.unwrap();
         assert_eq!((first.routing, first.decode::<u64>().unwrap()), (Routing::New, 1));
-        assert_eq!(affinity.send(GetWorker::of(session)).await.unwrap().unwrap(), place(&first));
+        assert_eq!(affinity.send(GetWorker::new(session)).await.unwrap().unwrap(), place(&first));
         for expected in 2..=5 {
             let next = answer(count(&pool, session).reply()).await.unwrap();
             assert_eq!((place(&next), next.routing), (place(&first), Routing::Hit), "{session}");
@@ -91,7 +91,7 @@ async fn enhanced_workers_have_session_affinity() {
     let shown = &status(&pool).await["session_affinity"];
     let numbers = ["total_sessions", "expired_sessions", "workers_with_sessions", "misses", "hits", "rebinds"];
     assert_eq!(numbers.map(|key| shown[key].as_u64()), [3, 0, 2, 3, 12, 0].map(Some), "{shown}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R9, R22: the status of a basic pool has no enhanced parts, and its sessions are tracked. A handler that uses session state
@@ -110,7 +110,7 @@ async fn basic_workers_have_minimal_feature_set() {
     for worker in status["workers"].as_array().unwrap() {
         assert_eq!(keys(worker), BTreeSet::from(COMMON_KEYS));
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R9: an enhanced pool has all features by default, and the sessions, metrics and history of each worker are exact.
@@ -135,7 +135,7 @@ async fn enhanced_workers_have_full_feature_set() {
         let first = &worker["history"][0];
         assert_eq!((&first["from"], &first["to"]), (&json!("initializing"), &json!("ready")));
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R5, R8, R9, R52: pools of both types with the same session ids: calls, ends of sessions and kills in one pool do not affect
@@ -156,7 +156,7 @@ async fn feature_isolation_between_pool_types() {
         basic.kill_worker(process(worker, 1)).await.unwrap();
     }
     assert_eq!(count(&enhanced, "ann").await.unwrap(), 5, "workers died only in the other pool");
-    let bound = affinity_of(&enhanced).send(GetWorker::of("bob")).await.unwrap().unwrap();
+    let bound = affinity_of(&enhanced).send(GetWorker::new("bob")).await.unwrap().unwrap();
     enhanced.kill_worker(bound).await.unwrap();
     basic.wait_healthy("pid").await;
     assert!(answer(pid(&basic, "bob").reply()).await.is_ok(), "a loss in the other pool is not reported here");
@@ -165,9 +165,9 @@ async fn feature_isolation_between_pool_types() {
     assert_eq!(enhanced.session("bob").await.unwrap().unwrap().operations, 3);
     let (plain, full) = (status(&basic).await, status(&enhanced).await);
     assert_eq!((keys(&plain), &plain["session_affinity"]), (keys(&full), &json!({})));
-    basic.end().await;
+    basic.shutdown_and_check().await;
     assert_eq!(count(&enhanced, "ann").await.unwrap(), 6, "not affected by the end of the other pool");
-    enhanced.end().await;
+    enhanced.shutdown_and_check().await;
 }
 
 /// R16, R22: the sweep removes expired sessions that are never used again, under both policies and in a basic pool. Afterwards
@@ -194,7 +194,7 @@ async fn expired_sessions_are_automatically_removed() {
             assert_eq!(numbers.map(|key| shown[key].as_u64()), [0, 0, 0, 3].map(Some), "{shown}");
         }
         assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, begun);
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -212,7 +212,7 @@ async fn numeric_threads_apply_to_both_worker_types() {
             .await;
             let expected = environment::all_set_to(value.as_deref());
             assert_eq!(environment::variables(&pool, &VARIABLES).await, expected, "{worker_type} {keys}");
-            pool.end().await;
+            pool.shutdown_and_check().await;
         }
     }
 }

@@ -53,8 +53,9 @@ pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
     GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PoolHealth,
-    PrepareShutdown, RecordOutcome, ReleasePayload, RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker,
-    SessionStatus, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+    PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, RemainingWorker, RemoveWorkerSessions, Request,
+    ResetBreaker, SessionStatus, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity,
+    WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};

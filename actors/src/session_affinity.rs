@@ -63,7 +63,7 @@ impl Handler<UnbindSession> for SessionAffinityActor {
     type Result = Result<bool>;
 
     fn handle(&mut self, message: UnbindSession, _: &mut Self::Context) -> Self::Result {
-        self.with(|state| state.with_core(|core, now, effects| core.unbind_session(now, &message.0, effects)))
+        self.with(|state| state.with_core(|core, now, effects| core.unbind_session(now, &message.session, effects)))
     }
 }
 
@@ -71,7 +71,7 @@ impl Handler<GetWorker> for SessionAffinityActor {
     type Result = Result<WorkerRef>;
 
     fn handle(&mut self, message: GetWorker, _: &mut Self::Context) -> Self::Result {
-        let session = parse(&message.0)?;
+        let session = parse(&message.session)?;
         match self.with(|state| state.with_core(|core, now, effects| core.worker_of(now, &session, effects)))? {
             Lookup::Bound(worker) => Ok(worker),
             Lookup::Expired => Err(Error::SessionExpired { session }),
@@ -85,7 +85,7 @@ impl Handler<GetSessionState> for SessionAffinityActor {
 
     fn handle(&mut self, message: GetSessionState, _: &mut Self::Context) -> Self::Result {
         self.with(|state| {
-            let info = state.core().session_info(state.clock().now(), &message.0);
+            let info = state.core().session_info(state.clock().now(), &message.session);
             info.map_or(SessionStatus::NotFound, |info| info.state.into())
         })
     }
@@ -95,7 +95,9 @@ impl Handler<RemoveWorkerSessions> for SessionAffinityActor {
     type Result = Result<usize>;
 
     fn handle(&mut self, message: RemoveWorkerSessions, _: &mut Self::Context) -> Self::Result {
-        self.with(|state| state.with_core(|core, now, effects| core.remove_worker_sessions(now, message.0, effects)))
+        self.with(|state| {
+            state.with_core(|core, now, effects| core.remove_worker_sessions(now, message.worker, effects))
+        })
     }
 }
 
@@ -133,7 +135,7 @@ impl Handler<GetSessionHistory> for SessionAffinityActor {
     type Result = Result<SessionHistory>;
 
     fn handle(&mut self, message: GetSessionHistory, _: &mut Self::Context) -> Self::Result {
-        let session = parse(&message.0)?;
+        let session = parse(&message.session)?;
         self.with(|state| session_history(state, session))?
     }
 }

@@ -25,7 +25,7 @@ impl Handler<PanicAfter> for SessionAffinityActor {
 }
 
 fn bind(session: &str) -> BindSession {
-    BindSession { session: session.into(), worker: WorkerId(1) }
+    BindSession::new(session, WorkerId(1))
 }
 
 fn registered_actor(harness: &Harness) -> Option<Addr<SessionAffinityActor>> {
@@ -59,14 +59,14 @@ async fn r4_a_rebuild_keeps_the_actor_and_it_answers_with_the_new_state() {
     harness.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
     wait_for_log(&[&harness.name, "DEBUG", "session affinity actor uses the rebuilt state"]).await;
     assert_eq!(registered_actor(&harness).as_ref(), Some(&affinity));
-    let void = affinity.send(GetWorker::of("ann")).await.unwrap();
+    let void = affinity.send(GetWorker::new("ann")).await.unwrap();
     assert!(matches!(void, Err(Error::SessionNotFound { .. })), "{void:?}");
     harness.serve(1).await;
     harness.wait_healthy().await;
     let worker = affinity.send(bind("bob")).await.unwrap().unwrap();
     assert_eq!(worker, process(1, 2));
     assert_eq!(harness.in_session("bob", 1).get().await.unwrap().metadata().routing, "hit");
-    assert_eq!(affinity.send(GetWorker::of("bob")).await.unwrap().unwrap(), worker);
+    assert_eq!(affinity.send(GetWorker::new("bob")).await.unwrap().unwrap(), worker);
     assert_eq!(harness.status().await.counters.state_rebuilds, 1);
 }
 
@@ -87,7 +87,7 @@ async fn r7_status_answers_after_a_panic_of_the_affinity_actor() {
     wait_for_log(&[&harness.name, "WARN", "session affinity statistics are unavailable"]).await;
     wait_until_replaced(&affinity, &harness).await;
     assert_eq!(harness.status().await.session_affinity.total_sessions(), 1);
-    assert_eq!(harness.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
+    assert_eq!(harness.affinity().send(GetWorker::new("ann")).await.unwrap().unwrap(), process(1, 1));
 }
 
 /// R29: a panic of the actor loses no binding and does not pause routing. A new actor gets the name.
@@ -107,7 +107,7 @@ async fn r29_a_panic_loses_no_binding() {
     assert_eq!(meanwhile.get().await.unwrap().metadata().routing, "hit");
     wait_until_replaced(&affinity, &harness).await;
     assert!(affinity.send(GetStats).await.is_err());
-    assert_eq!(harness.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
+    assert_eq!(harness.affinity().send(GetWorker::new("ann")).await.unwrap().unwrap(), process(1, 1));
     wait_for_log(&[&harness.name, "WARN", "was restarted; the bindings are kept"]).await;
     assert_eq!(harness.status().await.counters.state_rebuilds, 0);
 }

@@ -71,7 +71,7 @@ async fn r40_a_blocking_subscriber_delays_no_call_and_no_deadline() {
     assert_eq!(value(running.get().await)["n"], 4);
     assert_eq!(harness.status().await.counters.ok, 3, "the state was not rebuilt");
     peer.serve();
-    let shutdown = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+    let shutdown = harness.pool().send(Shutdown::new(HANG_TIMEOUT));
     with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
     drop(release); // the subscriber blocked until now
 }

@@ -49,7 +49,7 @@ async fn r26_health_follows_the_pools_state() {
     assert!(health(&harness).await.healthy);
     let running = harness.execute(echo(1));
     let wire = peer.call().await.wire;
-    let stopping = actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
+    let stopping = actix_rt::spawn(harness.pool().send(Shutdown::new(HANG_TIMEOUT)));
     wait_until("the pool drains", async || health(&harness).await.state == PoolState::Draining).await;
     assert!(!health(&harness).await.healthy);
     assert!(matches!(harness.execute(echo(2)).get().await, Err(Error::PoolClosed { may_have_run: false, .. })));
@@ -65,12 +65,12 @@ async fn r26_health_follows_the_pools_state() {
 async fn r22_a_basic_pool_tracks_sessions() {
     let (harness, mut peer) = Harness::basic("tracked").await;
     let pool = harness.pool();
-    let info = async |session: &str| pool.send(GetSessionInfo(session.into())).await.unwrap().unwrap();
+    let info = async |session: &str| pool.send(GetSessionInfo::new(session)).await.unwrap().unwrap();
     assert!(info("ann").await.is_none());
-    assert!(!pool.send(UpdateSessionActivity("ann".into())).await.unwrap().unwrap());
-    let tracked = pool.send(TrackSession("ann".into())).await.unwrap().unwrap();
+    assert!(!pool.send(UpdateSessionActivity::new("ann")).await.unwrap().unwrap());
+    let tracked = pool.send(TrackSession::new("ann")).await.unwrap().unwrap();
     assert_eq!((tracked.id.as_str(), tracked.state, tracked.worker), ("ann", SessionState::Active, None));
-    assert!(pool.send(UpdateSessionActivity("ann".into())).await.unwrap().unwrap());
+    assert!(pool.send(UpdateSessionActivity::new("ann")).await.unwrap().unwrap());
     let answer = harness.in_session("bob", 1);
     harness.wait_queue(1, 0).await;
     assert_eq!(info("bob").await.unwrap().pending, 1);
@@ -78,14 +78,14 @@ async fn r22_a_basic_pool_tracks_sessions() {
     assert_eq!(answer.get().await.unwrap().metadata().routing, "unrouted");
     assert_eq!(info("bob").await.unwrap().operations, 1);
     let page = async |cursor, limit| {
-        let page = pool.send(ListSessions { cursor, limit }).await.unwrap().unwrap();
+        let page = pool.send(ListSessions::new(limit).cursor(cursor)).await.unwrap().unwrap();
         (page.sessions.len(), page.next)
     };
     assert_eq!([page(0, 10).await, page(0, 1).await, page(1, 10).await], [(2, None), (1, Some(1)), (1, None)]);
-    assert!(pool.send(EndSession("ann".into())).await.unwrap().unwrap());
-    assert!(!pool.send(EndSession("ann".into())).await.unwrap().unwrap());
+    assert!(pool.send(EndSession::new("ann")).await.unwrap().unwrap());
+    assert!(!pool.send(EndSession::new("ann")).await.unwrap().unwrap());
     assert!(info("ann").await.is_none());
-    assert!(matches!(pool.send(TrackSession(String::new())).await.unwrap(), Err(Error::InvalidSession { .. })));
+    assert!(matches!(pool.send(TrackSession::new("")).await.unwrap(), Err(Error::InvalidSession { .. })));
 }
 
 /// R22: stale sessions are removed on request.
@@ -93,11 +93,11 @@ async fn r22_a_basic_pool_tracks_sessions() {
 async fn r22_cleanup_removes_stale_sessions() {
     let sessions = Sessions::new().timeout(Duration::from_millis(1)).cleanup_interval(HANG_TIMEOUT).max(1);
     let (harness, _peer) = Harness::one(basic(&unique_name("stale")).sessions(sessions).build().unwrap()).await;
-    harness.pool().send(TrackSession("ann".into())).await.unwrap().unwrap();
+    harness.pool().send(TrackSession::new("ann")).await.unwrap().unwrap();
     wait_until("it is cleaned up", async || harness.pool().send(CleanupStaleSessions).await.unwrap().unwrap() == 1)
         .await;
     assert_eq!(harness.status().await.active_sessions, 0);
-    harness.pool().send(TrackSession("bob".into())).await.unwrap().unwrap();
+    harness.pool().send(TrackSession::new("bob")).await.unwrap().unwrap();
 }
 
 /// Each invalid call fails with its reason, and no worker receives it.
@@ -200,10 +200,10 @@ async fn kill_worker_answers_when_the_process_has_exited() {
     let (mut harness, peer) = Harness::basic("kill").await;
     peer.child.ignore_sigkill(true);
     for wrong in [process(1, 2), process(1, 0), process(2, 1), process(0, 1)] {
-        let error = harness.pool().send(KillWorker(wrong)).await.unwrap().unwrap_err();
+        let error = harness.pool().send(KillWorker::new(wrong)).await.unwrap().unwrap_err();
         assert!(matches!(error, Error::NoSuchWorker { .. }), "{error:?}");
     }
-    let twice = [1, 2].map(|_| actix_rt::spawn(harness.pool().send(KillWorker(process(1, 1)))));
+    let twice = [1, 2].map(|_| actix_rt::spawn(harness.pool().send(KillWorker::new(process(1, 1)))));
     peer.child.killed().await;
     harness.status().await;
     assert!(twice.iter().all(|kill| !kill.is_finished()), "the exit is awaited");
@@ -211,9 +211,9 @@ async fn kill_worker_answers_when_the_process_has_exited() {
     for kill in twice {
         with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
     }
-    assert!(harness.pool().send(KillWorker(process(1, 1))).await.unwrap().is_err());
+    assert!(harness.pool().send(KillWorker::new(process(1, 1))).await.unwrap().is_err());
     let starting = harness.launches.next().await; // a worker that is still starting can be killed, too
-    with_timeout("the kill", harness.pool().send(KillWorker(starting.worker))).await.unwrap().unwrap();
+    with_timeout("the kill", harness.pool().send(KillWorker::new(starting.worker))).await.unwrap().unwrap();
     harness.serve(1).await;
     harness.wait_healthy().await;
 }
@@ -294,7 +294,7 @@ async fn shutdown_is_answered_in_every_pool_state() {
     let starting = harness.launches.next().await;
     let ready = actix_rt::spawn(harness.pool().send(WaitReady));
     harness.status().await;
-    let twice = [1, 2].map(|_| actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT))));
+    let twice = [1, 2].map(|_| actix_rt::spawn(harness.pool().send(Shutdown::new(HANG_TIMEOUT))));
     assert!(matches!(
         with_timeout("readiness", ready).await.unwrap().unwrap(),
         Err(Error::PoolClosed { may_have_run: false, .. })
@@ -312,7 +312,7 @@ async fn shutdown_is_answered_in_every_pool_state() {
     let restart = Restart::new().max(1).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
     let harness = Harness::with(basic(&unique_name("failed")).restart(restart).build().unwrap(), peers, launches);
     wait_until("it failed", async || harness.status().await.state == PoolState::Failed).await;
-    with_timeout("the shutdown", harness.pool().send(Shutdown::timeout(HANG_TIMEOUT))).await.unwrap().unwrap();
+    with_timeout("the shutdown", harness.pool().send(Shutdown::new(HANG_TIMEOUT))).await.unwrap().unwrap();
 }
 
 /// R30: while a worker loads its application it reads only the control descriptor and ignores SIGTERM until it has read the
@@ -322,7 +322,7 @@ async fn r30_a_stop_before_the_hello_is_sent_on_the_control_descriptor() {
     for control in [true, false] {
         let mut harness = Harness::start(basic(&unique_name("told_early")).build().unwrap());
         let mut starting = harness.launches.next().await;
-        let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
+        let stopped = actix_rt::spawn(harness.pool().send(Shutdown::new(HANG_TIMEOUT)));
         starting.child.stopped().await;
         starting.handshake_with(WorkerHello { control, ..hello() }).await;
         assert!(matches!(starting.calls.next().await, Some(HostMessage::Shutdown)));
@@ -349,7 +349,7 @@ async fn r30_shutdown_timeout_aborts_remaining_calls() {
     harness.wait_healthy().await;
     let running = harness.execute(echo(1));
     busy.call().await;
-    let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(Duration::ZERO)));
+    let stopped = actix_rt::spawn(harness.pool().send(Shutdown::new(Duration::ZERO)));
     assert!(matches!(running.get().await, Err(Error::PoolClosed { may_have_run: true, .. })));
     busy.child.killed().await;
     assert_eq!(idle.child.stopped().await, (Duration::from_secs(3), Duration::from_secs(2)));
@@ -378,7 +378,7 @@ async fn r30_shutdown_reports_remaining_workers() {
     wait_until("its exit is counted", async || harness.status().await.counters.exits == 1).await;
     clock.advance(second).await; // the backoff
     let hung = harness.launches.next().await;
-    let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(second)));
+    let stopped = actix_rt::spawn(harness.pool().send(Shutdown::new(second)));
     stubborn.child.stopped().await;
     clock.advance(2 * second).await;
     assert!(!stopped.is_finished(), "neither timeout has passed");
@@ -403,7 +403,7 @@ async fn r28_launcher_that_hangs_counts_as_a_failed_start() {
     let config = basic(&unique_name("hung")).start_timeout(Duration::from_millis(20)).build().unwrap();
     let mut harness = Harness::with(config, peers, launches);
     let hung = harness.launches.next().await;
-    let kill = actix_rt::spawn(harness.pool().send(KillWorker(hung.worker)));
+    let kill = actix_rt::spawn(harness.pool().send(KillWorker::new(hung.worker)));
     let error = with_timeout("readiness", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("the launcher did not finish within 20ms"), "{error}");
     let _ = with_timeout("the kill", kill).await.unwrap().unwrap();
@@ -445,7 +445,7 @@ async fn r29_the_pool_is_rebuilt_after_a_panic() {
         let again = harness.in_session("ann", 6);
         peer.echo().await;
         assert_eq!(again.get().await.unwrap().generation, process(1, 2).generation, "once");
-        assert_eq!(harness.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 2));
+        assert_eq!(harness.affinity().send(GetWorker::new("ann")).await.unwrap().unwrap(), process(1, 2));
         let status = harness.status().await;
         assert_eq!((status.counters.state_rebuilds, status.queue.in_flight, status.queue.waiting), (1, 0, 0));
     }
@@ -460,7 +460,7 @@ async fn r29_a_panic_during_a_launch_kills_the_launched_process() {
     let mut harness = Harness::with(basic(&unique_name("spawning")).build().unwrap(), peers, launches);
     let old = harness.launches.next().await;
     control.set_outcome(LaunchOutcome::Ok);
-    let kill = actix_rt::spawn(harness.pool().send(KillWorker(old.worker)));
+    let kill = actix_rt::spawn(harness.pool().send(KillWorker::new(old.worker)));
     harness.status().await;
     harness.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
     with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
@@ -477,7 +477,7 @@ async fn r29_a_panic_during_a_shutdown_does_not_restart_the_pool() {
     let (harness, mut peer) = Harness::basic("both").await;
     let running = harness.execute(echo(1));
     peer.call().await;
-    let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
+    let stopped = actix_rt::spawn(harness.pool().send(Shutdown::new(HANG_TIMEOUT)));
     wait_until("the pool drains", async || harness.status().await.state == PoolState::Draining).await;
     harness.pool().do_send(InjectPanic::Step);
     assert!(is_internal(&running.get().await));
@@ -512,7 +512,7 @@ async fn r29_too_many_panics_stop_the_pool_permanently() {
     assert_eq!((status.state, status.counters.state_rebuilds), (PoolState::Failed, 6));
     assert!(status.last_start_error.unwrap().contains("injected"));
     assert!(is_internal(&harness.pool().send(InjectPanic::Step).await.unwrap().map(|()| unreachable!())), "one more");
-    with_timeout("the shutdown", harness.pool().send(Shutdown::timeout(HANG_TIMEOUT))).await.unwrap().unwrap();
+    with_timeout("the shutdown", harness.pool().send(Shutdown::new(HANG_TIMEOUT))).await.unwrap().unwrap();
     assert!(registry::lookup::<PoolSupervisor>(&harness.name).is_none());
 }
 

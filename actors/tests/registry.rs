@@ -95,14 +95,14 @@ async fn r4_a_second_live_pool_of_one_name_is_refused() {
     assert_taken(second.call(1).await.unwrap_err());
     assert_taken(pool.send(HealthCheck).await.unwrap().unwrap_err());
     assert_taken(pool.send(ListWorkers).await.unwrap().unwrap_err());
-    assert_taken(pool.send(KillWorker(process(1, 1))).await.unwrap().unwrap_err());
-    assert_taken(pool.send(TrackSession("ann".into())).await.unwrap().unwrap_err());
-    assert_taken(pool.send(UpdateSessionActivity("ann".into())).await.unwrap().unwrap_err());
-    assert_taken(pool.send(GetSessionInfo("ann".into())).await.unwrap().unwrap_err());
-    assert_taken(pool.send(EndSession("ann".into())).await.unwrap().unwrap_err());
+    assert_taken(pool.send(KillWorker::new(process(1, 1))).await.unwrap().unwrap_err());
+    assert_taken(pool.send(TrackSession::new("ann")).await.unwrap().unwrap_err());
+    assert_taken(pool.send(UpdateSessionActivity::new("ann")).await.unwrap().unwrap_err());
+    assert_taken(pool.send(GetSessionInfo::new("ann")).await.unwrap().unwrap_err());
+    assert_taken(pool.send(EndSession::new("ann")).await.unwrap().unwrap_err());
     assert_taken(pool.send(CleanupStaleSessions).await.unwrap().unwrap_err());
-    assert_taken(pool.send(ListSessions { cursor: 0, limit: 1 }).await.unwrap().unwrap_err());
-    assert_taken(pool.send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap_err());
+    assert_taken(pool.send(ListSessions::new(1)).await.unwrap().unwrap_err());
+    assert_taken(pool.send(Shutdown::new(HANG_TIMEOUT)).await.unwrap().unwrap_err());
     assert_eq!(pool.send(GetPoolName).await.unwrap().as_str(), harness.name);
     let status = pool.send(GetStatus).await.unwrap();
     assert_eq!((status.state, status.workers.len()), (PoolState::Failed, 0));
@@ -113,7 +113,7 @@ async fn r4_a_second_live_pool_of_one_name_is_refused() {
     peer.serve();
     harness.execute(echo(1)).get().await.unwrap();
     drop(second);
-    harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap();
+    harness.pool().send(Shutdown::new(HANG_TIMEOUT)).await.unwrap().unwrap();
     let third = Harness::start(enhanced(&harness.name).build().unwrap());
     third.pool().send(HealthCheck).await.unwrap().expect("the name is free as soon as the shutdown was answered");
     assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", harness.name)).is_some());
@@ -149,13 +149,13 @@ async fn r4_a_dead_actors_entry_is_replaced_by_the_affinity_actor() {
     wait_for_log(&[&name, "DEBUG", "session affinity started; replaced the registration of a stopped actor"]).await;
     drop(leftover);
     let affinity = registry::lookup::<SessionAffinityActor>(&affinity_name).unwrap();
-    let bind = BindSession { session: "ann".into(), worker: WorkerId(1) };
+    let bind = BindSession::new("ann", WorkerId(1));
     assert_eq!(affinity.send(bind).await.unwrap().unwrap(), process(1, 1));
 }
 
 /// Starts the shutdown of a pool whose worker does not exit.
 async fn start_shutdown(harness: &Harness) -> tokio::task::JoinHandle<Result<(), Error>> {
-    let shutdown = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+    let shutdown = harness.pool().send(Shutdown::new(HANG_TIMEOUT));
     let shutdown = actix_rt::spawn(async move { shutdown.await?.map(drop) });
     wait_until("the pool is ending", async || harness.status().await.state == PoolState::Draining).await;
     shutdown

@@ -11,7 +11,7 @@ use herder_actors::{
 use std::time::Duration;
 
 fn bind(session: &str, worker: u32) -> BindSession {
-    BindSession { session: session.into(), worker: WorkerId(worker) }
+    BindSession::new(session, WorkerId(worker))
 }
 
 /// R14, R15, R18: a session is bound, looked up, called on its worker, and unbound.
@@ -21,13 +21,13 @@ async fn r18_a_binding_decides_where_the_next_call_runs() {
     let affinity = harness.affinity();
     for worker in [3, 1, 2] {
         assert_eq!(affinity.send(bind("ann", worker)).await.unwrap().unwrap(), process(worker, 1));
-        assert_eq!(affinity.send(GetWorker::of("ann")).await.unwrap().unwrap(), process(worker, 1));
+        assert_eq!(affinity.send(GetWorker::new("ann")).await.unwrap().unwrap(), process(worker, 1));
         let reply = harness.in_session("ann", 1).get().await.unwrap();
         assert_eq!(reply.worker, WorkerId(worker));
     }
-    assert!(affinity.send(UnbindSession("ann".into())).await.unwrap().unwrap());
-    assert!(!affinity.send(UnbindSession("ann".into())).await.unwrap().unwrap());
-    let nowhere = affinity.send(GetWorker::of("ann")).await.unwrap();
+    assert!(affinity.send(UnbindSession::new("ann")).await.unwrap().unwrap());
+    assert!(!affinity.send(UnbindSession::new("ann")).await.unwrap().unwrap());
+    let nowhere = affinity.send(GetWorker::new("ann")).await.unwrap();
     assert!(matches!(nowhere, Err(Error::SessionNotFound { .. })), "{nowhere:?}");
 }
 
@@ -67,10 +67,10 @@ async fn r14_remove_worker_sessions_and_stats() {
     let internal = affinity.send(GetInternalStats).await.unwrap().unwrap();
     assert_eq!((internal.hits, internal.misses, internal.rebinds), (stats.hits, stats.misses, stats.rebinds));
     assert_eq!(internal.session_timeout, Duration::from_secs(300));
-    let before = affinity.send(GetWorker::of("eve")).await.unwrap().unwrap();
-    assert!(affinity.send(RemoveWorkerSessions(WorkerId(1))).await.unwrap().unwrap() >= 2);
-    assert!(affinity.send(GetWorker::of("bob")).await.unwrap().is_err());
-    assert_eq!(affinity.send(GetWorker::of("eve")).await.unwrap().unwrap(), before);
+    let before = affinity.send(GetWorker::new("eve")).await.unwrap().unwrap();
+    assert!(affinity.send(RemoveWorkerSessions::new(WorkerId(1))).await.unwrap().unwrap() >= 2);
+    assert!(affinity.send(GetWorker::new("bob")).await.unwrap().is_err());
+    assert_eq!(affinity.send(GetWorker::new("eve")).await.unwrap().unwrap(), before);
 }
 
 /// R22: the affinity actor and the supervisor return the history of a session; a basic pool has none.
@@ -80,20 +80,17 @@ async fn r22_session_history_lists_every_event() {
     let affinity = harness.affinity();
     affinity.send(bind("ann", 2)).await.unwrap().unwrap();
     harness.in_session("ann", 1).get().await.unwrap();
-    let history = affinity.send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
+    let history = affinity.send(GetSessionHistory::new("ann")).await.unwrap().unwrap();
     let events: Vec<_> = history.events.iter().map(|entry| (entry.kind, entry.why, entry.worker)).collect();
     let w2 = Some(WorkerId(2));
     assert_eq!(events, [("bound", None, w2), ("sent", Some("hit"), w2)]);
     assert_eq!((history.state, history.complete), (HistoryState::Active, true));
     assert!(history.to_string().contains("bound to w2.1 by request"), "{history}");
-    let same = harness.pool().send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
+    let same = harness.pool().send(GetSessionHistory::new("ann")).await.unwrap().unwrap();
     assert_eq!(same.events.len(), 2, "a query adds no event");
-    assert!(matches!(
-        affinity.send(GetSessionHistory(String::new())).await.unwrap(),
-        Err(Error::InvalidSession { .. })
-    ));
+    assert!(matches!(affinity.send(GetSessionHistory::new("")).await.unwrap(), Err(Error::InvalidSession { .. })));
     let (basic, _peer) = Harness::basic("without_history").await;
-    let none = basic.pool().send(GetSessionHistory("ann".into())).await.unwrap();
+    let none = basic.pool().send(GetSessionHistory::new("ann")).await.unwrap();
     assert!(matches!(none, Err(Error::Bind(BindError::NoAffinity))), "{none:?}");
 }
 
@@ -107,11 +104,11 @@ async fn r16_session_state_changes_with_expiry_and_sweep() {
     let (harness, peer) = Harness::one(config.build().unwrap()).await;
     peer.serve();
     let affinity = harness.affinity();
-    let state = async |session: &str| affinity.send(GetSessionState(session.into())).await.unwrap().unwrap();
+    let state = async |session: &str| affinity.send(GetSessionState::new(session)).await.unwrap().unwrap();
     assert_eq!(state("ann").await, SessionStatus::NotFound);
     affinity.send(bind("ann", 1)).await.unwrap().unwrap();
     wait_until("the session expires", async || state("ann").await == SessionStatus::Expired).await;
-    let expired = affinity.send(GetWorker::of("ann")).await.unwrap();
+    let expired = affinity.send(GetWorker::new("ann")).await.unwrap();
     assert!(matches!(expired, Err(Error::SessionExpired { .. })), "{expired:?}");
 
     let (harness, peer) = Harness::one(enhanced(&unique_name("immediate")).sessions(sessions).build().unwrap()).await;
@@ -130,11 +127,11 @@ async fn r21_a_binding_ends_with_its_process() {
     let (mut harness, _children) = Harness::serving("generation", 1).await;
     let affinity = harness.affinity();
     affinity.send(bind("ann", 1)).await.unwrap().unwrap();
-    harness.pool().send(KillWorker(process(1, 1))).await.unwrap().unwrap();
-    assert!(matches!(affinity.send(GetWorker::of("ann")).await.unwrap(), Err(Error::SessionNotFound { .. })));
+    harness.pool().send(KillWorker::new(process(1, 1))).await.unwrap().unwrap();
+    assert!(matches!(affinity.send(GetWorker::new("ann")).await.unwrap(), Err(Error::SessionNotFound { .. })));
     harness.serve(1).await;
     harness.wait_healthy().await;
-    assert!(matches!(affinity.send(GetWorker::of("ann")).await.unwrap(), Err(Error::SessionNotFound { .. })));
+    assert!(matches!(affinity.send(GetWorker::new("ann")).await.unwrap(), Err(Error::SessionNotFound { .. })));
     assert!(
         matches!(harness.in_session("ann", 1).get().await, Err(Error::SessionWorkerLost { .. })),
         "the loss is reported once"
@@ -166,7 +163,7 @@ async fn r3_only_pools_with_affinity_have_the_actor() {
 async fn affinity_address_does_not_keep_a_pool_alive() {
     let (harness, _children) = Harness::serving("kept", 1).await;
     let affinity = harness.affinity();
-    harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap();
+    harness.pool().send(Shutdown::new(HANG_TIMEOUT)).await.unwrap().unwrap();
     let closed = affinity.send(GetStats).await;
     assert!(matches!(closed, Ok(Err(Error::PoolClosed { may_have_run: false, .. })) | Err(_)), "{closed:?}");
     assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", harness.name)).is_none());

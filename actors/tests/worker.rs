@@ -366,7 +366,7 @@ async fn a_worker_without_control_descriptor_is_not_pinged() {
         peer.echo().await;
         answer.get().await.unwrap();
     }
-    let stopping = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+    let stopping = harness.pool().send(Shutdown::new(HANG_TIMEOUT));
     let stopping = actix_rt::spawn(stopping);
     assert!(matches!(peer.calls.next().await, Some(HostMessage::Shutdown)));
     peer.child.exit(ExitStatus::Code(0));
@@ -407,7 +407,7 @@ async fn session_end_is_sent_after_its_calls() {
     let call = peer.echo().await;
     answer.get().await.unwrap();
     let (id, epoch) = call.session.unwrap();
-    assert!(harness.pool().send(herder_actors::EndSession("ann".into())).await.unwrap().unwrap());
+    assert!(harness.pool().send(herder_actors::EndSession::new("ann")).await.unwrap().unwrap());
     let Some(HostMessage::SessionEnd(end)) = peer.calls.next().await else { panic!("expected a session end") };
     assert_eq!((end.session, end.epoch, end.reason), (id, epoch, EndReason::Ended));
 }
@@ -478,10 +478,10 @@ async fn a_process_stopped_during_its_launch_is_killed() {
         let peer = harness.launches.next().await;
         peer.child.ignore_sigkill(true);
         control.set_outcome(LaunchOutcome::Ok);
-        let kill = KillWorker(process(1, 1));
+        let kill = KillWorker::new(process(1, 1));
         let ended = match shut_down {
             true => actix_rt::spawn({
-                let shutdown = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+                let shutdown = harness.pool().send(Shutdown::new(HANG_TIMEOUT));
                 async move { shutdown.await.unwrap().map(drop) }
             }),
             false => actix_rt::spawn({

@@ -50,7 +50,7 @@ impl UsageWatch {
         let workers: Vec<ObservedWorker> = after
             .iter()
             .map(|now| ObservedWorker {
-                worker: now.worker.id,
+                id: now.worker.id,
                 concurrency,
                 starting: starting(now.worker.id, self.was_ready(now.worker.id), window, operations),
                 cpu_time: now.since(&self.workers),

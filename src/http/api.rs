@@ -196,7 +196,7 @@ fn pool_scope(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
         .service(read("/{pool}/quarantine", pools::quarantine))
         .service(
             web::resource("/{pool}/quarantine/{fingerprint}")
-                .route(web::delete().to(pools::release_payload))
+                .route(web::delete().to(pools::release_from_quarantine))
                 .default_service(web::to(|request| wrong_method(request, "DELETE"))),
         )
         .service(

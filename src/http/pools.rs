@@ -148,7 +148,7 @@ pub(super) async fn quarantine(name: web::Path<String>, pools: web::Data<Pools>)
 }
 
 /// `DELETE /v1/pools/{pool}/quarantine/{fingerprint}`.
-pub(super) async fn release_payload(
+pub(super) async fn release_from_quarantine(
     path: web::Path<(String, String)>,
     pools: web::Data<Pools>,
 ) -> actix_web::Result<HttpResponse> {
@@ -156,7 +156,7 @@ pub(super) async fn release_payload(
     let pool = pools.find(&name)?;
     let invalid = |error: InvalidFingerprint| Refusal::NotQuarantined { message: error.to_string() };
     let fingerprint: Fingerprint = fingerprint.parse().map_err(invalid)?;
-    if pool.release_payload(fingerprint).await? {
+    if pool.release_from_quarantine(fingerprint).await? {
         return Ok(HttpResponse::NoContent().finish());
     }
     let message = format!("no call with the fingerprint `{fingerprint}` is quarantined or suspected");

@@ -89,7 +89,7 @@ async fn r36_a_disconnect_in_an_application_handler_cancels_the_call() {
     assert!(matches!(error, Error::Cancelled { .. }) && error.may_have_run(), "{error:?}");
     wait_until("the call counts as abandoned", async || pool.status().await.unwrap().counters.abandoned == 1).await;
     handle.stop(true).await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R36: any future can signal that the caller has abandoned the call. A reply that is ready first is returned.
@@ -106,7 +106,7 @@ async fn r36_a_call_is_cancelled_when_its_gone_future_completes() {
     assert!(!with_timeout("the call is cancelled", events.recv()).await.unwrap());
     let refused = pool.call::<Value>("nothing", &json!({})).cancel_when(async {}).await.unwrap_err();
     assert!(matches!(refused, Error::UnknownCommand { .. } | Error::Cancelled { .. }), "{refused:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R68: mounted routes have a timeout for bodies, too, and close the connection after it. This includes bodies in
@@ -127,7 +127,7 @@ async fn r68_mounted_routes_refuse_slow_bodies() {
         assert!(text.to_lowercase().contains("connection: close"), "{text}");
     }
     handle.stop(true).await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R68: routes that are created in each thread share one limit. A limit that is set applies to those routes only. A
@@ -157,5 +157,5 @@ async fn r68_routes_of_one_pool_share_their_limit() {
         "{text}"
     );
     handle.stop(true).await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

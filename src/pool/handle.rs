@@ -7,9 +7,9 @@ use bytes::Bytes;
 use herder_actors::{
     BreakerStatus, EndSession, Fingerprint, Generation, GetBreaker, GetQuarantine, GetRecorder, GetSessionHistory,
     GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolClient, PoolConfig,
-    PoolHealth, PoolName, PoolSupervisor, PrepareShutdown, QuarantineEntry, RecordOutcome, Recording, ReleasePayload,
-    Request, ResetBreaker, Result, SessionHistory, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status,
-    WaitReady, WorkerId, WorkerInfo, WorkerRef,
+    PoolHealth, PoolName, PoolSupervisor, PrepareShutdown, QuarantineEntry, RecordOutcome, Recording,
+    ReleaseFromQuarantine, Request, ResetBreaker, Result, SessionHistory, SessionInfo, SessionPage, Shutdown,
+    ShutdownReport, Status, WaitReady, WorkerId, WorkerInfo, WorkerRef,
 };
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
@@ -143,7 +143,7 @@ impl Pool {
     /// Fails with [`Error::NoSuchWorker`](crate::Error::NoSuchWorker), which lists the known processes, or if the pool
     /// has ended.
     pub async fn recorder(&self, worker: WorkerId, generation: Option<Generation>) -> Result<Arc<Recording>> {
-        self.0.client.ask(GetRecorder { worker, generation }).await?
+        self.0.client.ask(GetRecorder::new(worker).generation(generation)).await?
     }
 
     /// Sends SIGKILL to a worker's process group. Returns when the pool has noticed the exit.
@@ -151,7 +151,7 @@ impl Pool {
     /// # Errors
     /// Fails if the process no longer exists.
     pub async fn kill_worker(&self, process: WorkerRef) -> Result<()> {
-        self.0.client.ask(KillWorker(process)).await?
+        self.0.client.ask(KillWorker::new(process)).await?
     }
 
     /// Returns a page of at most `limit` sessions. The first page has the `cursor` 0; the field `next` of each page is
@@ -160,7 +160,7 @@ impl Pool {
     /// # Errors
     /// Fails if the pool has ended.
     pub async fn sessions(&self, cursor: usize, limit: usize) -> Result<SessionPage> {
-        self.0.client.ask(ListSessions { cursor, limit }).await?
+        self.0.client.ask(ListSessions::new(limit).cursor(cursor)).await?
     }
 
     /// Returns the history of a session: on which workers its calls ran, and why. The request does not extend the
@@ -169,7 +169,7 @@ impl Pool {
     /// # Errors
     /// Fails with [`Error::Bind`](crate::Error::Bind) in a pool without session affinity, or if the pool has ended.
     pub async fn why(&self, session: &str) -> Result<SessionHistory> {
-        self.0.client.ask(GetSessionHistory(session.into())).await?
+        self.0.client.ask(GetSessionHistory::new(session)).await?
     }
 
     /// Returns the state of a session; `None` if there is no such session. The request does not extend the session's
@@ -178,7 +178,7 @@ impl Pool {
     /// # Errors
     /// Fails if the pool has ended.
     pub async fn session(&self, id: &str) -> Result<Option<SessionInfo>> {
-        self.0.client.ask(GetSessionInfo(id.into())).await?
+        self.0.client.ask(GetSessionInfo::new(id)).await?
     }
 
     /// Ends a session after its pending calls. Returns false if there is no such session.
@@ -186,7 +186,7 @@ impl Pool {
     /// # Errors
     /// Fails if the pool has ended.
     pub async fn end_session(&self, id: &str) -> Result<bool> {
-        self.0.client.ask(EndSession(id.into())).await?
+        self.0.client.ask(EndSession::new(id)).await?
     }
 
     /// Returns the state of the pool's circuit breaker; `None` if the pool has no breaker.
@@ -211,7 +211,7 @@ impl Pool {
     /// # Errors
     /// Fails if the pool has ended.
     pub async fn record_outcome(&self, outcome: Outcome) -> Result<bool> {
-        self.0.client.ask(RecordOutcome(outcome)).await?
+        self.0.client.ask(RecordOutcome::new(outcome)).await?
     }
 
     /// Lists the commands with arguments that killed workers: first those in quarantine, then the suspected ones.
@@ -227,8 +227,8 @@ impl Pool {
     ///
     /// # Errors
     /// Fails if the pool has ended.
-    pub async fn release_payload(&self, fingerprint: Fingerprint) -> Result<bool> {
-        self.0.client.ask(ReleasePayload(fingerprint)).await?
+    pub async fn release_from_quarantine(&self, fingerprint: Fingerprint) -> Result<bool> {
+        self.0.client.ask(ReleaseFromQuarantine::new(fingerprint)).await?
     }
 
     /// Announces that a [`shutdown`](Self::shutdown) will follow. The pool still accepts calls, but restarts a worker
@@ -246,6 +246,6 @@ impl Pool {
     /// # Errors
     /// Fails if the pool has already ended.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
-        self.0.client.ask(Shutdown::timeout(within)).await?
+        self.0.client.ask(Shutdown::new(within)).await?
     }
 }

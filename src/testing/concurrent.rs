@@ -91,7 +91,7 @@ fn interval(stamps: &Stamps) -> Option<Interval> {
 /// let (one, other) = tokio::join!(call(), call());
 /// let evidence = herder::testing::assert_concurrent!([one.unwrap(), other.unwrap()]);
 /// assert_eq!(evidence.peak, 2);
-/// pool.end().await;
+/// pool.shutdown_and_check().await;
 /// # }
 /// ```
 #[macro_export]

@@ -24,7 +24,7 @@ use std::{
 /// assert_eq!(pool.health().await.unwrap().ready_workers, 0, "the workers are still starting");
 /// gate.unwrap().set_start_behavior(&StartBehavior::Ready);
 /// pool.wait_healthy("pid").await;
-/// pool.end().await;
+/// pool.shutdown_and_check().await;
 /// # }
 /// ```
 #[derive(Clone, Debug)]

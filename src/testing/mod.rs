@@ -14,7 +14,8 @@
 //! and breakers open without waiting.
 //!
 //! Wait for events, never for a fixed time: [`wait_until`], [`with_timeout`], [`TestPool::wait_healthy`],
-//! [`wait_for_log`]. End each pool with [`TestPool::end`], which proves that no process, descriptor or call is left.
+//! [`wait_for_log`]. End each pool with [`TestPool::shutdown_and_check`], which proves that no process, descriptor or
+//! call is left.
 //! [`assert_concurrent!`](crate::testing::assert_concurrent) proves that calls overlapped.
 //!
 //! Functions of this module panic when something fails or does not happen in time. Those that are not async report the line
@@ -37,7 +38,7 @@
 //! assert_eq!(pool.call::<u32>("price", &json!({ "item": "tea" })).await.unwrap(), 120);
 //! let error = pool.call::<u32>("price", &json!({ "item": "tar" })).await.unwrap_err();
 //! assert!(matches!(&error, herder::Error::Rejected { code: Some(code), .. } if code == "unknown_item"), "{error:?}");
-//! pool.end().await;
+//! pool.shutdown_and_check().await;
 //! # }
 //! ```
 

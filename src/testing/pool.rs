@@ -5,7 +5,7 @@ use crate::{Call, Pool};
 use herder_actors::{
     InvalidConfig, PoolConfig, PoolState, ShutdownReport, Signal, Status, WorkerEntry, WorkerHealth, WorkerInfo,
     WorkerRef, WorkerState,
-    testing::{capture, with_timeout},
+    testing::{capture, wait_until, with_timeout},
 };
 use rustix::process::{Pid, kill_process};
 use serde::de::IgnoredAny;
@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 /// A pool of a test, with its directory and its processes. Dereferences to [`Pool`].
 ///
-/// Call [`end`](Self::end) in each test. If a test fails before that, dropping the pool kills its workers.
+/// Call [`shutdown_and_check`](Self::shutdown_and_check) in each test. If a test fails before that, dropping the pool
+/// kills its workers.
 #[derive(Debug)]
 pub struct TestPool {
     pool: Pool,
@@ -36,16 +37,16 @@ impl Deref for TestPool {
 /// If the configuration is invalid, or no worker starts.
 ///
 /// ```
-/// use herder::testing::{pool, wait_until};
+/// use herder::testing::pool;
 /// use serde_json::json;
 /// # #[tokio::main]
 /// # async fn main() {
 /// let pool = pool("killed", |context| context.enhanced().app("herder.demo:app").build()).await;
 /// let worker = pool.base_workers().await[0].process();
 /// assert!(pool.kill(worker).await);
-/// wait_until("the death is noticed", async || pool.worker(worker).await.is_none()).await;
+/// assert_eq!(pool.status().await.unwrap().counters.exits, 1);
 /// pool.wait_healthy("pid").await;
-/// pool.end().await;
+/// pool.shutdown_and_check().await;
 /// # }
 /// ```
 pub async fn pool(hint: &str, build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>) -> TestPool {
@@ -64,7 +65,7 @@ pub async fn pool(hint: &str, build: impl FnOnce(&TestContext) -> Result<PoolCon
 /// # async fn main() {
 /// let pool = herder::testing::starting_pool("soon", |context| context.basic().app("herder.demo:app").build()).await;
 /// pool.ready().await.unwrap();
-/// pool.end().await;
+/// pool.shutdown_and_check().await;
 /// # }
 /// ```
 pub async fn starting_pool(
@@ -87,7 +88,7 @@ pub async fn starting_pool(
 /// # async fn main() {
 /// let (config, context) = pool_config("mine", |context| context.basic().app("herder.demo:app").build());
 /// let pool = Pool::start(config).await.unwrap();
-/// TestPool::new(pool, context).end().await;
+/// TestPool::new(pool, context).shutdown_and_check().await;
 /// # }
 /// ```
 #[track_caller]
@@ -143,13 +144,18 @@ impl TestPool {
         self.worker(worker_ref).await.and_then(|worker| worker.pid).unwrap()
     }
 
-    /// Sends SIGKILL to a worker from outside of the pool, as the kernel or an operator would. Returns false if the
-    /// process no longer exists. ([`Pool::kill_worker`] lets the pool kill it.)
+    /// Sends SIGKILL to a worker from outside of the pool, as the kernel or an operator would, and waits until the pool
+    /// has noticed its death. Returns false if the process no longer exists. ([`Pool::kill_worker`] lets the pool kill
+    /// it.)
     ///
     /// # Panics
-    /// If the pool has ended.
+    /// If the pool has ended, or does not notice the death in time.
     pub async fn kill(&self, worker: WorkerRef) -> bool {
-        self.signal_worker(worker, Signal::KILL).await
+        let exists = self.signal_worker(worker, Signal::KILL).await;
+        if exists {
+            self.wait_noticed(worker).await;
+        }
+        exists
     }
 
     /// Sends SIGSTOP to a worker: the process exists, but does not run. A pool with health checks detects this. Returns
@@ -167,6 +173,14 @@ impl TestPool {
     /// If the pool has ended.
     pub async fn resume(&self, worker: WorkerRef) -> bool {
         self.signal_worker(worker, Signal::CONT).await
+    }
+
+    /// Waits until the pool has noticed that a process exited. Its slot may keep the terminated process until the restart.
+    pub(super) async fn wait_noticed(&self, process: WorkerRef) {
+        wait_until("the pool has noticed the death of a worker", async || {
+            self.worker(process).await.is_none_or(|worker| worker.state == WorkerState::Terminated)
+        })
+        .await;
     }
 
     async fn signal_worker(&self, worker_ref: WorkerRef, signal: Signal) -> bool {
@@ -196,7 +210,7 @@ impl TestPool {
     ///
     /// # Panics
     /// If something is left.
-    pub async fn end(self) -> ShutdownReport {
+    pub async fn shutdown_and_check(self) -> ShutdownReport {
         // Note the pipes before the shutdown: afterwards, there is no process to compare them with.
         self.processes.record_pipes();
         let Self { pool, dir, processes } = self;

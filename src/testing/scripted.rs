@@ -44,7 +44,7 @@ impl Deref for ScriptedPool {
 /// let error = pool.call::<Value>("crash", &json!({})).await.unwrap_err();
 /// assert!(error.to_string().contains("SIGSEGV"), "{error}");
 /// pool.wait_healthy("echo").await;
-/// pool.end().await;
+/// pool.shutdown_and_check().await;
 /// # }
 /// ```
 pub async fn scripted(
@@ -73,7 +73,7 @@ pub async fn scripted(
 /// pool.call::<Value>("ok", &json!({})).session("ann").await.unwrap();
 /// clock.advance(Duration::from_secs(7200)).await;
 /// assert!(pool.session("ann").await.unwrap().is_none(), "the session expires within two hours");
-/// pool.end().await;
+/// pool.shutdown_and_check().await;
 /// # }
 /// ```
 pub async fn scripted_on(
@@ -119,9 +119,17 @@ async fn start_with_launcher(
 }
 
 impl ScriptedPool {
-    /// Ends a worker as by SIGKILL. Returns false if it no longer exists.
-    pub fn kill(&self, worker: WorkerRef) -> bool {
-        self.workers.kill(worker)
+    /// Ends a worker as by SIGKILL, and waits until the pool has noticed its death. Returns false if the worker no longer
+    /// exists.
+    ///
+    /// # Panics
+    /// If the pool has ended, or does not notice the death in time.
+    pub async fn kill(&self, worker: WorkerRef) -> bool {
+        let exists = self.workers.kill(worker);
+        if exists {
+            self.pool.wait_noticed(worker).await;
+        }
+        exists
     }
 
     /// Pauses a worker as by SIGSTOP. Returns false if it no longer exists.
@@ -139,20 +147,20 @@ impl ScriptedPool {
         self.workers.set_start_behavior(how);
     }
 
-    /// Shuts the pool down and checks that nothing is left, like [`TestPool::end`]. On a virtual clock, the time that
-    /// the shutdown waits for passes automatically.
+    /// Shuts the pool down and checks that nothing is left, like [`TestPool::shutdown_and_check`]. On a virtual clock, the
+    /// time that the shutdown waits for passes automatically.
     ///
     /// # Panics
     /// If something is left.
-    pub async fn end(self) -> ShutdownReport {
+    pub async fn shutdown_and_check(self) -> ShutdownReport {
         let Self { pool, workers, clock } = self;
         // Let waiting workers start: a worker that never becomes ready would end only at the start timeout.
         workers.set_start_behavior(StartBehavior::Ready);
         let supervisor = pool.supervisor().clone();
-        let end = pool.end();
-        let Some(clock) = clock else { return end.await };
+        let shutdown = pool.shutdown_and_check();
+        let Some(clock) = clock else { return shutdown.await };
         tokio::select! {
-            report = end => report,
+            report = shutdown => report,
             never = advance_during_shutdown(&clock, &supervisor) => never,
         }
     }
@@ -208,7 +216,7 @@ pub struct FramePool {
 /// drop(worker);
 /// let next = launches.next().await.ready().await; // the pool starts another one
 /// drop(next);
-/// pool.end().await;
+/// pool.shutdown_and_check().await;
 /// # }
 /// ```
 pub async fn frame_pool(

@@ -26,5 +26,5 @@ async fn the_worker_in_the_readme_runs() {
         let items: Vec<String> = pool.call("add", &json!({ "item": "tea" })).session("ann").await.unwrap();
         assert_eq!(items, expected);
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

@@ -208,7 +208,7 @@ impl Harness {
         let (number, worker, routing) = count(&pool, "bystander").await.unwrap();
         assert_eq!((number, worker, routing), (2, other, Routing::Hit), "the bystander's session is unchanged");
         pool.wait_healthy("ok").await;
-        pool.end().await;
+        pool.shutdown_and_check().await;
         row.check();
     }
 
@@ -221,7 +221,7 @@ impl Harness {
 async fn bind(pool: &TestPool, session: &str, worker: WorkerId) -> WorkerRef {
     let name = format!("{}_session_affinity", pool.name());
     let affinity = registry::lookup::<SessionAffinityActor>(&name).unwrap();
-    affinity.send(BindSession { session: session.into(), worker }).await.unwrap().unwrap()
+    affinity.send(BindSession::new(session, worker)).await.unwrap().unwrap()
 }
 
 async fn count(pool: &TestPool, session: &str) -> Result<(u64, WorkerRef, Routing)> {

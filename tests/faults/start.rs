@@ -81,7 +81,7 @@ async fn check_failed_start(
     repair(pool.dir());
     pool.wait_healthy("ok").await;
     assert_eq!(pool.health().await.unwrap().last_start_error, None);
-    pool.end().await;
+    pool.shutdown_and_check().await;
     let row = Row {
         fault,
         outcome,

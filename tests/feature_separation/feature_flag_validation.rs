@@ -72,7 +72,7 @@ async fn each_flag_switches_its_own_part_in_code() {
     for flags in FLAGS {
         let pool = flags.in_code().await;
         flags.check(&pool).await;
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -82,11 +82,11 @@ async fn each_flag_switches_its_own_part_in_toml() {
     for flags in FLAGS {
         let pool = flags.in_toml().await;
         flags.check(&pool).await;
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
     let default = pool("default", |context| Ok(context.toml("worker_type = 'enhanced'"))).await;
     ALL.check(&default).await;
-    default.end().await;
+    default.shutdown_and_check().await;
 }
 
 /// R9: without `session_affinity` sessions are tracked as in a basic pool. A handler that uses session state gets an error that
@@ -99,7 +99,7 @@ async fn without_session_affinity_sessions_are_tracked_and_unrouted() {
     assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, Routing::Unrouted);
     let tracked = pool.session("ann").await.unwrap().unwrap();
     assert_eq!((tracked.worker, tracked.operations), (None, 2));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R9: with `state_machine` a worker that misses a ping is degraded, gets no new call, and has the transition in its history.
@@ -124,7 +124,7 @@ async fn state_machine_decides_whether_a_silent_worker_is_degraded() {
         wait_until("the worker answers pings again", async || health_of(&pool).await == WorkerHealth::Healthy).await;
         let history = status(&pool).await["workers"][0]["history"].to_string();
         assert_eq!(history.contains("missed a ping"), machine, "{history}");
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -146,7 +146,7 @@ async fn defaults_reach_enhanced_pools_only() {
     for ((config, context), flags) in configs.into_iter().zip(context).zip(expected) {
         let pool = TestPool::new(Pool::start(config).await.unwrap(), context);
         flags.check(&pool).await;
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -160,7 +160,7 @@ async fn a_changed_flag_takes_effect_at_the_next_start() {
         let pool = TestPool::new(Pool::start(config).await.unwrap(), context);
         flags.check(&pool).await;
         assert_eq!(count(&pool, "bob").await.is_ok(), flags.affinity, "{flags:?}");
-        pool.end().await;
+        pool.shutdown_and_check().await;
         context = TestContext::named(&name);
     }
 }

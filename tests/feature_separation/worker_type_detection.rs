@@ -15,7 +15,7 @@ async fn check_type(pool: TestPool, worker_type: WorkerType, text: &str) {
     assert_eq!(pool.config().worker_type(), worker_type);
     assert_eq!(pool.status().await.unwrap().worker_type, worker_type);
     assert_eq!(status(&pool).await["worker_type"], text);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// Returns the error of an invalid configuration.

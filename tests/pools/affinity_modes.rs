@@ -38,7 +38,7 @@ async fn r19_strict_queue_waits_for_the_sessions_own_worker_in_order() {
     assert_eq!(counted, [1, 2, 3, 4, 5]);
     let [neighbour] = answers(neighbour).await.try_into().unwrap();
     assert_eq!(place(&neighbour.unwrap()), process(1, 1));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R19: with `strict_fail_fast` a call gets `WorkerBusy` at once, whichever session keeps the worker busy.
@@ -58,7 +58,7 @@ async fn r19_strict_fail_fast_refuses_calls_while_the_worker_is_busy() {
     let [queued] = answers(queued).await.try_into().unwrap();
     assert_eq!(queued.unwrap().decode::<u64>().unwrap(), 1, "the refused calls did not run");
     assert_eq!(count(&pool, "bob").await.unwrap(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R19: with `hint` a call prefers the worker of its session and runs on another one when that is busy. The binding does not
@@ -74,12 +74,12 @@ async fn r19_hint_falls_back_when_its_worker_is_busy_and_keeps_its_binding() {
     let elsewhere = answer(count(&pool, "ann").reply()).await.unwrap();
     assert_eq!((place(&elsewhere), elsewhere.routing), (process(2, 1), Routing::Rebound(RebindReason::Busy)));
     assert_eq!(elsewhere.decode::<u64>().unwrap(), 1, "the other worker has no state of the session");
-    let bound = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap().unwrap();
+    let bound = affinity_of(&pool).send(GetWorker::new("ann")).await.unwrap().unwrap();
     assert_eq!(bound, process(1, 1));
     release(&pool, sleeper).await;
     let back = count(&pool, "ann").reply().await.unwrap();
     assert_eq!((place(&back), back.routing, back.decode::<u64>().unwrap()), (process(1, 1), Routing::Hit, 2));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R20: a `hint` session whose worker died is bound to another worker at once, without a loss report.
@@ -94,5 +94,5 @@ async fn r20_hint_rebinds_at_once_when_its_worker_dies() {
     assert_eq!(reply.routing, Routing::Rebound(RebindReason::WorkerLost));
     assert_ne!(place(&reply), process(1, 1));
     assert_eq!(reply.decode::<u64>().unwrap(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

@@ -57,7 +57,7 @@ async fn r34_lost_workers_open_the_breaker_and_calls_are_refused() {
     assert_eq!((breaker.state, breaker.opened, breaker.refused), (BreakerState::Open, 1, 1));
     assert!(pool.reset_breaker().await.unwrap());
     with_timeout("a call", pool.call::<Value>("pid", &json!({}))).await.unwrap();
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R34: exceptions, and deaths by a signal that the pool did not send, count only if they are configured.
@@ -78,7 +78,7 @@ async fn r34_exceptions_and_signals_count_only_if_configured() {
             assert!(matches!(wrong, Error::Exception { .. }), "{wrong:?}");
         }
         assert_eq!(state(&pool).await, expected, "raised");
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -103,7 +103,7 @@ async fn r34_breaker_never_stays_half_open() {
     }
     with_timeout("a trial", pool.call::<Value>("pid", &json!({}))).await.unwrap();
     assert_eq!(state(&pool).await, BreakerState::Closed);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R34: with the breaker enabled and closed, two calls run at the same time. DSPex ran all calls inside the process of the
@@ -116,7 +116,7 @@ async fn r34_closed_breaker_lets_calls_run_at_the_same_time() {
     let replies = crate::pools::steps::submitted(&pool, calls, 2, 0).await; // both run at the same time
     std::fs::write(&gate, "").unwrap();
     assert!(answers(replies).await.iter().all(Result::is_ok));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R34: the breaker is off by default: it is not shown, and there is nothing to reset or record.
@@ -129,5 +129,5 @@ async fn r34_breaker_is_off_by_default() {
     assert_eq!(pool.breaker().await.unwrap(), None);
     assert!(!pool.reset_breaker().await.unwrap() && !pool.record_outcome(Outcome::Failure).await.unwrap());
     assert!(pool.status().await.unwrap().breaker.is_none());
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

@@ -94,7 +94,7 @@ async fn r19_busy_session_neither_delays_other_workers_nor_fills_the_queue() {
     assert_eq!(counts(ann).await, [1, 2, 3, 4, 5, 6]);
     assert_eq!(counts(waiting).await, [1; 15]);
     assert_eq!(count(&pool, "ann").await.unwrap(), 7, "the refused call did not run");
-    let counters = pool.end().await.counters;
+    let counters = pool.shutdown_and_check().await.counters;
     assert_eq!((counters.ok, counters.refused), (500 + 6 + 15 + 2, 2));
 }
 
@@ -115,7 +115,7 @@ async fn r19_per_session_limit_excludes_the_sessions_first_call() {
     open(&pool);
     assert_eq!(counts(ann).await, [1, 2, 3]);
     assert_eq!((counts(bob).await, counts(behind).await), (vec![1], vec![2, 3]));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R19: in a pool with `strict_queue` a single call can ask for `strict_fail_fast`: it gets `WorkerBusy` at once, whichever
@@ -136,7 +136,7 @@ async fn r19_fail_fast_call_is_refused_in_a_queueing_pool() {
         let idle = answer(fast(session).reply()).await.unwrap();
         assert_eq!((idle.routing, idle.decode::<u64>().unwrap()), (Routing::Hit, 2), "{session}");
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R19: in a strict pool a single call can ask for `hint`: it runs on another worker when its own is busy, although the
@@ -155,11 +155,11 @@ async fn r19_hint_call_runs_on_another_worker_in_a_strict_pool() {
         assert_eq!((place(&elsewhere), elsewhere.routing), (process(2, 1), Routing::Rebound(RebindReason::Busy)));
         assert_eq!(elsewhere.decode::<u64>().unwrap(), expected, "the other worker has a state of its own");
     }
-    let bound = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap().unwrap();
+    let bound = affinity_of(&pool).send(GetWorker::new("ann")).await.unwrap().unwrap();
     assert_eq!(bound, process(1, 1));
     queue_is(&pool, 1, 1).await;
     open(&pool);
     assert_eq!(counts(strict).await, [2, 3]);
     assert_eq!(answer(hint().reply()).await.unwrap().decode::<u64>().unwrap(), 4, "on its own worker again");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

@@ -66,7 +66,7 @@ async fn r38_a_failed_call_is_logged_once() {
     let calls = wait_for_lines(&pool, "call", 5).await;
     assert!(calls.iter().all(|line| line.level == Level::DEBUG), "{calls:?}");
     assert!(calls[0].all.contains("outcome=ok") && calls[0].all.contains("routing=new"), "{calls:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R38, R54: at most ten failures of one command are logged in ten seconds. The others are counted, and the count is logged
@@ -89,7 +89,7 @@ async fn r38_failures_beyond_the_limit_are_counted() {
     .await;
     let line = wait_for_lines(&pool, summary, 1).await.remove(0);
     assert!(line.all.contains("command=raise error=exception suppressed=21 "), "{line:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R38: the count of suppressed failures is logged at the latest when the pool ends.
@@ -100,7 +100,7 @@ async fn r38_suppressed_failures_are_logged_at_the_end() {
         call(&pool, "raise").await.unwrap_err();
     }
     let name = pool.name().to_string();
-    pool.end().await;
+    pool.shutdown_and_check().await;
     let is_summary = |line: &LogLine| {
         line.message == "log lines of failed calls were suppressed" && line.all.contains("suppressed=2 ")
     };

@@ -145,7 +145,7 @@ async fn assert_interrupted(app: &str, command: &str, exception: &str) {
         assert_eq!(count(&pool, "other").await.unwrap(), before + 1, "the session keeps its state");
         assert_eq!(pool.base_workers().await.remove(0).pid, worker.pid, "in the same process");
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// Asserts that the process is killed because its handler cannot be interrupted, and that the other session gets one loss
@@ -170,7 +170,7 @@ async fn assert_killed(command: &str) {
         );
         assert_eq!(next.decode::<u64>().unwrap(), 1);
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn r35_abandoned_call_in_the_window_kills_no_worker() {
     let held = with_timeout("the running call", held).await.unwrap();
     assert_eq!((held.worker, held.generation.0), (before[0].id, 1), "the worker was not killed");
     assert_eq!(held.decode::<String>().unwrap(), "held");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// A call that runs until a file exists, a call that cannot be interrupted, and a fast call.

@@ -88,7 +88,7 @@ async fn r42_async_handlers_of_one_worker_overlap() {
     assert_eq!(verdict(&replies).unwrap().peak, 4);
     let status = serde_json::to_value(pool.status().await.unwrap()).unwrap();
     assert_eq!(status["workers"][0]["window"], 4);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R46: two workers run sync handlers at the same time.
@@ -98,7 +98,7 @@ async fn r46_sync_handlers_of_two_workers_overlap() {
     let calls = (0..2).map(|_| pool.call::<u32>("gather", &json!({ "wanted": 2 })).reply()).collect();
     let replies = answers(calls).await;
     assert_eq!(verdict(&replies).unwrap().peak, 2);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R46: one worker runs sync calls one after the other, and the same check reports this.
@@ -107,7 +107,7 @@ async fn r46_calls_of_one_worker_do_not_overlap() {
     let pool = pool("serial", |context| context.basic().app("herder.demo:app").pool_size(1).build()).await;
     let calls = (0..6).map(|_| pool.call::<Value>("sleep", &json!({ "ms": 10 })).reply()).collect();
     assert_eq!(verdict(&answers(calls).await), Err(Serialized::NoOverlap { operations: 6 }));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// I3: calls of one session never overlap, although its worker could run four calls at the same time.
@@ -122,7 +122,7 @@ async fn i3_calls_of_one_session_do_not_overlap_in_a_concurrent_worker() {
     .await;
     let calls = (0..6).map(|_| pool.call::<Value>("nap", &json!({})).session("ann").reply()).collect();
     assert_eq!(verdict(&answers(calls).await), Err(Serialized::NoOverlap { operations: 6 }));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R35: dropping the future of a call interrupts its handler, and the same process runs the next call.
@@ -148,7 +148,7 @@ async fn r35_dropping_the_future_interrupts_the_call() {
     queue_is(&pool, 0, 0).await;
     assert_eq!(pool.call::<u32>("pid", &json!({})).await.unwrap(), before);
     assert_eq!(pool.status().await.unwrap().counters.abandoned, 2);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R35: an abandoned call that waits is removed from the queue and never runs.
@@ -162,7 +162,7 @@ async fn r35_abandoned_waiting_call_never_runs() {
     queue_is(&pool, 1, 1).await;
     drop(sleeper);
     assert_eq!(answer(second).await.unwrap().decode::<u64>().unwrap(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R35: a handler that no interrupt can reach, because C code holds the GIL, is killed with its worker. The next process
@@ -181,7 +181,7 @@ async fn r35_worker_is_killed_for_a_call_that_cannot_be_interrupted() {
     drop(calls);
     let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(1, 2));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R35, I3: a call that still runs after its deadline blocks the next call of its session until it has finished.
@@ -203,7 +203,7 @@ async fn r35_after_a_deadline_the_sessions_next_call_does_not_overlap() {
     let [next] = answers(next).await.try_into().unwrap();
     assert!(next.unwrap().decode::<bool>().unwrap(), "the next call began after the one before had ended");
     assert_eq!(pool.status().await.unwrap().counters.late_answers, 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R35: the deadline also limits the wait in the queue. The error states that the call did not run.
@@ -215,5 +215,5 @@ async fn r35_deadline_in_the_queue_reports_that_the_call_did_not_run() {
     assert!(matches!(&late, Err(Error::DeadlineExceeded { may_have_run: false, .. })), "{late:?}");
     drop(sleeper);
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

@@ -40,7 +40,7 @@ async fn r45_four_workers_are_reported_as_concurrent() {
     assert_eq!((report.start, report.account.losses.start_up), (WorkerStart::Warm, Duration::ZERO));
     assert!(losses_add_up(&report) && report.account.efficiency > 0.0, "{:?}", report.account);
     assert_eq!(report.comparison.unwrap().pairs, 5);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R46, R48: one worker is reported as serial, and the comparison without a gain is inconclusive and not a failure.
@@ -50,7 +50,7 @@ async fn r46_one_worker_is_serial_and_the_comparison_is_inconclusive() {
     let report = with_timeout("a measurement", Measure::of(&pool).operations(10).callers(4).run()).await.unwrap();
     assert_eq!(report.verdict, Verdict::Serialized(Serialized::NoOverlap { operations: 10 }));
     assert_eq!(report.comparison.unwrap().verdict, Gain::Inconclusive(Inconclusive::OneCallSlot));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R45: with more computing workers than cores the largest loss is missing cores.
@@ -63,7 +63,7 @@ async fn r45_missing_cores_are_the_largest_loss_of_computing_workers() {
     let report = with_timeout("a measurement", measure.run()).await.unwrap();
     assert_eq!(report.account.losses.largest().unwrap().cause, "cores", "{:?}", report.account);
     assert!(losses_add_up(&report));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R45: with too few callers the largest loss is idle workers.
@@ -77,7 +77,7 @@ async fn r45_too_few_callers_leave_workers_idle() {
     let callers = losses.idle + losses.serialization;
     assert!(callers > losses.total() - callers, "{losses:?}");
     assert_eq!(report.verdict, Verdict::Serialized(Serialized::NoOverlap { operations: 10 }));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R48: a cold run starts and ends its own pool, and reports the start as a separate loss.
@@ -115,7 +115,7 @@ async fn r45_replacement_of_a_worker_counts_as_start_up() {
     assert_eq!(report.operations.len() + report.failures.count, 60);
     let generations = [report.operations[0].worker.generation.0, report.operations.last().unwrap().worker.generation.0];
     assert_eq!(generations, [1, 2]);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R45: if all calls fail, the measurement fails with the first error.
@@ -127,7 +127,7 @@ async fn r45_measurement_fails_when_all_calls_fail() {
         MeasureError::AllFailed { first, .. } => assert!(first.to_string().contains("no_such_command"), "{first}"),
         other => panic!("{other}"),
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R47: a calibration measures this machine and this command, and is cached with its age.

@@ -105,7 +105,7 @@ async fn host_with_small_stacks() {
     pool.call::<Value>("no_such_command", &json!({})).await.unwrap_err();
     pool.kill_worker(pool.base_workers().await[0].process()).await.unwrap();
     pool.wait_healthy("pid").await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// Returns whether a request was refused at once with `Error::Forked` and this `may_have_run`.

@@ -70,7 +70,7 @@ async fn r11_numeric_libraries_get_a_share_of_the_cores() {
         assert_eq!(logged.len(), 1, "{logged:?}");
         let numbers = [format!("threads={share}"), format!("cores={}", cores()), format!("pool_size={workers}")];
         assert!(numbers.iter().all(|number| logged[0].all.contains(number)), "{logged:?}");
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -84,7 +84,7 @@ async fn r51_numeric_threads_can_be_a_number_or_unset() {
         let logged = log_lines_of(pool.name().as_str());
         let count = logged.iter().filter(|line| line.message.contains("numeric libraries")).count();
         assert_eq!(count, lines, "{logged:?}");
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -97,14 +97,14 @@ async fn thread_counts_in_the_pools_env_are_kept() {
     let mut expected = all_set_to(Some(&share));
     expected.insert("MKL_NUM_THREADS".into(), Some("5".into()));
     assert_eq!(variables(&kept, &VARIABLES).await, expected);
-    kept.end().await;
+    kept.shutdown_and_check().await;
 
     let followed = clean_pool(|builder| builder.env("OMP_NUM_THREADS", "5")).await;
     let mut expected = all_set_to(None);
     expected.insert("OMP_NUM_THREADS".into(), Some("5".into()));
     expected.insert("VECLIB_MAXIMUM_THREADS".into(), Some(share));
     assert_eq!(variables(&followed, &VARIABLES).await, expected);
-    followed.end().await;
+    followed.shutdown_and_check().await;
 }
 
 /// R11: workers of a `command` get the variables too, because the command may be Python or use OpenMP.
@@ -117,7 +117,7 @@ async fn a_command_worker_gets_a_share_of_the_cores() {
     })
     .await;
     assert_eq!(variables(&pool, &VARIABLES).await, all_set_to(Some(&cores().to_string())));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// A token in the pool's `env` reaches the workers, with a clean and with an inherited environment.
@@ -127,6 +127,6 @@ async fn a_token_in_the_pools_env_reaches_the_workers() {
         let pool = clean_pool(|builder| builder.env_mode(mode).env("HERDER_TOKEN", "given")).await;
         let expected = BTreeMap::from([("HERDER_TOKEN".to_owned(), Some("given".to_owned()))]);
         assert_eq!(variables(&pool, &["HERDER_TOKEN"]).await, expected, "{mode:?}");
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }

@@ -61,7 +61,7 @@ async fn r38_worker_death_is_logged_with_its_details() {
             .unwrap();
         assert_eq!(line.level, Level::WARN);
         assert!(line.all.contains("may_have_run=true attempts=1 "), "{line:?}");
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -130,5 +130,5 @@ async fn r39_failed_call_gets_an_error_and_never_a_made_up_result() {
     let recorded = fs::read_to_string(pool.dir().join("results")).unwrap();
     assert_eq!(recorded.lines().collect::<Vec<_>>(), answered, "each result was recorded by the worker");
     assert_eq!(answered.iter().collect::<BTreeSet<_>>().len(), 4, "all results differ");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

@@ -21,7 +21,7 @@ async fn pool_with(sessions: impl Into<Sessions<Routed>>) -> TestPool {
 }
 
 async fn state(pool: &TestPool, session: &str) -> SessionStatus {
-    affinity_of(pool).send(GetSessionState(session.into())).await.unwrap().unwrap()
+    affinity_of(pool).send(GetSessionState::new(session)).await.unwrap().unwrap()
 }
 
 async fn wait_for_state(pool: &TestPool, session: &str, expected: SessionStatus) {
@@ -41,9 +41,9 @@ async fn r16_immediate_expiry_removes_a_session_at_once() {
     let reply = answer(count(&pool, "ann").reply()).await.unwrap();
     assert_eq!((reply.decode::<u64>().unwrap(), reply.routing), (1, Routing::Rebound(RebindReason::Expired)));
     wait_for_state(&pool, "ann", SessionStatus::NotFound).await;
-    let lookup = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap();
+    let lookup = affinity_of(&pool).send(GetWorker::new("ann")).await.unwrap();
     assert!(matches!(lookup, Err(Error::SessionNotFound { .. })), "{lookup:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R15, R16: with two-phase expiry every request during the grace reports the session as expired, and calls are refused by
@@ -57,14 +57,14 @@ async fn r16_two_phase_expiry_refuses_calls_during_the_grace() {
     for _ in 0..3 {
         let refused = answer(count(&pool, "ann").reply()).await;
         assert!(matches!(&refused, Err(Error::SessionExpired { .. })), "{refused:?}");
-        let lookup = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap();
+        let lookup = affinity_of(&pool).send(GetWorker::new("ann")).await.unwrap();
         assert!(matches!(&lookup, Err(Error::SessionExpired { .. })), "{lookup:?}");
         assert_eq!(state(&pool, "ann").await, SessionStatus::Expired);
     }
     let affinity = pool.status().await.unwrap().session_affinity;
     assert_eq!((affinity.total_sessions(), affinity.expired_sessions()), (0, 1));
     assert_eq!(affinity_of(&pool).send(GetInternalStats).await.unwrap().unwrap().sessions_cleaned, 0);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R16: with two-phase expiry and `on_expired = "rebind"` a call of an expired session gets a new state, and its routing has
@@ -77,7 +77,7 @@ async fn r16_two_phase_expiry_with_rebind_starts_a_new_state() {
     wait_for_state(&pool, "ann", SessionStatus::Expired).await;
     let reply = answer(count(&pool, "ann").reply()).await.unwrap();
     assert_eq!((reply.decode::<u64>().unwrap(), reply.routing), (1, Routing::Rebound(RebindReason::Expired)));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R16: a session with a waiting or running call does not expire, however long the call takes.
@@ -106,5 +106,5 @@ async fn r16_a_session_with_a_call_does_not_expire() {
     let counted: Vec<u64> = answers(calls).await.into_iter().map(|reply| reply.unwrap().decode().unwrap()).collect();
     assert_eq!(counted, [1, 2]);
     wait_for_state(&pool, "ann", SessionStatus::NotFound).await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

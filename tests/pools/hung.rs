@@ -37,5 +37,5 @@ async fn r26_a_hung_worker_never_stalls_the_pool() {
     assert!(degraded().await, "the worker hung during all these calls");
     signal(pid, Signal::CONT).unwrap();
     assert_eq!(answer(hanging).await.unwrap().decode::<u64>().unwrap(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

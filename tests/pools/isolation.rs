@@ -46,7 +46,7 @@ async fn r5_three_pools_with_the_same_sessions_share_nothing() {
         assert_sum_of_models(harness, models).await;
     }
     for harness in harnesses {
-        harness.pool.end().await;
+        harness.pool.shutdown_and_check().await;
     }
 }
 
@@ -101,7 +101,7 @@ fn expected_affinity_numbers(harness: &Harness, models: &[ReferenceModel<'_>]) -
 async fn remove_sessions_of(harness: &Harness, worker: WorkerId, models: &mut [ReferenceModel<'_>]) {
     let is_bound = |model: &&mut ReferenceModel<'_>| model.bound.is_some_and(|worker_ref| worker_ref.id == worker);
     let removed = models.iter_mut().filter(is_bound).map(ReferenceModel::unbind).filter(|was| *was).count();
-    let seen = harness.ask(RemoveWorkerSessions(worker), Seen::Swept).await;
+    let seen = harness.ask(RemoveWorkerSessions::new(worker), Seen::Swept).await;
     assert_eq!(seen, Seen::Swept(removed));
     // The sessions are unbound at once, but each gets its next epoch only in a later step of the pool.
     wait_until("each removed session has a new epoch", async || {
@@ -132,12 +132,16 @@ async fn r16_same_sessions_expire_by_each_pools_own_policy() {
         let expired = pool.status().await.unwrap().session_affinity.expired_sessions();
         assert_eq!(expired, if kind.is_some() { SESSIONS } else { 0 }, "{kind:?}");
         let removed = join_all((0..SESSIONS).map(|session| check_expired(&pool, kind, name(session)))).await;
-        assert_eq!(pool.end().await.counters.sessions_expired, removed.into_iter().sum::<u64>(), "{kind:?}");
+        assert_eq!(
+            pool.shutdown_and_check().await.counters.sessions_expired,
+            removed.into_iter().sum::<u64>(),
+            "{kind:?}"
+        );
     }
     for session in (0..SESSIONS).map(name) {
         assert_eq!(count(&long, &session).await.unwrap(), 2, "{session}");
     }
-    assert_eq!(long.end().await.counters.sessions_expired, 0);
+    assert_eq!(long.shutdown_and_check().await.counters.sessions_expired, 0);
 }
 
 /// Checks what the pool answers for an expired session under each policy. Returns how often the session was removed by these
@@ -149,7 +153,7 @@ async fn check_expired(pool: &TestPool, kind: Kind, session: String) -> u64 {
         assert_eq!(answer(pid(pool, &session).reply()).await.unwrap().routing, Routing::Unrouted);
         return 1;
     };
-    let state = affinity_of(pool).send(GetSessionState(session.clone())).await.unwrap().unwrap();
+    let state = affinity_of(pool).send(GetSessionState::new(session.clone())).await.unwrap().unwrap();
     let outcome = with_timeout("a call", pid(pool, &session).reply()).await;
     match expiry {
         Expiry::Immediate => {

@@ -27,7 +27,7 @@ async fn r20_each_loss_is_reported_to_the_affected_calls() {
     println!("{tally:?}");
     assert!(tally.loss_reported_next > 0 && tally.loss_reported_again > 0, "losses of both kinds: {tally:?}");
     harness.pool.wait_healthy("pid").await;
-    let counted = harness.pool.end().await.counters;
+    let counted = harness.pool.shutdown_and_check().await.counters;
     assert_eq!((counted.ok, counted.lost + counted.refused), (tally.ran + 2, tally.loss_reported), "{counted:?}");
     assert_eq!((counted.failed, counted.retries, counted.timeouts), (0, 0, 0), "{counted:?}");
     assert_eq!(

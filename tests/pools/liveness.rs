@@ -89,7 +89,7 @@ async fn r26_c_code_that_computes_with_the_gil_held_is_not_killed() {
     })
     .await;
     assert_eq!(count(&pool, "other").await.unwrap(), 2, "the same process has the session's state");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R26, R38: a worker in a deadlock that holds the GIL uses no processor time, so it is killed after its missed pings, long
@@ -116,7 +116,7 @@ async fn r26_deadlocked_worker_is_killed_and_its_stack_reported() {
         |line: &herder::testing::LogLine| line.message == "worker lost" && line.all.contains("in deadlock");
     wait_until("the log has the stack", async || log_lines_of(pool.name().as_str()).iter().any(in_the_log)).await;
     assert_eq!(count(&pool, "other").await.unwrap(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R26: a worker whose application replaces the handler of SIGUSR1 is also killed, but without a stack.
@@ -130,5 +130,5 @@ async fn r26_deadlocked_worker_without_a_stack_is_killed() {
     let loss_report = answer(count(&pool, "other").reply()).await.unwrap_err();
     assert_eq!(loss_report.report().unwrap().stack, None);
     assert_eq!(count(&pool, "other").await.unwrap(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

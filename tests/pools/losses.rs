@@ -46,7 +46,7 @@ async fn r20_pending_calls_get_the_loss_and_the_next_starts_a_new_state() {
     assert_eq!(next.decode::<u64>().unwrap(), 1, "a new state");
     assert_eq!(count(&pool, "ann").await.unwrap(), 2);
     assert_eq!(count(&pool, "bob").await.unwrap(), 2, "the session of the other worker is not affected");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R20: each session without a pending call gets the loss report with its next call, exactly once.
@@ -65,7 +65,7 @@ async fn r20_idle_session_gets_the_loss_with_its_next_call() {
         let next = answer(count(&pool, session).reply()).await.unwrap();
         assert_eq!(next.decode::<u64>().unwrap(), 1, "{session}");
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R20: `strict_fail_fast` is a strict mode: its calls get the loss report and are not rebound silently.
@@ -77,7 +77,7 @@ async fn r20_fail_fast_calls_get_the_loss() {
     let calls = submitted(&pool, [sleep.affinity(Affinity::StrictFailFast)], 1, 0).await;
     pool.kill_worker(process(1, 1)).await.unwrap();
     assert_eq!(loss(&answers(calls).await[0]), Some((1, 1, true)));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R21: the next process in a slot never answers for a session of the process before, although the pool has no other slot.
@@ -90,7 +90,7 @@ async fn r21_restarted_worker_does_not_serve_the_old_binding() {
         assert_eq!(count(&pool, "ann").await.unwrap(), 2);
         pool.kill_worker(process(1, generation)).await.unwrap();
         pool.wait_healthy("pid").await;
-        let lookup = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap();
+        let lookup = affinity_of(&pool).send(GetWorker::new("ann")).await.unwrap();
         assert!(
             matches!(&lookup, Err(Error::SessionNotFound { .. })),
             "the binding is void even before the loss report: {lookup:?}"
@@ -100,7 +100,7 @@ async fn r21_restarted_worker_does_not_serve_the_old_binding() {
     }
     let stale = pool.kill_worker(process(1, 1)).await;
     assert!(matches!(&stale, Err(Error::NoSuchWorker { .. })), "{stale:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R33: a call without a session whose worker dies is retried only if it is idempotent.
@@ -128,6 +128,6 @@ async fn r33_lost_call_is_retried_only_if_it_is_idempotent() {
             let lost = matches!(&outcome, Err(Error::WorkerLost { may_have_run: true, .. }));
             assert!(lost, "{outcome:?}");
         }
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }

@@ -39,7 +39,7 @@ async fn r12_overflow_worker_starts_when_all_are_busy_and_stops_when_idle() {
     assert_eq!(place(&reply), process(2, 2), "another process of the slot");
     drop(sleeper);
     queue_is(&pool, 0, 0).await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R12: there are never more overflow workers than configured, and an idle one is used again instead of a new process.
@@ -55,7 +55,7 @@ async fn r12_overflow_is_bounded_and_stays_until_its_idle_timeout() {
     queue_is(&pool, 0, 0).await;
     let status = pool.status().await.unwrap();
     assert_eq!((status.counters.starts, status.counters.exits), (3, 0));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R12: a new session waits for a base worker, although an overflow worker is free.
@@ -71,5 +71,5 @@ async fn r12_overflow_gets_no_new_session_while_a_base_worker_runs() {
     drop(sleeper);
     let [reply] = answers(session).await.try_into().unwrap();
     assert_eq!(place(&reply.unwrap()), process(1, 1));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

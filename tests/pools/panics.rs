@@ -66,7 +66,7 @@ async fn r29_panic_in_a_worker_actor_stops_only_that_worker() {
     drop(bob);
     pool.wait_healthy("pid").await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R29: if the affinity actor panics, bindings, routing and calls continue, and a new actor has the same name.
@@ -83,16 +83,16 @@ async fn r29_a_panic_in_the_affinity_actor_loses_no_binding() {
         registry::lookup::<SessionAffinityActor>(&name).is_some_and(|actor| actor != before)
     })
     .await;
-    assert!(before.send(GetWorker::of("ann")).await.is_err(), "the actor that panicked has stopped");
+    assert!(before.send(GetWorker::new("ann")).await.is_err(), "the actor that panicked has stopped");
     wait_for_log(&pool, &["session affinity actor stopped unexpectedly"]).await;
-    assert_eq!(affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap().unwrap(), process(2, 1));
+    assert_eq!(affinity_of(&pool).send(GetWorker::new("ann")).await.unwrap().unwrap(), process(2, 1));
     assert_eq!(pool.status().await.unwrap().session_affinity.total_sessions(), 1);
     let reply = answer(count(&pool, "ann").reply()).await.unwrap();
     assert_eq!((place(&reply), reply.decode::<u64>().unwrap()), (process(2, 1), 2));
     drop(running);
     pool.wait_healthy("pid").await;
     assert_eq!(pool.status().await.unwrap().counters.starts, 2, "no worker was restarted");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R7: after too many panics the affinity actor stays down. The status then has `{}` and the log a warning; routing continues.
@@ -112,7 +112,7 @@ async fn r7_status_is_answered_without_the_affinity_actor() {
     assert!(registry::lookup::<SessionAffinityActor>(&name).is_none());
     assert!(pool.status().await.unwrap().session_affinity.is_empty());
     assert_eq!(place(&answer(count(&pool, "ann").reply()).await.unwrap()), process(1, 1));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// Blocks the actor until the sender is dropped.
@@ -148,7 +148,7 @@ async fn r7_status_is_answered_while_the_affinity_actor_hangs() {
     }
     drop(release);
     assert_eq!(with_timeout("a status", status(&pool)).await["session_affinity"]["total_sessions"], 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R29: if the supervisor panics, in its own handler or in a step of the core, every pending call fails, the workers are
@@ -187,7 +187,7 @@ async fn r29_supervisor_continues_after_a_panic() {
             worker_ref,
             "the affinity actor has the new state"
         );
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 

@@ -47,7 +47,7 @@ async fn r36_long_queue_of_one_session_does_not_delay_others() {
     let order: Vec<_> = started.iter().map(|(session, _)| *session).collect();
     let last = order.iter().rposition(|session| *session == "modest").unwrap();
     assert!(last < 8, "the calls of the sessions alternate: {order:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R36: when the pool has measured the duration of calls, it refuses at once those whose estimated wait is too long, with a
@@ -72,5 +72,5 @@ async fn r36_calls_that_would_wait_too_long_are_refused() {
     fs::write(&gate, "").unwrap();
     answer(first).await.unwrap();
     drop(replies);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

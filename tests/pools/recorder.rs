@@ -58,7 +58,7 @@ async fn r38_a_basic_pool_records_frames_and_no_transitions() {
         process(1, 2),
         "the current process, unless a generation is given"
     );
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R38: with `state_machine` a recording has the transitions of its own process. Without the flag it has none.
@@ -70,13 +70,13 @@ async fn r38_an_enhanced_pool_records_transitions_too() {
     let all = ["initializing ready", "ready terminating", "terminating terminated"].map(String::from).to_vec();
     assert_eq!(transitions(&*recorded(&pool, 1).await), Some(all));
     assert_eq!(transitions(&*recorded(&pool, 2).await), Some(vec!["initializing ready".into()]));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 
     let build =
         |context: &herder::testing::TestContext| context.enhanced().app("herder.demo:app").state_machine(false).build();
     let pool = herder::testing::pool("rec_off", build).await;
     assert_eq!(transitions(&*recorded(&pool, 1).await), None);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R38, R41: the last received frame of a worker that was killed for garbage is the garbage, with the name of the fault and the
@@ -107,7 +107,7 @@ async fn r38_the_recording_of_a_worker_killed_by_garbage_shows_the_garbage() {
         let bad = recording.frames.iter().find(|frame| frame.fault.is_some()).unwrap();
         assert_eq!((&*bad.kind, bad.length, bad.fault), (kind, Some(2), Some(fault)));
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R38: a recording has the last 128 frames and the number of dropped frames.
@@ -122,7 +122,7 @@ async fn r38_recorder_keeps_the_last_frames_of_ten_thousand_calls() {
     assert_eq!(recording.frames.len(), 128);
     assert!(recording.dropped_frames + 128 >= 20_003, "{}", recording.dropped_frames);
     assert_eq!(call_frames(&recording).last().map(describe).as_deref(), Some("from result pid"));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R38: the errors of the calls that a worker had share one recording. Its last frames are these calls, without an answer.
@@ -143,7 +143,7 @@ async fn r38_lost_call_carries_the_recording() {
     assert_eq!(frames[frames.len() - 2..], ["to call sleep", "to call sleep"]);
     assert_eq!(recordings[0].exit.as_ref().unwrap().signal, Some(9));
     assert!(errors[0].problem().recorder.len() <= 16);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R38: the report of a dead worker has its peak memory. A SIGKILL without evidence is not reported as out of memory.
@@ -162,7 +162,7 @@ async fn r38_dead_worker_is_reported_with_its_peak_memory() {
     assert!((200 << 20..400 << 20).contains(&peak), "{peak}");
     assert_eq!((report.out_of_memory, error.to_string().contains("memory")), (None, false), "{error}");
     assert_eq!(error.problem().peak_memory, Some(peak));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R38: the error for an unknown worker or generation lists those that exist.
@@ -177,5 +177,5 @@ async fn r38_unknown_recorder_request_lists_what_exists() {
         let error = pool.recorder(WorkerId(worker), generation.map(Generation)).await.unwrap_err();
         assert_eq!((error.http_status(), error.to_string().as_str()), (404, hint));
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

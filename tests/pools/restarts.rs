@@ -63,7 +63,7 @@ async fn r13_failed_start_of_one_worker_does_not_stop_the_others() {
     fs::write(pool.dir().join("fixed"), "").unwrap();
     pool.wait_healthy("pid").await;
     assert_eq!(pool.status().await.unwrap().last_start_error, None);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 async fn state(pool: &TestPool) -> PoolState {
@@ -98,7 +98,7 @@ async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it
     assert!(health.last_start_error.is_some_and(|text| text.contains("no such model: llama-0")));
     fs::write(pool.dir().join("app.py"), REPAIRED).unwrap();
     pool.wait_healthy("pid").await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// Starts a pool of one worker that fails at the third counted death or failed start.
@@ -123,7 +123,7 @@ async fn r28_calls_that_kill_their_workers_never_fail_the_pool() {
         answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     }
     assert_eq!(pool.status().await.unwrap().counters.starts, 7);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R28: deaths without a call before `restart.min_uptime` count as failed starts do. A failed pool recovers with its first
@@ -134,7 +134,7 @@ async fn r28_idle_workers_that_die_young_fail_the_pool_and_it_recovers() {
     for deaths in 1..=3 {
         let victim = pool.base_workers().await[0].process();
         assert!(pool.kill(victim).await);
-        wait_until("the death is noticed", async || pool.status().await.unwrap().counters.exits == deaths).await;
+        assert_eq!(pool.status().await.unwrap().counters.exits, deaths);
         if deaths < 3 {
             pool.wait_healthy("pid").await;
         }
@@ -143,7 +143,7 @@ async fn r28_idle_workers_that_die_young_fail_the_pool_and_it_recovers() {
     assert_eq!(starts, 3, "no fourth start before the cooldown");
     assert!(matches!(state(&pool).await, PoolState::Failed));
     pool.wait_healthy("pid").await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R13: `Pool::start` fails with the reason if no worker starts, and leaves no process.

@@ -49,7 +49,7 @@ async fn r33_idempotent_call_is_retried_when_its_worker_dies() {
         let reply = call(&pool, "fragile", json!({ "path": path(&pool, "runs"), "deaths": 2 })).await.unwrap();
         assert_eq!((reply.attempts, runs(&pool, "runs")), (3, 3));
         assert_eq!(pool.status().await.unwrap().counters.retries, 2);
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -61,7 +61,7 @@ async fn r33_exhausted_retries_list_all_attempts() {
     assert!(matches!(&error, Error::WorkerLost { .. }) && error.may_have_run(), "{error:?}");
     assert_eq!((error.attempts().len(), runs(&pool, "runs")), (1, 2));
     assert!(error.attempts()[0].reason.contains("SIGKILL"), "{error:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R33: a call that is not idempotent is never sent twice, whatever the settings are.
@@ -72,7 +72,7 @@ async fn r33_call_that_is_not_idempotent_runs_once() {
     let error = answer(call.reply()).await.unwrap_err();
     assert!(matches!(error, Error::WorkerLost { .. }), "{error:?}");
     assert_eq!(runs(&pool, "runs"), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R33: the deadline covers all attempts. A retry that would start after the deadline is not waited for.
@@ -83,7 +83,7 @@ async fn r33_a_retry_never_passes_the_deadline() {
     let error = call(&pool, "fragile", json!({ "path": path(&pool, "runs"), "deaths": 9 })).await.unwrap_err();
     assert!(matches!(error, Error::WorkerLost { .. }), "{error:?}");
     assert_eq!(runs(&pool, "runs"), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R33, R35: a call that is abandoned during its backoff has no further attempt.
@@ -97,7 +97,7 @@ async fn r33_call_abandoned_between_attempts_is_not_retried() {
     drop(reply);
     wait_until("the call is removed", async || pool.status().await.unwrap().queue.waiting == 0).await;
     assert_eq!((pool.status().await.unwrap().counters.abandoned, runs(&pool, "runs")), (1, 1));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R37: after a call has killed three workers in a row, the same call is refused at once. Other calls run. The quarantine lists
@@ -121,10 +121,10 @@ async fn r37_call_that_kills_its_workers_is_quarantined() {
     let quarantined = entries.iter().find(|entry| entry.quarantined).unwrap();
     assert_eq!((&*quarantined.command, quarantined.deaths, entries.len()), ("poison", 3, 2));
     assert_eq!(pool.status().await.unwrap().quarantined, 1);
-    assert!(pool.release_payload(quarantined.fingerprint).await.unwrap());
+    assert!(pool.release_from_quarantine(quarantined.fingerprint).await.unwrap());
     let error = call(&pool, "poison", arguments).await.unwrap_err();
     assert!(matches!(error, Error::WorkerLost { .. }), "the call was released: {error:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R37: an idempotent call is quarantined during its retries. The error lists all attempts.
@@ -135,7 +135,7 @@ async fn r37_idempotent_call_is_quarantined_during_its_retries() {
     assert!(matches!(&error, Error::PoisonCall { deaths: 3, .. }), "{error:?}");
     assert_eq!((error.attempts().len(), runs(&pool, "runs")), (3, 3));
     assert!(error.may_have_run(), "the call ran three times");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R37: a call that hangs until its worker is killed counts as one that kills workers.
@@ -149,7 +149,7 @@ async fn r37_call_that_hangs_until_its_worker_is_killed_counts_as_a_death() {
     wait_until("the worker was killed", async || pool.status().await.unwrap().counters.exits == 1).await;
     let entries = pool.quarantine().await.unwrap();
     assert_eq!(entries.iter().map(|entry| &*entry.command).collect::<Vec<_>>(), ["hang"]);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R37: with `poison.enabled = false` no death is counted and no call is quarantined.
@@ -164,5 +164,5 @@ async fn r37_disabled_quarantine_watches_nothing() {
         assert!(matches!(error, Error::WorkerLost { .. }), "{error:?}");
     }
     assert!(pool.quarantine().await.unwrap().is_empty());
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

@@ -56,8 +56,8 @@ async fn r8_both_worker_types_have_the_same_status_keys() {
     assert!(keys(&plain).is_superset(&documented.map(String::from).into()), "{plain}");
     assert_eq!((&plain["active_sessions"], &full["active_sessions"]), (&json!(2), &json!(2)));
     assert_eq!((&plain["worker_type"], &full["worker_type"]), (&json!("basic"), &json!("enhanced")));
-    basic.end().await;
-    enhanced.end().await;
+    basic.shutdown_and_check().await;
+    enhanced.shutdown_and_check().await;
 }
 
 /// R8: a status lists at most 100 sessions. The list of sessions has pages.
@@ -75,7 +75,7 @@ async fn r8_a_status_shows_a_hundred_sessions_at_most() {
     let names: BTreeSet<String> =
         [first, second].iter().flat_map(|page| &page.sessions).map(|info| info.id.to_string()).collect();
     assert_eq!(names.len(), 130);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R3: only a pool with affinity has the affinity actor, registered under its name until the pool ends.
@@ -89,7 +89,7 @@ async fn r3_only_a_pool_with_affinity_registers_the_affinity_actor() {
     let name = with.name().to_string();
     assert!(registry::lookup::<PoolSupervisor>(&name).is_some());
     for pool in [basic, without, with] {
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
     assert!(registry::lookup::<SessionAffinityActor>(&format!("{name}_session_affinity")).is_none());
     assert!(registry::lookup::<PoolSupervisor>(&name).is_none());
@@ -107,14 +107,14 @@ async fn r4_second_pool_of_a_name_is_refused_while_the_first_runs() {
     assert_eq!(count(&first, "ann").await.unwrap(), 2);
     assert_eq!(first.base_workers().await.iter().map(|worker| worker.generation.0).max(), Some(1));
     assert!(has_affinity_actor(&first));
-    first.end().await;
+    first.shutdown_and_check().await;
 
     let context = TestContext::named(config.name().as_str());
     let config = context.enhanced().app("herder.demo:app").build().unwrap();
     let third = TestPool::new(Pool::start(config).await.unwrap(), context);
     assert!(has_affinity_actor(&third));
     assert_eq!(count(&third, "ann").await.unwrap(), 1);
-    third.end().await;
+    third.shutdown_and_check().await;
 }
 
 /// R5: sessions with the same id in two pools have separate bindings, states and ends.
@@ -127,7 +127,7 @@ async fn r5_the_same_session_ids_in_two_pools_are_two_sessions() {
         assert_eq!(count(&one, "ann").await.unwrap(), expected);
     }
     assert_eq!(count(&two, "ann").await.unwrap(), 1);
-    let worker_of = async |pool: &TestPool| affinity_of(pool).send(GetWorker::of("ann")).await.unwrap().unwrap();
+    let worker_of = async |pool: &TestPool| affinity_of(pool).send(GetWorker::new("ann")).await.unwrap().unwrap();
     assert_eq!((worker_of(&one).await, worker_of(&two).await), (process(1, 1), process(2, 1)));
     assert!(one.end_session("ann").await.unwrap());
     assert_eq!(count(&two, "ann").await.unwrap(), 2);
@@ -135,9 +135,9 @@ async fn r5_the_same_session_ids_in_two_pools_are_two_sessions() {
     one.kill_worker(process(2, 1)).await.unwrap();
     assert_eq!(count(&two, "ann").await.unwrap(), 3);
     one.wait_healthy("pid").await;
-    one.end().await;
+    one.shutdown_and_check().await;
     assert_eq!(count(&two, "ann").await.unwrap(), 4);
-    two.end().await;
+    two.shutdown_and_check().await;
 }
 
 /// R17, R52: two pools in one process use their own session timeouts.
@@ -154,6 +154,6 @@ async fn r17_each_pool_uses_its_own_session_timeout() {
     .await;
     let second = count(&long, "ann").reply().await.unwrap();
     assert_eq!((place(&second), second.decode::<u64>().unwrap()), (place(&first), 2));
-    brief.end().await;
-    long.end().await;
+    brief.shutdown_and_check().await;
+    long.shutdown_and_check().await;
 }

@@ -84,7 +84,7 @@ async fn r22_session_end_is_sent_once_when_a_session_ends_or_moves() {
     flush(&pool).await;
     assert_eq!(events(&pool, "ended"), ["visit 1", "ended 1"]);
     assert_eq!(events(&pool, "moved"), ["visit 1", "moved 1"]);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R22: a worker gets the end of an expired session exactly once, under both expiry policies.
@@ -97,7 +97,7 @@ async fn r22_session_end_is_sent_once_when_a_session_expires() {
         wait_until("the end is handled", async || events(&pool, "ann").len() >= 2).await;
         flush(&pool).await;
         assert_eq!(events(&pool, "ann"), ["visit 1", "expired 1"], "{expiry:?}");
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }
 
@@ -123,7 +123,7 @@ async fn r22_session_end_is_sent_in_order_with_the_sessions_calls() {
     let again = lines.iter().rposition(|line| line == "visit 1").unwrap();
     lines.remove(again);
     assert_eq!(lines, ["visit 1", "begins", "returns", "visit 2", "ended 2"]);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R22: each worker that ran a hint call of the session holds state of it, so each gets the end.
@@ -142,5 +142,5 @@ async fn r22_session_end_is_sent_to_every_worker_that_ran_a_hint_call() {
     let mut lines = events(&pool, "ann");
     lines.sort();
     assert_eq!(lines, ["begins", "ended 1", "ended None", "returns", "visit 1"]);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

@@ -49,7 +49,7 @@ async fn r18_every_session_sees_one_process_and_counts_exactly() {
     assert_eq!(pids.values().flatten().collect::<BTreeSet<_>>().len(), 4, "all workers share the sessions");
     let affinity = pool.status().await.unwrap().session_affinity;
     assert_eq!((affinity.total_sessions(), affinity.workers_with_sessions()), (SESSIONS, 4));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R14, R15, R18: a binding decides where the next call runs. An unbound or removed session starts with a new state.
@@ -62,7 +62,7 @@ async fn r14_calls_run_where_the_affinity_actor_bound_their_session() {
         assert_eq!(bind(&pool, &session, worker).await, process(worker, 1));
         let reply = count(&pool, &session).reply().await.unwrap();
         assert_eq!((place(&reply), reply.routing), (process(worker, 1), Routing::Hit));
-        assert_eq!(affinity.send(GetWorker::of(&session)).await.unwrap().unwrap(), process(worker, 1));
+        assert_eq!(affinity.send(GetWorker::new(&session)).await.unwrap().unwrap(), process(worker, 1));
     }
     assert_eq!(affinity.send(GetStats).await.unwrap().unwrap().total_sessions, 3);
     // The state of a session does not move with it.
@@ -70,30 +70,30 @@ async fn r14_calls_run_where_the_affinity_actor_bound_their_session() {
     let reply = count(&pool, "to-1").reply().await.unwrap();
     assert_eq!((place(&reply), reply.decode::<u64>().unwrap()), (process(2, 1), 1));
 
-    assert!(affinity.send(UnbindSession("to-3".into())).await.unwrap().unwrap());
-    assert!(!affinity.send(UnbindSession("to-3".into())).await.unwrap().unwrap());
-    let unbound = affinity.send(GetWorker::of("to-3")).await.unwrap();
+    assert!(affinity.send(UnbindSession::new("to-3")).await.unwrap().unwrap());
+    assert!(!affinity.send(UnbindSession::new("to-3")).await.unwrap().unwrap());
+    let unbound = affinity.send(GetWorker::new("to-3")).await.unwrap();
     assert!(matches!(unbound, Err(Error::SessionNotFound { .. })), "{unbound:?}");
     assert_eq!(count(&pool, "to-3").await.unwrap(), 1);
 
-    assert_eq!(affinity.send(RemoveWorkerSessions(WorkerId(2))).await.unwrap().unwrap(), 2);
+    assert_eq!(affinity.send(RemoveWorkerSessions::new(WorkerId(2))).await.unwrap().unwrap(), 2);
     for session in ["to-1", "to-2"] {
         assert_eq!(count(&pool, session).await.unwrap(), 1, "{session}");
     }
-    assert!(matches!(affinity.send(GetWorker::of("nobody")).await.unwrap(), Err(Error::SessionNotFound { .. })));
-    pool.end().await;
+    assert!(matches!(affinity.send(GetWorker::new("nobody")).await.unwrap(), Err(Error::SessionNotFound { .. })));
+    pool.shutdown_and_check().await;
 }
 
 /// R14: a session cannot be bound to a worker that the pool does not have, and the refused binding creates no session.
 #[tokio::test]
 async fn r14_binding_to_an_unknown_worker_is_an_error() {
     let pool = pool("bindno", |context| context.enhanced().app("herder.demo:app").build()).await;
-    let message = herder::messages::BindSession { session: "ann".into(), worker: WorkerId(9) };
+    let message = herder::messages::BindSession::new("ann", WorkerId(9));
     let refused = affinity_of(&pool).send(message).await.unwrap();
     assert!(matches!(&refused, Err(Error::Bind(_))), "{refused:?}");
-    let state = affinity_of(&pool).send(GetSessionState("ann".into())).await.unwrap().unwrap();
+    let state = affinity_of(&pool).send(GetSessionState::new("ann")).await.unwrap().unwrap();
     assert_eq!(state, SessionStatus::NotFound);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R16: a call with `IfAbsent::Reject` runs only in a session that exists.
@@ -104,7 +104,7 @@ async fn r16_call_with_reject_does_not_create_a_session() {
     assert!(matches!(strict().await, Err(Error::SessionNotFound { .. })));
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
     assert_eq!(strict().await.unwrap(), 2);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R22: `sessions.max` limits the number of sessions. A session that ended frees its place.
@@ -119,7 +119,7 @@ async fn r22_new_sessions_beyond_the_limit_are_refused() {
     assert_eq!(count(&pool, "ann").await.unwrap(), 2);
     assert!(pool.end_session("ann").await.unwrap());
     assert_eq!(count(&pool, "eve").await.unwrap(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R22: a pool of either worker type tracks its sessions: it creates, renews, counts, lists and ends them.
@@ -129,12 +129,12 @@ async fn r22_sessions_are_tracked_listed_and_ended_in_both_worker_types() {
     let enhanced = pool("tracked", |context| context.enhanced().app("herder.demo:app").build()).await;
     for pool in [basic, enhanced] {
         let supervisor = pool.supervisor();
-        assert_eq!(supervisor.send(TrackSession("ann".into())).await.unwrap().unwrap().operations, 0);
+        assert_eq!(supervisor.send(TrackSession::new("ann")).await.unwrap().unwrap().operations, 0);
         for session in ["ann", "bob", "ann"] {
             pool.call::<u32>("pid", &json!({})).session(session).await.unwrap();
         }
-        assert!(supervisor.send(UpdateSessionActivity("bob".into())).await.unwrap().unwrap());
-        assert!(!supervisor.send(UpdateSessionActivity("eve".into())).await.unwrap().unwrap());
+        assert!(supervisor.send(UpdateSessionActivity::new("bob")).await.unwrap().unwrap());
+        assert!(!supervisor.send(UpdateSessionActivity::new("eve")).await.unwrap().unwrap());
         assert_eq!(pool.session("ann").await.unwrap().unwrap().operations, 2);
         assert_eq!(pool.session("eve").await.unwrap(), None);
         let first = pool.sessions(0, 1).await.unwrap();
@@ -143,9 +143,9 @@ async fn r22_sessions_are_tracked_listed_and_ended_in_both_worker_types() {
         let names: BTreeSet<String> = infos.map(|info| info.id.to_string()).collect();
         assert_eq!(names, ["ann", "bob"].map(String::from).into());
         assert_eq!(pool.status().await.unwrap().active_sessions, 2);
-        assert!(supervisor.send(EndSession("ann".into())).await.unwrap().unwrap());
-        assert!(!supervisor.send(EndSession("ann".into())).await.unwrap().unwrap());
+        assert!(supervisor.send(EndSession::new("ann")).await.unwrap().unwrap());
+        assert!(!supervisor.send(EndSession::new("ann")).await.unwrap().unwrap());
         assert_eq!(pool.status().await.unwrap().active_sessions, 1);
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }

@@ -92,7 +92,7 @@ async fn r30_a_worker_that_does_not_stop_is_killed_with_its_group() {
     })
     .await;
     assert_eq!(pool.processes().processes().len(), 4, "two workers, and a child of each");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R30: when a worker dies, the rest of its process group is killed.
@@ -113,7 +113,7 @@ async fn r30_a_killed_worker_leaves_no_grandchild() {
     })
     .await;
     pool.wait_healthy("pid").await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R30: dropping the last handle ends the pool, and no process is left.
@@ -176,7 +176,7 @@ async fn r30_a_pools_thread_ends_with_the_pool() {
         names.filter(|name| name.starts_with("herder-t9z")).count()
     };
     assert_eq!(threads(), 1);
-    pool.end().await;
+    pool.shutdown_and_check().await;
     wait_until("the thread has ended", async || threads() == 0).await;
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn status(pool: &TestPool) -> Value {
 
 /// Binds a session to the current process of a worker.
 pub(crate) async fn bind(pool: &TestPool, session: &str, worker: u32) -> WorkerRef {
-    let message = BindSession { session: session.into(), worker: WorkerId(worker) };
+    let message = BindSession::new(session, WorkerId(worker));
     affinity_of(pool).send(message).await.unwrap().unwrap()
 }
 

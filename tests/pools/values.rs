@@ -87,7 +87,7 @@ async fn r41_arguments_round_trip_to_python() {
         "{refused:?}"
     );
     assert!(!refused.may_have_run());
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// Returns a map whose keys cannot be strings in JSON.
@@ -122,5 +122,5 @@ async fn r41_results_round_trip_to_rust() {
         assert_eq!(nested.json().len(), 2 * levels, "the JSON text is complete in either case");
         assert_eq!(nested.decode::<Value>().is_ok(), readable, "{levels} levels");
     }
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

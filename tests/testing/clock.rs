@@ -73,7 +73,7 @@ async fn r49_a_session_expires_after_its_thirty_minutes_and_not_before() {
     clock.advance(3 * MINUTE).await;
     assert!(pool.session("ann").await.unwrap().is_none(), "the sweep removed it");
     assert_eq!(count(&pool).await, 1, "the next call starts a new state");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R35, R49: a call gets `DeadlineExceeded` when the clock reaches its deadline, and not before.
@@ -86,7 +86,7 @@ async fn r49_deadline_passes_on_the_virtual_clock() {
     clock.advance(MINUTE).await;
     let error = with_timeout("an answer", call).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::DeadlineExceeded { may_have_run: true, .. }), "{error:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R36, R49: a waiting call gets `QueueTimeout` when the clock reaches `queue.timeout`. The running call is not affected.
@@ -102,7 +102,7 @@ async fn r49_queue_timeout_passes_on_the_virtual_clock() {
     let error = with_timeout("an answer", waiting).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::QueueTimeout { .. }), "{error:?}");
     assert!(!running.is_finished());
-    pool.end().await;
+    pool.shutdown_and_check().await;
     with_timeout("an answer", running).await.unwrap().unwrap_err();
 }
 
@@ -120,7 +120,7 @@ async fn r49_backoff_passes_on_the_virtual_clock() {
     clock.advance(6 * MINUTE).await;
     pool.ready().await.unwrap();
     pool.wait_healthy("ok").await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R34, R49: an open breaker becomes half-open when the clock reaches its open duration.
@@ -138,7 +138,7 @@ async fn r49_breaker_becomes_half_open_on_the_virtual_clock() {
     clock.advance(MINUTE).await;
     pool.call::<Value>("ok", &json!({})).await.unwrap();
     assert_eq!(state().await, BreakerState::Closed);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R26, R49: 1000 advances of the clock, each longer than a ping may take, cause no missed ping of a worker that answers.
@@ -154,7 +154,7 @@ async fn r49_advance_causes_no_missed_ping() {
     let after: Vec<_> = pool.base_workers().await.iter().map(herder::status::WorkerInfo::process).collect();
     assert_eq!(before, after);
     assert!(pool.base_workers().await.iter().all(|worker| worker.state == WorkerState::Ready));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R26, R49: a stopped worker is killed and replaced after it missed its pings.
@@ -174,7 +174,7 @@ async fn r49_stopped_worker_is_replaced_on_the_virtual_clock() {
     clock.advance(Duration::from_secs(1)).await; // the backoff
     pool.wait_healthy("ok").await;
     assert!(!pool.stop(victim), "the process does not exist any more");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R13, R49: a fake worker that does not become ready is killed when the clock reaches `start_timeout`, and the next one
@@ -206,12 +206,12 @@ async fn r49_start_timeout_passes_for_a_fake_worker() {
     assert_eq!(reply.unwrap()["n"], 1);
     second.exit(herder::testing::ExitStatus::Code(0));
     // The shutdown waits on the virtual clock, so it ends only if the test goes on advancing the clock.
-    let end = tokio::spawn(pool.end());
-    while !end.is_finished() {
+    let shutdown = tokio::spawn(pool.shutdown_and_check());
+    while !shutdown.is_finished() {
         clock.advance(MINUTE).await;
         tokio::task::yield_now().await;
     }
-    end.await.unwrap();
+    shutdown.await.unwrap();
 }
 
 /// R49: after an advance, both pools on one clock have handled everything that was due.
@@ -237,6 +237,6 @@ async fn r49_one_virtual_clock_drives_several_pools() {
         assert!(matches!(with_timeout("an answer", call).await.unwrap_err(), Error::DeadlineExceeded { .. }));
     }
     for pool in pools {
-        pool.end().await;
+        pool.shutdown_and_check().await;
     }
 }

@@ -61,7 +61,7 @@ async fn r46_replies_show_whether_calls_overlapped() {
     assert_eq!(assert_concurrent!([one.unwrap(), other.unwrap()]).peak, 2);
     let apart = [call("alone").await.unwrap(), call("alone").await.unwrap()];
     assert!(failure(|| assert_concurrent!(apart)).contains("operations appear serialized: no two of the 2 operations"));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R46: a reply has the timestamps of its call, here of one that waited in the queue. Timestamps that are missing or from
@@ -91,5 +91,5 @@ async fn r46_reply_has_the_timestamps_of_its_call() {
     assert!(matches!(operation(&reply), Err(InvalidOperation::OtherClock { .. })));
     (reply.stamps.started, reply.stamps.ended) = (Timestamp(0), Timestamp(0));
     assert_eq!(operation(&reply), Err(InvalidOperation::NotRun(process)));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

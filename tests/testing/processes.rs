@@ -17,10 +17,10 @@ async fn r49_worker_killed_by_the_test_is_replaced() {
     let pool = pool("killed", |context| context.enhanced().app("herder.demo:app").build()).await;
     let victim = pool.base_workers().await[0].process();
     assert!(pool.kill(victim).await);
-    wait_until("the death is noticed", async || pool.worker(victim).await.is_none()).await;
+    assert_eq!(pool.status().await.unwrap().counters.exits, 1, "`kill` returns when the pool has noticed the death");
     pool.wait_healthy("pid").await;
     assert!(!pool.kill(victim).await && !pool.stop(victim).await && !pool.resume(victim).await);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R26, R49: a worker that the test stops is not replaced, and it continues in the same process when the test resumes it.
@@ -38,7 +38,7 @@ async fn r49_worker_stopped_and_resumed_by_the_test_keeps_its_process() {
     assert!(pool.resume(victim).await);
     pool.wait_healthy("pid").await;
     assert_eq!(pool.pid(victim).await, pid);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R13, R28, R49: `GatedPython` makes starts of the real interpreter fail, wait and succeed.
@@ -61,7 +61,7 @@ async fn r49_gated_python_holds_and_fails_starts() {
     pool.wait_healthy("pid").await;
     let pid: u32 = pool.call("pid", &json!({})).await.unwrap();
     assert!(pool.base_workers().await.iter().any(|worker| worker.pid == Some(pid)), "the gate has become the worker");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R30, R49: `PoolProcesses` finds every process with the pool's mark in its environment, whatever its parent is, and no other
@@ -97,10 +97,10 @@ async fn r49_captured_log_names_the_worker_of_a_printed_line() {
     let printed = || log_lines_of(pool.name().as_str()).into_iter().find(|line| line.message == "hello from a worker");
     wait_until("the line is in the log", async || printed().is_some()).await;
     assert!(printed().unwrap().is_of(&worker, "stdout"), "{:?}", printed());
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
-/// R30, R49: `TestPool::end` waits as long as a process of the pool is left.
+/// R30, R49: `TestPool::shutdown_and_check` waits as long as a process of the pool is left.
 #[tokio::test]
 async fn r49_pool_end_waits_for_leftover_processes() {
     let app = "import subprocess, herder\napp = herder.App()\n@app.command\ndef leave() -> int:\n    \
@@ -113,10 +113,10 @@ async fn r49_pool_end_waits_for_leftover_processes() {
     let (processes, worker) =
         (PoolProcesses::new(pool.name().as_str()), pool.pid(pool.base_workers().await[0].process()).await);
     let left: u32 = pool.call("leave", &json!({})).await.unwrap();
-    let end = tokio::spawn(pool.end());
+    let shutdown = tokio::spawn(pool.shutdown_and_check());
     wait_until("the worker has exited", async || stat(worker).is_none()).await;
     wait_until("only the leftover process is found", async || processes.processes().len() == 1).await;
-    assert!(!end.is_finished(), "one process is left");
+    assert!(!shutdown.is_finished(), "one process is left");
     signal(left, Signal::KILL).unwrap();
-    end.await.unwrap();
+    shutdown.await.unwrap();
 }

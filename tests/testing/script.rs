@@ -52,7 +52,7 @@ async fn r49_scripted_worker_returns_results_and_errors_like_a_real_one() {
     assert!(panicked.to_string().contains("a bug in the script"), "{panicked}");
     let unknown = call(&pool, "nothing", json!({})).await.unwrap_err();
     assert!(matches!(unknown, Error::UnknownCommand { .. }), "{unknown:?}");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R49: a scripted worker can exit, be killed by a signal, send garbage, or be killed by the test. The pool replaces it each
@@ -76,12 +76,12 @@ async fn r49_scripted_worker_dies_on_demand() {
     let busy = async || pool.base_workers().await.into_iter().find(|worker| worker.in_flight == 1);
     wait_until("the call runs", async || busy().await.is_some()).await;
     let victim = busy().await.unwrap().process();
-    assert!(pool.kill(victim));
+    assert!(pool.kill(victim).await);
     assert!(hangs.await.unwrap_err().to_string().contains("SIGKILL"));
     pool.wait_healthy("ok").await;
-    assert!(!pool.kill(victim), "the process does not exist any more");
+    assert!(!pool.kill(victim).await, "the process does not exist any more");
     assert!(log_lines_of(pool.name().as_str()).iter().any(|line| line.message == "worker lost"));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R33, R49: an idempotent command whose worker dies is retried, as a Python command is.
@@ -96,7 +96,7 @@ async fn r49_idempotent_scripted_command_is_retried() {
     let pool = pool_with("again", script).await;
     let reply: Reply = pool.call::<u32>("fragile", &json!({})).reply().await.unwrap();
     assert_eq!((reply.attempts, reply.decode::<u32>().unwrap()), (2, 1));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R15, R18, R20, R49: the state of a session is kept by its worker, and is lost when the session ends or the worker dies.
@@ -122,11 +122,10 @@ async fn r49_session_state_is_lost_with_its_worker() {
     assert_eq!(add("ann", "rice").await.unwrap(), json!(["rice"]), "a new state after the end of the session");
     let slot = pool.session("ann").await.unwrap().unwrap().worker.unwrap();
     let before = pool.base_workers().await.into_iter().find(|worker| worker.id == slot).unwrap().process();
-    assert!(pool.kill(before));
-    wait_until("the worker is dead", async || pool.worker(before).await.is_none()).await;
+    assert!(pool.kill(before).await);
     assert!(matches!(add("ann", "salt").await.unwrap_err(), Error::SessionWorkerLost { .. }));
     assert_eq!(add("ann", "salt").await.unwrap(), json!(["salt"]));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R11, R49: a scripted worker runs as many calls at the same time as the pool's `concurrency`, and no more.
@@ -150,7 +149,7 @@ async fn r49_scripted_worker_runs_at_most_its_concurrency() {
         call.await.unwrap();
     }
     assert_eq!(most.load(Ordering::SeqCst), 3);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R35, R49: an abandoned call drops the future of its command, and the worker keeps running.
@@ -178,7 +177,7 @@ async fn r49_abandoned_scripted_command_is_dropped() {
     pool.wait_healthy("ok").await;
     let same = |worker: &herder::status::WorkerInfo| before.iter().any(|it| it.process() == worker.process());
     assert!(pool.base_workers().await.iter().all(same), "no worker was replaced");
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R13, R28, R49: `set_start_behavior` makes starts fail, wait and succeed.
@@ -190,7 +189,7 @@ async fn r49_start_behavior_is_controlled_by_the_test() {
     let pool = scripted("starts", script, build).await;
     pool.set_start_behavior(StartBehavior::Fail("no model today".into()));
     for worker in pool.base_workers().await {
-        assert!(pool.kill(worker.process()));
+        assert!(pool.kill(worker.process()).await);
     }
     wait_until("the reason is reported", async || {
         pool.health().await.unwrap().last_start_error.is_some_and(|error| error.contains("no model today"))
@@ -203,7 +202,7 @@ async fn r49_start_behavior_is_controlled_by_the_test() {
         wait_until("a worker is starting", async || loading().await.is_some()).await;
         if let Some(worker) = loading().await {
             wait_until("the worker is dead", async || {
-                pool.kill(worker.process()); // does nothing before the process is launched
+                pool.kill(worker.process()).await; // does nothing before the process is launched
                 pool.worker(worker.process()).await.is_none()
             })
             .await;
@@ -215,7 +214,7 @@ async fn r49_start_behavior_is_controlled_by_the_test() {
     pool.set_start_behavior(StartBehavior::Ready);
     waiting.await.unwrap();
     pool.wait_healthy("ok").await;
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R49: a pool shuts down although one of its commands never returns.
@@ -226,7 +225,7 @@ async fn r49_pool_shuts_down_while_a_command_hangs() {
     let pool = scripted("hangs", script, |context| context.basic().stop(stop).app("app:app").build()).await;
     let call = pool.call::<Value>("hang", &json!({})).timeout(Duration::from_secs(3600)).reply();
     wait_until("the call runs", async || pool.status().await.unwrap().queue.in_flight == 1).await;
-    let (error, report) = tokio::join!(call, pool.end());
+    let (error, report) = tokio::join!(call, pool.shutdown_and_check());
     assert!(matches!(error.unwrap_err(), Error::PoolClosed { may_have_run: true, .. }));
     assert_eq!(report.aborted_calls, 1);
 }
@@ -255,7 +254,7 @@ async fn r49_fake_worker_is_controlled_frame_by_frame() {
     let error = reply.await.unwrap_err();
     assert!(error.to_string().contains("truncated_header"), "{error}");
     drop(launches.next().await.ready().await);
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }
 
 /// R49: a pool replaces a process that exited, perhaps just before the test ends the pool. The replacement, which no test
@@ -270,5 +269,5 @@ async fn r49_uncontrolled_process_ends_with_its_pool() {
     })
     .await;
     worker.exit(herder::testing::ExitStatus::Code(0));
-    pool.end().await;
+    pool.shutdown_and_check().await;
 }

@@ -19,7 +19,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// Returns the process to which the call was sent.
-    pub fn at(&self) -> WorkerRef {
+    pub fn process(&self) -> WorkerRef {
         WorkerRef { id: self.worker, generation: self.generation }
     }
 }

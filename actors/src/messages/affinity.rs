@@ -11,39 +11,73 @@ use std::time::Duration;
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<WorkerRef>")]
 pub struct BindSession {
-    /// The session.
-    pub session: String,
-    /// The slot. The session is bound to its present process.
-    pub worker: WorkerId,
+    pub(crate) session: String,
+    pub(crate) worker: WorkerId,
+}
+
+impl BindSession {
+    /// Creates the message for a session and a slot. The session is bound to the present process of the slot.
+    pub fn new(session: impl Into<String>, worker: WorkerId) -> Self {
+        Self { session: session.into(), worker }
+    }
 }
 
 /// Unbinds a session. Answers false if the session was not bound.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<bool>")]
-pub struct UnbindSession(pub String);
+pub struct UnbindSession {
+    pub(crate) session: String,
+}
+
+impl UnbindSession {
+    /// Creates the message for this session.
+    pub fn new(session: impl Into<String>) -> Self {
+        Self { session: session.into() }
+    }
+}
 
 /// Returns the process to which a session is bound. The error is `SessionExpired`, or `SessionNotFound` if the session is not
 /// bound (R15's `NoAffinity`).
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<WorkerRef>")]
-pub struct GetWorker(pub String);
+pub struct GetWorker {
+    pub(crate) session: String,
+}
 
 impl GetWorker {
     /// Creates the message for this session.
-    pub fn of(session: &str) -> Self {
-        Self(session.into())
+    pub fn new(session: impl Into<String>) -> Self {
+        Self { session: session.into() }
     }
 }
 
 /// Returns whether a session is active, expired, or unknown.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<SessionStatus>")]
-pub struct GetSessionState(pub String);
+pub struct GetSessionState {
+    pub(crate) session: String,
+}
+
+impl GetSessionState {
+    /// Creates the message for this session.
+    pub fn new(session: impl Into<String>) -> Self {
+        Self { session: session.into() }
+    }
+}
 
 /// Unbinds all sessions of a worker, and returns their number.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<usize>")]
-pub struct RemoveWorkerSessions(pub WorkerId);
+pub struct RemoveWorkerSessions {
+    pub(crate) worker: WorkerId,
+}
+
+impl RemoveWorkerSessions {
+    /// Creates the message for this slot.
+    pub fn new(worker: WorkerId) -> Self {
+        Self { worker }
+    }
+}
 
 /// Returns the statistics of the affinity table.
 #[derive(Clone, Copy, Debug, Message)]

@@ -71,10 +71,18 @@ impl ExecuteInSession {
         Self(Request { session: Some(session), ..Request::typed(command, arguments) })
     }
 
-    /// Sets the deadline of the call, counted from its submission. Default: the pool's `timeout`.
+    /// Sets the deadline of the call, counted from its submission: it covers the queue, the run and all retries. Default: the
+    /// pool's `timeout`.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets whether the call may run again if its worker dies during the call. Default: as the handler declares.
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.0.idempotent = Some(idempotent);
         self
     }
 

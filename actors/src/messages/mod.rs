@@ -19,8 +19,8 @@ pub use inject::{InjectPanic, InjectStop};
 pub(crate) use inject::{Panic, panic_injected};
 pub use pool::{
     GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth,
-    PrepareShutdown, RecordOutcome, ReleasePayload, RemainingWorker, ResetBreaker, Shutdown, ShutdownReport, WaitReady,
-    WorkerInfo,
+    PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, RemainingWorker, ResetBreaker, Shutdown, ShutdownReport,
+    WaitReady, WorkerInfo,
 };
 pub use sessions::{
     CleanupStaleSessions, EndSession, GetSessionHistory, GetSessionInfo, ListSessions, TrackSession,

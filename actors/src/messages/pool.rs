@@ -42,16 +42,37 @@ pub struct ListWorkers;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Arc<Recording>>")]
 pub struct GetRecorder {
-    /// The slot.
-    pub worker: WorkerId,
-    /// The generation of the process. Default: the present process, or the last one if there is none.
-    pub generation: Option<Generation>,
+    pub(crate) worker: WorkerId,
+    pub(crate) generation: Option<Generation>,
+}
+
+impl GetRecorder {
+    /// Creates the message for the present process of a slot, or the last one if there is none.
+    pub fn new(worker: WorkerId) -> Self {
+        Self { worker, generation: None }
+    }
+
+    /// Sets the generation of the process.
+    #[must_use]
+    pub fn generation(mut self, generation: impl Into<Option<Generation>>) -> Self {
+        self.generation = generation.into();
+        self
+    }
 }
 
 /// Sends SIGKILL to the group of a process. Answers when the process has exited.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<()>")]
-pub struct KillWorker(pub WorkerRef);
+pub struct KillWorker {
+    pub(crate) process: WorkerRef,
+}
+
+impl KillWorker {
+    /// Creates the message for this process.
+    pub fn new(process: WorkerRef) -> Self {
+        Self { process }
+    }
+}
 
 /// Returns the status of the pool's circuit breaker; `None` in a pool without one (R34).
 #[derive(Clone, Copy, Debug, Message)]
@@ -66,17 +87,35 @@ pub struct ResetBreaker;
 /// Counts an outcome that was observed outside of the pool for the circuit breaker. Answers false in a pool without one.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<bool>")]
-pub struct RecordOutcome(pub Outcome);
+pub struct RecordOutcome {
+    pub(crate) outcome: Outcome,
+}
+
+impl RecordOutcome {
+    /// Creates the message for this outcome.
+    pub fn new(outcome: Outcome) -> Self {
+        Self { outcome }
+    }
+}
 
 /// Returns the calls that are quarantined or suspected because they killed workers (R37).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Vec<QuarantineEntry>>")]
 pub struct GetQuarantine;
 
-/// Releases a call from the quarantine. Answers false if it was neither quarantined nor suspected.
+/// Releases a command with its arguments from the quarantine. Answers false if it was neither quarantined nor suspected.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<bool>")]
-pub struct ReleasePayload(pub Fingerprint);
+pub struct ReleaseFromQuarantine {
+    pub(crate) fingerprint: Fingerprint,
+}
+
+impl ReleaseFromQuarantine {
+    /// Creates the message for the [fingerprint](herder_core::QuarantineEntry::fingerprint) of an entry.
+    pub fn new(fingerprint: Fingerprint) -> Self {
+        Self { fingerprint }
+    }
+}
 
 /// Announces a [`Shutdown`]. The pool accepts calls as before, but restarts a worker that exited only if a call waits for
 /// one. `herder serve` sends this message when it receives SIGTERM or SIGINT, since a service manager may kill all workers at
@@ -95,7 +134,7 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// Creates the message with this timeout for pending calls.
-    pub fn timeout(timeout: Duration) -> Self {
+    pub fn new(timeout: Duration) -> Self {
         Self { timeout }
     }
 }

@@ -3,7 +3,7 @@
 use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
     Error, GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers,
-    PoolHealth, PrepareShutdown, RecordOutcome, Recording, ReleasePayload, ResetBreaker, Result, Shutdown,
+    PoolHealth, PrepareShutdown, RecordOutcome, Recording, ReleaseFromQuarantine, ResetBreaker, Result, Shutdown,
     ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
@@ -31,7 +31,7 @@ impl Handler<WaitReady> for PoolSupervisor {
 impl Handler<KillWorker> for PoolSupervisor {
     type Result = ResponseFuture<Result<()>>;
 
-    fn handle(&mut self, KillWorker(worker): KillWorker, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, KillWorker { process: worker }: KillWorker, _: &mut Self::Context) -> Self::Result {
         answer_later(self.active(|active| {
             if active.shared_state.borrow().core().process_of(worker.id) != Some(worker) {
                 return Err(Error::NoSuchWorker {
@@ -181,7 +181,7 @@ impl Handler<ResetBreaker> for PoolSupervisor {
 impl Handler<RecordOutcome> for PoolSupervisor {
     type Result = Result<bool>;
 
-    fn handle(&mut self, RecordOutcome(outcome): RecordOutcome, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, RecordOutcome { outcome }: RecordOutcome, _: &mut Self::Context) -> Self::Result {
         self.active(|active| active.with(|state| state.with_core(|core, now, _| core.record_outcome(now, outcome))))
     }
 }
@@ -194,10 +194,11 @@ impl Handler<GetQuarantine> for PoolSupervisor {
     }
 }
 
-impl Handler<ReleasePayload> for PoolSupervisor {
+impl Handler<ReleaseFromQuarantine> for PoolSupervisor {
     type Result = Result<bool>;
 
-    fn handle(&mut self, ReleasePayload(fingerprint): ReleasePayload, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: ReleaseFromQuarantine, _: &mut Self::Context) -> Self::Result {
+        let fingerprint = message.fingerprint;
         self.active(|active| active.with(|state| state.with_core(|core, _, _| core.release_payload(fingerprint))))
     }
 }

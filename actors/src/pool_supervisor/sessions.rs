@@ -13,7 +13,7 @@ impl Handler<TrackSession> for PoolSupervisor {
     type Result = Result<SessionInfo>;
 
     fn handle(&mut self, message: TrackSession, _: &mut Self::Context) -> Self::Result {
-        let session = parse(&message.0)?;
+        let session = parse(&message.session)?;
         self.active(|active| {
             active.with(|state| {
                 let tracked = state.with_core(|core, now, effects| core.track_session(now, session, effects));
@@ -27,7 +27,7 @@ impl Handler<UpdateSessionActivity> for PoolSupervisor {
     type Result = Result<bool>;
 
     fn handle(&mut self, message: UpdateSessionActivity, _: &mut Self::Context) -> Self::Result {
-        let session = parse(&message.0)?;
+        let session = parse(&message.session)?;
         self.active(|active| {
             active.with(|state| {
                 state.with_core(|core, now, effects| core.update_session_activity(now, &session, effects))
@@ -42,7 +42,7 @@ impl Handler<GetSessionInfo> for PoolSupervisor {
     fn handle(&mut self, message: GetSessionInfo, _: &mut Self::Context) -> Self::Result {
         self.active(|active| {
             let state = active.shared_state.borrow();
-            Ok(state.core().session_info(state.clock().now(), &message.0))
+            Ok(state.core().session_info(state.clock().now(), &message.session))
         })
     }
 }
@@ -52,7 +52,7 @@ impl Handler<EndSession> for PoolSupervisor {
 
     fn handle(&mut self, message: EndSession, _: &mut Self::Context) -> Self::Result {
         self.active(|active| {
-            active.with(|state| state.with_core(|core, now, effects| core.end_session(now, &message.0, effects)))
+            active.with(|state| state.with_core(|core, now, effects| core.end_session(now, &message.session, effects)))
         })
     }
 }
@@ -82,7 +82,7 @@ impl Handler<GetSessionHistory> for PoolSupervisor {
     type Result = Result<SessionHistory>;
 
     fn handle(&mut self, message: GetSessionHistory, _: &mut Self::Context) -> Self::Result {
-        let session = parse(&message.0)?;
+        let session = parse(&message.session)?;
         self.active(|active| session_history(&active.shared_state.borrow(), session))
     }
 }

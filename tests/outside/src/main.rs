@@ -30,7 +30,7 @@ async fn main() -> herder::Result<()> {
     check_refusal_of_second_pool(basic).await?;
 
     for pool in [basic_pool, session_pool] {
-        let report = pool.send(Shutdown::timeout(Duration::from_secs(30))).await??;
+        let report = pool.send(Shutdown::new(Duration::from_secs(30))).await??;
         assert_eq!(report.aborted_calls, 0);
     }
     assert!(registry::lookup::<SessionAffinityActor>("sessions_session_affinity").is_none());
@@ -55,15 +55,15 @@ async fn check_sessions(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
         registry::lookup::<SessionAffinityActor>(&affinity_name).expect("an enhanced pool has an affinity actor");
     let count = || pool.send(ExecuteInSession::new("ann", "count", &json!({})));
     for (number, worker) in [3, 1, 2].map(WorkerId).into_iter().enumerate() {
-        let bound: WorkerRef = affinity.send(BindSession { session: "ann".into(), worker }).await??;
+        let bound: WorkerRef = affinity.send(BindSession::new("ann", worker)).await??;
         let reply = count().await??;
         assert_eq!((reply.worker, reply.routing), (worker, Routing::Hit), "binding {number}");
         assert_eq!(reply.decode::<u64>()?, 1, "a session that is bound to another worker starts with a new state");
-        assert_eq!(affinity.send(GetWorker::of("ann")).await??, bound);
+        assert_eq!(affinity.send(GetWorker::new("ann")).await??, bound);
         assert_eq!(count().await??.decode::<u64>()?, 2);
     }
-    println!("bound: {}.{}", WorkerId(2).0, affinity.send(GetWorker::of("ann")).await??.generation.0);
-    assert!(affinity.send(UnbindSession("ann".into())).await??);
+    println!("bound: {}.{}", WorkerId(2).0, affinity.send(GetWorker::new("ann")).await??.generation.0);
+    assert!(affinity.send(UnbindSession::new("ann")).await??);
     assert_eq!(count().await??.routing, Routing::New);
     let status = pool.send(GetStatus).await?;
     assert_eq!(status.session_affinity.total_sessions(), 1);

@@ -80,17 +80,17 @@ impl Harness {
             Operation::Pid => seen_or_slug(run_call(pid(pool, session)).await),
             Operation::PidIfPresent => seen_or_slug(run_call(pid(pool, session).if_absent(IfAbsent::Reject)).await),
             Operation::End => Seen::Answered(pool.end_session(session).await.unwrap()),
-            Operation::Bind(worker) => self.ask(BindSession { session: id, worker }, Seen::BoundTo).await,
-            Operation::Unbind => self.ask(UnbindSession(id), Seen::Answered).await,
+            Operation::Bind(worker) => self.ask(BindSession::new(id, worker), Seen::BoundTo).await,
+            Operation::Unbind => self.ask(UnbindSession::new(id), Seen::Answered).await,
             Operation::Track => {
-                let info = supervisor.send(TrackSession(id)).await.unwrap();
+                let info = supervisor.send(TrackSession::new(id)).await.unwrap();
                 seen_or_slug(info.map(|info| Seen::Known(Some(Facts::from(&info)))))
             }
             Operation::Touch => {
-                seen_or_slug(supervisor.send(UpdateSessionActivity(id)).await.unwrap().map(Seen::Answered))
+                seen_or_slug(supervisor.send(UpdateSessionActivity::new(id)).await.unwrap().map(Seen::Answered))
             }
-            Operation::Worker => self.ask(GetWorker(id), Seen::BoundTo).await,
-            Operation::State => self.ask(GetSessionState(id), Seen::Is).await,
+            Operation::Worker => self.ask(GetWorker::new(id), Seen::BoundTo).await,
+            Operation::State => self.ask(GetSessionState::new(id), Seen::Is).await,
             Operation::Info => Seen::Known(pool.session(session).await.unwrap().as_ref().map(Facts::from)),
             Operation::List => Seen::Known(self.listed().await.remove(session)),
             Operation::Sweep => seen_or_slug(supervisor.send(CleanupStaleSessions).await.unwrap().map(Seen::Swept)),

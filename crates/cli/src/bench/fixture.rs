@@ -28,7 +28,7 @@ pub(super) fn report(workers: u32, operations: &[Operation]) -> EfficiencyReport
     let ended = operations.iter().map(|call| call.answered.0).max().unwrap();
     let window = Interval::new(0, ended).unwrap();
     let worker = |worker| ObservedWorker {
-        worker: WorkerId(worker),
+        id: WorkerId(worker),
         concurrency: 1,
         starting: vec![],
         cpu_time: Some(CpuTime::default()),

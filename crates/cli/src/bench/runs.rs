@@ -93,7 +93,7 @@ impl Runs<'_> {
         // would kill the workers. Therefore the shutdown goes through the registry.
         if let Some(pool) = registry::lookup::<PoolSupervisor>(config.name().as_str()) {
             tokio::select! {
-                _ = pool.send(Shutdown::timeout(END_TIMEOUT)) => {}
+                _ = pool.send(Shutdown::new(END_TIMEOUT)) => {}
                 second = self.signals.next() => second.exit_now(),
             }
         }

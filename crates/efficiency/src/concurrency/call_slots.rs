@@ -82,7 +82,7 @@ impl<'a> Worker<'a> {
     fn new(observed: &ObservedWorker) -> Self {
         let mut call_slots = Vec::new();
         call_slots.resize_with(observed.concurrency.max(1), CallSlot::default);
-        Self { id: observed.worker, starting: IntervalSet::of(observed.starting.iter().copied()), call_slots }
+        Self { id: observed.id, starting: IntervalSet::of(observed.starting.iter().copied()), call_slots }
     }
 
     fn assign(&mut self, operation: &'a Operation) {

@@ -24,7 +24,7 @@ pub struct ObservedRun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedWorker {
     /// The slot.
-    pub worker: WorkerId,
+    pub id: WorkerId,
     /// The number of calls that the worker runs at once, which is its number of call slots. 0 counts as 1.
     pub concurrency: usize,
     /// The intervals in which the slot had no ready process.

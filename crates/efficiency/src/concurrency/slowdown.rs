@@ -47,7 +47,7 @@ fn cpu_times(observed: &ObservedRun) -> impl Iterator<Item = super::CpuTime> {
 /// Returns the time that a worker's operations spent waiting for each other: the sum of their durations minus the time in which
 /// any of them ran. The result is zero unless the worker computed, or waited for a core, for nearly all of that time.
 fn gil_slowdown(observed: &ObservedRun, worker: &ObservedWorker) -> Duration {
-    let own = || observed.operations.iter().filter(|operation| operation.worker.id == worker.worker);
+    let own = || observed.operations.iter().filter(|operation| operation.worker.id == worker.id);
     let intervals = || own().map(|operation| operation.interval());
     let (work, busy) = (intervals().map(Interval::length).sum::<u64>(), IntervalSet::of(intervals()).length());
     let compute_bound = worker

@@ -52,7 +52,7 @@ impl TimeAccount {
     /// ```
     /// use herder_core::{Generation, Timestamp, WorkerId, WorkerRef};
     /// use herder_efficiency::concurrency::{TimeAccount, Interval, ObservedRun, Operation, ObservedWorker};
-    /// let worker = |id| ObservedWorker { worker: WorkerId(id), concurrency: 1, starting: vec![], cpu_time: None };
+    /// let worker = |id| ObservedWorker { id: WorkerId(id), concurrency: 1, starting: vec![], cpu_time: None };
     /// let operation = |id, from, to| Operation {
     ///     worker: WorkerRef { id: WorkerId(id), generation: Generation(1) },
     ///     queued: Timestamp(0), sent: Timestamp(0), started: Timestamp(from), ended: Timestamp(to), answered: Timestamp(to),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn worker(worker: u32, concurrency: usize, cpu_time: Option<CpuTime>) -> ObservedWorker {
-        ObservedWorker { worker: WorkerId(worker), concurrency, starting: vec![], cpu_time }
+        ObservedWorker { id: WorkerId(worker), concurrency, starting: vec![], cpu_time }
     }
 
     fn observed(workers: Vec<ObservedWorker>, operations: Vec<Operation>, uncontended: Option<u64>) -> ObservedRun {

@@ -111,7 +111,7 @@ impl RunBuilder {
         self.losses.cores = nanos(waited);
         deduct_unavoidable(&mut self.losses, nanos(ideal_of_slots - uncontended));
         let worker = |call_slot| ObservedWorker {
-            worker: WorkerId(call_slot as u32),
+            id: WorkerId(call_slot as u32),
             concurrency: 1,
             starting: vec![Interval { started: 0, ended: start_up }],
             cpu_time: Some(CpuTime { used: nanos(0), waited: if call_slot == 1 { nanos(waited) } else { nanos(0) } }),
@@ -161,7 +161,7 @@ pub(crate) fn any() -> impl Strategy<Value = ObservedRun> {
     let uncontended = prop::option::of((0u64..100).prop_map(nanos));
     (operations, workers, encoding, uncontended).prop_map(|(operations, mut workers, encoding, uncontended)| {
         for (slot, worker) in (1..).zip(&mut workers) {
-            worker.worker = WorkerId(slot);
+            worker.id = WorkerId(slot);
         }
         ObservedRun { window: Interval { started: 0, ended: 1000 }, workers, operations, encoding, uncontended }
     })
@@ -181,7 +181,7 @@ fn any_worker() -> impl Strategy<Value = ObservedWorker> {
     let cpu_time =
         (0u64..2000, 0u64..300).prop_map(|(used, waited)| CpuTime { used: nanos(used), waited: nanos(waited) });
     (1usize..4, 0u64..300, prop::option::of(cpu_time)).prop_map(|(concurrency, ready, cpu_time)| ObservedWorker {
-        worker: WorkerId(0),
+        id: WorkerId(0),
         concurrency,
         starting: vec![Interval { started: 0, ended: ready }],
         cpu_time,
