@@ -3,7 +3,8 @@
 //!
 //! The program starts itself under callgrind once for each case, so it needs valgrind. The speed of the machine does not matter.
 //! Only the instructions inside `counted` are counted. Exits with 1 if the call of a basic pool next to an enhanced pool
-//! differs by more than 0.5 % from the call of a basic pool alone (R55), or if a count is implausible.
+//! differs by more than 0.5 % from the call of a basic pool alone (R55), if a count is implausible, or if one is over its budget
+//! (`instructions.budget`).
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -13,6 +14,7 @@
     reason = "a benchmark may panic, read the environment, start itself, and print"
 )]
 
+mod budget;
 #[path = "../tests/warm_pool/mod.rs"]
 mod warm_pool;
 
@@ -105,7 +107,14 @@ fn main() -> ExitCode {
         let (count, ratio) = (found[&**name], found[&**name] / found[relative_to]);
         println!("{name:<30} {count:>8.1} instructions a call, {ratio:.3} of {relative_to}");
     }
-    let faults = faults(&found);
+    let mut faults = faults(&found);
+    if cfg!(debug_assertions) {
+        println!("budgets are of the release profile, so none is checked");
+    } else {
+        let checked = budget::check(budget::FILE, &found);
+        checked.hints.iter().for_each(|hint| println!("{hint}"));
+        faults.extend(checked.faults);
+    }
     faults.iter().for_each(|fault| println!("{fault}"));
     if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
