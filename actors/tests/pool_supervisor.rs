@@ -12,7 +12,7 @@ use herder_actors::{
 use herder_core::ExitStatus;
 use herder_wire::{HostMessage, WorkerHello};
 use serde_json::{Value, json};
-use std::{future::Future, task::Poll, time::Duration};
+use std::{future::Future, sync::Arc, task::Poll, time::Duration};
 
 fn is_internal(outcome: &Outcome) -> bool {
     matches!(outcome, Err(Error::Internal { reason }) if reason.contains("injected"))
@@ -252,11 +252,17 @@ async fn r20_worker_death_fails_all_pending_calls_of_its_sessions() {
     let first = peer.call().await.session.unwrap();
     harness.wait_queue(1, 2).await;
     peer.exit(ExitStatus::Signal(9));
+    let mut reports = Vec::new();
     for (answer, ran) in calls.into_iter().zip([true, false, false]) {
         let error = answer.get().await.unwrap_err();
-        assert!(matches!(&error, Error::SessionWorkerLost { may_have_run, .. } if *may_have_run == ran), "{error:?}");
-        assert!(error.to_string().contains("signal 9 (SIGKILL)") && error.report().unwrap().signal == Some(9));
+        assert!(error.to_string().contains("signal 9 (SIGKILL)"), "{error}");
+        let Error::SessionWorkerLost { may_have_run, reason, report, .. } = error else { panic!("{error:?}") };
+        assert_eq!((may_have_run, report.signal, report.recorder.is_some()), (ran, Some(9), true));
+        reports.push((reason, report));
     }
+    let (reason, report) = &reports[0];
+    let shares = |(other_reason, other): &(_, _)| Arc::ptr_eq(reason, other_reason) && Arc::ptr_eq(report, other);
+    assert!(reports.iter().all(shares), "calls that are lost together share the texts of the exit");
     peer = harness.launches.next().await.ready().await;
     let after = harness.in_session("ann", 4);
     let again = peer.echo().await.session.unwrap();

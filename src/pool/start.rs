@@ -7,6 +7,7 @@ use std::{
     future::{Future, IntoFuture},
     io,
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -158,5 +159,5 @@ async fn on_own_thread(
 fn not_started(error: &io::Error) -> Error {
     let reason =
         format!("the runtime of the pool's thread cannot be started: {}", herder_actors::explain_io_error(error));
-    Error::StartFailed { worker: None, reason: reason.into(), report: Box::default() }
+    Error::StartFailed { worker: None, reason: reason.into(), report: Arc::default() }
 }

@@ -7,7 +7,7 @@ use herder::{
     error::{Attempts, Category, ExitReport, Incident, Severity, Strategy, decide},
     status::{Generation, WorkerId, WorkerRef},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Returns one value of each error variant. `the_list_has_every_error_variant` compares this list with the source, so that no
 /// variant is missing in the page.
@@ -16,8 +16,8 @@ pub(super) fn all() -> Vec<Error> {
     let session = || SessionId::new("ann").unwrap();
     let (worker, generation) = (WorkerId(1), Generation(1));
     let worker_ref = WorkerRef { id: worker, generation };
-    let report = || Box::<ExitReport>::default();
-    let (may_have_run, reason, attempts) = (true, || "x".into(), Attempts::default);
+    let report = || Arc::<ExitReport>::default();
+    let (may_have_run, attempts) = (true, Attempts::default);
     let retry_after = Duration::ZERO;
     let unbuilt = PoolConfig::basic("no name").app("m:app").build().unwrap_err();
     vec![
@@ -38,7 +38,7 @@ pub(super) fn all() -> Vec<Error> {
         Error::WorkerLost {
             worker,
             generation,
-            reason: reason(),
+            reason: "x".into(),
             may_have_run,
             report: report(),
             attempts: attempts(),
@@ -47,9 +47,10 @@ pub(super) fn all() -> Vec<Error> {
             session: session(),
             worker,
             generation,
-            reason: reason(),
+            reason: "x".into(),
             may_have_run,
             report: report(),
+            attempts: attempts(),
         },
         Error::SessionExpired { session: session() },
         Error::SessionNotFound { session: session() },
@@ -57,7 +58,7 @@ pub(super) fn all() -> Vec<Error> {
         Error::WorkerBusy { worker },
         Error::NoSuchWorker { message: text() },
         Error::Bind(herder::session::BindError::NoAffinity),
-        Error::PoolFailed { reason: reason(), retry_after, attempts: attempts() },
+        Error::PoolFailed { reason: "x".into(), retry_after, attempts: attempts() },
         Error::BreakerOpen { retry_after },
         Error::PoisonCall { fingerprint: text(), deaths: 3, retry_after, attempts: attempts() },
         Error::PoolClosed { may_have_run, attempts: attempts() },
@@ -65,8 +66,8 @@ pub(super) fn all() -> Vec<Error> {
         Error::PoolEnding { pool: text() },
         Error::Forked { may_have_run },
         Error::UnknownPool { pool: text(), hint: text() },
-        Error::StartFailed { worker: Some(worker_ref), reason: reason(), report: report() },
-        Error::Internal { reason: reason() },
+        Error::StartFailed { worker: Some(worker_ref), reason: "x".into(), report: report() },
+        Error::Internal { reason: "x".into() },
         Error::Decode { message: text(), cause: None },
         Error::Config(unbuilt),
     ]

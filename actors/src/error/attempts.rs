@@ -12,9 +12,9 @@ pub struct Attempt {
     /// The generation of the process.
     pub generation: Generation,
     /// Why that process exited.
-    pub reason: Box<str>,
+    pub reason: Arc<str>,
     /// Details of that exit.
-    pub report: Box<ExitReport>,
+    pub report: Arc<ExitReport>,
 }
 
 impl Attempt {

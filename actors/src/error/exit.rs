@@ -1,9 +1,8 @@
 //! The exit of a process in errors: what the pool recorded of it, and the details that an error contains. Plain data.
 
-use super::id::ErrorId;
 use crate::{ChildHandle, ExitMemory, OutOfMemory, recorder::Recording};
 use herder_core::{ExitStatus, ProcessExit};
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 /// Details of a worker's exit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,8 +23,6 @@ pub struct ExitReport {
     pub peak_memory: Option<u64>,
     /// The evidence, if it was likely killed because memory was short.
     pub out_of_memory: Option<OutOfMemory>,
-    /// The id under which the log has the call; only for a session that lost its worker.
-    pub error_id: Option<ErrorId>,
 }
 
 /// What the shell knows of a process's exit beyond the core's facts.
@@ -43,6 +40,34 @@ pub(crate) struct ExitRecord {
     pub(crate) recording: Option<Arc<Recording>>,
     /// The stack that it printed because it hung.
     pub(crate) stack: Option<Box<str>>,
+    /// The cause that all errors of this process share, created for the first of them.
+    cause: OnceCell<ExitCause>,
+}
+
+/// What an error contains of a process's exit. Cloning copies no text.
+#[derive(Clone, Debug)]
+pub(crate) struct ExitCause {
+    end: Option<ProcessExit>,
+    /// Why the process exited.
+    pub(crate) reason: Arc<str>,
+    /// Details of its exit.
+    pub(crate) report: Arc<ExitReport>,
+}
+
+impl ExitCause {
+    /// Returns the cause of an exit; `end` is `None` for a call that found its process gone.
+    pub(crate) fn new(end: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> Self {
+        let reason = match end {
+            Some(end) => loss_reason(&end, exit_record).into(),
+            None => "the process had already exited".into(),
+        };
+        Self { end, reason, report: Arc::new(report(end, exit_record)) }
+    }
+
+    /// Returns the cause of an exit, the shared one if the pool has a record of that exit.
+    pub(crate) fn of(end: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> Self {
+        exit_record.map_or_else(|| Self::new(end, None), |exit_record| exit_record.cause(end))
+    }
 }
 
 impl ExitRecord {
@@ -50,6 +75,24 @@ impl ExitRecord {
     pub(crate) fn of(child: &dyn ChildHandle) -> Self {
         let stack = child.stack().map(Into::into);
         Self { stderr_tail: child.output_tail(), memory: child.exit_memory(), stack, ..Self::default() }
+    }
+
+    /// Adds a protocol violation or the reason of a failed start, and the traceback of that start.
+    pub(crate) fn with_detail(self, detail: Option<Box<str>>, traceback: Option<Box<str>>) -> Self {
+        Self { detail, traceback, cause: OnceCell::new(), ..self }
+    }
+
+    pub(crate) fn set_recording(&mut self, recording: Arc<Recording>) {
+        self.recording = Some(recording);
+        // An error that was created before has no recording.
+        self.cause.take();
+    }
+
+    /// Returns the cause for an error. One process may lose thousands of calls within one step, so they share one cause.
+    fn cause(&self, end: Option<ProcessExit>) -> ExitCause {
+        let shared = self.cause.get_or_init(|| ExitCause::new(end, Some(self)));
+        // A call that was never sent has no exit, whatever the others have.
+        if shared.end == end { shared.clone() } else { ExitCause::new(end, Some(self)) }
     }
 }
 
@@ -67,12 +110,11 @@ pub(crate) fn loss_reason(end: &ProcessExit, exit_record: Option<&ExitRecord>) -
     }
 }
 
-pub(crate) fn report(end: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> ExitReport {
+fn report(end: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> ExitReport {
     let (exit_status, signal) = end.map(|end| status_parts(end.status)).unwrap_or_default();
     let ExitRecord { stderr_tail, traceback, recording, memory, stack, .. } = exit_record.cloned().unwrap_or_default();
     let ExitMemory { peak_memory, out_of_memory } = memory;
-    let (recorder, error_id) = (recording, None);
-    ExitReport { exit_status, signal, stderr_tail, traceback, stack, recorder, peak_memory, out_of_memory, error_id }
+    ExitReport { exit_status, signal, stderr_tail, traceback, stack, recorder: recording, peak_memory, out_of_memory }
 }
 
 /// Returns the exit code, or the signal that killed the process.
@@ -81,5 +123,35 @@ pub(crate) fn status_parts(status: ExitStatus) -> (Option<i32>, Option<i32>) {
         ExitStatus::Code(code) => (Some(code), None),
         ExitStatus::Signal(signal) => (None, Some(signal)),
         ExitStatus::Unknown => (None, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herder_core::KillReason;
+
+    /// R38: thousands of calls may be lost in one step. None of their errors copies the output or the stack.
+    #[test]
+    fn r38_errors_of_one_exit_share_its_texts() {
+        let end = Some(ProcessExit { status: ExitStatus::Signal(9), kill_reason: Some(KillReason::Unresponsive) });
+        let exit_record = ExitRecord { stderr_tail: vec!["last line".into()], ..ExitRecord::default() };
+        let first = ExitCause::of(end, Some(&exit_record));
+        assert_eq!((first.report.signal, &*first.report.stderr_tail), (Some(9), &["last line".to_owned()][..]));
+        for _ in 0..1000 {
+            let cause = ExitCause::of(end, Some(&exit_record));
+            assert!(Arc::ptr_eq(&cause.reason, &first.reason) && Arc::ptr_eq(&cause.report, &first.report));
+        }
+    }
+
+    /// The kill reason of the core may become known later than the first error, and a call that found no process has no exit.
+    #[test]
+    fn an_exit_that_differs_has_its_own_cause() {
+        let by_signal = |kill_reason| Some(ProcessExit { status: ExitStatus::Signal(9), kill_reason });
+        let exit_record = ExitRecord::default();
+        let reason = |end| ExitCause::of(end, Some(&exit_record)).reason;
+        assert_ne!(reason(by_signal(None)), reason(by_signal(Some(KillReason::Requested))));
+        assert_eq!(&*reason(None), "the process had already exited");
+        assert_eq!(&*ExitCause::of(None, None).reason, "the process had already exited");
     }
 }

@@ -154,11 +154,11 @@ pub enum Error {
         /// The generation of the process.
         generation: Generation,
         /// Why it exited.
-        reason: Box<str>,
+        reason: Arc<str>,
         /// False only if the process cannot have received the call.
         may_have_run: bool,
         /// Details of its exit.
-        report: Box<ExitReport>,
+        report: Arc<ExitReport>,
         /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
@@ -172,11 +172,13 @@ pub enum Error {
         /// The generation of the process.
         generation: Generation,
         /// Why it exited.
-        reason: Box<str>,
+        reason: Arc<str>,
         /// False only if the process cannot have received this call.
         may_have_run: bool,
         /// Details of its exit.
-        report: Box<ExitReport>,
+        report: Arc<ExitReport>,
+        /// The earlier attempts, each lost with its worker.
+        attempts: Attempts,
     },
     /// The session expired, and the pool rejects calls of expired sessions.
     #[error("session `{session}` has expired")]
@@ -282,9 +284,9 @@ pub enum Error {
         /// The process; `None` if the pool's workers start and then die repeatedly.
         worker: Option<WorkerRef>,
         /// Why the start failed.
-        reason: Box<str>,
+        reason: Arc<str>,
         /// Details of its exit.
-        report: Box<ExitReport>,
+        report: Arc<ExitReport>,
     },
     /// A bug in Herder: an actor panicked. Pending calls fail with this error, and workers are restarted.
     #[error("internal error: {reason}")]

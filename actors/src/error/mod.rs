@@ -27,5 +27,5 @@ pub use id::ErrorId;
 pub use kinds::{Cause, Error, Result};
 pub use problem_details::{AttemptProblemDetails, ErrorDetail, InvalidErrorDetail, ProblemDetails};
 
-pub(crate) use exit::{ExitRecord, loss_reason, report, status_parts};
+pub(crate) use exit::{ExitCause, ExitRecord, loss_reason, status_parts};
 pub(crate) use kinds::whole_ms;

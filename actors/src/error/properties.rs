@@ -132,6 +132,7 @@ impl Error {
         let earlier = u32::try_from(self.attempts().len()).unwrap_or(u32::MAX);
         let answered = match self {
             Self::StartFailed { .. } => false,
+            Self::SessionWorkerLost { may_have_run, .. } => *may_have_run,
             Self::Rejected { .. } | Self::Exception { .. } | Self::Unencodable { .. } | Self::WorkerLost { .. } => true,
             _ => earlier == 0 && self.may_have_run(),
         };
@@ -149,6 +150,7 @@ macro_rules! attempts_of {
             | Error::QueueTimeout { attempts, .. }
             | Error::DeadlineExceeded { attempts, .. }
             | Error::WorkerLost { attempts, .. }
+            | Error::SessionWorkerLost { attempts, .. }
             | Error::PoisonCall { attempts, .. }
             | Error::PoolFailed { attempts, .. }
             | Error::PoolClosed { attempts, .. } => Some(attempts),
@@ -165,20 +167,15 @@ impl Error {
     }
 
     /// Returns the id under which the log has the call that failed with this error. `Some` for the error of a call whose kind
-    /// keeps [`attempts`](Self::attempts), and for [`SessionWorkerLost`](Self::SessionWorkerLost).
+    /// keeps [`attempts`](Self::attempts).
     /// [`Internal`](Self::Internal) and [`StartFailed`](Self::StartFailed) hide their text in brief responses and have no id.
     pub fn error_id(&self) -> Option<ErrorId> {
-        match self {
-            Self::SessionWorkerLost { report, .. } => report.error_id,
-            _ => attempts_of!(self).and_then(|attempts| attempts.error_id()),
-        }
+        attempts_of!(self).and_then(|attempts| attempts.error_id())
     }
 
     /// Adds the id of the call to the error.
     pub(crate) fn with_id(mut self, id: ErrorId) -> Self {
-        if let Self::SessionWorkerLost { report, .. } = &mut self {
-            report.error_id = Some(id);
-        } else if let Some(attempts) = attempts_of!(&mut self) {
+        if let Some(attempts) = attempts_of!(&mut self) {
             attempts.set_error_id(id);
         }
         self
@@ -200,7 +197,7 @@ mod tests {
 
     fn lost(worker: u32) -> Attempt {
         let (worker, generation) = (WorkerId(worker), Generation(1));
-        Attempt { worker, generation, reason: "SIGKILL".into(), report: Box::default() }
+        Attempt { worker, generation, reason: "SIGKILL".into(), report: std::sync::Arc::default() }
     }
 
     #[test]

@@ -9,7 +9,7 @@ fn lost(worker: u32, printed: &str) -> Attempt {
     let stderr_tail = if printed.is_empty() { vec![] } else { vec![printed.into()] };
     let report = ExitReport { signal: Some(9), stderr_tail, ..ExitReport::default() };
     let (worker, generation, reason) = (WorkerId(worker), Generation(2), "signal 9 (SIGKILL)".into());
-    Attempt { worker, generation, reason, report: Box::new(report) }
+    Attempt { worker, generation, reason, report: Arc::new(report) }
 }
 
 fn worker_lost(earlier: Vec<Attempt>) -> Error {
@@ -44,7 +44,7 @@ worker w7 (generation 2) died: signal 9 (SIGKILL); the call may have run
 fn r38_verbose_form_contains_the_stacks() {
     let hung = |worker, stack: &str| {
         let mut attempt = lost(worker, "a line");
-        attempt.report.stack = Some(stack.into());
+        Arc::make_mut(&mut attempt.report).stack = Some(stack.into());
         attempt
     };
     let Attempt { worker, generation, reason, report } = hung(7, "Thread 1:\n  in wait");
@@ -133,7 +133,8 @@ fn r32_calls_that_may_have_run_are_retried_only_if_idempotent() {
         generation,
         reason: "x".into(),
         may_have_run,
-        report: Box::default(),
+        report: Arc::default(),
+        attempts: Attempts::default(),
     };
     let late = |may_have_run| Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() };
     let internal = Error::Internal { reason: "x".into() };
@@ -240,12 +241,12 @@ fn r38_brief_problem_hides_worker_output() {
         worker: worker.id,
         generation: worker.generation,
         reason: "exit".into(),
-        report: Box::new(secret()),
+        report: Arc::new(secret()),
     }]);
     let (message, kind) = ("m".to_owned(), "K".to_owned());
     let errors = [
         Error::Exception { kind, message, traceback: Some("secret".into()), worker, attempts: attempts.clone() },
-        Error::StartFailed { worker: Some(worker), reason: "secret".into(), report: Box::new(secret()) },
+        Error::StartFailed { worker: Some(worker), reason: "secret".into(), report: Arc::new(secret()) },
         Error::PoolFailed { reason: "secret".into(), retry_after: Duration::ZERO, attempts: attempts.clone() },
         Error::QueueTimeout { waited: Duration::ZERO, last_start_error: Some("secret".into()), attempts },
         Error::Internal { reason: "secret".into() },

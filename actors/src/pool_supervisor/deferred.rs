@@ -116,7 +116,7 @@ impl RunningPool {
             // The launcher of a start that had timed out before failed: the timeout was reported already.
             Err(_) if !self.has_process(worker) => {}
             Err(reason) => {
-                let exit_record = ExitRecord { detail: Some(reason.to_string().into()), ..ExitRecord::default() };
+                let exit_record = ExitRecord::default().with_detail(Some(reason.to_string().into()), None);
                 let kill_reason = reason.is_out_of_descriptors().then_some(KillReason::NoDescriptors);
                 let end = ProcessExit { status: ExitStatus::Unknown, kill_reason };
                 let _ = with(&self.shared_state, |state| state.on_exit(worker, end, exit_record, None));

@@ -92,7 +92,7 @@ fn readiness(state: &State) -> Option<Result<()>> {
 }
 
 fn too_many_deaths() -> Error {
-    Error::StartFailed { worker: None, reason: "the workers died repeatedly".into(), report: Box::default() }
+    Error::StartFailed { worker: None, reason: "the workers died repeatedly".into(), report: std::sync::Arc::default() }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use super::State;
 use crate::{
-    Attempt, Attempts, Error, ExitReport,
-    error::{ExitRecord, loss_reason, report, whole_ms},
+    Attempt, Attempts, Error,
+    error::{ExitCause, ExitRecord, whole_ms},
 };
 use herder_core::{CallFailure, ProcessExit, Quarantined, Timestamp, WorkerLoss, WorkerRef};
 
@@ -29,16 +29,16 @@ impl State {
                 Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() }
             }
             CallFailure::WorkerLost(loss) => {
-                let (reason, report) = self.loss(&loss);
+                let ExitCause { reason, report, .. } = self.cause(&loss);
                 let WorkerRef { id: worker, generation } = loss.worker;
                 let (may_have_run, attempts) = (loss.may_have_run, Attempts::default());
                 Error::WorkerLost { worker, generation, reason, may_have_run, report, attempts }
             }
             CallFailure::SessionWorkerLost { session, loss } => {
-                let (reason, report) = self.loss(&loss);
+                let ExitCause { reason, report, .. } = self.cause(&loss);
                 let WorkerRef { id: worker, generation } = loss.worker;
-                let may_have_run = loss.may_have_run;
-                Error::SessionWorkerLost { session, worker, generation, reason, may_have_run, report }
+                let (may_have_run, attempts) = (loss.may_have_run, Attempts::default());
+                Error::SessionWorkerLost { session, worker, generation, reason, may_have_run, report, attempts }
             }
             CallFailure::SessionExpired(session) => Error::SessionExpired { session },
             CallFailure::SessionNotFound(session) => Error::SessionNotFound { session },
@@ -59,30 +59,25 @@ impl State {
     /// Returns the lost attempts of a call, with what is known of each.
     pub(crate) fn attempts(&self, losses: &[WorkerLoss]) -> Vec<Attempt> {
         let attempt = |loss: &WorkerLoss| {
-            let (reason, report) = self.loss(loss);
+            let ExitCause { reason, report, .. } = self.cause(loss);
             Attempt { worker: loss.worker.id, generation: loss.worker.generation, reason, report }
         };
         losses.iter().map(attempt).collect()
     }
 
-    fn loss(&self, loss: &WorkerLoss) -> (Box<str>, Box<ExitReport>) {
-        let exit_record = self.exit_record(loss.worker);
-        let report = Box::new(report(loss.end, exit_record));
-        match loss.end {
-            Some(end) => (loss_reason(&end, exit_record), report),
-            None => ("the process had already exited".into(), report),
-        }
+    fn cause(&self, loss: &WorkerLoss) -> ExitCause {
+        ExitCause::of(loss.end, self.exit_record(loss.worker))
     }
 }
 
 pub(crate) fn start_failed(worker: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
-    let (reason, report) = (loss_reason(end, exit_record), Box::new(report(Some(*end), exit_record)));
+    let ExitCause { reason, report, .. } = ExitCause::of(Some(*end), exit_record);
     Error::StartFailed { worker: Some(worker), reason, report }
 }
 
 /// Returns the exit of a process as an error, for the log; it belongs to no single call.
 pub(crate) fn exit_error(worker_ref: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
     let WorkerRef { id: worker, generation } = worker_ref;
-    let (reason, report) = (loss_reason(end, exit_record), Box::new(report(Some(*end), exit_record)));
+    let ExitCause { reason, report, .. } = ExitCause::of(Some(*end), exit_record);
     Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts: Attempts::default() }
 }

@@ -37,7 +37,7 @@ impl State {
         let Some((_, exit_record)) = self.exit_records.back() else { return };
         let recording = self.last_recording(worker, end, recorder, exit_record);
         if let Some((_, exit_record)) = self.exit_records.back_mut() {
-            exit_record.recording = Some(recording);
+            exit_record.set_recording(recording);
         }
     }
 

@@ -59,7 +59,7 @@ impl ProcessOwner {
                 child.kill();
                 let detail = Some(format!("cannot poll the worker's sockets: {error}").into());
                 let status = child.wait().await;
-                (status, ExitRecord { detail, ..ExitRecord::of(&*child) })
+                (status, ExitRecord::of(&*child).with_detail(detail, None))
             }
         };
         // Disarmed before the step: a panic in the step rebuilds the state and kills all processes anyway, and the guard must
@@ -139,7 +139,7 @@ impl Sockets {
         reader.drain(&self.calls);
         let exit_record = ExitRecord::of(&**child);
         let (detail, traceback) = reader.exit_detail(&exit_record.stderr_tail);
-        (status, ExitRecord { detail, traceback, ..exit_record })
+        (status, exit_record.with_detail(detail, traceback))
     }
 }
 
