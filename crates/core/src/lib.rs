@@ -36,6 +36,7 @@ mod error_policy;
 mod exit;
 mod failure;
 mod ids;
+mod indexed_heap;
 mod pool;
 mod quarantine;
 mod restart;

@@ -99,7 +99,7 @@ impl Calls {
     pub(crate) fn unqueue(&mut self, id: CallId, waiting: &mut WaitingCalls) {
         let Some(call) = self.get_mut(id) else { return };
         match call.state {
-            CallState::Queued(queue) => waiting.leave(id, queue, call.role.row(), &call.position),
+            CallState::Queued(queue) => waiting.leave(queue, call.role.row(), &call.position),
             CallState::Backoff { .. } => waiting.end_backoff(),
             CallState::New | CallState::Sent { .. } => {}
         }
@@ -110,7 +110,7 @@ impl Calls {
     pub(crate) fn serve(&mut self, id: CallId, waiting: &mut WaitingCalls) {
         let Some(call) = self.get_mut(id) else { return };
         if let CallState::Queued(queue) = call.state {
-            waiting.serve(id, queue, call.role.row(), &call.position);
+            waiting.serve(queue, call.role.row(), &call.position);
         }
         call.state = CallState::New;
     }

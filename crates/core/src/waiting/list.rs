@@ -5,15 +5,18 @@ use super::fairness::VirtualTime;
 use crate::{CallId, slab::Slab};
 
 /// The number of no call.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
-/// A waiting call: its place in the fair order, and its neighbours if it is in a list. It is in at most one.
+/// A waiting call: its place in the fair order, and its position and neighbours if it is in a queue and a list. It is in
+/// at most one of each.
 #[derive(Clone, Debug)]
 struct WaitingCall {
     virtual_time: VirtualTime,
     call: CallId,
     before: u32,
     after: u32,
+    /// The position of the call in its queue.
+    position: u32,
 }
 
 /// The waiting calls. The number of a call that waits no more is used again.
@@ -47,12 +50,28 @@ impl CallList {
 impl WaitingSlab {
     /// Adds a call and returns its number.
     pub(super) fn insert(&mut self, virtual_time: VirtualTime, call: CallId) -> u32 {
-        self.0.insert(WaitingCall { virtual_time, call, before: NONE, after: NONE })
+        self.0.insert(WaitingCall { virtual_time, call, before: NONE, after: NONE, position: NONE })
     }
 
     /// Removes a call that is in no list.
     pub(super) fn remove(&mut self, number: u32) {
         self.0.remove(number);
+    }
+
+    /// Returns the place of a call in the fair order.
+    pub(super) fn key(&self, number: u32) -> Option<(VirtualTime, CallId)> {
+        self.0.get(number).map(|call| (call.virtual_time, call.call))
+    }
+
+    /// Returns the position of a call in its queue.
+    pub(super) fn position(&self, number: u32) -> u32 {
+        self.0.get(number).map_or(NONE, |call| call.position)
+    }
+
+    pub(super) fn set_position(&mut self, number: u32, position: u32) {
+        if let Some(call) = self.0.get_mut(number) {
+            call.position = position;
+        }
     }
 
     /// Returns the number of calls.

@@ -6,11 +6,12 @@ mod list;
 mod queue;
 mod service_time;
 
-use crate::{CallId, QueueSettings, WorkerId, WorkerRef, derived::Derived, failure::CallFailure, session::RowKey};
+use crate::{CallId, QueueSettings, WorkerId, derived::Derived, failure::CallFailure, session::RowKey};
 use fairness::{Fairness, VirtualTime};
 use foldhash::fast::FixedState;
 use list::{CallList, WaitingSlab};
-use queue::WaitQueue;
+pub(crate) use queue::Queue;
+use queue::{Queues, WaitQueue};
 use service_time::ServiceTimeEwma;
 use std::{
     collections::HashMap,
@@ -21,20 +22,6 @@ use std::{
 /// A call is refused only if its expected wait is more than twice the time that it can wait, since the durations of
 /// other calls are only an estimate.
 const OVERLOAD_FACTOR: u32 = 2;
-
-/// The queue in which a call waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Queue {
-    /// The call waits for any worker.
-    AnyWorker,
-    /// The call waits for a worker to which its session can be bound. Only base workers take it, as long as one is
-    /// alive (R12).
-    Unbound,
-    /// The call waits for the worker of its session.
-    Worker(WorkerRef),
-    /// The call waits for the current call of its session. It has not joined the fair order.
-    Session,
-}
 
 /// The position of a call in the fair order. The call keeps it from its admission to its end, so that a retry does not
 /// lose its position. Only [`WaitingCalls`] reads and changes it.
@@ -67,10 +54,7 @@ struct SessionCalls {
 /// - W4: a flow exists as long as a call of its session waits in the fair order.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingCalls {
-    any_worker: WaitQueue,
-    unbound: WaitQueue,
-    /// For each slot, the calls of sessions that are bound to its process.
-    workers: Vec<WaitQueue>,
+    queues: Queues,
     calls: WaitingSlab,
     /// For each session that has any. Never iterated to make a decision, since the order of a hash map must not decide
     /// anything.
@@ -86,20 +70,10 @@ pub(crate) struct WaitingCalls {
     per_session: usize,
 }
 
-impl Queue {
-    /// Returns whether `queue.timeout` limits the wait. The wait for the worker of a session is limited by the deadline
-    /// of the call only.
-    pub(crate) fn has_timeout(self) -> bool {
-        matches!(self, Self::AnyWorker | Self::Unbound)
-    }
-}
-
 impl WaitingCalls {
     pub(crate) fn new(settings: &QueueSettings, slots: usize) -> Self {
         Self {
-            any_worker: WaitQueue::default(),
-            unbound: WaitQueue::default(),
-            workers: vec![WaitQueue::default(); slots],
+            queues: Queues::new(slots),
             calls: WaitingSlab::default(),
             sessions: HashMap::default(),
             in_backoff: 0,
@@ -130,8 +104,8 @@ impl WaitingCalls {
         }
         let number = self.calls.insert(position.virtual_time, call);
         position.number = Derived(number);
-        if let Some(queue) = self.queue_mut(queue) {
-            queue.insert(position.virtual_time, call);
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.insert(number, &mut self.calls);
         }
         if let (Some(row), Some(list)) = (session, list_of(queue)) {
             self.calls.append(list(self.sessions.entry(row).or_default()), number);
@@ -147,13 +121,13 @@ impl WaitingCalls {
     }
 
     /// Removes a call from its queue.
-    pub(crate) fn leave(&mut self, call: CallId, queue: Queue, session: Option<RowKey>, position: &QueuePosition) {
+    pub(crate) fn leave(&mut self, queue: Queue, session: Option<RowKey>, position: &QueuePosition) {
         self.len -= 1;
         if queue != Queue::Session {
             self.fairness.leave(session);
         }
-        if let Some(queue) = self.queue_mut(queue) {
-            queue.remove(position.virtual_time, call);
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.remove(*position.number, &mut self.calls);
         }
         if let (Some(row), Some(list)) = (session, list_of(queue)) {
             self.unlink(row, list, *position.number);
@@ -171,10 +145,10 @@ impl WaitingCalls {
     }
 
     /// Removes a call from its queue because a worker takes it.
-    pub(crate) fn serve(&mut self, call: CallId, queue: Queue, session: Option<RowKey>, position: &QueuePosition) {
+    pub(crate) fn serve(&mut self, queue: Queue, session: Option<RowKey>, position: &QueuePosition) {
         // The clock must count the flow of this call, so it advances before `leave` removes the flow.
         self.fairness.advance_clock();
-        self.leave(call, queue, session, position);
+        self.leave(queue, session, position);
     }
 
     /// Counts a call that waits between two attempts.
@@ -183,7 +157,7 @@ impl WaitingCalls {
         self.len += 1;
     }
 
-    /// Stops to count a call that waited between two attempts.
+    /// Stops counting a call that waited between two attempts.
     pub(crate) fn end_backoff(&mut self) {
         self.in_backoff -= 1;
         self.len -= 1;
@@ -191,17 +165,17 @@ impl WaitingCalls {
 
     /// Returns the waiting call that this worker runs next. `takes_unbound` states whether sessions may be bound to it.
     pub(crate) fn next_for(&self, worker: WorkerId, takes_unbound: bool) -> Option<CallId> {
-        let own = self.workers.get(index(worker)).and_then(WaitQueue::first);
-        let unbound = if takes_unbound { self.unbound.first() } else { None };
+        let own = self.queues.of_worker(worker).and_then(WaitQueue::first);
+        let unbound = if takes_unbound { self.queues.unbound.first() } else { None };
         // The fair order holds across the queues: the call with the lowest virtual time is next, wherever it waits. A
         // fixed order of the queues would let the calls of bound sessions keep all others from this worker (R36).
-        [own, self.any_worker.first(), unbound].into_iter().flatten().min().map(|(_, call)| call)
+        [own, self.queues.any_worker.first(), unbound].into_iter().flatten().min().map(|(_, call)| call)
     }
 
     /// Returns the calls of a session that wait for a worker to which it can be bound, in the order in which they are
     /// served. Costs the number of these calls.
     pub(crate) fn unbound_calls_of(&self, row: RowKey) -> Vec<CallId> {
-        if self.unbound.len() == 0 {
+        if self.queues.unbound.len() == 0 {
             return Vec::new();
         }
         let list = self.sessions.get(&row).map(|session| &session.unbound);
@@ -211,14 +185,18 @@ impl WaitingCalls {
         calls.into_iter().map(|(_, call)| call).collect()
     }
 
-    /// Returns the calls that wait for the process of this slot, in the order in which they are served.
+    /// Returns the calls that wait for the process of this slot, in the order in which they are served. Costs
+    /// O(n log n).
     pub(crate) fn calls_of_worker(&self, worker: WorkerId) -> Vec<CallId> {
-        self.workers.get(index(worker)).map_or_else(Vec::new, |queue| queue.iter().collect())
+        self.queues
+            .of_worker(worker)
+            .map_or_else(Vec::new, |queue| queue.sorted().into_iter().map(|(_, call)| call).collect())
     }
 
     /// Returns the first call that waits for the current call of its session.
     pub(crate) fn next_of_session(&self, row: RowKey) -> Option<CallId> {
-        self.calls_of_session(row).next()
+        // Asked whenever a call of a session is finished: a pool without waiting calls need not search.
+        if self.len == 0 { None } else { self.calls_of_session(row).next() }
     }
 
     fn calls_of_session(&self, row: RowKey) -> impl Iterator<Item = CallId> {
@@ -233,22 +211,22 @@ impl WaitingCalls {
 
     /// Returns the number of waiting calls that any base worker could run.
     pub(crate) fn for_base_workers(&self) -> usize {
-        self.any_worker.len() + self.unbound.len()
+        self.queues.any_worker.len() + self.queues.unbound.len()
     }
 
     /// Returns the number of calls that wait for any worker.
     pub(crate) fn for_any_worker(&self) -> usize {
-        self.any_worker.len()
+        self.queues.any_worker.len()
     }
 
     /// Returns the number of calls that wait for a worker to which their session can be bound.
     pub(crate) fn unbound(&self) -> usize {
-        self.unbound.len()
+        self.queues.unbound.len()
     }
 
     /// Returns the number of calls that wait for the process of this slot.
     pub(crate) fn for_worker(&self, worker: WorkerId) -> usize {
-        self.workers.get(index(worker)).map_or(0, WaitQueue::len)
+        self.queues.of_worker(worker).map_or(0, WaitQueue::len)
     }
 
     /// Returns the number of calls that are before a new one in this queue.
@@ -299,19 +277,6 @@ impl WaitingCalls {
             _ => Ok(()),
         }
     }
-
-    fn queue_mut(&mut self, queue: Queue) -> Option<&mut WaitQueue> {
-        match queue {
-            Queue::AnyWorker => Some(&mut self.any_worker),
-            Queue::Unbound => Some(&mut self.unbound),
-            Queue::Worker(worker) => self.workers.get_mut(index(worker.id)),
-            Queue::Session => None,
-        }
-    }
-}
-
-fn index(worker: WorkerId) -> usize {
-    (worker.0 as usize).wrapping_sub(1)
 }
 
 /// Returns the list of the session in which the calls of this queue are, if the queue needs one.
@@ -364,13 +329,24 @@ impl WaitingCalls {
         if counted != counts {
             broken.push(format!("W2: {counted:?} calls are counted as waiting and in backoff, not {counts:?}"));
         }
-        broken.extend(verify_queue(&self.any_worker, waiting, |queue| queue == Queue::AnyWorker));
-        broken.extend(verify_queue(&self.unbound, waiting, |queue| queue == Queue::Unbound));
-        for (slot, queue) in self.workers.iter().enumerate() {
-            let is_this = |queue| matches!(queue, Queue::Worker(worker) if index(worker.id) == slot);
-            broken.extend(verify_queue(queue, waiting, is_this));
+        for (queue, is_this) in self.queues.iter() {
+            broken.extend(self.verify_queue(queue, waiting, is_this));
         }
         self.verify_sessions(waiting, broken);
+    }
+
+    /// Compares a queue with the calls whose state names it.
+    fn verify_queue(
+        &self,
+        queue: &WaitQueue,
+        waiting: &[Waiting<'_>],
+        is_this: impl Fn(Queue) -> bool,
+    ) -> Option<String> {
+        let expected = waiting.iter().filter(|call| call.queue.is_some_and(&is_this));
+        let mut expected: Vec<_> = expected.map(|call| (call.position.virtual_time, call.call)).collect();
+        expected.sort_unstable();
+        let is_right = queue.first() == expected.first().copied() && queue.sorted() == expected;
+        (!is_right || !queue.is_valid(&self.calls)).then(|| format!("W1, W3: {queue:?}, not {expected:?}"))
     }
 
     /// Compares the lists of the sessions with the calls, and the number of calls in the queues with the slab.
@@ -393,16 +369,6 @@ impl WaitingCalls {
             broken.push(format!("W2: {} calls are in the slab, or a session has none", self.calls.count()));
         }
     }
-}
-
-/// Compares a queue with the calls whose state names it.
-fn verify_queue(queue: &WaitQueue, waiting: &[Waiting<'_>], is_this: impl Fn(Queue) -> bool) -> Option<String> {
-    let expected = waiting.iter().filter(|call| call.queue.is_some_and(&is_this));
-    let mut expected: Vec<_> = expected.map(|call| (call.position.virtual_time, call.call)).collect();
-    expected.sort_unstable();
-    let is_sorted =
-        queue.first() == expected.first().copied() && queue.iter().eq(expected.iter().map(|&(_, call)| call));
-    (!is_sorted).then(|| format!("W1, W3: {queue:?}, not {expected:?}"))
 }
 
 #[cfg(test)]
@@ -429,7 +395,7 @@ mod tests {
         let order = std::iter::from_fn(|| {
             let call = waiting.next_for(WorkerId(1), false)?;
             let place = call.0 as usize;
-            waiting.serve(call, Queue::AnyWorker, row(sessions[place]), &positions[place]);
+            waiting.serve(Queue::AnyWorker, row(sessions[place]), &positions[place]);
             Some(place)
         });
         let order = order.collect();
@@ -462,7 +428,7 @@ mod tests {
             // One new call for each call that is served.
             positions.push(join(&mut waiting, call));
             let first = waiting.next_for(WorkerId(1), false).unwrap();
-            waiting.serve(first, Queue::AnyWorker, session(first.0), &positions[first.0 as usize]);
+            waiting.serve(Queue::AnyWorker, session(first.0), &positions[first.0 as usize]);
             served += u32::from(first.0 < 3);
             if served == 3 {
                 break;
@@ -474,7 +440,7 @@ mod tests {
     /// The next call of a worker is the first of all queues from which it takes calls.
     #[test]
     fn next_call_is_the_first_of_all_queues() {
-        let worker = WorkerRef { id: WorkerId(1), generation: crate::Generation(1) };
+        let worker = crate::WorkerRef { id: WorkerId(1), generation: crate::Generation(1) };
         let mut waiting = waiting_calls();
         let mut positions = vec![waiting.new_position(); 3];
         let queues = [Queue::Unbound, Queue::Worker(worker), Queue::AnyWorker];
@@ -499,7 +465,7 @@ mod tests {
         assert_eq!(waiting.check_room_of_session(RowKey::of(2)), Ok(()));
         (0..8).for_each(|_| waiting.begin_backoff());
         assert_eq!(waiting.check_room(), Err(CallFailure::QueueFull { limit: 10 }));
-        waiting.leave(CallId(0), Queue::Session, row(1), &positions[0]);
+        waiting.leave(Queue::Session, row(1), &positions[0]);
         assert_eq!(waiting.check_room(), Ok(()));
         assert_eq!(waiting.next_of_session(RowKey::of(1)), Some(CallId(1)));
     }
