@@ -37,9 +37,6 @@ mod hello;
 mod host;
 mod kind;
 mod payload;
-mod ready;
-mod session_end;
-mod stamps;
 mod worker;
 mod worker_error;
 
@@ -48,15 +45,12 @@ pub use decoder::{Decoder, Frame};
 pub use error::{EncodeError, FrameError};
 pub use header::{Flags, Header};
 pub use hello::{HostHello, SessionStateSupport, WorkerHello};
-pub use host::HostMessage;
+pub use host::{EndReason, HostMessage, SessionEnd};
 pub use kind::{FrameDirection, FrameKind};
 pub use payload::{
     MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark,
 };
-pub use ready::{CommandEntry, Ready};
-pub use session_end::{EndReason, SessionEnd};
-pub use stamps::Stamps;
-pub use worker::{CallResult, WorkerMessage};
+pub use worker::{CallResult, CommandEntry, Ready, Stamps, WorkerMessage};
 pub use worker_error::{WorkerError, WorkerErrorKind};
 
 /// The version of the protocol that both sides must use.

@@ -1,11 +1,13 @@
 //! The messages that a worker sends: parsed by the host, encoded by workers written in Rust. Holds no state.
 
 use crate::{
-    EncodeError, Flags, Frame, FrameDirection, FrameError, FrameKind, Header, Ready, Stamps, WorkerError, WorkerHello,
+    EncodeError, Flags, Frame, FrameDirection, FrameError, FrameKind, Header, WorkerError, WorkerHello,
     body::{Body, put_frame, to_json},
 };
 use bytes::{Bytes, BytesMut};
-use herder_core::{AttemptState, WireId};
+use herder_core::{AttemptState, Timestamp, WireId};
+use serde::{Deserialize, Serialize};
+use std::{collections::HashSet, num::NonZeroU32, time::Duration};
 
 /// A message from a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,5 +127,74 @@ fn state_to_byte(state: AttemptState) -> u8 {
         AttemptState::Running => 1,
         AttemptState::Withdrawn => 2,
         AttemptState::Finished => 3,
+    }
+}
+
+/// The command table of a worker. Each name occurs once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The commands, in the order in which the worker registered them.
+    pub commands: Vec<CommandEntry>,
+    /// Replaces the window of the hello if the worker has found while loading that it can accept fewer calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<NonZeroU32>,
+}
+
+/// One command of a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandEntry {
+    /// The name that calls use.
+    pub name: String,
+    /// Whether a call of this command may run again on another worker after its worker died.
+    #[serde(default)]
+    pub idempotent: bool,
+}
+
+impl Ready {
+    pub(crate) fn parse(body: &Body) -> Result<Self, FrameError> {
+        let ready: Self = body.json()?;
+        let mut names = HashSet::new();
+        match ready.commands.iter().find(|command| !names.insert(command.name.as_str())) {
+            Some(twice) => Err(FrameError::DuplicateCommand(twice.name.clone())),
+            None => Ok(ready),
+        }
+    }
+}
+
+/// The times at which a handler began and ended, in nanoseconds of the monotonic clock that both sides share. Both are 0 if the
+/// handler did not run.
+///
+/// The worker reports them and nothing checks them: `ended` may be before `started`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Stamps {
+    /// The time at which the handler began.
+    pub started: Timestamp,
+    /// The time at which the handler ended.
+    pub ended: Timestamp,
+}
+
+impl Stamps {
+    /// The stamps of a handler that did not run.
+    pub const NOT_RUN: Self = Self { started: Timestamp(0), ended: Timestamp(0) };
+
+    /// Whether the handler ran at all.
+    pub fn ran(self) -> bool {
+        self != Self::NOT_RUN
+    }
+
+    /// Returns how long the handler ran: zero if it did not run, or if `ended` is before `started`.
+    pub fn run_time(self) -> Duration {
+        self.ended.since(self.started)
+    }
+
+    pub(crate) fn take(body: &mut Body) -> Result<Self, FrameError> {
+        Ok(Self { started: Timestamp(body.u64()?), ended: Timestamp(body.u64()?) })
+    }
+
+    pub(crate) fn encode(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.started.0.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.ended.0.to_le_bytes());
+        bytes
     }
 }
