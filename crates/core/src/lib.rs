@@ -60,15 +60,17 @@ pub use ids::{
     PoolName, WireId, WorkerId, WorkerRef,
 };
 pub use pool::{
-    AffinityStatus, AttemptState, BindError, Core, Counters, Delivery, Effect, Effects, Features, Input, LogEvent,
-    Lookup, PAGE_SCAN, PastSession, PoolState, PoolStatus, QueueStatus, RecoverySnapshot, SESSIONS_SHOWN, SessionCall,
-    SessionEndReason, SessionEventLog, SessionInfo, SessionPage, SessionState, StopMethod, Submission,
+    AffinityStatus, AttemptState, Core, Counters, Delivery, Effect, Effects, Features, Input, LogEvent, PoolState,
+    PoolStatus, QueueStatus, RecoverySnapshot, SESSIONS_SHOWN, SessionCall, SessionEndReason, StopMethod, Submission,
     TransitionStatus, WorkerStatus,
 };
 pub use quarantine::{QUARANTINE_LIMIT, QuarantineEntry, Quarantined, Suspect};
 pub use retry::Backoff;
 pub use routing::{RebindReason, Routing};
-pub use session::{REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEvent, SessionEventKind};
+pub use session::{
+    BindError, Lookup, PAGE_SCAN, PastSession, REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEvent,
+    SessionEventKind, SessionEventLog, SessionInfo, SessionPage, SessionState,
+};
 pub use session_id::{InvalidSessionId, SESSION_ID_MAX, SessionId};
 pub use settings::{
     Affinity, AffinitySettings, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings, IfAbsent,

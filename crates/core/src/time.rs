@@ -36,3 +36,8 @@ impl Sub<Timestamp> for Timestamp {
         self.since(earlier)
     }
 }
+
+/// Returns whole milliseconds, as statuses show them.
+pub(crate) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -170,8 +170,8 @@ impl Core {
         let (row, waited) = (call.role.row(), now - call.admitted);
         self.fail(now, id, call, failure, effects);
         if let Some(row) = row {
-            self.record_wait(now, row, SessionEventKind::LeftQueue, None, waited);
-            let was_current = self.current_call_of(row) == Some(id);
+            self.sessions.record_wait(now, row, SessionEventKind::LeftQueue, None, waited);
+            let was_current = self.sessions.current_call(row) == Some(id);
             self.end_session_call(now, row, was_current, false, effects);
         }
     }

@@ -28,8 +28,14 @@ impl Core {
                 Timer::Attempt(worker, wire) => self.attempt_due(now, worker, wire, effects),
                 Timer::Worker(worker) => self.worker_due(now, worker, effects),
                 Timer::OverflowIdle(worker_ref) => self.overflow_idle_due(now, worker_ref, effects),
-                Timer::Sweep => self.sweep_due(now, effects),
-                Timer::ReleaseScan => self.release_scan_due(now, effects),
+                Timer::Sweep => {
+                    let (sessions, mut step) = self.sessions_step(now, effects);
+                    sessions.sweep_due(&mut step);
+                }
+                Timer::ReleaseScan => {
+                    let (sessions, mut step) = self.sessions_step(now, effects);
+                    sessions.release_scan_due(&mut step);
+                }
                 Timer::Pool => self.pool_due(now, effects),
             }
         }
@@ -54,9 +60,8 @@ impl Core {
             Timer::Worker(worker) => self.worker_due_at(worker),
             Timer::OverflowIdle(worker_ref) if self.slot(worker_ref.id).base || !self.is_alive(worker_ref) => None,
             Timer::OverflowIdle(_) => repeated(self.settings.overflow_idle_timeout),
-            Timer::Sweep if self.is_sweeping => Some(self.next_sweep),
-            Timer::Sweep => Some(self.next_sweep.min(self.next_removal())),
-            Timer::ReleaseScan => self.routes().is_some_and(|routes| routes.is_scanning()).then_some(REPEATED),
+            Timer::Sweep => Some(self.sessions.sweep_at()),
+            Timer::ReleaseScan => self.sessions.is_scanning().then_some(REPEATED),
             Timer::Pool => match self.phase {
                 Phase::Failed { retry_at } => Some(retry_at),
                 Phase::Draining { until } | Phase::Closing { until } => Some(until),

@@ -6,7 +6,7 @@ use crate::{
     calls::Role,
     failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     quarantine::DeathAttribution,
-    session::{Binding, RowKey, SessionEventKind, Sessions},
+    session::{Binding, RowKey, SessionEventKind},
     worker::{Attempt, Exited, SlotHolder, WorkerState},
 };
 
@@ -25,9 +25,7 @@ impl Core {
         let Some(Exited { state, end, live_since, running }) = self.workers.exited(worker, end) else { return };
         self.record_exit(now, worker.id, state, live_since);
         self.counters.exits += 1;
-        if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.on_worker_exit(worker);
-        }
+        self.sessions.worker_exited(worker);
         // The order of the steps below matters.
         // The quarantine counts the death before calls are retried. Otherwise a call that this death quarantines would
         // be sent to the next worker (R37).
@@ -125,22 +123,23 @@ impl Core {
         end: ProcessExit,
         effects: &mut Effects,
     ) {
-        let epoch = match self.binding(row) {
+        let epoch = match self.sessions.binding(row) {
             Binding::Bound { worker: bound, epoch, .. } if bound == worker => Some(epoch),
             _ => None,
         };
-        let current_call = self.current_call_of(row);
+        let current_call = self.sessions.current_call(row);
         let head = current_call.filter(|id| self.calls.contains(*id));
         let lost_head = head.filter(|id| self.is_lost(*id, epoch));
         // The epoch ends before the calls are answered, so that a caller that calls again at once gets a new state.
         if let Some(epoch) = epoch
             && (lost_head.is_some() || self.next_lost_call(row, Some(epoch)).is_some())
         {
-            self.invalidate_epoch(now, row, epoch, effects);
+            let (sessions, mut step) = self.sessions_step(now, effects);
+            sessions.invalidate_epoch(row, epoch, &mut step);
         }
         if current_call.is_some() && head.is_none() {
             // The current call was settled before, and its attempt occupied the session. That attempt is gone now.
-            self.finish_row_call(now, row);
+            self.sessions.finish_call(now, row, false, false);
         }
         if let Some(id) = lost_head {
             self.lose_session_call(now, id, row, worker, end, effects);
@@ -169,20 +168,12 @@ impl Core {
     ) {
         self.calls.unqueue(id, &mut self.waiting);
         let Some(call) = self.calls.settle(id) else { return };
-        let Some(session) = self.routes().and_then(|routes| routes.table.row(row)).map(|row| row.id.clone()) else {
-            return;
-        };
+        let Some(session) = self.sessions.id(row) else { return };
         let loss = WorkerLoss { worker, end: Some(end), may_have_run: call.attempts > 0 };
         self.counters.lost += 1;
-        self.record_event(now, row, SessionEventKind::LossReported, Some(worker));
+        self.sessions.record(now, row, SessionEventKind::LossReported, Some(worker));
         self.fail(now, id, call, CallFailure::SessionWorkerLost { session, loss }, effects);
-        self.finish_row_call(now, row);
-    }
-
-    fn finish_row_call(&mut self, now: Timestamp, row: RowKey) {
-        if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.table.end_call(row, now, false);
-        }
+        self.sessions.finish_call(now, row, false, false);
     }
 
     fn is_lost(&self, id: CallId, epoch: Option<Epoch>) -> bool {

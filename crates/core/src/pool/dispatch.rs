@@ -5,7 +5,7 @@ use crate::{
     CallId, Epoch, Timestamp, WorkerId, WorkerRef,
     calls::Role,
     routing::{RebindReason, Routing},
-    session::{Binding, Routes, RowKey, SessionEventKind, Sessions, Unbound},
+    session::{Binding, RowKey, Unbound},
     timers::Timer,
     waiting::Queue,
     worker::{Attempt, SlotHolder},
@@ -23,6 +23,17 @@ impl Core {
     pub(super) fn try_dispatch(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> DispatchOutcome {
         // A call that has been settled in the meantime needs no process.
         let Some(role) = self.calls.get(id).map(|call| call.role) else { return DispatchOutcome::Sent };
+        self.try_dispatch_as(now, id, role, effects)
+    }
+
+    /// Sends a call with this role if a process can take it now.
+    pub(super) fn try_dispatch_as(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        role: Role,
+        effects: &mut Effects,
+    ) -> DispatchOutcome {
         match role {
             Role::AnyWorker | Role::Tracked(_) => match self.workers.least_loaded() {
                 Some(worker) => self.send(now, id, worker, Routing::Unrouted, effects),
@@ -40,7 +51,7 @@ impl Core {
         row: RowKey,
         effects: &mut Effects,
     ) -> DispatchOutcome {
-        match self.binding(row) {
+        match self.sessions.binding(row) {
             Binding::Bound { worker, .. } if self.can_take(worker) => self.send(now, id, worker, Routing::Hit, effects),
             Binding::Bound { worker, .. } => DispatchOutcome::WouldWait(Queue::Worker(worker)),
             Binding::Unbound(_) => match self.pick_worker_for_session() {
@@ -52,7 +63,7 @@ impl Core {
 
     fn try_dispatch_hint(&mut self, now: Timestamp, id: CallId, row: RowKey, effects: &mut Effects) -> DispatchOutcome {
         self.drop_dead_binding(now, row, effects);
-        match self.binding(row) {
+        match self.sessions.binding(row) {
             Binding::Bound { worker, .. } if self.can_take(worker) => self.send(now, id, worker, Routing::Hit, effects),
             // A hint call never waits for its own worker alone: the first free worker runs it.
             Binding::Bound { .. } => match self.workers.least_loaded() {
@@ -75,17 +86,16 @@ impl Core {
         worker: WorkerRef,
         effects: &mut Effects,
     ) -> DispatchOutcome {
-        let routing = match self.binding(row) {
+        let routing = match self.sessions.binding(row) {
             Binding::Unbound(Unbound::WorkerLost) => Routing::Rebound(RebindReason::WorkerLost),
             Binding::Unbound(Unbound::Expired) => Routing::Rebound(RebindReason::Expired),
             _ => Routing::New,
         };
         // The binding comes before the send: the send reads the epoch of the binding, and records that the process was
         // sent a call of the session.
-        let epoch = self.next_epoch_of(row);
-        if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.bind(row, worker, epoch);
-        }
+        let (sessions, step) = self.sessions_step(now, effects);
+        let epoch = sessions.next_epoch(row, &step);
+        sessions.bind(row, worker, epoch);
         let outcome = self.send(now, id, worker, routing, effects);
         // Other calls of the session that wait for any base worker must now wait for this one. If they were dispatched
         // independently, a second binding would replace the first (I3).
@@ -103,16 +113,8 @@ impl Core {
         worker: WorkerRef,
         effects: &mut Effects,
     ) -> DispatchOutcome {
-        if let Sessions::Routed(routes) = &mut self.sessions
-            && let Some(route) = routes.route_mut(row)
-        {
-            let (off_affinity_workers, workers) = (&mut route.epoch_end_mut().off_affinity_workers, &self.workers);
-            if !off_affinity_workers.contains(&worker) {
-                // Processes that have died are not notified (I6).
-                off_affinity_workers.retain(|worker| workers.is_alive(*worker));
-                off_affinity_workers.push(worker);
-            }
-        }
+        let (sessions, step) = self.sessions_step(now, effects);
+        sessions.add_off_affinity_worker(row, worker, &step);
         self.send(now, id, worker, Routing::Rebound(RebindReason::Busy), effects)
     }
 
@@ -125,43 +127,29 @@ impl Core {
         effects: &mut Effects,
     ) -> DispatchOutcome {
         let wire = self.fresh_wire();
-        let epoch = self.wire_epoch(id);
         // The call is marked as sent before the shell carries out the effect. If the process dies in between, the call
         // counts as lost and is not sent twice unnoticed (I1).
         let Some(call) = self.calls.sent(id, worker, wire) else { return DispatchOutcome::Sent };
-        let waited = now - call.admitted;
-        let session = call.role.row().map(|row| (row, call.role.is_strict()));
+        let (role, waited) = (call.role, now - call.admitted);
+        let session = role.row().map(|row| (row, role.is_strict()));
+        let epoch = self.wire_epoch(role);
         let running = Attempt { wire, holder: SlotHolder::Call(id), since: now, routing, session };
         self.workers.start_attempt(worker.id, running);
         if let Some((row, _)) = session {
-            if let Sessions::Routed(routes) = &mut self.sessions {
-                routes.mark_sent(row, worker);
-            }
-            self.count_routing(routing);
-            self.record_wait(now, row, SessionEventKind::Sent(routing), Some(worker), waited);
+            self.sessions.record_sent(now, row, worker, routing, waited);
         }
         effects.push(Effect::Send { worker, call: id, wire, epoch });
         DispatchOutcome::Sent
     }
 
-    fn wire_epoch(&self, id: CallId) -> Option<Epoch> {
-        match self.calls.get(id)?.role {
+    fn wire_epoch(&self, role: Role) -> Option<Epoch> {
+        match role {
             Role::AnyWorker | Role::Tracked(_) => None,
             Role::Strict { epoch, .. } => Some(epoch),
-            Role::Hint(row) => match self.binding(row) {
+            Role::Hint(row) => match self.sessions.binding(row) {
                 Binding::Bound { epoch, .. } => Some(epoch),
-                Binding::Unbound(_) => Some(self.epoch_of(row)),
+                Binding::Unbound(_) => Some(self.sessions.epoch(row)),
             },
-        }
-    }
-
-    fn count_routing(&mut self, routing: Routing) {
-        let Sessions::Routed(routes) = &mut self.sessions else { return };
-        match routing {
-            Routing::Unrouted => {}
-            Routing::Hit => routes.counters.hits += 1,
-            Routing::New => routes.counters.misses += 1,
-            Routing::Rebound(_) => routes.counters.rebinds += 1,
         }
     }
 
@@ -227,7 +215,9 @@ impl Core {
     ) -> bool {
         let Some(Role::Hint(row)) = self.calls.get(id).map(|call| call.role) else { return false };
         self.drop_dead_binding(now, row, effects);
-        matches!(self.binding(row), Binding::Unbound(_)) && !self.slot(worker).base && self.has_live_base_worker()
+        matches!(self.sessions.binding(row), Binding::Unbound(_))
+            && !self.slot(worker).base
+            && self.has_live_base_worker()
     }
 
     /// Sends a waiting call to the process that has become free for it.
@@ -239,7 +229,7 @@ impl Core {
         };
         // The session's worker may have died since the call was enqueued (I4).
         self.drop_dead_binding(now, row, effects);
-        match self.binding(row) {
+        match self.sessions.binding(row) {
             Binding::Bound { worker: bound, .. } if bound == worker => {
                 self.send(now, id, worker, Routing::Hit, effects)
             }
@@ -250,9 +240,9 @@ impl Core {
 
     /// Returns the process for a new session.
     fn pick_worker_for_session(&mut self) -> Option<WorkerRef> {
-        let Sessions::Routed(routes) = &mut self.sessions else { return None };
-        routes.take_changed(|worker| self.workers.sessions_changed(worker));
-        self.workers.for_new_session(|worker| routes.bound_to(worker))
+        let Self { sessions, workers, .. } = self;
+        sessions.take_changed_counts(|worker| workers.sessions_changed(worker));
+        workers.for_new_session(|worker| sessions.bound_to(worker))
     }
 
     pub(super) fn has_live_base_worker(&self) -> bool {
@@ -261,12 +251,5 @@ impl Core {
 
     fn can_take(&self, worker: WorkerRef) -> bool {
         self.workers.can_take(worker)
-    }
-
-    pub(super) fn routes(&self) -> Option<&Routes> {
-        match &self.sessions {
-            Sessions::Routed(routes) => Some(routes),
-            Sessions::Tracked(_) => None,
-        }
     }
 }

@@ -2,7 +2,7 @@
 //! are counted ([I6 and I7](crate#invariants)). Reads only, and costs at least the size of the pool.
 
 use super::Core;
-use crate::{calls::CallState, session::Sessions, waiting::Waiting};
+use crate::{calls::CallState, waiting::Waiting};
 
 impl Core {
     /// Returns a line for each invariant that is broken between the parts of the core. Always empty. Tests call it after
@@ -15,10 +15,9 @@ impl Core {
         self.verify_timers(&mut broken);
         self.workers.verify(&mut broken);
         self.verify_waiting_calls(&mut broken);
-        if let Sessions::Routed(routes) = &self.sessions {
-            let live = self.workers.iter().filter(|slot| slot.is_live()).map(|slot| slot.worker);
-            routes.verify(live, &mut broken);
-            let sessions = |worker| (routes.bound_to(worker), routes.is_changed(worker));
+        self.sessions.verify(&self.workers, &self.calls, &mut broken);
+        if self.sessions.is_routed() {
+            let sessions = |worker| (self.sessions.bound_to(worker), self.sessions.is_count_changed(worker));
             self.workers.verify_placement(sessions, &mut broken);
         }
         broken

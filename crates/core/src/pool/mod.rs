@@ -8,12 +8,10 @@
 
 mod abandoned;
 mod admission;
-mod binding;
 mod completion;
 mod deadlines;
 mod death;
 mod dispatch;
-mod expiry;
 mod health;
 mod invariants;
 mod lifecycle;
@@ -21,9 +19,7 @@ mod messages;
 mod overflow;
 mod recovery;
 mod recovery_snapshot;
-mod release;
 mod retries;
-mod session_events;
 mod session_queue;
 mod sessions;
 mod shutdown;
@@ -34,27 +30,24 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
-pub use binding::{BindError, Lookup};
 pub use messages::{
     AttemptState, Delivery, Effect, Input, LogEvent, SessionCall, SessionEndReason, StopMethod, Submission,
 };
 pub use recovery_snapshot::RecoverySnapshot;
-pub use session_events::{PastSession, SessionEventLog};
-pub use sessions::{PAGE_SCAN, SessionInfo, SessionPage, SessionState};
 pub use status::{
     AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,
     WorkerStatus,
 };
 
 use crate::{
-    Epoch, Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
+    Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
     breaker::Breaker,
     calls::Calls,
     derived::Derived,
     quarantine::Quarantine,
     restart::{OverflowStarts, RestartIntensity},
     retry::Budget,
-    session::{Routes, Sessions, Table},
+    session::Sessions,
     timers::Timers,
     waiting::WaitingCalls,
     worker::{History, Slot, WorkerMetrics, Workers},
@@ -85,11 +78,7 @@ pub struct Core {
     intensity: RestartIntensity,
     overflow: OverflowStarts,
     timers: Derived<Timers>,
-    next_sweep: Timestamp,
-    /// Whether a sweep was interrupted to let calls run and continues at `next_sweep`.
-    is_sweeping: bool,
     next_wire: u64,
-    next_epoch: u64,
     next_nonce: u64,
     counters: Counters,
 }
@@ -131,18 +120,15 @@ impl Core {
 
     fn build(settings: Settings, seed: u64, now: Timestamp) -> Self {
         let slots = (settings.pool_size + settings.overflow) as usize;
-        let (sessions, enhanced_state) = match &settings.worker_type {
-            WorkerTypeSettings::Basic => (Sessions::Tracked(Table::new(seed)), EnhancedState::Basic),
-            WorkerTypeSettings::Enhanced { session_affinity, worker_metrics, state_machine } => {
-                let sessions = match session_affinity {
-                    Some(affinity) => Sessions::Routed(Routes::new(affinity.clone(), seed, slots)),
-                    None => Sessions::Tracked(Table::new(seed)),
-                };
+        let enhanced_state = match settings.worker_type {
+            WorkerTypeSettings::Basic => EnhancedState::Basic,
+            WorkerTypeSettings::Enhanced { worker_metrics, state_machine, .. } => {
                 let metrics = worker_metrics.then(|| vec![WorkerMetrics::default(); slots]);
                 let history = state_machine.then(|| vec![History::default(); slots]);
-                (sessions, EnhancedState::Enhanced { metrics, history })
+                EnhancedState::Enhanced { metrics, history }
             }
         };
+        let sessions = Sessions::new(&settings, seed);
         let health_gated = matches!(enhanced_state, EnhancedState::Enhanced { history: Some(_), .. });
         Self {
             phase: Phase::Running,
@@ -153,7 +139,7 @@ impl Core {
                 settings.overflow,
                 settings.window(),
                 health_gated,
-                matches!(sessions, Sessions::Routed(_)),
+                sessions.is_routed(),
             ),
             waiting: WaitingCalls::new(&settings.queue, (settings.pool_size + settings.overflow) as usize),
             calls: Calls::default(),
@@ -166,10 +152,7 @@ impl Core {
             intensity: RestartIntensity::new(settings.restart.clone()),
             overflow: OverflowStarts::default(),
             timers: Derived::default(),
-            next_sweep: Timestamp::NEVER,
-            is_sweeping: false,
             next_wire: 0,
-            next_epoch: 0,
             next_nonce: 0,
             counters: Counters::default(),
             settings,
@@ -237,11 +220,6 @@ impl Core {
         self.next_wire += 1;
         WireId(self.next_wire)
     }
-
-    fn fresh_epoch(&mut self) -> Epoch {
-        self.next_epoch += 1;
-        Epoch(self.next_epoch)
-    }
 }
 
 /// Hashes the state on which decisions depend, without counters and start time.
@@ -259,7 +237,7 @@ impl Hash for Core {
         self.intensity.hash(state);
         self.overflow.hash(state);
         self.calls.hash(state);
-        (self.next_sweep, self.is_sweeping, self.next_wire, self.next_epoch, self.next_nonce).hash(state);
+        (self.next_wire, self.next_nonce).hash(state);
     }
 }
 

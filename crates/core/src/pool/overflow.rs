@@ -49,7 +49,7 @@ impl Core {
         if !self.is_alive(worker) {
             return;
         }
-        let bound = self.routes().map_or(0, |routes| routes.bound_to(worker));
+        let bound = self.sessions.bound_to(worker);
         let slot = self.slot(worker.id);
         let Process::Live { idle_since, .. } = *slot.process() else { return };
         let idle = slot.in_flight() == 0 && bound == 0;

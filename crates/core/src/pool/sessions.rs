@@ -1,64 +1,63 @@
-//! Messages about sessions: track, renew, read, list and end. They are answered at once; the effects inform the
-//! workers.
+//! What messages ask of the sessions, and what connects sessions with calls and workers. The decisions are those of
+//! [`Sessions`].
 
-use super::{
-    Core, Effects,
-    expiry::{SessionAge, grace_passed},
-};
+use super::{Core, Effects};
 use crate::{
-    Epoch, Expiry, SessionId, Timestamp, WorkerId,
-    failure::CallFailure,
-    session::{AfterEpoch, Binding, RenewOutcome, Route, Row, RowKey, Sessions, Unbound},
+    AffinityStatus, BindError, Lookup, SessionEventLog, SessionId, SessionInfo, SessionPage, Timestamp, WorkerId,
+    WorkerRef,
+    failure::{CallFailure, ProcessExit},
+    session::{RowKey, Sessions, Step},
 };
-use serde::Serialize;
-use std::time::Duration;
-
-/// Whether a session has expired (R15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionState {
-    /// The session has calls, or its timeout runs.
-    Active,
-    /// The timeout of the session has passed.
-    Expired,
-}
-
-/// The state of one session (R22).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SessionInfo {
-    /// The id of the session.
-    pub id: SessionId,
-    /// Active or expired.
-    pub state: SessionState,
-    /// The slot to which it is bound; `None` if it is not bound, and in a pool without affinity.
-    pub worker: Option<WorkerId>,
-    /// The generation of the process to which it is bound.
-    pub generation: Option<crate::Generation>,
-    /// The epoch of calls that are admitted now.
-    pub epoch: Option<Epoch>,
-    /// The number of finished calls.
-    pub operations: u64,
-    /// The number of queued or unfinished calls.
-    pub pending: u32,
-    /// Milliseconds since its first call.
-    pub age_ms: u64,
-    /// Milliseconds since its last activity.
-    pub idle_ms: u64,
-}
-
-/// The maximum number of rows that one page visits.
-pub const PAGE_SCAN: usize = 4096;
-
-/// A page of a pool's sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SessionPage {
-    /// The sessions of this page.
-    pub sessions: Vec<SessionInfo>,
-    /// The cursor of the next page; `None` on the last page.
-    pub next: Option<usize>,
-}
 
 impl Core {
+    /// Returns the sessions, and what a change of them needs from the rest of the pool.
+    pub(super) fn sessions_step<'a>(
+        &'a mut self,
+        now: Timestamp,
+        effects: &'a mut Effects,
+    ) -> (&'a mut Sessions, Step<'a>) {
+        let Self { sessions, workers, calls, timers, .. } = self;
+        (sessions, Step { now, workers, calls, timers, effects })
+    }
+
+    /// Returns the process to which a session is bound. With two-phase expiry, this read marks a session whose timeout
+    /// has passed.
+    pub fn worker_of(&mut self, now: Timestamp, id: impl AsRef<[u8]>, effects: &mut Effects) -> Lookup {
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.worker_of(id.as_ref(), &mut step)
+    }
+
+    /// Binds a session to the current process of a slot: its next calls run there. If its state is on another worker,
+    /// that state ends after the calls it has. Until then a later bind, unbind or end replaces this one. If the
+    /// session's previous worker was lost, that loss is no longer reported.
+    ///
+    /// # Errors
+    /// Returns [`BindError`] if the session cannot be bound.
+    pub fn bind_session(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        worker: WorkerId,
+        effects: &mut Effects,
+    ) -> Result<WorkerRef, BindError> {
+        let slot = self.workers.get(worker).ok_or(BindError::NoSuchWorker(worker))?;
+        let worker_ref = slot.worker;
+        if !slot.is_live() {
+            return Err(BindError::NotReady(worker));
+        }
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        let row = sessions.bind_to(id, worker_ref, &mut step)?;
+        self.requeue_bound_calls(now, row, effects);
+        self.sessions.touch(row, now);
+        Ok(worker_ref)
+    }
+
+    /// Unbinds a session. Its state ends after the calls it has. Returns false if it was not bound.
+    pub fn unbind_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, effects: &mut Effects) -> bool {
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.unbind(id.as_ref(), &mut step)
+    }
+
     /// Creates a session without a call, or renews the timeout of an existing one.
     ///
     /// # Errors
@@ -70,170 +69,93 @@ impl Core {
         id: SessionId,
         effects: &mut Effects,
     ) -> Result<SessionInfo, CallFailure> {
-        let row = match self.live_row(now, id.as_bytes(), effects) {
-            Some(row) => row,
-            None => self.new_row(now, id.clone(), effects)?,
-        };
-        self.touch_row(row, now);
-        self.info_of(now, row).ok_or(CallFailure::SessionNotFound(id))
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.track(id, &mut step)
     }
 
     /// Restarts the timeout of a session. Returns false if it does not exist.
     pub fn update_session_activity(&mut self, now: Timestamp, id: &SessionId, effects: &mut Effects) -> bool {
-        let timeout = self.settings.sessions.timeout;
-        let renewed = match &mut self.sessions {
-            Sessions::Tracked(table) => table.renew(id.as_bytes(), now, timeout),
-            Sessions::Routed(routes) if routes.is_scanning() => return self.update_activity_slow(now, id, effects),
-            Sessions::Routed(routes) => routes.table.renew(id.as_bytes(), now, timeout),
-        };
-        match renewed {
-            RenewOutcome::Renewed => true,
-            RenewOutcome::Absent => false,
-            RenewOutcome::Due => self.update_activity_slow(now, id, effects),
-        }
-    }
-
-    #[cold]
-    fn update_activity_slow(&mut self, now: Timestamp, id: &SessionId, effects: &mut Effects) -> bool {
-        let found = self.live_row(now, id.as_bytes(), effects);
-        if let Some(row) = found {
-            self.touch_row(row, now);
-        }
-        found.is_some()
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.renew(id.as_bytes(), &mut step)
     }
 
     /// Returns the state of a session. Does not renew it.
     pub fn session_info(&self, now: Timestamp, id: impl AsRef<[u8]>) -> Option<SessionInfo> {
-        let row = match &self.sessions {
-            Sessions::Tracked(table) => table.find(id.as_ref())?,
-            Sessions::Routed(routes) => routes.table.find(id.as_ref())?,
-        };
-        self.info_of(now, row)
+        self.sessions.info(now, id.as_ref(), &self.workers)
     }
 
     /// Returns at most `limit` sessions from `cursor` on, in no defined order. The first cursor is 0. Includes expired
-    /// sessions that two-phase expiry remembers. Visits at most [`PAGE_SCAN`] rows, so a page may be short or empty
-    /// without being the last one.
+    /// sessions that two-phase expiry remembers. Visits at most [`PAGE_SCAN`](crate::PAGE_SCAN) rows, so a page may be
+    /// short or empty without being the last one.
     pub fn list_sessions(&self, now: Timestamp, cursor: usize, limit: usize) -> SessionPage {
-        let places = self.sessions.row_capacity();
-        let end = places.min(cursor.saturating_add(PAGE_SCAN));
-        let mut page = SessionPage { sessions: Vec::new(), next: None };
-        for index in cursor..end {
-            if page.sessions.len() == limit {
-                page.next = Some(index);
-                return page;
-            }
-            page.sessions.extend(self.info_at(now, index));
-        }
-        page.next = (end < places).then_some(end);
-        page
-    }
-
-    fn info_at(&self, now: Timestamp, index: usize) -> Option<SessionInfo> {
-        let row = self.sessions.row_at(index)?;
-        self.info_of(now, row)
+        self.sessions.list(now, cursor, limit, &self.workers)
     }
 
     /// Ends a session after the calls it has. Returns false if it does not exist.
     pub fn end_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, effects: &mut Effects) -> bool {
-        let Some(key) = self.live_row(now, id.as_ref(), effects) else { return false };
-        let Sessions::Tracked(table) = &mut self.sessions else {
-            return self.end_routed(now, key, AfterEpoch::Forget, effects);
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.end(id.as_ref(), &mut step)
+    }
+
+    /// Performs one step of the sweep, which visits at most `budget` rows. Returns the number of removed sessions and
+    /// whether more are due. With two-phase expiry, sessions are first marked, and removed after `grace`.
+    pub fn sweep(&mut self, now: Timestamp, budget: usize, effects: &mut Effects) -> (usize, bool) {
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.sweep(budget, &mut step)
+    }
+
+    /// Returns the numbers of the affinity table, or `None` in a pool without affinity.
+    pub fn affinity_status(&self, now: Timestamp) -> Option<AffinityStatus> {
+        self.sessions.affinity_status(now)
+    }
+
+    /// Returns the history of a session, as far back as the pool's bounded events reach, or `None` in a pool without
+    /// session affinity. An id that is unknown has an empty history. Costs the number of remembered removed sessions
+    /// and of the session's events. Neither renews nor marks the session.
+    pub fn session_events(&self, now: Timestamp, id: impl AsRef<[u8]>) -> Option<SessionEventLog> {
+        self.sessions.event_log(now, id.as_ref(), &self.workers)
+    }
+
+    /// Returns how a process ended, if it is the last of its slot that has ended.
+    pub fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
+        self.workers.get(worker.id)?.exit_of(worker)
+    }
+
+    /// Unbinds all sessions of a slot's current process and returns their number. From now on no lookup returns them.
+    /// Sessions with calls keep their state until these calls are finished; calls that are admitted from now on do not
+    /// use it. Costs the number of the pool's calls; the worker is notified of the other sessions step by step.
+    /// Bindings to a process that is gone are void already. They stay, so that the next call reports the loss (R20).
+    pub fn remove_worker_sessions(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) -> usize {
+        let Some(worker_ref) = self.process_of(worker).filter(|worker_ref| self.workers.is_alive(*worker_ref)) else {
+            return 0;
         };
-        match table.row_mut(key) {
-            Some(row) if row.pending() > 0 => row.route.ended = true,
-            _ => _ = table.remove(key),
+        if !self.sessions.is_routed() {
+            return 0;
         }
-        true
+        let busy = self.rows_with_calls();
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.release_all(worker_ref, busy, &mut step)
     }
 
-    pub(super) fn live_row(&mut self, now: Timestamp, id: &[u8], effects: &mut Effects) -> Option<RowKey> {
-        let timeout = self.settings.sessions.timeout;
-        let routes = match &self.sessions {
-            Sessions::Tracked(table) => {
-                return table.get(id).filter(|(_, row)| !row.is_due(now, timeout)).map(|(key, _)| key);
-            }
-            Sessions::Routed(routes) => routes,
-        };
-        let (key, found) = routes.table.get(id)?;
-        if routes.is_scanning() || found.is_due(now, timeout) {
-            return self.live_row_slow(now, key, effects);
-        }
-        // By far the most frequent case.
-        Some(key)
+    /// Returns the sessions that have queued or unfinished calls, in no order and some of them repeatedly.
+    fn rows_with_calls(&self) -> Vec<RowKey> {
+        let calls = self.calls.iter().filter_map(|call| call.role.row());
+        let attempts = self.workers.iter().flat_map(|slot| slot.running()).filter_map(|attempt| attempt.session);
+        calls.chain(attempts.map(|(row, _)| row)).collect()
     }
 
-    #[cold]
-    fn live_row_slow(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) -> Option<RowKey> {
-        self.unbind_released(now, row, effects);
-        match self.expiry_on_read(now, row, effects) {
-            SessionAge::Alive => Some(row),
-            SessionAge::Marked | SessionAge::Gone(_) => None,
-        }
+    /// Removes a binding of a session to a process that is gone.
+    pub(super) fn drop_dead_binding(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.drop_dead_binding(row, &mut step);
     }
 
-    fn new_row(&mut self, now: Timestamp, id: SessionId, effects: &mut Effects) -> Result<RowKey, CallFailure> {
-        if let Sessions::Tracked(_) = &self.sessions {
-            return self.new_tracked_row(now, id, effects);
-        }
-        if self.routes().is_some_and(|routes| routes.table.find(id.as_bytes()).is_some()) {
-            return Err(CallFailure::SessionExpired(id));
-        }
-        self.new_routed_row(now, id, Unbound::New, effects)
-    }
-
-    pub(super) fn touch_row(&mut self, row: RowKey, now: Timestamp) {
-        match &mut self.sessions {
-            Sessions::Tracked(table) => table.touch(row, now),
-            Sessions::Routed(routes) => routes.table.touch(row, now),
+    /// Dispatches the other waiting calls of a session that was just bound, so that they wait for its worker only.
+    pub(super) fn requeue_bound_calls(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
+        // Collected first: to dispatch a call changes the queue.
+        for id in self.waiting.unbound_calls_of(row) {
+            self.calls.unqueue(id, &mut self.waiting);
+            self.dispatch_or_enqueue(now, id, effects);
         }
     }
-
-    /// Returns the state of a row, as a call of the session would find it now; `None` if the session is no longer
-    /// remembered.
-    fn info_of(&self, now: Timestamp, key: RowKey) -> Option<SessionInfo> {
-        match &self.sessions {
-            Sessions::Tracked(table) => table.row(key).and_then(|row| self.info(now, row, None)),
-            Sessions::Routed(routes) => routes.table.row(key).and_then(|row| self.info(now, row, Some(&row.route))),
-        }
-    }
-
-    fn info<R>(&self, now: Timestamp, row: &Row<R>, route: Option<&Route>) -> Option<SessionInfo> {
-        let bound = route.and_then(|route| match route.binding {
-            Binding::Bound { worker, .. } if self.is_alive(worker) && !self.is_row_released(route) => Some(worker),
-            _ => None,
-        });
-        Some(SessionInfo {
-            id: row.id.clone(),
-            state: self.state_of(now, row)?,
-            worker: bound.map(|worker| worker.id),
-            generation: bound.map(|worker| worker.generation),
-            epoch: route.map(|route| route.epoch),
-            operations: row.operations,
-            pending: row.pending(),
-            age_ms: millis(now - row.first_seen),
-            idle_ms: if row.pending() > 0 { 0 } else { millis(now - row.last) },
-        })
-    }
-
-    /// Returns `None` for a session that has ended, even if its row still exists.
-    fn state_of<R>(&self, now: Timestamp, row: &Row<R>) -> Option<SessionState> {
-        if !row.is_due(now, self.settings.sessions.timeout) {
-            return Some(SessionState::Active);
-        }
-        match self.routes()?.settings.expiry {
-            Expiry::TwoPhase { grace } if !row.marked().is_some_and(|at| grace_passed(now, at, grace)) => {
-                Some(SessionState::Expired)
-            }
-            _ => None,
-        }
-    }
-
-    fn is_row_released(&self, route: &Route) -> bool {
-        self.routes().is_some_and(|routes| routes.is_released(route))
-    }
-}
-
-pub(super) fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

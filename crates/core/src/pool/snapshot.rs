@@ -1,12 +1,12 @@
 //! Builds the status (R8) and answers other questions of the shell. Reads only.
 
 use super::{
-    AffinityStatus, Core, EnhancedState, Features, Phase, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
-    TransitionStatus, WorkerStatus, sessions::millis,
+    Core, Counters, EnhancedState, Features, Phase, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
+    TransitionStatus, WorkerStatus,
 };
 use crate::{
     KillReason, Timestamp, WorkerId, WorkerRef,
-    session::Sessions,
+    time::millis,
     waiting::Queue,
     worker::{Ping, Process, Slot, Transition},
 };
@@ -20,7 +20,7 @@ impl Core {
             state: self.pool_state(),
             pool_size: self.settings.pool_size,
             overflow: self.settings.overflow,
-            active_sessions: self.active_sessions(now),
+            active_sessions: self.sessions.active(now),
             sessions: self.list_sessions(now, 0, SESSIONS_SHOWN).sessions,
             uptime_ms: millis(now - self.started),
             session_affinity: affinity,
@@ -28,25 +28,9 @@ impl Core {
             queue: self.queue_status(),
             breaker: self.breaker(now),
             quarantined: self.quarantine_entries(now).iter().filter(|entry| entry.quarantined).count(),
-            counters: self.counters,
+            counters: Counters { sessions_expired: self.sessions.expired(), ..self.counters },
             features: self.features(),
         }
-    }
-
-    /// Returns the numbers of the affinity table, or `None` in a pool without affinity.
-    pub fn affinity_status(&self, now: Timestamp) -> Option<AffinityStatus> {
-        let routes = self.routes()?;
-        let expired = routes.table.count_due(now, self.settings.sessions.timeout) + routes.table.marked_len();
-        Some(AffinityStatus {
-            total_sessions: routes.table.len() - expired,
-            expired_sessions: expired,
-            workers_with_sessions: routes.workers_with_sessions(),
-            hits: routes.counters.hits,
-            misses: routes.counters.misses,
-            rebinds: routes.counters.rebinds,
-            cleanup_runs: routes.counters.cleanup_runs,
-            sessions_cleaned: routes.counters.cleaned,
-        })
     }
 
     /// Returns the status of the base slots, and of the overflow slots that have a process or a scheduled start.
@@ -77,7 +61,7 @@ impl Core {
             window: slot.window(),
             queued: self.waiting.for_worker(slot.worker.id),
             operations: slot.finished_attempts,
-            sessions: self.routes().map(|routes| routes.bound_to(slot.worker)),
+            sessions: self.sessions.is_routed().then(|| self.sessions.bound_to(slot.worker)),
             metrics,
             history,
         }
@@ -94,22 +78,12 @@ impl Core {
         QueueStatus { waiting, limit, in_flight, capacity, load, expected_wait_ms }
     }
 
-    fn active_sessions(&self, now: Timestamp) -> usize {
-        let timeout = self.settings.sessions.timeout;
-        match &self.sessions {
-            Sessions::Tracked(table) => table.len() - table.count_due(now, timeout),
-            Sessions::Routed(routes) => {
-                routes.table.len() - routes.table.marked_len() - routes.table.count_due(now, timeout)
-            }
-        }
-    }
-
     /// Returns the features that are switched on.
     pub fn features(&self) -> Features {
         match &self.enhanced_state {
             EnhancedState::Basic => Features::default(),
             EnhancedState::Enhanced { metrics, history } => Features {
-                session_affinity: self.routes().is_some(),
+                session_affinity: self.sessions.is_routed(),
                 worker_metrics: metrics.is_some(),
                 state_machine: history.is_some(),
             },

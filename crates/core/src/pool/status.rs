@@ -1,6 +1,6 @@
 //! The status of a pool, of the same shape for both worker types (R8). Data only.
 
-use super::SessionInfo;
+use crate::SessionInfo;
 use crate::{BreakerStatus, Generation, Health, ProcessActivity, WorkerId, WorkerMetrics, WorkerState, WorkerType};
 use serde::Serialize;
 

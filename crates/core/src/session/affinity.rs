@@ -166,15 +166,6 @@ impl Routes {
         }
     }
 
-    /// Records that a call of the session is sent to this process.
-    pub(crate) fn mark_sent(&mut self, key: RowKey, to: WorkerRef) {
-        if let Some(Route { binding: Binding::Bound { worker, was_sent, .. }, .. }) = self.route_mut(key)
-            && *worker == to
-        {
-            *was_sent = true;
-        }
-    }
-
     /// Unbinds a session. Returns the epoch under which it was bound, if it was, and its process if a call of the
     /// session was sent there.
     pub(crate) fn unbind(&mut self, key: RowKey, why: Unbound) -> Option<(Epoch, Option<WorkerRef>)> {
@@ -279,6 +270,11 @@ impl Routes {
         }
     }
 
+    /// Returns whether the pool has this slot.
+    pub(crate) fn has_slot(&self, worker: WorkerId) -> bool {
+        (1..=self.bindings.len()).contains(&(worker.0 as usize))
+    }
+
     pub(crate) fn workers_with_sessions(&self) -> usize {
         self.bindings.iter().filter(|slot_bindings| slot_bindings.sessions > 0).count()
     }
@@ -303,6 +299,22 @@ impl Route {
 
     pub(crate) fn set_current_call(&mut self, call: Option<CallId>) {
         self.current_call = OptionalCallId(call.and_then(|call| NonZero::new(call.0.saturating_add(1))));
+    }
+
+    /// Records that a call of the session is sent to this process.
+    pub(crate) fn mark_sent(&mut self, to: WorkerRef) {
+        if let Binding::Bound { worker, was_sent, .. } = &mut self.binding
+            && *worker == to
+        {
+            *was_sent = true;
+        }
+    }
+
+    /// Returns whether something follows when the session has no current call: the end of a state, a new binding, or
+    /// the removal of the session.
+    pub(crate) fn has_followup(&self) -> bool {
+        let is_ended = matches!(self.binding, Binding::Bound { epoch, .. } if epoch < self.epoch);
+        is_ended || self.after_epoch() != AfterEpoch::Stay
     }
 
     pub(crate) fn epoch_end_mut(&mut self) -> &mut EpochEnd {

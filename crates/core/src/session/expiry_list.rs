@@ -118,6 +118,11 @@ impl ExpiryList {
         }
     }
 
+    /// Returns the row at a position. For checks.
+    pub(crate) fn at(&self, place: ListPosition) -> u32 {
+        self.entries[place.0 as usize / BLOCK][place.0 as usize % BLOCK]
+    }
+
     /// Returns the row that was appended first.
     pub(crate) fn first(&self) -> Option<u32> {
         self.entries.get(self.first as usize).map(|entries| entries[self.skip])

@@ -141,24 +141,31 @@ impl<R> Table<R> {
         self.compact(sparse);
     }
 
-    /// Counts an admitted call of the session, which cannot expire until the call is finished.
-    pub(crate) fn begin_call(&mut self, key: RowKey) {
-        let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
+    /// Counts an admitted call of the session, which cannot expire until the call is finished. Returns the result of
+    /// `change`, or `None` if there is no such row.
+    #[inline]
+    pub(crate) fn begin_call<T>(&mut self, key: RowKey, change: impl FnOnce(&mut R) -> T) -> Option<T> {
+        let row = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp)?;
         let sparse = self.expiry.remove(row.state);
         row.state = RowState::Busy(row.pending() + 1);
+        let result = change(&mut row.route);
         self.compact(sparse);
+        Some(result)
     }
 
-    /// Counts a finished call of the session. `ran` is true if a worker finished it.
-    pub(crate) fn end_call(&mut self, key: RowKey, now: Timestamp, ran: bool) {
-        let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
-        let RowState::Busy(calls) = row.state else { return };
+    /// Counts a finished call of the session. `ran` is true if a worker finished it. Returns its row, or `None` if
+    /// there is no such row.
+    #[inline]
+    pub(crate) fn end_call(&mut self, key: RowKey, now: Timestamp, ran: bool) -> Option<&mut Row<R>> {
+        let row = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp)?;
+        let RowState::Busy(calls) = row.state else { return Some(row) };
         row.last = now;
         row.operations += u64::from(ran);
         row.state = match calls {
             0 | 1 => RowState::Idle(self.expiry.idle.append(key.index, now)),
             more => RowState::Busy(more - 1),
         };
+        Some(row)
     }
 
     /// Marks a session as expired: the first phase of two-phase expiry. Returns false if the session has calls or is
@@ -211,6 +218,35 @@ impl<R> Table<R> {
     pub(crate) fn row_at(&self, place: usize) -> Option<(RowKey, &Row<R>)> {
         let index = u32::try_from(place).ok()?;
         self.rows.at(index).map(|row| (RowKey { index, stamp: row.stamp }, row))
+    }
+
+    /// Reports rows that are not found by their id, or are not at their position in the expiry lists.
+    pub(crate) fn verify(&self, broken: &mut Vec<String>) {
+        let (mut rows, mut idle, mut marked) = (0, 0, 0);
+        for (key, row) in self.iter() {
+            rows += 1;
+            let is_listed = match row.state {
+                RowState::Busy(calls) => calls > 0,
+                RowState::Idle(place) => {
+                    idle += 1;
+                    self.expiry.idle.at(place) == key.index
+                }
+                RowState::Marked(place, _) => {
+                    marked += 1;
+                    self.expiry.marked.at(place) == key.index
+                }
+            };
+            if !is_listed || self.find(row.id.as_bytes()) != Some(key) {
+                broken.push(format!("session {} is not found by its id, or not where it expires", row.id));
+            }
+        }
+        let counted = (self.len(), self.expiry.idle.len(), self.expiry.marked.len());
+        if counted != (rows, idle, marked) {
+            broken.push(format!(
+                "{counted:?} rows are counted, idle and marked, but there are {:?}",
+                (rows, idle, marked)
+            ));
+        }
     }
 
     #[inline]
@@ -345,7 +381,7 @@ mod tests {
         let mut table = Table::new(1);
         let keys: Vec<RowKey> = (0..4).map(|n| table.insert(Timestamp(n), id(n), Tracked::default())).collect();
         table.touch(keys[0], Timestamp(10));
-        table.begin_call(keys[1]);
+        table.begin_call(keys[1], |_| ());
         let timeout = Duration::from_nanos(5);
         assert_eq!(table.oldest_idle(), Some((keys[2], Timestamp(2))));
         assert_eq!(table.count_due(Timestamp(8), timeout), 2);

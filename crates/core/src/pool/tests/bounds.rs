@@ -72,8 +72,7 @@ fn dead_off_affinity_workers_are_forgotten() {
         harness.exit_by_signal(process(2, generation));
         harness.step(Input::Ready { worker: process(2, generation + 1), window: 1, control: false });
     }
-    let row = harness.core.visit_row(harness.now, b"ann", &mut Vec::new()).unwrap();
-    let known = harness.core.route_mut(row).unwrap().take_off_affinity_workers();
+    let known = harness.core.sessions.off_affinity_workers(b"ann");
     assert!(known.len() <= 2, "{} processes", known.len());
 }
 
@@ -94,7 +93,8 @@ fn workers_are_not_told_of_sessions_without_calls() {
         };
         assert!(ended);
     }
-    harness.core.release_scan_due(harness.now, &mut harness.effects);
+    let (sessions, mut step) = harness.core.sessions_step(harness.now, &mut harness.effects);
+    sessions.release_scan_due(&mut step);
     assert_eq!(harness.effects, []);
     harness.run_call("ann");
     harness.effects.clear();

@@ -51,10 +51,10 @@ fn unread_expired_session_is_removed_by_the_sweep() {
         (removed, more, harness.effects.len())
     };
     assert_eq!(sweep(&mut harness, TIMEOUT - INSTANT), (0, false, 0));
-    assert_eq!(harness.core.next_removal(), Timestamp::NEVER);
+    assert_eq!(harness.core.sessions.next_removal(), Timestamp::NEVER);
     assert_eq!(sweep(&mut harness, TIMEOUT), (0, false, 0));
     assert_eq!(harness.core.affinity_status(harness.now).map(|status| status.expired_sessions), Some(1));
-    assert_eq!(harness.core.next_removal(), Timestamp(0) + TIMEOUT + GRACE);
+    assert_eq!(harness.core.sessions.next_removal(), Timestamp(0) + TIMEOUT + GRACE);
     assert_eq!(sweep(&mut harness, TIMEOUT + GRACE - INSTANT), (0, false, 0));
     assert_eq!(sweep(&mut harness, TIMEOUT + GRACE), (1, false, 1));
     assert!(matches!(harness.effects[..], [Effect::EndSession { reason: SessionEndReason::Expired, .. }]));

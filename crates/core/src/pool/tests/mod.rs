@@ -20,7 +20,8 @@ mod workers;
 
 use super::*;
 use crate::{
-    Affinity, CallId, ExitStatus, Generation, IfAbsent, ProcessActivity, SessionId, Suspect, failure::*, routing::*,
+    Affinity, CallId, Epoch, ExitStatus, Generation, IfAbsent, Lookup, ProcessActivity, SessionId, SessionPage,
+    SessionState, Suspect, failure::*, routing::*,
 };
 use std::time::Duration;
 

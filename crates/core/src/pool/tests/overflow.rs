@@ -244,8 +244,9 @@ fn r12_overflow_idle_timeout_runs_from_the_last_call() {
 /// R12: it is not stopped while a session is bound to it.
 #[test]
 fn r12_overflow_worker_with_a_session_is_not_stopped() {
-    let mut harness = busy(Settings { worker_type: WorkerTypeSettings::enhanced(), ..settings(1, 1) });
-    harness.core.settings.sessions.timeout = HOUR;
+    let mut settings = Settings { worker_type: WorkerTypeSettings::enhanced(), ..settings(1, 1) };
+    settings.sessions.timeout = HOUR;
+    let mut harness = busy(settings);
     let (call, _) = harness.call_within(None, HOUR);
     let effects = harness.ready_now(process(2, 1));
     harness.finish(sent(&effects, call).unwrap());

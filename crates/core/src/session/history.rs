@@ -1,12 +1,11 @@
-//! The events of sessions: recorded while calls are processed, and read to explain where a session's calls ran. Decides
+//! The history of sessions: recorded while calls are processed, and read to explain where a session's calls ran. Decides
 //! nothing.
 
-use super::{Core, SessionEndReason, SessionInfo};
-use crate::{
-    Timestamp, WorkerRef,
-    failure::ProcessExit,
-    session::{RemovedSession, RowKey, SessionEvent, SessionEventKind, Sessions},
+use super::{
+    RemovedSession, RowKey, SessionEvent, SessionEventKind, SessionInfo,
+    sessions::{Kind, Sessions},
 };
+use crate::{SessionEndReason, Timestamp, WorkerRef, worker::Workers};
 use std::time::Duration;
 
 /// The known history of one session id, which may have had several epochs.
@@ -38,12 +37,12 @@ pub struct PastSession {
     pub operations: u64,
 }
 
-impl Core {
-    /// Returns the history of a session, as far back as the pool's bounded events reach, or `None` in a pool without
-    /// session affinity. An id that is unknown has an empty history. Costs the number of remembered removed sessions
-    /// and of the session's events. Neither renews nor marks the session.
-    pub fn session_events(&self, now: Timestamp, id: impl AsRef<[u8]>) -> Option<SessionEventLog> {
-        let (id, routes) = (id.as_ref(), self.routes()?);
+impl Sessions {
+    /// Returns the history of a session, as far back as the bounded events reach, or `None` in a pool without session
+    /// affinity. An id that is unknown has an empty history. Costs the number of remembered removed sessions and of the
+    /// session's events. Neither renews nor marks the session.
+    pub(crate) fn event_log(&self, now: Timestamp, id: &[u8], workers: &Workers) -> Option<SessionEventLog> {
+        let routes = self.routes()?;
         let row = routes.table.find(id);
         let mut chains: Vec<_> =
             row.and_then(|row| routes.route(row)).map(|route| route.last_event).into_iter().collect();
@@ -58,29 +57,19 @@ impl Core {
         events.reverse();
         let mut past: Vec<PastSession> = routes.events.removed_sessions(id).map(to_past_session).collect();
         past.reverse();
-        let present = self.session_info(now, id);
-        let gone = |worker: &WorkerRef| !self.is_alive(*worker) && row.is_some_and(|row| !self.is_released(row));
+        let present = self.info(now, id, workers);
+        let gone = |worker: &WorkerRef| !workers.is_alive(*worker) && row.is_some_and(|row| !self.is_released(row));
         let lost = row.and_then(|row| self.bound_process(row)).filter(gone);
         Some(SessionEventLog { present, lost, past, events, complete })
     }
 
-    /// Returns how a process ended, if it is the last of its slot that has ended.
-    pub fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
-        self.workers.get(worker.id)?.exit_of(worker)
-    }
-
     /// Records an event of a session, if the pool has affinity.
-    pub(super) fn record_event(
-        &mut self,
-        now: Timestamp,
-        row: RowKey,
-        what: SessionEventKind,
-        worker: Option<WorkerRef>,
-    ) {
+    pub(crate) fn record(&mut self, now: Timestamp, row: RowKey, what: SessionEventKind, worker: Option<WorkerRef>) {
         self.record_wait(now, row, what, worker, Duration::ZERO);
     }
 
-    pub(super) fn record_wait(
+    /// Records an event of a call of the session that waited in the queue.
+    pub(crate) fn record_wait(
         &mut self,
         now: Timestamp,
         row: RowKey,
@@ -88,7 +77,7 @@ impl Core {
         worker: Option<WorkerRef>,
         waited: Duration,
     ) {
-        if let Sessions::Routed(routes) = &mut self.sessions
+        if let Some(routes) = self.routes_mut()
             && let Some(row) = routes.table.row_mut(row)
         {
             routes.events.record_event(&mut row.route.last_event, now, what, worker, waited);
@@ -96,10 +85,10 @@ impl Core {
     }
 
     /// Removes the row of a session. A pool with affinity remembers the removed session for some time.
-    pub(super) fn archive_session(&mut self, now: Timestamp, row: RowKey, why: SessionEndReason) {
-        match &mut self.sessions {
-            Sessions::Tracked(table) => _ = table.remove(row),
-            Sessions::Routed(routes) => {
+    pub(super) fn archive(&mut self, row: RowKey, why: SessionEndReason, now: Timestamp) {
+        match &mut self.kind {
+            Kind::Tracked(table) => _ = table.remove(row),
+            Kind::Routed(routes) => {
                 let Some(row) = routes.table.remove(row) else { return };
                 let (first_seen, operations, event_id) = (row.first_seen, row.operations, row.route.last_event);
                 routes.events.archive_session(RemovedSession {

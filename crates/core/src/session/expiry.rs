@@ -1,11 +1,14 @@
 //! The expiry of sessions (R16): on read, by the sweep, or to make room. A session with calls never expires.
 
-use super::{Core, Effects, SessionEndReason};
+use super::{
+    Row, RowKey, SessionEventKind, Unbound,
+    sessions::{Kind, Sessions},
+    step::Step,
+};
 use crate::{
-    Expiry, Timestamp,
+    Expiry, SessionEndReason, Timestamp,
     failure::CallFailure,
-    session::{Row, RowKey, SessionEventKind, Sessions, Unbound},
-    timers::Timer,
+    timers::{Timer, Timers},
 };
 use std::time::Duration;
 
@@ -23,50 +26,50 @@ pub(super) enum SessionAge {
     Gone(Unbound),
 }
 
-impl Core {
+impl Sessions {
     /// Applies the expiry to a session that is read. With two-phase expiry, the read itself marks the session.
-    pub(super) fn expiry_on_read(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) -> SessionAge {
-        let timeout = self.settings.sessions.timeout;
-        let Sessions::Routed(routes) = &mut self.sessions else { return SessionAge::Alive };
+    pub(super) fn expiry_on_read(&mut self, row: RowKey, step: &mut Step<'_>) -> SessionAge {
+        let (now, timeout) = (step.now, self.settings.timeout);
+        let Some(routes) = self.routes() else { return SessionAge::Alive };
         if !routes.table.is_due(row, now, timeout) {
             return SessionAge::Alive;
         }
         match routes.settings.expiry {
             Expiry::Immediate => {
-                self.counters.sessions_expired += 1;
-                self.remove_session(now, row, SessionEndReason::Expired, effects);
+                self.expired += 1;
+                self.remove(row, SessionEndReason::Expired, step);
                 SessionAge::Gone(Unbound::Expired)
             }
             Expiry::TwoPhase { grace } => {
                 let marked = routes.table.row(row).and_then(Row::marked);
                 if marked.is_some_and(|at| grace_passed(now, at, grace)) {
-                    self.counters.sessions_expired += 1;
-                    self.remove_session(now, row, SessionEndReason::Expired, effects);
+                    self.expired += 1;
+                    self.remove(row, SessionEndReason::Expired, step);
                     return SessionAge::Gone(Unbound::New);
                 }
-                self.mark(now, row);
+                self.mark(row, step);
                 SessionAge::Marked
             }
         }
     }
 
     /// Marks a session as expired: the first phase of two-phase expiry.
-    fn mark(&mut self, now: Timestamp, row: RowKey) {
-        let Sessions::Routed(routes) = &mut self.sessions else { return };
-        if routes.table.mark(row, now) {
-            self.record_event(now, row, SessionEventKind::MarkedExpired, None);
+    fn mark(&mut self, row: RowKey, step: &mut Step<'_>) {
+        let Some(routes) = self.routes_mut() else { return };
+        if routes.table.mark(row, step.now) {
+            self.record(step.now, row, SessionEventKind::MarkedExpired, None);
             // The removal may be due before the next sweep (I8).
-            self.sweep_by(self.next_removal());
+            self.sweep_by(self.next_removal(), step.timers);
         }
     }
 
     /// Renews an expired session: ends its old state and keeps its row, with a new epoch.
-    pub(super) fn renew_expired(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
-        self.end_state(row, SessionEndReason::Expired, Unbound::Expired, effects);
-        self.record_event(now, row, SessionEventKind::Unbound(SessionEndReason::Expired), None);
+    pub(super) fn renew_expired(&mut self, row: RowKey, step: &mut Step<'_>) {
+        self.end_state(row, SessionEndReason::Expired, Unbound::Expired, step);
+        self.record(step.now, row, SessionEventKind::Unbound(SessionEndReason::Expired), None);
         let epoch = self.fresh_epoch();
-        if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.table.touch(row, now);
+        if let Some(routes) = self.routes_mut() {
+            routes.table.touch(row, step.now);
             if let Some(route) = routes.route_mut(row) {
                 route.epoch = epoch;
             }
@@ -75,10 +78,10 @@ impl Core {
 
     /// Performs one step of the sweep, which visits at most `budget` rows. Returns the number of removed sessions and
     /// whether more are due. With two-phase expiry, sessions are first marked, and removed after `grace`.
-    pub fn sweep(&mut self, now: Timestamp, budget: usize, effects: &mut Effects) -> (usize, bool) {
+    pub(crate) fn sweep(&mut self, budget: usize, step: &mut Step<'_>) -> (usize, bool) {
         let mut removed = 0;
         for _ in 0..budget {
-            match self.sweep_one(now, effects) {
+            match self.sweep_one(step) {
                 Some(gone) => removed += usize::from(gone),
                 None => {
                     self.count_removed_sessions(removed, true);
@@ -92,44 +95,44 @@ impl Core {
 
     /// Returns when the next marked session may be removed, or [`Timestamp::NEVER`]. It is always later than the
     /// marking, even if `grace` is zero.
-    pub(super) fn next_removal(&self) -> Timestamp {
+    pub(crate) fn next_removal(&self) -> Timestamp {
         let grace = self.routes().map(|routes| (routes, routes.settings.expiry));
         let Some((routes, Expiry::TwoPhase { grace })) = grace else { return Timestamp::NEVER };
         routes.table.oldest_marked().map_or(Timestamp::NEVER, |(_, at)| at + grace.max(STEP_PAUSE))
     }
 
     /// Visits the oldest due session. Returns whether it was removed, not only marked; `None` if no session is due.
-    fn sweep_one(&mut self, now: Timestamp, effects: &mut Effects) -> Option<bool> {
-        if self.mark_one(now) {
+    fn sweep_one(&mut self, step: &mut Step<'_>) -> Option<bool> {
+        if self.mark_one(step) {
             return Some(false);
         }
-        let row = self.oldest_removable(now)?;
-        self.remove_session(now, row, SessionEndReason::Expired, effects);
+        let row = self.oldest_removable(step.now)?;
+        self.remove(row, SessionEndReason::Expired, step);
         Some(true)
     }
 
     /// Marks the oldest due session (two-phase expiry only).
-    fn mark_one(&mut self, now: Timestamp) -> bool {
-        let timeout = self.settings.sessions.timeout;
-        let Sessions::Routed(routes) = &self.sessions else { return false };
+    fn mark_one(&mut self, step: &mut Step<'_>) -> bool {
+        let timeout = self.settings.timeout;
+        let Some(routes) = self.routes() else { return false };
         if routes.settings.expiry == Expiry::Immediate {
             return false;
         }
-        let due = routes.table.oldest_idle().filter(|(_, last)| now >= *last + timeout);
+        let due = routes.table.oldest_idle().filter(|(_, last)| step.now >= *last + timeout);
         if let Some((row, _)) = due {
-            self.mark(now, row);
+            self.mark(row, step);
         }
         due.is_some()
     }
 
     /// Returns the oldest session that has expired and need not be remembered.
     fn oldest_removable(&self, now: Timestamp) -> Option<RowKey> {
-        let timeout = self.settings.sessions.timeout;
+        let timeout = self.settings.timeout;
         let due =
             |oldest: Option<(RowKey, Timestamp)>| oldest.filter(|(_, last)| now >= *last + timeout).map(|(row, _)| row);
-        match &self.sessions {
-            Sessions::Tracked(table) => due(table.oldest_idle()),
-            Sessions::Routed(routes) => match routes.settings.expiry {
+        match &self.kind {
+            Kind::Tracked(table) => due(table.oldest_idle()),
+            Kind::Routed(routes) => match routes.settings.expiry {
                 Expiry::Immediate => due(routes.table.oldest_idle()),
                 Expiry::TwoPhase { grace } => {
                     routes.table.oldest_marked().filter(|(_, at)| grace_passed(now, *at, grace)).map(|(row, _)| row)
@@ -139,48 +142,66 @@ impl Core {
     }
 
     /// Makes room for one more session, if necessary by the removal of an expired one that no sweep has removed yet.
-    pub(super) fn make_room(&mut self, now: Timestamp, effects: &mut Effects) -> Result<(), CallFailure> {
-        let max = self.settings.sessions.max;
-        if self.sessions.len() < max {
+    pub(super) fn make_room(&mut self, step: &mut Step<'_>) -> Result<(), CallFailure> {
+        let max = self.settings.max;
+        if self.len() < max {
             return Ok(());
         }
-        let row = self.oldest_removable(now).ok_or(CallFailure::SessionQuota { max })?;
-        self.counters.sessions_expired += 1;
-        self.remove_session(now, row, SessionEndReason::Expired, effects);
+        let row = self.oldest_removable(step.now).ok_or(CallFailure::SessionQuota { max })?;
+        self.expired += 1;
+        self.remove(row, SessionEndReason::Expired, step);
         Ok(())
     }
 
     fn count_removed_sessions(&mut self, removed: usize, is_complete: bool) {
-        self.counters.sessions_expired += removed as u64;
-        if let Sessions::Routed(routes) = &mut self.sessions {
+        self.expired += removed as u64;
+        if let Some(routes) = self.routes_mut() {
             routes.counters.cleaned += removed as u64;
             routes.counters.cleanup_runs += u64::from(is_complete);
         }
     }
 
-    /// Performs one step of the sweep. The next step follows after a pause if more sessions are due, and otherwise
-    /// after the interval, or when the next marked session may be removed.
-    pub(super) fn sweep_due(&mut self, now: Timestamp, effects: &mut Effects) {
-        if now < self.next_sweep {
+    /// Handles the timer of the sweep: performs one step. The next step follows after a pause if more sessions are due,
+    /// and otherwise after the interval, or when the next marked session may be removed.
+    pub(crate) fn sweep_due(&mut self, step: &mut Step<'_>) {
+        if step.now < self.next_sweep {
             // A stale timer: its sweep has run earlier, and the next one has its own timer.
             return;
         }
         self.next_sweep = Timestamp::NEVER;
-        let (_, more) = self.sweep(now, SWEEP_STEP, effects);
+        let (_, more) = self.sweep(SWEEP_STEP, step);
         self.is_sweeping = more;
         if more {
-            return self.sweep_by(now + STEP_PAUSE);
+            return self.sweep_by(step.now + STEP_PAUSE, step.timers);
         }
-        self.sweep_by(now + self.settings.sessions.cleanup_interval.max(STEP_PAUSE));
+        self.sweep_by(step.now + self.settings.cleanup_interval.max(STEP_PAUSE), step.timers);
         // Later than `now`, since everything that can be removed has been removed.
-        self.sweep_by(self.next_removal());
+        self.sweep_by(self.next_removal(), step.timers);
     }
 
     /// Makes sure that a sweep takes place at `at` or earlier.
-    pub(super) fn sweep_by(&mut self, at: Timestamp) {
+    fn sweep_by(&mut self, at: Timestamp, timers: &mut Timers) {
         if at < self.next_sweep {
             self.next_sweep = at;
-            self.timers.set(at, Timer::Sweep);
+            timers.set(at, Timer::Sweep);
+        }
+    }
+
+    /// Starts the sweeps of a pool that starts at `now`.
+    pub(crate) fn start_sweeps(&mut self, now: Timestamp, timers: &mut Timers) {
+        self.sweep_by(now + self.settings.cleanup_interval, timers);
+    }
+
+    /// Returns when the sessions must be swept next ([I8](crate#invariants)).
+    pub(crate) fn sweep_at(&self) -> Timestamp {
+        if self.is_sweeping { self.next_sweep } else { self.next_sweep.min(self.next_removal()) }
+    }
+
+    /// Returns the number of sessions that have expired and are not removed yet.
+    pub(super) fn count_expired(&self, now: Timestamp) -> usize {
+        match &self.kind {
+            Kind::Tracked(table) => table.count_due(now, self.settings.timeout),
+            Kind::Routed(routes) => routes.table.count_due(now, self.settings.timeout) + routes.table.marked_len(),
         }
     }
 }
