@@ -17,7 +17,7 @@ polyline { fill: none; stroke-width: 2 }
 ";
 /// Colours that color-blind readers can distinguish (Okabe and Ito).
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
-const PANEL: f64 = 400.0;
+const PANEL: f64 = 420.0;
 const LEFT: f64 = 70.0;
 const TOP: f64 = 80.0;
 const PLOT: (f64, f64) = (310.0, 300.0);
@@ -91,7 +91,7 @@ impl Scales {
 }
 
 fn axes(panel: &mut Group, scales: &Scales, subject: &str) {
-    panel.append(text("title", "start", LEFT, 28.0, &format!("Instructions by the number of {subject}")));
+    panel.append(text("title", "start", LEFT, 28.0, &format!("Instructions by number of {subject}")));
     let (left, bottom) = (LEFT, TOP + PLOT.1);
     for value in scales.y.ticks() {
         let y = scales.position(1.0, value).1;
