@@ -351,9 +351,9 @@ impl WaitingCalls {
 
     /// Compares the lists of the sessions with the calls, and the number of calls in the queues with the slab.
     fn verify_sessions(&self, waiting: &[Waiting<'_>], broken: &mut Vec<String>) {
-        let lists: [(Queue, fn(&SessionCalls) -> &CallList); 2] =
-            [(Queue::Session, |session| &session.line), (Queue::Unbound, |session| &session.unbound)];
-        for (queue, list) in lists {
+        type ListOf = fn(&SessionCalls) -> &CallList;
+        let (line, unbound): (ListOf, ListOf) = (|session| &session.line, |session| &session.unbound);
+        for (queue, list) in [(Queue::Session, line), (Queue::Unbound, unbound)] {
             let calls = |row: RowKey, session| self.calls.calls(list(session)).map(move |call| (row, call));
             let mut found: Vec<_> = self.sessions.iter().flat_map(|(row, session)| calls(*row, session)).collect();
             let expected = waiting.iter().filter(|call| call.queue == Some(queue));
