@@ -1,7 +1,7 @@
 //! Why a call was not answered by a worker, and why a worker process ended. Data only: the shell that builds the public
 //! error adds the message, the cause and the tail of stderr.
 
-use crate::{ExitStatus, Quarantined, SessionId, Timestamp, WorkerRef};
+use crate::{ExitStatus, Fingerprint, SessionId, Timestamp, WorkerRef};
 use std::{fmt, time::Duration};
 
 /// Why a call failed without an answer from a worker.
@@ -70,6 +70,17 @@ pub enum CallFailure {
     },
     /// The caller abandoned the call. No caller receives this failure; it is only counted.
     Abandoned,
+}
+
+/// Why a call was refused: its command with these arguments is in quarantine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quarantined {
+    /// The fingerprint of the command and its arguments.
+    pub fingerprint: Fingerprint,
+    /// The number of consecutive worker deaths.
+    pub deaths: u32,
+    /// The time at which the quarantine ends.
+    pub until: Timestamp,
 }
 
 /// The loss of a worker process, as it concerns one call that was sent to it.

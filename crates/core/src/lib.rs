@@ -37,8 +37,10 @@ mod exit;
 mod failure;
 mod ids;
 mod indexed_heap;
+mod messages;
 mod pool;
 mod quarantine;
+mod recovery_snapshot;
 mod restart;
 mod retry;
 mod routing;
@@ -46,6 +48,7 @@ mod session;
 mod session_id;
 mod settings;
 mod slab;
+mod status;
 mod time;
 mod timers;
 mod waiting;
@@ -54,28 +57,29 @@ mod worker;
 pub use breaker::{BreakerState, BreakerStatus, Outcome};
 pub use error_policy::{Category, Decision, Incident, Severity, Strategy, decide};
 pub use exit::ExitStatus;
-pub use failure::{CallFailure, KillReason, ProcessExit, WorkerLoss};
+pub use failure::{CallFailure, KillReason, ProcessExit, Quarantined, WorkerLoss};
 pub use ids::{
     CallId, Epoch, Fingerprint, Generation, InvalidFingerprint, InvalidPoolName, InvalidWorkerId, POOL_NAME_MAX,
     PoolName, WireId, WorkerId, WorkerRef,
 };
-pub use pool::{
-    AffinityStatus, AttemptState, Core, Counters, Delivery, Effect, Effects, Features, Input, LogEvent, PoolState,
-    PoolStatus, QueueStatus, RecoverySnapshot, SESSIONS_SHOWN, SessionCall, SessionEndReason, StopMethod, Submission,
-    TransitionStatus, WorkerStatus,
-};
-pub use quarantine::{QUARANTINE_LIMIT, QuarantineEntry, Quarantined, Suspect};
-pub use retry::Backoff;
+pub use messages::{AttemptState, Delivery, Effect, Effects, Input, LogEvent, SessionCall, StopMethod, Submission};
+pub use pool::Core;
+pub use quarantine::{QUARANTINE_LIMIT, QuarantineEntry, Suspect};
+pub use recovery_snapshot::RecoverySnapshot;
 pub use routing::{RebindReason, Routing};
 pub use session::{
-    BindError, Lookup, PAGE_SCAN, PastSession, REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEvent,
-    SessionEventKind, SessionEventLog, SessionInfo, SessionPage, SessionState,
+    BindError, Lookup, PAGE_SCAN, PastSession, REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEndReason,
+    SessionEvent, SessionEventKind, SessionEventLog, SessionInfo, SessionPage, SessionState,
 };
 pub use session_id::{InvalidSessionId, SESSION_ID_MAX, SessionId};
 pub use settings::{
-    Affinity, AffinitySettings, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings, IfAbsent,
-    OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings, WorkerType,
-    WorkerTypeSettings,
+    Affinity, AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
+    IfAbsent, OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
+    WorkerType, WorkerTypeSettings,
+};
+pub use status::{
+    AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,
+    WorkerStatus,
 };
 pub use time::Timestamp;
 pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, ProcessActivity, Transition, WorkerMetrics, WorkerState};

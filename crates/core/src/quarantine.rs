@@ -1,7 +1,7 @@
 //! The quarantine of calls that end their workers repeatedly (R37). Holds fingerprints and the names of commands, never
 //! arguments. Decides only whether a call is accepted.
 
-use crate::{CallId, Timestamp, WireId, ids::Fingerprint, settings::PoisonSettings};
+use crate::{CallId, Quarantined, Timestamp, WireId, ids::Fingerprint, settings::PoisonSettings};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
@@ -32,17 +32,6 @@ pub struct QuarantineEntry {
     pub quarantined: bool,
     /// Milliseconds until the entry is removed.
     pub release_in_ms: u64,
-}
-
-/// Why a call was refused: its command with these arguments is in quarantine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Quarantined {
-    /// The fingerprint of the command and its arguments.
-    pub fingerprint: Fingerprint,
-    /// The number of consecutive worker deaths.
-    pub deaths: u32,
-    /// The time at which the quarantine ends.
-    pub until: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,26 +1,8 @@
 //! Whether a call may be retried, and the wait before the retry (R33). Holds the retry budget of the pool. Sends
 //! nothing and draws no random number.
 
-use crate::{Timestamp, settings::RetrySettings};
+use crate::{Backoff, Timestamp, settings::RetrySettings};
 use std::time::Duration;
-
-/// The growth of the wait from one retry to the next.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Backoff {
-    /// `base`, 2 x `base`, 3 x `base`, ...
-    Linear,
-    /// `base`, doubled for each retry.
-    #[default]
-    Exponential,
-    /// `base` times 1, 1, 2, 3, 5, ...
-    Fibonacci,
-    /// A random wait between `base` and three times the previous wait, so that the retries of calls that failed
-    /// together spread out (Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). `jitter` does
-    /// not apply.
-    Decorrelated,
-    /// These waits in order; the last one repeats. An empty list means no wait. `base` does not apply.
-    Custom(Vec<Duration>),
-}
 
 impl RetrySettings {
     /// Returns the wait before the next attempt, after `sent` attempts and a previous wait of `before`. `random` is any

@@ -1,6 +1,5 @@
 //! The settings of a pool. Plain data: the configuration validates all bounds before.
 
-use crate::Backoff;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -163,6 +162,24 @@ pub struct RestartSettings {
     pub max_backoff: Duration,
     /// The time for which a failed pool waits before its probe. Doubles each time, up to ten minutes.
     pub cooldown: Duration,
+}
+
+/// The growth of the wait from one retry to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Backoff {
+    /// `base`, 2 x `base`, 3 x `base`, ...
+    Linear,
+    /// `base`, doubled for each retry.
+    #[default]
+    Exponential,
+    /// `base` times 1, 1, 2, 3, 5, ...
+    Fibonacci,
+    /// A random wait between `base` and three times the previous wait, so that the retries of calls that failed
+    /// together spread out (Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). `jitter` does
+    /// not apply.
+    Decorrelated,
+    /// These waits in order; the last one repeats. An empty list means no wait. `base` does not apply.
+    Custom(Vec<Duration>),
 }
 
 /// When a call is retried whose process died: only if it is idempotent and has no strict session, and never past its

@@ -10,9 +10,9 @@
 //! call. Hooks have a time limit of their own, but a background task that blocks an event loop has none. The worker is
 //! killed after a time that exceeds the limit of hooks.
 
-use super::{AttemptState, Core, Effect, Effects};
+use super::Core;
 use crate::{
-    CancelSettings, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
+    AttemptState, CancelSettings, Effect, Effects, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
     failure::KillReason,
     timers::Timer,
     worker::{Escalation, SlotHolder},

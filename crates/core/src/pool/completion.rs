@@ -2,9 +2,9 @@
 //! finished: its call slot, and the session for a strict call, stay occupied until the worker's final frame or its
 //! death.
 
-use super::{Core, Delivery, Effect, Effects, EnhancedState, LogEvent, Phase};
+use super::{Core, EnhancedState, Phase};
 use crate::{
-    CallId, Outcome, Timestamp, WireId, WorkerRef,
+    CallId, Delivery, Effect, Effects, LogEvent, Outcome, Timestamp, WireId, WorkerRef,
     calls::{Call, CallState},
     failure::CallFailure,
     session::SessionEventKind,

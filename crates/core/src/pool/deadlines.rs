@@ -2,9 +2,9 @@
 //! ([I8](crate#invariants)). This file sets no timers: whatever makes an item pending, or uses up its entry, sets the
 //! next one.
 
-use super::{Core, Effects, Phase};
+use super::{Core, Phase};
 use crate::{
-    Timestamp, WireId, WorkerId,
+    Effects, Timestamp, WireId, WorkerId,
     calls::Call,
     timers::Timer,
     worker::{Escalation, Ping, Process, Slot, SlotHolder},

@@ -1,8 +1,8 @@
 //! The exit of a process, and the answers to its calls and sessions (R20, R36).
 
-use super::{Core, Effects};
+use super::Core;
 use crate::{
-    CallId, Epoch, Suspect, Timestamp, WorkerId, WorkerRef,
+    CallId, Effects, Epoch, Suspect, Timestamp, WorkerId, WorkerRef,
     calls::Role,
     failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     quarantine::DeathAttribution,

@@ -1,8 +1,8 @@
 //! Dispatch: which process runs a call, and in which queue a call waits if none can.
 
-use super::{Core, Effect, Effects};
+use super::Core;
 use crate::{
-    CallId, Epoch, Timestamp, WorkerId, WorkerRef,
+    CallId, Effect, Effects, Epoch, Timestamp, WorkerId, WorkerRef,
     calls::Role,
     routing::{RebindReason, Routing},
     session::{Binding, RowKey, Unbound},

@@ -3,9 +3,9 @@
 //! A process that answers a ping is alive. A process that does not answer, but computes and has calls, holds Python's
 //! GIL: the deadlines of its calls end it if necessary. In every other case the ping counts as missed.
 
-use super::{Core, Effect, Effects, LogEvent, StopMethod};
+use super::Core;
 use crate::{
-    ProcessActivity, Timestamp, WorkerRef,
+    Effect, Effects, LogEvent, ProcessActivity, StopMethod, Timestamp, WorkerRef,
     failure::KillReason,
     timers::Timer,
     worker::{Ping, Process, Slot, WorkerState},

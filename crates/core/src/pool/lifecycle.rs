@@ -1,8 +1,8 @@
 //! Processes: their start, their readiness and their stop (R27, R28). `death` handles their exit.
 
-use super::{Core, Effect, Effects, EnhancedState, Phase, StopMethod};
+use super::{Core, EnhancedState, Phase};
 use crate::{
-    Timestamp, WorkerId, WorkerRef,
+    Effect, Effects, StopMethod, Timestamp, WorkerId, WorkerRef,
     failure::KillReason,
     timers::Timer,
     worker::{BeforeStop, Ping, Process, WorkerState},

@@ -15,7 +15,6 @@ mod dispatch;
 mod health;
 mod invariants;
 mod lifecycle;
-mod messages;
 mod overflow;
 mod recovery;
 mod recovery_snapshot;
@@ -24,23 +23,14 @@ mod session_queue;
 mod sessions;
 mod shutdown;
 mod snapshot;
-mod status;
 mod submit;
 
 #[cfg(test)]
 mod tests;
 
-pub use messages::{
-    AttemptState, Delivery, Effect, Input, LogEvent, SessionCall, SessionEndReason, StopMethod, Submission,
-};
-pub use recovery_snapshot::RecoverySnapshot;
-pub use status::{
-    AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,
-    WorkerStatus,
-};
-
 use crate::{
-    Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
+    Counters, Effects, Input, RecoverySnapshot, Settings, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
+    WorkerTypeSettings,
     breaker::Breaker,
     calls::Calls,
     derived::Derived,
@@ -53,9 +43,6 @@ use crate::{
     worker::{History, Slot, WorkerMetrics, Workers},
 };
 use std::hash::{Hash, Hasher};
-
-/// The list to which effects are appended, in the order in which they must be carried out.
-pub type Effects = Vec<Effect>;
 
 /// The state of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Overflow workers (R12): started when calls wait that they could run, and stopped when idle.
 
-use super::{Core, Effects, Phase, StopMethod};
-use crate::{Timestamp, WorkerRef, failure::KillReason, timers::Timer, worker::Process};
+use super::{Core, Phase};
+use crate::{Effects, StopMethod, Timestamp, WorkerRef, failure::KillReason, timers::Timer, worker::Process};
 
 impl Core {
     /// Starts overflow workers while more calls wait that they could run than capacity is starting (R12).

@@ -1,8 +1,8 @@
 //! Restarts, and the failure of a pool that restarts its workers too often (R27, R28).
 
-use super::{Core, Effect, Effects, LogEvent, Phase};
+use super::{Core, Phase};
 use crate::{
-    CallId, Timestamp, WorkerId, WorkerRef,
+    CallId, Effect, Effects, LogEvent, Timestamp, WorkerId, WorkerRef,
     calls::Call,
     failure::{CallFailure, KillReason, ProcessExit},
     restart::IntensityVerdict,

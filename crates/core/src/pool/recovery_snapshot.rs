@@ -1,16 +1,7 @@
 //! The data that is kept when the state of a pool is rebuilt after a panic in one of its steps: names and numbers only.
 
 use super::Core;
-use crate::{CallId, Generation, Settings, Timestamp, WorkerId, session::SessionsSnapshot};
-
-/// The part of a core with which a new core continues.
-#[derive(Clone, Debug, Default)]
-pub struct RecoverySnapshot {
-    generations: Vec<Generation>,
-    sessions: SessionsSnapshot,
-    next_wire: u64,
-    state_rebuilds: u64,
-}
+use crate::{CallId, RecoverySnapshot, Settings, Timestamp, WorkerId};
 
 impl Core {
     /// Reads what can be trusted even if a step was interrupted by a panic. A new core that continues with it never

@@ -1,8 +1,8 @@
 //! Retries of calls whose process was lost: whether, when, and what the caller receives otherwise (R33).
 
-use super::{Core, Effects, Phase, dispatch::DispatchOutcome};
+use super::{Core, Phase, dispatch::DispatchOutcome};
 use crate::{
-    CallId, Timestamp,
+    CallId, Effects, Timestamp,
     failure::{CallFailure, WorkerLoss},
     retry::scatter,
     timers::Timer,

@@ -1,9 +1,9 @@
 //! The queue of a session: one strict call at a time, in the order of admission, and what happens when that call is
 //! finished ([I3](crate#invariants)).
 
-use super::{Core, Effects};
+use super::Core;
 use crate::{
-    Timestamp, WorkerRef,
+    Effects, Timestamp, WorkerRef,
     session::{Binding, RowKey},
     waiting::Queue,
 };

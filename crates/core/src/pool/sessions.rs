@@ -1,10 +1,10 @@
 //! What messages ask of the sessions, and what connects sessions with calls and workers. The decisions are those of
 //! [`Sessions`].
 
-use super::{Core, Effects};
+use super::Core;
 use crate::{
-    AffinityStatus, BindError, Lookup, SessionEventLog, SessionId, SessionInfo, SessionPage, Timestamp, WorkerId,
-    WorkerRef,
+    AffinityStatus, BindError, Effects, Lookup, SessionEventLog, SessionId, SessionInfo, SessionPage, Timestamp,
+    WorkerId, WorkerRef,
     failure::{CallFailure, ProcessExit},
     session::{RowKey, Sessions, Step},
 };

@@ -1,9 +1,9 @@
 //! The shutdown of a pool: it admits no more calls, the pending ones finish or fail at the end of the drain, and then
 //! the workers stop.
 
-use super::{Core, Effect, Effects, Phase, StopMethod};
+use super::{Core, Phase};
 use crate::{
-    Timestamp, WorkerRef,
+    Effect, Effects, StopMethod, Timestamp, WorkerRef,
     failure::{CallFailure, KillReason},
     timers::Timer,
 };

@@ -1,11 +1,9 @@
 //! Builds the status (R8) and answers other questions of the shell. Reads only.
 
-use super::{
-    Core, Counters, EnhancedState, Features, Phase, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
-    TransitionStatus, WorkerStatus,
-};
+use super::{Core, EnhancedState, Phase};
 use crate::{
-    KillReason, Timestamp, WorkerId, WorkerRef,
+    Counters, Features, KillReason, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Timestamp, TransitionStatus,
+    WorkerId, WorkerRef, WorkerStatus,
     time::millis,
     waiting::Queue,
     worker::{Ping, Process, Slot, Transition},

@@ -1,9 +1,9 @@
 //! Admission: the first queue of a call. `admission` decides whether the pool accepts the call at all, and
 //! [`Sessions`](crate::session::Sessions) what the session of the call requires.
 
-use super::{Core, Effect, Effects, Submission, dispatch::DispatchOutcome};
+use super::{Core, dispatch::DispatchOutcome};
 use crate::{
-    CallId, Outcome, Timestamp, WorkerRef,
+    CallId, Effect, Effects, Outcome, Submission, Timestamp, WorkerRef,
     breaker::Permit,
     calls::{Call, CallState, Role},
     failure::CallFailure,

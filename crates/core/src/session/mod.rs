@@ -3,6 +3,7 @@
 
 mod admission;
 mod affinity;
+mod answers;
 mod binding;
 mod events;
 mod expiry;
@@ -22,12 +23,12 @@ mod table;
 
 pub(crate) use admission::Admitted;
 pub(crate) use affinity::{AfterEpoch, Binding, Route, Routes, Unbound};
+pub use answers::{PAGE_SCAN, SessionInfo, SessionPage, SessionState};
 pub use binding::{BindError, Lookup};
 pub(crate) use events::{EventId, EventRing, RemovedSession};
-pub use events::{REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEvent, SessionEventKind};
+pub use events::{REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEndReason, SessionEvent, SessionEventKind};
 pub use history::{PastSession, SessionEventLog};
 pub(crate) use recovery::SessionsSnapshot;
-pub use requests::{PAGE_SCAN, SessionInfo, SessionPage, SessionState};
 pub(crate) use row::{Row, RowKey, Tracked};
 pub(crate) use row_cursor::RowCursor;
 pub(crate) use sessions::Sessions;

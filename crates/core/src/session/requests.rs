@@ -3,60 +3,12 @@
 
 use super::{
     AfterEpoch, Binding, RenewOutcome, Route, Row, RowKey, Unbound,
+    answers::{PAGE_SCAN, SessionInfo, SessionPage, SessionState},
     expiry::{SessionAge, grace_passed},
     sessions::{Kind, Sessions},
     step::Step,
 };
-use crate::{
-    AffinityStatus, Epoch, Expiry, Generation, SessionId, Timestamp, WorkerId, failure::CallFailure, time::millis,
-    worker::Workers,
-};
-use serde::Serialize;
-
-/// Whether a session has expired (R15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionState {
-    /// The session has calls, or its timeout runs.
-    Active,
-    /// The timeout of the session has passed.
-    Expired,
-}
-
-/// The state of one session (R22).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SessionInfo {
-    /// The id of the session.
-    pub id: SessionId,
-    /// Active or expired.
-    pub state: SessionState,
-    /// The slot to which it is bound; `None` if it is not bound, and in a pool without affinity.
-    pub worker: Option<WorkerId>,
-    /// The generation of the process to which it is bound.
-    pub generation: Option<Generation>,
-    /// The epoch of calls that are admitted now.
-    pub epoch: Option<Epoch>,
-    /// The number of finished calls.
-    pub operations: u64,
-    /// The number of queued or unfinished calls.
-    pub pending: u32,
-    /// Milliseconds since its first call.
-    pub age_ms: u64,
-    /// Milliseconds since its last activity.
-    pub idle_ms: u64,
-}
-
-/// The maximum number of rows that one page visits.
-pub const PAGE_SCAN: usize = 4096;
-
-/// A page of a pool's sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SessionPage {
-    /// The sessions of this page.
-    pub sessions: Vec<SessionInfo>,
-    /// The cursor of the next page; `None` on the last page.
-    pub next: Option<usize>,
-}
+use crate::{AffinityStatus, Expiry, SessionId, Timestamp, failure::CallFailure, time::millis, worker::Workers};
 
 impl Sessions {
     /// Creates a session without a call, or renews the timeout of an existing one.

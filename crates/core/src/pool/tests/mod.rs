@@ -21,7 +21,7 @@ mod workers;
 use super::*;
 use crate::{
     Affinity, CallId, Epoch, ExitStatus, Generation, IfAbsent, Lookup, ProcessActivity, SessionId, SessionPage,
-    SessionState, Suspect, failure::*, routing::*,
+    SessionState, Suspect, failure::*, messages::*, routing::*, session::*, status::*,
 };
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! The status of a pool, of the same shape for both worker types (R8). Data only.
 
-use crate::SessionInfo;
-use crate::{BreakerStatus, Generation, Health, ProcessActivity, WorkerId, WorkerMetrics, WorkerState, WorkerType};
+use crate::{
+    BreakerStatus, Generation, Health, ProcessActivity, SessionInfo, WorkerId, WorkerMetrics, WorkerState, WorkerType,
+};
 use serde::Serialize;
 
 /// The maximum number of sessions that a status shows.

@@ -1,7 +1,8 @@
-//! The inputs and effects of the core: plain data.
+//! What the shell and the core exchange: the inputs and effects of the core. Plain data.
 
 use crate::{
-    Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, SessionId, Suspect, Timestamp, WireId, WorkerRef,
+    Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, SessionEndReason, SessionId, Suspect, Timestamp,
+    WireId, WorkerRef,
     failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     routing::Routing,
 };
@@ -26,7 +27,7 @@ pub enum Input {
         /// Whether it has a control channel.
         control: bool,
     },
-    /// The final frame of an attempt arrived. The shell also [clears the fingerprint](super::Core::clear_payload) of
+    /// The final frame of an attempt arrived. The shell also [clears the fingerprint](crate::Core::clear_payload) of
     /// the call.
     Final {
         /// The process that sent it.
@@ -76,7 +77,7 @@ pub enum Input {
         /// The exit of the process.
         end: ProcessExit,
         /// The fingerprints of its attempts, if the quarantine needs them
-        /// ([`Core::unfinished`](super::Core::unfinished)).
+        /// ([`Core::unfinished`](crate::Core::unfinished)).
         suspects: Vec<Suspect>,
     },
     /// A process must be killed.
@@ -108,7 +109,7 @@ pub struct Submission {
     pub deadline: Timestamp,
     /// Whether it may run again if its worker dies while it runs.
     pub idempotent: bool,
-    /// The fingerprint of the call, which is needed while the pool [watches](super::Core::needs_fingerprints) some.
+    /// The fingerprint of the call, which is needed while the pool [watches](crate::Core::needs_fingerprints) some.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -122,6 +123,9 @@ pub struct SessionCall {
     /// The affinity of the call; `None` for the mode of the pool.
     pub affinity: Option<Affinity>,
 }
+
+/// The list to which effects are appended, in the order in which they must be carried out.
+pub type Effects = Vec<Effect>;
 
 /// An action that the shell must carry out. Effects must be carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -204,7 +208,7 @@ pub enum Effect {
     /// Write a log line.
     Log(LogEvent),
     /// The pool has stopped. Either no process is left, or the time for stopping is up for those that
-    /// [`Core::processes`](super::Core::processes) returns.
+    /// [`Core::processes`](crate::Core::processes) returns.
     Stopped,
 }
 
@@ -234,17 +238,6 @@ pub enum AttemptState {
     Withdrawn,
     /// The handler has ended. The final frame will follow.
     Finished,
-}
-
-/// Why a session, or its state on a worker, ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SessionEndReason {
-    /// A message ended it.
-    Ended,
-    /// The timeout of the session passed.
-    Expired,
-    /// The session was bound to another worker.
-    Moved,
 }
 
 /// The method of stopping a process.
