@@ -42,7 +42,7 @@ mod pool;
 mod quarantine;
 mod recovery_snapshot;
 mod restart;
-mod retry;
+mod retries;
 mod routing;
 mod session;
 mod session_id;

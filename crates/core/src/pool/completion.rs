@@ -53,7 +53,7 @@ impl Core {
         let Some(call) = self.calls.settle(id) else { return };
         if ok {
             self.counters.ok += 1;
-            self.budget.record_success(now);
+            self.retries.succeeded(now);
         } else {
             self.counters.failed += 1;
         }

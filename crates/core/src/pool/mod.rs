@@ -36,7 +36,7 @@ use crate::{
     derived::Derived,
     quarantine::Quarantine,
     restart::{OverflowStarts, RestartIntensity},
-    retry::Budget,
+    retries::Retries,
     session::Sessions,
     timers::Timers,
     waiting::WaitingCalls,
@@ -55,11 +55,9 @@ pub struct Core {
     workers: Workers,
     calls: Calls,
     waiting: WaitingCalls,
-    budget: Budget,
+    retries: Retries,
     breaker: Option<Breaker>,
     quarantine: Quarantine,
-    /// The seed for the jitter of retries.
-    seed: u64,
     sessions: Sessions,
     enhanced_state: EnhancedState,
     intensity: RestartIntensity,
@@ -130,10 +128,9 @@ impl Core {
             ),
             waiting: WaitingCalls::new(&settings.queue, (settings.pool_size + settings.overflow) as usize),
             calls: Calls::default(),
-            budget: Budget::default(),
+            retries: Retries::new(settings.retry.clone(), seed),
             breaker: settings.breaker.clone().map(Breaker::new),
             quarantine: Quarantine::new(settings.poison.clone()),
-            seed,
             sessions,
             enhanced_state,
             intensity: RestartIntensity::new(settings.restart.clone()),
@@ -216,7 +213,7 @@ impl Hash for Core {
         (self.phase, self.shutdown_announced).hash(state);
         self.workers.hash(state);
         self.waiting.hash(state);
-        self.budget.hash(state);
+        self.retries.hash(state);
         self.breaker.hash(state);
         self.quarantine.hash(state);
         self.sessions.hash(state);

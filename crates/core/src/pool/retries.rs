@@ -4,7 +4,6 @@ use super::{Core, Phase, dispatch::DispatchOutcome};
 use crate::{
     CallId, Effects, Timestamp,
     failure::{CallFailure, WorkerLoss},
-    retry::scatter,
     timers::Timer,
 };
 use std::time::Duration;
@@ -35,16 +34,15 @@ impl Core {
     /// `None` if the loss itself is the failure.
     fn wait_before_retry(&mut self, now: Timestamp, id: CallId) -> Result<Duration, Option<CallFailure>> {
         let call = self.calls.get(id).ok_or(None)?;
-        let retry = &self.settings.retry;
-        if !call.idempotent || call.attempts >= retry.attempts || self.phase != Phase::Running {
+        if !call.idempotent || self.phase != Phase::Running {
             return Err(None);
         }
         let before = call.retry.as_ref().map_or(Duration::ZERO, |retried| retried.wait);
-        let wait = retry.wait(call.attempts, before, scatter(self.seed, id.0, call.attempts));
+        let wait = self.retries.wait_before_next(id, call.attempts, before).ok_or(None)?;
         let (fingerprint, in_time) = (call.fingerprint, now + wait < call.deadline);
         self.check_poison(now, fingerprint).map_err(Some)?;
         // The budget is checked here and spent when the retry is sent: calls that wait may still be abandoned.
-        if in_time && self.budget.allows(now, self.settings.retry.budget) { Ok(wait) } else { Err(None) }
+        if in_time && self.retries.has_budget(now) { Ok(wait) } else { Err(None) }
     }
 
     fn back_off(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, wait: Duration, effects: &mut Effects) {
@@ -63,12 +61,12 @@ impl Core {
         if self.ends_as_poison(now, id, effects) {
             return;
         }
-        if !self.budget.allows(now, self.settings.retry.budget) {
+        if !self.retries.has_budget(now) {
             return self.settle_with_last_loss(now, id, effects);
         }
         // Removed from the backoff before it is dispatched, so that it counts as waiting once.
         self.calls.unqueue(id, &mut self.waiting);
-        self.budget.spend(now);
+        self.retries.spend(now);
         self.counters.retries += 1;
         self.calls.restart_wait(id, now + self.settings.queue.timeout);
         match self.try_dispatch(now, id, effects) {

@@ -68,8 +68,9 @@ fn r37_call_that_ended_three_workers_is_refused() {
 /// R37: an idempotent call is not retried without end: it fails with its attempts listed.
 #[test]
 fn r37_retries_end_with_quarantine() {
-    let mut harness = harness();
-    harness.core.settings.retry.attempts = 100;
+    let mut settings = harness().core.settings;
+    settings.retry.attempts = 100;
+    let mut harness = Harness::with(settings);
     let (call, mut effects) = harness.call_of(POISON, true);
     for n in 1..=3 {
         let (worker, wire) = sent(&effects, call).unwrap_or_else(|| panic!("attempt {n} of {call}"));
@@ -121,9 +122,9 @@ fn r37_only_calls_that_may_have_caused_the_death_are_suspected() {
 /// R37: a call in backoff is not retried if others quarantine its fingerprint.
 #[test]
 fn r37_call_in_backoff_fails_once_it_is_quarantined() {
-    let mut harness = harness();
-    harness.core.settings.retry.base = Duration::from_secs(1);
-    harness.core.settings.retry.jitter = 0;
+    let mut settings = harness().core.settings;
+    (settings.retry.base, settings.retry.jitter) = (Duration::from_secs(1), 0);
+    let mut harness = Harness::with(settings);
     let (waits, effects) = harness.call_of(POISON, true);
     let (worker, wire) = sent(&effects, waits).unwrap();
     harness.exit_during(worker, wire, None);

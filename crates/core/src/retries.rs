@@ -1,8 +1,50 @@
-//! Whether a call may be retried, and the wait before the retry (R33). Holds the retry budget of the pool. Sends
-//! nothing and draws no random number.
+//! Whether a lost call may be retried, and the wait before the retry (R33). Holds the retry budget of the pool. Sends
+//! nothing and draws no random number; what it needs to know of a call is an argument.
 
-use crate::{Backoff, Timestamp, settings::RetrySettings};
+use crate::{Backoff, CallId, Timestamp, settings::RetrySettings};
 use std::time::Duration;
+
+/// The retries of a pool: how many attempts a call has, how long it waits before each, and how many retries all calls
+/// together may have.
+///
+/// # Invariants
+/// - Within ten seconds, at most [`RESERVE`] retries and the configured share of the successes are sent, as long as each
+///   retry is preceded by [`has_budget`](Self::has_budget) and followed by [`spend`](Self::spend).
+/// - Equal arguments give equal waits, so that a schedule replays.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Retries {
+    settings: RetrySettings,
+    /// The seed for the jitter of the waits.
+    seed: u64,
+    budget: Budget,
+}
+
+impl Retries {
+    pub(crate) fn new(settings: RetrySettings, seed: u64) -> Self {
+        Self { settings, seed, budget: Budget::default() }
+    }
+
+    /// Returns the wait before the next attempt of a call, after `sent` attempts and a previous wait of `before`. `None`
+    /// if the call has had all its attempts.
+    pub(crate) fn wait_before_next(&self, call: CallId, sent: u32, before: Duration) -> Option<Duration> {
+        (sent < self.settings.attempts).then(|| self.settings.wait(sent, before, scatter(self.seed, call.0, sent)))
+    }
+
+    /// Returns whether one more retry is within the budget.
+    pub(crate) fn has_budget(&mut self, now: Timestamp) -> bool {
+        self.budget.allows(now, self.settings.budget)
+    }
+
+    /// Counts a retry that is sent.
+    pub(crate) fn spend(&mut self, now: Timestamp) {
+        self.budget.spend(now);
+    }
+
+    /// Counts a call that was answered with a result.
+    pub(crate) fn succeeded(&mut self, now: Timestamp) {
+        self.budget.record_success(now);
+    }
+}
 
 impl RetrySettings {
     /// Returns the wait before the next attempt, after `sent` attempts and a previous wait of `before`. `random` is any
@@ -52,7 +94,7 @@ fn thousandths_of(span: Duration, thousandths: u64) -> Duration {
 
 /// Returns a number that looks random and depends on the arguments alone (splitmix64; Steele, Lea, Flood, OOPSLA 2014),
 /// so that a schedule replays.
-pub(crate) fn scatter(seed: u64, call: u64, attempt: u32) -> u64 {
+fn scatter(seed: u64, call: u64, attempt: u32) -> u64 {
     let mut mixed = seed ^ call.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(attempt) << 56;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -68,7 +110,7 @@ const RESERVE: u64 = 10;
 /// The retry budget of the pool: retries are limited to a fraction of recent successes, so that they never multiply an
 /// outage. Counts successes and retries of the last ten seconds, one bucket a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Budget {
+struct Budget {
     second: u64,
     successes: [u32; WINDOW],
     retries: [u32; WINDOW],
@@ -76,19 +118,19 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// Counts a call that was answered with a result.
-    pub(crate) fn record_success(&mut self, now: Timestamp) {
+    fn record_success(&mut self, now: Timestamp) {
         let place = self.advance(now);
         self.successes[place] = self.successes[place].saturating_add(1);
     }
 
     /// Counts a retry.
-    pub(crate) fn spend(&mut self, now: Timestamp) {
+    fn spend(&mut self, now: Timestamp) {
         let place = self.advance(now);
         self.retries[place] = self.retries[place].saturating_add(1);
     }
 
     /// Returns whether one more retry is within the budget: `share` thousandths of the successes, plus [`RESERVE`].
-    pub(crate) fn allows(&mut self, now: Timestamp, share: u32) -> bool {
+    fn allows(&mut self, now: Timestamp, share: u32) -> bool {
         self.advance(now);
         let sum = |counts: &[u32; WINDOW]| counts.iter().map(|&count| u64::from(count)).sum::<u64>();
         sum(&self.retries) < RESERVE + sum(&self.successes) * u64::from(share) / 1000
@@ -172,5 +214,16 @@ mod tests {
         assert!(!budget.allows(at(112), 200));
         assert!(!budget.allows(at(113), 200), "the successes of second 103 no longer count");
         assert!(budget.allows(at(1_000_000), 0));
+    }
+
+    /// R33
+    #[test]
+    fn r33_waits_depend_on_the_seed_the_call_and_the_attempt_alone() {
+        let settings = RetrySettings { attempts: 3, ..Settings::new(WorkerTypeSettings::Basic, 1).retry };
+        let retries = Retries::new(settings, 7);
+        let wait = |call, sent| retries.wait_before_next(CallId(call), sent, Duration::ZERO);
+        assert_eq!(wait(1, 1), retries.clone().wait_before_next(CallId(1), 1, Duration::ZERO));
+        assert_ne!(wait(1, 1), wait(2, 1), "calls that were lost together do not return together");
+        assert!(wait(1, 2).is_some() && wait(1, 3).is_none(), "the third attempt was the last");
     }
 }
