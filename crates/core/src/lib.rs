@@ -28,8 +28,8 @@
 //! - **I8**: everything that is pending has a timer at or before the time at which it must be examined. If I8 broke, a call, a
 //!   start or a sweep would wait forever.
 
+mod admission;
 mod bitmap;
-mod breaker;
 mod calls;
 mod derived;
 mod error_policy;
@@ -39,7 +39,6 @@ mod ids;
 mod indexed_heap;
 mod messages;
 mod pool;
-mod quarantine;
 mod recovery_snapshot;
 mod restart;
 mod retries;
@@ -54,7 +53,7 @@ mod timers;
 mod waiting;
 mod worker;
 
-pub use breaker::{BreakerState, BreakerStatus, Outcome};
+pub use admission::{BreakerState, BreakerStatus, Outcome, QUARANTINE_LIMIT, QuarantineEntry, Suspect};
 pub use error_policy::{Category, Decision, Incident, Severity, Strategy, decide};
 pub use exit::ExitStatus;
 pub use failure::{CallFailure, KillReason, ProcessExit, Quarantined, WorkerLoss};
@@ -64,7 +63,6 @@ pub use ids::{
 };
 pub use messages::{AttemptState, Delivery, Effect, Effects, Input, LogEvent, SessionCall, StopMethod, Submission};
 pub use pool::Core;
-pub use quarantine::{QUARANTINE_LIMIT, QuarantineEntry, Suspect};
 pub use recovery_snapshot::RecoverySnapshot;
 pub use routing::{RebindReason, Routing};
 pub use session::{

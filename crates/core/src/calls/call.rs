@@ -2,7 +2,7 @@
 
 use crate::{
     Affinity, CallId, Epoch, Fingerprint, Timestamp, WireId, WorkerRef,
-    breaker::Permit,
+    admission::Permit,
     failure::WorkerLoss,
     session::RowKey,
     waiting::{Queue, QueuePosition},
@@ -92,9 +92,9 @@ impl Call {
         matches!(self.state, CallState::Queued(_) | CallState::Backoff { .. })
     }
 
-    /// Returns the losses of its attempts.
-    pub(crate) fn into_losses(self) -> Vec<WorkerLoss> {
-        self.retry.map_or_else(Vec::new, |retried| retried.losses)
+    /// Returns its permit, which must be returned, and the losses of its attempts.
+    pub(crate) fn into_permit_and_losses(self) -> (Permit, Vec<WorkerLoss>) {
+        (self.permit, self.retry.map_or_else(Vec::new, |retried| retried.losses))
     }
 
     /// Returns the next time at which the call must be examined.

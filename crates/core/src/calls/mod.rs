@@ -232,7 +232,7 @@ mod tests {
             role: Role::AnyWorker,
             state: CallState::New,
             position: QueuePosition::default(),
-            permit: crate::breaker::Permit::NONE,
+            permit: crate::admission::Permit::NONE,
             fingerprint: None,
             retry: None,
         }

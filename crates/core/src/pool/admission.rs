@@ -1,10 +1,10 @@
-//! Whether the pool accepts a call: by its phase, its breaker, its quarantine, the room in its queue and the expected
-//! wait (R34, R36, R37). Does not look at sessions.
+//! Whether the pool accepts a call: by its phase, the room in its queue and the expected wait (R36). The breaker and the
+//! quarantine are asked before (`crate::admission`). Does not look at sessions.
 
 use super::{Core, Phase};
 use crate::{
-    BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef, breaker::Permit,
-    failure::CallFailure, waiting::Queue, worker::SlotHolder,
+    BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef, failure::CallFailure,
+    waiting::Queue, worker::SlotHolder,
 };
 
 impl Core {
@@ -20,26 +20,6 @@ impl Core {
             Phase::Draining { .. } | Phase::Closing { .. } | Phase::Stopped => {
                 Err(CallFailure::PoolClosed { may_have_run: false })
             }
-        }
-    }
-
-    pub(super) fn check_poison(&mut self, now: Timestamp, fingerprint: Option<Fingerprint>) -> Result<(), CallFailure> {
-        let Some(fingerprint) = fingerprint else { return Ok(()) };
-        self.quarantine.check(now, fingerprint).map_or(Ok(()), |found| Err(CallFailure::Poison(found)))
-    }
-
-    pub(super) fn take_permit(&mut self, now: Timestamp) -> Result<Permit, CallFailure> {
-        match &mut self.breaker {
-            Some(breaker) => breaker.permit(now).map_err(|retry_at| CallFailure::BreakerOpen { retry_at }),
-            None => Ok(Permit::NONE),
-        }
-    }
-
-    /// Returns the permit of a call to the breaker. Each permit comes back here exactly once, whatever happened to its
-    /// call.
-    pub(super) fn return_permit(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
-        if let Some(breaker) = &mut self.breaker {
-            breaker.return_permit(now, permit, outcome);
         }
     }
 
@@ -67,32 +47,32 @@ impl Core {
 impl Core {
     /// Returns the state of the breaker, or `None` if the pool has none.
     pub fn breaker(&self, now: Timestamp) -> Option<BreakerStatus> {
-        self.breaker.as_ref().map(|breaker| breaker.status(now))
+        self.admission.breaker(now)
     }
 
     /// Closes the breaker. Returns false if the pool has none.
     pub fn reset_breaker(&mut self) -> bool {
-        self.breaker.as_mut().map(|breaker| breaker.reset()).is_some()
+        self.admission.reset_breaker()
     }
 
     /// Counts an outcome that was observed outside of the pool. Returns false if the pool has no breaker.
     pub fn record_outcome(&mut self, now: Timestamp, outcome: Outcome) -> bool {
-        self.breaker.as_mut().map(|breaker| breaker.record(now, outcome)).is_some()
+        self.admission.record_outcome(now, outcome)
     }
 
     /// Returns whether submissions need a fingerprint, because some fingerprint is being watched.
     pub fn needs_fingerprints(&self) -> bool {
-        !self.quarantine.is_empty()
+        self.admission.needs_fingerprints()
     }
 
     /// Returns whether [`Input::Exited`](super::Input::Exited) needs its suspects.
     pub fn needs_suspects(&self) -> bool {
-        self.quarantine.is_enabled()
+        self.admission.needs_suspects()
     }
 
     /// Returns the fingerprints that have ended workers, quarantined or not.
     pub fn quarantine_entries(&self, now: Timestamp) -> Vec<QuarantineEntry> {
-        self.quarantine.list(now)
+        self.admission.quarantine_entries(now)
     }
 
     /// Clears a fingerprint: an attempt with it has finished and its worker is alive, so it did not cause the earlier
@@ -100,12 +80,12 @@ impl Core {
     /// fingerprints, since it knows the arguments of every attempt, also of calls that were admitted before and of
     /// settled ones.
     pub fn clear_payload(&mut self, fingerprint: Fingerprint) {
-        self.quarantine.clear_payload(fingerprint);
+        self.admission.clear_payload(fingerprint);
     }
 
     /// Ends the quarantine of a fingerprint. Returns false if it is not watched.
     pub fn release_payload(&mut self, fingerprint: Fingerprint) -> bool {
-        self.quarantine.release(fingerprint)
+        self.admission.release_payload(fingerprint)
     }
 
     /// Returns the unfinished attempts of a process, with their calls unless these are settled.

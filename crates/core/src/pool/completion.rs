@@ -4,7 +4,7 @@
 
 use super::{Core, EnhancedState, Phase};
 use crate::{
-    CallId, Delivery, Effect, Effects, LogEvent, Outcome, Timestamp, WireId, WorkerRef,
+    CallId, Delivery, Effect, Effects, LogEvent, Timestamp, WireId, WorkerRef,
     calls::{Call, CallState},
     failure::CallFailure,
     session::SessionEventKind,
@@ -57,22 +57,20 @@ impl Core {
         } else {
             self.counters.failed += 1;
         }
-        if let Some(breaker) = &self.settings.breaker {
-            self.return_permit(now, call.permit, breaker.counts.outcome_of_answer(ok));
-        }
         let (queued, ran) = (attempt.since - call.admitted, now - attempt.since);
         let (routing, attempts, admitted) = (attempt.routing, call.attempts, call.admitted);
+        let (permit, earlier) = call.into_permit_and_losses();
+        self.admission.answered(now, permit, ok);
         let delivery = Delivery { worker, routing, attempts, admitted, queued, ran };
-        effects.push(Effect::Deliver { call: id, delivery, earlier: call.into_losses() });
+        effects.push(Effect::Deliver { call: id, delivery, earlier });
     }
 
     /// Settles an admitted call without a worker's answer. All failures of admitted calls pass through here, so that
     /// each permit is returned.
     pub(super) fn fail(&mut self, now: Timestamp, id: CallId, call: Call, failure: CallFailure, effects: &mut Effects) {
-        if let Some(breaker) = &self.settings.breaker {
-            self.return_permit(now, call.permit, breaker.counts.outcome_of_failure(&failure));
-        }
-        effects.push(Effect::Settle { call: id, failure, earlier: call.into_losses() });
+        let (permit, earlier) = call.into_permit_and_losses();
+        self.admission.failed(now, permit, &failure);
+        effects.push(Effect::Settle { call: id, failure, earlier });
     }
 
     /// Takes back a call that the shell could not send. The shell has answered its caller. No worker received the call,
@@ -82,7 +80,7 @@ impl Core {
         let SlotHolder::Call(id) = attempt.holder else { return };
         if let Some(call) = self.calls.settle(id) {
             self.counters.failed_by_pool += 1;
-            self.return_permit(now, call.permit, Outcome::Ignored);
+            self.admission.ignored(now, call.permit);
         }
         if let Some((row, was_current)) = attempt.session {
             self.end_session_call(now, row, was_current, false, effects);

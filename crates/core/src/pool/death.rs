@@ -3,9 +3,9 @@
 use super::Core;
 use crate::{
     CallId, Effects, Epoch, Suspect, Timestamp, WorkerId, WorkerRef,
+    admission::DeathAttribution,
     calls::Role,
-    failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
-    quarantine::DeathAttribution,
+    failure::{CallFailure, ProcessExit, WorkerLoss},
     session::{Binding, RowKey, SessionEventKind},
     worker::{Attempt, Exited, SlotHolder, WorkerState},
 };
@@ -91,11 +91,7 @@ impl Core {
     /// Counts the death against the calls that may have caused it: those that may have run. Attempts that had not begun
     /// are not counted (R37).
     fn attribute_death(&mut self, now: Timestamp, end: ProcessExit, running: &[Attempt], suspects: &[Suspect]) {
-        let attribution = match end.kill_reason {
-            None | Some(KillReason::ProtocolViolation | KillReason::Unresponsive) => DeathAttribution::AllCalls,
-            Some(KillReason::CancelTimeout) => DeathAttribution::AbandonedCalls,
-            Some(_) => DeathAttribution::None,
-        };
+        let attribution = DeathAttribution::of(end.kill_reason);
         for suspect in suspects {
             let Some(attempt) = running.iter().find(|attempt| attempt.wire == suspect.wire) else { continue };
             let call = match attempt.holder {
@@ -103,7 +99,7 @@ impl Core {
                 SlotHolder::Abandoned { .. } => None,
             };
             if attribution.applies_to(call) && attempt.may_run(running, self.settings.concurrency) {
-                self.quarantine.record_death(now, suspect, attempt.since);
+                self.admission.record_death(now, suspect, attempt.since);
             }
             // Also without an attribution: a retry of this call must be refused if its fingerprint is quarantined in
             // the meantime.

@@ -31,10 +31,9 @@ mod tests;
 use crate::{
     Counters, Effects, Input, RecoverySnapshot, Settings, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
     WorkerTypeSettings,
-    breaker::Breaker,
+    admission::Admission,
     calls::Calls,
     derived::Derived,
-    quarantine::Quarantine,
     restart::{OverflowStarts, RestartIntensity},
     retries::Retries,
     session::Sessions,
@@ -56,8 +55,7 @@ pub struct Core {
     calls: Calls,
     waiting: WaitingCalls,
     retries: Retries,
-    breaker: Option<Breaker>,
-    quarantine: Quarantine,
+    admission: Admission,
     sessions: Sessions,
     enhanced_state: EnhancedState,
     intensity: RestartIntensity,
@@ -129,8 +127,7 @@ impl Core {
             waiting: WaitingCalls::new(&settings.queue, (settings.pool_size + settings.overflow) as usize),
             calls: Calls::default(),
             retries: Retries::new(settings.retry.clone(), seed),
-            breaker: settings.breaker.clone().map(Breaker::new),
-            quarantine: Quarantine::new(settings.poison.clone()),
+            admission: Admission::new(settings.breaker.clone(), settings.poison.clone()),
             sessions,
             enhanced_state,
             intensity: RestartIntensity::new(settings.restart.clone()),
@@ -149,7 +146,7 @@ impl Core {
         self.tick(now, effects);
         match input {
             Input::Tick => {}
-            Input::Submit(submission) => self.submit(now, submission, effects),
+            Input::Submit(submission) => self.submit(now, &submission, effects),
             Input::Cancel(call) => self.abandon(now, call, effects),
             Input::Ready { worker, window, control } => self.on_ready(now, worker, window, control, effects),
             Input::Final { worker, wire, ok } => self.on_final(now, worker, wire, ok, effects),
@@ -214,8 +211,7 @@ impl Hash for Core {
         self.workers.hash(state);
         self.waiting.hash(state);
         self.retries.hash(state);
-        self.breaker.hash(state);
-        self.quarantine.hash(state);
+        self.admission.hash(state);
         self.sessions.hash(state);
         self.enhanced_state.hash(state);
         self.intensity.hash(state);

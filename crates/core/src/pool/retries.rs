@@ -40,7 +40,7 @@ impl Core {
         let before = call.retry.as_ref().map_or(Duration::ZERO, |retried| retried.wait);
         let wait = self.retries.wait_before_next(id, call.attempts, before).ok_or(None)?;
         let (fingerprint, in_time) = (call.fingerprint, now + wait < call.deadline);
-        self.check_poison(now, fingerprint).map_err(Some)?;
+        self.admission.check_poison(now, fingerprint).map_err(Some)?;
         // The budget is checked here and spent when the retry is sent: calls that wait may still be abandoned.
         if in_time && self.retries.has_budget(now) { Ok(wait) } else { Err(None) }
     }
@@ -86,7 +86,9 @@ impl Core {
     /// waits, it is not sent again (R37).
     pub(super) fn ends_as_poison(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> bool {
         let call = self.calls.get(id).filter(|call| call.retry.is_some());
-        let Err(poison) = self.check_poison(now, call.and_then(|call| call.fingerprint)) else { return false };
+        let Err(poison) = self.admission.check_poison(now, call.and_then(|call| call.fingerprint)) else {
+            return false;
+        };
         self.counters.lost += 1;
         self.settle_queued(now, id, poison, effects);
         self.check_drained(now, effects);

@@ -3,8 +3,8 @@
 
 use super::{Core, dispatch::DispatchOutcome};
 use crate::{
-    CallId, Effect, Effects, Outcome, Submission, Timestamp, WorkerRef,
-    breaker::Permit,
+    CallId, Effect, Effects, Submission, Timestamp, WorkerRef,
+    admission::Permit,
     calls::{Call, CallState, Role},
     failure::CallFailure,
     session::{Admitted, RowKey, SessionEventKind},
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Core {
-    pub(super) fn submit(&mut self, now: Timestamp, submission: Submission, effects: &mut Effects) {
+    pub(super) fn submit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) {
         self.counters.submitted += 1;
         let call = submission.call;
         if let Err(failure) = self.admit(now, submission, effects) {
@@ -22,36 +22,41 @@ impl Core {
         }
     }
 
-    fn admit(&mut self, now: Timestamp, submission: Submission, effects: &mut Effects) -> Result<(), CallFailure> {
+    fn admit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) -> Result<(), CallFailure> {
         self.check_open(now)?;
         if submission.deadline <= now {
             return Err(CallFailure::DeadlineExceeded { may_have_run: false });
         }
-        self.check_poison(now, submission.fingerprint)?;
         // The permit is taken after the checks that need none, and returned if the call is refused later on: a permit
         // that is not returned would keep the breaker half-open.
-        let permit = self.take_permit(now)?;
-        let return_permit = |core: &mut Self| core.return_permit(now, permit, Outcome::Ignored);
-        self.admit_with(now, submission, permit, effects).inspect_err(|_| return_permit(self))
+        let permit = self.admission.enter(now, submission.fingerprint)?;
+        // The session counts the call before the call is placed, so that it counts as busy when it is bound.
+        // `rollback_admission` takes the count back.
+        let admitted = match &submission.session {
+            None => Ok(Admitted::without_session()),
+            Some(session) => {
+                let (sessions, mut step) = self.sessions_step(now, effects);
+                sessions.admit(submission.call, session, &mut step)
+            }
+        };
+        match admitted {
+            Ok(admitted) => self.admit_call(now, submission, admitted, permit, effects),
+            Err(failure) => {
+                self.admission.ignored(now, permit);
+                Err(failure)
+            }
+        }
     }
 
-    fn admit_with(
+    fn admit_call(
         &mut self,
         now: Timestamp,
-        submission: Submission,
+        submission: &Submission,
+        admitted: Admitted,
         permit: Permit,
         effects: &mut Effects,
     ) -> Result<(), CallFailure> {
         let (id, deadline) = (submission.call, submission.deadline);
-        // The session counts the call before the call is placed, so that it counts as busy when it is bound.
-        // `rollback_admission` takes the count back.
-        let admitted = match submission.session {
-            None => Admitted::without_session(),
-            Some(session) => {
-                let (sessions, mut step) = self.sessions_step(now, effects);
-                sessions.admit(id, &session, &mut step)?
-            }
-        };
         let role = admitted.role;
         let queue_until = now + self.settings.queue.timeout;
         let call = Call {
@@ -137,10 +142,12 @@ impl Core {
         Ok(())
     }
 
-    /// Undoes the admission of a call that could not be placed: removes the call, and its session if the call created
-    /// it.
+    /// Undoes the admission of a call that could not be placed: removes the call, returns its permit, and removes its
+    /// session if the call created it.
     fn rollback_admission(&mut self, now: Timestamp, id: CallId, admitted: Admitted) {
-        self.calls.settle(id);
+        if let Some(call) = self.calls.settle(id) {
+            self.admission.ignored(now, call.permit);
+        }
         if let Some(row) = admitted.role.row() {
             self.sessions.rollback_call(now, row, id, admitted.is_new);
         }

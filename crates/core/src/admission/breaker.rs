@@ -22,8 +22,9 @@ pub enum Outcome {
 }
 
 /// The permission to run one call. Valid in the period of the breaker in which it was issued; after that its outcome is
-/// not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// not counted. It is not `Copy`, so that it is returned at most once; only tests clone it, with the whole core.
+#[must_use = "a permit that is not returned keeps the breaker half-open"]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Permit(u32);
 
 impl Permit {
@@ -113,6 +114,7 @@ impl Breaker {
     }
 
     /// Takes a permit back and counts the outcome of its call.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit that was returned must not be usable")]
     pub(crate) fn return_permit(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
         // The outcome of a call that was admitted in an earlier period must not count: calls admitted before the
         // breaker opened do not count for the trials.
@@ -171,6 +173,16 @@ impl Breaker {
             retry_after_ms,
             opened: self.opened,
             refused: self.refused,
+        }
+    }
+
+    /// Reports trials without a permit, and permits without a trial. `permits` are all that were not returned.
+    pub(crate) fn verify<'a>(&self, permits: impl Iterator<Item = &'a Permit>, broken: &mut Vec<String>) {
+        if let State::HalfOpen { in_flight, .. } = self.state {
+            let held = permits.filter(|permit| permit.0 == self.period).count();
+            if held != in_flight as usize {
+                broken.push(format!("breaker: {in_flight} trials, but {held} permits"));
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The quarantine of calls that end their workers repeatedly (R37). Holds fingerprints and the names of commands, never
 //! arguments. Decides only whether a call is accepted.
 
-use crate::{CallId, Quarantined, Timestamp, WireId, ids::Fingerprint, settings::PoisonSettings};
+use crate::{CallId, KillReason, Quarantined, Timestamp, WireId, ids::Fingerprint, settings::PoisonSettings};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
@@ -151,6 +151,15 @@ pub(crate) enum DeathAttribution {
 }
 
 impl DeathAttribution {
+    /// Returns which attempts may have caused an exit. `kill_reason` is why the pool ended the process, if it did.
+    pub(crate) fn of(kill_reason: Option<KillReason>) -> Self {
+        match kill_reason {
+            None | Some(KillReason::ProtocolViolation | KillReason::Unresponsive) => Self::AllCalls,
+            Some(KillReason::CancelTimeout) => Self::AbandonedCalls,
+            Some(_) => Self::None,
+        }
+    }
+
     pub(crate) fn applies_to(self, call: Option<CallId>) -> bool {
         match self {
             Self::None => false,
