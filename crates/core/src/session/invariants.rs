@@ -29,6 +29,7 @@ impl Sessions {
                 for (key, row) in routes.table.iter() {
                     verify_pending(key, row, &pending, broken);
                     self.verify_epochs(key, row, calls, broken);
+                    verify_current(key, row, workers, calls, broken);
                 }
             }
         }
@@ -70,6 +71,17 @@ impl Sessions {
             Kind::Tracked(table) => table.row(key).is_some(),
             Kind::Routed(routes) => routes.table.row(key).is_some(),
         }
+    }
+}
+
+/// Reports a session whose current call has neither a call nor an attempt, so that its other strict calls wait for
+/// nothing.
+fn verify_current(key: RowKey, row: &Row<Route>, workers: &Workers, calls: &Calls, broken: &mut Vec<String>) {
+    let Some(current) = row.route.current_call().filter(|call| !calls.contains(*call)) else { return };
+    let mut attempts = workers.iter().flat_map(|slot| slot.running());
+    // The call was settled while its attempt ran, which still uses the state of the session.
+    if !attempts.any(|attempt| attempt.session == Some((key, true))) {
+        broken.push(format!("S2: session {} waits for {current}, which neither waits nor runs", row.id));
     }
 }
 

@@ -20,6 +20,8 @@ mod row_cursor;
 mod sessions;
 mod step;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use admission::Admitted;
 pub(crate) use affinity::{AfterEpoch, Binding, Route, Routes, Unbound};
