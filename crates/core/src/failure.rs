@@ -129,6 +129,13 @@ pub enum KillReason {
     NoDescriptors,
 }
 
+impl ProcessExit {
+    /// Returns whether the pool ended the process because it was no longer needed.
+    pub(crate) fn is_expected(self) -> bool {
+        matches!(self.kill_reason, Some(KillReason::Idle | KillReason::Shutdown))
+    }
+}
+
 impl KillReason {
     /// Returns whether the process is ended because it hangs, so that its stack at that moment is worth recording.
     pub const fn is_hang(self) -> bool {

@@ -40,7 +40,7 @@ mod indexed_heap;
 mod messages;
 mod pool;
 mod recovery_snapshot;
-mod restart;
+mod restarts;
 mod retries;
 mod routing;
 mod session;

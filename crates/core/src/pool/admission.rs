@@ -1,28 +1,13 @@
 //! Whether the pool accepts a call: by its phase, the room in its queue and the expected wait (R36). The breaker and the
 //! quarantine are asked before (`crate::admission`). Does not look at sessions.
 
-use super::{Core, Phase};
+use super::Core;
 use crate::{
     BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef, failure::CallFailure,
     waiting::Queue, worker::SlotHolder,
 };
 
 impl Core {
-    pub(super) fn check_open(&self, now: Timestamp) -> Result<(), CallFailure> {
-        let has_live_worker = || self.workers.live() > 0;
-        match self.phase {
-            Phase::Running => Ok(()),
-            // A failed pool serves calls as long as a worker is alive: a slot that cannot start must not end the
-            // sessions of the others.
-            Phase::Failed { .. } | Phase::Probing if has_live_worker() => Ok(()),
-            Phase::Failed { retry_at } => Err(CallFailure::PoolFailed { retry_at }),
-            Phase::Probing => Err(CallFailure::PoolFailed { retry_at: now }),
-            Phase::Draining { .. } | Phase::Closing { .. } | Phase::Stopped => {
-                Err(CallFailure::PoolClosed { may_have_run: false })
-            }
-        }
-    }
-
     /// Refuses a call that would wait too long in this queue.
     pub(super) fn check_expected_wait(&mut self, now: Timestamp, id: CallId, queue: Queue) -> Result<(), CallFailure> {
         let Some(call) = self.calls.get(id) else { return Ok(()) };

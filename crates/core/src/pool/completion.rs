@@ -2,7 +2,7 @@
 //! finished: its call slot, and the session for a strict call, stay occupied until the worker's final frame or its
 //! death.
 
-use super::{Core, EnhancedState, Phase};
+use super::{Core, EnhancedState};
 use crate::{
     CallId, Delivery, Effect, Effects, LogEvent, Timestamp, WireId, WorkerRef,
     calls::{Call, CallState},
@@ -175,7 +175,7 @@ impl Core {
     }
 
     pub(super) fn check_drained(&mut self, now: Timestamp, effects: &mut Effects) {
-        if matches!(self.phase, Phase::Draining { .. }) {
+        if self.restarts.is_draining() {
             self.close_if_idle(now, effects);
         }
     }

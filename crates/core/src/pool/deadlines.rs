@@ -2,7 +2,7 @@
 //! ([I8](crate#invariants)). This file sets no timers: whatever makes an item pending, or uses up its entry, sets the
 //! next one.
 
-use super::{Core, Phase};
+use super::Core;
 use crate::{
     Effects, Timestamp, WireId, WorkerId,
     calls::Call,
@@ -62,11 +62,7 @@ impl Core {
             Timer::OverflowIdle(_) => repeated(self.settings.overflow_idle_timeout),
             Timer::Sweep => Some(self.sessions.sweep_at()),
             Timer::ReleaseScan => self.sessions.is_scanning().then_some(REPEATED),
-            Timer::Pool => match self.phase {
-                Phase::Failed { retry_at } => Some(retry_at),
-                Phase::Draining { until } | Phase::Closing { until } => Some(until),
-                Phase::Running | Phase::Probing | Phase::Stopped => None,
-            },
+            Timer::Pool => Some(self.restarts.due()),
         }
         .filter(|due| *due != Timestamp::NEVER)
     }

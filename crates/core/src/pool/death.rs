@@ -7,7 +7,7 @@ use crate::{
     calls::Role,
     failure::{CallFailure, ProcessExit, WorkerLoss},
     session::{Binding, RowKey, SessionEventKind},
-    worker::{Attempt, Exited, SlotHolder, WorkerState},
+    worker::{Attempt, SlotHolder, WorkerState},
 };
 
 impl Core {
@@ -22,17 +22,17 @@ impl Core {
     ) {
         // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
         // lookup returns it (I4).
-        let Some(Exited { state, end, live_since, running }) = self.workers.exited(worker, end) else { return };
-        self.record_exit(now, worker.id, state, live_since);
+        let Some(dead) = self.workers.exited(worker, end) else { return };
+        self.record_exit(now, worker.id, dead.state, dead.live_since);
         self.counters.exits += 1;
         self.sessions.worker_exited(worker);
         // The order of the steps below matters.
         // The quarantine counts the death before calls are retried. Otherwise a call that this death quarantines would
         // be sent to the next worker (R37).
-        self.attribute_death(now, end, &running, suspects);
+        self.attribute_death(now, dead.end, &dead.running, suspects);
         // This may make the pool fail, and then no call is retried.
-        self.restart_or_cool_down(now, worker, end, live_since, !running.is_empty(), effects);
-        self.lose_calls(now, worker, end, running, effects);
+        self.plan_restart(now, worker, &dead, effects);
+        self.lose_calls(now, worker, dead.end, dead.running, effects);
         // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
         // them at once.
         self.continue_shutdown(now, effects);

@@ -13,6 +13,7 @@ impl Core {
         let mut broken = Vec::new();
         self.calls.verify(&mut broken);
         self.verify_timers(&mut broken);
+        self.restarts.verify(self.workers.base_start_is_pending(), &mut broken);
         self.admission.verify(self.calls.iter().map(|call| &call.permit), &mut broken);
         self.workers.verify(&mut broken);
         self.verify_waiting_calls(&mut broken);

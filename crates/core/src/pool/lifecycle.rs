@@ -1,6 +1,6 @@
 //! Processes: their start, their readiness and their stop (R27, R28). `death` handles their exit.
 
-use super::{Core, EnhancedState, Phase};
+use super::{Core, EnhancedState};
 use crate::{
     Effect, Effects, StopMethod, Timestamp, WorkerId, WorkerRef,
     failure::KillReason,
@@ -11,7 +11,7 @@ use crate::{
 impl Core {
     /// Starts the processes that are scheduled and due, at most `start_batch` at a time (R13).
     pub(super) fn start_due(&mut self, now: Timestamp, effects: &mut Effects) {
-        if matches!(self.phase, Phase::Closing { .. } | Phase::Stopped) {
+        if !self.restarts.may_start() {
             return;
         }
         let mut room = (self.settings.start_batch as usize).saturating_sub(self.workers.starting());
@@ -19,7 +19,10 @@ impl Core {
             && let Some(worker) = self.workers.next_start(now)
         {
             let is_wanted = match self.slot(worker).base {
-                true => !self.starts_on_demand() || self.waiting.for_base_workers() > self.workers.starting_capacity(),
+                true => {
+                    !self.restarts.starts_on_demand()
+                        || self.waiting.for_base_workers() > self.workers.starting_capacity()
+                }
                 false => self.calls_waiting_for_overflow() > 0,
             };
             if is_wanted {
@@ -61,12 +64,11 @@ impl Core {
         // Set even without a control channel, since `worker_due` ignores it then.
         self.timers.set(first_ping, Timer::Worker(worker.id));
         self.record(now, worker.id, WorkerState::Initializing, WorkerState::Ready, "ready");
-        if worker.id.0 > self.settings.pool_size {
-            self.overflow.record_success();
-        }
-        // `recover` comes first: it may schedule more starts, which `start_due` begins. Both come before `fill`, which
+        // A recovery comes first: it may schedule more starts, which `start_due` begins. Both come before `fill`, which
         // uses this worker's capacity, so that `request_overflow_workers` at the end sees only calls that still wait.
-        self.recover(now, effects);
+        if self.restarts.ready(worker.id) {
+            self.start_after_recovery(now, effects);
+        }
         self.start_due(now, effects);
         self.fill(now, worker.id, effects);
         if worker.id.0 > self.settings.pool_size {

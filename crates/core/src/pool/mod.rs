@@ -34,7 +34,7 @@ use crate::{
     admission::Admission,
     calls::Calls,
     derived::Derived,
-    restart::{OverflowStarts, RestartIntensity},
+    restarts::Restarts,
     retries::Retries,
     session::Sessions,
     timers::Timers,
@@ -47,10 +47,8 @@ use std::hash::{Hash, Hasher};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Core {
     settings: Settings,
-    phase: Phase,
     started: Timestamp,
-    /// Whether [`Input::PrepareShutdown`] was received.
-    shutdown_announced: bool,
+    restarts: Restarts,
     workers: Workers,
     calls: Calls,
     waiting: WaitingCalls,
@@ -58,32 +56,10 @@ pub struct Core {
     admission: Admission,
     sessions: Sessions,
     enhanced_state: EnhancedState,
-    intensity: RestartIntensity,
-    overflow: OverflowStarts,
     timers: Derived<Timers>,
     next_wire: u64,
     next_nonce: u64,
     counters: Counters,
-}
-
-/// The phase of a pool's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Phase {
-    Running,
-    /// There were too many restarts. Nothing is started before the probe at `retry_at`.
-    Failed {
-        retry_at: Timestamp,
-    },
-    /// The probe of a failed pool is starting.
-    Probing,
-    Draining {
-        until: Timestamp,
-    },
-    /// Workers are being stopped. At `until` the pool stops, even if some have not exited.
-    Closing {
-        until: Timestamp,
-    },
-    Stopped,
 }
 
 /// The state for each slot that only an enhanced pool has (R9). A basic pool has no field for it
@@ -114,9 +90,8 @@ impl Core {
         let sessions = Sessions::new(&settings, seed);
         let health_gated = matches!(enhanced_state, EnhancedState::Enhanced { history: Some(_), .. });
         Self {
-            phase: Phase::Running,
             started: now,
-            shutdown_announced: false,
+            restarts: Restarts::new(settings.restart.clone(), settings.pool_size, settings.overflow),
             workers: Workers::new(
                 settings.pool_size,
                 settings.overflow,
@@ -130,8 +105,6 @@ impl Core {
             admission: Admission::new(settings.breaker.clone(), settings.poison.clone()),
             sessions,
             enhanced_state,
-            intensity: RestartIntensity::new(settings.restart.clone()),
-            overflow: OverflowStarts::default(),
             timers: Derived::default(),
             next_wire: 0,
             next_nonce: 0,
@@ -158,7 +131,7 @@ impl Core {
             Input::Kill { worker, kill_reason } => {
                 self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects);
             }
-            Input::PrepareShutdown => self.shutdown_announced = true,
+            Input::PrepareShutdown => self.restarts.announce_shutdown(),
             Input::Shutdown { until } => self.begin_drain(now, until, effects),
         }
     }
@@ -207,15 +180,13 @@ impl Core {
 impl Hash for Core {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.settings.hash(state);
-        (self.phase, self.shutdown_announced).hash(state);
+        self.restarts.hash(state);
         self.workers.hash(state);
         self.waiting.hash(state);
         self.retries.hash(state);
         self.admission.hash(state);
         self.sessions.hash(state);
         self.enhanced_state.hash(state);
-        self.intensity.hash(state);
-        self.overflow.hash(state);
         self.calls.hash(state);
         (self.next_wire, self.next_nonce).hash(state);
     }

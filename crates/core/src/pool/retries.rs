@@ -1,6 +1,6 @@
 //! Retries of calls whose process was lost: whether, when, and what the caller receives otherwise (R33).
 
-use super::{Core, Phase, dispatch::DispatchOutcome};
+use super::{Core, dispatch::DispatchOutcome};
 use crate::{
     CallId, Effects, Timestamp,
     failure::{CallFailure, WorkerLoss},
@@ -34,7 +34,7 @@ impl Core {
     /// `None` if the loss itself is the failure.
     fn wait_before_retry(&mut self, now: Timestamp, id: CallId) -> Result<Duration, Option<CallFailure>> {
         let call = self.calls.get(id).ok_or(None)?;
-        if !call.idempotent || self.phase != Phase::Running {
+        if !call.idempotent || !self.restarts.is_running() {
             return Err(None);
         }
         let before = call.retry.as_ref().map_or(Duration::ZERO, |retried| retried.wait);

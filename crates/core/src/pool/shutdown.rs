@@ -1,34 +1,36 @@
 //! The shutdown of a pool: it admits no more calls, the pending ones finish or fail at the end of the drain, and then
 //! the workers stop.
 
-use super::{Core, Phase};
+use super::Core;
 use crate::{
     Effect, Effects, StopMethod, Timestamp, WorkerRef,
     failure::{CallFailure, KillReason},
+    restarts::PhaseEnd,
     timers::Timer,
 };
 
 impl Core {
     pub(super) fn begin_drain(&mut self, now: Timestamp, until: Timestamp, effects: &mut Effects) {
-        // A second shutdown can only bring the end of the drain forward.
-        let until = match self.phase {
-            Phase::Draining { until: before } => before.min(until),
-            Phase::Closing { .. } | Phase::Stopped => return,
-            _ => until,
-        };
-        self.phase = Phase::Draining { until };
-        self.timers.set(until, Timer::Pool);
-        if now >= until { self.abort_remaining(now, effects) } else { self.close_if_idle(now, effects) }
+        if !self.restarts.drain(until) {
+            return;
+        }
+        self.timers.set(self.restarts.due(), Timer::Pool);
+        if self.restarts.phase_end(now).is_some() {
+            self.abort_remaining(now, effects)
+        } else {
+            self.close_if_idle(now, effects)
+        }
     }
 
     /// Handles the timer of the pool: the probe of a failed pool, the end of the drain, or the end of the wait for the
     /// workers.
     pub(super) fn pool_due(&mut self, now: Timestamp, effects: &mut Effects) {
-        match self.phase {
-            Phase::Draining { until } if now >= until => self.abort_remaining(now, effects),
-            Phase::Closing { until } if now >= until => self.stop(effects),
-            Phase::Draining { until } | Phase::Closing { until } => self.timers.set(until, Timer::Pool),
-            _ => self.probe_due(now, effects),
+        match self.restarts.phase_end(now) {
+            Some(PhaseEnd::Probe) => self.probe_due(now, effects),
+            Some(PhaseEnd::Drain) => self.abort_remaining(now, effects),
+            Some(PhaseEnd::Closing) => self.stop(effects),
+            // A stale timer: the phase ends later, and has its own.
+            None => self.timers.set(self.restarts.due(), Timer::Pool),
         }
     }
 
@@ -43,7 +45,7 @@ impl Core {
     fn abort_remaining(&mut self, now: Timestamp, effects: &mut Effects) {
         // Before the calls are settled, which would otherwise end the drain and close the pool in the middle of this
         // loop.
-        self.phase = self.closing_phase(now);
+        self.restarts.close(now + self.settings.stop_timeout);
         // The last one first: otherwise the next call of a session would be sent to a worker, only to be cancelled at
         // once.
         for id in self.calls.in_order().into_iter().rev() {
@@ -55,7 +57,7 @@ impl Core {
     }
 
     fn close_pool(&mut self, now: Timestamp, effects: &mut Effects) {
-        self.phase = self.closing_phase(now);
+        self.restarts.close(now + self.settings.stop_timeout);
         self.workers.cancel_starts();
         for worker in self.processes().collect::<Vec<WorkerRef>>() {
             let busy = self.slot(worker.id).in_flight() > 0;
@@ -64,23 +66,15 @@ impl Core {
             self.stop_process(now, worker, KillReason::Shutdown, method, effects);
         }
         self.stop_if_empty(effects);
-        if let Phase::Closing { until } = self.phase {
-            self.timers.set(until, Timer::Pool);
-        }
-    }
-
-    /// Returns the phase in which the pool waits for its workers to stop. The wait is bounded: a start that never ends,
-    /// or a process that does not end after SIGKILL, must not keep the pool forever.
-    fn closing_phase(&self, now: Timestamp) -> Phase {
-        Phase::Closing { until: now + self.settings.stop_timeout }
+        self.timers.set(self.restarts.due(), Timer::Pool);
     }
 
     /// Continues the shutdown after the exit of a process.
     pub(super) fn continue_shutdown(&mut self, now: Timestamp, effects: &mut Effects) {
-        match self.phase {
-            Phase::Draining { .. } => self.close_if_idle(now, effects),
-            Phase::Closing { .. } => self.stop_if_empty(effects),
-            _ => {}
+        if self.restarts.is_draining() {
+            self.close_if_idle(now, effects);
+        } else if self.restarts.is_closing() {
+            self.stop_if_empty(effects);
         }
     }
 
@@ -91,7 +85,7 @@ impl Core {
     }
 
     fn stop(&mut self, effects: &mut Effects) {
-        self.phase = Phase::Stopped;
+        self.restarts.stop();
         effects.push(Effect::Stopped);
     }
 

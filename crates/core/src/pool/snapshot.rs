@@ -1,6 +1,6 @@
 //! Builds the status (R8) and answers other questions of the shell. Reads only.
 
-use super::{Core, EnhancedState, Phase};
+use super::{Core, EnhancedState};
 use crate::{
     Counters, Features, KillReason, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Timestamp, TransitionStatus,
     WorkerId, WorkerRef, WorkerStatus,
@@ -90,13 +90,7 @@ impl Core {
 
     /// Returns whether the pool accepts calls.
     pub fn pool_state(&self) -> PoolState {
-        match self.phase {
-            Phase::Running if self.ready_workers() >= self.settings.pool_size as usize => PoolState::Running,
-            Phase::Running => PoolState::Starting,
-            Phase::Failed { .. } | Phase::Probing => PoolState::Failed,
-            Phase::Draining { .. } | Phase::Closing { .. } => PoolState::Draining,
-            Phase::Stopped => PoolState::Stopped,
-        }
+        self.restarts.pool_state(self.workers.live_base())
     }
 
     /// Returns the number of base workers that are ready.
@@ -113,8 +107,8 @@ impl Core {
 
     /// Returns whether every base worker is ready, or exited before it was ready at its last start.
     pub fn start_is_decided(&self) -> bool {
-        matches!(self.phase, Phase::Failed { .. })
-            || self.workers.iter().filter(|slot| slot.base).all(|slot| slot.is_live() || slot.start_failed)
+        let mut base = self.workers.iter().filter(|slot| slot.base);
+        base.all(|slot| slot.is_live() || self.restarts.start_is_decided(slot.worker.id))
     }
 
     /// Returns the current process of a slot, if there is one.

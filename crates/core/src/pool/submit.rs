@@ -23,7 +23,7 @@ impl Core {
     }
 
     fn admit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) -> Result<(), CallFailure> {
-        self.check_open(now)?;
+        self.restarts.check_open(now, self.workers.live() > 0)?;
         if submission.deadline <= now {
             return Err(CallFailure::DeadlineExceeded { may_have_run: false });
         }

@@ -17,14 +17,8 @@ pub(crate) struct Slot {
     /// Attempts sent to the current process whose final frame has not arrived. At most the window
     /// ([I2](crate#invariants)).
     pub(super) running: Vec<Attempt>,
-    /// Consecutive failed starts and early deaths.
-    pub(crate) failures: u32,
-    /// The time before which an overflow slot gets no new process. The next start of a base slot is scheduled instead.
-    pub(crate) cooldown_until: Timestamp,
     /// The generation and the exit of the previous process.
     pub(crate) last_end: Option<(Generation, ProcessExit)>,
-    /// Whether the previous process ended before it was ready.
-    pub(crate) start_failed: bool,
     /// The number of finished attempts, across all generations.
     pub(crate) finished_attempts: u64,
 }
@@ -121,17 +115,7 @@ impl Attempt {
 
 impl Slot {
     pub(crate) fn new(worker: WorkerRef, base: bool) -> Self {
-        Self {
-            worker,
-            base,
-            process: Process::Absent,
-            running: Vec::new(),
-            failures: 0,
-            cooldown_until: Timestamp(0),
-            last_end: None,
-            start_failed: false,
-            finished_attempts: 0,
-        }
+        Self { worker, base, process: Process::Absent, running: Vec::new(), last_end: None, finished_attempts: 0 }
     }
 
     pub(crate) fn process(&self) -> &Process {

@@ -123,11 +123,11 @@ fn r12_ready_base_worker_does_not_reset_the_overflow_backoff() {
     harness.wait(HOUR);
     let (_, effects) = harness.call_within(None, HOUR);
     harness.wait_with_failing_starts(&effects, 50 * MS);
-    let before = harness.core.overflow.clone();
+    let before = harness.core.restarts.overflow_backoff();
     harness.exit_by_signal(process(1, 1));
     harness.ready_now(process(1, 2));
-    assert!(before.is_failing());
-    assert_eq!(harness.core.overflow, before);
+    assert!(before.is_some());
+    assert_eq!(harness.core.restarts.overflow_backoff(), before);
 }
 
 /// R12: an early death delays the next start of this slot, from the death on, and of no other overflow slot.

@@ -20,18 +20,15 @@ fn r28_failed_pool_with_ready_base_workers_recovers_at_its_probe() {
     settings.queue.timeout = 60 * SECOND;
     let mut harness = Harness::with(settings);
     harness.call_within(None, 60 * SECOND);
-    let crate::restart::IntensityVerdict::Exceeded { retry_at } = harness.core.intensity.escalate(harness.now) else {
-        panic!()
-    };
-    harness.core.phase = Phase::Failed { retry_at };
+    let retry_at = harness.core.restarts.fail_now(harness.now);
     harness.core.timers.set(retry_at, Timer::Pool);
     harness.wait(10 * SECOND);
     harness.call_within(None, 60 * SECOND); // waits
     let effects = harness.wait(20 * SECOND);
     assert_eq!(log_events(&effects), [LogEvent::PoolRecovered], "{effects:?}");
     assert!(effects.contains(&Effect::Start(process(2, 1))), "{effects:?}");
-    let again = crate::restart::IntensityVerdict::Exceeded { retry_at: harness.now + 30 * SECOND };
-    assert_eq!(harness.core.intensity.escalate(harness.now), again, "the next cooldown is short");
+    let again = harness.now + 30 * SECOND;
+    assert_eq!(harness.core.restarts.fail_now(harness.now), again, "the next cooldown is short");
 }
 
 /// R28, I7: when the probe is ready, every base slot starts, within `start_batch`, and every start has its timer.
@@ -140,7 +137,7 @@ fn r28_calls_that_end_their_workers_never_fail_the_pool() {
         })
         .collect();
     assert_eq!(waits[..9], [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
-    assert_eq!(harness.core.intensity.counted(), 0);
+    assert_eq!(harness.core.restarts.counted(), 0);
     let (other, effects) = harness.call(None);
     assert!(sent(&effects, other).is_some());
 }
@@ -183,7 +180,7 @@ fn r28_failed_starts_and_early_idle_deaths_fail_the_pool() {
         "a death after `min_uptime` does not count either"
     );
     harness.step(Input::Ready { worker: process(1, 6), window: 1, control: false });
-    assert_eq!(harness.core.intensity.counted(), 3);
+    assert_eq!(harness.core.restarts.counted(), 3);
     for generation in 6..=7 {
         assert!(log_events(&harness.exit_by_signal(process(1, generation))).is_empty());
         harness.wait(200 * Duration::from_millis(1));
