@@ -33,7 +33,6 @@ mod bitmap;
 mod calls;
 mod derived;
 mod error_policy;
-mod exit;
 mod failure;
 mod ids;
 mod indexed_heap;
@@ -55,8 +54,7 @@ mod worker;
 
 pub use admission::{BreakerState, BreakerStatus, Outcome, QUARANTINE_LIMIT, QuarantineEntry, Suspect};
 pub use error_policy::{Category, Decision, Incident, Severity, Strategy, decide};
-pub use exit::ExitStatus;
-pub use failure::{CallFailure, KillReason, ProcessExit, Quarantined, WorkerLoss};
+pub use failure::{CallFailure, ExitStatus, KillReason, ProcessExit, Quarantined, WorkerLoss};
 pub use ids::{
     CallId, Epoch, Fingerprint, Generation, InvalidFingerprint, InvalidPoolName, InvalidWorkerId, POOL_NAME_MAX,
     PoolName, WireId, WorkerId, WorkerRef,

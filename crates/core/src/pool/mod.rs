@@ -1,10 +1,13 @@
 //! The pool as a state machine. All state on which decisions depend is here.
 //!
-//! One step takes an [`Input`] and the time, and appends [`Effect`]s. It does no I/O, reads no clock and draws no
-//! random number, so every schedule replays. The modules follow the life of a call: `admission` (is it accepted),
-//! `submit` (its session and its first queue), `dispatch` (which worker runs it, or where it waits), `completion`
-//! (final frames, deadlines, abandoned calls), `retries`; then `lifecycle`, `death` and `recovery` (processes),
-//! `health` (pings), `deadlines` (timers).
+//! One step takes an [`Input`] and the time, and appends effects. It does no I/O, reads no clock and draws no random
+//! number, so every schedule replays.
+//!
+//! [`Core`] connects the parts of the pool and has no rules of its own about them: each part owns its state, and answers
+//! what the next one must know. What is left to decide here is the order of the steps, which comments name where it
+//! matters. The files follow the life of a call: `submit` (may it enter, and where does it wait), `dispatch` (which worker
+//! runs it), `session_queue` (the next call of its session), `completion` (how it ends), `retries`; then the life of a
+//! process: `lifecycle` (start, readiness, stop), `death` (exit), `recovery` and `overflow` (which processes are started).
 
 mod abandoned;
 mod admission;
