@@ -142,3 +142,32 @@ fn loss_of_a_process_is_reported_once() {
     assert!(matches!(refused, Err(CallFailure::SessionWorkerLost { .. })));
     assert!(matches!(parts.admit(2, Affinity::StrictQueue).unwrap().role, Role::Strict { epoch: Epoch(2), .. }));
 }
+
+/// A session that was ended before it was bound has no state that ends: only its removal follows its last call.
+#[test]
+fn removal_of_an_unbound_session_follows_its_last_call() {
+    let mut parts = Parts::new(WorkerTypeSettings::enhanced());
+    let row = parts.admit(1, Affinity::StrictQueue).unwrap().role.row().unwrap();
+    assert!(parts.step(|sessions, step| sessions.end(b"ann", step)));
+    assert!(parts.sessions.finish_call(parts.now, row, true, false));
+    parts.sessions.drop_if_forgotten(parts.now, row);
+    assert_eq!((parts.sessions.len(), parts.effects.len()), (0, 0));
+}
+
+/// A call that is admitted after the end of the session keeps it, and says so only in this case.
+#[test]
+fn call_after_the_end_keeps_the_session() {
+    for kind in [WorkerTypeSettings::Basic, WorkerTypeSettings::enhanced()] {
+        let mut parts = Parts::new(kind);
+        let first = parts.admit(1, Affinity::StrictQueue).unwrap();
+        let row = first.role.row().unwrap();
+        assert!(!first.is_ended);
+        assert!(parts.step(|sessions, step| sessions.end(b"ann", step)));
+        assert!(parts.admit(2, Affinity::StrictQueue).unwrap().is_ended);
+        parts.sessions.keep(row);
+        parts.sessions.finish_call(parts.now, row, true, true);
+        assert!(!parts.sessions.finish_call(parts.now, row, true, true));
+        parts.sessions.drop_if_forgotten(parts.now, row);
+        assert_eq!(parts.sessions.len(), 1);
+    }
+}
