@@ -24,7 +24,8 @@
 
 #[doc(inline)]
 pub use herder_actors::{
-    ActiveFeatures, Counters, Generation, InvalidPoolName, InvalidWorkerId, PoolHealth, PoolName, PoolState,
-    ProcessActivity, QueueStatus, RemainingWorker, SessionAffinity, ShutdownReport, Status, TransitionStatus,
-    WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
+    ActiveFeatures, Counters, Generation, InvalidPoolName, InvalidTransition, InvalidWorkerId, PoolHealth, PoolName,
+    PoolState, ProcessActivity, QueueStatus, RemainingWorker, SessionAffinity, ShutdownReport, Status,
+    TransitionStatus, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState,
+    WorkerStatus,
 };

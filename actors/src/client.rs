@@ -69,6 +69,14 @@ impl PoolClient {
         Ok(self.supervisor.send(message).await?)
     }
 
+    /// Logs that all base workers of the pool are ready.
+    pub fn log_ready(&self, pool: &PoolName, workers: u32) {
+        let pool = pool.clone();
+        self.shared.call_log().events().queue(Level::INFO, move || {
+            tracing::info!(%pool, "ready: {workers} of {workers} workers");
+        });
+    }
+
     /// Logs that some workers of the pool failed to start.
     pub fn log_partial_start(&self, pool: &PoolName, error: Error) {
         let pool = pool.clone();

@@ -69,9 +69,10 @@ pub use worker::WorkerActor;
 
 pub use herder_core::{
     BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
-    InvalidPoolName, InvalidSessionId, InvalidWorkerId, Outcome, PoolName, PoolState, ProcessActivity, QuarantineEntry,
-    QueueStatus, RebindReason, Routing, SessionCall, SessionId, SessionInfo, SessionPage, SessionState, Timestamp,
-    TransitionStatus, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
+    InvalidPoolName, InvalidSessionId, InvalidTransition, InvalidWorkerId, Outcome, PoolName, PoolState,
+    ProcessActivity, QuarantineEntry, QueueStatus, RebindReason, Routing, SessionCall, SessionId, SessionInfo,
+    SessionPage, SessionState, Timestamp, TransitionStatus, WorkerId, WorkerMetrics, WorkerRef, WorkerState,
+    WorkerStatus,
 };
 /// The settings that [`PoolConfig::settings`] returns, group by group.
 pub mod settings {

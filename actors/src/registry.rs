@@ -47,7 +47,7 @@ pub struct Registration {
     instance: u64,
 }
 
-/// Whether a registration replaced another one (R4).
+/// Whether a registration replaced another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registered {
     /// The name was free.
@@ -83,7 +83,7 @@ where
 /// Returns the live actor of this name and type.
 ///
 /// ```
-/// use herder_actors::{PoolSupervisor, registry};
+/// # use herder_actors::{PoolSupervisor, registry};
 /// assert!(registry::lookup::<PoolSupervisor>("nobody").is_none());
 /// ```
 pub fn lookup<A>(name: &str) -> Option<Addr<A>>

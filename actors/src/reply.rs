@@ -9,6 +9,7 @@ use std::time::Duration;
 
 /// The reply of a call.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Reply {
     /// The slot of the worker.
     pub worker: WorkerId,
@@ -31,6 +32,7 @@ pub struct Reply {
 
 /// Where and how a call ran, as HTTP responses show it.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct ReplyMetadata {
     /// The slot of the worker.
     pub worker: WorkerId,

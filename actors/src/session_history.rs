@@ -11,6 +11,7 @@ use std::{fmt, time::SystemTime};
 ///
 /// `Display` formats it as text with one event per line.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct SessionHistory {
     /// The pool.
     pub pool: PoolName,
@@ -33,6 +34,7 @@ pub struct SessionHistory {
 /// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HistoryState {
     /// The session exists and its timeout has not passed.
     Active,
@@ -46,6 +48,7 @@ pub enum HistoryState {
 
 /// A life of the session that has ended.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct PastSessionEntry {
     /// When the session started.
     #[serde(serialize_with = "rfc3339")]
@@ -61,6 +64,7 @@ pub struct PastSessionEntry {
 
 /// An event, or several consecutive events of the same kind.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct HistoryEntry {
     /// When the first of them happened.
     #[serde(serialize_with = "rfc3339")]

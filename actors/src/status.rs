@@ -10,6 +10,7 @@ use std::{rc::Rc, time::SystemTime};
 
 /// The status of a pool, with the same keys for both worker types.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Status {
     /// The pool's name.
     pub pool: PoolName,
@@ -30,8 +31,7 @@ pub struct Status {
     pub started_at: SystemTime,
     /// Milliseconds since the start.
     pub uptime_ms: u64,
-    /// Statistics of the affinity table. `{}` in a pool without affinity and while the affinity actor is unavailable (R6,
-    /// R7).
+    /// Statistics of the affinity table. `{}` in a pool without affinity and while the affinity actor is unavailable.
     pub session_affinity: SessionAffinity,
     /// The workers.
     pub workers: Vec<WorkerEntry>,
@@ -52,6 +52,7 @@ pub struct Status {
 
 /// One worker: the core's entry, with process id and memory.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct WorkerEntry {
     /// The process id, if there is a process.
     pub pid: Option<u32>,

@@ -41,7 +41,7 @@ pub struct EfficiencyReport {
     pub operations: Vec<Operation>,
 }
 
-/// Whether the run includes the start of the workers. Cold and warm runs are never mixed (R48).
+/// Whether the run includes the start of the workers. Cold and warm runs are never mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerStart {

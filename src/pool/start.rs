@@ -2,7 +2,7 @@
 
 use super::handle::Pool;
 use actix_rt::{Arbiter, System};
-use herder_actors::{Error, InvalidConfig, PoolClient, PoolConfig, PoolState, PoolSupervisor, Result, thread_builder};
+use herder_actors::{Error, InvalidConfig, PoolClient, PoolConfig, PoolSupervisor, Result, thread_builder};
 use std::{
     future::{Future, IntoFuture},
     io,
@@ -69,8 +69,8 @@ impl Start {
         let pool = Pool::new(client, self.config);
         // The start reports no error if the name is taken: the supervisor then answers every message with that error.
         // The request for the health makes it visible here.
-        let health = pool.health().await?;
-        if self.wait && health.state != PoolState::Running {
+        pool.health().await?;
+        if self.wait {
             wait_for_workers(&pool).await?;
         }
         Ok(pool)
@@ -102,7 +102,10 @@ impl IntoFuture for Start {
 /// Waits until all base workers have started or failed. A worker that cannot start ends neither the others nor the pool
 /// (R13).
 async fn wait_for_workers(pool: &Pool) -> Result<()> {
-    let Err(error) = pool.ready().await else { return Ok(()) };
+    let Err(error) = pool.ready().await else {
+        pool.client().log_ready(pool.name(), pool.config().pool_size());
+        return Ok(());
+    };
     if pool.health().await?.ready_workers > 0 {
         pool.client().log_partial_start(pool.name(), error);
         return Ok(());

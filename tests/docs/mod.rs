@@ -1,6 +1,6 @@
-//! Compares the pages with the code: the README, the configuration, the HTTP routes, the tables of errors, answers and flags,
-//! the requirements, the glossary, the links, and the files and tests that pages name. The options in `docs/cli.md` are
-//! compared in `crates/cli`.
+//! Compares the pages with the code: the README, the public surface, the configuration, the HTTP routes, the tables of errors,
+//! answers and flags, the requirements, the glossary, the links, and the files and tests that pages name. The options in
+//! `docs/cli.md` are compared in `crates/cli`.
 
 #[cfg(test)]
 mod answers;
@@ -30,5 +30,7 @@ mod readme;
 mod requirements;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod surface;
 #[cfg(test)]
 mod surroundings;

@@ -1,7 +1,7 @@
 //! Pools embedded in an application: its runtimes, the stack size of its threads, its restarts of a pool, its forks.
 
 use futures_util::FutureExt;
-use herder::testing::{HANG_TIMEOUT, PoolProcesses, TestContext, pool, pool_config, with_timeout};
+use herder::testing::{HANG_TIMEOUT, PoolProcesses, TestContext, pool, pool_config, wait_for_log, with_timeout};
 use herder::{Error, Pool, PoolConfig, Result};
 use serde_json::{Value, json};
 use std::{
@@ -30,6 +30,14 @@ async fn r4_next_pool_can_use_the_name_of_a_dropped_pool() {
     pool.call::<Value>("echo", &json!({ "x": 1 })).await.unwrap();
     assert!(matches!(Pool::start(pool.config().clone()).await, Err(Error::PoolNameTaken { .. })), "the pool runs");
     pool.shutdown(HANG_TIMEOUT).await.unwrap();
+}
+
+/// A pool in an application logs that it is ready, as `herder serve` does.
+#[tokio::test]
+async fn embedded_pool_logs_that_it_is_ready() {
+    let pool = pool("logs_ready", |context| context.basic().app("herder.demo:app").build()).await;
+    wait_for_log(&[pool.name().as_str(), "ready: 2 of 2 workers"]).await;
+    pool.shutdown_and_check().await;
 }
 
 async fn start_on_the_current_arbiter(config: PoolConfig) -> Result<Pool> {

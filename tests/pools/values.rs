@@ -2,8 +2,11 @@
 //! The table in `docs/semantics.md` describes the same.
 
 use super::steps::answer;
-use herder::Error;
-use herder::testing::{TestPool, pool};
+use herder::{
+    Error,
+    session::{RebindReason, Routing},
+    testing::{TestPool, pool},
+};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -123,4 +126,11 @@ async fn r41_results_round_trip_to_rust() {
         assert_eq!(nested.decode::<Value>().is_ok(), readable, "{levels} levels");
     }
     pool.shutdown_and_check().await;
+}
+
+/// R20: a routing is written as HTTP responses show it.
+#[test]
+fn r20_routing_is_serialized_as_in_responses() {
+    let [new, busy] = [Routing::New, Routing::Rebound(RebindReason::Busy)].map(|it| serde_json::to_value(it).unwrap());
+    assert_eq!((new, busy), (json!({ "routing": "new" }), json!({ "routing": "rebound", "why": "busy" })));
 }

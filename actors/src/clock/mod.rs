@@ -87,7 +87,8 @@ impl PoolTimer {
 /// Linux.
 ///
 /// ```
-/// assert!(herder_actors::now() <= herder_actors::now());
+/// # use herder_actors::now;
+/// assert!(now() <= now());
 /// ```
 pub fn now() -> Timestamp {
     let time = clock_gettime(ClockId::Monotonic);

@@ -100,7 +100,7 @@ impl PoolConfig {
     /// Returns the configuration with this environment variable added or replaced.
     ///
     /// ```
-    /// use herder_actors::PoolConfig;
+    /// # use herder_actors::PoolConfig;
     /// let config = PoolConfig::basic("carts").app("carts.py:app").build()?;
     /// assert_eq!(config.clone().with_env("RUN", "7")?.env()["RUN"], "7");
     /// assert_eq!(config.with_env("HERDER_FD", "7").unwrap_err().key(), "env");
@@ -119,7 +119,7 @@ impl PoolConfig {
     /// are not changed.
     ///
     /// ```
-    /// use herder_actors::PoolConfig;
+    /// # use herder_actors::PoolConfig;
     /// let config = PoolConfig::basic("carts").app("carts.py:app").build()?;
     /// assert_eq!(config.clone().with_pool_size(3)?.pool_size(), 3);
     /// assert_eq!(config.with_pool_size(0).unwrap_err().key(), "pool_size");
@@ -136,7 +136,7 @@ impl PoolConfig {
     /// Returns the configuration with this maximum number of overflow workers: 0 to measure the base workers alone.
     ///
     /// ```
-    /// use herder_actors::PoolConfig;
+    /// # use herder_actors::PoolConfig;
     /// let config = PoolConfig::basic("carts").app("carts.py:app").overflow(4).build()?;
     /// assert_eq!(config.clone().with_overflow(0)?.overflow(), 0);
     /// assert_eq!(config.with_overflow(2000).unwrap_err().to_string(), "`overflow` is 2000; allowed: 0 to 1024");
@@ -153,7 +153,7 @@ impl PoolConfig {
     /// Returns the configuration with another name: two pools of the same name cannot run at the same time.
     ///
     /// ```
-    /// use herder_actors::PoolConfig;
+    /// # use herder_actors::PoolConfig;
     /// let config = PoolConfig::basic("carts").app("carts.py:app").build()?;
     /// assert_eq!(config.clone().with_name("carts-2")?.name().as_str(), "carts-2");
     /// assert_eq!(config.with_name("").unwrap_err().key(), "name");
@@ -275,15 +275,15 @@ fn session_settings<R>(given: &Sessions<R>) -> Result<SessionSettings, InvalidCo
 fn affinity(given: Routed) -> Result<AffinitySettings, InvalidConfig> {
     let Routed { expiry, affinity: mode, on_expired } = given;
     let on_expired = match (expiry, on_expired) {
-        (Expiry::Immediate, Some(OnExpired::Reject)) => {
-            let allowed = "\"rebind\"; \"reject\" requires `sessions.expiry = \"two_phase\"`";
-            return Err(InvalidConfig::new(SESSIONS_ON_EXPIRED.path, "\"reject\"", allowed));
-        }
-        (Expiry::Immediate, _) => OnExpired::Rebind,
         (Expiry::TwoPhase { grace }, on_expired) => {
             SESSIONS_GRACE.take(Some(grace))?;
             on_expired.unwrap_or(OnExpired::Reject)
         }
+        (_, Some(OnExpired::Reject)) => {
+            let allowed = "\"rebind\"; \"reject\" requires `sessions.expiry = \"two_phase\"`";
+            return Err(InvalidConfig::new(SESSIONS_ON_EXPIRED.path, "\"reject\"", allowed));
+        }
+        (_, _) => OnExpired::Rebind,
     };
     Ok(AffinitySettings { expiry, mode, on_expired })
 }

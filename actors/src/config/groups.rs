@@ -66,7 +66,7 @@ group! {
 }
 
 group! {
-    /// `breaker`: the circuit breaker, which refuses calls at once while the pool fails them anyway (R34).
+    /// `breaker`: the circuit breaker, which refuses calls at once while the pool fails them anyway.
     Breaker {
         /// Sets whether the pool has a breaker. Default: false.
         enabled: bool,
@@ -85,7 +85,7 @@ group! {
 }
 
 group! {
-    /// `poison`: the quarantine of calls that repeatedly kill their workers (R37).
+    /// `poison`: the quarantine of calls that repeatedly kill their workers.
     Poison {
         /// Sets whether the pool has a quarantine. Default: true.
         enabled: bool,
@@ -96,10 +96,10 @@ group! {
     }
 }
 
-/// `retry`: when an idempotent call whose worker died is retried (R33).
+/// `retry`: when an idempotent call whose worker died is retried.
 ///
 /// ```
-/// use herder_actors::{Backoff, PoolConfig, Retry};
+/// # use herder_actors::{Backoff, PoolConfig, Retry};
 /// use std::time::Duration;
 ///
 /// let retry = Retry::new().attempts(5).backoff(Backoff::Fibonacci).base(Duration::from_millis(20)).budget(0.1);
@@ -212,7 +212,7 @@ group! {
 /// `Sessions<Routed>`, which a basic pool does not accept.
 ///
 /// ```
-/// use herder_actors::{Affinity, PoolConfig, Sessions};
+/// # use herder_actors::{Affinity, PoolConfig, Sessions};
 /// use std::time::Duration;
 ///
 /// let tracked = Sessions::new().timeout(Duration::from_secs(60)).max(500);
@@ -221,7 +221,7 @@ group! {
 /// # Ok::<(), herder_actors::InvalidConfig>(())
 /// ```
 /// ```compile_fail,E0308
-/// use herder_actors::{Affinity, PoolConfig, Sessions};
+/// # use herder_actors::{Affinity, PoolConfig, Sessions};
 /// PoolConfig::basic("carts").sessions(Sessions::new().affinity(Affinity::Hint));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::fmt::Display;
 /// The key is spelled as in TOML (`queue.limit`), which is also the path of builder methods (`queue`, then `limit`).
 ///
 /// ```
-/// use herder_actors::PoolConfig;
+/// # use herder_actors::PoolConfig;
 /// let error = PoolConfig::basic("carts").app("carts.py:app").pool_size(0).build().unwrap_err();
 /// assert_eq!(error.to_string(), "`pool_size` is 0; allowed: 1 to 1024");
 /// assert_eq!(error.key(), "pool_size");

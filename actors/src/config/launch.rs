@@ -28,6 +28,7 @@ pub enum Launch {
 /// The environment of a worker, apart from the variables of `env`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum EnvMode {
     /// The host's environment, without `HERDER_TOKEN`.
     #[default]
@@ -39,7 +40,7 @@ pub enum EnvMode {
 /// The location of a Python app: `module:app`, or `path/to/file.py:app`.
 ///
 /// ```
-/// use herder_actors::AppPath;
+/// # use herder_actors::AppPath;
 /// let app: AppPath = "workers/carts.py:app".parse()?;
 /// assert_eq!((app.target(), app.attribute(), app.stem()), ("workers/carts.py", "app", "carts"));
 /// assert!("carts.py".parse::<AppPath>().is_err());

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The checked configuration of a pool.
 ///
 /// ```
-/// use herder_actors::{PoolConfig, Queue, WorkerType};
+/// # use herder_actors::{PoolConfig, Queue, WorkerType};
 /// use std::time::Duration;
 ///
 /// let queue = Queue::new().limit(200).timeout(Duration::from_secs(1));
@@ -21,11 +21,11 @@ use std::time::Duration;
 ///
 /// The builder of a basic pool has no methods for the keys of enhanced pools:
 /// ```compile_fail,E0599
-/// use herder_actors::PoolConfig;
+/// # use herder_actors::PoolConfig;
 /// PoolConfig::basic("carts").worker_metrics(true);
 /// ```
 /// ```compile_fail,E0599
-/// use herder_actors::{Features, PoolConfig};
+/// # use herder_actors::{Features, PoolConfig};
 /// PoolConfig::basic("carts").features(Features::new());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,7 @@ impl PoolConfig {
     }
 
     /// Returns the settings of the core: sizes, queue, timeouts, restarts, sessions, and the worker type with its features.
+    #[doc(hidden)] // the core's types, for tests
     pub fn settings(&self) -> Settings {
         self.settings.clone()
     }

@@ -21,7 +21,7 @@ impl PoolConfig {
     /// no workers. If one of them is missing when a worker starts, the start fails.
     ///
     /// ```
-    /// use herder_actors::PoolConfig;
+    /// # use herder_actors::PoolConfig;
     /// let config = PoolConfig::basic("carts").app("no_such_folder/carts.py:app").build()?;
     /// assert_eq!(config.find_programs().unwrap_err().key(), "app");
     /// # Ok::<(), herder_actors::InvalidConfig>(())

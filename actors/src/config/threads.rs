@@ -9,7 +9,7 @@ use std::num::NonZero;
 /// have many more threads than there are cores, and are several times slower.
 ///
 /// ```
-/// use herder_actors::{NumericThreads, PoolConfig};
+/// # use herder_actors::{NumericThreads, PoolConfig};
 /// use std::num::NonZero;
 /// let config = PoolConfig::basic("models").app("models.py:app").build()?;
 /// assert_eq!(config.numeric_threads(), NumericThreads::Auto);
@@ -19,6 +19,7 @@ use std::num::NonZero;
 /// # Ok::<(), herder_actors::InvalidConfig>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NumericThreads {
     /// Each worker's share of the cores: `max(1, cores / pool_size)`.
     #[default]

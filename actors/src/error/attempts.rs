@@ -6,6 +6,7 @@ use std::{fmt, ops::Deref, sync::Arc};
 
 /// An earlier attempt of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attempt {
     /// The slot of the worker.
     pub worker: WorkerId,

@@ -6,6 +6,7 @@ use std::{cell::OnceCell, sync::Arc};
 
 /// Details of a worker's exit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExitReport {
     /// The exit status, if the process returned one.
     pub exit_status: Option<i32>,

@@ -16,11 +16,11 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 /// An error of a call, a pool or a configuration.
 ///
 /// ```
-/// use herder_actors::{Category, Error};
+/// # use herder_actors::{Category, Error};
 /// let error = Error::QueueFull { limit: 1000 };
 /// assert_eq!((error.category(), error.is_retryable(), error.slug()), (Category::Resource, true, "queue-full"));
 /// ```
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The pool's workers have no such command.

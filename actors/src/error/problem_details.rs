@@ -12,10 +12,11 @@ const FRAMES: usize = 16;
 /// How many details of an error a response to an HTTP client contains.
 ///
 /// ```
-/// use herder_actors::ErrorDetail;
+/// # use herder_actors::ErrorDetail;
 /// assert_eq!("brief".parse(), Ok(ErrorDetail::Brief));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorDetail {
     /// All details: tracebacks, stacks, last output, recordings, and why workers failed to start.
     Full,
@@ -44,6 +45,7 @@ impl FromStr for ErrorDetail {
 
 /// An error in the form for programs. Empty fields are left out.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct ProblemDetails {
     /// `https://herder.invalid/errors/` and the error's slug: an identifier, not the address of a page.
     pub r#type: String,
@@ -114,6 +116,7 @@ pub struct ProblemDetails {
 
 /// An earlier attempt in the form for programs.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct AttemptProblemDetails {
     /// The error of the attempt.
     pub detail: String,

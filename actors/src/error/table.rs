@@ -33,6 +33,13 @@ macro_rules! kinds {
         pub(super) const ROWS: &[Row] = &[$(row($slug, Category::$category, Severity::$severity, $status, RetryAfter::$wait)),*];
 
         impl Error {
+            /// Returns the name of the variant.
+            pub(super) fn variant(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => stringify!($variant)),*
+                }
+            }
+
             /// Returns the row of the error's kind. The compiler checks that each kind has one.
             pub(super) fn row(&self) -> Row {
                 match self {

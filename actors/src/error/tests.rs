@@ -262,3 +262,13 @@ fn r38_brief_problem_hides_worker_output() {
     }
     assert!(id.to_string().ends_with("-7"), "{id}");
 }
+
+/// `main` prints an error that it returns with `{:?}`: the variant, the text and the cause, and not the fields.
+#[test]
+fn debug_form_is_readable() {
+    let full = Error::QueueFull { limit: 8 };
+    assert_eq!(format!("{full:?}"), "QueueFull: the pool's queue is full (limit: 8); retry later");
+    let decode = Error::decode(std::io::Error::other("disk"));
+    assert_eq!(format!("{decode:?}").lines().next(), Some(format!("Decode: {decode}").as_str()));
+    assert_eq!(format!("{full:#?}"), format!("QueueFull: {}", full.verbose()));
+}

@@ -11,12 +11,26 @@ impl fmt::Display for Verbose<'_> {
     }
 }
 
+/// `{:?}` is the name of the variant with the text and its causes, since `main` prints an error that it returns in this form.
+/// `{:#?}` has all details, like [`verbose`](Error::verbose).
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.variant())?;
+        if f.alternate() {
+            return self.write_in_full(f);
+        }
+        write!(f, "{self}")?;
+        self.write_causes(f)
+    }
+}
+
 impl Error {
     /// Formats the error with all details on several lines: the text, the properties, the sources, the process and its exit,
     /// the earlier attempts, the traceback and the last output of the worker.
     ///
     /// ```
-    /// let error = herder_actors::Error::QueueFull { limit: 8 };
+    /// # use herder_actors::Error;
+    /// let error = Error::QueueFull { limit: 8 };
     /// let long = "the pool's queue is full (limit: 8); retry later\n  queue-full: resource, minor; backoff_retry; the call did not run";
     /// assert_eq!(error.verbose().to_string(), long);
     /// ```

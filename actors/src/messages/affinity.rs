@@ -37,7 +37,7 @@ impl UnbindSession {
 }
 
 /// Returns the process to which a session is bound. The error is `SessionExpired`, or `SessionNotFound` if the session is not
-/// bound (R15's `NoAffinity`).
+/// bound.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<WorkerRef>")]
 pub struct GetWorker {
@@ -92,6 +92,7 @@ pub struct GetInternalStats;
 /// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SessionStatus {
     /// The session exists and its timeout has not passed.
     Active,
@@ -115,6 +116,7 @@ pub type AffinityStats = AffinityStatus;
 
 /// The statistics of routing and of the sweeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct InternalStats {
     /// Completed sweeps since the pool's start.
     pub cleanup_runs: u64,

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 /// Dropping the request before the answer cancels the call. `Execute` replaces the original's `execute_anonymous`.
 ///
 /// ```
-/// use herder_actors::Execute;
+/// # use herder_actors::Execute;
 /// use std::time::Duration;
 /// let call = Execute::new("price", &serde_json::json!({ "item": "tea" })).timeout(Duration::from_secs(2));
 /// ```
@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 #[rtype(result = "Result<Reply>")]
 pub struct Execute(pub(crate) Request);
 
-/// Runs a command in a session; in a pool with session affinity, on the worker that holds the session's state (R18).
+/// Runs a command in a session; in a pool with session affinity, on the worker that holds the session's state.
 ///
 /// Replaces the original's `execute_in_session`.
 #[derive(Clone, Debug, Message)]

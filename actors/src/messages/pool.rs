@@ -12,12 +12,12 @@ use herder_core::{
 use serde::Serialize;
 use std::{fmt, sync::Arc, time::Duration};
 
-/// Waits until every base worker is ready. If one failed to start, the answer is an error with the reason (R13).
+/// Waits until every base worker is ready. If one failed to start, the answer is an error with the reason.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<()>")]
 pub struct WaitReady;
 
-/// Returns the pool's status, in the same shape for both worker types (R8). Always answered, also by a failed pool.
+/// Returns the pool's status, in the same shape for both worker types. Always answered, also by a failed pool.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Status")]
 pub struct GetStatus;
@@ -27,7 +27,7 @@ pub struct GetStatus;
 #[rtype(result = "PoolName")]
 pub struct GetPoolName;
 
-/// Returns whether the pool can serve at present (R26).
+/// Returns whether the pool can serve at present.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<PoolHealth>")]
 pub struct HealthCheck;
@@ -74,7 +74,7 @@ impl KillWorker {
     }
 }
 
-/// Returns the status of the pool's circuit breaker; `None` in a pool without one (R34).
+/// Returns the status of the pool's circuit breaker; `None` in a pool without one.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Option<BreakerStatus>>")]
 pub struct GetBreaker;
@@ -98,7 +98,7 @@ impl RecordOutcome {
     }
 }
 
-/// Returns the calls that are quarantined or suspected because they killed workers (R37).
+/// Returns the calls that are quarantined or suspected because they killed workers.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Vec<QuarantineEntry>>")]
 pub struct GetQuarantine;
@@ -141,6 +141,7 @@ impl Shutdown {
 
 /// Whether a pool can serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct PoolHealth {
     /// Whether the pool accepts calls and at least one worker is ready.
     pub healthy: bool,
@@ -157,6 +158,7 @@ pub struct PoolHealth {
 
 /// One worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct WorkerInfo {
     /// The slot.
     pub id: WorkerId,
@@ -201,6 +203,7 @@ impl From<WorkerEntry> for WorkerInfo {
 
 /// The report of a pool's shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ShutdownReport {
     /// The pool.
     pub pool: PoolName,
@@ -216,6 +219,7 @@ pub struct ShutdownReport {
 
 /// A worker that had not exited when its pool stopped waiting for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RemainingWorker {
     /// The slot.
     pub id: WorkerId,

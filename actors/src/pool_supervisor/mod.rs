@@ -44,10 +44,10 @@ use waiters::Waiters;
 ///
 /// ```no_run
 /// use actix::prelude::*;
-/// use herder_actors::{Execute, PoolConfig, PoolSupervisor, WaitReady};
+/// # use herder_actors::{Execute, PoolConfig, PoolSupervisor, Result, WaitReady};
 ///
 /// #[actix::main]
-/// async fn main() -> herder_actors::Result<()> {
+/// async fn main() -> Result<()> {
 ///     let config = PoolConfig::basic("demo").app("herder.demo:app").pool_size(2).build()?;
 ///     let pool = PoolSupervisor::new(config).start();
 ///     pool.send(WaitReady).await??;

@@ -87,7 +87,7 @@ fn readiness(state: &State) -> Option<Result<()>> {
         PoolState::Starting | PoolState::Failed if core.start_is_decided() => {
             Some(Err(state.start_error().unwrap_or_else(too_many_deaths)))
         }
-        PoolState::Starting | PoolState::Failed => None,
+        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::{borrow::Cow, fmt, time::SystemTime};
 ///
 /// Times are system times with microseconds. Of a process that could not be spawned only the exit is known.
 #[derive(Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Recording {
     /// The slot.
     pub worker: WorkerId,
@@ -35,6 +36,7 @@ pub struct Recording {
 
 /// One frame, without its body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RecordedFrame {
     /// When it was sent or received.
     #[serde(serialize_with = "micros")]
@@ -79,6 +81,7 @@ pub enum Direction {
 /// One of a worker's two descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Descriptor {
     /// Calls and answers.
     Calls,
@@ -88,6 +91,7 @@ pub enum Descriptor {
 
 /// A state transition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RecordedTransition {
     /// When it happened.
     #[serde(serialize_with = "micros")]
@@ -102,6 +106,7 @@ pub struct RecordedTransition {
 
 /// The exit of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RecordedExit {
     /// The reason, as in errors.
     pub reason: Box<str>,

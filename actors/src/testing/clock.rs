@@ -31,7 +31,8 @@ impl VirtualClock {
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// use std::time::Duration;
-    /// let clock = herder_actors::testing::VirtualClock::new();
+    /// # use herder_actors::testing::VirtualClock;
+    /// let clock = VirtualClock::new();
     /// let before = clock.now();
     /// clock.advance(Duration::from_secs(1800)).await;
     /// assert_eq!(clock.now() - before, Duration::from_secs(1800));

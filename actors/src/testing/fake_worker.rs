@@ -108,7 +108,7 @@ impl PeerSocket {
 /// If the message is too large for a frame.
 ///
 /// ```
-/// use herder_actors::testing::{encoded, result, wire::WireId};
+/// # use herder_actors::testing::{encoded, result, wire::WireId};
 /// let bytes = encoded(&result(WireId(7), "null"));
 /// assert_eq!(&bytes[..4], &20_u32.to_le_bytes(), "the length: two stamps and the value");
 /// ```

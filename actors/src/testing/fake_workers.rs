@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 /// launches.
 ///
 /// ```
-/// use herder_actors::{Execute, PoolConfig, PoolSupervisor, testing::FakeWorkers};
+/// # use herder_actors::{Execute, PoolConfig, PoolSupervisor, testing::FakeWorkers};
 /// use actix::Actor;
 ///
 /// actix_rt::System::new().block_on(async {
@@ -40,7 +40,7 @@ pub struct FakeWorkers {
 /// The outcome of a launch.
 ///
 /// ```
-/// use herder_actors::{PoolConfig, PoolSupervisor, WaitReady, testing::{LaunchOutcome, FakeWorkers}};
+/// # use herder_actors::{PoolConfig, PoolSupervisor, WaitReady, testing::{LaunchOutcome, FakeWorkers}};
 /// use actix::Actor;
 ///
 /// actix_rt::System::new().block_on(async {

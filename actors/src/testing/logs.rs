@@ -51,7 +51,7 @@ pub fn capture() -> bool {
 /// most one second.
 ///
 /// ```
-/// use herder_actors::testing::{capture, log_lines_of};
+/// # use herder_actors::testing::{capture, log_lines_of};
 /// capture();
 /// tracing::warn!(target: "herder", pool = "carts", "worker lost");
 /// assert_eq!(log_lines_of("carts")[0].message, "worker lost");
@@ -69,7 +69,7 @@ pub fn log_lines_of(pool: &str) -> Vec<LogLine> {
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// use herder_actors::testing::{capture, wait_for_log};
+/// # use herder_actors::testing::{capture, wait_for_log};
 /// capture();
 /// tracing::warn!(target: "herder", pool = "orders", "worker lost");
 /// wait_for_log(&["WARN", "orders", "worker lost"]).await;

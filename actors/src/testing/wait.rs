@@ -15,7 +15,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let answer = herder_actors::testing::with_timeout("an answer", async { 42 }).await;
+/// # use herder_actors::testing::with_timeout;
+/// let answer = with_timeout("an answer", async { 42 }).await;
 /// assert_eq!(answer, 42);
 /// # });
 /// ```
@@ -35,7 +36,8 @@ pub async fn with_timeout<F: IntoFuture>(what: &str, future: F) -> F::Output {
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let mut checks = 0;
-/// herder_actors::testing::wait_until("the third check", async || {
+/// # use herder_actors::testing::wait_until;
+/// wait_until("the third check", async || {
 ///     checks += 1;
 ///     checks == 3
 /// })

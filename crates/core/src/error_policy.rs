@@ -7,6 +7,7 @@ use std::fmt;
 /// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Category {
     /// A worker or a pool could not start.
     Initialization,
@@ -123,6 +124,7 @@ pub struct Incident {
 
 /// The result of [`decide`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Decision {
     /// The severity, adjusted for the attempt and the affected workers.
     pub severity: Severity,
@@ -163,7 +165,7 @@ const TABLE: [[Strategy; 4]; 9] = {
 /// repeats the call becomes `Abandon` if this call may not be repeated.
 ///
 /// ```
-/// use herder_core::{Category, Incident, Severity, Strategy, decide};
+/// # use herder_core::{Category, Incident, Severity, Strategy, decide};
 /// let (category, severity) = (Category::Connection, Severity::Major);
 /// let lost = Incident { category, severity, attempt: 1, all_workers: false, repeatable: true };
 /// assert_eq!(decide(lost).strategy, Strategy::ImmediateRetry);

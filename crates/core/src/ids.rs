@@ -13,7 +13,7 @@ pub const POOL_NAME_MAX: usize = 64;
 /// `{pool}_session_affinity`.
 ///
 /// ```
-/// use herder_core::PoolName;
+/// # use herder_core::PoolName;
 /// assert_eq!("models".parse::<PoolName>().unwrap().as_str(), "models");
 /// assert!("no spaces".parse::<PoolName>().is_err());
 /// ```
@@ -55,14 +55,14 @@ impl FromStr for PoolName {
 pub struct WorkerId(pub u32);
 
 /// The number of a process within its slot, from 1. A [`WorkerId`] and a generation together identify one process and
-/// are never reused (R21).
+/// are never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Generation(pub u32);
 
 /// The identity of one process: its slot and its generation.
 ///
 /// ```
-/// use herder_core::{Generation, WorkerId, WorkerRef};
+/// # use herder_core::{Generation, WorkerId, WorkerRef};
 /// let process = WorkerRef { id: WorkerId(2), generation: Generation(1) };
 /// assert_eq!(process.to_string(), "w2.1");
 /// ```

@@ -1,10 +1,11 @@
 //! The routing of a call, as each reply states it. Data only.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 use std::fmt;
 
-/// The way in which a call was routed to its worker (R20).
+/// The way in which a call was routed to its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Routing {
     /// The call has no session, or the pool routes no sessions: any worker may run it.
     Unrouted,
@@ -20,6 +21,7 @@ pub enum Routing {
 /// Why a call of a session ran on another worker than the session's previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RebindReason {
     /// The session's worker was lost.
     WorkerLost,
@@ -48,6 +50,20 @@ impl Routing {
             RebindReason::Expired => "expired",
             RebindReason::Busy => "busy",
         })
+    }
+}
+
+/// As in HTTP responses: `{"routing": "rebound", "why": "busy"}`; `why` exists only if the call was rebound.
+impl Serialize for Routing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let why = self.why();
+        let mut fields = serializer.serialize_struct("Routing", 1 + usize::from(why.is_some()))?;
+        fields.serialize_field("routing", self.as_str())?;
+        match why {
+            Some(why) => fields.serialize_field("why", why)?,
+            None => fields.skip_field("why")?,
+        }
+        fields.end()
     }
 }
 

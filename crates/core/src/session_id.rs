@@ -21,7 +21,7 @@ const INLINE: usize = 39;
 /// one string.
 ///
 /// ```
-/// use herder_core::SessionId;
+/// # use herder_core::SessionId;
 /// assert_eq!(SessionId::new("ann").unwrap().as_str(), "ann");
 /// assert!(SessionId::new("").is_err());
 /// ```

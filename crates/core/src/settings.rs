@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The two worker types (R2).
+/// The two worker types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerType {
@@ -15,8 +15,9 @@ pub enum WorkerType {
     Enhanced,
 }
 
-/// The treatment of a session whose timeout has passed (R16).
+/// The treatment of a session whose timeout has passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Expiry {
     /// The session is removed at once.
     #[default]
@@ -29,9 +30,10 @@ pub enum Expiry {
     },
 }
 
-/// The strictness with which the calls of a session keep to its worker (R19).
+/// The strictness with which the calls of a session keep to its worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Affinity {
     /// Calls wait for the bound worker and run one at a time, in order.
     #[default]
@@ -46,6 +48,7 @@ pub enum Affinity {
 /// from an unknown one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum OnExpired {
     /// The session starts with a new state on any worker; the reply's `routing` is `rebound` and its `why` is
     /// `expired`.
@@ -58,6 +61,7 @@ pub enum OnExpired {
 /// The treatment of a call whose session does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum IfAbsent {
     /// The call creates the session.
     #[default]

@@ -44,6 +44,7 @@ pub struct PoolStatus {
 /// Whether a pool accepts calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum PoolState {
     /// The pool accepts calls, but not every base worker is ready.
     Starting,
@@ -59,6 +60,7 @@ pub enum PoolState {
 
 /// The numbers of the affinity table (R6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct AffinityStatus {
     /// The number of sessions that have not expired.
     pub total_sessions: usize,
@@ -80,6 +82,7 @@ pub struct AffinityStatus {
 
 /// The status of one slot.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct WorkerStatus {
     /// The slot.
     pub id: WorkerId,
@@ -116,6 +119,7 @@ pub struct WorkerStatus {
 
 /// One transition of a worker's state, as displayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TransitionStatus {
     /// The previous state.
     pub from: WorkerState,
@@ -131,6 +135,7 @@ pub struct TransitionStatus {
 
 /// The status of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct QueueStatus {
     /// The number of waiting calls.
     pub waiting: usize,
@@ -147,8 +152,9 @@ pub struct QueueStatus {
     pub expected_wait_ms: Option<u64>,
 }
 
-/// The features that are switched on (R9). All are false in a basic pool.
+/// The features that are switched on. All are false in a basic pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Features {
     /// Routing by session.
     pub session_affinity: bool,
@@ -160,6 +166,7 @@ pub struct Features {
 
 /// The counters of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
 pub struct Counters {
     /// Submitted calls. Each of them is counted in exactly one of `refused`, `ok`, `failed`, `lost`, `timeouts`,
     /// `abandoned` and `failed_by_pool`, once it is settled.

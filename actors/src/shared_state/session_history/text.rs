@@ -107,7 +107,7 @@ fn sent(event: &SessionEvent, routing: Routing, worker: &str) -> String {
         Routing::Rebound(RebindReason::Busy) => {
             " for this call only, because the session's worker was busy; the binding is kept (rebound: busy)"
         }
-        Routing::Unrouted => " (unrouted)",
+        _ => " (unrouted)",
     };
     format!("{count} sent to {worker}{why}{}", waited(event))
 }

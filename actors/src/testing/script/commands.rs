@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc};
 /// concurrently as the pool's `concurrency` allows. A closure that panics answers with an error, like a handler that raises.
 ///
 /// ```
-/// use herder_actors::testing::{Fault, Script};
+/// # use herder_actors::testing::{Fault, Script};
 /// use serde_json::json;
 ///
 /// let script = Script::new()

@@ -6,7 +6,7 @@ use herder_wire::{WorkerError, WorkerErrorKind};
 /// Why a scripted command returns no value.
 ///
 /// ```
-/// use herder_actors::testing::{Fault, Script};
+/// # use herder_actors::testing::{Fault, Script};
 ///
 /// let script = Script::new().command("sell", async |call| match call.argument::<String>("item")?.as_str() {
 ///     "tea" => Ok("sold".into()),

@@ -10,7 +10,7 @@ use std::{cell::RefCell, rc::Rc};
 /// One invocation of a command.
 ///
 /// ```
-/// use herder_actors::testing::{Fault, Script};
+/// # use herder_actors::testing::{Fault, Script};
 ///
 /// #[derive(serde::Deserialize)]
 /// struct Add {

@@ -54,6 +54,7 @@ enum State {
 
 /// The state of a breaker, as displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct BreakerStatus {
     /// The state.
     pub state: BreakerState,
@@ -74,6 +75,7 @@ pub struct BreakerStatus {
 /// The three states of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BreakerState {
     /// All calls are admitted.
     Closed,

@@ -21,6 +21,7 @@ pub struct Suspect {
 
 /// A command with certain arguments that has ended workers, as displayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct QuarantineEntry {
     /// The fingerprint of the command and its arguments.
     pub fingerprint: Fingerprint,

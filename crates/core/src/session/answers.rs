@@ -3,7 +3,7 @@
 use crate::{Epoch, Generation, SessionId, WorkerId};
 use serde::Serialize;
 
-/// Whether a session has expired (R15).
+/// Whether a session has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
@@ -13,8 +13,9 @@ pub enum SessionState {
     Expired,
 }
 
-/// The state of one session (R22).
+/// The state of one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SessionInfo {
     /// The id of the session.
     pub id: SessionId,
@@ -41,6 +42,7 @@ pub const PAGE_SCAN: usize = 4096;
 
 /// A page of a pool's sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SessionPage {
     /// The sessions of this page.
     pub sessions: Vec<SessionInfo>,

@@ -19,6 +19,7 @@ pub enum Lookup {
 
 /// The error of [`Core::bind_session`](crate::Core::bind_session).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BindError {
     /// The pool has no such slot.
     #[error("the pool has no worker {0}")]
@@ -27,7 +28,9 @@ pub enum BindError {
     #[error("worker {0} is not ready")]
     NotReady(WorkerId),
     /// The pool has no session affinity.
-    #[error("this pool has no session affinity")]
+    #[error(
+        "this pool has no session affinity, so it keeps no bindings and no history of sessions; basic pools never do"
+    )]
     NoAffinity,
     /// The pool already has the maximum number of sessions.
     #[error("the pool already has {0} sessions, the limit set by `sessions.max`")]

@@ -10,6 +10,7 @@ const BUSY_FRACTION: u32 = 16;
 /// The activity of a process while it did not answer a ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ProcessActivity {
     /// The processor time of the process increased.
     Computing,
@@ -25,7 +26,7 @@ impl ProcessActivity {
     /// Returns the activity of a process that is not suspended and used this much processor time within this period.
     ///
     /// ```
-    /// use herder_core::ProcessActivity;
+    /// # use herder_core::ProcessActivity;
     /// use std::time::Duration;
     /// let (second, tick) = (Duration::from_secs(1), Duration::from_millis(10));
     /// assert_eq!(ProcessActivity::classify(second / 2, second), ProcessActivity::Computing);

@@ -8,6 +8,7 @@ const BUCKETS: usize = 28;
 
 /// The metrics of one slot, across its generations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
 pub struct WorkerMetrics {
     /// The number of finished attempts.
     pub operations: u64,

@@ -6,6 +6,7 @@ use std::fmt;
 /// The states of a worker. A basic worker is never [`Degraded`](Self::Degraded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WorkerState {
     /// The process was started and is not ready.
     Initializing,
@@ -54,7 +55,7 @@ impl WorkerState {
     /// Returns [`InvalidTransition`] if `to` cannot follow this state.
     ///
     /// ```
-    /// use herder_core::WorkerState::{Busy, Initializing, Ready};
+    /// # use herder_core::WorkerState::{Busy, Initializing, Ready};
     /// assert_eq!(Initializing.transition(Ready), Ok(Ready));
     /// assert!(Initializing.transition(Busy).is_err());
     /// ```
@@ -76,9 +77,10 @@ impl fmt::Display for WorkerState {
     }
 }
 
-/// The health of a worker (R24).
+/// The health of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Health {
     /// The process is not ready yet, or has ended.
     Unknown,

@@ -116,7 +116,7 @@ pub enum Inconclusive {
 /// Compares the pairs. Never fails: if there is no result, the verdict contains the reason.
 ///
 /// ```
-/// use herder_efficiency::concurrency::{ComparisonConditions, Gain, Inconclusive, Pair, compare};
+/// # use herder_efficiency::concurrency::{ComparisonConditions, Gain, Inconclusive, Pair, compare};
 /// use std::time::Duration;
 /// let pair = |serial, parallel| Pair { serial: Duration::from_millis(serial), parallel: Duration::from_millis(parallel) };
 /// let four_slots = ComparisonConditions { call_slots: 4, cores: 2.0, other_load: Some(0.1), cpu_share: Some(0.02) };

@@ -53,7 +53,7 @@ pub enum Serialized {
 /// [`Serialized`] if no two operations were in flight at the same time.
 ///
 /// ```
-/// use herder_efficiency::concurrency::{Interval, verify_concurrent_execution};
+/// # use herder_efficiency::concurrency::{Interval, verify_concurrent_execution};
 /// let apart = [Interval::new(0, 10).unwrap(), Interval::new(10, 20).unwrap()];
 /// assert!(verify_concurrent_execution(&apart).is_err());
 /// let together = [Interval::new(0, 10).unwrap(), Interval::new(9, 20).unwrap()];

@@ -4,7 +4,7 @@ use super::{Evidence, Interval, Losses, ObservedRun, call_slots::CallSlots, over
 use serde::Serialize;
 use std::time::Duration;
 
-/// An account of the time of all call slots during a run (R45).
+/// An account of the time of all call slots during a run.
 ///
 /// The ideal duration is `max(longest, work / call_slots)`: no schedule of these operations in these slots could be faster.
 /// `longest` and `work` are corrected for waits for a core or the GIL. Without that correction, eight workers that share two
@@ -50,8 +50,8 @@ impl TimeAccount {
     /// If no operation took any time, or if one ran outside the window.
     ///
     /// ```
-    /// use herder_core::{Generation, Timestamp, WorkerId, WorkerRef};
-    /// use herder_efficiency::concurrency::{TimeAccount, Interval, ObservedRun, Operation, ObservedWorker};
+    /// # use herder_core::{Generation, Timestamp, WorkerId, WorkerRef};
+    /// # use herder_efficiency::concurrency::{TimeAccount, Interval, ObservedRun, Operation, ObservedWorker};
     /// let worker = |id| ObservedWorker { id: WorkerId(id), concurrency: 1, starting: vec![], cpu_time: None };
     /// let operation = |id, from, to| Operation {
     ///     worker: WorkerRef { id: WorkerId(id), generation: Generation(1) },
