@@ -61,6 +61,16 @@ impl<K: Copy + Ord> IndexedHeap<K> {
         Some(removed)
     }
 
+    /// Changes the key of the item at a position. O(log n). Does nothing if there is no such position.
+    pub(crate) fn change(&mut self, position: u32, key: K, mut moved: impl FnMut(u32, u32)) {
+        let place = position as usize;
+        if let Some(&(before, item)) = self.items.get(place)
+            && before != key
+        {
+            self.settle(place, (key, item), &mut moved);
+        }
+    }
+
     /// Moves an item to an end of the order of its new key. O(log n).
     fn settle(&mut self, place: usize, entry: (K, u32), moved: &mut impl FnMut(u32, u32)) {
         let parent = place.saturating_sub(1) / CHILDREN;

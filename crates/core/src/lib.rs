@@ -25,13 +25,14 @@
 //! - **I7**: each base slot has a process, or a start scheduled for a later time, unless the pool has failed, or its shutdown
 //!   was announced or has begun; a failed pool has a scheduled probe. If I7 broke, a pool would lose capacity until its
 //!   host is restarted.
-//! - **I8**: everything that is pending has a timer at or before the time at which it must be examined. If I8 broke, a call, a
-//!   start or a sweep would wait forever.
+//! - **I8**: everything that is pending is due at exactly the time at which it must be examined. If I8 broke, a call, a start
+//!   or a sweep would wait forever.
 
 mod admission;
 mod bitmap;
 mod calls;
 mod derived;
+mod due;
 mod error_policy;
 mod failure;
 mod ids;
@@ -48,7 +49,6 @@ mod settings;
 mod slab;
 mod status;
 mod time;
-mod timers;
 mod waiting;
 mod worker;
 

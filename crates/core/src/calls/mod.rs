@@ -8,6 +8,8 @@ pub(crate) use call::{Call, CallState, Role};
 
 use crate::{
     CallId, Fingerprint, Timestamp, WireId, WorkerRef,
+    derived::Derived,
+    due::DueTimes,
     failure::WorkerLoss,
     slab::{Chunks, Slab},
     waiting::{Queue, QueuePosition, WaitingCalls},
@@ -32,12 +34,16 @@ pub(crate) struct CallIndex(u32);
 /// - A call is in here from [`admit`](Self::admit) to [`settle`](Self::settle), which is the only removal, so it is
 ///   settled once ([I1](crate#invariants)).
 /// - The state of a call and its times change together, only in the methods of this type.
+/// - `due` has exactly one entry for each call, at the time at which it must be examined
+///   ([I8](crate#invariants)).
 /// - `indices` has exactly one entry for each call, which leads to its cell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calls {
     cells: Slab<Call>,
     /// Never iterated, since the order of a hash map must not decide anything.
     indices: HashMap<CallId, CallIndex, FixedState>,
+    /// The time at which each call must be examined, by index.
+    due: Derived<DueTimes<(Timestamp, CallId)>>,
 }
 
 impl Calls {
@@ -45,12 +51,30 @@ impl Calls {
         let id = call.id;
         let index = self.cells.insert(call);
         self.indices.insert(id, CallIndex(index));
+        self.due.set(index, self.cells.get(index).and_then(due_entry));
     }
 
     /// Removes a call that is about to be answered.
     pub(crate) fn settle(&mut self, id: CallId) -> Option<Call> {
         let index = self.indices.remove(&id)?;
+        self.due.set(index.0, None);
         self.cells.remove(index.0)
+    }
+
+    /// Returns the number of calls that are due at some time.
+    pub(crate) fn due_len(&self) -> usize {
+        self.due.len()
+    }
+
+    /// Returns the call that must be examined first, and when: at its deadline, at the end of its wait for any worker,
+    /// or at its retry.
+    pub(crate) fn next_due(&self) -> Option<(Timestamp, CallId)> {
+        self.due.first()
+    }
+
+    /// Returns when the next call must be examined, or [`Timestamp::NEVER`].
+    pub(crate) fn next_due_at(&self) -> Timestamp {
+        self.next_due().map_or(Timestamp::NEVER, |(at, _)| at)
     }
 
     /// Returns the index of a pending call.
@@ -87,78 +111,85 @@ impl Calls {
         ids
     }
 
-    /// Adds a call to a queue. Returns when the call must be examined there.
-    pub(crate) fn enqueue(&mut self, id: CallId, queue: Queue, waiting: &mut WaitingCalls) -> Option<Timestamp> {
-        let call = self.get_mut(id)?;
-        waiting.join(id, queue, call.role.row(), &mut call.position);
-        call.state = CallState::Queued(queue);
-        Some(call.due())
+    /// Adds a call to a queue.
+    pub(crate) fn enqueue(&mut self, id: CallId, queue: Queue, waiting: &mut WaitingCalls) {
+        self.change(id, |call| {
+            waiting.join(id, queue, call.role.row(), &mut call.position);
+            call.state = CallState::Queued(queue);
+        });
     }
 
     /// Removes a waiting call from its queue. Its state is then `New`.
     pub(crate) fn unqueue(&mut self, id: CallId, waiting: &mut WaitingCalls) {
-        let Some(call) = self.get_mut(id) else { return };
-        match call.state {
-            CallState::Queued(queue) => waiting.leave(queue, call.role.row(), &call.position),
-            CallState::Backoff { .. } => waiting.end_backoff(),
-            CallState::New | CallState::Sent { .. } => {}
-        }
-        call.state = CallState::New;
+        self.change(id, |call| {
+            match call.state {
+                CallState::Queued(queue) => waiting.leave(queue, call.role.row(), &call.position),
+                CallState::Backoff { .. } => waiting.end_backoff(),
+                CallState::New | CallState::Sent { .. } => {}
+            }
+            call.state = CallState::New;
+        });
     }
 
     /// Removes a call from its queue because a worker takes it. Its state is then `New`.
     pub(crate) fn serve(&mut self, id: CallId, waiting: &mut WaitingCalls) {
-        let Some(call) = self.get_mut(id) else { return };
-        if let CallState::Queued(queue) = call.state {
-            waiting.serve(queue, call.role.row(), &call.position);
-        }
-        call.state = CallState::New;
+        self.change(id, |call| {
+            if let CallState::Queued(queue) = call.state {
+                waiting.serve(queue, call.role.row(), &call.position);
+            }
+            call.state = CallState::New;
+        });
     }
 
     /// Restarts the wait of a call for any worker.
     pub(crate) fn restart_wait(&mut self, id: CallId, queue_until: Timestamp) {
-        if let Some(call) = self.get_mut(id) {
-            call.queue_until = queue_until;
-        }
+        self.change(id, |call| call.queue_until = queue_until);
     }
 
     /// Changes the position of a call among the waiting ones.
     pub(crate) fn set_position(&mut self, id: CallId, position: QueuePosition) {
-        if let Some(call) = self.get_mut(id) {
-            call.position = position;
-        }
+        self.change(id, |call| call.position = position);
     }
 
     /// Counts an attempt, and returns the call that is sent.
     pub(crate) fn sent(&mut self, id: CallId, worker: WorkerRef, wire: WireId) -> Option<&Call> {
-        let call = self.get_mut(id)?;
-        call.state = CallState::Sent { worker, wire };
-        call.attempts += 1;
-        Some(call)
+        self.change(id, |call| {
+            call.state = CallState::Sent { worker, wire };
+            call.attempts += 1;
+        })
     }
 
     /// Lets a call wait before its next attempt.
     pub(crate) fn back_off(&mut self, id: CallId, now: Timestamp, loss: WorkerLoss, wait: Duration) {
-        let Some(call) = self.get_mut(id) else { return };
-        let retried = call.retry.get_or_insert_default();
-        retried.losses.push(loss);
-        retried.wait = wait;
-        call.state = CallState::Backoff { until: now + wait };
+        self.change(id, |call| {
+            let retried = call.retry.get_or_insert_default();
+            retried.losses.push(loss);
+            retried.wait = wait;
+            call.state = CallState::Backoff { until: now + wait };
+        });
     }
 
     /// Takes back the loss of the last attempt of a call.
     pub(crate) fn take_last_loss(&mut self, id: CallId) -> Option<WorkerLoss> {
-        self.get_mut(id)?.retry.as_mut()?.losses.pop()
+        let mut loss = None;
+        self.change(id, |call| loss = call.retry.as_mut().and_then(|retry| retry.losses.pop()));
+        loss
     }
 
     pub(crate) fn set_fingerprint(&mut self, id: CallId, fingerprint: Fingerprint) {
-        if let Some(call) = self.get_mut(id) {
-            call.fingerprint = Some(fingerprint);
-        }
+        self.change(id, |call| call.fingerprint = Some(fingerprint));
     }
 
-    fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
-        self.cells.get_mut(self.index(id)?.0)
+    /// The only way in which a call changes. Moves its entry in `due` if its time has changed.
+    fn change(&mut self, id: CallId, change: impl FnOnce(&mut Call)) -> Option<&Call> {
+        let index = self.index(id)?.0;
+        let call = self.cells.get_mut(index)?;
+        let before = call.due();
+        change(call);
+        if call.due() != before {
+            self.due.set(index, due_entry(call));
+        }
+        Some(call)
     }
 
     /// Reports calls that are not found under their ids, and ids without a call.
@@ -168,10 +199,17 @@ impl Calls {
                 broken.push(format!("the index of {} does not lead to it", call.id));
             }
         }
+        let due = self.iter().filter_map(|call| Some((due_entry(call)?, self.index(call.id)?.0)));
+        self.due.verify("calls", due, broken);
         if self.iter().count() != self.indices.len() {
             broken.push(format!("{} calls have {} indices", self.iter().count(), self.indices.len()));
         }
     }
+}
+
+/// Returns the entry of a call among the due times.
+fn due_entry(call: &Call) -> Option<(Timestamp, CallId)> {
+    Some((call.due(), call.id)).filter(|(due, _)| *due != Timestamp::NEVER)
 }
 
 /// Compares the calls, and not their indices, which depend on the calls before them.
@@ -280,6 +318,26 @@ mod tests {
         assert!(one == other && hash(&one) == hash(&other) && one.in_order() == [CallId(1), CallId(2)]);
         one.sent(CallId(1), WORKER, WireId(1));
         assert!(one != other && hash(&one) != hash(&other));
+    }
+
+    /// I8: a call has one entry, which moves with its state and leaves with it.
+    #[test]
+    fn i8_entries_move_with_the_state_of_the_call() {
+        let mut calls = calls(&[1, 2]);
+        assert_eq!((calls.next_due(), calls.due.len()), (Some((Timestamp(100), CallId(1))), 2));
+        let mut waiting = WaitingCalls::new(&crate::Settings::new(crate::WorkerTypeSettings::Basic, 1).queue, 1);
+        calls.enqueue(CallId(2), Queue::AnyWorker, &mut waiting);
+        assert_eq!(calls.next_due(), Some((Timestamp(50), CallId(2))));
+        calls.restart_wait(CallId(2), Timestamp(70));
+        assert_eq!(calls.next_due(), Some((Timestamp(70), CallId(2))));
+        calls.serve(CallId(2), &mut waiting);
+        calls.sent(CallId(2), WORKER, WireId(1));
+        assert_eq!(calls.next_due(), Some((Timestamp(100), CallId(1))));
+        let loss = WorkerLoss { worker: WORKER, end: None, may_have_run: true };
+        calls.back_off(CallId(2), Timestamp(10), loss, Duration::from_nanos(5));
+        assert_eq!(calls.next_due(), Some((Timestamp(15), CallId(2))));
+        calls.settle(CallId(2));
+        assert_eq!((calls.next_due(), calls.due.len()), (Some((Timestamp(100), CallId(1))), 1));
     }
 
     #[test]

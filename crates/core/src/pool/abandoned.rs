@@ -14,15 +14,16 @@ use super::Core;
 use crate::{
     AttemptState, CancelSettings, Effect, Effects, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
     failure::KillReason,
-    timers::Timer,
     worker::{Escalation, SlotHolder},
 };
 
 impl Core {
     /// Asks the worker to stop an attempt whose call is settled.
     pub(super) fn abandon_attempt(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
-        let Some(attempt) = self.current(worker).and_then(|slot| slot.attempt(wire)) else { return };
-        attempt.holder = SlotHolder::Abandoned { next: Escalation::Asked };
+        if self.workers.attempt(worker, wire).is_none() {
+            return;
+        }
+        self.workers.set_escalation(worker.id, wire, Escalation::Asked);
         effects.push(Effect::Cancel { worker, wire, interrupt: false });
         self.start_timeouts_of_oldest_attempt(now, worker);
     }
@@ -30,9 +31,11 @@ impl Core {
     /// Handles the worker's answer to a cancel: the state of the attempt.
     pub(super) fn on_attempt_state(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, state: AttemptState) {
         let kill = self.settings.cancel.kill;
-        let Some(attempt) = self.current(worker).and_then(|slot| slot.attempt(wire)) else { return };
-        let SlotHolder::Abandoned { next } = &mut attempt.holder else { return };
-        match (state, *next) {
+        let Some(&SlotHolder::Abandoned { next }) = self.workers.attempt(worker, wire).map(|attempt| &attempt.holder)
+        else {
+            return;
+        };
+        match (state, next) {
             (AttemptState::Running, Escalation::Asked | Escalation::Withdrawn { .. }) => {
                 self.start_cancel_timeouts(now, worker, wire);
             }
@@ -41,14 +44,13 @@ impl Core {
             (AttemptState::Running, Escalation::Interrupt(_) | Escalation::Kill(_)) => {}
             (AttemptState::Withdrawn, Escalation::Withdrawn { .. }) => {}
             (AttemptState::Withdrawn, _) => {
-                *next = Escalation::Withdrawn { kill: None };
+                self.workers.set_escalation(worker.id, wire, Escalation::Withdrawn { kill: None });
                 self.start_timeouts_of_oldest_attempt(now, worker);
             }
             // The final frame will follow, so there is nothing left to interrupt.
             (AttemptState::Finished, Escalation::Kill(_)) => {}
             (AttemptState::Finished, _) => {
-                *next = Escalation::Kill(now + kill);
-                self.timers.set(now + kill, Timer::Attempt(worker.id, wire));
+                self.workers.set_escalation(worker.id, wire, Escalation::Kill(now + kill));
             }
         }
     }
@@ -58,57 +60,49 @@ impl Core {
     /// attempt may have become the oldest ([I8](crate#invariants)).
     pub(super) fn start_timeouts_of_oldest_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
         let kill = now + self.settings.cancel.withdrawn;
-        if let Some(first) = self.current(worker).and_then(|slot| slot.oldest_if_withdrawn())
+        if let Some(first) = self.workers.current(worker).and_then(|slot| slot.oldest_if_withdrawn())
             && first.holder == (SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: None } })
         {
-            first.holder = SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: Some(kill) } };
-            let wire = first.wire;
-            self.timers.set(kill, Timer::Attempt(worker.id, wire));
+            self.workers.set_escalation(worker.id, first.wire, Escalation::Withdrawn { kill: Some(kill) });
         }
-        let oldest = self.current(worker).and_then(|slot| slot.oldest_running());
+        let oldest = self.workers.current(worker).and_then(|slot| slot.oldest_running());
         if let Some(attempt) = oldest
             && matches!(attempt.holder, SlotHolder::Abandoned { next: Escalation::Asked })
         {
-            let wire = attempt.wire;
-            self.start_cancel_timeouts(now, worker, wire);
+            self.start_cancel_timeouts(now, worker, attempt.wire);
         }
     }
 
     fn start_cancel_timeouts(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId) {
         let CancelSettings { interrupt, kill, .. } = self.settings.cancel;
-        let (next, due) = match interrupt < kill {
-            true => (Escalation::Interrupt(now + interrupt), now + interrupt),
-            false => (Escalation::Kill(now + kill), now + kill),
+        let next = match interrupt < kill {
+            true => Escalation::Interrupt(now + interrupt),
+            false => Escalation::Kill(now + kill),
         };
-        if let Some(attempt) = self.current(worker).and_then(|slot| slot.attempt(wire)) {
-            attempt.holder = SlotHolder::Abandoned { next };
-            self.timers.set(due, Timer::Attempt(worker.id, wire));
-        }
+        self.workers.set_escalation(worker.id, wire, next);
     }
 
     /// Handles a timeout of an abandoned attempt.
     pub(super) fn attempt_due(&mut self, now: Timestamp, worker: WorkerId, wire: WireId, effects: &mut Effects) {
         let CancelSettings { interrupt, kill, .. } = self.settings.cancel;
-        let slot = self.slot_mut(worker);
-        let (worker_ref, live) = (slot.worker, slot.is_live());
-        let Some(attempt) = slot.attempt(wire).filter(|_| live) else { return };
-        let SlotHolder::Abandoned { next } = &mut attempt.holder else { return };
-        match *next {
+        let worker_ref = self.slot(worker).worker;
+        let Some(&SlotHolder::Abandoned { next }) = self.slot(worker).attempt(wire).map(|attempt| &attempt.holder)
+        else {
+            return;
+        };
+        match next {
             Escalation::Interrupt(due) if now >= due => {
                 // Counted from now, not from the cancel: if the pool itself was delayed, the worker still gets all the
                 // time between interrupt and kill. Otherwise it would be killed for a pause of the pool.
                 let kill_at = now + kill.saturating_sub(interrupt);
-                *next = Escalation::Kill(kill_at);
+                self.workers.set_escalation(worker, wire, Escalation::Kill(kill_at));
                 effects.push(Effect::Cancel { worker: worker_ref, wire, interrupt: true });
-                self.timers.set(kill_at, Timer::Attempt(worker, wire));
             }
             Escalation::Kill(due) | Escalation::Withdrawn { kill: Some(due) } if now >= due => {
                 self.stop_process(now, worker_ref, KillReason::CancelTimeout, StopMethod::Kill, effects);
             }
-            Escalation::Interrupt(due) | Escalation::Kill(due) | Escalation::Withdrawn { kill: Some(due) } => {
-                self.timers.set(due, Timer::Attempt(worker, wire));
-            }
-            Escalation::Asked | Escalation::Withdrawn { kill: None } => {}
+            // Not due.
+            Escalation::Interrupt(_) | Escalation::Kill(_) | Escalation::Withdrawn { .. } | Escalation::Asked => {}
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::{
     calls::{Call, CallState},
     failure::CallFailure,
     session::SessionEventKind,
-    timers::Timer,
     worker::{Attempt, SlotHolder},
 };
 
@@ -111,14 +110,10 @@ impl Core {
         self.check_drained(now, effects);
     }
 
-    /// Handles the timer of a call: its deadline, its queue timeout or its retry may be due.
+    /// Handles a call that is due: at its deadline, its queue timeout or its retry.
     pub(super) fn call_due(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         let Some(call) = self.calls.get(id) else { return };
-        let (due, deadline, queued) = (call.due(), call.deadline, call.is_queued());
-        // The entry was early: the call has moved to a queue in which it is due later (I8).
-        if now < due {
-            return self.timers.set(due, Timer::Call(id));
-        }
+        let (deadline, queued) = (call.deadline, call.is_queued());
         if matches!(call.state, CallState::Backoff { .. }) && now < deadline {
             return self.retry(now, id, effects);
         }

@@ -6,7 +6,6 @@ use crate::{
     calls::Role,
     routing::{RebindReason, Routing},
     session::{Binding, RowKey, Unbound},
-    timers::Timer,
     waiting::Queue,
     worker::{Attempt, SlotHolder},
 };
@@ -155,10 +154,7 @@ impl Core {
 
     /// Adds a call to a queue.
     pub(super) fn enqueue(&mut self, now: Timestamp, id: CallId, queue: Queue, effects: &mut Effects) {
-        let Some(due) = self.calls.enqueue(id, queue, &mut self.waiting) else { return };
-        // The call may be due earlier in this queue than its last timer (I8).
-        self.timers.set(due, Timer::Call(id));
-        self.shrink_timers();
+        self.calls.enqueue(id, queue, &mut self.waiting);
         self.request_overflow_workers(now, effects);
     }
 

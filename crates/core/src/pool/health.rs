@@ -7,7 +7,6 @@ use super::Core;
 use crate::{
     Effect, Effects, LogEvent, ProcessActivity, StopMethod, Timestamp, WorkerRef,
     failure::KillReason,
-    timers::Timer,
     worker::{Ping, Process, Slot, WorkerState},
 };
 
@@ -28,13 +27,13 @@ impl Core {
     fn send_ping(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
         self.next_nonce += 1;
         let (nonce, until) = (self.next_nonce, now + self.settings.health.timeout);
-        self.set_ping(worker, Ping::Sent { nonce, until }, until);
+        self.workers.set_ping(worker.id, Ping::Sent { nonce, until });
         effects.push(Effect::Ping { worker, nonce });
     }
 
     fn examine(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
         let until = now + self.settings.health.timeout;
-        self.set_ping(worker, Ping::Examined { nonce, until }, until);
+        self.workers.set_ping(worker.id, Ping::Examined { nonce, until });
         effects.push(Effect::Examine { worker, nonce });
     }
 
@@ -83,7 +82,7 @@ impl Core {
     /// accumulate in the socket.
     fn on_gil_held(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
         let until = now + self.settings.health.timeout;
-        self.set_ping(worker, Ping::Sent { nonce, until }, until);
+        self.workers.set_ping(worker.id, Ping::Sent { nonce, until });
         self.restore_worker(now, worker, "busy with a call", effects);
     }
 
@@ -112,7 +111,7 @@ impl Core {
         // Only the answer to the current ping schedules the next one. If a late answer did so too, two chains of pings
         // would run from then on.
         if matches!(ping, Ping::Sent { nonce: sent, .. } | Ping::Examined { nonce: sent, .. } if sent == nonce) {
-            self.set_ping(worker, Ping::Due { at: next }, next);
+            self.workers.set_ping(worker.id, Ping::Due { at: next });
         }
         self.restore_worker(now, worker, "answered a ping", effects);
     }
@@ -122,12 +121,6 @@ impl Core {
         if self.workers.reset_misses(worker.id) {
             self.record(now, worker.id, WorkerState::Degraded, WorkerState::Ready, reason);
             self.fill(now, worker.id, effects);
-        }
-    }
-
-    fn set_ping(&mut self, worker: WorkerRef, next: Ping, due: Timestamp) {
-        if self.workers.set_ping(worker.id, next) {
-            self.timers.set(due, Timer::Worker(worker.id));
         }
     }
 }

@@ -12,7 +12,6 @@ impl Core {
     pub fn verify(&self) -> Vec<String> {
         let mut broken = Vec::new();
         self.calls.verify(&mut broken);
-        self.verify_timers(&mut broken);
         self.restarts.verify(self.workers.base_start_is_pending(), &mut broken);
         self.admission.verify(self.calls.iter().map(|call| &call.permit), &mut broken);
         self.workers.verify(&mut broken);
@@ -37,10 +36,9 @@ impl Core {
         self.waiting.verify(&waiting.collect::<Vec<_>>(), broken);
     }
 
-    /// Returns the number of timer entries, including stale ones. It is O(calls + workers) at any time
-    /// ([I6](crate#invariants)).
+    /// Returns the number of items that are due at some time: calls and slots ([I6](crate#invariants)).
     pub fn timers_held(&self) -> usize {
-        self.timers.len()
+        self.calls.due_len() + self.workers.due_len()
     }
 
     /// Returns the number of base slots with neither a process nor a scheduled start. It is zero unless the pool has

@@ -4,7 +4,6 @@ use super::{Core, EnhancedState};
 use crate::{
     Effect, Effects, StopMethod, Timestamp, WorkerId, WorkerRef,
     failure::KillReason,
-    timers::Timer,
     worker::{BeforeStop, Ping, Process, WorkerState},
 };
 
@@ -36,15 +35,11 @@ impl Core {
     }
 
     fn start(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
-        let worker_ref = self.workers.start(now, worker);
+        let worker_ref = self.workers.start(worker, now + self.settings.start_timeout);
         if let EnhancedState::Enhanced { history: Some(history), .. } = &mut self.enhanced_state {
             history[super::index(worker)].begin(now);
         }
         self.counters.starts += 1;
-        self.timers.set(now + self.settings.start_timeout, Timer::Worker(worker));
-        // The entries of the previous process are stale. A pool that restarts workers but has no calls must not
-        // accumulate them (I6).
-        self.shrink_timers();
         effects.push(Effect::Start(worker_ref));
     }
 
@@ -61,8 +56,6 @@ impl Core {
         if !self.workers.ready(now, worker, window, ping) {
             return;
         }
-        // Set even without a control channel, since `worker_due` ignores it then.
-        self.timers.set(first_ping, Timer::Worker(worker.id));
         self.record(now, worker.id, WorkerState::Initializing, WorkerState::Ready, "ready");
         // A recovery comes first: it may schedule more starts, which `start_due` begins. Both come before `fill`, which
         // uses this worker's capacity, so that `request_overflow_workers` at the end sees only calls that still wait.
@@ -72,7 +65,7 @@ impl Core {
         self.start_due(now, effects);
         self.fill(now, worker.id, effects);
         if worker.id.0 > self.settings.pool_size {
-            self.timers.set(now + self.settings.overflow_idle_timeout, Timer::OverflowIdle(worker));
+            self.workers.set_idle_check(worker.id, now + self.settings.overflow_idle_timeout);
         }
         self.request_overflow_workers(now, effects);
     }
@@ -115,12 +108,12 @@ impl Core {
         }
     }
 
-    /// Handles the timer of a slot: its start, start timeout or ping may be due.
+    /// Handles a slot that is due: its start, its start timeout or its ping.
     pub(super) fn worker_due(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
         let worker_ref = self.slot(worker).worker;
         match *self.slot(worker).process() {
             Process::Scheduled { at } if at <= now => self.start_due(now, effects),
-            Process::Starting { since } if now >= since + self.settings.start_timeout => {
+            Process::Starting { until } if now >= until => {
                 self.stop_process(now, worker_ref, KillReason::StartTimeout, StopMethod::Kill, effects);
             }
             Process::Live { .. } => self.ping_due(now, worker_ref, effects),

@@ -36,11 +36,9 @@ use crate::{
     WorkerTypeSettings,
     admission::Admission,
     calls::Calls,
-    derived::Derived,
     restarts::Restarts,
     retries::Retries,
     session::Sessions,
-    timers::Timers,
     waiting::WaitingCalls,
     worker::{History, Slot, WorkerMetrics, Workers},
 };
@@ -59,7 +57,6 @@ pub struct Core {
     admission: Admission,
     sessions: Sessions,
     enhanced_state: EnhancedState,
-    timers: Derived<Timers>,
     next_wire: u64,
     next_nonce: u64,
     counters: Counters,
@@ -108,7 +105,6 @@ impl Core {
             admission: Admission::new(settings.breaker.clone(), settings.poison.clone()),
             sessions,
             enhanced_state,
-            timers: Derived::default(),
             next_wire: 0,
             next_nonce: 0,
             counters: Counters::default(),
@@ -116,7 +112,7 @@ impl Core {
         }
     }
 
-    /// Performs one step. Timers that are due at `now` are processed before the input.
+    /// Performs one step. What is due at `now` is handled before the input.
     pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
         // First, so that no input is processed for a call whose deadline has passed.
         self.tick(now, effects);
@@ -139,10 +135,10 @@ impl Core {
         }
     }
 
-    /// Returns when to call [`handle`](Self::handle) with [`Input::Tick`] if there is no other input before. May be
-    /// earlier than necessary, but is never too late ([I8](crate#invariants)).
+    /// Returns when to call [`handle`](Self::handle) with [`Input::Tick`] if there is no other input before. It is the
+    /// first time at which anything is due ([I8](crate#invariants)).
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.timers.next()
+        Some(self.next_due_at()).filter(|at| *at != Timestamp::NEVER)
     }
 
     /// Returns the settings.
@@ -156,11 +152,6 @@ impl Core {
 
     fn slot_mut(&mut self, worker: WorkerId) -> &mut Slot {
         self.workers.slot_mut(worker)
-    }
-
-    /// Returns the slot of a process, if the process is the latest of its slot.
-    fn current(&mut self, worker: WorkerRef) -> Option<&mut Slot> {
-        self.workers.current_mut(worker)
     }
 
     /// Returns whether this process is ready, so that bindings to it are valid ([I4](crate#invariants)).

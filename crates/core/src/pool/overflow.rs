@@ -1,7 +1,7 @@
 //! Overflow workers (R12): started when calls wait that they could run, and stopped when idle.
 
 use super::Core;
-use crate::{Effects, StopMethod, Timestamp, WorkerRef, failure::KillReason, timers::Timer, worker::Process};
+use crate::{Effects, StopMethod, Timestamp, WorkerId, failure::KillReason, worker::Process};
 
 impl Core {
     /// Starts overflow workers while more calls wait that they could run than capacity is starting (R12).
@@ -18,7 +18,6 @@ impl Core {
             let next = self.restarts.next_overflow_start(now, is_any_coming, absent);
             let Some((worker, start_at)) = next else { return };
             self.workers.schedule(worker, start_at);
-            self.timers.set(start_at, Timer::Worker(worker));
             self.start_due(now, effects);
         }
     }
@@ -29,14 +28,11 @@ impl Core {
         if self.has_live_base_worker() { self.waiting.for_any_worker() } else { self.waiting.for_base_workers() }
     }
 
-    /// Stops an overflow worker that has been idle long enough and holds no session's state (R12). Otherwise renews its
-    /// timer.
-    pub(super) fn overflow_idle_due(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
-        if !self.is_alive(worker) {
-            return;
-        }
-        let bound = self.sessions.bound_to(worker);
-        let slot = self.slot(worker.id);
+    /// Stops an overflow worker that has been idle long enough and holds no session's state (R12). Otherwise examines it
+    /// again later.
+    pub(super) fn overflow_idle_due(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
+        let slot = self.slot(worker);
+        let bound = self.sessions.bound_to(slot.worker);
         let Process::Live { idle_since, .. } = *slot.process() else { return };
         let idle = slot.in_flight() == 0 && bound == 0;
         let over = if idle {
@@ -45,8 +41,9 @@ impl Core {
             now + self.settings.overflow_idle_timeout
         };
         if idle && now >= over {
-            return self.stop_process(now, worker, KillReason::Idle, StopMethod::Graceful, effects);
+            let worker_ref = slot.worker;
+            return self.stop_process(now, worker_ref, KillReason::Idle, StopMethod::Graceful, effects);
         }
-        self.timers.set(over, Timer::OverflowIdle(worker));
+        self.workers.set_idle_check(worker, over);
     }
 }

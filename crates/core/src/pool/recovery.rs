@@ -6,7 +6,6 @@ use crate::{
     calls::Call,
     failure::CallFailure,
     restarts::{AfterExit, Probe},
-    timers::Timer,
     worker::Exited,
 };
 
@@ -26,7 +25,6 @@ impl Core {
             AfterExit::CancelStarts(failed_until) => {
                 self.workers.cancel_starts();
                 if let Some(retry_at) = failed_until {
-                    self.timers.set(retry_at, Timer::Pool);
                     effects.push(Effect::Log(LogEvent::PoolFailed(retry_at)));
                 }
             }
@@ -35,7 +33,6 @@ impl Core {
 
     pub(super) fn schedule(&mut self, worker: WorkerId, at: Timestamp) {
         self.workers.schedule(worker, at);
-        self.timers.set(at, Timer::Worker(worker));
     }
 
     /// Starts base workers for waiting calls in a pool that shuts down. There, no base worker is restarted without
@@ -76,7 +73,7 @@ impl Core {
     /// Starts the probe of a failed pool.
     pub(super) fn probe_due(&mut self, now: Timestamp, effects: &mut Effects) {
         match self.restarts.probe(now, self.first_absent_base()) {
-            Probe::Postponed => return self.timers.set(self.restarts.due(), Timer::Pool),
+            Probe::Postponed => return,
             Probe::Start(worker) => self.schedule(worker, now),
             Probe::Recovered => self.start_after_recovery(now, effects),
         }

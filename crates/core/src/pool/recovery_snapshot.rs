@@ -26,7 +26,7 @@ impl Core {
         for worker in (1..=core.settings.pool_size).map(WorkerId) {
             core.schedule(worker, now);
         }
-        core.sessions.start_sweeps(now, &mut core.timers);
+        core.sessions.start_sweeps(now);
         core
     }
 

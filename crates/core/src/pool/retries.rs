@@ -1,10 +1,9 @@
 //! Retries of calls whose process was lost: whether, when, and what the caller receives otherwise (R33).
 
-use super::{Core, dispatch::DispatchOutcome};
+use super::Core;
 use crate::{
     CallId, Effects, Timestamp,
     failure::{CallFailure, WorkerLoss},
-    timers::Timer,
 };
 use std::time::Duration;
 
@@ -50,9 +49,8 @@ impl Core {
         // A call in backoff counts as waiting, until `unqueue`.
         self.waiting.begin_backoff();
         if wait.is_zero() {
-            return self.retry(now, id, effects);
+            self.retry(now, id, effects);
         }
-        self.timers.set(now + wait, Timer::Call(id));
     }
 
     /// Retries a call whose wait is over. Checks quarantine and budget again, since other calls may have changed both
@@ -69,17 +67,7 @@ impl Core {
         self.retries.spend(now);
         self.counters.retries += 1;
         self.calls.restart_wait(id, now + self.settings.queue.timeout);
-        match self.try_dispatch(now, id, effects) {
-            DispatchOutcome::WouldWait(queue) => self.enqueue(now, id, queue, effects),
-            // The timer that led here is used up, and may have been the last one of the call (I8).
-            DispatchOutcome::Sent => self.set_deadline_timer(id),
-        }
-    }
-
-    fn set_deadline_timer(&mut self, id: CallId) {
-        if let Some(call) = self.calls.get(id) {
-            self.timers.set(call.due(), Timer::Call(id));
-        }
+        self.dispatch_or_enqueue(now, id, effects);
     }
 
     /// Settles a retried call whose fingerprint was quarantined while it waited, and returns true. However long it

@@ -16,8 +16,8 @@ impl Core {
         now: Timestamp,
         effects: &'a mut Effects,
     ) -> (&'a mut Sessions, Step<'a>) {
-        let Self { sessions, workers, calls, timers, .. } = self;
-        (sessions, Step { now, workers, calls, timers, effects })
+        let Self { sessions, workers, calls, .. } = self;
+        (sessions, Step { now, workers, calls, effects })
     }
 
     /// Returns the process to which a session is bound. With two-phase expiry, this read marks a session whose timeout

@@ -6,7 +6,6 @@ use crate::{
     Effect, Effects, StopMethod, Timestamp, WorkerRef,
     failure::{CallFailure, KillReason},
     restarts::PhaseEnd,
-    timers::Timer,
 };
 
 impl Core {
@@ -14,7 +13,6 @@ impl Core {
         if !self.restarts.drain(until) {
             return;
         }
-        self.timers.set(self.restarts.due(), Timer::Pool);
         if self.restarts.phase_end(now).is_some() {
             self.abort_remaining(now, effects)
         } else {
@@ -22,15 +20,14 @@ impl Core {
         }
     }
 
-    /// Handles the timer of the pool: the probe of a failed pool, the end of the drain, or the end of the wait for the
+    /// Handles what is due in this phase: the probe of a failed pool, the end of the drain, or the end of the wait for the
     /// workers.
     pub(super) fn pool_due(&mut self, now: Timestamp, effects: &mut Effects) {
         match self.restarts.phase_end(now) {
             Some(PhaseEnd::Probe) => self.probe_due(now, effects),
             Some(PhaseEnd::Drain) => self.abort_remaining(now, effects),
             Some(PhaseEnd::Closing) => self.stop(effects),
-            // A stale timer: the phase ends later, and has its own.
-            None => self.timers.set(self.restarts.due(), Timer::Pool),
+            None => {}
         }
     }
 
@@ -66,7 +63,6 @@ impl Core {
             self.stop_process(now, worker, KillReason::Shutdown, method, effects);
         }
         self.stop_if_empty(effects);
-        self.timers.set(self.restarts.due(), Timer::Pool);
     }
 
     /// Continues the shutdown after the exit of a process.

@@ -8,7 +8,6 @@ use crate::{
     calls::{Call, CallState, Role},
     failure::CallFailure,
     session::{Admitted, RowKey, SessionEventKind},
-    timers::Timer,
     waiting::Queue,
 };
 
@@ -56,13 +55,13 @@ impl Core {
         permit: Permit,
         effects: &mut Effects,
     ) -> Result<(), CallFailure> {
-        let (id, deadline) = (submission.call, submission.deadline);
+        let id = submission.call;
         let role = admitted.role;
         let queue_until = now + self.settings.queue.timeout;
         let call = Call {
             id,
             admitted: now,
-            deadline,
+            deadline: submission.deadline,
             queue_until,
             idempotent: submission.idempotent,
             attempts: 0,
@@ -78,9 +77,6 @@ impl Core {
         if let Some(row) = role.row().filter(|_| admitted.is_ended) {
             self.sessions.keep(row);
         }
-        let due = self.calls.get(id).map_or(deadline, Call::due);
-        self.timers.set(due, Timer::Call(id));
-        self.shrink_timers();
         Ok(())
     }
 

@@ -5,11 +5,7 @@ use super::{
     sessions::{Kind, Sessions},
     step::Step,
 };
-use crate::{
-    Expiry, SessionEndReason, Timestamp,
-    failure::CallFailure,
-    timers::{Timer, Timers},
-};
+use crate::{Expiry, SessionEndReason, Timestamp, failure::CallFailure};
 use std::time::Duration;
 
 /// The number of rows that a sweep visits before it lets calls run.
@@ -59,7 +55,7 @@ impl Sessions {
         if routes.table.mark(row, step.now) {
             self.record(step.now, row, SessionEventKind::MarkedExpired, None);
             // The removal may be due before the next sweep (I8).
-            self.sweep_by(self.next_removal(), step.timers);
+            self.sweep_by(self.next_removal());
         }
     }
 
@@ -161,40 +157,28 @@ impl Sessions {
         }
     }
 
-    /// Handles the timer of the sweep: performs one step. The next step follows after a pause if more sessions are due,
-    /// and otherwise after the interval, or when the next marked session may be removed.
+    /// Performs one step of the sweep. The next step follows after a pause if more sessions are due, and otherwise
+    /// after the interval, or when the next marked session may be removed.
     pub(crate) fn sweep_due(&mut self, step: &mut Step<'_>) {
-        if step.now < self.next_sweep {
-            // A stale timer: its sweep has run earlier, and the next one has its own timer.
-            return;
-        }
         self.next_sweep = Timestamp::NEVER;
         let (_, more) = self.sweep(SWEEP_STEP, step);
         self.is_sweeping = more;
         if more {
-            return self.sweep_by(step.now + STEP_PAUSE, step.timers);
+            return self.sweep_by(step.now + STEP_PAUSE);
         }
-        self.sweep_by(step.now + self.settings.cleanup_interval.max(STEP_PAUSE), step.timers);
+        self.sweep_by(step.now + self.settings.cleanup_interval.max(STEP_PAUSE));
         // Later than `now`, since everything that can be removed has been removed.
-        self.sweep_by(self.next_removal(), step.timers);
+        self.sweep_by(self.next_removal());
     }
 
     /// Makes sure that a sweep takes place at `at` or earlier.
-    fn sweep_by(&mut self, at: Timestamp, timers: &mut Timers) {
-        if at < self.next_sweep {
-            self.next_sweep = at;
-            timers.set(at, Timer::Sweep);
-        }
+    fn sweep_by(&mut self, at: Timestamp) {
+        self.next_sweep = self.next_sweep.min(at);
     }
 
     /// Starts the sweeps of a pool that starts at `now`.
-    pub(crate) fn start_sweeps(&mut self, now: Timestamp, timers: &mut Timers) {
-        self.sweep_by(now + self.settings.cleanup_interval, timers);
-    }
-
-    /// Returns when the sessions must be swept next ([I8](crate#invariants)).
-    pub(crate) fn sweep_at(&self) -> Timestamp {
-        if self.is_sweeping { self.next_sweep } else { self.next_sweep.min(self.next_removal()) }
+    pub(crate) fn start_sweeps(&mut self, now: Timestamp) {
+        self.sweep_by(now + self.settings.cleanup_interval);
     }
 
     /// Returns the number of sessions that have expired and are not removed yet.

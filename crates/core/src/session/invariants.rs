@@ -17,6 +17,9 @@ impl Sessions {
         if self.len() > self.settings.max {
             broken.push(format!("S4: there are {} sessions, more than {}", self.len(), self.settings.max));
         }
+        if self.next_sweep > self.next_removal() && !self.is_sweeping {
+            broken.push(format!("I8: the sweep at {:?} is too late for a marked session", self.next_sweep));
+        }
         let pending = pending_rows(workers, calls);
         match &self.kind {
             Kind::Tracked(table) => {

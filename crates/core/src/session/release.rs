@@ -3,7 +3,7 @@
 //! notified of the end of each session (R22).
 
 use super::{AfterEpoch, RowKey, sessions::Sessions, step::Step};
-use crate::{WorkerRef, timers::Timer};
+use crate::WorkerRef;
 use std::time::Duration;
 
 /// The number of rows that the scan visits before it lets calls run.
@@ -27,8 +27,9 @@ impl Sessions {
             return 0;
         }
         if !routes.is_scanning() {
-            step.timers.set(step.now + STEP_PAUSE, Timer::ReleaseScan);
+            self.next_scan.0 = step.now + STEP_PAUSE;
         }
+        let Some(routes) = self.routes_mut() else { return 0 };
         let released = routes.release_all(worker);
         // These sessions are exempted again, one by one: their calls still use the state, which ends after the last of
         // them (I3).
@@ -51,7 +52,7 @@ impl Sessions {
         self.routes().is_some_and(|routes| routes.is_scanning())
     }
 
-    /// Handles the timer of the scan: visits the next rows, and unbinds those that were released.
+    /// Performs one step of the scan: visits the next rows, and unbinds those that were released.
     pub(crate) fn release_scan_due(&mut self, step: &mut Step<'_>) {
         for _ in 0..SCAN_STEP {
             let Some(routes) = self.routes_mut() else { return };
@@ -60,7 +61,7 @@ impl Sessions {
                 self.unbind_released(row, step);
             }
         }
-        step.timers.set(step.now + STEP_PAUSE, Timer::ReleaseScan);
+        self.next_scan.0 = step.now + STEP_PAUSE;
     }
 
     /// Unbinds a row if it was released with all sessions of its worker, and notifies that worker.

@@ -2,7 +2,10 @@
 //! name a session by its [`RowKey`]. Does not send, queue or answer calls.
 
 use super::{AfterEpoch, Route, Routes, Row, RowKey, SessionEventKind, Table, Tracked, step::Step};
-use crate::{CallId, Epoch, Routing, SessionSettings, Settings, Timestamp, WorkerRef, WorkerTypeSettings};
+use crate::{
+    CallId, Epoch, Routing, SessionSettings, Settings, Timestamp, WorkerRef, WorkerTypeSettings, derived::Derived,
+    due::Due,
+};
 use std::{
     hash::{Hash, Hasher},
     time::Duration,
@@ -30,6 +33,8 @@ pub(crate) struct Sessions {
     pub(super) next_sweep: Timestamp,
     /// Whether a sweep was interrupted to let calls run and continues at `next_sweep`.
     pub(super) is_sweeping: bool,
+    /// The time of the next step of the scan for released sessions, if one is in progress.
+    pub(super) next_scan: Derived<Timestamp>,
     /// The number of sessions that expired since the pool started.
     pub(super) expired: u64,
 }
@@ -70,8 +75,15 @@ impl Sessions {
             next_epoch: 0,
             next_sweep: Timestamp::NEVER,
             is_sweeping: false,
+            next_scan: Derived(Timestamp::NEVER),
             expired: 0,
         }
+    }
+
+    /// Returns what is due next, and when: a sweep or a step of the scan; or [`Timestamp::NEVER`].
+    pub(crate) fn next_due(&self) -> (Timestamp, Due) {
+        let sweep = (self.next_sweep, Due::Sweep);
+        if self.is_scanning() { sweep.min((self.next_scan.0, Due::ReleaseScan)) } else { sweep }
     }
 
     /// Returns whether calls of a session are routed to its worker.

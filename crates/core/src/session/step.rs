@@ -4,7 +4,6 @@ use crate::{
     CallId, Effects, Epoch, Timestamp, WorkerRef,
     calls::{Calls, Role},
     failure::ProcessExit,
-    timers::Timers,
     worker::Workers,
 };
 
@@ -13,7 +12,6 @@ pub(crate) struct Step<'a> {
     pub(crate) now: Timestamp,
     pub(crate) workers: &'a Workers,
     pub(crate) calls: &'a Calls,
-    pub(crate) timers: &'a mut Timers,
     pub(crate) effects: &'a mut Effects,
 }
 

@@ -6,7 +6,6 @@ use crate::{
     Timestamp, WorkerId, WorkerRef, WorkerTypeSettings,
     calls::{Calls, Role},
     failure::{CallFailure, KillReason},
-    timers::Timers,
     worker::{Ping, Workers},
 };
 use std::time::Duration;
@@ -16,7 +15,6 @@ struct Parts {
     sessions: Sessions,
     workers: Workers,
     calls: Calls,
-    timers: Timers,
     effects: Effects,
     now: Timestamp,
 }
@@ -26,16 +24,16 @@ impl Parts {
         let sessions = Sessions::new(&Settings::new(kind, 2), 1);
         let mut workers = Workers::new(2, 0, 1, false, sessions.is_routed());
         for id in [1, 2] {
-            let worker = workers.start(Timestamp(0), WorkerId(id));
+            let worker = workers.start(WorkerId(id), Timestamp(0));
             assert!(workers.ready(Timestamp(0), worker, 1, Ping::Off));
         }
-        let (calls, timers, effects) = (Calls::default(), Timers::default(), Effects::new());
-        Self { sessions, workers, calls, timers, effects, now: Timestamp(1) }
+        let (calls, effects) = (Calls::default(), Effects::new());
+        Self { sessions, workers, calls, effects, now: Timestamp(1) }
     }
 
     fn step<T>(&mut self, change: impl FnOnce(&mut Sessions, &mut Step<'_>) -> T) -> T {
-        let Self { sessions, workers, calls, timers, effects, now } = self;
-        change(sessions, &mut Step { now: *now, workers, calls, timers, effects })
+        let Self { sessions, workers, calls, effects, now } = self;
+        change(sessions, &mut Step { now: *now, workers, calls, effects })
     }
 
     fn worker(&self, id: u32) -> WorkerRef {

@@ -2,7 +2,7 @@
 //! reports each change of a slot here, and nothing else may.
 
 use super::{Process, Slot};
-use crate::{Timestamp, WorkerId};
+use crate::{Timestamp, WorkerId, due::Due};
 
 /// The numbers over all slots of a pool, so that no decision about one call costs the number of slots.
 ///
@@ -60,6 +60,18 @@ impl Counts {
         }
     }
 
+    /// Returns when the first scheduled start is due, or [`Timestamp::NEVER`].
+    pub(super) fn next_start_at(&self) -> Timestamp {
+        let at = |schedule: &Schedule| schedule.first().map_or(Timestamp::NEVER, |(at, _)| at);
+        at(&self.base.scheduled).min(at(&self.overflow.scheduled))
+    }
+
+    /// Returns the first scheduled start, and when it is due.
+    pub(super) fn next_start(&self) -> Option<(Timestamp, Due)> {
+        let first = [self.base.scheduled.first(), self.overflow.scheduled.first()].into_iter().flatten().min()?;
+        Some((first.0, Due::Worker(first.1)))
+    }
+
     pub(super) fn live(&self) -> usize {
         self.base.live + self.overflow.live
     }
@@ -112,6 +124,10 @@ impl Schedule {
     /// Returns one of the scheduled slots.
     pub(super) fn any(&self) -> Option<WorkerId> {
         self.0.last().map(|(_, worker)| *worker)
+    }
+
+    fn first(&self) -> Option<(Timestamp, WorkerId)> {
+        self.0.first().copied().filter(|(at, _)| *at != Timestamp::NEVER)
     }
 
     /// Returns the number of starts that are due.

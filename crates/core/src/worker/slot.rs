@@ -2,8 +2,8 @@
 
 use super::{Health, ProcessActivity, WorkerState};
 use crate::{
-    CallId, Generation, Routing, Timestamp, WireId, WorkerRef, failure::KillReason, failure::ProcessExit,
-    session::RowKey,
+    CallId, Generation, Routing, Timestamp, WireId, WorkerRef, derived::Derived, due::Due, failure::KillReason,
+    failure::ProcessExit, session::RowKey,
 };
 
 /// One slot of the pool.
@@ -30,8 +30,8 @@ pub(crate) enum Process {
     Absent,
     /// There is no process. The next one starts at this time, or later if `start_batch` processes are starting.
     Scheduled { at: Timestamp },
-    /// The process was started and is not ready.
-    Starting { since: Timestamp },
+    /// The process was started and is not ready. If it is not ready at `until`, it is stopped.
+    Starting { until: Timestamp },
     /// The process is ready. `unresponsive` is what it did when it last missed a ping, until it answers one.
     Live {
         since: Timestamp,
@@ -40,6 +40,8 @@ pub(crate) enum Process {
         misses: u32,
         unresponsive: Option<ProcessActivity>,
         idle_since: Timestamp,
+        /// When an overflow worker is examined next, whether it has been idle long enough.
+        idle_check: Derived<Timestamp>,
     },
     /// The process was asked to stop or is being killed, and has not exited. `live_since` is `None` if it never was
     /// ready.
@@ -95,7 +97,26 @@ pub(crate) enum Escalation {
     },
 }
 
+impl Ping {
+    /// Returns when the next step is due, or [`Timestamp::NEVER`].
+    fn due(self) -> Timestamp {
+        match self {
+            Self::Due { at: due } | Self::Sent { until: due, .. } | Self::Examined { until: due, .. } => due,
+            Self::Off => Timestamp::NEVER,
+        }
+    }
+}
+
 impl Attempt {
+    /// Returns when the next step of stopping the attempt is due.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        match self.holder {
+            SlotHolder::Abandoned { next: Escalation::Interrupt(due) | Escalation::Kill(due) } => Some(due),
+            SlotHolder::Abandoned { next: Escalation::Withdrawn { kill } } => kill,
+            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) => None,
+        }
+    }
+
     /// Returns whether the worker answered that the attempt has not begun and will not begin.
     pub(crate) fn is_withdrawn(&self) -> bool {
         matches!(self.holder, SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } })
@@ -200,18 +221,35 @@ impl Slot {
         self.last_end.filter(|(generation, _)| *generation == worker.generation).map(|(_, end)| end)
     }
 
-    pub(crate) fn attempt(&mut self, wire: WireId) -> Option<&mut Attempt> {
-        self.running.iter_mut().find(|attempt| attempt.wire == wire)
+    pub(crate) fn attempt(&self, wire: WireId) -> Option<&Attempt> {
+        self.running.iter().find(|attempt| attempt.wire == wire)
     }
 
     /// Returns the attempt that is assumed to run while the worker has not answered a cancel.
-    pub(crate) fn oldest_running(&mut self) -> Option<&mut Attempt> {
-        self.running.iter_mut().filter(|attempt| !attempt.is_withdrawn()).min_by_key(|attempt| attempt.wire)
+    pub(crate) fn oldest_running(&self) -> Option<&Attempt> {
+        self.running.iter().filter(|attempt| !attempt.is_withdrawn()).min_by_key(|attempt| attempt.wire)
     }
 
     /// Returns the oldest attempt, if the worker has withdrawn that one.
-    pub(crate) fn oldest_if_withdrawn(&mut self) -> Option<&mut Attempt> {
-        self.running.iter_mut().min_by_key(|attempt| attempt.wire).filter(|attempt| attempt.is_withdrawn())
+    pub(crate) fn oldest_if_withdrawn(&self) -> Option<&Attempt> {
+        self.running.iter().min_by_key(|attempt| attempt.wire).filter(|attempt| attempt.is_withdrawn())
+    }
+
+    /// Returns what is due first in this slot, and when. A scheduled start is not included, since it may have to wait
+    /// for others.
+    pub(super) fn next_due(&self) -> Option<(Timestamp, Due)> {
+        let worker = self.worker.id;
+        let due = match self.process {
+            Process::Starting { until } => (until, Due::Worker(worker)),
+            Process::Live { ping, idle_check, .. } => {
+                let of_attempt = |attempt: &Attempt| Some((attempt.due()?, Due::Attempt(worker, attempt.wire)));
+                let process = [(ping.due(), Due::Worker(worker)), (*idle_check, Due::OverflowIdle(worker))];
+                self.running.iter().filter_map(of_attempt).chain(process).min()?
+            }
+            // The exit is awaited; the stop sequence of the shell bounds it. The attempts end with the process.
+            Process::Absent | Process::Scheduled { .. } | Process::Stopping { .. } => return None,
+        };
+        Some(due).filter(|(at, _)| *at != Timestamp::NEVER)
     }
 
     pub(super) fn take_attempt(&mut self, wire: WireId) -> Option<Attempt> {

@@ -2,7 +2,7 @@
 //! goes through a method here, which also updates the numbers that follow from it.
 
 use super::{
-    Attempt, Ping, Process, ProcessActivity, Slot, WorkerState,
+    Attempt, Escalation, Ping, Process, ProcessActivity, Slot, SlotHolder, WorkerState,
     counts::Counts,
     load_levels::LoadLevels,
     placement::{self, Placement},
@@ -10,6 +10,7 @@ use super::{
 use crate::{
     Generation, Timestamp, WireId, WorkerId, WorkerRef,
     derived::Derived,
+    due::{Due, DueTimes},
     failure::{KillReason, ProcessExit},
 };
 
@@ -36,6 +37,8 @@ struct Index {
     levels: LoadLevels,
     /// Exists only in pools with affinity ([I5](crate#invariants)).
     placement: Option<Placement>,
+    /// What is due first in each slot, apart from a scheduled start ([I8](crate#invariants)).
+    due: DueTimes<(Timestamp, Due)>,
 }
 
 /// The state that a process had when it exited.
@@ -68,6 +71,7 @@ impl Workers {
             counts: count(&slots),
             levels: LoadLevels::new(slots.len(), window),
             placement: places_sessions.then(|| Placement::new(base as usize, overflow as usize)),
+            due: DueTimes::default(),
         };
         Self { slots, health_gated, window, index: Derived(index) }
     }
@@ -86,6 +90,7 @@ impl Workers {
         let result = change(slot);
         self.index.counts.add(slot);
         self.index_load(worker);
+        self.index_due(worker);
         result
     }
 
@@ -95,6 +100,11 @@ impl Workers {
         let load = slot.accepts(self.health_gated).then(|| slot.in_flight());
         self.index.levels.put(index(worker), load);
         self.sessions_changed(worker);
+    }
+
+    /// Updates when something in this slot is due, after a change of it.
+    fn index_due(&mut self, worker: WorkerId) {
+        self.index.due.set(worker.0 - 1, self.slots[index(worker)].next_due());
     }
 
     fn set_process(&mut self, worker: WorkerId, process: Process) {
@@ -136,12 +146,12 @@ impl Workers {
         self.index.counts.base.scheduled.first_due(now).or_else(|| self.index.counts.overflow.scheduled.first_due(now))
     }
 
-    /// Starts the next process of a slot and returns it.
-    pub(crate) fn start(&mut self, now: Timestamp, worker: WorkerId) -> WorkerRef {
+    /// Starts the next process of a slot and returns it. `until` is the time by which it must be ready.
+    pub(crate) fn start(&mut self, worker: WorkerId, until: Timestamp) -> WorkerRef {
         self.update(worker, |slot| {
             // The generation changes before the start: from here on every binding to the previous process is void (I4).
             slot.worker.generation = Generation(slot.worker.generation.0 + 1);
-            slot.process = Process::Starting { since: now };
+            slot.process = Process::Starting { until };
             slot.worker
         })
     }
@@ -153,7 +163,9 @@ impl Workers {
         }
         // A worker may offer more calls than the settings allow, or none.
         let window = window.clamp(1, self.window.max(1));
-        let live = Process::Live { since: now, window, ping, misses: 0, unresponsive: None, idle_since: now };
+        let idle_check = Derived(Timestamp::NEVER);
+        let live =
+            Process::Live { since: now, window, ping, misses: 0, unresponsive: None, idle_since: now, idle_check };
         self.set_process(worker.id, live);
         true
     }
@@ -194,6 +206,15 @@ impl Workers {
         Some(Exited { state, end, live_since, running })
     }
 
+    /// Sets when an overflow worker is examined, whether it has been idle long enough.
+    pub(crate) fn set_idle_check(&mut self, worker: WorkerId, at: Timestamp) {
+        self.update(worker, |slot| {
+            if let Process::Live { idle_check, .. } = &mut slot.process {
+                idle_check.0 = at;
+            }
+        });
+    }
+
     /// Restarts the idle time of a worker.
     pub(crate) fn set_idle_since(&mut self, worker: WorkerId, now: Timestamp) {
         if let Process::Live { idle_since, .. } = &mut self.slots[index(worker)].process {
@@ -215,17 +236,31 @@ impl Workers {
         let attempt = self.current_mut(worker)?.take_attempt(wire)?;
         self.index.counts.in_flight -= 1;
         self.index_load(worker.id);
+        if attempt.due().is_some() {
+            self.index_due(worker.id);
+        }
         Some(attempt)
+    }
+
+    /// Sets the next step of stopping an attempt whose call is settled.
+    pub(crate) fn set_escalation(&mut self, worker: WorkerId, wire: WireId, next: Escalation) {
+        self.update(worker, |slot| {
+            if let Some(attempt) = slot.running.iter_mut().find(|attempt| attempt.wire == wire) {
+                attempt.holder = SlotHolder::Abandoned { next };
+            }
+        });
     }
 }
 
 /// Pings.
 impl Workers {
-    /// Replaces the state of the pings of a live process. Returns false if it is not live.
-    pub(crate) fn set_ping(&mut self, worker: WorkerId, next: Ping) -> bool {
-        let Process::Live { ping, .. } = &mut self.slots[index(worker)].process else { return false };
-        *ping = next;
-        true
+    /// Replaces the state of the pings of a live process.
+    pub(crate) fn set_ping(&mut self, worker: WorkerId, next: Ping) {
+        self.update(worker, |slot| {
+            if let Process::Live { ping, .. } = &mut slot.process {
+                *ping = next;
+            }
+        });
     }
 
     /// Replaces what a live process does while it does not answer a ping. Returns the earlier value and the number of
@@ -261,6 +296,27 @@ impl Workers {
 
 /// Questions.
 impl Workers {
+    /// Returns what is due first in any slot, and when. While `start_batch` processes are starting, no other start is
+    /// due.
+    pub(crate) fn next_due(&self, start_batch: usize) -> Option<(Timestamp, Due)> {
+        let start = if self.starting() < start_batch { self.index.counts.next_start() } else { None };
+        self.index.due.first().into_iter().chain(start).min()
+    }
+
+    /// Returns when anything is due first in any slot, or [`Timestamp::NEVER`].
+    pub(crate) fn next_due_at(&self, start_batch: usize) -> Timestamp {
+        let slot = self.index.due.first().map_or(Timestamp::NEVER, |(at, _)| at);
+        match self.index.counts.next_start_at() {
+            at if at < slot && self.starting() < start_batch => at,
+            _ => slot,
+        }
+    }
+
+    /// Returns the number of slots that are due at some time, apart from scheduled starts.
+    pub(crate) fn due_len(&self) -> usize {
+        self.index.due.len()
+    }
+
     pub(crate) fn slot(&self, worker: WorkerId) -> &Slot {
         &self.slots[index(worker)]
     }
@@ -279,6 +335,11 @@ impl Workers {
     /// Returns the slot of a process, if the process is the latest of its slot.
     pub(crate) fn current(&self, worker: WorkerRef) -> Option<&Slot> {
         self.get(worker.id).filter(|slot| slot.worker == worker)
+    }
+
+    /// Returns an unfinished attempt of a process.
+    pub(crate) fn attempt(&self, worker: WorkerRef, wire: WireId) -> Option<&Attempt> {
+        self.current(worker)?.attempt(wire)
     }
 
     pub(crate) fn current_mut(&mut self, worker: WorkerRef) -> Option<&mut Slot> {
@@ -423,6 +484,8 @@ impl Workers {
 
     /// Reports each invariant that does not hold. For tests.
     pub(crate) fn verify(&self, broken: &mut Vec<String>) {
+        let due = self.slots.iter().filter_map(|slot| Some((slot.next_due()?, slot.worker.id.0 - 1)));
+        self.index.due.verify("slots", due, broken);
         let counted = count(&self.slots);
         if self.index.counts != counted {
             broken.push(format!("workers: {:?}, but the slots give {counted:?}", self.index.counts));

@@ -138,8 +138,6 @@ impl State {
     }
 
     pub(crate) fn apply_effects(&mut self, pool: &Pool, effects: &[Effect], answered: Option<CallId>) {
-        // Keeps one timer for each item, so that the number of stale timers does not distinguish states.
-        self.core.drop_stale_timers();
         let is_intact = self.core.verify().is_empty();
         self.require(is_intact, Violation::Parts);
         for effect in effects {
@@ -254,8 +252,9 @@ impl State {
         &mut self.calls[call_index(id)]
     }
 
-    /// Advances the time to the next wakeup at which anything happens. Returns false if nothing ever happens. Timers of
-    /// finished items are skipped: they are not part of the core's state, and must not be part of the model's.
+    /// Advances the time to the next wakeup at which anything happens. Returns false if nothing ever happens. Wakeups
+    /// that change nothing are skipped, such as the check of an overflow worker that is busy: the time of the next one
+    /// is not part of the core's state, and must not be part of the model's.
     pub(crate) fn advance(&mut self, pool: &Pool) -> bool {
         let before = self.core.clone();
         while let Some(next) = self.core.next_wakeup() {

@@ -32,9 +32,6 @@ pub(crate) struct Harness {
     /// Whether a shutdown was announced: workers then start only for waiting calls.
     pub(crate) announced: bool,
     pub(crate) had_live_base_worker: bool,
-    /// Whether stale timers are dropped after each step, as in a pool with thousands of timers (I8). Otherwise their
-    /// number is checked (I6).
-    pub(crate) drops_stale_timers: bool,
     output: Output,
 }
 
@@ -125,7 +122,6 @@ impl Harness {
             draining: false,
             announced: false,
             had_live_base_worker: false,
-            drops_stale_timers: !seed.is_multiple_of(4),
             rng,
             settings,
             output,
@@ -170,9 +166,6 @@ impl Harness {
     }
 
     fn check_step(&mut self, effects: &[Effect], cause: &Cause) {
-        if self.drops_stale_timers {
-            self.core.drop_stale_timers();
-        }
         for effect in effects {
             self.log(|| format!("    {effect:?}"));
         }

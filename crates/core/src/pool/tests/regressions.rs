@@ -189,9 +189,7 @@ fn worker_death_starts_overflow_for_waiting_calls() {
     assert!(effects.contains(&Effect::Start(process(2, 2))), "{effects:?}");
 }
 
-/// I1, I8: a retried call keeps its deadline, also if stale timers were dropped during its backoff. The call was sent
-/// shortly before its queue timeout and lost. Its queue timer, examined in between, pointed to exactly the time of the
-/// retry.
+/// I1, I8: a retried call keeps its deadline. The call was sent shortly before its queue timeout and lost.
 #[test]
 fn a_retried_call_keeps_its_deadline() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);

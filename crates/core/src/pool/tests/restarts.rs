@@ -1,7 +1,6 @@
 //! Restarts, and the failure of pools (R27, R28).
 
 use super::*;
-use crate::timers::Timer;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,8 +19,7 @@ fn r28_failed_pool_with_ready_base_workers_recovers_at_its_probe() {
     settings.queue.timeout = 60 * SECOND;
     let mut harness = Harness::with(settings);
     harness.call_within(None, 60 * SECOND);
-    let retry_at = harness.core.restarts.fail_now(harness.now);
-    harness.core.timers.set(retry_at, Timer::Pool);
+    harness.core.restarts.fail_now(harness.now);
     harness.wait(10 * SECOND);
     harness.call_within(None, 60 * SECOND); // waits
     let effects = harness.wait(20 * SECOND);
