@@ -14,9 +14,9 @@ impl Core {
             return;
         }
         if self.restarts.phase_end(now).is_some() {
-            self.abort_remaining(now, effects)
+            self.abort_remaining(now, effects);
         } else {
-            self.close_if_idle(now, effects)
+            self.close_if_idle(now, effects);
         }
     }
 
