@@ -91,9 +91,9 @@ mod tests {
                 random ^= random << 17;
                 let number = usize::try_from(random >> 8).unwrap() % bound;
                 if random.is_multiple_of(3) {
-                    set.insert(number)
+                    set.insert(number);
                 } else {
-                    set.remove(number)
+                    set.remove(number);
                 }
                 model[number] = random.is_multiple_of(3);
                 assert_eq!(set.contains(number), model[number]);

@@ -41,6 +41,7 @@ pub(crate) struct Sessions {
 
 /// The rows: either tracked or routed, never both (R9).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a pool, and a box would cost each call an indirection")]
 pub(super) enum Kind {
     /// Sessions are counted, never routed.
     Tracked(Table<Tracked>),
