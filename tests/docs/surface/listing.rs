@@ -36,7 +36,7 @@ struct Entry {
 impl Listing {
     pub(super) fn of(crates: &Crates) -> Self {
         let mut listing = Self { modules: BTreeMap::new(), root_pages: Vec::new(), unnamed_types: BTreeSet::new() };
-        listing.add_module(crates, "herder", &[], "herder".into(), crates.root("herder"));
+        listing.add_module(crates, "herder", &[], "herder", crates.root("herder"));
         let names: BTreeSet<String> = listing.modules.values().flat_map(BTreeMap::keys).cloned().collect();
         for entry in listing.modules.values_mut().flat_map(BTreeMap::values_mut) {
             entry.lines.retain(|line| handled(line).is_none_or(|message| names.contains(message)));
@@ -97,7 +97,7 @@ impl Listing {
             .collect()
     }
 
-    fn add_module(&mut self, crates: &Crates, crate_name: &str, path: &[String], name: String, module: &Module) {
+    fn add_module(&mut self, crates: &Crates, crate_name: &str, path: &[String], name: &str, module: &Module) {
         let mut entries = BTreeMap::new();
         let mut children: Vec<(String, Definition<'_>)> = Vec::new();
         for item in &module.items {
@@ -124,14 +124,14 @@ impl Listing {
                     }
                 }
                 Definition::Module { crate_name, path, module } => {
-                    self.add_module(crates, crate_name, &path, format!("{name}::{child}"), module);
+                    self.add_module(crates, crate_name, &path, &format!("{name}::{child}"), module);
                 }
             }
         }
-        self.modules.insert(name.clone(), entries);
+        self.modules.insert(name.to_owned(), entries);
         for (child, module) in module.children.iter().filter(|(_, module)| module.is_page()) {
             let inside = [path, std::slice::from_ref(child)].concat();
-            self.add_module(crates, crate_name, &inside, format!("{name}::{child}"), module);
+            self.add_module(crates, crate_name, &inside, &format!("{name}::{child}"), module);
         }
     }
 }
@@ -141,12 +141,12 @@ fn entry(crates: &Crates, crate_name: &str, path: &[String], name: &str, item: &
     let mut entry = Entry::default();
     match item {
         Item::Struct(item) if is_public(&item.vis) && !is_hidden(&item.attrs) => {
-            entry.head(&item.attrs, format!("struct {name}{}", tidy(&item.generics)));
+            entry.head(&item.attrs, &format!("struct {name}{}", tidy(&item.generics)));
             entry.add_fields(&item.fields);
             entry.add_implementations(crates.implementations(crate_name, path, &item.ident));
         }
         Item::Enum(item) if is_public(&item.vis) && !is_hidden(&item.attrs) => {
-            entry.head(&item.attrs, format!("enum {name}{}", tidy(&item.generics)));
+            entry.head(&item.attrs, &format!("enum {name}{}", tidy(&item.generics)));
             for variant in &item.variants {
                 entry.document(&variant.attrs);
                 let fields = variant.fields.iter().map(|field| {
@@ -167,16 +167,16 @@ fn entry(crates: &Crates, crate_name: &str, path: &[String], name: &str, item: &
         }
         Item::Fn(item) if is_public(&item.vis) && !is_hidden(&item.attrs) => {
             let signature = entry.signature(&item.sig);
-            entry.head(&item.attrs, signature);
+            entry.head(&item.attrs, &signature);
         }
         Item::Type(item) if is_public(&item.vis) => {
-            entry.head(&item.attrs, format!("type {name}{} = {}", tidy(&item.generics), tidy(&item.ty)));
+            entry.head(&item.attrs, &format!("type {name}{} = {}", tidy(&item.generics), tidy(&item.ty)));
         }
         Item::Const(item) if is_public(&item.vis) => {
-            entry.head(&item.attrs, format!("const {name}: {}", tidy(&item.ty)));
+            entry.head(&item.attrs, &format!("const {name}: {}", tidy(&item.ty)));
         }
         Item::Trait(item) if is_public(&item.vis) => {
-            entry.head(&item.attrs, format!("trait {name}{}", tidy(&item.generics)));
+            entry.head(&item.attrs, &format!("trait {name}{}", tidy(&item.generics)));
             for method in item.items.iter().filter_map(|item| match item {
                 TraitItem::Fn(method) => Some(method),
                 _ => None,
@@ -186,14 +186,14 @@ fn entry(crates: &Crates, crate_name: &str, path: &[String], name: &str, item: &
                 entry.lines.push(signature);
             }
         }
-        Item::Macro(item) => entry.head(&item.attrs, format!("macro {name}!")),
+        Item::Macro(item) => entry.head(&item.attrs, &format!("macro {name}!")),
         _ => return None,
     }
     Some(entry)
 }
 
 impl Entry {
-    fn head(&mut self, attributes: &[Attribute], text: String) {
+    fn head(&mut self, attributes: &[Attribute], text: &str) {
         self.document(attributes);
         let derives = derives(attributes);
         let derives = if derives.is_empty() { String::new() } else { format!(": {}", derives.join(", ")) };
