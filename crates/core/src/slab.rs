@@ -18,17 +18,20 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T> Chunks<T> {
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let (chunk, place) = position(index);
         self.chunks.get(chunk)?.get(place)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         let (chunk, place) = position(index);
         self.chunks.get_mut(chunk)?.get_mut(place)
     }
 
     /// Appends an item and returns its index.
+    #[cold]
     pub(crate) fn push(&mut self, item: T) -> u32 {
         let (index, (chunk, _)) = (self.len, position(self.len));
         if chunk == self.chunks.len() {
@@ -56,6 +59,7 @@ impl<T: Default> Chunks<T> {
 }
 
 /// Returns the chunk of an item and its place within the chunk.
+#[inline]
 fn position(index: u32) -> (usize, usize) {
     let number = u64::from(index) + FIRST_CHUNK;
     let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
@@ -88,6 +92,7 @@ impl<T> Default for Slab<T> {
 
 impl<T> Slab<T> {
     /// Adds an item and returns its index.
+    #[inline]
     pub(crate) fn insert(&mut self, item: T) -> u32 {
         let index = self.vacant;
         match self.cells.get_mut(index) {
@@ -101,6 +106,7 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         match self.cells.get(index)? {
             Cell::Taken(item) => Some(item),
@@ -108,6 +114,7 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         match self.cells.get_mut(index)? {
             Cell::Taken(item) => Some(item),
@@ -115,6 +122,7 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
         let cell = self.cells.get_mut(index)?;
         match std::mem::replace(cell, Cell::Vacant { next: self.vacant }) {

@@ -37,6 +37,7 @@ impl Admission {
     }
 
     /// Admits a call, or returns why it is refused.
+    #[inline]
     pub(crate) fn enter(&mut self, now: Timestamp, fingerprint: Option<Fingerprint>) -> Result<Permit, CallFailure> {
         self.check_poison(now, fingerprint)?;
         match &mut self.breaker {
@@ -61,6 +62,7 @@ impl Admission {
         self.leave(now, permit, Outcome::Ignored);
     }
 
+    #[inline]
     fn leave(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
         if let Some(breaker) = &mut self.breaker {
             breaker.return_permit(now, permit, outcome);
@@ -68,6 +70,7 @@ impl Admission {
     }
 
     /// Returns why a call with this fingerprint is refused, if it is in quarantine.
+    #[inline]
     pub(crate) fn check_poison(&mut self, now: Timestamp, fingerprint: Option<Fingerprint>) -> Result<(), CallFailure> {
         let Some(fingerprint) = fingerprint else { return Ok(()) };
         self.quarantine.check(now, fingerprint).map_or(Ok(()), |found| Err(CallFailure::Poison(found)))

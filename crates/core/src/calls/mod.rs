@@ -3,6 +3,7 @@
 //! shell.
 
 mod call;
+mod indices;
 
 pub(crate) use call::{Call, CallState, Role};
 
@@ -14,9 +15,8 @@ use crate::{
     slab::{Chunks, Slab},
     waiting::{Queue, QueuePosition, WaitingCalls},
 };
-use foldhash::fast::FixedState;
+use indices::Indices;
 use std::{
-    collections::HashMap,
     hash::{Hash, Hasher},
     time::Duration,
 };
@@ -40,8 +40,7 @@ pub(crate) struct CallIndex(u32);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calls {
     cells: Slab<Call>,
-    /// Never iterated, since the order of a hash map must not decide anything.
-    indices: HashMap<CallId, CallIndex, FixedState>,
+    indices: Indices,
     /// The time at which each call must be examined, by index.
     due: Derived<DueTimes<(Timestamp, CallId)>>,
 }
@@ -56,7 +55,7 @@ impl Calls {
 
     /// Removes a call that is about to be answered.
     pub(crate) fn settle(&mut self, id: CallId) -> Option<Call> {
-        let index = self.indices.remove(&id)?;
+        let index = self.indices.remove(id)?;
         self.due.set(index.0, None);
         self.cells.remove(index.0)
     }
@@ -79,7 +78,7 @@ impl Calls {
 
     /// Returns the index of a pending call.
     pub(crate) fn index(&self, id: CallId) -> Option<CallIndex> {
-        self.indices.get(&id).copied()
+        self.indices.get(id)
     }
 
     pub(crate) fn get(&self, id: CallId) -> Option<&Call> {
@@ -87,7 +86,7 @@ impl Calls {
     }
 
     pub(crate) fn contains(&self, id: CallId) -> bool {
-        self.indices.contains_key(&id)
+        self.indices.get(id).is_some()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -95,7 +94,7 @@ impl Calls {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.indices.is_empty()
+        self.indices.len() == 0
     }
 
     /// Returns the calls, in no particular order. Sort what is collected from them: equal pools may have the same calls
@@ -284,7 +283,7 @@ mod tests {
 
     fn hash(calls: &Calls) -> u64 {
         use std::hash::BuildHasher;
-        FixedState::default().hash_one(calls)
+        foldhash::fast::FixedState::default().hash_one(calls)
     }
 
     /// I1

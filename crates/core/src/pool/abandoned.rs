@@ -14,7 +14,7 @@ use super::Core;
 use crate::{
     AttemptState, CancelSettings, Effect, Effects, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
     failure::KillReason,
-    worker::{Escalation, SlotHolder},
+    worker::{Attempt, Escalation, SlotHolder},
 };
 
 impl Core {
@@ -58,7 +58,17 @@ impl Core {
     /// Starts the timeouts of the oldest attempts of a process: of the one that is assumed to run, if it is abandoned
     /// and the worker has not answered, and of a withdrawn one with no attempt before it. Called whenever another
     /// attempt may have become the oldest ([I8](crate#invariants)).
+    #[inline]
     pub(super) fn start_timeouts_of_oldest_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
+        let is_abandoned = |attempt: &Attempt| matches!(attempt.holder, SlotHolder::Abandoned { .. });
+        // By far the most frequent case is that none of the attempts is abandoned.
+        if self.workers.current(worker).is_some_and(|slot| slot.running().iter().any(is_abandoned)) {
+            self.start_timeouts_of_abandoned_attempt(now, worker);
+        }
+    }
+
+    #[cold]
+    fn start_timeouts_of_abandoned_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
         let kill = now + self.settings.cancel.withdrawn;
         if let Some(first) = self.workers.current(worker).and_then(|slot| slot.oldest_if_withdrawn())
             && first.holder == (SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: None } })
