@@ -101,7 +101,7 @@ async fn basic_workers_have_minimal_feature_set() {
     let pool = basic().await;
     assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, Routing::Unrouted);
     let refused = count(&pool, "ann").await.unwrap_err();
-    assert!(format!("{refused:?}").contains("worker_type = \\\"enhanced\\\""), "{refused:?}");
+    assert!(refused.to_string().contains("worker_type = \"enhanced\""), "{refused}");
     let tracked = pool.session("ann").await.unwrap().unwrap();
     assert_eq!((tracked.worker, tracked.epoch, tracked.operations), (None, None, 2));
     let status = status(&pool).await;
