@@ -19,15 +19,25 @@ impl Bitmap {
         Self { summary: 0, group, words: vec![0; words].into() }
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, number: usize) {
         self.words[number / 64] |= 1 << (number % 64);
         self.summary |= 1 << ((number / 64) >> self.group);
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, number: usize) {
-        self.words[number / 64] &= !(1 << (number % 64));
-        let group = (number / 64) >> self.group;
-        if self.words_of(group).iter().all(|word| *word == 0) {
+        let word = &mut self.words[number / 64];
+        *word &= !(1 << (number % 64));
+        if *word == 0 {
+            self.summarize((number / 64) >> self.group);
+        }
+    }
+
+    /// Clears the bit of a group if all its words are zero.
+    fn summarize(&mut self, group: usize) {
+        let end = ((group + 1) << self.group).min(self.words.len());
+        if self.words[group << self.group..end].iter().all(|word| *word == 0) {
             self.summary &= !(1 << group);
         }
     }
@@ -36,29 +46,27 @@ impl Bitmap {
         self.words[number / 64] & (1 << (number % 64)) != 0
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.summary == 0
     }
 
     /// Returns the lowest number.
+    #[inline]
     pub(crate) fn first(&self) -> Option<usize> {
         if self.summary == 0 {
             return None;
         }
-        let group = self.summary.trailing_zeros() as usize;
-        let skipped = self.words_of(group).iter().take_while(|word| **word == 0).count();
-        let word = (group << self.group) + skipped;
-        Some(word * 64 + self.words[word].trailing_zeros() as usize)
+        let mut place = (self.summary.trailing_zeros() as usize) << self.group;
+        while *self.words.get(place)? == 0 {
+            place += 1;
+        }
+        Some(place * 64 + self.words[place].trailing_zeros() as usize)
     }
 
     /// Returns the numbers in ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
         self.words.iter().enumerate().flat_map(|(place, &word)| Bits(word).map(move |bit| place * 64 + bit))
-    }
-
-    fn words_of(&self, group: usize) -> &[u64] {
-        let end = ((group + 1) << self.group).min(self.words.len());
-        &self.words[group << self.group..end]
     }
 }
 

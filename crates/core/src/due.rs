@@ -47,25 +47,30 @@ impl<K> Default for DueTimes<K> {
 
 impl<K: Copy + Ord> DueTimes<K> {
     /// Sets when an item is due. No two items may have the same key.
+    #[inline]
     pub(crate) fn set(&mut self, item: u32, key: Option<K>) {
-        if self.positions.len() <= item as usize {
-            self.positions.resize(item as usize + 1, ABSENT);
-        }
-        let position = self.positions[item as usize];
-        let positions = &mut self.positions;
-        let moved = |item: u32, position| positions[item as usize] = position;
+        let position = self.positions.get(item as usize).copied().unwrap_or(ABSENT);
         match key {
-            Some(key) if position == ABSENT => self.heap.push(key, item, moved),
-            Some(key) => self.heap.change(position, key, moved),
+            Some(key) if position == ABSENT => self.add(item, key),
+            Some(key) => self.heap.change(position, key, |item, position| self.positions[item as usize] = position),
             None if position != ABSENT => {
-                self.heap.remove(position, moved);
+                self.heap.remove(position, |item, position| self.positions[item as usize] = position);
                 self.positions[item as usize] = ABSENT;
             }
             None => {}
         }
     }
 
+    #[inline]
+    fn add(&mut self, item: u32, key: K) {
+        if self.positions.len() <= item as usize {
+            self.positions.resize(item as usize + 1, ABSENT);
+        }
+        self.heap.push(key, item, |item, position| self.positions[item as usize] = position);
+    }
+
     /// Returns the lowest key.
+    #[inline]
     pub(crate) fn first(&self) -> Option<K> {
         self.heap.first().map(|(key, _)| key)
     }

@@ -30,6 +30,7 @@ impl<K: Copy + Ord> IndexedHeap<K> {
     }
 
     /// Returns the item with the lowest key.
+    #[inline]
     pub(crate) fn first(&self) -> Option<(K, u32)> {
         self.items.first().copied()
     }
@@ -40,6 +41,7 @@ impl<K: Copy + Ord> IndexedHeap<K> {
     }
 
     /// Adds an item. O(1) if its key is higher than those of its ancestors, otherwise O(log n).
+    #[inline]
     pub(crate) fn push(&mut self, key: K, item: u32, mut moved: impl FnMut(u32, u32)) {
         let place = self.items.len();
         self.items.push((key, item));
@@ -47,6 +49,7 @@ impl<K: Copy + Ord> IndexedHeap<K> {
     }
 
     /// Removes the item at a position. O(log n). Returns `None` if there is no such position.
+    #[inline]
     pub(crate) fn remove(&mut self, position: u32, mut moved: impl FnMut(u32, u32)) -> Option<(K, u32)> {
         let place = position as usize;
         if place >= self.items.len() {
@@ -82,6 +85,7 @@ impl<K: Copy + Ord> IndexedHeap<K> {
     }
 
     /// Moves an entry up from `place` until its parent is lower.
+    #[inline]
     fn rise(&mut self, mut place: usize, entry: (K, u32), moved: &mut impl FnMut(u32, u32)) {
         while place > 0 {
             let parent = (place - 1) / CHILDREN;
@@ -112,6 +116,7 @@ impl<K: Copy + Ord> IndexedHeap<K> {
         (first..end).min_by_key(|&child| self.items[child].0)
     }
 
+    #[inline]
     fn put(&mut self, place: usize, entry: (K, u32), moved: &mut impl FnMut(u32, u32)) {
         self.items[place] = entry;
         // The items are fewer than the calls and workers of a pool, whose numbers have 32 bits.

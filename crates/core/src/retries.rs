@@ -41,6 +41,7 @@ impl Retries {
     }
 
     /// Counts a call that was answered with a result.
+    #[inline]
     pub(crate) fn succeeded(&mut self, now: Timestamp) {
         self.budget.record_success(now);
     }
@@ -118,6 +119,7 @@ struct Budget {
 
 impl Budget {
     /// Counts a call that was answered with a result.
+    #[inline]
     fn record_success(&mut self, now: Timestamp) {
         let place = self.advance(now);
         self.successes[place] = self.successes[place].saturating_add(1);
@@ -137,17 +139,23 @@ impl Budget {
     }
 
     /// Clears the buckets of the seconds that have passed and returns the index of the current one.
+    #[inline]
     fn advance(&mut self, now: Timestamp) -> usize {
         let second = now.0 / 1_000_000_000;
         if second != self.second {
-            // At most `WINDOW` buckets are cleared, however long the pool was idle.
-            for passed in (self.second + 1..=second).rev().take(WINDOW) {
-                let place = (passed % WINDOW as u64) as usize;
-                (self.successes[place], self.retries[place]) = (0, 0);
-            }
-            self.second = second.max(self.second);
+            self.begin(second);
         }
         (self.second % WINDOW as u64) as usize
+    }
+
+    #[cold]
+    fn begin(&mut self, second: u64) {
+        // At most `WINDOW` buckets are cleared, however long the pool was idle.
+        for passed in (self.second + 1..=second).rev().take(WINDOW) {
+            let place = (passed % WINDOW as u64) as usize;
+            (self.successes[place], self.retries[place]) = (0, 0);
+        }
+        self.second = second.max(self.second);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Storage by dense index. Decides nothing and knows nothing about calls.
 
-/// The number of items of the first chunk. Each further chunk is twice as large.
-const FIRST_CHUNK: u64 = 32;
+/// The number of items of a chunk.
+const CHUNK: usize = 128;
 
 /// A vector that does not move its items when it grows: with a million pending calls, one move of all of them would
 /// stop the pool for tens of milliseconds.
@@ -35,7 +35,7 @@ impl<T> Chunks<T> {
     pub(crate) fn push(&mut self, item: T) -> u32 {
         let (index, (chunk, _)) = (self.len, position(self.len));
         if chunk == self.chunks.len() {
-            self.chunks.push(Vec::with_capacity((FIRST_CHUNK as usize) << chunk));
+            self.chunks.push(Vec::with_capacity(CHUNK));
         }
         self.chunks[chunk].push(item);
         self.len += 1;
@@ -61,9 +61,7 @@ impl<T: Default> Chunks<T> {
 /// Returns the chunk of an item and its place within the chunk.
 #[inline]
 fn position(index: u32) -> (usize, usize) {
-    let number = u64::from(index) + FIRST_CHUNK;
-    let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
-    (chunk as usize, (number - (FIRST_CHUNK << chunk)) as usize)
+    (index as usize / CHUNK, index as usize % CHUNK)
 }
 
 /// Items under dense indices. The index of a removed item is used again, the last one first, so that indices stay below

@@ -48,6 +48,7 @@ impl Admission {
     }
 
     /// Takes back the permit of a call that a worker answered.
+    #[inline]
     pub(crate) fn answered(&mut self, now: Timestamp, permit: Permit, ok: bool) {
         self.leave(now, permit, self.counts.outcome_of_answer(ok));
     }

@@ -52,7 +52,7 @@ impl Indices {
         self.len += 1;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, id: CallId) -> Option<CallIndex> {
         let mut place = self.home(id);
         loop {

@@ -46,14 +46,17 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
+    #[inline]
     pub(crate) fn admit(&mut self, call: Call) {
-        let id = call.id;
+        let (id, due) = (call.id, due_entry(&call));
         let index = self.cells.insert(call);
         self.indices.insert(id, CallIndex(index));
-        self.due.set(index, self.cells.get(index).and_then(due_entry));
+        self.due.set(index, due);
     }
 
     /// Removes a call that is about to be answered.
+    // Inlined, so that a caller that needs a few fields does not copy the whole call.
+    #[inline(always)]
     pub(crate) fn settle(&mut self, id: CallId) -> Option<Call> {
         let index = self.indices.remove(id)?;
         self.due.set(index.0, None);
@@ -77,10 +80,12 @@ impl Calls {
     }
 
     /// Returns the index of a pending call.
+    #[inline]
     pub(crate) fn index(&self, id: CallId) -> Option<CallIndex> {
         self.indices.get(id)
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: CallId) -> Option<&Call> {
         self.cells.get(self.index(id)?.0)
     }
@@ -151,6 +156,7 @@ impl Calls {
     }
 
     /// Counts an attempt, and returns the call that is sent.
+    #[inline]
     pub(crate) fn sent(&mut self, id: CallId, worker: WorkerRef, wire: WireId) -> Option<&Call> {
         self.change(id, |call| {
             call.state = CallState::Sent { worker, wire };
@@ -180,6 +186,7 @@ impl Calls {
     }
 
     /// The only way in which a call changes. Moves its entry in `due` if its time has changed.
+    #[inline]
     fn change(&mut self, id: CallId, change: impl FnOnce(&mut Call)) -> Option<&Call> {
         let index = self.index(id)?.0;
         let call = self.cells.get_mut(index)?;

@@ -5,13 +5,20 @@ use super::Core;
 use crate::{Effects, Timestamp, due::Due};
 
 impl Core {
-    /// Handles everything that is due, in the order of the times.
+    /// Handles everything that is due.
+    #[inline]
     pub(super) fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
+        // This comparison is all that most steps do here.
+        if self.next_due_at() <= now {
+            self.handle_all_due(now, effects);
+        }
+    }
+
+    /// Handles everything that is due, in the order of the times.
+    #[cold]
+    fn handle_all_due(&mut self, now: Timestamp, effects: &mut Effects) {
         let (mut previous, mut repeated) = (None, 0);
-        // The first comparison is all that most steps do here.
-        while self.next_due_at() <= now
-            && let Some((at, due)) = self.next_due()
-        {
+        while let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= now) {
             // Each handler finishes its item, or makes it due later; a sweep that marks sessions may be due once more.
             // Otherwise this loop would not end.
             repeated = if previous == Some((at, due)) { repeated + 1 } else { 0 };
@@ -40,6 +47,7 @@ impl Core {
     }
 
     /// Returns when the next item is due, or [`Timestamp::NEVER`].
+    #[inline]
     pub(super) fn next_due_at(&self) -> Timestamp {
         let workers = self.workers.next_due_at(self.settings.start_batch as usize);
         self.calls.next_due_at().min(workers).min(self.sessions.next_due().0).min(self.restarts.due())

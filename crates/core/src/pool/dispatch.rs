@@ -26,6 +26,7 @@ impl Core {
     }
 
     /// Sends a call with this role if a process can take it now.
+    #[inline]
     pub(super) fn try_dispatch_as(
         &mut self,
         now: Timestamp,

@@ -109,6 +109,7 @@ impl Restarts {
     }
 
     /// Returns when [`phase_end`](Self::phase_end) must be handled, or [`Timestamp::NEVER`].
+    #[inline]
     pub(crate) fn due(&self) -> Timestamp {
         match self.phase {
             Phase::Failed { retry_at } => retry_at,
@@ -306,6 +307,7 @@ impl Restarts {
 /// Questions.
 impl Restarts {
     /// Returns why the pool takes no calls, if it does not.
+    #[inline]
     pub(crate) fn check_open(&self, now: Timestamp, has_live_worker: bool) -> Result<(), CallFailure> {
         match self.phase {
             Phase::Running => Ok(()),

@@ -34,6 +34,7 @@ impl Admitted {
 
 impl Sessions {
     /// Admits a call to its session, which counts it from here on. [`rollback_call`](Self::rollback_call) undoes it.
+    #[inline]
     pub(crate) fn admit(
         &mut self,
         call: CallId,

@@ -131,6 +131,7 @@ impl Routes {
         }
     }
 
+    #[inline]
     pub(crate) fn route(&self, key: RowKey) -> Option<&Route> {
         self.table.row(key).map(|row| &row.route)
     }
@@ -293,15 +294,18 @@ impl Route {
 
     /// Returns the current strict call of the session: the only one that may be queued outside of the session's own
     /// queue, or unfinished ([I3](crate#invariants)).
+    #[inline]
     pub(crate) fn current_call(&self) -> Option<CallId> {
         self.current_call.0.map(|number| CallId(number.get() - 1))
     }
 
+    #[inline]
     pub(crate) fn set_current_call(&mut self, call: Option<CallId>) {
         self.current_call = OptionalCallId(call.and_then(|call| NonZero::new(call.0.saturating_add(1))));
     }
 
     /// Records that a call of the session is sent to this process.
+    #[inline]
     pub(crate) fn mark_sent(&mut self, to: WorkerRef) {
         if let Binding::Bound { worker, was_sent, .. } = &mut self.binding
             && *worker == to
@@ -312,6 +316,7 @@ impl Route {
 
     /// Returns whether something follows when the session has no current call: the end of a state, a new binding, or
     /// the removal of the session.
+    #[inline]
     pub(crate) fn has_followup(&self) -> bool {
         let is_ended = matches!(self.binding, Binding::Bound { epoch, .. } if epoch < self.epoch);
         is_ended || self.after_epoch() != AfterEpoch::Stay
@@ -325,6 +330,7 @@ impl Route {
         self.epoch_end.as_mut().map(|end| std::mem::take(&mut end.off_affinity_workers)).unwrap_or_default()
     }
 
+    #[inline]
     pub(crate) fn after_epoch(&self) -> AfterEpoch {
         self.epoch_end.as_ref().map_or(AfterEpoch::Stay, |end| end.after_epoch)
     }

@@ -108,6 +108,7 @@ impl Sessions {
 
 /// What a row says.
 impl Sessions {
+    #[inline]
     pub(crate) fn binding(&self, row: RowKey) -> Binding {
         self.route(row).map_or(Binding::Unbound(Unbound::New), |route| route.binding)
     }

@@ -101,6 +101,7 @@ pub(crate) struct EventRing {
 impl EventRing {
     /// Records an event of a session. An event that equals the session's last one only increases its counter. Allocates
     /// only until the ring is full.
+    #[inline]
     pub(crate) fn record_event(
         &mut self,
         event_id: &mut EventId,
@@ -156,6 +157,7 @@ impl EventRing {
         EventId(self.written)
     }
 
+    #[inline]
     fn place(&self, event_id: EventId) -> Option<usize> {
         // An id outside of this range was overwritten: the ring now has an event of another session at its index.
         let known = event_id.0 > 0 && event_id.0 + SESSION_EVENT_LIMIT as u64 > self.written;
@@ -166,6 +168,7 @@ impl EventRing {
         self.ring.get(self.place(event_id)?)
     }
 
+    #[inline]
     fn link_mut(&mut self, event_id: EventId) -> Option<&mut Link> {
         let place = self.place(event_id)?;
         self.ring.get_mut(place)

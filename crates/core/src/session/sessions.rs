@@ -82,6 +82,7 @@ impl Sessions {
     }
 
     /// Returns what is due next, and when: a sweep or a step of the scan; or [`Timestamp::NEVER`].
+    #[inline]
     pub(crate) fn next_due(&self) -> (Timestamp, Due) {
         let sweep = (self.next_sweep, Due::Sweep);
         if self.is_scanning() { sweep.min((self.next_scan.0, Due::ReleaseScan)) } else { sweep }
@@ -101,6 +102,7 @@ impl Sessions {
         Epoch(self.next_epoch)
     }
 
+    #[inline]
     pub(super) fn routes(&self) -> Option<&Routes> {
         match &self.kind {
             Kind::Routed(routes) => Some(routes),
@@ -108,6 +110,7 @@ impl Sessions {
         }
     }
 
+    #[inline]
     pub(super) fn routes_mut(&mut self) -> Option<&mut Routes> {
         match &mut self.kind {
             Kind::Routed(routes) => Some(routes),
@@ -155,6 +158,7 @@ impl Sessions {
 impl Sessions {
     /// Counts an admitted call of the session, which cannot expire until the call is finished. A strict call becomes
     /// the current one, if there is none.
+    #[inline]
     pub(super) fn begin_call(&mut self, call: CallId, row: RowKey, is_strict: bool) -> Begun {
         let begun = match &mut self.kind {
             Kind::Tracked(table) => {
@@ -174,6 +178,7 @@ impl Sessions {
     /// Counts a finished call of the session. `ran` is true if a worker finished it. If it was the current call, there
     /// is none any more. A tracked session that was ended is removed after its last call. Returns whether something
     /// follows when no other call of the session waits: the end of its state, a new binding, or its removal.
+    #[inline]
     pub(crate) fn finish_call(&mut self, now: Timestamp, row: RowKey, was_current: bool, ran: bool) -> bool {
         match &mut self.kind {
             Kind::Tracked(table) => {
@@ -247,6 +252,7 @@ impl Sessions {
 /// What is counted and recorded of a session, if its calls are routed.
 impl Sessions {
     /// Records that a call of the session is sent to this process.
+    #[inline]
     pub(crate) fn record_sent(
         &mut self,
         now: Timestamp,

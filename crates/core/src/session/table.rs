@@ -99,11 +99,13 @@ impl<R> Table<R> {
         self.rows.take(key)
     }
 
+    #[inline]
     pub(crate) fn row(&self, key: RowKey) -> Option<&Row<R>> {
         // The stamp differs if the row's number was reused for another session since the key was created.
         self.rows.at(key.index).filter(|row| row.stamp == key.stamp)
     }
 
+    #[inline]
     pub(crate) fn row_mut(&mut self, key: RowKey) -> Option<&mut Row<R>> {
         self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp)
     }
@@ -257,6 +259,7 @@ impl<R> Table<R> {
         hasher.finish() as u32
     }
 
+    #[inline]
     fn compact(&mut self, sparse: SparseBlock) {
         self.expiry.compact(sparse, |row, place| self.rows.set_position(row, place));
     }

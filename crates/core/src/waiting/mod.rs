@@ -86,6 +86,7 @@ impl WaitingCalls {
     }
 
     /// Returns the position of a call that is admitted now, if its session has no other waiting call.
+    #[inline]
     pub(crate) fn new_position(&self) -> QueuePosition {
         QueuePosition { virtual_time: self.fairness.now(), ..QueuePosition::default() }
     }
@@ -194,6 +195,7 @@ impl WaitingCalls {
     }
 
     /// Returns the first call that waits for the current call of its session.
+    #[inline]
     pub(crate) fn next_of_session(&self, row: RowKey) -> Option<CallId> {
         // Asked whenever a call of a session is finished: a pool without waiting calls need not search.
         if self.len == 0 { None } else { self.calls_of_session(row).next() }
@@ -239,6 +241,7 @@ impl WaitingCalls {
     }
 
     /// Adds the duration of a finished attempt to the estimate of the wait.
+    #[inline]
     pub(crate) fn observe(&mut self, ran: Duration) {
         if let Some(estimate) = &mut self.service_time {
             estimate.observe(ran);
