@@ -4,7 +4,7 @@
 use super::Core;
 use crate::{
     BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef, failure::CallFailure,
-    waiting::Queue, worker::SlotHolder,
+    waiting::Queue,
 };
 
 impl Core {
@@ -75,10 +75,7 @@ impl Core {
 
     /// Returns the unfinished attempts of a process, with their calls unless these are settled.
     pub fn unfinished(&self, worker: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
-        let attempts = self.workers.current(worker).map_or(&[][..], |slot| slot.running());
-        attempts.iter().map(|attempt| match attempt.holder {
-            SlotHolder::Call(call) => (attempt.wire, Some(call)),
-            SlotHolder::Abandoned { .. } => (attempt.wire, None),
-        })
+        let attempts = self.workers.current(worker).into_iter().flat_map(|slot| slot.attempts().iter());
+        attempts.map(|attempt| (attempt.wire, attempt.call()))
     }
 }

@@ -2,7 +2,7 @@
 //! finished: its call slot, and the session for a strict call, stay occupied until the worker's final frame or its
 //! death.
 
-use super::{Core, EnhancedState};
+use super::Core;
 use crate::{
     CallId, Delivery, Effect, Effects, LogEvent, Timestamp, WireId, WorkerRef,
     calls::{Call, CallState},
@@ -22,14 +22,12 @@ impl Core {
         ok: bool,
         effects: &mut Effects,
     ) {
-        let Some(attempt) = self.workers.finish_attempt(worker, wire) else {
+        let Some(attempt) = self.workers.finish_attempt(now, worker, wire, ok) else {
             // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
             // answer a call twice (I1).
             self.counters.unknown_frames += 1;
             return effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
         };
-        // With this attempt gone, another one may be the oldest, and its timeouts must start (I8).
-        self.start_timeouts_of_oldest_attempt(now, worker);
         match attempt.holder {
             SlotHolder::Call(id) => self.deliver(now, id, worker, &attempt, ok, effects),
             SlotHolder::Abandoned { .. } => {
@@ -37,7 +35,7 @@ impl Core {
                 effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
             }
         }
-        self.free_call_slot(now, worker, &attempt, ok, effects);
+        self.free_call_slot(now, worker, &attempt, effects);
     }
 
     fn deliver(
@@ -75,7 +73,7 @@ impl Core {
     /// Takes back a call that the shell could not send. The shell has answered its caller. No worker received the call,
     /// so it counts as no outcome for the breaker, the quarantine and the statistics.
     pub(super) fn on_send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
-        let Some(attempt) = self.workers.finish_attempt(worker, wire) else { return };
+        let Some(attempt) = self.workers.take_back_attempt(worker, wire) else { return };
         let SlotHolder::Call(id) = attempt.holder else { return };
         if let Some(call) = self.calls.settle(id) {
             self.counters.failed_by_pool += 1;
@@ -88,25 +86,14 @@ impl Core {
         self.check_drained(now, effects);
     }
 
-    fn free_call_slot(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerRef,
-        attempt: &Attempt,
-        ok: bool,
-        effects: &mut Effects,
-    ) {
+    fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, effects: &mut Effects) {
         self.waiting.observe(now - attempt.since);
-        if let EnhancedState::Enhanced { metrics: Some(metrics), .. } = &mut self.enhanced_state {
-            metrics[super::index(worker.id)].count(now - attempt.since, ok);
-        }
-        self.slot_mut(worker.id).finished_attempts += 1;
         // The session first: its next call joins the queues, so that `fill` chooses among all waiting calls.
         if let Some((row, was_current)) = attempt.session {
             self.end_session_call(now, row, was_current, true, effects);
         }
         self.fill(now, worker.id, effects);
-        self.workers.set_idle_since(worker.id, now);
+        self.workers.set_idle_since(now, worker.id);
         self.check_drained(now, effects);
     }
 
@@ -151,7 +138,7 @@ impl Core {
         let state = call.state;
         self.fail(now, id, call, failure, effects);
         if let CallState::Sent { worker, wire } = state {
-            self.abandon_attempt(now, worker, wire, effects);
+            self.workers.abandon_attempt(now, worker, wire, effects);
         }
         self.check_drained(now, effects);
     }

@@ -2,12 +2,12 @@
 
 use super::Core;
 use crate::{
-    CallId, Effects, Epoch, Suspect, Timestamp, WorkerId, WorkerRef,
+    CallId, Effects, Epoch, Suspect, Timestamp, WorkerRef,
     admission::DeathAttribution,
     calls::Role,
     failure::{CallFailure, ProcessExit, WorkerLoss},
     session::{Binding, RowKey, SessionEventKind},
-    worker::{Attempt, SlotHolder, WorkerState},
+    worker::{Attempt, Attempts},
 };
 
 impl Core {
@@ -22,8 +22,7 @@ impl Core {
     ) {
         // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
         // lookup returns it (I4).
-        let Some(dead) = self.workers.exited(worker, end) else { return };
-        self.record_exit(now, worker.id, dead.state, dead.live_since);
+        let Some(dead) = self.workers.exited(now, worker, end) else { return };
         self.counters.exits += 1;
         self.sessions.worker_exited(worker);
         // The order of the steps below matters.
@@ -32,7 +31,7 @@ impl Core {
         self.attribute_death(now, dead.end, &dead.running, suspects);
         // This may make the pool fail, and then no call is retried.
         self.plan_restart(now, worker, &dead, effects);
-        self.lose_calls(now, worker, dead.end, dead.running, effects);
+        self.lose_calls(now, worker, dead.end, &dead.running, effects);
         // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
         // them at once.
         self.continue_shutdown(now, effects);
@@ -44,28 +43,17 @@ impl Core {
         self.fail_waiting_calls_if_failed(now, effects);
     }
 
-    fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {
-        if live_since.is_none() {
-            return self.record(now, worker, WorkerState::Initializing, WorkerState::Terminated, "start failed");
-        }
-        if state != WorkerState::Terminating {
-            self.record(now, worker, state, WorkerState::Terminating, "process exited");
-        }
-        self.record(now, worker, WorkerState::Terminating, WorkerState::Terminated, "process reaped");
-    }
-
     /// Answers or retries each call that the process had (R20, R36).
     fn lose_calls(
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
         end: ProcessExit,
-        running: Vec<Attempt>,
+        running: &Attempts,
         effects: &mut Effects,
     ) {
-        let (strict, mut others): (Vec<Attempt>, Vec<Attempt>) =
-            running.into_iter().partition(|attempt| matches!(attempt.session, Some((_, true))));
-        let strict_rows = strict.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
+        let strict_row = |attempt: &Attempt| attempt.session.filter(|(_, is_strict)| *is_strict).map(|(row, _)| row);
+        let strict_rows = running.iter().filter_map(strict_row);
         let waiting = self.waiting.calls_of_worker(worker.id);
         let queued_rows = waiting.iter().filter_map(|id| self.calls.get(*id).and_then(|call| call.role.row()));
         // Strict sessions first: a hint call whose retry is due at once must not find its session bound to the dead
@@ -73,32 +61,28 @@ impl Core {
         for row in strict_rows.chain(queued_rows).collect::<Vec<RowKey>>() {
             self.lose_session(now, row, worker, end, effects);
         }
-        // `running` has no defined order, so the losses are processed in the order of the sends.
-        others.sort_unstable_by_key(|attempt| attempt.wire);
-        for attempt in others {
-            match (attempt.holder, attempt.session) {
-                (SlotHolder::Call(id), _) => {
+        for attempt in running.iter().filter(|attempt| strict_row(attempt).is_none()) {
+            match (attempt.call(), attempt.session) {
+                (Some(id), _) => {
                     self.lose_or_retry(now, id, WorkerLoss { worker, end: Some(end), may_have_run: true }, effects);
                 }
-                (SlotHolder::Abandoned { .. }, Some((row, _))) => {
+                (None, Some((row, _))) => {
                     self.end_session_call(now, row, false, false, effects);
                 }
-                (SlotHolder::Abandoned { .. }, None) => {}
+                (None, None) => {}
             }
         }
     }
 
     /// Counts the death against the calls that may have caused it: those that may have run. Attempts that had not begun
     /// are not counted (R37).
-    fn attribute_death(&mut self, now: Timestamp, end: ProcessExit, running: &[Attempt], suspects: &[Suspect]) {
+    fn attribute_death(&mut self, now: Timestamp, end: ProcessExit, running: &Attempts, suspects: &[Suspect]) {
         let attribution = DeathAttribution::of(end.kill_reason);
+        let may_run = running.may_run(self.settings.concurrency);
         for suspect in suspects {
-            let Some(attempt) = running.iter().find(|attempt| attempt.wire == suspect.wire) else { continue };
-            let call = match attempt.holder {
-                SlotHolder::Call(call) => Some(call),
-                SlotHolder::Abandoned { .. } => None,
-            };
-            if attribution.applies_to(call) && attempt.may_run(running, self.settings.concurrency) {
+            let Some(attempt) = running.get(suspect.wire) else { continue };
+            let call = attempt.call();
+            if attribution.applies_to(call) && may_run(attempt) {
                 self.admission.record_death(now, suspect, attempt.since);
             }
             // Also without an attribution: a retry of this call must be refused if its fingerprint is quarantined in

@@ -1,10 +1,10 @@
 //! Processes: their start, their readiness and their stop (R27, R28). `death` handles their exit.
 
-use super::{Core, EnhancedState};
+use super::Core;
 use crate::{
-    Effect, Effects, StopMethod, Timestamp, WorkerId, WorkerRef,
+    Effect, Effects, ProcessActivity, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
     failure::KillReason,
-    worker::{BeforeStop, Ping, Process, WorkerState},
+    worker::{BeforeStop, PingOutcome, Process},
 };
 
 impl Core {
@@ -35,10 +35,7 @@ impl Core {
     }
 
     fn start(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
-        let worker_ref = self.workers.start(worker, now + self.settings.start_timeout);
-        if let EnhancedState::Enhanced { history: Some(history), .. } = &mut self.enhanced_state {
-            history[super::index(worker)].begin(now);
-        }
+        let worker_ref = self.workers.start(now, worker);
         self.counters.starts += 1;
         effects.push(Effect::Start(worker_ref));
     }
@@ -51,12 +48,9 @@ impl Core {
         control: bool,
         effects: &mut Effects,
     ) {
-        let first_ping = now + self.settings.health.interval;
-        let ping = if control { Ping::Due { at: first_ping } } else { Ping::Off };
-        if !self.workers.ready(now, worker, window, ping) {
+        if !self.workers.ready(now, worker, window, control) {
             return;
         }
-        self.record(now, worker.id, WorkerState::Initializing, WorkerState::Ready, "ready");
         // A recovery comes first: it may schedule more starts, which `start_due` begins. Both come before `fill`, which
         // uses this worker's capacity, so that `request_overflow_workers` at the end sees only calls that still wait.
         if self.restarts.ready(worker.id) {
@@ -79,23 +73,18 @@ impl Core {
         method: StopMethod,
         effects: &mut Effects,
     ) {
-        let was_ready = match self.workers.stop(worker, kill_reason) {
+        let was_ready = match self.workers.stop(now, worker, kill_reason) {
             None => return,
-            Some(BeforeStop::Stopping) => {
+            Some(BeforeStop::Stopping(kill_reason)) => {
                 // The process is already being stopped. A kill must not wait for the graceful stop, whose steps take
                 // seconds. The first reason is kept.
-                if method == StopMethod::Kill
-                    && let Some(kill_reason) = self.kill_reason_of(worker)
-                {
+                if method == StopMethod::Kill {
                     effects.push(Effect::Stop { worker, method, kill_reason });
                 }
                 return;
             }
             Some(BeforeStop::Starting) => false,
-            Some(BeforeStop::Live(before)) => {
-                self.record(now, worker.id, before, WorkerState::Terminating, "stop requested");
-                true
-            }
+            Some(BeforeStop::Live) => true,
         };
         effects.push(Effect::Stop { worker, method, kill_reason });
         if !was_ready {
@@ -116,21 +105,45 @@ impl Core {
             Process::Starting { until } if now >= until => {
                 self.stop_process(now, worker_ref, KillReason::StartTimeout, StopMethod::Kill, effects);
             }
-            Process::Live { .. } => self.ping_due(now, worker_ref, effects),
+            Process::Live { .. } => {
+                let outcome = self.workers.ping_due(now, worker_ref, effects);
+                self.apply_ping_outcome(now, worker_ref, outcome, effects);
+            }
             _ => {}
         }
     }
 
-    pub(super) fn record(
+    /// Handles the timeout of an abandoned attempt.
+    pub(super) fn attempt_due(&mut self, now: Timestamp, worker: WorkerId, wire: WireId, effects: &mut Effects) {
+        if let Some(worker) = self.workers.attempt_due(now, worker, wire, effects) {
+            self.stop_process(now, worker, KillReason::CancelTimeout, StopMethod::Kill, effects);
+        }
+    }
+
+    /// Handles the answer to a ping.
+    pub(super) fn on_pong(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
+        let outcome = self.workers.pong(now, worker, nonce);
+        self.apply_ping_outcome(now, worker, outcome, effects);
+    }
+
+    /// Handles the result of the examination of a process that did not answer a ping.
+    pub(super) fn on_examined(
         &mut self,
         now: Timestamp,
-        worker: WorkerId,
-        from: WorkerState,
-        to: WorkerState,
-        reason: &'static str,
+        worker: WorkerRef,
+        nonce: u64,
+        activity: ProcessActivity,
+        effects: &mut Effects,
     ) {
-        if let EnhancedState::Enhanced { history: Some(history), .. } = &mut self.enhanced_state {
-            history[super::index(worker)].record(from, to, reason, now);
+        let outcome = self.workers.examined(now, worker, nonce, activity, effects);
+        self.apply_ping_outcome(now, worker, outcome, effects);
+    }
+
+    fn apply_ping_outcome(&mut self, now: Timestamp, worker: WorkerRef, outcome: PingOutcome, effects: &mut Effects) {
+        match outcome {
+            PingOutcome::Unchanged => {}
+            PingOutcome::Restored => self.fill(now, worker.id, effects),
+            PingOutcome::Failed(reason) => self.stop_process(now, worker, reason, StopMethod::Graceful, effects),
         }
     }
 }

@@ -9,13 +9,11 @@
 //! runs it), `session_queue` (the next call of its session), `completion` (how it ends), `retries`; then the life of a
 //! process: `lifecycle` (start, readiness, stop), `death` (exit), `recovery` and `overflow` (which processes are started).
 
-mod abandoned;
 mod admission;
 mod completion;
 mod deadlines;
 mod death;
 mod dispatch;
-mod health;
 mod invariants;
 mod lifecycle;
 mod overflow;
@@ -33,14 +31,13 @@ mod tests;
 
 use crate::{
     Counters, Effects, Input, RecoverySnapshot, Settings, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
-    WorkerTypeSettings,
     admission::Admission,
     calls::Calls,
     restarts::Restarts,
     retries::Retries,
     session::Sessions,
     waiting::WaitingCalls,
-    worker::{History, Slot, WorkerMetrics, Workers},
+    worker::{Slot, Workers},
 };
 use std::hash::{Hash, Hasher};
 
@@ -56,18 +53,8 @@ pub struct Core {
     retries: Retries,
     admission: Admission,
     sessions: Sessions,
-    enhanced_state: EnhancedState,
     next_wire: u64,
-    next_nonce: u64,
     counters: Counters,
-}
-
-/// The state for each slot that only an enhanced pool has (R9). A basic pool has no field for it
-/// ([I5](crate#invariants)).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum EnhancedState {
-    Basic,
-    Enhanced { metrics: Option<Vec<WorkerMetrics>>, history: Option<Vec<History>> },
 }
 
 impl Core {
@@ -78,35 +65,17 @@ impl Core {
     }
 
     fn build(settings: Settings, seed: u64, now: Timestamp) -> Self {
-        let slots = (settings.pool_size + settings.overflow) as usize;
-        let enhanced_state = match settings.worker_type {
-            WorkerTypeSettings::Basic => EnhancedState::Basic,
-            WorkerTypeSettings::Enhanced { worker_metrics, state_machine, .. } => {
-                let metrics = worker_metrics.then(|| vec![WorkerMetrics::default(); slots]);
-                let history = state_machine.then(|| vec![History::default(); slots]);
-                EnhancedState::Enhanced { metrics, history }
-            }
-        };
-        let sessions = Sessions::new(&settings, seed);
-        let health_gated = matches!(enhanced_state, EnhancedState::Enhanced { history: Some(_), .. });
+        let workers = Workers::new(&settings);
         Self {
             started: now,
             restarts: Restarts::new(settings.restart.clone(), settings.pool_size, settings.overflow),
-            workers: Workers::new(
-                settings.pool_size,
-                settings.overflow,
-                settings.window(),
-                health_gated,
-                sessions.is_routed(),
-            ),
-            waiting: WaitingCalls::new(&settings.queue, (settings.pool_size + settings.overflow) as usize),
+            waiting: WaitingCalls::new(&settings.queue, workers.len()),
+            workers,
             calls: Calls::default(),
             retries: Retries::new(settings.retry.clone(), seed),
             admission: Admission::new(settings.breaker.clone(), settings.poison.clone()),
-            sessions,
-            enhanced_state,
+            sessions: Sessions::new(&settings, seed),
             next_wire: 0,
-            next_nonce: 0,
             counters: Counters::default(),
             settings,
         }
@@ -123,7 +92,9 @@ impl Core {
             Input::Ready { worker, window, control } => self.on_ready(now, worker, window, control, effects),
             Input::Final { worker, wire, ok } => self.on_final(now, worker, wire, ok, effects),
             Input::SendFailed { worker, wire } => self.on_send_failed(now, worker, wire, effects),
-            Input::AttemptState { worker, wire, state } => self.on_attempt_state(now, worker, wire, state),
+            Input::AttemptState { worker, wire, state } => {
+                self.workers.attempt_state(now, worker, wire, state);
+            }
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
             Input::Activity { worker, nonce, activity } => self.on_examined(now, worker, nonce, activity, effects),
             Input::Exited { worker, end, suspects } => self.on_exit(now, worker, end, &suspects, effects),
@@ -150,18 +121,9 @@ impl Core {
         self.workers.slot(worker)
     }
 
-    fn slot_mut(&mut self, worker: WorkerId) -> &mut Slot {
-        self.workers.slot_mut(worker)
-    }
-
     /// Returns whether this process is ready, so that bindings to it are valid ([I4](crate#invariants)).
     fn is_alive(&self, worker: WorkerRef) -> bool {
         self.workers.is_alive(worker)
-    }
-
-    /// Returns whether health decides which workers get calls (`state_machine`).
-    fn is_health_gated(&self) -> bool {
-        self.workers.is_health_gated()
     }
 
     fn fresh_wire(&mut self) -> WireId {
@@ -180,12 +142,7 @@ impl Hash for Core {
         self.retries.hash(state);
         self.admission.hash(state);
         self.sessions.hash(state);
-        self.enhanced_state.hash(state);
         self.calls.hash(state);
-        (self.next_wire, self.next_nonce).hash(state);
+        self.next_wire.hash(state);
     }
-}
-
-fn index(worker: WorkerId) -> usize {
-    worker.0 as usize - 1
 }

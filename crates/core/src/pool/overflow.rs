@@ -1,7 +1,7 @@
 //! Overflow workers (R12): started when calls wait that they could run, and stopped when idle.
 
 use super::Core;
-use crate::{Effects, StopMethod, Timestamp, WorkerId, failure::KillReason, worker::Process};
+use crate::{Effects, StopMethod, Timestamp, WorkerId, failure::KillReason};
 
 impl Core {
     /// Starts overflow workers while more calls wait that they could run than capacity is starting (R12).
@@ -31,17 +31,11 @@ impl Core {
     /// Stops an overflow worker that has been idle long enough and holds no session's state (R12). Otherwise examines it
     /// again later.
     pub(super) fn overflow_idle_due(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
-        let slot = self.slot(worker);
-        let bound = self.sessions.bound_to(slot.worker);
-        let Process::Live { idle_since, .. } = *slot.process() else { return };
-        let idle = slot.in_flight() == 0 && bound == 0;
-        let over = if idle {
-            idle_since + self.settings.overflow_idle_timeout
-        } else {
-            now + self.settings.overflow_idle_timeout
-        };
-        if idle && now >= over {
-            let worker_ref = slot.worker;
+        let worker_ref = self.slot(worker).worker;
+        let bound = self.sessions.bound_to(worker_ref);
+        let idle_since = self.workers.idle_since(worker_ref).filter(|_| bound == 0);
+        let over = idle_since.unwrap_or(now) + self.settings.overflow_idle_timeout;
+        if idle_since.is_some() && now >= over {
             return self.stop_process(now, worker_ref, KillReason::Idle, StopMethod::Graceful, effects);
         }
         self.workers.set_idle_check(worker, over);

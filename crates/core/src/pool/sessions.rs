@@ -140,7 +140,8 @@ impl Core {
     /// Returns the sessions that have queued or unfinished calls, in no order and some of them repeatedly.
     fn rows_with_calls(&self) -> Vec<RowKey> {
         let calls = self.calls.iter().filter_map(|call| call.role.row());
-        let attempts = self.workers.iter().flat_map(|slot| slot.running()).filter_map(|attempt| attempt.session);
+        let attempts =
+            self.workers.iter().flat_map(|slot| slot.attempts().iter()).filter_map(|attempt| attempt.session);
         calls.chain(attempts.map(|(row, _)| row)).collect()
     }
 

@@ -1,6 +1,6 @@
 //! Builds the status (R8) and answers other questions of the shell. Reads only.
 
-use super::{Core, EnhancedState};
+use super::Core;
 use crate::{
     Counters, Features, KillReason, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Timestamp, TransitionStatus,
     WorkerId, WorkerRef, WorkerStatus,
@@ -38,21 +38,12 @@ impl Core {
     }
 
     fn worker_status(&self, now: Timestamp, slot: &Slot) -> WorkerStatus {
-        let slot_index = super::index(slot.worker.id);
-        let (metrics, history) = match &self.enhanced_state {
-            EnhancedState::Basic => (None, None),
-            EnhancedState::Enhanced { metrics, history } => (
-                metrics.as_ref().map(|all| all[slot_index].clone()),
-                history
-                    .as_ref()
-                    .map(|all| all[slot_index].iter().map(|change| transition_status(now, change)).collect()),
-            ),
-        };
+        let worker = slot.worker.id;
         WorkerStatus {
-            id: slot.worker.id,
+            id: worker,
             generation: slot.worker.generation,
             overflow: !slot.base,
-            state: slot.state(self.is_health_gated()),
+            state: slot.state(self.workers.is_health_gated()),
             health: slot.health(),
             unresponsive: slot.unresponsive(),
             in_flight: slot.in_flight(),
@@ -60,8 +51,10 @@ impl Core {
             queued: self.waiting.for_worker(slot.worker.id),
             operations: slot.finished_attempts,
             sessions: self.sessions.is_routed().then(|| self.sessions.bound_to(slot.worker)),
-            metrics,
-            history,
+            metrics: self.workers.metrics_of(worker).cloned(),
+            history: self
+                .transitions(worker)
+                .map(|changes| changes.map(|change| transition_status(now, change)).collect()),
         }
     }
 
@@ -78,13 +71,10 @@ impl Core {
 
     /// Returns the features that are switched on.
     pub fn features(&self) -> Features {
-        match &self.enhanced_state {
-            EnhancedState::Basic => Features::default(),
-            EnhancedState::Enhanced { metrics, history } => Features {
-                session_affinity: self.sessions.is_routed(),
-                worker_metrics: metrics.is_some(),
-                state_machine: history.is_some(),
-            },
+        Features {
+            session_affinity: self.sessions.is_routed(),
+            worker_metrics: self.workers.has_metrics(),
+            state_machine: self.workers.is_health_gated(),
         }
     }
 
@@ -132,8 +122,7 @@ fn transition_status(now: Timestamp, change: &Transition) -> TransitionStatus {
 impl Core {
     /// Returns the last transitions of a slot, the oldest first, or `None` in a pool without `state_machine`.
     pub fn transitions(&self, worker: WorkerId) -> Option<impl Iterator<Item = &Transition>> {
-        let EnhancedState::Enhanced { history: Some(history), .. } = &self.enhanced_state else { return None };
-        Some(history.get((worker.0 as usize).checked_sub(1)?)?.iter())
+        self.workers.transitions(worker)
     }
 
     /// Returns whether this process is starting and not being stopped.

@@ -1,7 +1,7 @@
 //! Tests of the decisions about starts, without processes.
 
 use super::*;
-use crate::{ExitStatus, ProcessExit, Settings, WorkerTypeSettings, worker::WorkerState};
+use crate::{ExitStatus, ProcessExit, Settings, WorkerTypeSettings, worker::Attempts};
 use std::time::Duration;
 
 const AT: Timestamp = Timestamp(1_000_000_000_000);
@@ -16,7 +16,7 @@ fn restarts() -> Restarts {
 
 fn dead(kill_reason: Option<KillReason>, live_since: Option<Timestamp>) -> Exited {
     let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
-    Exited { state: WorkerState::Ready, end, live_since, running: Vec::new() }
+    Exited { end, live_since, running: Attempts::default() }
 }
 
 fn failed() -> Restarts {
@@ -34,7 +34,8 @@ fn r28_early_deaths_wait_longer_and_longer_and_then_the_pool_fails() {
     let ms = Duration::from_millis(1);
     let after = restarts.exited(AT, BASE, &dead(None, Some(AT)), false);
     assert_eq!(after, AfterExit::StartAt(AT + 100 * ms));
-    let busy = Exited { running: vec![attempt()], ..dead(None, Some(AT)) };
+    let mut busy = dead(None, Some(AT));
+    busy.running.push(attempt());
     assert_eq!(restarts.exited(AT, BASE, &busy, false), AfterExit::StartAt(AT + 200 * ms), "a call is to blame");
     let after = restarts.exited(AT, BASE, &dead(None, Some(Timestamp(0))), false);
     assert_eq!(after, AfterExit::StartAt(AT), "it had lived long enough");

@@ -81,7 +81,7 @@ impl Sessions {
 /// nothing.
 fn verify_current(key: RowKey, row: &Row<Route>, workers: &Workers, calls: &Calls, broken: &mut Vec<String>) {
     let Some(current) = row.route.current_call().filter(|call| !calls.contains(*call)) else { return };
-    let mut attempts = workers.iter().flat_map(|slot| slot.running());
+    let mut attempts = workers.iter().flat_map(|slot| slot.attempts().iter());
     // The call was settled while its attempt ran, which still uses the state of the session.
     if !attempts.any(|attempt| attempt.session == Some((key, true))) {
         broken.push(format!("S2: session {} waits for {current}, which neither waits nor runs", row.id));
@@ -97,7 +97,7 @@ fn waits_for(row: RowKey, call: &Call) -> bool {
 /// settled ones.
 fn pending_rows(workers: &Workers, calls: &Calls) -> Vec<RowKey> {
     let unsettled = calls.iter().filter_map(|call| call.role.row());
-    let attempts = workers.iter().flat_map(|slot| slot.running());
+    let attempts = workers.iter().flat_map(|slot| slot.attempts().iter());
     let abandoned = attempts.filter(|attempt| matches!(attempt.holder, SlotHolder::Abandoned { .. }));
     unsettled.chain(abandoned.filter_map(|attempt| attempt.session.map(|(row, _)| row))).collect()
 }

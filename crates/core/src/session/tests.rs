@@ -6,7 +6,7 @@ use crate::{
     Timestamp, WorkerId, WorkerRef, WorkerTypeSettings,
     calls::{Calls, Role},
     failure::{CallFailure, KillReason},
-    worker::{Ping, Workers},
+    worker::Workers,
 };
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ struct Parts {
 
 impl Parts {
     fn new(kind: WorkerTypeSettings) -> Self {
-        let sessions = Sessions::new(&Settings::new(kind, 2), 1);
-        let mut workers = Workers::new(2, 0, 1, false, sessions.is_routed());
+        let settings = Settings::new(kind, 2);
+        let (sessions, mut workers) = (Sessions::new(&settings, 1), Workers::new(&settings));
         for id in [1, 2] {
-            let worker = workers.start(WorkerId(id), Timestamp(0));
-            assert!(workers.ready(Timestamp(0), worker, 1, Ping::Off));
+            let worker = workers.start(Timestamp(0), WorkerId(id));
+            assert!(workers.ready(Timestamp(0), worker, 1, false));
         }
         let (calls, effects) = (Calls::default(), Effects::new());
         Self { sessions, workers, calls, effects, now: Timestamp(1) }
@@ -133,7 +133,7 @@ fn loss_of_a_process_is_reported_once() {
     let mut parts = Parts::new(WorkerTypeSettings::enhanced());
     parts.bind(1);
     let worker = parts.worker(1);
-    parts.workers.stop(worker, KillReason::Requested);
+    parts.workers.stop(parts.now, worker, KillReason::Requested);
     parts.sessions.worker_exited(worker);
     assert_eq!(parts.step(|sessions, step| sessions.worker_of(b"ann", step)), Lookup::NotBound);
     let refused = parts.admit(1, Affinity::StrictQueue).map(|admitted| admitted.role);

@@ -1,11 +1,16 @@
 //! The slots of a pool and their processes. Decides nothing about calls; states what a slot can accept.
 
+mod abandoned;
 mod activity;
+mod attempts;
 mod counts;
+mod enhanced_state;
 mod history;
 mod load_levels;
 mod metrics;
+mod pings;
 mod placement;
+mod questions;
 mod slot;
 mod state;
 mod workers;
@@ -15,6 +20,8 @@ pub use history::{HISTORY_LIMIT, Transition};
 pub use metrics::WorkerMetrics;
 pub use state::{Health, InvalidTransition, WorkerState};
 
+pub(crate) use attempts::{Attempt, Attempts, Escalation, SlotHolder};
 pub(crate) use history::History;
-pub(crate) use slot::{Attempt, Escalation, Ping, Process, Slot, SlotHolder};
+pub(crate) use pings::PingOutcome;
+pub(crate) use slot::{Ping, Process, Slot};
 pub(crate) use workers::{BeforeStop, Exited, Workers};

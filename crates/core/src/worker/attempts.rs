@@ -1,0 +1,293 @@
+//! The unfinished attempts of one process, in the order in which they were sent. Holds call ids only, not calls.
+
+use crate::{CallId, Routing, Timestamp, WireId, session::RowKey};
+use std::{
+    collections::VecDeque,
+    hash::{Hash, Hasher},
+};
+
+/// One unfinished attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Attempt {
+    pub(crate) wire: WireId,
+    pub(crate) holder: SlotHolder,
+    pub(crate) since: Timestamp,
+    pub(crate) routing: Routing,
+    /// The row of the session, and whether the attempt runs the session's current strict call ([I3](crate#invariants)).
+    pub(crate) session: Option<(RowKey, bool)>,
+}
+
+/// The occupant of a call slot of the worker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum SlotHolder {
+    /// An attempt of a call that is not settled.
+    Call(CallId),
+    /// An attempt whose call is settled. The call slot stays occupied until the final frame.
+    Abandoned { next: Escalation },
+}
+
+/// The next step of stopping an abandoned attempt, and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Escalation {
+    /// None yet: the worker was asked to stop the attempt and has not answered whether the attempt runs, and an older
+    /// attempt is assumed to run.
+    Asked,
+    Interrupt(Timestamp),
+    Kill(Timestamp),
+    /// The worker answered that the attempt has not begun and will not begin. `kill` is set once the attempt is the
+    /// oldest that the worker has. From then on only something that is not a call, such as a hook, can delay its final
+    /// frame.
+    Withdrawn {
+        kill: Option<Timestamp>,
+    },
+}
+
+impl Attempt {
+    /// Returns whether the worker answered that the attempt has not begun and will not begin.
+    fn is_withdrawn(&self) -> bool {
+        matches!(self.holder, SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } })
+    }
+
+    /// Returns the call of the attempt, unless it is settled.
+    pub(crate) fn call(&self) -> Option<CallId> {
+        match self.holder {
+            SlotHolder::Call(call) => Some(call),
+            SlotHolder::Abandoned { .. } => None,
+        }
+    }
+
+    /// Returns when the next step of stopping the attempt is due.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        match self.holder {
+            SlotHolder::Abandoned { next: Escalation::Interrupt(due) | Escalation::Kill(due) } => Some(due),
+            SlotHolder::Abandoned { next: Escalation::Withdrawn { kill } } => kill,
+            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) => None,
+        }
+    }
+}
+
+/// The unfinished attempts of a process. Wire ids rise, so they are in the order of the sends and found by a binary
+/// search, also in a window of a million calls.
+///
+/// # Invariants
+/// - The first and the last entry are unfinished. Entries between them that finished are vacant, and never outnumber
+///   the others by more than [`VACANT`].
+/// - `len` and `abandoned` are counts over the entries.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempts {
+    entries: VecDeque<(WireId, Option<Attempt>)>,
+    len: usize,
+    /// The number of attempts whose calls are settled.
+    abandoned: usize,
+}
+
+/// The number of vacant entries that are kept at any size. Removing them moves the others, so it waits until it is
+/// paid for by as many finished attempts.
+const VACANT: usize = 16;
+
+impl Attempts {
+    /// Adds the latest attempt. Its wire id must be higher than all others.
+    pub(crate) fn push(&mut self, attempt: Attempt) {
+        self.len += 1;
+        self.abandoned += usize::from(attempt.call().is_none());
+        self.entries.push_back((attempt.wire, Some(attempt)));
+    }
+
+    pub(super) fn remove(&mut self, wire: WireId) -> Option<Attempt> {
+        let place = self.place_of(wire)?;
+        let attempt = self.entries[place].1.take()?;
+        self.len -= 1;
+        self.abandoned -= usize::from(attempt.call().is_none());
+        while self.entries.front().is_some_and(|(_, entry)| entry.is_none()) {
+            self.entries.pop_front();
+        }
+        while self.entries.back().is_some_and(|(_, entry)| entry.is_none()) {
+            self.entries.pop_back();
+        }
+        if self.entries.len() > 2 * self.len + VACANT {
+            self.entries.retain(|(_, entry)| entry.is_some());
+        }
+        Some(attempt)
+    }
+
+    /// Records that the call of an attempt is settled, and that the worker was asked to stop the attempt. Returns false
+    /// if there is no such attempt.
+    pub(super) fn abandon(&mut self, wire: WireId) -> bool {
+        let Some(attempt) = self.get_mut(wire) else { return false };
+        let before = std::mem::replace(&mut attempt.holder, SlotHolder::Abandoned { next: Escalation::Asked });
+        self.abandoned += usize::from(matches!(before, SlotHolder::Call(_)));
+        true
+    }
+
+    /// Returns the next step of stopping an abandoned attempt.
+    pub(super) fn escalation(&self, wire: WireId) -> Option<Escalation> {
+        match self.get(wire)?.holder {
+            SlotHolder::Abandoned { next } => Some(next),
+            SlotHolder::Call(_) => None,
+        }
+    }
+
+    /// Sets the next step of stopping an abandoned attempt.
+    pub(super) fn set_escalation(&mut self, wire: WireId, next: Escalation) {
+        if let Some(Attempt { holder: holder @ SlotHolder::Abandoned { .. }, .. }) = self.get_mut(wire) {
+            *holder = SlotHolder::Abandoned { next };
+        }
+    }
+
+    pub(crate) fn get(&self, wire: WireId) -> Option<&Attempt> {
+        self.entries[self.place_of(wire)?].1.as_ref()
+    }
+
+    fn get_mut(&mut self, wire: WireId) -> Option<&mut Attempt> {
+        let place = self.place_of(wire)?;
+        self.entries[place].1.as_mut()
+    }
+
+    fn place_of(&self, wire: WireId) -> Option<usize> {
+        self.entries.binary_search_by_key(&wire, |(wire, _)| *wire).ok()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn has_abandoned(&self) -> bool {
+        self.abandoned > 0
+    }
+
+    /// Returns the attempts whose calls are settled. Looks at no attempt if there are none.
+    pub(super) fn abandoned(&self) -> impl Iterator<Item = &Attempt> {
+        self.iter().filter(|attempt| attempt.call().is_none()).take(self.abandoned)
+    }
+
+    /// Returns the attempts in the order in which they were sent.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Attempt> {
+        self.entries.iter().filter_map(|(_, entry)| entry.as_ref())
+    }
+
+    /// Returns the attempt that is assumed to run while the worker has not answered a cancel.
+    pub(super) fn oldest_running(&self) -> Option<&Attempt> {
+        self.iter().find(|attempt| !attempt.is_withdrawn())
+    }
+
+    /// Returns the oldest attempt, if the worker has withdrawn that one.
+    pub(super) fn oldest_if_withdrawn(&self) -> Option<&Attempt> {
+        self.iter().next().filter(|attempt| attempt.is_withdrawn())
+    }
+
+    /// Returns whether an attempt may have begun. It has not if at least `concurrency` older ones may still run.
+    pub(crate) fn may_run(&self, concurrency: u32) -> impl Fn(&Attempt) -> bool + use<> {
+        let before = (concurrency as usize).checked_sub(1);
+        let last = before.and_then(|before| self.iter().filter(|attempt| !attempt.is_withdrawn()).nth(before));
+        // Without that many attempts, all of them may run.
+        let last = last.map_or(WireId(u64::MAX), |attempt| attempt.wire);
+        move |attempt| match attempt.holder {
+            SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } } => false,
+            SlotHolder::Abandoned { next: Escalation::Interrupt(_) | Escalation::Kill(_) } => true,
+            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) => {
+                before.is_some() && attempt.wire <= last
+            }
+        }
+    }
+
+    /// Returns whether the invariants hold. For tests.
+    pub(super) fn is_consistent(&self) -> bool {
+        let is_vacant = |entry: Option<&(WireId, Option<Attempt>)>| entry.is_some_and(|(_, entry)| entry.is_none());
+        self.entries.iter().is_sorted_by(|(before, _), (after, _)| before < after)
+            && !is_vacant(self.entries.front())
+            && !is_vacant(self.entries.back())
+            && self.entries.len() <= 2 * self.len + VACANT
+            && self.len == self.iter().count()
+            && self.abandoned == self.iter().filter(|attempt| attempt.call().is_none()).count()
+    }
+}
+
+/// Vacant entries are not compared: they depend on the order in which attempts finished.
+impl PartialEq for Attempts {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Attempts {}
+
+impl Hash for Attempts {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.len.hash(state);
+        self.iter().for_each(|attempt| attempt.hash(state));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(wire: u64) -> Attempt {
+        Attempt {
+            wire: WireId(wire),
+            holder: SlotHolder::Call(CallId(wire)),
+            since: Timestamp(0),
+            routing: Routing::Unrouted,
+            session: None,
+        }
+    }
+
+    fn wires(attempts: &Attempts) -> Vec<u64> {
+        attempts.iter().map(|attempt| attempt.wire.0).collect()
+    }
+
+    /// Attempts finish in any order, and the others stay in the order of the sends.
+    #[test]
+    fn attempts_are_in_the_order_of_the_sends() {
+        let mut attempts = Attempts::default();
+        let (mut model, mut random) = (Vec::new(), 5usize);
+        for wire in 1..2000 {
+            attempts.push(attempt(wire));
+            model.push(wire);
+            random = random.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(7);
+            // Grows to a few hundred attempts, then shrinks.
+            for step in 0..if wire < 1000 { random >> 40 & 1 } else { 2 } {
+                if model.is_empty() {
+                    break;
+                }
+                let finished = model.remove((random >> (33 + step)) % model.len());
+                assert_eq!(attempts.remove(WireId(finished)).map(|attempt| attempt.wire.0), Some(finished));
+                assert_eq!(attempts.remove(WireId(finished)), None);
+            }
+            assert!(attempts.is_consistent(), "{attempts:?}");
+            assert_eq!((attempts.len(), wires(&attempts)), (model.len(), model.clone()));
+        }
+    }
+
+    #[test]
+    fn attempts_that_differ_only_in_what_finished_before_are_equal() {
+        let (mut left, mut right) = (Attempts::default(), Attempts::default());
+        [1, 2, 3].into_iter().for_each(|wire| left.push(attempt(wire)));
+        [1, 3].into_iter().for_each(|wire| right.push(attempt(wire)));
+        assert_ne!(left, right);
+        left.remove(WireId(2));
+        assert_eq!(left, right);
+    }
+
+    /// R37: with a concurrency of 2, the third attempt that was not withdrawn has not begun.
+    #[test]
+    fn as_many_attempts_may_run_as_the_worker_runs_at_a_time() {
+        let mut attempts = Attempts::default();
+        (1..=4).for_each(|wire| attempts.push(attempt(wire)));
+        assert!(attempts.abandon(WireId(1)));
+        attempts.set_escalation(WireId(1), Escalation::Withdrawn { kill: None });
+        let running = |concurrency| {
+            let may_run = attempts.may_run(concurrency);
+            attempts.iter().map(may_run).collect::<Vec<bool>>()
+        };
+        assert_eq!(running(0), [false, false, false, false]);
+        assert_eq!(running(2), [false, true, true, false]);
+        assert_eq!(running(3), [false, true, true, true]);
+        assert_eq!(running(9), [false, true, true, true]);
+        assert_eq!(attempts.oldest_running().map(|attempt| attempt.wire), Some(WireId(2)));
+    }
+}
