@@ -73,9 +73,9 @@ impl Core {
     /// Takes back a call that the shell could not send. The shell has answered its caller. No worker received the call,
     /// so it counts as no outcome for the breaker, the quarantine and the statistics.
     pub(super) fn on_send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
-        let Some(attempt) = self.workers.take_back_attempt(worker, wire) else { return };
-        let SlotHolder::Call(id) = attempt.holder else { return };
-        if let Some(call) = self.calls.settle(id) {
+        let Some(attempt) = self.workers.take_back_attempt(now, worker, wire) else { return };
+        // Its deadline may have passed since the send, and then it is settled. Its session waits for the end all the same.
+        if let Some(call) = attempt.call().and_then(|id| self.calls.settle(id)) {
             self.counters.failed_by_pool += 1;
             self.admission.ignored(now, call.permit);
         }

@@ -283,26 +283,22 @@ impl Workers {
         wire: WireId,
         ok: bool,
     ) -> Option<Attempt> {
-        let attempt = self.remove_attempt(worker, wire)?;
-        // With this attempt gone, another one may be the oldest, and its timeouts must start (I8).
-        self.start_timeouts_of_oldest_attempt(now, worker);
+        let attempt = self.take_back_attempt(now, worker, wire)?;
         self.enhanced_state.count(index(worker.id), now - attempt.since, ok);
         self.slots[index(worker.id)].finished_attempts += 1;
         Some(attempt)
     }
 
     /// Removes an attempt that was not sent to its process.
-    pub(crate) fn take_back_attempt(&mut self, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
-        self.remove_attempt(worker, wire)
-    }
-
-    fn remove_attempt(&mut self, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
+    pub(crate) fn take_back_attempt(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
         let attempt = self.current_mut(worker)?.attempts.remove(wire)?;
         self.index.counts.in_flight -= 1;
         self.index_load(worker.id);
         if attempt.due().is_some() {
             self.index_due(worker.id);
         }
+        // With this attempt gone, another one may be the oldest, and its timeouts must start (I8).
+        self.start_timeouts_of_oldest_attempt(now, worker);
         Some(attempt)
     }
 }

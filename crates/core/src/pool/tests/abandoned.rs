@@ -78,6 +78,18 @@ fn r35_without_an_answer_the_oldest_attempt_is_assumed_to_run() {
     assert_eq!(harness.wait(4 * SECOND), [kill_effect()]);
 }
 
+/// R35: an attempt that could not be sent makes the next one the oldest, as a final frame does.
+#[test]
+fn r35_timeouts_start_when_the_oldest_attempt_could_not_be_sent() {
+    let mut harness = pipelined();
+    let (_, first) = harness.sent_call();
+    let (waiting, second) = harness.sent_call();
+    harness.step(Input::Cancel(waiting));
+    harness.step(Input::SendFailed { worker: process(1, 1), wire: first });
+    assert_eq!(harness.wait(SECOND), [interrupt_effect(second)]);
+    assert_eq!(harness.wait(4 * SECOND), [kill_effect()]);
+}
+
 /// R35: a worker that withdrew its oldest attempt and never sends its final frame is blocked by something else. It is
 /// killed, and no call is suspected.
 #[test]
@@ -222,4 +234,18 @@ fn r34_call_that_could_not_be_sent_counts_as_no_outcome() {
     assert_eq!(served(&after), served(&before));
     let (call, effects) = harness.call(Some("ann"));
     assert!(sent(&effects, call).is_some(), "its call slot and its session are free");
+}
+
+/// R35: a call that was abandoned before the shell reported that it could not be sent leaves its session and its call
+/// slot free.
+#[test]
+fn r35_abandoned_call_that_could_not_be_sent_frees_its_session() {
+    let mut harness = Harness::with(Settings::new(WorkerTypeSettings::enhanced(), 1));
+    let (call, effects) = harness.call(Some("ann"));
+    let (worker, wire) = sent(&effects, call).unwrap();
+    let (next, effects) = harness.call(Some("ann"));
+    assert_eq!(sent(&effects, next), None);
+    harness.step(Input::Cancel(call));
+    let effects = harness.step(Input::SendFailed { worker, wire });
+    assert!(sent(&effects, next).is_some(), "{effects:?}");
 }
