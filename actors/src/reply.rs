@@ -2,12 +2,20 @@
 
 use crate::{Error, Result};
 use bytes::Bytes;
-use herder_core::{Generation, Routing, Timestamp, WorkerId};
+use herder_core::{Generation, Routing, Timestamp, WorkerId, WorkerRef};
 use herder_wire::Stamps;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize, Serializer,
+    de::DeserializeOwned,
+    ser::{Error as _, SerializeStruct},
+};
+use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// The reply of a call.
+///
+/// It is serialized as `herder serve` answers a call: `{"result": .., "meta": ..}`, with the [`ReplyMetadata`] as `meta`.
+/// With serde_json, the text of the result is passed on unchanged. Serializing fails if the worker sent invalid JSON.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Reply {
@@ -65,6 +73,11 @@ impl Reply {
         &self.body
     }
 
+    /// Returns the process that answered.
+    pub fn process(&self) -> WorkerRef {
+        WorkerRef { id: self.worker, generation: self.generation }
+    }
+
     /// Returns where and how the call ran.
     pub fn metadata(&self) -> ReplyMetadata {
         ReplyMetadata {
@@ -76,6 +89,16 @@ impl Reply {
             queue_us: micros(self.queued),
             run_us: micros(self.ran),
         }
+    }
+}
+
+impl Serialize for Reply {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let result: &RawValue = serde_json::from_slice(&self.body).map_err(S::Error::custom)?;
+        let mut reply = serializer.serialize_struct("Reply", 2)?;
+        reply.serialize_field("result", result)?;
+        reply.serialize_field("meta", &self.metadata())?;
+        reply.end()
     }
 }
 

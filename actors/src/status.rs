@@ -6,7 +6,10 @@ use herder_core::{
     WorkerStatus, WorkerType,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use std::{rc::Rc, time::SystemTime};
+use std::{
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 /// The status of a pool, with the same keys for both worker types.
 #[derive(Clone, Debug, Serialize)]
@@ -143,4 +146,8 @@ impl Status {
 
 pub(crate) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+pub(crate) fn millis<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }

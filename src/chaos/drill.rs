@@ -11,7 +11,7 @@ use herder_actors::{
     Error, PoolConfig, PoolState, Reply, Result, WorkerInfo, WorkerRef,
     inspect::{MARK, MarkedProcesses, zombies},
 };
-use serde::de::IgnoredAny;
+use serde::{Serialize, de::IgnoredAny};
 use std::{
     collections::BTreeMap,
     process,
@@ -60,7 +60,7 @@ pub struct Drill {
 }
 
 /// The progress of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DrillProgress {
     /// The number of calls that were answered or abandoned.
     pub calls: u64,

@@ -3,9 +3,11 @@
 
 use crate::Pool;
 use herder_actors::{Result, Signal, WorkerInfo, inspect::MarkedProcesses};
+use serde::Serialize;
 
 /// A signal to a worker process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultSignal {
     /// SIGKILL: the process ends.
     Kill,

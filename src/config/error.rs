@@ -1,6 +1,7 @@
 //! The problems of a configuration file, with their positions. Holds the text of the file; which keys are allowed is
 //! checked elsewhere.
 
+use serde::Serialize;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::{fmt, io};
@@ -28,7 +29,7 @@ pub enum ConfigError {
 }
 
 /// A problem of a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ConfigProblem {
     /// The line, counted from 1.

@@ -2,7 +2,7 @@
 
 use super::{Failures, MeasureError};
 use crate::Pool;
-use herder_actors::{Error, Reply, Result, WorkerRef, now};
+use herder_actors::{Error, Reply, Result, now};
 use herder_efficiency::concurrency::{Interval, InvalidOperation, Operation};
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -131,7 +131,7 @@ fn session(number: usize) -> String {
 /// [`TimeAccount`]: crate::efficiency::concurrency::TimeAccount
 /// [`verify_concurrent_execution`]: crate::efficiency::concurrency::verify_concurrent_execution
 pub fn operation(reply: &Reply) -> std::result::Result<Operation, InvalidOperation> {
-    let worker = WorkerRef { id: reply.worker, generation: reply.generation };
+    let worker = reply.process();
     let (queued, sent) = (reply.admitted, reply.admitted + reply.queued);
     let (started, ended, answered) = (reply.stamps.started, reply.stamps.ended, sent + reply.ran);
     Operation { worker, queued, sent, started, ended, answered }.checked()

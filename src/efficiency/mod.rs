@@ -1,21 +1,30 @@
-//! Measures how many of its workers a pool really uses for a command, and where the rest of their time goes (R45-R48).
+//! Measures how many of its workers a pool really uses for a command, and where the rest of their time goes.
 //! Holds no state of a pool and uses only its public interface; keeps calibrations.
 //!
-//! [`Measure`] calls a command, takes the times of each call from the stamps of the workers and the CPU time of the
-//! workers from the system, and returns an [`EfficiencyReport`]. `herder bench` prints one.
-//!
-//! ```no_run
-//! # async fn example(pool: &herder::Pool) -> Result<(), Box<dyn std::error::Error>> {
+//! ```
 //! use herder::efficiency::Measure;
+//! # use herder::testing::{Script, scripted};
 //! use serde_json::json;
 //!
-//! let report = Measure::of(pool).command("predict", &json!({ "x": 1 }))?.operations(400).callers(16).run().await?;
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let script = Script::new().command("predict", async |_| {
+//! #     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+//! #     Ok(json!(0.5))
+//! # });
+//! # let pool = scripted("measured", script, |context| context.basic().pool_size(2).app("app.py:app").build()).await;
+//! let report = Measure::of(&pool).command("predict", &json!({ "x": 1 }))?.operations(40).callers(4).run().await?;
 //! println!("{:.0} % of {} call slots", 100.0 * report.account.efficiency, report.account.call_slots);
 //! for loss in report.account.losses.iter().filter(|loss| !loss.lost.is_zero()) {
 //!     println!("{:?} lost: {}", loss.lost, loss.explanation);
 //! }
+//! # assert_eq!((report.operations.len(), report.failures.count), (40, 0));
+//! # pool.shutdown_and_check().await;
 //! # Ok(()) }
 //! ```
+//!
+//! [`Measure`] calls a command, takes the times of each call from the stamps of the workers and the CPU time of the
+//! workers from the system, and returns an [`EfficiencyReport`]. `herder bench` prints one.
 
 mod calibration;
 mod callers;

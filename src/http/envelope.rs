@@ -51,8 +51,12 @@ impl MessageBody for InPieces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body_buffers::Buffers;
+    use crate::{
+        body_buffers::Buffers,
+        testing::{Script, scripted},
+    };
     use actix_web::body::to_bytes;
+    use serde::de::IgnoredAny;
 
     /// Spaces, the order of keys, and numbers that do not fit a double are passed on unchanged.
     #[test]
@@ -60,6 +64,18 @@ mod tests {
         let result = br#"{"b": 12345678901234567890.10, "a":"\u00e4"}"#;
         let text = copied(result, br#"{"worker":"w1"}"#);
         assert_eq!(text, &br#"{"result":{"b": 12345678901234567890.10, "a":"\u00e4"},"meta":{"worker":"w1"}}"#[..]);
+    }
+
+    /// A handler of an application that returns a `Reply` as JSON answers like these routes.
+    #[actix_web::test]
+    async fn a_reply_is_serialized_like_a_response() {
+        let script = Script::new().command("numbers", async |_| Ok(serde_json::json!({ "b": [1.50, null], "a": "ä" })));
+        let pool = scripted("serialized", script, |context| context.enhanced().app("app:app").build()).await;
+        let call = pool.call::<IgnoredAny>("numbers", &serde_json::json!({})).session("ann");
+        let reply = call.reply().await.unwrap();
+        let expected = copied(reply.json(), &serde_json::to_vec(&reply.metadata()).unwrap());
+        assert_eq!(serde_json::to_string(&reply).unwrap(), expected);
+        pool.shutdown_and_check().await;
     }
 
     /// R68: a large result is written in pieces, with the announced length, and is counted until it is dropped.

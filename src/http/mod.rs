@@ -1,6 +1,37 @@
 //! HTTP for pools: routes for any actix-web app, the complete API of `herder serve`, and the [`Server`] that it uses.
 //! Holds handles of pools, and the open connections; all state of pools is in the pools.
 //!
+//! ```
+//! use actix_web::{App, test, web};
+//! use herder::{Pool, Result, http};
+//! use serde_json::{Value, json};
+//! # use herder::testing::{Script, scripted};
+//!
+//! /// A handler of the application. An error of the call is its response.
+//! async fn price(pool: web::Data<Pool>, item: web::Path<String>) -> Result<web::Json<u32>> {
+//!     pool.call("price", &json!({ "item": *item })).await.map(web::Json)
+//! }
+//!
+//! # #[actix_web::main]
+//! # async fn main() {
+//! # let script = Script::new().command("price", async |_| Ok(json!(120)));
+//! # let scripted = scripted("prices", script, |context| context.basic().app("prices.py:app").build()).await;
+//! # let pool: Pool = (*scripted).clone();
+//! let app = App::new()
+//!     .app_data(web::Data::new(pool.clone()))
+//!     .route("/price/{item}", web::get().to(price))
+//!     .service(web::scope("/herder").configure(http::routes(&pool))); // the routes below
+//! # let app = test::init_service(app).await;
+//! # let answer: u32 = test::call_and_read_body_json(&app, test::TestRequest::get().uri("/price/tea").to_request()).await;
+//! # assert_eq!(answer, 120);
+//! # let path = format!("/herder/v1/pools/{}", pool.name());
+//! # let status: Value = test::call_and_read_body_json(&app, test::TestRequest::get().uri(&path).to_request()).await;
+//! # assert_eq!(status["counters"]["ok"], 1);
+//! # drop((app, pool));
+//! # scripted.shutdown_and_check().await;
+//! # }
+//! ```
+//!
 //! | method and path | answer |
 //! |---|---|
 //! | `POST /v1/pools/{pool}/call/{command}` | `{"result": .., "meta": {"worker", "generation", "routing", "why", "attempts", "queue_us", "run_us"}}`; `why` only if `routing` is `rebound` |

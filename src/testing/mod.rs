@@ -1,26 +1,6 @@
 //! A kit for tests of pools, and of services that use them. Feature `testing`, for `[dev-dependencies]`; it adds
 //! nothing to a build without it.
 //!
-//! There are three kinds of test pools. Each pool has a unique name and a separate directory, so that tests can run in
-//! parallel:
-//!
-//! | | workers | purpose |
-//! |---|---|---|
-//! | [`pool`] | the processes of the configuration | tests of a Python app, and of workers that are killed, paused or slow to start |
-//! | [`scripted`] | closures; no processes and no Python | tests of a service: the test decides each result, error and death |
-//! | [`frame_pool`] | the test itself, which sends and receives frames | behavior that no real worker shows: invalid frames, no answer, half a frame |
-//!
-//! A pool of the last two kinds can use a [`VirtualClock`], which the test advances: sessions expire, deadlines pass
-//! and breakers open without waiting.
-//!
-//! Wait for events, never for a fixed time: [`wait_until`], [`with_timeout`], [`TestPool::wait_healthy`],
-//! [`wait_for_log`]. End each pool with [`TestPool::shutdown_and_check`], which proves that no process, descriptor or
-//! call is left.
-//! [`assert_concurrent!`](crate::testing::assert_concurrent) proves that calls overlapped.
-//!
-//! Functions of this module panic when something fails or does not happen in time. Those that are not async report the line
-//! of the test.
-//!
 //! ```
 //! use herder::testing::{Fault, Script, scripted};
 //! use serde_json::json;
@@ -41,6 +21,26 @@
 //! pool.shutdown_and_check().await;
 //! # }
 //! ```
+//!
+//! There are three kinds of test pools. Each pool has a unique name and a separate directory, so that tests can run in
+//! parallel:
+//!
+//! | | workers | purpose |
+//! |---|---|---|
+//! | [`pool`] | the processes of the configuration | tests of a Python app, and of workers that are killed, paused or slow to start |
+//! | [`scripted`] | closures; no processes and no Python | tests of a service: the test decides each result, error and death |
+//! | [`frame_pool`] | the test itself, which sends and receives frames | behavior that no real worker shows: invalid frames, no answer, half a frame |
+//!
+//! A pool of the last two kinds can use a [`VirtualClock`], which the test advances: sessions expire, deadlines pass
+//! and breakers open without waiting.
+//!
+//! Wait for events, never for a fixed time: [`wait_until`], [`with_timeout`], [`TestPool::wait_healthy`],
+//! [`wait_for_log`]. End each pool with [`TestPool::shutdown_and_check`], which proves that no process, descriptor or
+//! call is left.
+//! [`assert_concurrent!`](crate::testing::assert_concurrent) proves that calls overlapped.
+//!
+//! Functions of this module panic when something fails or does not happen in time. Those that are not async report the line
+//! of the test.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue has failed")]
 

@@ -226,7 +226,7 @@ async fn bind(pool: &TestPool, session: &str, worker: WorkerId) -> WorkerRef {
 
 async fn count(pool: &TestPool, session: &str) -> Result<(u64, WorkerRef, Routing)> {
     let reply = with_timeout("count", pool.call::<u64>("count", &json!({})).session(session).reply()).await?;
-    Ok((reply.decode()?, WorkerRef { id: reply.worker, generation: reply.generation }, reply.routing))
+    Ok((reply.decode()?, reply.process(), reply.routing))
 }
 
 /// Asserts the category, the status and parts of the text, and that the machine-readable form has the same text and status.

@@ -85,7 +85,7 @@ pub(crate) async fn answers(replies: Vec<PendingReply>) -> Vec<Outcome> {
 
 /// Returns the process that sent a reply.
 pub(crate) fn place(reply: &Reply) -> WorkerRef {
-    WorkerRef { id: reply.worker, generation: reply.generation }
+    reply.process()
 }
 
 /// Returns the reference to a process by the numbers of its slot and generation.

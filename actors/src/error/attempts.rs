@@ -1,10 +1,11 @@
 //! The earlier attempts of a call: each was lost with its worker, and the call was retried. Plain data.
 
-use super::{exit::ExitReport, id::ErrorId};
+use super::{AttemptProblemDetails, exit::ExitReport, id::ErrorId};
 use herder_core::{Generation, WorkerId, WorkerRef};
+use serde::{Serialize, Serializer};
 use std::{fmt, ops::Deref, sync::Arc};
 
-/// An earlier attempt of a call.
+/// An earlier attempt of a call. Serialized as [`AttemptProblemDetails`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -28,6 +29,12 @@ impl Attempt {
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker {} (generation {}) died: {}", self.worker, self.generation, self.reason)
+    }
+}
+
+impl Serialize for Attempt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        AttemptProblemDetails::from(self).serialize(serializer)
     }
 }
 
@@ -72,5 +79,11 @@ impl Deref for Attempts {
 
     fn deref(&self) -> &[Attempt] {
         self.0.as_ref().map_or(&[], |history| &history.earlier)
+    }
+}
+
+impl Serialize for Attempts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
     }
 }

@@ -2,27 +2,37 @@
 
 use crate::{ChildHandle, ExitMemory, OutOfMemory, recorder::Recording};
 use herder_core::{ExitStatus, ProcessExit};
+use serde::{Serialize, Serializer};
 use std::{cell::OnceCell, sync::Arc};
 
-/// Details of a worker's exit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Details of a worker's exit. Serialized with the keys that [`ProblemDetails`](super::ProblemDetails) has for them, and with
+/// the complete recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ExitReport {
     /// The exit status, if the process returned one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,
     /// The signal that killed the process, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     /// The last lines of its output.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stderr_tail: Vec<String>,
     /// The traceback of a failed start.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub traceback: Option<Box<str>>,
     /// The stacks of its threads, if it was killed because it hung: at most 16 KiB, the main thread first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stack: Option<Box<str>>,
     /// The recording of its last frames, without their contents.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recorder: Option<Arc<Recording>>,
     /// The peak of its resident memory in bytes, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
     /// The evidence, if it was likely killed because memory was short.
+    #[serde(rename = "likely_out_of_memory", serialize_with = "evidence", skip_serializing_if = "Option::is_none")]
     pub out_of_memory: Option<OutOfMemory>,
 }
 
@@ -97,6 +107,13 @@ impl ExitRecord {
     }
 }
 
+fn evidence<S: Serializer>(evidence: &Option<OutOfMemory>, serializer: S) -> Result<S::Ok, S::Error> {
+    match evidence {
+        Some(evidence) => serializer.collect_str(evidence),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Formats the reason of a process's exit.
 pub(crate) fn loss_reason(end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Box<str> {
     let out_of_memory = exit_record.and_then(|exit_record| exit_record.memory.out_of_memory);
@@ -142,6 +159,29 @@ mod tests {
         for _ in 0..1000 {
             let cause = ExitCause::of(end, Some(&exit_record));
             assert!(Arc::ptr_eq(&cause.reason, &first.reason) && Arc::ptr_eq(&cause.report, &first.report));
+        }
+    }
+
+    /// A log line with a report, and one with the error, have the same keys and values. Only the recording is complete in
+    /// a report.
+    #[test]
+    fn a_report_is_serialized_as_in_problem_details() {
+        let report = ExitReport {
+            signal: Some(9),
+            stderr_tail: vec!["last line".into()],
+            traceback: Some("Traceback".into()),
+            stack: Some("main".into()),
+            peak_memory: Some(1 << 30),
+            out_of_memory: Some(OutOfMemory::KernelCounter { from: 1, to: 2 }),
+            ..ExitReport::default()
+        };
+        let error =
+            crate::Error::StartFailed { worker: None, reason: "it died".into(), report: Arc::new(report.clone()) };
+        let (report, problem) = (serde_json::to_value(report).unwrap(), serde_json::to_value(error.problem()).unwrap());
+        let report = report.as_object().unwrap();
+        assert_eq!(report.len(), 6, "empty fields are left out: {report:?}");
+        for (key, value) in report {
+            assert_eq!(value, &problem[key], "{key}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Messages about the bindings of sessions (R14, R15). Sent to the affinity actor, which only pools with session affinity
 //! have.
 
-use crate::Result;
+use crate::{Result, status::millis};
 use actix::Message;
 use herder_core::{AffinityStatus, SessionState, WorkerId, WorkerRef};
 use serde::Serialize;
@@ -128,8 +128,10 @@ pub struct InternalStats {
     pub misses: u64,
     /// Calls that ran on another worker than their session's earlier calls.
     pub rebinds: u64,
-    /// The session timeout.
+    /// The session timeout. Serialized as `session_timeout_ms`.
+    #[serde(rename = "session_timeout_ms", serialize_with = "millis")]
     pub session_timeout: Duration,
-    /// The time between two sweeps.
+    /// The time between two sweeps. Serialized as `cleanup_interval_ms`.
+    #[serde(rename = "cleanup_interval_ms", serialize_with = "millis")]
     pub cleanup_interval: Duration,
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Recording, Result,
-    status::{Status, WorkerEntry},
+    status::{Status, WorkerEntry, millis},
 };
 use actix::Message;
 use herder_core::{
@@ -207,7 +207,8 @@ impl From<WorkerEntry> for WorkerInfo {
 pub struct ShutdownReport {
     /// The pool.
     pub pool: PoolName,
-    /// How long the shutdown took.
+    /// How long the shutdown took. Serialized as `duration_ms`.
+    #[serde(rename = "duration_ms", serialize_with = "millis")]
     pub duration: Duration,
     /// The pool's counters.
     pub counters: Counters,

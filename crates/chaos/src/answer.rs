@@ -65,7 +65,7 @@ impl CallOutcome {
         match outcome.and_then(|reply| Ok((reply.decode::<Echo>()?, reply))) {
             Ok((Echo(_, _, padding), _)) if padding.len() != pad => Self::error("decode", true, None),
             Ok((Echo(echo, count, _), reply)) => {
-                let worker = WorkerRef { id: reply.worker, generation: reply.generation };
+                let worker = reply.process();
                 Self::Ok { worker, routing: reply.routing, attempts: reply.attempts, echo, count }
             }
             Err(error) => Self::of_error(&error),

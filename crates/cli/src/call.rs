@@ -90,7 +90,7 @@ fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
         }
         reply
     });
-    reply.and_then(|reply| envelope(&reply)).map_err(|error| problem(&error))
+    reply.and_then(|reply| serde_json::to_string(&reply).map_err(Error::decode)).map_err(|error| problem(&error))
 }
 
 async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, Error> {
@@ -105,10 +105,4 @@ async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, E
         call = call.idempotent(true);
     }
     call.reply().await
-}
-
-fn envelope(reply: &Reply) -> Result<String, Error> {
-    let meta = serde_json::to_string(&reply.metadata()).map_err(Error::decode)?;
-    let result = serde_json::from_slice::<&RawValue>(reply.json()).map_err(Error::decode)?;
-    Ok(format!("{{\"result\":{result},\"meta\":{meta}}}"))
 }

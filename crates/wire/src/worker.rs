@@ -165,7 +165,7 @@ impl Ready {
 /// handler did not run.
 ///
 /// The worker reports them and nothing checks them: `ended` may be before `started`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Stamps {
     /// The time at which the handler began.
     pub started: Timestamp,

@@ -82,6 +82,33 @@ fn documentation_of_public_items_is_for_users() {
     assert!(for_contributors.is_empty(), "{for_contributors:#?}");
 }
 
+/// What a pool answers can be returned from an HTTP handler or logged as JSON.
+#[test]
+fn answers_can_be_serialized() {
+    // Arguments, actors, and what is a text in the JSON of other types.
+    const OTHERS: [&str; 5] = ["ErrorDetail", "Incident", "ExitMemory", "OutOfMemory", "SessionAffinityActor"];
+    let listing = LISTING.text();
+    let modules = ["breaker", "error", "quarantine", "recorder", "session", "status"];
+    let mut found = 0;
+    for module in modules.map(|module| format!("herder::{module}")) {
+        let lines = listing.lines().skip_while(|line| **line != *module).skip(1);
+        let lines: Vec<_> = lines.take_while(|line| line.starts_with(' ')).collect();
+        for item in lines.chunk_by(|_, next| next.starts_with("     ")) {
+            let Some(head) = item[0].trim().strip_prefix("struct ").or(item[0].trim().strip_prefix("enum ")) else {
+                continue;
+            };
+            let name = head.split([':', ' ', '<']).next().unwrap_or(head);
+            let serializes = item[0].contains("Serialize") || item.contains(&"        impl Serialize");
+            found += 1;
+            assert!(
+                serializes || item[0].contains("thiserror::Error") || OTHERS.contains(&name),
+                "{module}::{name} does not implement Serialize"
+            );
+        }
+    }
+    assert!(found > 60, "the types were not found: {found}");
+}
+
 /// Types of public signatures and fields can be named: they are in the surface.
 #[test]
 fn types_of_public_signatures_can_be_named() {

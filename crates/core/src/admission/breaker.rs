@@ -11,7 +11,8 @@ use crate::{
 use serde::Serialize;
 
 /// The outcome of a call, as a sign of the pool's condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The pool works.
     Success,
