@@ -47,26 +47,31 @@ impl<K> Default for DueTimes<K> {
 
 impl<K: Copy + Ord> DueTimes<K> {
     /// Sets when an item is due. No two items may have the same key.
-    #[inline]
     pub(crate) fn set(&mut self, item: u32, key: Option<K>) {
         let position = self.positions.get(item as usize).copied().unwrap_or(ABSENT);
         match key {
             Some(key) if position == ABSENT => self.add(item, key),
             Some(key) => self.heap.change(position, key, |item, position| self.positions[item as usize] = position),
-            None if position != ABSENT => {
-                self.heap.remove(position, |item, position| self.positions[item as usize] = position);
-                self.positions[item as usize] = ABSENT;
-            }
-            None => {}
+            None => self.remove(item),
         }
     }
 
+    /// Adds an item that is not due at any time yet.
     #[inline]
-    fn add(&mut self, item: u32, key: K) {
+    pub(crate) fn add(&mut self, item: u32, key: K) {
         if self.positions.len() <= item as usize {
             self.positions.resize(item as usize + 1, ABSENT);
         }
         self.heap.push(key, item, |item, position| self.positions[item as usize] = position);
+    }
+
+    /// Removes an item that may be due at some time.
+    #[inline]
+    pub(crate) fn remove(&mut self, item: u32) {
+        let position = self.positions.get_mut(item as usize).map_or(ABSENT, |known| std::mem::replace(known, ABSENT));
+        if position != ABSENT {
+            self.heap.remove(position, |item, position| self.positions[item as usize] = position);
+        }
     }
 
     /// Returns the lowest key.

@@ -75,6 +75,7 @@ impl<K: Copy + Ord> IndexedHeap<K> {
     }
 
     /// Moves an item to an end of the order of its new key. O(log n).
+    #[inline(never)]
     fn settle(&mut self, place: usize, entry: (K, u32), moved: &mut impl FnMut(u32, u32)) {
         let parent = place.saturating_sub(1) / CHILDREN;
         if place > 0 && entry.0 < self.items[parent].0 {

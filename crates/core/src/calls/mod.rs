@@ -51,7 +51,9 @@ impl Calls {
         let (id, due) = (call.id, due_entry(&call));
         let index = self.cells.insert(call);
         self.indices.insert(id, CallIndex(index));
-        self.due.set(index, due);
+        if let Some(due) = due {
+            self.due.add(index, due);
+        }
     }
 
     /// Removes a call that is about to be answered.
@@ -59,7 +61,7 @@ impl Calls {
     #[inline(always)]
     pub(crate) fn settle(&mut self, id: CallId) -> Option<Call> {
         let index = self.indices.remove(id)?;
-        self.due.set(index.0, None);
+        self.due.remove(index.0);
         self.cells.remove(index.0)
     }
 

@@ -26,7 +26,8 @@ impl Core {
     }
 
     /// Sends a call with this role if a process can take it now.
-    #[inline]
+    // Inlined, so that the outcome, which most callers only compare, need not be stored.
+    #[inline(always)]
     pub(super) fn try_dispatch_as(
         &mut self,
         now: Timestamp,
@@ -61,6 +62,7 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn try_dispatch_hint(&mut self, now: Timestamp, id: CallId, row: RowKey, effects: &mut Effects) -> DispatchOutcome {
         self.drop_dead_binding(now, row, effects);
         match self.sessions.binding(row) {

@@ -29,7 +29,7 @@ impl ExpiryQueues {
     }
 
     /// Removes a row from its list. A row with calls is in none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, state: RowState) -> SparseBlock {
         match state {
             RowState::Busy(_) => SparseBlock::Nothing,

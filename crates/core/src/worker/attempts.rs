@@ -87,17 +87,35 @@ const VACANT: usize = 16;
 
 impl Attempts {
     /// Adds the latest attempt. Its wire id must be higher than all others.
+    #[inline]
     pub(crate) fn push(&mut self, attempt: Attempt) {
         self.len += 1;
         self.abandoned += usize::from(attempt.call().is_none());
         self.entries.push_back((attempt.wire, Some(attempt)));
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, wire: WireId) -> Option<Attempt> {
-        let place = self.place_of(wire)?;
-        let attempt = self.entries[place].1.take()?;
+        let attempt = match self.entries.front() {
+            // By far the most frequent case: the oldest attempt finishes first.
+            Some((first, _)) if *first == wire => self.entries.pop_front()?.1?,
+            _ => self.vacate(wire)?,
+        };
         self.len -= 1;
         self.abandoned -= usize::from(attempt.call().is_none());
+        if self.entries.len() > self.len {
+            self.drop_vacant();
+        }
+        Some(attempt)
+    }
+
+    fn vacate(&mut self, wire: WireId) -> Option<Attempt> {
+        let place = self.place_of(wire)?;
+        self.entries[place].1.take()
+    }
+
+    /// Removes the vacant entries before the first attempt and after the last one, and all of them if they are many.
+    fn drop_vacant(&mut self) {
         while self.entries.front().is_some_and(|(_, entry)| entry.is_none()) {
             self.entries.pop_front();
         }
@@ -107,7 +125,6 @@ impl Attempts {
         if self.entries.len() > 2 * self.len + VACANT {
             self.entries.retain(|(_, entry)| entry.is_some());
         }
-        Some(attempt)
     }
 
     /// Records that the call of an attempt is settled, and that the worker was asked to stop the attempt. Returns false

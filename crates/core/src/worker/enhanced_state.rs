@@ -34,6 +34,7 @@ impl EnhancedState {
         matches!(self, Self::Enhanced { metrics: Some(_), .. })
     }
 
+    #[inline]
     pub(super) fn has_history(&self) -> bool {
         matches!(self, Self::Enhanced { history: Some(_), .. })
     }
@@ -47,6 +48,7 @@ impl EnhancedState {
     }
 
     /// Counts a finished attempt.
+    #[inline]
     pub(super) fn count(&mut self, slot: usize, ran: Duration, ok: bool) {
         if let Self::Enhanced { metrics: Some(metrics), .. } = self {
             metrics[slot].count(ran, ok);

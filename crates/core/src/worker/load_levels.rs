@@ -30,6 +30,7 @@ impl LoadLevels {
     }
 
     /// Sets the load of a slot, or `None` if it accepts no call.
+    #[inline]
     pub(super) fn put(&mut self, slot: usize, load: Option<usize>) {
         let level = load.map_or(NONE, |load| u8::try_from(load.min(self.levels.len() - 1)).unwrap_or(NONE));
         let before = std::mem::replace(&mut self.level_of[slot], level);
@@ -48,6 +49,7 @@ impl LoadLevels {
 
     /// Returns the accepting slot with the lowest load, and among several the first. `load` returns the exact load of a
     /// slot in the last level.
+    #[inline]
     pub(super) fn first(&self, load: impl Fn(usize) -> usize) -> Option<usize> {
         let level = self.occupied.trailing_zeros() as usize;
         let slots = self.levels.get(level)?;

@@ -23,6 +23,7 @@ pub struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
+    #[inline]
     pub(crate) fn count(&mut self, run: Duration, ok: bool) {
         let us = u64::try_from(run.as_micros()).unwrap_or(u64::MAX);
         self.operations += 1;

@@ -46,6 +46,7 @@ impl Placement {
     }
 
     /// Marks a slot whose number of sessions or attempts, or whose ability to accept calls, may have changed.
+    #[inline]
     pub(super) fn mark(&mut self, slot: usize) {
         match slot.checked_sub(self.base_slots) {
             None => self.base.mark(slot),
@@ -88,6 +89,7 @@ impl WinnerTree {
         tree
     }
 
+    #[inline]
     fn mark(&mut self, leaf: usize) {
         if !self.is_marked.contains(leaf) {
             self.is_marked.insert(leaf);

@@ -11,6 +11,7 @@ use crate::{Timestamp, WorkerId, WorkerRef, due::Due};
 
 /// Questions.
 impl Workers {
+    #[inline]
     pub(crate) fn slot(&self, worker: WorkerId) -> &Slot {
         &self.slots[index(worker)]
     }
@@ -21,10 +22,12 @@ impl Workers {
     }
 
     /// Returns the slot of a process, if the process is the latest of its slot.
+    #[inline]
     pub(crate) fn current(&self, worker: WorkerRef) -> Option<&Slot> {
         self.get(worker.id).filter(|slot| slot.worker == worker)
     }
 
+    #[inline]
     pub(super) fn current_mut(&mut self, worker: WorkerRef) -> Option<&mut Slot> {
         self.slots.get_mut((worker.id.0 as usize).checked_sub(1)?).filter(|slot| slot.worker == worker)
     }
@@ -39,11 +42,13 @@ impl Workers {
     }
 
     /// Returns whether this process is ready, so that bindings to it are valid ([I4](crate#invariants)).
+    #[inline]
     pub(crate) fn is_alive(&self, worker: WorkerRef) -> bool {
         self.slot(worker.id).holds(worker)
     }
 
     /// Returns whether health decides which workers get calls (`state_machine`).
+    #[inline]
     pub(crate) fn is_health_gated(&self) -> bool {
         self.enhanced_state.has_history()
     }
@@ -70,6 +75,7 @@ impl Workers {
     }
 
     /// Returns when anything is due first in any slot, or [`Timestamp::NEVER`].
+    #[inline]
     pub(crate) fn next_due_at(&self, start_batch: usize) -> Timestamp {
         let slot = self.index.due.first().map_or(Timestamp::NEVER, |(at, _)| at);
         match self.index.counts.next_start_at() {
@@ -102,11 +108,13 @@ impl Workers {
     }
 
     /// Returns whether this process, the latest of its slot, can accept a call now.
+    #[inline]
     pub(crate) fn can_take(&self, worker: WorkerRef) -> bool {
         self.current(worker).is_some_and(|slot| slot.accepts(self.is_health_gated()))
     }
 
     /// Returns the process with the fewest unfinished calls that can take a call; base workers first.
+    #[inline]
     pub(crate) fn least_loaded(&self) -> Option<WorkerRef> {
         self.index.levels.first(|slot| self.slots[slot].in_flight()).map(|slot| self.slots[slot].worker)
     }
@@ -123,6 +131,7 @@ impl Workers {
     }
 
     /// Records that the number of sessions of this slot's process changed.
+    #[inline]
     pub(crate) fn sessions_changed(&mut self, worker: WorkerId) {
         if let Some(placement) = &mut self.index.placement {
             placement.mark(index(worker));

@@ -89,6 +89,7 @@ impl Slot {
     }
 
     /// Returns the number of unfinished attempts.
+    #[inline]
     pub(crate) fn in_flight(&self) -> usize {
         self.attempts.len()
     }
@@ -100,6 +101,7 @@ impl Slot {
     /// Returns whether this process (slot and generation) is ready (R21).
     // Comparing the slot alone would accept the successor of a process that died, which does not hold its sessions'
     // state (I4).
+    #[inline]
     pub(crate) fn holds(&self, worker: WorkerRef) -> bool {
         self.is_live() && self.worker == worker
     }
@@ -118,6 +120,7 @@ impl Slot {
 
     /// Returns whether the slot can accept a call: its process is ready and its window is not full. With
     /// `health_gated`, the process must also have answered its last ping (R24).
+    #[inline]
     pub(crate) fn accepts(&self, health_gated: bool) -> bool {
         match self.process {
             Process::Live { window, misses, .. } => {

@@ -108,6 +108,7 @@ impl Workers {
     }
 
     /// Updates the choice of a worker after a change of this one.
+    #[inline]
     fn index_load(&mut self, worker: WorkerId) {
         let slot = &self.slots[index(worker)];
         let load = slot.accepts(self.is_health_gated()).then(|| slot.in_flight());
@@ -260,6 +261,7 @@ impl Workers {
     }
 
     /// Restarts the idle time of a worker.
+    #[inline]
     pub(crate) fn set_idle_since(&mut self, now: Timestamp, worker: WorkerId) {
         if let Process::Live { idle_since, .. } = &mut self.slots[index(worker)].process {
             *idle_since = now;
@@ -269,6 +271,7 @@ impl Workers {
 
 /// Attempts.
 impl Workers {
+    #[inline]
     pub(crate) fn start_attempt(&mut self, worker: WorkerId, attempt: Attempt) {
         self.slots[index(worker)].attempts.push(attempt);
         self.index.counts.in_flight += 1;
@@ -276,6 +279,8 @@ impl Workers {
     }
 
     /// Removes an attempt of a process whose final frame has arrived. Returns `None` if it is not unfinished.
+    // Inlined always, as is what it calls, so that the attempt is not copied.
+    #[inline(always)]
     pub(crate) fn finish_attempt(
         &mut self,
         now: Timestamp,
@@ -290,6 +295,7 @@ impl Workers {
     }
 
     /// Removes an attempt that was not sent to its process.
+    #[inline(always)]
     pub(crate) fn take_back_attempt(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
         let attempt = self.current_mut(worker)?.attempts.remove(wire)?;
         self.index.counts.in_flight -= 1;
