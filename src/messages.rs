@@ -17,6 +17,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! An application that uses messages depends on `actix` 0.13 itself, with its feature `macros` for `#[actix::main]`.
+//!
 //! All messages are sent to the [`PoolSupervisor`](crate::PoolSupervisor), except those about bindings, which are sent to
 //! the [`SessionAffinityActor`](crate::session::SessionAffinityActor) of a pool with session affinity. The methods of
 //! [`Pool`](crate::Pool) send the same messages.
