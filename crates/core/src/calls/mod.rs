@@ -107,7 +107,8 @@ impl Calls {
     /// Returns the calls, in no particular order. Sort what is collected from them: equal pools may have the same calls
     /// under different indices.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Call> {
-        self.cells.iter()
+        // Cells that were used at a peak stay: those after the last call need not be looked at.
+        self.cells.iter().take(self.len())
     }
 
     /// Returns the ids of the calls, in the order of admission.
@@ -209,8 +210,9 @@ impl Calls {
         }
         let due = self.iter().filter_map(|call| Some((due_entry(call)?, self.index(call.id)?.0)));
         self.due.verify("calls", due, broken);
-        if self.iter().count() != self.indices.len() {
-            broken.push(format!("{} calls have {} indices", self.iter().count(), self.indices.len()));
+        let calls = self.cells.iter().count();
+        if calls != self.indices.len() {
+            broken.push(format!("{calls} calls have {} indices", self.indices.len()));
         }
     }
 }

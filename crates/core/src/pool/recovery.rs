@@ -65,6 +65,9 @@ impl Core {
 
     /// Returns the waiting calls in the order of admission.
     pub(super) fn waiting_calls(&self) -> Vec<CallId> {
+        if self.waiting.len() == 0 {
+            return Vec::new();
+        }
         let mut waiting: Vec<CallId> = self.calls.iter().filter(|call| call.is_queued()).map(|call| call.id).collect();
         waiting.sort_unstable();
         waiting

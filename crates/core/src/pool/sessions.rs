@@ -123,7 +123,8 @@ impl Core {
 
     /// Unbinds all sessions of a slot's current process and returns their number. From now on no lookup returns them.
     /// Sessions with calls keep their state until these calls are finished; calls that are admitted from now on do not
-    /// use it. Costs the number of the pool's calls; the worker is notified of the other sessions step by step.
+    /// use it. Costs at most the largest number of calls that the pool had at one time; the worker is notified of the
+    /// other sessions step by step.
     /// Bindings to a process that is gone are void already. They stay, so that the next call reports the loss (R20).
     pub fn remove_worker_sessions(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) -> usize {
         let Some(worker_ref) = self.process_of(worker).filter(|worker_ref| self.workers.is_alive(*worker_ref)) else {

@@ -73,12 +73,15 @@ impl Attempt {
 /// - The first and the last entry are unfinished. Entries between them that finished are vacant, and never outnumber
 ///   the others by more than [`VACANT`].
 /// - `len` and `abandoned` are counts over the entries.
+/// - `timed` has the time and the wire id of each attempt whose next step has a time, and no others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempts {
     entries: VecDeque<(WireId, Option<Attempt>)>,
     len: usize,
     /// The number of attempts whose calls are settled.
     abandoned: usize,
+    /// Few even if all attempts are abandoned: those that the worker has not answered wait for the oldest of them.
+    timed: Vec<(Timestamp, WireId)>,
 }
 
 /// The number of vacant entries that are kept at any size. Removing them moves the others, so it waits until it is
@@ -86,11 +89,10 @@ pub(crate) struct Attempts {
 const VACANT: usize = 16;
 
 impl Attempts {
-    /// Adds the latest attempt. Its wire id must be higher than all others.
+    /// Adds the latest attempt, of a call that is not settled. Its wire id must be higher than all others.
     #[inline]
     pub(crate) fn push(&mut self, attempt: Attempt) {
         self.len += 1;
-        self.abandoned += usize::from(attempt.call().is_none());
         self.entries.push_back((attempt.wire, Some(attempt)));
     }
 
@@ -102,7 +104,10 @@ impl Attempts {
             _ => self.vacate(wire)?,
         };
         self.len -= 1;
-        self.abandoned -= usize::from(attempt.call().is_none());
+        if attempt.call().is_none() {
+            self.abandoned -= 1;
+            self.timed.retain(|(_, timed)| *timed != wire);
+        }
         if self.entries.len() > self.len {
             self.drop_vacant();
         }
@@ -130,9 +135,9 @@ impl Attempts {
     /// Records that the call of an attempt is settled, and that the worker was asked to stop the attempt. Returns false
     /// if there is no such attempt.
     pub(super) fn abandon(&mut self, wire: WireId) -> bool {
-        let Some(attempt) = self.get_mut(wire) else { return false };
-        let before = std::mem::replace(&mut attempt.holder, SlotHolder::Abandoned { next: Escalation::Asked });
-        self.abandoned += usize::from(matches!(before, SlotHolder::Call(_)));
+        let Some(before) = self.get(wire).map(Attempt::call) else { return false };
+        self.abandoned += usize::from(before.is_some());
+        self.set_holder(wire, SlotHolder::Abandoned { next: Escalation::Asked });
         true
     }
 
@@ -146,9 +151,26 @@ impl Attempts {
 
     /// Sets the next step of stopping an abandoned attempt.
     pub(super) fn set_escalation(&mut self, wire: WireId, next: Escalation) {
-        if let Some(Attempt { holder: holder @ SlotHolder::Abandoned { .. }, .. }) = self.get_mut(wire) {
-            *holder = SlotHolder::Abandoned { next };
+        if self.escalation(wire).is_some() {
+            self.set_holder(wire, SlotHolder::Abandoned { next });
         }
+    }
+
+    /// Changes the holder of an attempt, and with it the time of its next step.
+    fn set_holder(&mut self, wire: WireId, holder: SlotHolder) {
+        let Some(attempt) = self.get_mut(wire) else { return };
+        let before = attempt.due();
+        attempt.holder = holder;
+        let due = attempt.due();
+        if before.is_some() {
+            self.timed.retain(|(_, timed)| *timed != wire);
+        }
+        self.timed.extend(due.map(|due| (due, wire)));
+    }
+
+    /// Returns the attempt whose next step is due first, and when.
+    pub(super) fn next_due(&self) -> Option<(Timestamp, WireId)> {
+        self.timed.iter().min().copied()
     }
 
     pub(crate) fn get(&self, wire: WireId) -> Option<&Attempt> {
@@ -174,11 +196,6 @@ impl Attempts {
 
     pub(super) fn has_abandoned(&self) -> bool {
         self.abandoned > 0
-    }
-
-    /// Returns the attempts whose calls are settled. Looks at no attempt if there are none.
-    pub(super) fn abandoned(&self) -> impl Iterator<Item = &Attempt> {
-        self.iter().filter(|attempt| attempt.call().is_none()).take(self.abandoned)
     }
 
     /// Returns the attempts in the order in which they were sent.
@@ -211,6 +228,12 @@ impl Attempts {
         }
     }
 
+    fn timed_in_order(&self) -> Vec<(WireId, Timestamp)> {
+        let mut timed: Vec<_> = self.timed.iter().map(|(due, wire)| (*wire, *due)).collect();
+        timed.sort_unstable();
+        timed
+    }
+
     /// Returns whether the invariants hold. For tests.
     pub(super) fn is_consistent(&self) -> bool {
         let is_vacant = |entry: Option<&(WireId, Option<Attempt>)>| entry.is_some_and(|(_, entry)| entry.is_none());
@@ -220,6 +243,8 @@ impl Attempts {
             && self.entries.len() <= 2 * self.len + VACANT
             && self.len == self.iter().count()
             && self.abandoned == self.iter().filter(|attempt| attempt.call().is_none()).count()
+            && self.timed_in_order()
+                == self.iter().filter_map(|attempt| Some((attempt.wire, attempt.due()?))).collect::<Vec<_>>()
     }
 }
 
@@ -288,6 +313,27 @@ mod tests {
         assert_ne!(left, right);
         left.remove(WireId(2));
         assert_eq!(left, right);
+    }
+
+    /// I8: the next step that is due is found without looking at the attempts, however they change.
+    #[test]
+    fn i8_attempts_with_a_time_are_those_that_are_due() {
+        let mut attempts = Attempts::default();
+        (1..=4).for_each(|wire| attempts.push(attempt(wire)));
+        assert_eq!(attempts.next_due(), None);
+        (1..=3).for_each(|wire| assert!(attempts.abandon(WireId(wire))));
+        assert_eq!(attempts.next_due(), None, "the worker has not answered");
+        attempts.set_escalation(WireId(1), Escalation::Interrupt(Timestamp(7)));
+        attempts.set_escalation(WireId(2), Escalation::Kill(Timestamp(5)));
+        attempts.set_escalation(WireId(3), Escalation::Withdrawn { kill: None });
+        attempts.set_escalation(WireId(4), Escalation::Kill(Timestamp(1)));
+        assert_eq!(attempts.next_due(), Some((Timestamp(5), WireId(2))), "the call of attempt 4 is not settled");
+        assert!(attempts.is_consistent(), "{attempts:?}");
+        attempts.set_escalation(WireId(1), Escalation::Kill(Timestamp(3)));
+        assert_eq!(attempts.next_due(), Some((Timestamp(3), WireId(1))));
+        attempts.remove(WireId(1));
+        attempts.set_escalation(WireId(2), Escalation::Withdrawn { kill: None });
+        assert!(attempts.next_due().is_none() && attempts.is_consistent(), "{attempts:?}");
     }
 
     /// R37: with a concurrency of 2, the third attempt that was not withdrawn has not begun.

@@ -1,6 +1,6 @@
 //! A slot: its process and the attempts that the process has. Both change only through [`Workers`](super::Workers).
 
-use super::{Attempt, Attempts, Health, ProcessActivity, WorkerState};
+use super::{Attempts, Health, ProcessActivity, WorkerState};
 use crate::{
     Generation, Timestamp, WorkerRef,
     derived::Derived,
@@ -171,9 +171,9 @@ impl Slot {
         let due = match self.process {
             Process::Starting { until } => (until, Due::Worker(worker)),
             Process::Live { ping, idle_check, .. } => {
-                let of_attempt = |attempt: &Attempt| Some((attempt.due()?, Due::Attempt(worker, attempt.wire)));
+                let attempt = self.attempts.next_due().map(|(at, wire)| (at, Due::Attempt(worker, wire)));
                 let process = [(ping.due(), Due::Worker(worker)), (*idle_check, Due::OverflowIdle(worker))];
-                self.attempts.abandoned().filter_map(of_attempt).chain(process).min()?
+                attempt.into_iter().chain(process).min()?
             }
             // The exit is awaited; the stop sequence of the shell bounds it. The attempts end with the process.
             Process::Absent | Process::Scheduled { .. } | Process::Stopping { .. } => return None,
