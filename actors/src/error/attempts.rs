@@ -1,11 +1,11 @@
 //! The earlier attempts of a call: each was lost with its worker, and the call was retried. Plain data.
 
-use super::{AttemptProblemDetails, exit::ExitReport, id::ErrorId};
+use super::{exit::ExitReport, id::ErrorId};
 use herder_core::{Generation, WorkerId, WorkerRef};
 use serde::{Serialize, Serializer};
 use std::{fmt, ops::Deref, sync::Arc};
 
-/// An earlier attempt of a call. Serialized as [`AttemptProblemDetails`].
+/// An earlier attempt of a call. Serialized as [`AttemptProblemDetails`](super::AttemptProblemDetails).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -29,12 +29,6 @@ impl Attempt {
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker {} (generation {}) died: {}", self.worker, self.generation, self.reason)
-    }
-}
-
-impl Serialize for Attempt {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        AttemptProblemDetails::from(self).serialize(serializer)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Attempt, Error, ErrorId};
 use crate::recorder::RecordedFrame;
 use herder_core::{Category, Generation, Severity, Strategy, WorkerId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::str::FromStr;
 
 /// The maximum number of recorded frames in a problem.
@@ -133,6 +133,12 @@ pub struct AttemptProblemDetails {
     /// The last lines of its output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stderr_tail: Vec<String>,
+}
+
+impl Serialize for Attempt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        AttemptProblemDetails::from(self).serialize(serializer)
+    }
 }
 
 impl From<&Attempt> for AttemptProblemDetails {

@@ -47,17 +47,6 @@ impl<T> Chunks<T> {
     }
 }
 
-impl<T: Default> Chunks<T> {
-    /// Returns the item at `index`. Appends default items up to it if there are fewer.
-    pub(crate) fn entry(&mut self, index: u32) -> &mut T {
-        while self.len <= index {
-            self.push(T::default());
-        }
-        let (chunk, place) = position(index);
-        &mut self.chunks[chunk][place]
-    }
-}
-
 /// Returns the chunk of an item and its place within the chunk.
 #[inline]
 fn position(index: u32) -> (usize, usize) {
@@ -157,17 +146,6 @@ mod tests {
         assert!((0..5000).all(|index| chunks.get(index) == Some(&index)));
         assert!(chunks.iter().copied().eq(0..5000));
         assert_eq!((chunks.get(5000), chunks.get(u32::MAX)), (None, None));
-    }
-
-    #[test]
-    fn an_entry_past_the_end_appends_default_items() {
-        let mut chunks = Chunks::default();
-        *chunks.entry(100) = 7_u32;
-        *chunks.entry(1) = 3;
-        assert_eq!(
-            (chunks.get(0), chunks.get(1), chunks.get(100), chunks.get(101)),
-            (Some(&0), Some(&3), Some(&7), None)
-        );
     }
 
     #[test]

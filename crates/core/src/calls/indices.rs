@@ -1,7 +1,10 @@
 //! The indices of calls, by their ids. Knows nothing about the calls.
 
-use super::CallIndex;
 use crate::CallId;
+
+/// The place of a call among the pending ones: a dense number. The number of a settled call is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct CallIndex(pub(super) u32);
 
 /// The number of cells of the smallest table.
 const MIN_CELLS: usize = 32;

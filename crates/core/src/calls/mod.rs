@@ -12,20 +12,14 @@ use crate::{
     derived::Derived,
     due::DueTimes,
     failure::WorkerLoss,
-    slab::{Chunks, Slab},
+    slab::Slab,
     waiting::{Queue, QueuePosition, WaitingCalls},
 };
-use indices::Indices;
+use indices::{CallIndex, Indices};
 use std::{
     hash::{Hash, Hasher},
     time::Duration,
 };
-
-/// The place of a call among the pending ones: a dense number. Another part that keeps data for each call keeps it in
-/// a [`PerCall`] under this number. The number of a settled call is used again, so each part forgets its data when the
-/// call leaves it, and at the latest when the call is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct CallIndex(u32);
 
 /// The admitted calls that are not settled.
 ///
@@ -83,7 +77,7 @@ impl Calls {
 
     /// Returns the index of a pending call.
     #[inline]
-    pub(crate) fn index(&self, id: CallId) -> Option<CallIndex> {
+    fn index(&self, id: CallId) -> Option<CallIndex> {
         self.indices.get(id)
     }
 
@@ -239,30 +233,6 @@ impl Hash for Calls {
     }
 }
 
-/// Data that another part keeps for each call, by the index of the call. Items that were never written are the default
-/// ones. Memory is kept for the largest number of calls that were pending at one time.
-#[derive(Clone, Debug)]
-pub(crate) struct PerCall<T>(Chunks<T>);
-
-impl<T> Default for PerCall<T> {
-    fn default() -> Self {
-        Self(Chunks::default())
-    }
-}
-
-#[cfg_attr(not(test), expect(dead_code, reason = "the parts that will use it are not there yet"))]
-impl<T: Default> PerCall<T> {
-    /// Returns the item of a call, if one was written for this index before.
-    pub(crate) fn get(&self, call: CallIndex) -> Option<&T> {
-        self.0.get(call.0)
-    }
-
-    /// Returns the item of a call.
-    pub(crate) fn entry(&mut self, call: CallIndex) -> &mut T {
-        self.0.entry(call.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,15 +318,5 @@ mod tests {
         assert_eq!(calls.next_due(), Some((Timestamp(15), CallId(2))));
         calls.settle(CallId(2));
         assert_eq!((calls.next_due(), calls.due.len()), (Some((Timestamp(100), CallId(1))), 1));
-    }
-
-    #[test]
-    fn data_of_other_parts_is_kept_by_index() {
-        let calls = calls(&[1, 2, 3]);
-        let mut data = PerCall::<u32>::default();
-        let (first, last) = (calls.index(CallId(1)).unwrap(), calls.index(CallId(3)).unwrap());
-        assert_eq!(data.get(last), None);
-        *data.entry(last) = 5;
-        assert_eq!((data.get(first), data.get(last)), (Some(&0), Some(&5)));
     }
 }

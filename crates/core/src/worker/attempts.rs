@@ -105,13 +105,18 @@ impl Attempts {
         };
         self.len -= 1;
         if attempt.call().is_none() {
-            self.abandoned -= 1;
-            self.timed.retain(|(_, timed)| *timed != wire);
+            self.forget_abandoned(wire);
         }
         if self.entries.len() > self.len {
             self.drop_vacant();
         }
         Some(attempt)
+    }
+
+    #[cold]
+    fn forget_abandoned(&mut self, wire: WireId) {
+        self.abandoned -= 1;
+        self.timed.retain(|(_, timed)| *timed != wire);
     }
 
     fn vacate(&mut self, wire: WireId) -> Option<Attempt> {
