@@ -10,10 +10,10 @@ pub(super) struct CallIndex(pub(super) u32);
 const MIN_CELLS: usize = 32;
 
 /// A hash table from ids to indices, with linear probing. Ids are handed out one after the other, so that a
-/// multiplication spreads them evenly; and as no caller chooses an id, nobody can make them collide.
+/// multiplication spreads them evenly. Callers cannot choose ids, so they cannot cause collisions.
 ///
 /// # Invariants
-/// - From the home of an id to its cell, no cell is empty.
+/// - No cell is empty between the cell where the search for an id starts and the cell that holds it.
 /// - At most half of the cells are in use, so that a search soon meets an empty one.
 #[derive(Clone, Debug)]
 pub(super) struct Indices {
