@@ -5,26 +5,30 @@
 //!
 //! [`Core`] connects the parts of the pool and has no rules of its own about them: each part owns its state, and answers
 //! what the next one must know. What is left to decide here is the order of the steps, which comments name where it
-//! matters. The files follow the life of a call: `submit` (may it enter, and where does it wait), `dispatch` (which worker
-//! runs it), `session_queue` (the next call of its session), `completion` (how it ends), `retries`; then the life of a
-//! process: `lifecycle` (start, readiness, stop), `death` (exit), `recovery` and `overflow` (which processes are started).
+//! matters. The steps are in these modules:
+//!
+//! - `calls`: the life of a call. `submit`: it is admitted or refused; `admission`: the rules for that; `completion`: a
+//!   worker finished it, its deadline passed, or its caller abandoned it; `loss`: the process that had it exited;
+//!   `retries`: it is sent again.
+//! - `dispatch`: which process runs a call, and in which queue it waits; `waiting`: which waiting call is next.
+//! - `sessions`: what messages ask of the sessions, such as to bind one.
+//! - `processes`: the life of a process. `start`: which processes are started; `pings`; `stop`; `death`: its exit, step
+//!   by step; `restarts`: what replaces it, and the failure of the pool.
+//! - `shutdown`: the end of the pool.
+//! - `rebuild`: the state of a pool after a panic in a step.
+//! - `due`: what is due next.
+//! - `questions`: the status and other questions of the shell.
+//! - `invariants`: checks for tests.
 
-mod admission;
-mod completion;
-mod deadlines;
-mod death;
+mod calls;
 mod dispatch;
+mod due;
 mod invariants;
-mod lifecycle;
-mod overflow;
-mod recovery;
-mod recovery_snapshot;
-mod retries;
-mod session_queue;
+mod processes;
+mod questions;
+mod rebuild;
 mod sessions;
 mod shutdown;
-mod snapshot;
-mod submit;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use super::Core;
 use crate::{
     AffinityStatus, BindError, Effects, Lookup, SessionEventLog, SessionId, SessionInfo, SessionPage, Timestamp,
     WorkerId, WorkerRef,
-    failure::{CallFailure, ProcessExit},
+    failure::CallFailure,
     session::{RowKey, Sessions, Step},
 };
 
@@ -116,11 +116,6 @@ impl Core {
         self.sessions.event_log(now, id.as_ref(), &self.workers)
     }
 
-    /// Returns how a process ended, if it is the last of its slot that has ended.
-    pub fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
-        self.workers.get(worker.id)?.exit_of(worker)
-    }
-
     /// Unbinds all sessions of a slot's current process and returns their number. From now on no lookup returns them.
     /// Sessions with calls keep their state until these calls are finished; calls that are admitted from now on do not
     /// use it. Costs at most the largest number of calls that the pool had at one time; the worker is notified of the
@@ -150,14 +145,5 @@ impl Core {
     pub(super) fn drop_dead_binding(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
         let (sessions, mut step) = self.sessions_step(now, effects);
         sessions.drop_dead_binding(row, &mut step);
-    }
-
-    /// Dispatches the other waiting calls of a session that was just bound, so that they wait for its worker only.
-    pub(super) fn requeue_bound_calls(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
-        // Collected first: to dispatch a call changes the queue.
-        for id in self.waiting.unbound_calls_of(row) {
-            self.calls.unqueue(id, &mut self.waiting);
-            self.dispatch_or_enqueue(now, id, effects);
-        }
     }
 }

@@ -84,9 +84,4 @@ impl Core {
         self.restarts.stop();
         effects.push(Effect::Stopped);
     }
-
-    /// Returns the processes that were started and whose exit has not been reported.
-    pub fn processes(&self) -> impl Iterator<Item = WorkerRef> {
-        self.workers.iter().filter(|slot| slot.has_process()).map(|slot| slot.worker)
-    }
 }

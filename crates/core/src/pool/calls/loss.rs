@@ -1,50 +1,18 @@
-//! The exit of a process, and the answers to its calls and sessions (R20, R36).
+//! The calls of a process that has exited (R20, R36): which of them fail, and in which order. `retries` decides which
+//! are sent again.
 
-use super::Core;
 use crate::{
-    CallId, Effects, Epoch, Suspect, Timestamp, WorkerRef,
-    admission::DeathAttribution,
+    CallId, Effects, Epoch, Timestamp, WorkerRef,
     calls::Role,
     failure::{CallFailure, ProcessExit, WorkerLoss},
+    pool::Core,
     session::{Binding, RowKey, SessionEventKind},
     worker::{Attempt, Attempts},
 };
 
 impl Core {
-    /// Handles the exit of a process. Its socket was read to the end before, so that no answer is lost.
-    pub(super) fn on_exit(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerRef,
-        end: ProcessExit,
-        suspects: &[Suspect],
-        effects: &mut Effects,
-    ) {
-        // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
-        // lookup returns it (I4).
-        let Some(dead) = self.workers.exited(now, worker, end) else { return };
-        self.counters.exits += 1;
-        self.sessions.worker_exited(worker);
-        // The order of the steps below matters.
-        // The quarantine counts the death before calls are retried. Otherwise a call that this death quarantines would
-        // be sent to the next worker (R37).
-        self.attribute_death(now, dead.end, &dead.running, suspects);
-        // This may make the pool fail, and then no call is retried.
-        self.plan_restart(now, worker, &dead, effects);
-        self.lose_calls(now, worker, dead.end, &dead.running, effects);
-        // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
-        // them at once.
-        self.continue_shutdown(now, effects);
-        // Waiting calls use the remaining capacity first. Overflow workers start only for calls that still wait.
-        self.fill_all(now, effects);
-        self.start_due(now, effects);
-        self.request_overflow_workers(now, effects);
-        // Last: only now is it decided that no worker is alive or starting.
-        self.fail_waiting_calls_if_failed(now, effects);
-    }
-
     /// Answers or retries each call that the process had (R20, R36).
-    fn lose_calls(
+    pub(in crate::pool) fn lose_calls(
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
@@ -70,25 +38,6 @@ impl Core {
                     self.end_session_call(now, row, false, false, effects);
                 }
                 (None, None) => {}
-            }
-        }
-    }
-
-    /// Counts the death against the calls that may have caused it: those that may have run. Attempts that had not begun
-    /// are not counted (R37).
-    fn attribute_death(&mut self, now: Timestamp, end: ProcessExit, running: &Attempts, suspects: &[Suspect]) {
-        let attribution = DeathAttribution::of(end.kill_reason);
-        let may_run = running.may_run(self.settings.concurrency);
-        for suspect in suspects {
-            let Some(attempt) = running.get(suspect.wire) else { continue };
-            let call = attempt.call();
-            if attribution.applies_to(call) && may_run(attempt) {
-                self.admission.record_death(now, suspect, attempt.since);
-            }
-            // Also without an attribution: a retry of this call must be refused if its fingerprint is quarantined in
-            // the meantime.
-            if let Some(call) = call {
-                self.calls.set_fingerprint(call, suspect.fingerprint);
             }
         }
     }
@@ -137,6 +86,17 @@ impl Core {
         self.waiting.next_of_session(row).filter(|id| self.is_lost(*id, epoch))
     }
 
+    fn is_lost(&self, id: CallId, epoch: Option<Epoch>) -> bool {
+        epoch.is_some() && self.epoch_of_call(id) == epoch
+    }
+
+    fn epoch_of_call(&self, id: CallId) -> Option<Epoch> {
+        match self.calls.get(id)?.role {
+            Role::Strict { epoch, .. } => Some(epoch),
+            _ => None,
+        }
+    }
+
     fn lose_session_call(
         &mut self,
         now: Timestamp,
@@ -154,16 +114,5 @@ impl Core {
         self.sessions.record(now, row, SessionEventKind::LossReported, Some(worker));
         self.fail(now, id, call, CallFailure::SessionWorkerLost { session, loss }, effects);
         self.sessions.finish_call(now, row, false, false);
-    }
-
-    fn is_lost(&self, id: CallId, epoch: Option<Epoch>) -> bool {
-        epoch.is_some() && self.epoch_of_call(id) == epoch
-    }
-
-    fn epoch_of_call(&self, id: CallId) -> Option<Epoch> {
-        match self.calls.get(id)?.role {
-            Role::Strict { epoch, .. } => Some(epoch),
-            _ => None,
-        }
     }
 }

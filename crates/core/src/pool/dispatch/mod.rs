@@ -1,8 +1,10 @@
-//! Dispatch: which process runs a call, and in which queue a call waits if none can.
+//! Dispatch: which process runs a call, and in which queue a call waits if none can. `waiting` sends the calls that wait.
+
+mod waiting;
 
 use super::Core;
 use crate::{
-    CallId, Effect, Effects, Epoch, Timestamp, WorkerId, WorkerRef,
+    CallId, Effect, Effects, Epoch, Timestamp, WorkerRef,
     calls::Role,
     routing::{RebindReason, Routing},
     session::{Binding, RowKey, Unbound},
@@ -18,8 +20,21 @@ pub(super) enum DispatchOutcome {
 }
 
 impl Core {
+    /// Dispatches a call, or adds it to a queue, even if the queues are full: the call was admitted before.
+    pub(super) fn dispatch_or_enqueue(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
+        if let DispatchOutcome::WouldWait(queue) = self.try_dispatch(now, id, effects) {
+            self.enqueue(now, id, queue, effects);
+        }
+    }
+
+    /// Adds a call to a queue.
+    pub(super) fn enqueue(&mut self, now: Timestamp, id: CallId, queue: Queue, effects: &mut Effects) {
+        self.calls.enqueue(id, queue, &mut self.waiting);
+        self.request_overflow_workers(now, effects);
+    }
+
     /// Sends the call if a process can take it now.
-    pub(super) fn try_dispatch(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> DispatchOutcome {
+    fn try_dispatch(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> DispatchOutcome {
         // A call that has been settled in the meantime needs no process.
         let Some(role) = self.calls.get(id).map(|call| call.role) else { return DispatchOutcome::Sent };
         self.try_dispatch_as(now, id, role, effects)
@@ -77,6 +92,13 @@ impl Core {
                 None => DispatchOutcome::WouldWait(Queue::Unbound),
             },
         }
+    }
+
+    /// Returns the process for a new session.
+    fn pick_worker_for_session(&mut self) -> Option<WorkerRef> {
+        let Self { sessions, workers, .. } = self;
+        sessions.take_changed_counts(|worker| workers.sessions_changed(worker));
+        workers.for_new_session(|worker| sessions.bound_to(worker))
     }
 
     /// Binds the session to the process and sends the call to it.
@@ -153,107 +175,6 @@ impl Core {
                 Binding::Unbound(_) => Some(self.sessions.epoch(row)),
             },
         }
-    }
-
-    /// Adds a call to a queue.
-    pub(super) fn enqueue(&mut self, now: Timestamp, id: CallId, queue: Queue, effects: &mut Effects) {
-        self.calls.enqueue(id, queue, &mut self.waiting);
-        self.request_overflow_workers(now, effects);
-    }
-
-    /// Dispatches a call, or adds it to a queue, even if the queues are full: the call was admitted before.
-    pub(super) fn dispatch_or_enqueue(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
-        if let DispatchOutcome::WouldWait(queue) = self.try_dispatch(now, id, effects) {
-            self.enqueue(now, id, queue, effects);
-        }
-    }
-
-    /// Sends waiting calls to a process, in the order of their virtual times, until its window is full
-    /// ([I2](crate#invariants)).
-    #[inline]
-    pub(super) fn fill(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
-        // By far the most frequent case. Costs one comparison.
-        if self.waiting.len() > 0 {
-            self.fill_from_queues(now, worker, effects);
-        }
-    }
-
-    fn fill_from_queues(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
-        while self.workers.accepts(worker) {
-            let Some(id) = self.next_call_for(worker) else { return };
-            if self.ends_as_poison(now, id, effects) {
-                continue;
-            }
-            self.calls.serve(id, &mut self.waiting);
-            if self.must_wait_for_base_worker(now, id, worker, effects) {
-                self.enqueue(now, id, Queue::Unbound, effects);
-                // The call does not fit this worker after all. It keeps its virtual time, and the loop continues with
-                // the next call: this terminates, since overflow workers do not take calls from the unbound queue while
-                // a base worker is alive.
-                continue;
-            }
-            self.dispatch_to(now, id, self.slot(worker).worker, effects);
-        }
-    }
-
-    pub(super) fn fill_all(&mut self, now: Timestamp, effects: &mut Effects) {
-        // Most exits happen while nothing waits.
-        if self.waiting.len() == 0 {
-            return;
-        }
-        for worker in 1..=self.workers.len() {
-            self.fill(now, WorkerId(u32::try_from(worker).unwrap_or(0)), effects);
-        }
-    }
-
-    pub(super) fn next_call_for(&self, worker: WorkerId) -> Option<CallId> {
-        let takes_unbound = self.slot(worker).base || !self.has_live_base_worker();
-        self.waiting.next_for(worker, takes_unbound)
-    }
-
-    /// Returns whether a hint call must wait for a base worker: its session has no binding any more, and this overflow
-    /// worker must not be bound while a base worker is alive (R12).
-    fn must_wait_for_base_worker(
-        &mut self,
-        now: Timestamp,
-        id: CallId,
-        worker: WorkerId,
-        effects: &mut Effects,
-    ) -> bool {
-        let Some(Role::Hint(row)) = self.calls.get(id).map(|call| call.role) else { return false };
-        self.drop_dead_binding(now, row, effects);
-        matches!(self.sessions.binding(row), Binding::Unbound(_))
-            && !self.slot(worker).base
-            && self.has_live_base_worker()
-    }
-
-    /// Sends a waiting call to the process that has become free for it.
-    fn dispatch_to(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
-        let Some(role) = self.calls.get(id).map(|call| call.role) else { return };
-        let Some(row) = role.row().filter(|_| !matches!(role, Role::Tracked(_))) else {
-            self.send(now, id, worker, Routing::Unrouted, effects);
-            return;
-        };
-        // The session's worker may have died since the call was enqueued (I4).
-        self.drop_dead_binding(now, row, effects);
-        match self.sessions.binding(row) {
-            Binding::Bound { worker: bound, .. } if bound == worker => {
-                self.send(now, id, worker, Routing::Hit, effects)
-            }
-            Binding::Bound { .. } => self.send_off_affinity(now, id, row, worker, effects),
-            Binding::Unbound(_) => self.bind_and_send(now, id, row, worker, effects),
-        };
-    }
-
-    /// Returns the process for a new session.
-    fn pick_worker_for_session(&mut self) -> Option<WorkerRef> {
-        let Self { sessions, workers, .. } = self;
-        sessions.take_changed_counts(|worker| workers.sessions_changed(worker));
-        workers.for_new_session(|worker| sessions.bound_to(worker))
-    }
-
-    pub(super) fn has_live_base_worker(&self) -> bool {
-        self.workers.live_base() > 0
     }
 
     fn can_take(&self, worker: WorkerRef) -> bool {

@@ -1,9 +1,8 @@
-//! Whether the pool accepts a call: by its phase, the room in its queue and the expected wait (R36). The breaker and the
-//! quarantine are asked before (`crate::admission`). Does not look at sessions.
+//! What decides whether a call is admitted, besides its session: the expected wait (R36), and the breaker and the
+//! quarantine ([`Admission`](crate::admission::Admission)), with their manual control.
 
-use super::Core;
 use crate::{
-    BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef, failure::CallFailure,
+    BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, failure::CallFailure, pool::Core,
     waiting::Queue,
 };
 
@@ -19,7 +18,7 @@ impl Core {
     }
 
     /// Returns the number of call slots that run the calls of this queue, if all workers of the pool run.
-    pub(super) fn places_for(&self, queue: Queue) -> usize {
+    pub(in crate::pool) fn places_for(&self, queue: Queue) -> usize {
         match queue {
             Queue::Worker(worker) => self.slot(worker.id).window(),
             Queue::Session => 1,
@@ -71,11 +70,5 @@ impl Core {
     /// Ends the quarantine of a fingerprint. Returns false if it is not watched.
     pub fn release_payload(&mut self, fingerprint: Fingerprint) -> bool {
         self.admission.release_payload(fingerprint)
-    }
-
-    /// Returns the unfinished attempts of a process, with their calls unless these are settled.
-    pub fn unfinished(&self, worker: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
-        let attempts = self.workers.current(worker).into_iter().flat_map(|slot| slot.attempts().iter());
-        attempts.map(|attempt| (attempt.wire, attempt.call()))
     }
 }

@@ -1,9 +1,9 @@
 //! Retries of calls whose process was lost: whether, when, and what the caller receives otherwise (R33).
 
-use super::Core;
 use crate::{
     CallId, Effects, Timestamp,
     failure::{CallFailure, WorkerLoss},
+    pool::Core,
 };
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Core {
 
     /// Settles a retried call whose fingerprint was quarantined while it waited, and returns true. However long it
     /// waits, it is not sent again (R37).
-    pub(super) fn ends_as_poison(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> bool {
+    pub(in crate::pool) fn ends_as_poison(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> bool {
         let call = self.calls.get(id).filter(|call| call.retry.is_some());
         let Err(poison) = self.admission.check_poison(now, call.and_then(|call| call.fingerprint)) else {
             return false;

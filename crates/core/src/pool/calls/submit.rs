@@ -1,18 +1,18 @@
-//! Admission: the first queue of a call. `admission` decides whether the pool accepts the call at all, and
-//! [`Sessions`](crate::session::Sessions) what the session of the call requires.
+//! The submission of a call: it is admitted, and then sent or enqueued, or it is refused. `admission` holds the rules of
+//! the pool for that, and [`Sessions`](crate::session::Sessions) decides what the session of the call requires.
 
-use super::{Core, dispatch::DispatchOutcome};
 use crate::{
     CallId, Effect, Effects, Submission, Timestamp, WorkerRef,
     admission::Permit,
     calls::{Call, CallState, Role},
     failure::CallFailure,
+    pool::{Core, dispatch::DispatchOutcome},
     session::{Admitted, RowKey, SessionEventKind},
     waiting::Queue,
 };
 
 impl Core {
-    pub(super) fn submit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) {
+    pub(in crate::pool) fn submit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) {
         self.counters.submitted += 1;
         let call = submission.call;
         if let Err(failure) = self.admit(now, submission, effects) {

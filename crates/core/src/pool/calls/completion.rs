@@ -2,11 +2,11 @@
 //! finished: its call slot, and the session for a strict call, stay occupied until the worker's final frame or its
 //! death.
 
-use super::Core;
 use crate::{
     CallId, Delivery, Effect, Effects, LogEvent, Timestamp, WireId, WorkerRef,
     calls::{Call, CallState},
     failure::CallFailure,
+    pool::Core,
     session::SessionEventKind,
     worker::{Attempt, SlotHolder},
 };
@@ -14,7 +14,7 @@ use crate::{
 impl Core {
     /// Handles the final frame of an attempt: answers its call, unless that is settled already, and frees its call
     /// slot.
-    pub(super) fn on_final(
+    pub(in crate::pool) fn on_final(
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
@@ -62,17 +62,26 @@ impl Core {
         effects.push(Effect::Deliver { call: id, delivery, earlier });
     }
 
-    /// Settles an admitted call without a worker's answer. All failures of admitted calls pass through here, so that
-    /// each permit is returned.
-    pub(super) fn fail(&mut self, now: Timestamp, id: CallId, call: Call, failure: CallFailure, effects: &mut Effects) {
-        let (permit, earlier) = call.into_permit_and_losses();
-        self.admission.failed(now, permit, &failure);
-        effects.push(Effect::Settle { call: id, failure, earlier });
+    fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, effects: &mut Effects) {
+        self.waiting.observe(now - attempt.since);
+        // The session first: its next call joins the queues, so that `fill` chooses among all waiting calls.
+        if let Some((row, was_current)) = attempt.session {
+            self.end_session_call(now, row, was_current, true, effects);
+        }
+        self.fill(now, worker.id, effects);
+        self.workers.set_idle_since(now, worker.id);
+        self.check_drained(now, effects);
     }
 
     /// Takes back a call that the shell could not send. The shell has answered its caller. No worker received the call,
     /// so it counts as no outcome for the breaker, the quarantine and the statistics.
-    pub(super) fn on_send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
+    pub(in crate::pool) fn on_send_failed(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        wire: WireId,
+        effects: &mut Effects,
+    ) {
         let Some(attempt) = self.workers.take_back_attempt(now, worker, wire) else { return };
         // Its deadline may have passed since the send, and then it is settled. Its session waits for the end all the same.
         if let Some(call) = attempt.call().and_then(|id| self.calls.settle(id)) {
@@ -86,19 +95,8 @@ impl Core {
         self.check_drained(now, effects);
     }
 
-    fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, effects: &mut Effects) {
-        self.waiting.observe(now - attempt.since);
-        // The session first: its next call joins the queues, so that `fill` chooses among all waiting calls.
-        if let Some((row, was_current)) = attempt.session {
-            self.end_session_call(now, row, was_current, true, effects);
-        }
-        self.fill(now, worker.id, effects);
-        self.workers.set_idle_since(now, worker.id);
-        self.check_drained(now, effects);
-    }
-
     /// Handles a call that is due: at its deadline, its queue timeout or its retry.
-    pub(super) fn call_due(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
+    pub(in crate::pool) fn call_due(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         let Some(call) = self.calls.get(id) else { return };
         let (deadline, queued) = (call.deadline, call.is_queued());
         if matches!(call.state, CallState::Backoff { .. }) && now < deadline {
@@ -114,7 +112,7 @@ impl Core {
     }
 
     /// Handles a call whose caller has abandoned it.
-    pub(super) fn abandon(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
+    pub(in crate::pool) fn abandon(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         if self.calls.contains(id) {
             self.counters.abandoned += 1;
             self.settle_without_answer(now, id, CallFailure::Abandoned, effects);
@@ -122,7 +120,7 @@ impl Core {
     }
 
     /// Settles a call that no worker has answered. A waiting call ends. A sent call leaves an abandoned attempt behind.
-    pub(super) fn settle_without_answer(
+    pub(in crate::pool) fn settle_without_answer(
         &mut self,
         now: Timestamp,
         id: CallId,
@@ -144,7 +142,13 @@ impl Core {
     }
 
     /// Settles a waiting call. If it was the current call of its session, the next one starts.
-    pub(super) fn settle_queued(&mut self, now: Timestamp, id: CallId, failure: CallFailure, effects: &mut Effects) {
+    pub(in crate::pool) fn settle_queued(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        failure: CallFailure,
+        effects: &mut Effects,
+    ) {
         self.calls.unqueue(id, &mut self.waiting);
         let Some(call) = self.calls.settle(id) else { return };
         let (row, waited) = (call.role.row(), now - call.admitted);
@@ -154,6 +158,14 @@ impl Core {
             let was_current = self.sessions.current_call(row) == Some(id);
             self.end_session_call(now, row, was_current, false, effects);
         }
+    }
+
+    /// Settles an admitted call without a worker's answer. All failures of admitted calls pass through here, so that
+    /// each permit is returned.
+    pub(super) fn fail(&mut self, now: Timestamp, id: CallId, call: Call, failure: CallFailure, effects: &mut Effects) {
+        let (permit, earlier) = call.into_permit_and_losses();
+        self.admission.failed(now, permit, &failure);
+        effects.push(Effect::Settle { call: id, failure, earlier });
     }
 
     pub(super) fn check_drained(&mut self, now: Timestamp, effects: &mut Effects) {

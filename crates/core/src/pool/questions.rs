@@ -2,8 +2,9 @@
 
 use super::Core;
 use crate::{
-    Counters, Features, KillReason, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Timestamp, TransitionStatus,
-    WorkerId, WorkerRef, WorkerStatus,
+    CallId, Counters, Features, KillReason, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Timestamp,
+    TransitionStatus, WireId, WorkerId, WorkerRef, WorkerStatus,
+    failure::ProcessExit,
     time::millis,
     waiting::Queue,
     worker::{Ping, Process, Slot, Transition},
@@ -88,17 +89,18 @@ impl Core {
         self.workers.live_base()
     }
 
-    /// Returns the processes that have not answered their last ping yet.
-    pub fn pinged(&self) -> impl Iterator<Item = WorkerRef> {
-        let is_out = |ping: &Ping| matches!(ping, Ping::Sent { .. } | Ping::Examined { .. });
-        let asked = move |slot: &&Slot| matches!(slot.process(), Process::Live { ping, .. } if is_out(ping));
-        self.workers.iter().filter(asked).map(|slot| slot.worker)
-    }
-
     /// Returns whether every base worker is ready, or exited before it was ready at its last start.
     pub fn start_is_decided(&self) -> bool {
         let mut base = self.workers.iter().filter(|slot| slot.base);
         base.all(|slot| slot.is_live() || self.restarts.start_is_decided(slot.worker.id))
+    }
+}
+
+/// Questions of the shell about one process, or all of them.
+impl Core {
+    /// Returns the processes that were started and whose exit has not been reported.
+    pub fn processes(&self) -> impl Iterator<Item = WorkerRef> {
+        self.workers.iter().filter(|slot| slot.has_process()).map(|slot| slot.worker)
     }
 
     /// Returns the current process of a slot, if there is one.
@@ -106,20 +108,14 @@ impl Core {
         let slot = self.workers.get(worker)?;
         slot.has_process().then_some(slot.worker)
     }
-}
 
-fn transition_status(now: Timestamp, change: &Transition) -> TransitionStatus {
-    TransitionStatus {
-        from: change.from,
-        to: change.to,
-        reason: change.reason,
-        lasted_ms: millis(change.lasted),
-        ago_ms: millis(now - change.at),
+    /// Returns the processes that have not answered their last ping yet.
+    pub fn pinged(&self) -> impl Iterator<Item = WorkerRef> {
+        let is_out = |ping: &Ping| matches!(ping, Ping::Sent { .. } | Ping::Examined { .. });
+        let asked = move |slot: &&Slot| matches!(slot.process(), Process::Live { ping, .. } if is_out(ping));
+        self.workers.iter().filter(asked).map(|slot| slot.worker)
     }
-}
 
-/// Questions of the shell about one worker.
-impl Core {
     /// Returns the last transitions of a slot, the oldest first, or `None` in a pool without `state_machine`.
     pub fn transitions(&self, worker: WorkerId) -> Option<impl Iterator<Item = &Transition>> {
         self.workers.transitions(worker)
@@ -144,5 +140,26 @@ impl Core {
             matches!(slot.process(), Process::Live { .. } | Process::Stopping { live_since: Some(_), .. })
         };
         self.workers.current(worker).is_some_and(ready)
+    }
+
+    /// Returns how a process ended, if it is the last of its slot that has ended.
+    pub fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
+        self.workers.get(worker.id)?.exit_of(worker)
+    }
+
+    /// Returns the unfinished attempts of a process, with their calls unless these are settled.
+    pub fn unfinished(&self, worker: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
+        let attempts = self.workers.current(worker).into_iter().flat_map(|slot| slot.attempts().iter());
+        attempts.map(|attempt| (attempt.wire, attempt.call()))
+    }
+}
+
+fn transition_status(now: Timestamp, change: &Transition) -> TransitionStatus {
+    TransitionStatus {
+        from: change.from,
+        to: change.to,
+        reason: change.reason,
+        lasted_ms: millis(change.lasted),
+        ago_ms: millis(now - change.at),
     }
 }

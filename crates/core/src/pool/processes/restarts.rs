@@ -1,10 +1,10 @@
 //! Restarts, and the failure of a pool that restarts its workers too often (R27, R28).
 
-use super::Core;
 use crate::{
     CallId, Effect, Effects, LogEvent, Timestamp, WorkerId, WorkerRef,
     calls::Call,
     failure::CallFailure,
+    pool::Core,
     restarts::{AfterExit, Probe},
     worker::Exited,
 };
@@ -31,24 +31,6 @@ impl Core {
         }
     }
 
-    pub(super) fn schedule(&mut self, worker: WorkerId, at: Timestamp) {
-        self.workers.schedule(worker, at);
-    }
-
-    /// Starts base workers for waiting calls in a pool that shuts down. There, no base worker is restarted without
-    /// need, since the supervisor of a service may have stopped all of them on purpose. But calls that wait need one,
-    /// or they would wait until the drain ends.
-    pub(super) fn request_base_workers(&mut self, now: Timestamp, effects: &mut Effects) {
-        if !self.restarts.may_request_base_workers() {
-            return;
-        }
-        while self.waiting.for_base_workers() > self.workers.coming_base_capacity() {
-            let Some(worker) = self.first_absent_base() else { break };
-            self.schedule(worker, self.restarts.base_start_at(now, worker));
-        }
-        self.start_due(now, effects);
-    }
-
     /// Fails all waiting calls of a failed pool that has no live or starting worker.
     pub(super) fn fail_waiting_calls_if_failed(&mut self, now: Timestamp, effects: &mut Effects) {
         let Some(retry_at) = self.restarts.failed_until(now) else { return };
@@ -64,7 +46,7 @@ impl Core {
     }
 
     /// Returns the waiting calls in the order of admission.
-    pub(super) fn waiting_calls(&self) -> Vec<CallId> {
+    fn waiting_calls(&self) -> Vec<CallId> {
         if self.waiting.len() == 0 {
             return Vec::new();
         }
@@ -74,7 +56,7 @@ impl Core {
     }
 
     /// Starts the probe of a failed pool.
-    pub(super) fn probe_due(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(in crate::pool) fn probe_due(&mut self, now: Timestamp, effects: &mut Effects) {
         match self.restarts.probe(now, self.first_absent_base()) {
             Probe::Postponed => return,
             Probe::Start(worker) => self.schedule(worker, now),
@@ -84,16 +66,16 @@ impl Core {
         self.request_overflow_workers(now, effects);
     }
 
-    /// Returns the first base slot with neither a process nor a scheduled start.
-    fn first_absent_base(&self) -> Option<WorkerId> {
-        self.workers.absent_base().next().map(|slot| slot.worker.id)
-    }
-
     /// Schedules the missing base workers of a pool that has recovered from its failure.
     pub(super) fn start_after_recovery(&mut self, now: Timestamp, effects: &mut Effects) {
         effects.push(Effect::Log(LogEvent::PoolRecovered));
         for worker in self.workers.absent_base().map(|slot| slot.worker.id).collect::<Vec<WorkerId>>() {
             self.schedule(worker, now);
         }
+    }
+
+    /// Returns the first base slot with neither a process nor a scheduled start.
+    pub(super) fn first_absent_base(&self) -> Option<WorkerId> {
+        self.workers.absent_base().next().map(|slot| slot.worker.id)
     }
 }

@@ -1,0 +1,158 @@
+//! The calls that wait: a process that becomes free runs the next of them, and a session starts its next strict call
+//! when the one before is finished, in the order of admission ([I3](crate#invariants)).
+
+use crate::{
+    CallId, Effects, Timestamp, WorkerId, WorkerRef,
+    calls::Role,
+    pool::Core,
+    routing::Routing,
+    session::{Binding, RowKey},
+    waiting::Queue,
+};
+
+impl Core {
+    /// Sends waiting calls to a process, in the order of their virtual times, until its window is full
+    /// ([I2](crate#invariants)).
+    #[inline]
+    pub(in crate::pool) fn fill(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
+        // By far the most frequent case. Costs one comparison.
+        if self.waiting.len() > 0 {
+            self.fill_from_queues(now, worker, effects);
+        }
+    }
+
+    pub(in crate::pool) fn fill_all(&mut self, now: Timestamp, effects: &mut Effects) {
+        // Most exits happen while nothing waits.
+        if self.waiting.len() == 0 {
+            return;
+        }
+        for worker in 1..=self.workers.len() {
+            self.fill(now, WorkerId(u32::try_from(worker).unwrap_or(0)), effects);
+        }
+    }
+
+    fn fill_from_queues(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
+        while self.workers.accepts(worker) {
+            let Some(id) = self.next_call_for(worker) else { return };
+            if self.ends_as_poison(now, id, effects) {
+                continue;
+            }
+            self.calls.serve(id, &mut self.waiting);
+            if self.must_wait_for_base_worker(now, id, worker, effects) {
+                self.enqueue(now, id, Queue::Unbound, effects);
+                // The call does not fit this worker after all. It keeps its virtual time, and the loop continues with
+                // the next call: this terminates, since overflow workers do not take calls from the unbound queue while
+                // a base worker is alive.
+                continue;
+            }
+            self.dispatch_to(now, id, self.slot(worker).worker, effects);
+        }
+    }
+
+    fn next_call_for(&self, worker: WorkerId) -> Option<CallId> {
+        let takes_unbound = self.slot(worker).base || !self.has_live_base_worker();
+        self.waiting.next_for(worker, takes_unbound)
+    }
+
+    /// Returns whether a hint call must wait for a base worker: its session has no binding any more, and this overflow
+    /// worker must not be bound while a base worker is alive (R12).
+    fn must_wait_for_base_worker(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        worker: WorkerId,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(Role::Hint(row)) = self.calls.get(id).map(|call| call.role) else { return false };
+        self.drop_dead_binding(now, row, effects);
+        matches!(self.sessions.binding(row), Binding::Unbound(_))
+            && !self.slot(worker).base
+            && self.has_live_base_worker()
+    }
+
+    pub(in crate::pool) fn has_live_base_worker(&self) -> bool {
+        self.workers.live_base() > 0
+    }
+
+    /// Sends a waiting call to the process that has become free for it.
+    fn dispatch_to(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
+        let Some(role) = self.calls.get(id).map(|call| call.role) else { return };
+        let Some(row) = role.row().filter(|_| !matches!(role, Role::Tracked(_))) else {
+            self.send(now, id, worker, Routing::Unrouted, effects);
+            return;
+        };
+        // The session's worker may have died since the call was enqueued (I4).
+        self.drop_dead_binding(now, row, effects);
+        match self.sessions.binding(row) {
+            Binding::Bound { worker: bound, .. } if bound == worker => {
+                self.send(now, id, worker, Routing::Hit, effects)
+            }
+            Binding::Bound { .. } => self.send_off_affinity(now, id, row, worker, effects),
+            Binding::Unbound(_) => self.bind_and_send(now, id, row, worker, effects),
+        };
+    }
+}
+
+/// The queue of a session.
+impl Core {
+    /// Finishes a call of a session: counts it, and starts the next call if it was the current one. `ran` is true if a
+    /// worker finished it.
+    pub(in crate::pool) fn end_session_call(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        was_current: bool,
+        ran: bool,
+        effects: &mut Effects,
+    ) {
+        let has_followup = self.sessions.finish_call(now, row, was_current, ran);
+        // By far the most frequent case is that neither the session nor another call of it waits for this end.
+        if was_current && (has_followup || self.waiting.next_of_session(row).is_some()) {
+            self.start_next_call(now, row, effects);
+        } else if has_followup {
+            self.sessions.drop_if_forgotten(now, row);
+        }
+    }
+
+    /// Starts the next call of a session, after the current one is finished or settled in the queue. Ends the state of
+    /// the session first, if its end waited for the current call.
+    pub(in crate::pool) fn start_next_call(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
+        // Cleared first: `close_ended_epoch` and the dispatch below must not find the finished call as the current one.
+        self.sessions.set_current_call(row, None);
+        let next = self.waiting.next_of_session(row);
+        // Before the next call is dispatched. Otherwise a call of the next epoch would be sent to the worker that holds
+        // the state of the ended one (I3).
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.close_ended_epoch(row, next.and_then(|next| step.epoch_of_call(next)), &mut step);
+        let Some(next) = next else { return self.sessions.drop_if_forgotten(now, row) };
+        self.calls.unqueue(next, &mut self.waiting);
+        // The call's wait for any worker begins now, if it waits for one.
+        self.calls.restart_wait(next, now + self.settings.queue.timeout);
+        self.calls.set_position(next, self.waiting.position_in_next_round());
+        // The next call enters the fair order behind one call of each waiting session. If it were sent at once, a
+        // session with a long queue would keep its worker from all other calls (R36).
+        self.sessions.set_current_call(row, Some(next));
+        match self.sessions.binding(row) {
+            Binding::Bound { worker, .. } if self.has_waiting_calls(worker) => {
+                self.enqueue(now, next, Queue::Worker(worker), effects);
+                self.fill(now, worker.id, effects);
+            }
+            _ => self.dispatch_or_enqueue(now, next, effects),
+        }
+    }
+
+    /// Returns whether other calls wait that this process may run. The next call of a session does not overtake them
+    /// (R36).
+    fn has_waiting_calls(&self, worker: WorkerRef) -> bool {
+        self.is_alive(worker) && self.next_call_for(worker.id).is_some()
+    }
+
+    /// Dispatches the other waiting calls of a session that was just bound, so that they wait for its worker only.
+    pub(in crate::pool) fn requeue_bound_calls(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
+        // Collected first: to dispatch a call changes the queue.
+        for id in self.waiting.unbound_calls_of(row) {
+            self.calls.unqueue(id, &mut self.waiting);
+            self.dispatch_or_enqueue(now, id, effects);
+        }
+    }
+}

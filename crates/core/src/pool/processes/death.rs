@@ -1,0 +1,59 @@
+//! The exit of a process, step by step.
+
+use crate::{
+    Effects, Suspect, Timestamp, WorkerRef, admission::DeathAttribution, failure::ProcessExit, pool::Core,
+    worker::Attempts,
+};
+
+impl Core {
+    /// Handles the exit of a process. Its socket was read to the end before, so that no answer is lost.
+    pub(in crate::pool) fn on_exit(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        end: ProcessExit,
+        suspects: &[Suspect],
+        effects: &mut Effects,
+    ) {
+        // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
+        // lookup returns it (I4).
+        let Some(dead) = self.workers.exited(now, worker, end) else { return };
+        self.counters.exits += 1;
+        self.sessions.worker_exited(worker);
+        // The order of the steps below matters.
+        // The quarantine counts the death before calls are retried. Otherwise a call that this death quarantines would
+        // be sent to the next worker (R37).
+        self.attribute_death(now, dead.end, &dead.running, suspects);
+        // This may make the pool fail, and then no call is retried.
+        self.plan_restart(now, worker, &dead, effects);
+        self.lose_calls(now, worker, dead.end, &dead.running, effects);
+        // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
+        // them at once.
+        self.continue_shutdown(now, effects);
+        // Waiting calls use the remaining capacity first. Overflow workers start only for calls that still wait.
+        self.fill_all(now, effects);
+        self.start_due(now, effects);
+        self.request_overflow_workers(now, effects);
+        // Last: only now is it decided that no worker is alive or starting.
+        self.fail_waiting_calls_if_failed(now, effects);
+    }
+
+    /// Counts the death against the calls that may have caused it: those that may have run. Attempts that had not begun
+    /// are not counted (R37).
+    fn attribute_death(&mut self, now: Timestamp, end: ProcessExit, running: &Attempts, suspects: &[Suspect]) {
+        let attribution = DeathAttribution::of(end.kill_reason);
+        let may_run = running.may_run(self.settings.concurrency);
+        for suspect in suspects {
+            let Some(attempt) = running.get(suspect.wire) else { continue };
+            let call = attempt.call();
+            if attribution.applies_to(call) && may_run(attempt) {
+                self.admission.record_death(now, suspect, attempt.since);
+            }
+            // Also without an attribution: a retry of this call must be refused if its fingerprint is quarantined in
+            // the meantime.
+            if let Some(call) = call {
+                self.calls.set_fingerprint(call, suspect.fingerprint);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Which processes are started, and when: those that are scheduled, and those that waiting calls need (R12, R13).
+
+use crate::{Effect, Effects, Timestamp, WorkerId, WorkerRef, pool::Core};
+
+impl Core {
+    /// Starts the processes that are scheduled and due, at most `start_batch` at a time (R13).
+    pub(super) fn start_due(&mut self, now: Timestamp, effects: &mut Effects) {
+        if !self.restarts.may_start() {
+            return;
+        }
+        let mut room = (self.settings.start_batch as usize).saturating_sub(self.workers.starting());
+        while room > 0
+            && let Some(worker) = self.workers.next_start(now)
+        {
+            let is_wanted = match self.slot(worker).base {
+                true => {
+                    !self.restarts.starts_on_demand()
+                        || self.waiting.for_base_workers() > self.workers.starting_capacity()
+                }
+                false => self.calls_waiting_for_overflow() > 0,
+            };
+            if is_wanted {
+                self.start(now, worker, effects);
+                room -= 1;
+            } else {
+                // The calls that needed it have been served or abandoned.
+                self.workers.cancel_start(worker);
+            }
+        }
+    }
+
+    fn start(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
+        let worker_ref = self.workers.start(now, worker);
+        self.counters.starts += 1;
+        effects.push(Effect::Start(worker_ref));
+    }
+
+    pub(in crate::pool) fn on_ready(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        window: u32,
+        control: bool,
+        effects: &mut Effects,
+    ) {
+        if !self.workers.ready(now, worker, window, control) {
+            return;
+        }
+        // A recovery comes first: it may schedule more starts, which `start_due` begins. Both come before `fill`, which
+        // uses this worker's capacity, so that `request_overflow_workers` at the end sees only calls that still wait.
+        if self.restarts.ready(worker.id) {
+            self.start_after_recovery(now, effects);
+        }
+        self.start_due(now, effects);
+        self.fill(now, worker.id, effects);
+        if worker.id.0 > self.settings.pool_size {
+            self.workers.set_idle_check(worker.id, now + self.settings.overflow_idle_timeout);
+        }
+        self.request_overflow_workers(now, effects);
+    }
+
+    pub(in crate::pool) fn schedule(&mut self, worker: WorkerId, at: Timestamp) {
+        self.workers.schedule(worker, at);
+    }
+
+    /// Starts overflow workers while more calls wait that they could run than capacity is starting (R12).
+    pub(in crate::pool) fn request_overflow_workers(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.request_base_workers(now, effects);
+        if !self.restarts.is_running() {
+            return;
+        }
+        // Each round schedules one slot, which raises `coming_capacity`, so the loop ends.
+        while self.calls_waiting_for_overflow() > self.workers.coming_capacity(now) {
+            // This search costs the number of slots, but each one leads to a start.
+            let absent = self.workers.absent_overflow().map(|slot| slot.worker.id);
+            let is_any_coming = self.workers.overflow_is_starting_or_scheduled();
+            let next = self.restarts.next_overflow_start(now, is_any_coming, absent);
+            let Some((worker, start_at)) = next else { return };
+            self.workers.schedule(worker, start_at);
+            self.start_due(now, effects);
+        }
+    }
+
+    /// Returns the number of waiting calls that an overflow worker could run.
+    fn calls_waiting_for_overflow(&self) -> usize {
+        // Sessions are bound to base workers as long as one is alive.
+        if self.has_live_base_worker() { self.waiting.for_any_worker() } else { self.waiting.for_base_workers() }
+    }
+
+    /// Starts base workers for waiting calls in a pool that shuts down. There, no base worker is restarted without
+    /// need, since the supervisor of a service may have stopped all of them on purpose. But calls that wait need one,
+    /// or they would wait until the drain ends.
+    fn request_base_workers(&mut self, now: Timestamp, effects: &mut Effects) {
+        if !self.restarts.may_request_base_workers() {
+            return;
+        }
+        while self.waiting.for_base_workers() > self.workers.coming_base_capacity() {
+            let Some(worker) = self.first_absent_base() else { break };
+            self.schedule(worker, self.restarts.base_start_at(now, worker));
+        }
+        self.start_due(now, effects);
+    }
+}

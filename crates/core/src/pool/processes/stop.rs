@@ -1,0 +1,67 @@
+//! The stop of a process: what stops it, and what changes for waiting calls. `death` handles its exit.
+
+use crate::{
+    Effect, Effects, StopMethod, Timestamp, WireId, WorkerId, WorkerRef, failure::KillReason, pool::Core,
+    worker::BeforeStop,
+};
+
+impl Core {
+    /// Stops a process. Its calls are settled when it has exited, since an answer may still arrive before.
+    pub(in crate::pool) fn stop_process(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        kill_reason: KillReason,
+        method: StopMethod,
+        effects: &mut Effects,
+    ) {
+        let was_ready = match self.workers.stop(now, worker, kill_reason) {
+            None => return,
+            Some(BeforeStop::Stopping(kill_reason)) => {
+                // The process is already being stopped. A kill must not wait for the graceful stop, whose steps take
+                // seconds. The first reason is kept.
+                if method == StopMethod::Kill {
+                    effects.push(Effect::Stop { worker, method, kill_reason });
+                }
+                return;
+            }
+            Some(BeforeStop::Starting) => false,
+            Some(BeforeStop::Live) => true,
+        };
+        effects.push(Effect::Stop { worker, method, kill_reason });
+        if !was_ready {
+            // The process no longer counts in the batch, however long its exit takes.
+            self.start_due(now, effects);
+        }
+        if self.waiting.unbound() > 0 && !self.has_live_base_worker() {
+            // Without a live base worker, overflow workers may take new sessions (R12).
+            self.fill_all(now, effects);
+        }
+    }
+
+    /// Handles the timeout of an abandoned attempt.
+    pub(in crate::pool) fn attempt_due(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerId,
+        wire: WireId,
+        effects: &mut Effects,
+    ) {
+        if let Some(worker) = self.workers.attempt_due(now, worker, wire, effects) {
+            self.stop_process(now, worker, KillReason::CancelTimeout, StopMethod::Kill, effects);
+        }
+    }
+
+    /// Stops an overflow worker that has been idle long enough and holds no session's state (R12). Otherwise examines it
+    /// again later.
+    pub(in crate::pool) fn overflow_idle_due(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
+        let worker_ref = self.slot(worker).worker;
+        let bound = self.sessions.bound_to(worker_ref);
+        let idle_since = self.workers.idle_since(worker_ref).filter(|_| bound == 0);
+        let over = idle_since.unwrap_or(now) + self.settings.overflow_idle_timeout;
+        if idle_since.is_some() && now >= over {
+            return self.stop_process(now, worker_ref, KillReason::Idle, StopMethod::Graceful, effects);
+        }
+        self.workers.set_idle_check(worker, over);
+    }
+}
