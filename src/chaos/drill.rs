@@ -196,10 +196,7 @@ impl DrillRun {
 
     fn figures(&self, begun: Instant, warm: u64, recovery: bool) -> Figures {
         let [slots, wholes] = self.recovery.spans();
-        let window = u64::from({
-            let settings = self.pool.config().settings();
-            settings.concurrency * settings.pipeline
-        });
+        let window = u64::from(self.pool.config().settings().window());
         #[expect(clippy::cast_precision_loss, reason = "shares and megabytes")]
         self.with(|tally| Figures {
             seed: self.drill.seed,

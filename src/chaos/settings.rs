@@ -20,7 +20,7 @@ pub fn settings(config: &PoolConfig) -> String {
         config.name(),
         config.pool_size(),
         config.overflow(),
-        settings.concurrency * settings.pipeline,
+        settings.window(),
         show(config.timeout()),
     );
     let _ = writeln!(

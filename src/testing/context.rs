@@ -84,7 +84,7 @@ impl TestContext {
     ///
     /// ```
     /// let config = herder::testing::TestContext::new("file").toml("pipeline = 4");
-    /// assert_eq!(config.settings().pipeline, 4);
+    /// assert_eq!(config.settings().window(), 4);
     /// ```
     #[track_caller]
     pub fn toml(&self, keys: &str) -> PoolConfig {

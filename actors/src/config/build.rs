@@ -63,7 +63,7 @@ fn build<R>(
         pool_size,
         overflow: OVERFLOW.take_u32(given.overflow)?,
         concurrency: CONCURRENCY.take_u32(given.concurrency)?,
-        pipeline: PIPELINE.take_u32(given.pipeline)?,
+        pipeline: PIPELINE.take_u32(given.pipeline)?.into(),
         queue: queue(given.queue)?,
         start_timeout: START_TIMEOUT.take(given.start_timeout)?,
         start_batch: START_BATCH,

@@ -284,12 +284,14 @@ impl State {
         self.launching.retain(|other| *other != worker);
     }
 
-    /// Handles the final frame of an attempt, received on the calls descriptor.
+    /// Handles the final frame of an attempt, received on the calls descriptor. `ran`: the time for which the handler ran, by
+    /// the worker's stamps.
     pub(crate) fn on_final_frame(
         &mut self,
         worker: WorkerRef,
         header: &Header,
         frame: FinalFrame,
+        ran: Duration,
         recorder: &Recorder,
     ) {
         let (now, ok) = (self.begin_step(), matches!(frame, FinalFrame::Result(_)));
@@ -301,7 +303,7 @@ impl State {
         if let Some(link) = self.link(worker) {
             link.finished(header.wire);
         }
-        self.core.handle(now, Input::Final { worker, wire: header.wire, ok }, &mut self.effects);
+        self.core.handle(now, Input::Final { worker, wire: header.wire, ok, ran }, &mut self.effects);
         if let Some(fingerprint) = cleared {
             self.core.clear_payload(fingerprint);
         }
@@ -312,7 +314,7 @@ impl State {
         // Without a link the state was rebuilt, and this process is being killed.
         let Some(control) = self.link(worker).map(|link| link.has_control) else { return };
         self.commands = Some(Rc::new(commands));
-        self.handle(Input::Ready { worker, window, control });
+        self.handle(Input::Ready { worker, window, control, in_order: None });
         if self.core.ready_workers() >= self.core.settings().pool_size as usize {
             // All base workers are ready, so the error no longer explains anything. A later death of a worker is not a failed
             // start.

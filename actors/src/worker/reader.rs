@@ -181,10 +181,11 @@ impl<'a> Reader<'a> {
         let message = WorkerMessage::parse(frame).map_err(Fault::Frame)?;
         match (message, &self.handshake) {
             (WorkerMessage::Result(result), HandshakeState::Serving) => {
-                self.on_final_frame(&header, FinalFrame::Result(result));
+                let ran = result.stamps.run_time();
+                self.on_final_frame(&header, FinalFrame::Result(result), ran);
             }
-            (WorkerMessage::Error { error, .. }, HandshakeState::Serving) => {
-                self.on_final_frame(&header, FinalFrame::Error(error));
+            (WorkerMessage::Error { error, stamps, .. }, HandshakeState::Serving) => {
+                self.on_final_frame(&header, FinalFrame::Error(error), stamps.run_time());
             }
             (WorkerMessage::Ignored(_), _) => self.record(&header),
             (WorkerMessage::Hello(hello), HandshakeState::Hello) => {
@@ -211,8 +212,8 @@ impl<'a> Reader<'a> {
 
     /// Handles a final frame. It is recorded in the same step, with the step's time and before the frames that the step
     /// sends.
-    fn on_final_frame(&self, header: &Header, frame: FinalFrame) {
-        let _ = with(&self.shared_state, |state| state.on_final_frame(self.worker, header, frame, self.recorder));
+    fn on_final_frame(&self, header: &Header, frame: FinalFrame, ran: Duration) {
+        let _ = with(&self.shared_state, |state| state.on_final_frame(self.worker, header, frame, ran, self.recorder));
     }
 
     /// Records any other frame. These are rare, so reading the clock for each does not matter.

@@ -152,7 +152,7 @@ fn pollable(socket: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
 fn send_hello(shared_state: &SharedState, worker: WorkerRef) {
     let mut state = shared_state.borrow_mut();
     let settings = state.core().settings();
-    let (concurrency, pipeline) = (at_least_one(settings.concurrency), at_least_one(settings.pipeline));
+    let (concurrency, pipeline) = (at_least_one(settings.concurrency), at_least_one(settings.pipeline.max_depth()));
     let hello = HostHello {
         concurrency,
         pipeline,

@@ -70,8 +70,8 @@ pub use session::{
 pub use session_id::{InvalidSessionId, SESSION_ID_MAX, SessionId};
 pub use settings::{
     Affinity, AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
-    IfAbsent, OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
-    WorkerType, WorkerTypeSettings,
+    IfAbsent, OnExpired, Pipeline, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings,
+    Settings, WorkerType, WorkerTypeSettings,
 };
 pub use status::{
     AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,

@@ -6,7 +6,7 @@ use crate::{
     failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     routing::Routing,
 };
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// An event that the shell reports to the core.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,9 @@ pub enum Input {
         window: u32,
         /// Whether it has a control channel.
         control: bool,
+        /// The maximum number of calls that have begun and are not finished, if it states that it begins its calls in the
+        /// order of their wire ids and answers an [`Effect::Revoke`]. `None` if it does not state this.
+        in_order: Option<NonZeroU32>,
     },
     /// The final frame of an attempt arrived. The shell also [clears the fingerprint](crate::Core::clear_payload) of
     /// the call.
@@ -36,6 +39,8 @@ pub enum Input {
         wire: WireId,
         /// Whether it is a result, not an error.
         ok: bool,
+        /// The time for which the handler ran, as the process measured it; zero if it did not run.
+        ran: Duration,
     },
     /// An [`Effect::Send`] could not be carried out. The process never receives the call, and the shell has already
     /// answered the caller.
@@ -45,7 +50,8 @@ pub enum Input {
         /// The attempt.
         wire: WireId,
     },
-    /// A process answered an [`Effect::Cancel`]. Without an answer, its oldest unfinished attempt is assumed to run.
+    /// A process answered an [`Effect::Cancel`] or an [`Effect::Revoke`]. Without an answer, its oldest unfinished attempt
+    /// is assumed to run.
     AttemptState {
         /// The process.
         worker: WorkerRef,
@@ -170,6 +176,14 @@ pub enum Effect {
         /// Whether running code must be interrupted.
         interrupt: bool,
     },
+    /// Ask a process that [begins its calls in order](Input::Ready::in_order) to take an attempt back if it has not begun.
+    /// If it has begun, nothing happens. The process reports [`Input::AttemptState`].
+    Revoke {
+        /// The process.
+        worker: WorkerRef,
+        /// The attempt.
+        wire: WireId,
+    },
     /// Send a ping.
     Ping {
         /// The process.
@@ -229,7 +243,7 @@ pub struct Delivery {
     pub ran: Duration,
 }
 
-/// The state of an attempt, as its worker reports it when asked to stop the attempt.
+/// The state of an attempt, as its worker reports it when asked to stop the attempt or to take it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttemptState {
     /// The handler runs.

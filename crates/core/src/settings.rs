@@ -70,6 +70,32 @@ pub enum IfAbsent {
     Reject,
 }
 
+/// The number of unfinished calls that a worker may have for each call that it can run at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Pipeline {
+    /// The pool decides, for each worker.
+    Auto,
+    /// Always this number, at least 1.
+    Fixed(u32),
+}
+
+impl Pipeline {
+    /// Returns the maximum of the number.
+    pub fn max_depth(self) -> u32 {
+        match self {
+            Self::Auto => 1,
+            Self::Fixed(calls) => calls,
+        }
+    }
+}
+
+impl From<u32> for Pipeline {
+    fn from(calls: u32) -> Self {
+        Self::Fixed(calls)
+    }
+}
+
 /// The settings of a pool, validated by the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -79,9 +105,8 @@ pub struct Settings {
     pub overflow: u32,
     /// The number of calls that a worker runs at the same time, at least 1.
     pub concurrency: u32,
-    /// The number of unfinished calls that a worker may have for each call that it can run at the same time, at least
-    /// 1.
-    pub pipeline: u32,
+    /// The number of unfinished calls that a worker may have for each call that it can run at the same time.
+    pub pipeline: Pipeline,
     /// The limits of the queue.
     pub queue: QueueSettings,
     /// The maximum time from the start of a process until it is ready.
@@ -292,7 +317,7 @@ impl Settings {
 
     /// Returns the maximum number of unfinished calls of a worker, whatever its hello frame offers.
     pub fn window(&self) -> u32 {
-        self.concurrency.saturating_mul(self.pipeline)
+        self.concurrency.saturating_mul(self.pipeline.max_depth())
     }
 
     /// Returns the settings of a small pool for tests and examples: everything has its default, and each worker runs
@@ -303,7 +328,7 @@ impl Settings {
             pool_size,
             overflow: 2,
             concurrency: 1,
-            pipeline: 1,
+            pipeline: Pipeline::Fixed(1),
             queue: QueueSettings { limit: 1000, per_session: 250, timeout: seconds(5), shed: true },
             start_timeout: seconds(60),
             start_batch: 8,

@@ -61,7 +61,7 @@ mod tests {
             let core = Core::new(settings, 1, Timestamp(1));
             let mut pool = Self { core, now: Timestamp(1), calls: 0, effects: Effects::new() };
             pool.step(Input::Tick);
-            pool.step(Input::Ready { worker: AT, window: 1, control: false });
+            pool.step(Input::Ready { worker: AT, window: 1, control: false, in_order: None });
             if age != Age::NotThere {
                 assert!(pool.call(IfAbsent::Create).is_ok());
             }
@@ -100,7 +100,7 @@ mod tests {
                 _ => None,
             });
             let (worker, wire) = answer.unwrap()?;
-            self.step(Input::Final { worker, wire, ok: true });
+            self.step(Input::Final { worker, wire, ok: true, ran: Duration::ZERO });
             let routing = self.effects.iter().find_map(|effect| match effect {
                 Effect::Deliver { delivery, .. } => Some(delivery.routing),
                 _ => None,

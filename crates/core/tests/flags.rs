@@ -22,7 +22,7 @@ mod tests {
             let settings = Settings { overflow: 0, ..Settings::new(kind, 1) };
             let mut pool = Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0) };
             pool.step(Input::Tick);
-            pool.step(Input::Ready { worker: AT, window: 1, control: true });
+            pool.step(Input::Ready { worker: AT, window: 1, control: true, in_order: None });
             pool
         }
 

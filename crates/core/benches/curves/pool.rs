@@ -27,7 +27,7 @@ impl Pool {
         core.handle(Timestamp(1), Input::Tick, &mut effects);
         for id in 1..=workers {
             let worker = WorkerRef { id: WorkerId(id), generation: Generation(1) };
-            core.handle(Timestamp(1), Input::Ready { worker, window: 1, control: true }, &mut effects);
+            core.handle(Timestamp(1), Input::Ready { worker, window: 1, control: true, in_order: None }, &mut effects);
         }
         Self { core, now: Timestamp(1), calls: 0, effects, running: VecDeque::new() }
     }
@@ -107,7 +107,7 @@ impl Pool {
 
     fn oldest(&mut self) -> (CallId, Input) {
         let (call, worker, wire) = self.running.pop_front().expect("a call that runs");
-        (call, Input::Final { worker, wire, ok: true })
+        (call, Input::Final { worker, wire, ok: true, ran: Duration::ZERO })
     }
 
     fn handle(&mut self, input: Input) {

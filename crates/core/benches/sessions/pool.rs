@@ -35,7 +35,11 @@ impl Pool {
     }
 
     pub(crate) fn ready(&mut self, worker: WorkerRef) {
-        self.core.handle(self.now, Input::Ready { worker, window: 1, control: true }, &mut self.effects);
+        self.core.handle(
+            self.now,
+            Input::Ready { worker, window: 1, control: true, in_order: None },
+            &mut self.effects,
+        );
     }
 
     /// Returns a pool with this many sessions, bound to its workers in rotation.

@@ -93,8 +93,8 @@ impl Core {
             Input::Tick => {}
             Input::Submit(submission) => self.submit(now, &submission, effects),
             Input::Cancel(call) => self.abandon(now, call, effects),
-            Input::Ready { worker, window, control } => self.on_ready(now, worker, window, control, effects),
-            Input::Final { worker, wire, ok } => self.on_final(now, worker, wire, ok, effects),
+            Input::Ready { worker, window, control, .. } => self.on_ready(now, worker, window, control, effects),
+            Input::Final { worker, wire, ok, .. } => self.on_final(now, worker, wire, ok, effects),
             Input::SendFailed { worker, wire } => self.on_send_failed(now, worker, wire, effects),
             Input::AttemptState { worker, wire, state } => {
                 self.workers.attempt_state(now, worker, wire, state);

@@ -190,7 +190,7 @@ impl State {
             process.ready = true;
         }
         let (window, control) = (pool.settings.window(), pool.has_control);
-        self.step(pool, Input::Ready { worker, window, control }, None);
+        self.step(pool, Input::Ready { worker, window, control, in_order: None }, None);
     }
 
     fn exit(&mut self, pool: &Pool, worker: WorkerRef) {
@@ -273,7 +273,7 @@ impl State {
         if let Some(payload) = cleared.filter(|_| !self.is_quarantined(pool, cleared)) {
             self.suspects.remove(&payload);
         }
-        self.step(pool, Input::Final { worker, wire, ok: true }, call);
+        self.step(pool, Input::Final { worker, wire, ok: true, ran: Duration::ZERO }, call);
         cleared.into_iter().for_each(|payload| self.core.clear_payload(Fingerprint(payload)));
     }
 

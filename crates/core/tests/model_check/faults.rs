@@ -3,6 +3,7 @@
 
 use super::{configurations, pool::Pool, rules, state::State};
 use herder_core::{CallFailure, CallId, Effect, Generation, Input, LogEvent, WireId, WorkerId, WorkerRef};
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -90,7 +91,7 @@ impl State {
     }
 
     fn report_false_final(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
-        self.step(pool, Input::Final { worker, wire, ok: false }, None);
+        self.step(pool, Input::Final { worker, wire, ok: false, ran: Duration::ZERO }, None);
     }
 }
 

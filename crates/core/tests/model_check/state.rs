@@ -169,7 +169,7 @@ impl State {
             Effect::Ping { worker, nonce } => self.fakes.ping(worker, nonce),
             Effect::Examine { worker, nonce } => self.fakes.examine(worker, nonce),
             Effect::Log(LogEvent::PingMissed(worker, ..)) => self.fakes.missed_ping(worker),
-            Effect::Cancel { .. } | Effect::Log(_) => {}
+            Effect::Cancel { .. } | Effect::Revoke { .. } | Effect::Log(_) => {}
         }
     }
 

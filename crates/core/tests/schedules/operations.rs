@@ -64,7 +64,7 @@ impl Harness {
         self.input(Input::Tick, Cause::Other);
         let call = self.fakes.answer(worker, wire).map(|attempt| attempt.call);
         let waits = call.filter(|id| self.model.calls.contains_key(id));
-        self.input(Input::Final { worker, wire, ok }, Cause::Final(call));
+        self.input(Input::Final { worker, wire, ok, ran: Duration::ZERO }, Cause::Final(call));
         call.into_iter().for_each(|id| self.clear_payload(id));
         let answered = waits.is_none_or(|id| !self.model.calls.contains_key(&id));
         assert!(answered, "I1: {call:?} has its final frame, but no answer");
@@ -118,7 +118,7 @@ impl Harness {
         let (window, control) = (self.rng.range(0, 5), self.rng.chance(80));
         let process = self.fakes.process(worker);
         (process.ready, process.control, process.window) = (true, control, window.max(1) as usize);
-        self.input(Input::Ready { worker, window, control }, Cause::Other);
+        self.input(Input::Ready { worker, window, control, in_order: None }, Cause::Other);
     }
 
     fn cancel_any(&mut self) {
@@ -195,11 +195,11 @@ impl Harness {
             _ => live.map(|worker| (worker, WireId(1 << 40))),
         };
         let Some((worker, wire)) = frame else { return };
-        self.input(Input::Final { worker, wire, ok: true }, Cause::Other);
+        self.input(Input::Final { worker, wire, ok: true, ran: Duration::ZERO }, Cause::Other);
         self.input(Input::Pong { worker, nonce: 1 }, Cause::Other);
         self.input(Input::Activity { worker, nonce: 1, activity: ProcessActivity::Stopped }, Cause::Other);
         if let Some(worker) = dead {
-            self.input(Input::Ready { worker, window: 1, control: true }, Cause::Other);
+            self.input(Input::Ready { worker, window: 1, control: true, in_order: None }, Cause::Other);
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         pool_size: rng.range(1, 4),
         overflow: rng.range(0, 2),
         concurrency: rng.range(1, 2),
-        pipeline: rng.range(1, 2),
+        pipeline: rng.range(1, 2).into(),
         queue: QueueSettings {
             limit: rng.below(9),
             per_session: 1 + rng.below(4),

@@ -34,7 +34,7 @@ impl WarmPool {
         core.handle(Timestamp(1), Input::Tick, &mut effects);
         for id in 1..=workers {
             let worker = WorkerRef { id: WorkerId(id), generation: Generation(1) };
-            core.handle(Timestamp(1), Input::Ready { worker, window: 1, control: true }, &mut effects);
+            core.handle(Timestamp(1), Input::Ready { worker, window: 1, control: true, in_order: None }, &mut effects);
         }
         let mut pool =
             Self { core, now: Timestamp(1), calls: 0, effects, sessions: (0..sessions).map(session).collect() };
@@ -70,7 +70,7 @@ impl WarmPool {
         core.handle(self.now, Input::Submit(next), effects);
         let [Effect::Send { worker, wire, .. }] = effects[..] else { panic!("not sent at once: {effects:?}") };
         effects.clear();
-        core.handle(self.now + RUN, Input::Final { worker, wire, ok: true }, effects);
+        core.handle(self.now + RUN, Input::Final { worker, wire, ok: true, ran: Duration::ZERO }, effects);
         let [Effect::Deliver { delivery, .. }] = effects[..] else { panic!("not delivered: {effects:?}") };
         delivery.routing
     }

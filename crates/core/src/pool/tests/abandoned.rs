@@ -9,12 +9,12 @@ const SECOND: Duration = Duration::from_secs(1);
 /// defaults.
 fn pipelined() -> Harness {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
-    (settings.overflow, settings.pipeline, settings.health.interval) = (0, 4, Duration::MAX);
+    (settings.overflow, settings.pipeline, settings.health.interval) = (0, 4.into(), Duration::MAX);
     settings.poison = Some(PoisonSettings { max_worker_deaths: 1, quarantine: Duration::from_secs(600) });
     let mut harness =
         Harness { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
     harness.step(Input::Tick);
-    harness.step(Input::Ready { worker: process(1, 1), window: 4, control: true });
+    harness.step(Input::Ready { worker: process(1, 1), window: 4, control: true, in_order: None });
     harness
 }
 

@@ -8,7 +8,7 @@ fn timers_do_not_grow_with_finished_calls() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true });
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true, in_order: None });
     let mut sent_now = (process(2, 1), WireId(2));
     for _ in 0..10_000 {
         harness.finish(sent_now);
@@ -25,7 +25,7 @@ fn timers_do_not_grow_with_pings() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true });
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true, in_order: None });
     harness.core.bind_session(harness.now, SessionId::new("ann").unwrap(), WorkerId(2), &mut Vec::new()).unwrap();
     harness.finish((process(2, 1), WireId(2)));
     for _ in 0..500 {
@@ -47,7 +47,7 @@ fn timers_do_not_grow_with_deaths() {
         for generation in 1..2000 {
             harness.wait(Duration::from_secs(11));
             harness.exit_by_signal(process(1, generation));
-            harness.step(Input::Ready { worker: process(1, generation + 1), window: 1, control: true });
+            harness.step(Input::Ready { worker: process(1, generation + 1), window: 1, control: true, in_order: None });
             for _ in 0..calls {
                 let (call, effects) = harness.call(None);
                 harness.finish(sent(&effects, call).unwrap());
@@ -70,7 +70,7 @@ fn dead_off_affinity_workers_are_forgotten() {
         harness.finish(elsewhere);
         harness.now = harness.now + Duration::from_secs(11);
         harness.exit_by_signal(process(2, generation));
-        harness.step(Input::Ready { worker: process(2, generation + 1), window: 1, control: false });
+        harness.step(Input::Ready { worker: process(2, generation + 1), window: 1, control: false, in_order: None });
     }
     let known = harness.core.sessions.off_affinity_workers(b"ann");
     assert!(known.len() <= 2, "{} processes", known.len());
@@ -114,7 +114,7 @@ fn a_workers_history_keeps_its_last_transitions() {
         harness.now = harness.now + Duration::from_secs(20);
         harness.exit_by_signal(process(1, generation));
         harness.step(Input::Tick);
-        harness.step(Input::Ready { worker: process(1, generation + 1), window: 1, control: false });
+        harness.step(Input::Ready { worker: process(1, generation + 1), window: 1, control: false, in_order: None });
     }
     let workers = harness.core.workers(harness.now);
     let history = workers[0].history.as_ref().unwrap();

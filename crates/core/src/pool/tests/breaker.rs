@@ -57,7 +57,7 @@ fn r34_exceptions_count_as_success() {
     for _ in 0..9 {
         let (call, effects) = harness.call(None);
         let (worker, wire) = sent(&effects, call).unwrap();
-        harness.step(Input::Final { worker, wire, ok: false });
+        harness.step(Input::Final { worker, wire, ok: false, ran: Duration::ZERO });
     }
     assert_eq!(harness.breaker(), BreakerState::Closed);
 }

@@ -80,7 +80,7 @@ fn idempotent_calls_without_a_session_survive_a_worker_death() {
     assert_eq!(settled(&effects, again), None);
     // The longest possible first wait of a retry.
     harness.wait(Duration::from_millis(125));
-    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true, in_order: None });
     assert!(sent(&effects, again).is_some(), "it was admitted before the waiting call");
     assert!(sent(&effects, waiting).is_none());
 }

@@ -64,7 +64,7 @@ fn r36_retried_call_keeps_its_queue_position() {
     let (later, _) = harness.call(None);
     let effects = harness.finish(running);
     harness.exit_by_signal(sent(&effects, again).unwrap().0);
-    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true, in_order: None });
     assert!(sent(&effects, again).is_some() && sent(&effects, later).is_none(), "{effects:?}");
 }
 

@@ -147,7 +147,7 @@ fn r26_late_activity_is_ignored() {
     harness.exit_by_signal(process(1, 1));
     assert_eq!(harness.step(late(2)), [], "it has exited");
     harness.wait(seconds(1));
-    harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
+    harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true, in_order: None });
     assert_eq!(harness.step(late(2)), [], "its replacement is another process");
     assert_eq!((worker(&harness).health, worker(&harness).unresponsive), (Health::Healthy, None));
 }

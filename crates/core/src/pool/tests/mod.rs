@@ -48,7 +48,7 @@ impl Harness {
             Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
         harness.step(Input::Tick);
         for worker in 1..=size {
-            harness.step(Input::Ready { worker: process(worker, 1), window: 1, control: true });
+            harness.step(Input::Ready { worker: process(worker, 1), window: 1, control: true, in_order: None });
         }
         harness
     }
@@ -125,7 +125,7 @@ impl Harness {
     }
 
     fn finish(&mut self, sent: (WorkerRef, WireId)) -> Effects {
-        self.step(Input::Final { worker: sent.0, wire: sent.1, ok: true })
+        self.step(Input::Final { worker: sent.0, wire: sent.1, ok: true, ran: Duration::ZERO })
     }
 
     /// Submits a call that requires its session to exist.

@@ -52,7 +52,7 @@ impl Harness {
     }
 
     fn ready_now(&mut self, worker: WorkerRef) -> Effects {
-        self.step(Input::Ready { worker, window: 1, control: false })
+        self.step(Input::Ready { worker, window: 1, control: false, in_order: None })
     }
 }
 
@@ -200,7 +200,7 @@ fn r12_start_waiting_for_the_batch_counts_as_coming_capacity() {
 #[test]
 fn r12_coming_worker_covers_as_many_calls_as_its_window() {
     let mut settings = settings(1, 4);
-    (settings.concurrency, settings.pipeline) = (2, 2);
+    (settings.concurrency, settings.pipeline) = (2, 2.into());
     let mut harness = busy(settings);
     let mut starts =
         |calls: usize| (0..calls).map(|_| started(&harness.call_within(None, HOUR).1).len()).collect::<Vec<_>>();

@@ -25,7 +25,7 @@ impl Harness {
 
     /// Finishes a call and clears its fingerprint, as a shell does.
     fn finish_call(&mut self, (worker, wire): (WorkerRef, WireId), ok: bool) {
-        self.step(Input::Final { worker, wire, ok });
+        self.step(Input::Final { worker, wire, ok, ran: Duration::ZERO });
         self.core.clear_payload(POISON);
     }
 
@@ -37,7 +37,7 @@ impl Harness {
         self.now = self.now + Duration::from_millis(1);
         self.step(Input::Tick);
         let next = WorkerRef { generation: Generation(worker.generation.0 + 1), ..worker };
-        effects.extend(self.step(Input::Ready { worker: next, window: 1, control: false }));
+        effects.extend(self.step(Input::Ready { worker: next, window: 1, control: false, in_order: None }));
         effects
     }
 }

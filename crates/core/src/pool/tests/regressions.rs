@@ -41,7 +41,7 @@ fn a_hint_call_of_a_lost_session_waits_for_a_base_worker() {
     let (hint, effects) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
     assert!(effects.contains(&Effect::Start(process(3, 1))));
     harness.exit_by_signal(bound);
-    let effects = harness.step(Input::Ready { worker: process(3, 1), window: 1, control: true });
+    let effects = harness.step(Input::Ready { worker: process(3, 1), window: 1, control: true, in_order: None });
     assert_eq!(sent(&effects, hint), None, "w2 is alive and busy");
     let effects = harness.finish((process(2, 1), WireId(2)));
     assert_eq!(sent(&effects, hint).map(|(to, _)| to), Some(process(2, 1)));
@@ -149,7 +149,7 @@ fn only_the_probe_decides_whether_a_failed_pool_recovers() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: false });
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: false, in_order: None });
     for generation in 1..=7 {
         // The first one dies during a call.
         harness.exit_by_signal(process(1, generation));
@@ -158,7 +158,7 @@ fn only_the_probe_decides_whether_a_failed_pool_recovers() {
     assert_eq!(harness.core.pool_state(), PoolState::Failed);
     harness.wait(Duration::from_secs(30));
     harness.exit_by_signal(process(2, 1));
-    let effects = harness.step(Input::Ready { worker: process(1, 8), window: 1, control: false });
+    let effects = harness.step(Input::Ready { worker: process(1, 8), window: 1, control: false, in_order: None });
     assert!(effects.contains(&Effect::Log(LogEvent::PoolRecovered)));
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Log(LogEvent::PoolFailed(_)))));
     assert_eq!(harness.core.pool_state(), PoolState::Running);
@@ -207,7 +207,7 @@ fn a_retried_call_keeps_its_deadline() {
     harness.wait(Duration::from_millis(50));
     harness.finish(second);
     harness.exit_by_signal(first.0);
-    harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
+    harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true, in_order: None });
     harness.wait(Duration::from_millis(100));
     for _ in 0..100 {
         let (short, effects) = harness.call(None);

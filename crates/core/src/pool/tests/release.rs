@@ -107,7 +107,7 @@ fn removed_binding_is_not_reported_as_a_loss() {
     for worker in 1..=2 {
         harness.step(Input::Tick);
         harness.wait(Duration::from_millis(200));
-        harness.step(Input::Ready { worker: process(worker, 2), window: 1, control: true });
+        harness.step(Input::Ready { worker: process(worker, 2), window: 1, control: true, in_order: None });
     }
     harness.bind("s8", 2);
     assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(2), &mut Vec::new()), 1);

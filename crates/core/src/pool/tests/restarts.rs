@@ -44,10 +44,10 @@ fn r28_all_base_workers_start_when_the_probe_is_ready() {
         effects.contains(&Effect::Start(process(1, 2))) && harness.core.missing_starts() == 2,
         "one probe: {effects:?}"
     );
-    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: false });
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: false, in_order: None });
     assert_eq!(log_events(&effects), [LogEvent::PoolRecovered]);
     assert!(effects.contains(&Effect::Start(process(2, 2))) && harness.core.missing_starts() == 0, "{effects:?}");
-    let effects = harness.step(Input::Ready { worker: process(2, 2), window: 1, control: false });
+    let effects = harness.step(Input::Ready { worker: process(2, 2), window: 1, control: false, in_order: None });
     assert!(effects.contains(&Effect::Start(process(3, 2))), "{effects:?}");
 }
 
@@ -59,7 +59,7 @@ fn r28_only_a_base_worker_makes_a_probe_fail() {
     let mut harness = Harness::with(settings);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: false });
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: false, in_order: None });
     harness.exit_by_signal(process(1, 1));
     (2..4).for_each(|generation| {
         harness.wait(SECOND);
@@ -114,7 +114,7 @@ impl Harness {
         });
         assert!(started, "w1 is not started again");
         let process = self.core.slot(WorkerId(1)).worker;
-        self.step(Input::Ready { worker: process, window: 1, control: false });
+        self.step(Input::Ready { worker: process, window: 1, control: false, in_order: None });
         self.now - died
     }
 }
@@ -177,7 +177,7 @@ fn r28_failed_starts_and_early_idle_deaths_fail_the_pool() {
         log_events(&effects).is_empty() && effects.contains(&Effect::Start(process(1, 6))),
         "a death after `min_uptime` does not count either"
     );
-    harness.step(Input::Ready { worker: process(1, 6), window: 1, control: false });
+    harness.step(Input::Ready { worker: process(1, 6), window: 1, control: false, in_order: None });
     assert_eq!(harness.core.restarts.counted(), 3);
     for generation in 6..=7 {
         assert!(log_events(&harness.exit_by_signal(process(1, generation))).is_empty());
@@ -210,7 +210,7 @@ fn r30_pool_about_to_shut_down_starts_workers_only_for_waiting_calls() {
     assert_eq!(starts(&harness.wait(60 * SECOND)), []);
     let (_, effects) = harness.call(None);
     assert_eq!(starts(&effects), [process(1, 2)], "one worker for one call");
-    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: false });
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: false, in_order: None });
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Send { .. })), "{effects:?}");
     assert_eq!(starts(&harness.exit_by_signal(process(1, 2))), [], "its call is lost, and no other waits");
 }
@@ -272,7 +272,7 @@ fn r28_host_without_descriptors_does_not_fail_the_pool() {
     assert_eq!(log_events(&harness.step(Input::Exited { worker: process(1, 2), end, suspects: vec![] })), []);
     assert_eq!(starts(&harness.wait(10 * SECOND)), [process(1, 3)], "the same probe again");
     assert_eq!(
-        log_events(&harness.step(Input::Ready { worker: process(1, 3), window: 1, control: false })),
+        log_events(&harness.step(Input::Ready { worker: process(1, 3), window: 1, control: false, in_order: None })),
         [LogEvent::PoolRecovered]
     );
 }

@@ -32,7 +32,7 @@ impl Harness {
             _ => None,
         }) {
             effects.retain(|effect| *effect != Effect::Start(start));
-            effects.extend(self.step(Input::Ready { worker: start, window: 1, control: false }));
+            effects.extend(self.step(Input::Ready { worker: start, window: 1, control: false, in_order: None }));
         }
         effects
     }

@@ -121,7 +121,7 @@ fn new_sessions_spread_over_the_base_workers() {
     for worker in 1..=3 {
         harness.exit_by_signal(process(worker, 1));
         harness.wait(Duration::from_secs(1));
-        harness.step(Input::Ready { worker: process(worker, 2), window: 2, control: false });
+        harness.step(Input::Ready { worker: process(worker, 2), window: 2, control: false, in_order: None });
     }
     harness.bind("a", 1);
     harness.bind("b", 1);
@@ -207,7 +207,7 @@ fn rebuilt_core_reports_each_lost_session_once() {
     let settings = harness.core.settings().clone();
     harness.core = Core::resume(settings, 1, harness.now, harness.core.recovery_snapshot());
     assert_eq!(harness.step(Input::Tick), [Effect::Start(process(1, 2))]);
-    harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
+    harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true, in_order: None });
     let (reported, effects) = harness.call(Some("ann"));
     assert!(matches!(settled(&effects, reported), Some(CallFailure::SessionWorkerLost { .. })));
     let (next, effects) = harness.call(Some("ann"));
@@ -233,10 +233,10 @@ fn r22_death_with_an_ended_epoch_does_not_affect_the_next() {
 #[test]
 fn r22_hint_call_after_an_end_starts_a_new_epoch() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
-    harness.core.settings.pipeline = 2;
+    harness.core.settings.pipeline = 2.into();
     harness.exit_by_signal(process(1, 1));
     harness.wait(Duration::from_secs(1));
-    harness.step(Input::Ready { worker: process(1, 2), window: 2, control: true });
+    harness.step(Input::Ready { worker: process(1, 2), window: 2, control: true, in_order: None });
     let (first, effects) = harness.call(Some("ann"));
     let first_sent = sent(&effects, first).unwrap();
     let before = epoch_sent(&effects, first);
@@ -271,13 +271,13 @@ fn r22_a_hint_call_after_an_end_waits_behind_a_call_that_was_not_sent() {
 #[test]
 fn r22_a_hint_call_after_an_end_does_not_overtake_a_call_that_waits_for_a_worker() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
-    harness.core.settings.pipeline = 2;
+    harness.core.settings.pipeline = 2.into();
     harness.exit_by_signal(process(1, 1));
     let (first, _) = harness.call(Some("ann"));
     assert!(harness.core.end_session(harness.now, "ann", &mut harness.effects));
     let (second, _) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
     harness.wait(Duration::from_secs(1));
-    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 2, control: true });
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 2, control: true, in_order: None });
     assert!(sent(&effects, first).is_some() && sent(&effects, second).is_none(), "{effects:?}");
 }
 
@@ -285,10 +285,10 @@ fn r22_a_hint_call_after_an_end_does_not_overtake_a_call_that_waits_for_a_worker
 #[test]
 fn r22_hint_call_after_an_end_waits_for_an_abandoned_call() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
-    harness.core.settings.pipeline = 2;
+    harness.core.settings.pipeline = 2.into();
     harness.exit_by_signal(process(1, 1));
     harness.wait(Duration::from_secs(1));
-    harness.step(Input::Ready { worker: process(1, 2), window: 2, control: true });
+    harness.step(Input::Ready { worker: process(1, 2), window: 2, control: true, in_order: None });
     let (first, effects) = harness.call(Some("ann"));
     assert!(sent(&effects, first).is_some());
     harness.step(Input::Cancel(first));

@@ -10,7 +10,7 @@ fn overflow_worker_starts_idles_and_stops() {
     let (_, _) = harness.call(None);
     let (second, effects) = harness.call(None);
     assert!(effects.contains(&Effect::Start(process(2, 1))));
-    let effects = harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true });
+    let effects = harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true, in_order: None });
     let second_sent = sent(&effects, second).unwrap();
     harness.finish(second_sent);
     assert!(harness.wait(Duration::from_millis(29_900)).iter().all(|effect| !matches!(effect, Effect::Stop { .. })));
@@ -29,8 +29,8 @@ fn overflow_takes_no_new_session_while_a_base_worker_is_alive() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true });
-    harness.step(Input::Final { worker: process(2, 1), wire: WireId(2), ok: true });
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true, in_order: None });
+    harness.step(Input::Final { worker: process(2, 1), wire: WireId(2), ok: true, ran: Duration::ZERO });
     let (session, effects) = harness.call(Some("ann"));
     assert_eq!(sent(&effects, session), None, "the overflow worker is free, the base worker busy");
     let effects = harness.finish((process(1, 1), WireId(1)));
@@ -52,7 +52,7 @@ fn failed_pool_fails_calls_at_once_and_starts_a_probe() {
     assert!(matches!(settled(&effects, refused), Some(CallFailure::PoolFailed { .. })));
     let effects = harness.wait(Duration::from_secs(30));
     assert!(effects.contains(&Effect::Start(process(1, 7))));
-    harness.step(Input::Ready { worker: process(1, 7), window: 1, control: true });
+    harness.step(Input::Ready { worker: process(1, 7), window: 1, control: true, in_order: None });
     let (served, effects) = harness.call(None);
     assert!(sent(&effects, served).is_some());
 }
