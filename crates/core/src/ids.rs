@@ -166,6 +166,22 @@ impl fmt::Display for WorkerRef {
     }
 }
 
+/// Identifies the row of a session until the session is removed. The key of a removed row finds nothing, even if the
+/// row's number is in use again. Only the session table makes keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RowKey {
+    pub(crate) index: u32,
+    pub(crate) stamp: u32,
+}
+
+#[cfg(test)]
+impl RowKey {
+    /// Returns a key for tests that need no row.
+    pub(crate) fn of(index: u32) -> Self {
+        Self { index, stamp: 0 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

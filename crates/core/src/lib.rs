@@ -39,6 +39,7 @@ mod ids;
 mod indexed_heap;
 mod messages;
 mod pool;
+mod process_activity;
 mod recovery_snapshot;
 mod restarts;
 mod retries;
@@ -55,16 +56,20 @@ mod worker;
 pub use admission::{BreakerState, BreakerStatus, Outcome, QUARANTINE_LIMIT, QuarantineEntry, Suspect};
 pub use error_policy::{Category, Decision, Incident, Severity, Strategy, decide};
 pub use failure::{CallFailure, ExitStatus, KillReason, ProcessExit, Quarantined, WorkerLoss};
+pub(crate) use ids::RowKey;
 pub use ids::{
     CallId, Epoch, Fingerprint, Generation, InvalidFingerprint, InvalidPoolName, InvalidWorkerId, POOL_NAME_MAX,
     PoolName, WireId, WorkerId, WorkerRef,
 };
-pub use messages::{AttemptState, Delivery, Effect, Effects, Input, LogEvent, SessionCall, StopMethod, Submission};
+pub use messages::{
+    AttemptState, Delivery, Effect, Effects, Input, LogEvent, SessionCall, SessionEndReason, StopMethod, Submission,
+};
 pub use pool::Core;
+pub use process_activity::ProcessActivity;
 pub use recovery_snapshot::RecoverySnapshot;
 pub use routing::{RebindReason, Routing};
 pub use session::{
-    BindError, Lookup, PAGE_SCAN, PastSession, REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEndReason,
+    AffinityStatus, BindError, Lookup, PAGE_SCAN, PastSession, REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT,
     SessionEvent, SessionEventKind, SessionEventLog, SessionInfo, SessionPage, SessionState,
 };
 pub use session_id::{InvalidSessionId, SESSION_ID_MAX, SessionId};
@@ -74,8 +79,7 @@ pub use settings::{
     Settings, WorkerType, WorkerTypeSettings,
 };
 pub use status::{
-    AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,
-    WorkerStatus,
+    Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus, WorkerStatus,
 };
 pub use time::Timestamp;
-pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, ProcessActivity, Transition, WorkerMetrics, WorkerState};
+pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, Transition, WorkerMetrics, WorkerState};

@@ -1,8 +1,7 @@
 //! What the shell and the core exchange: the inputs and effects of the core. Plain data.
 
 use crate::{
-    Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, SessionEndReason, SessionId, Suspect, Timestamp,
-    WireId, WorkerRef,
+    Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, SessionId, Suspect, Timestamp, WireId, WorkerRef,
     failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     routing::Routing,
 };
@@ -252,6 +251,17 @@ pub enum AttemptState {
     Withdrawn,
     /// The handler has ended. The final frame will follow.
     Finished,
+}
+
+/// Why a session, or its state on a worker, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionEndReason {
+    /// A message ended it.
+    Ended,
+    /// The timeout of the session passed.
+    Expired,
+    /// The session was bound to another worker.
+    Moved,
 }
 
 /// The method of stopping a process.

@@ -1,7 +1,8 @@
 //! The status of a pool, of the same shape for both worker types (R8). Data only.
 
 use crate::{
-    BreakerStatus, Generation, Health, ProcessActivity, SessionInfo, WorkerId, WorkerMetrics, WorkerState, WorkerType,
+    AffinityStatus, BreakerStatus, Generation, Health, ProcessActivity, SessionInfo, WorkerId, WorkerMetrics,
+    WorkerState, WorkerType,
 };
 use serde::Serialize;
 
@@ -56,28 +57,6 @@ pub enum PoolState {
     Draining,
     /// The pool has stopped.
     Stopped,
-}
-
-/// The numbers of the affinity table (R6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct AffinityStatus {
-    /// The number of sessions that have not expired.
-    pub total_sessions: usize,
-    /// The number of sessions that have expired and are not removed yet.
-    pub expired_sessions: usize,
-    /// The number of processes to which at least one session is bound.
-    pub workers_with_sessions: usize,
-    /// Calls that were sent to the worker of their session.
-    pub hits: u64,
-    /// Calls that were the first of their session.
-    pub misses: u64,
-    /// Calls that were sent to another worker than the session's previous one.
-    pub rebinds: u64,
-    /// The number of complete sweeps.
-    pub cleanup_runs: u64,
-    /// The number of sessions that sweeps removed.
-    pub sessions_cleaned: u64,
 }
 
 /// The status of one slot.

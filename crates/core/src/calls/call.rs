@@ -1,10 +1,9 @@
 //! One call, from its admission until it is settled: plain data.
 
 use crate::{
-    Affinity, CallId, Epoch, Fingerprint, Timestamp, WireId, WorkerRef,
+    Affinity, CallId, Epoch, Fingerprint, RowKey, Timestamp, WireId, WorkerRef,
     admission::Permit,
     failure::WorkerLoss,
-    session::RowKey,
     waiting::{Queue, QueuePosition},
 };
 use std::time::Duration;

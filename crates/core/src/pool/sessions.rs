@@ -3,10 +3,10 @@
 
 use super::Core;
 use crate::{
-    AffinityStatus, BindError, Effects, Lookup, SessionEventLog, SessionId, SessionInfo, SessionPage, Timestamp,
-    WorkerId, WorkerRef,
+    AffinityStatus, BindError, Effects, Lookup, RowKey, SessionEventLog, SessionId, SessionInfo, SessionPage,
+    Timestamp, WorkerId, WorkerRef,
     failure::CallFailure,
-    session::{RowKey, Sessions, Step},
+    session::{Sessions, Step},
 };
 
 impl Core {

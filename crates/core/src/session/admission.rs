@@ -2,13 +2,13 @@
 //! call may have to report. Does not place the call.
 
 use super::{
-    Binding, Route, RowKey, SessionEventKind, Tracked, Unbound,
+    Binding, Route, SessionEventKind, Tracked, Unbound,
     expiry::SessionAge,
     sessions::{Kind, Sessions},
     step::Step,
 };
 use crate::{
-    Affinity, CallId, IfAbsent, OnExpired, SessionCall, SessionId,
+    Affinity, CallId, IfAbsent, OnExpired, RowKey, SessionCall, SessionId,
     calls::Role,
     failure::{CallFailure, WorkerLoss},
 };

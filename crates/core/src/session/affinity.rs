@@ -6,8 +6,8 @@
 //! process makes its bindings void by the generation, and a release of its sessions makes them void by the release
 //! count. Each row is updated when it is next visited.
 
-use super::{EventId, EventRing, RowCursor, RowKey, Table};
-use crate::{AffinitySettings, CallId, Epoch, Generation, WorkerId, WorkerRef, derived::Derived};
+use super::{EventId, EventRing, RowCursor, Table};
+use crate::{AffinitySettings, CallId, Epoch, Generation, RowKey, WorkerId, WorkerRef, derived::Derived};
 use std::num::NonZero;
 
 /// The session affinity of one pool.

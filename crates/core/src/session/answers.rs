@@ -49,3 +49,25 @@ pub struct SessionPage {
     /// The cursor of the next page; `None` on the last page.
     pub next: Option<usize>,
 }
+
+/// The numbers of the affinity table (R6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AffinityStatus {
+    /// The number of sessions that have not expired.
+    pub total_sessions: usize,
+    /// The number of sessions that have expired and are not removed yet.
+    pub expired_sessions: usize,
+    /// The number of processes to which at least one session is bound.
+    pub workers_with_sessions: usize,
+    /// Calls that were sent to the worker of their session.
+    pub hits: u64,
+    /// Calls that were the first of their session.
+    pub misses: u64,
+    /// Calls that were sent to another worker than the session's previous one.
+    pub rebinds: u64,
+    /// The number of complete sweeps.
+    pub cleanup_runs: u64,
+    /// The number of sessions that sweeps removed.
+    pub sessions_cleaned: u64,
+}

@@ -2,9 +2,9 @@
 //! its successor ([I4](crate#invariants)).
 
 use super::{
-    AfterEpoch, Binding, Route, RowKey, SessionEventKind, Unbound, expiry::SessionAge, sessions::Sessions, step::Step,
+    AfterEpoch, Binding, Route, SessionEventKind, Unbound, expiry::SessionAge, sessions::Sessions, step::Step,
 };
-use crate::{Effect, Epoch, SessionEndReason, SessionId, Timestamp, WorkerId, WorkerRef, failure::CallFailure};
+use crate::{Effect, Epoch, RowKey, SessionEndReason, SessionId, Timestamp, WorkerId, WorkerRef, failure::CallFailure};
 
 /// The process to which a session is bound (R15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! session, and the last sessions that were removed. Written while calls are processed, and read only by `herder why`
 //! and the like. Decides nothing.
 
-use crate::{SessionId, Timestamp, WorkerRef};
+use crate::{SessionEndReason, SessionId, Timestamp, WorkerRef};
 use std::{
     collections::VecDeque,
     hash::{Hash, Hasher},
@@ -13,17 +13,6 @@ use std::{
 pub const SESSION_EVENT_LIMIT: usize = 16_384;
 /// The number of removed sessions that a pool remembers ([I6](crate#invariants)).
 pub const REMOVED_SESSION_LIMIT: usize = 4096;
-
-/// Why a session, or its state on a worker, ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SessionEndReason {
-    /// A message ended it.
-    Ended,
-    /// The timeout of the session passed.
-    Expired,
-    /// The session was bound to another worker.
-    Moved,
-}
 
 /// One event of a session, or several consecutive ones of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

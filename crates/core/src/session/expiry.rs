@@ -1,11 +1,11 @@
 //! The expiry of sessions (R16): on read, by the sweep, or to make room. A session with calls never expires.
 
 use super::{
-    Row, RowKey, SessionEventKind, Unbound,
+    Row, SessionEventKind, Unbound,
     sessions::{Kind, Sessions},
     step::Step,
 };
-use crate::{Expiry, SessionEndReason, Timestamp, failure::CallFailure};
+use crate::{Expiry, RowKey, SessionEndReason, Timestamp, failure::CallFailure};
 use std::time::Duration;
 
 /// The number of rows that a sweep visits before it lets calls run.

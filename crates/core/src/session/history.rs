@@ -2,10 +2,10 @@
 //! nothing.
 
 use super::{
-    RemovedSession, RowKey, SessionEvent, SessionEventKind, SessionInfo,
+    RemovedSession, SessionEvent, SessionEventKind, SessionInfo,
     sessions::{Kind, Sessions},
 };
-use crate::{SessionEndReason, Timestamp, WorkerRef, worker::Workers};
+use crate::{RowKey, SessionEndReason, Timestamp, WorkerRef, worker::Workers};
 use std::time::Duration;
 
 /// The known history of one session id, which may have had several epochs.

@@ -1,11 +1,11 @@
 //! Checks of the invariants of [`Sessions`], for tests. Reads only.
 
 use super::{
-    Binding, Route, Row, RowKey,
+    Binding, Route, Row,
     sessions::{Kind, Sessions},
 };
 use crate::{
-    CallId,
+    CallId, RowKey,
     calls::{Call, CallState, Calls, Role},
     waiting::Queue,
     worker::{SlotHolder, Workers},

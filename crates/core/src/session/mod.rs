@@ -25,13 +25,13 @@ mod tests;
 
 pub(crate) use admission::Admitted;
 pub(crate) use affinity::{AfterEpoch, Binding, Route, Routes, Unbound};
-pub use answers::{PAGE_SCAN, SessionInfo, SessionPage, SessionState};
+pub use answers::{AffinityStatus, PAGE_SCAN, SessionInfo, SessionPage, SessionState};
 pub use binding::{BindError, Lookup};
 pub(crate) use events::{EventId, EventRing, RemovedSession};
-pub use events::{REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEndReason, SessionEvent, SessionEventKind};
+pub use events::{REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEvent, SessionEventKind};
 pub use history::{PastSession, SessionEventLog};
 pub(crate) use recovery::SessionsSnapshot;
-pub(crate) use row::{Row, RowKey, Tracked};
+pub(crate) use row::{Row, Tracked};
 pub(crate) use row_cursor::RowCursor;
 pub(crate) use sessions::Sessions;
 pub(crate) use step::Step;

@@ -2,8 +2,8 @@
 //! unbound when it is next visited. A scan in small steps visits those that no call visits, so that the worker is
 //! notified of the end of each session (R22).
 
-use super::{AfterEpoch, RowKey, sessions::Sessions, step::Step};
-use crate::WorkerRef;
+use super::{AfterEpoch, sessions::Sessions, step::Step};
+use crate::{RowKey, WorkerRef};
 use std::time::Duration;
 
 /// The number of rows that the scan visits before it lets calls run.

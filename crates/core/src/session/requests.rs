@@ -2,13 +2,15 @@
 //! workers.
 
 use super::{
-    AfterEpoch, Binding, RenewOutcome, Route, Row, RowKey, Unbound,
+    AfterEpoch, Binding, RenewOutcome, Route, Row, Unbound,
     answers::{PAGE_SCAN, SessionInfo, SessionPage, SessionState},
     expiry::{SessionAge, grace_passed},
     sessions::{Kind, Sessions},
     step::Step,
 };
-use crate::{AffinityStatus, Expiry, SessionId, Timestamp, failure::CallFailure, time::millis, worker::Workers};
+use crate::{
+    AffinityStatus, Expiry, RowKey, SessionId, Timestamp, failure::CallFailure, time::millis, worker::Workers,
+};
 
 impl Sessions {
     /// Creates a session without a call, or renews the timeout of an existing one.

@@ -5,22 +5,6 @@ use super::expiry_list::ListPosition;
 use crate::{SessionId, Timestamp};
 use std::time::Duration;
 
-/// Identifies a row until it is removed. The key of a removed row finds nothing, even if the row's number is in use
-/// again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct RowKey {
-    pub(super) index: u32,
-    pub(super) stamp: u32,
-}
-
-#[cfg(test)]
-impl RowKey {
-    /// Returns a key for tests that need no row.
-    pub(crate) fn of(index: u32) -> Self {
-        Self { index, stamp: 0 }
-    }
-}
-
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Row<R> {

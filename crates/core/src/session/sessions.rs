@@ -1,10 +1,10 @@
 //! The sessions of a pool: their rows, and for a pool with affinity which worker holds the state of each. Other parts
 //! name a session by its [`RowKey`]. Does not send, queue or answer calls.
 
-use super::{AfterEpoch, Route, Routes, Row, RowKey, SessionEventKind, Table, Tracked, step::Step};
+use super::{AfterEpoch, Route, Routes, Row, SessionEventKind, Table, Tracked, step::Step};
 use crate::{
-    CallId, Epoch, Routing, SessionSettings, Settings, Timestamp, WorkerRef, WorkerTypeSettings, derived::Derived,
-    due::Due,
+    CallId, Epoch, Routing, RowKey, SessionSettings, Settings, Timestamp, WorkerRef, WorkerTypeSettings,
+    derived::Derived, due::Due,
 };
 use std::{
     hash::{Hash, Hasher},

@@ -8,9 +8,9 @@ use super::{
     expiry_list::ListPosition,
     expiry_queues::{ExpiryQueues, SparseBlock},
     index::Index,
-    row::{Row, RowKey, RowState},
+    row::{Row, RowState},
 };
-use crate::{SessionId, Timestamp};
+use crate::{RowKey, SessionId, Timestamp};
 use foldhash::quality::FixedState;
 use std::{
     hash::{BuildHasher, Hash, Hasher},

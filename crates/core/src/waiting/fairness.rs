@@ -5,7 +5,7 @@
 //! flow. The calls of a flow are one *round* of virtual time apart, and the virtual clock advances by one round while
 //! each waiting flow is served once.
 
-use crate::session::RowKey;
+use crate::RowKey;
 use foldhash::fast::FixedState;
 use std::{
     collections::HashMap,

@@ -6,7 +6,7 @@ mod list;
 mod queue;
 mod service_time;
 
-use crate::{CallId, QueueSettings, WorkerId, derived::Derived, failure::CallFailure, session::RowKey};
+use crate::{CallId, QueueSettings, RowKey, WorkerId, derived::Derived, failure::CallFailure};
 use fairness::{Fairness, VirtualTime};
 use foldhash::fast::FixedState;
 use list::{CallList, WaitingSlab};

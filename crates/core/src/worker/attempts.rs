@@ -1,6 +1,6 @@
 //! The unfinished attempts of one process, in the order in which they were sent. Holds call ids only, not calls.
 
-use crate::{CallId, Routing, Timestamp, WireId, session::RowKey};
+use crate::{CallId, Routing, RowKey, Timestamp, WireId};
 use std::{
     collections::VecDeque,
     hash::{Hash, Hasher},

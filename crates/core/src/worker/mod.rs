@@ -1,7 +1,6 @@
 //! The slots of a pool and their processes. Decides nothing about calls; states what a slot can accept.
 
 mod abandoned;
-mod activity;
 mod attempts;
 mod counts;
 mod enhanced_state;
@@ -15,7 +14,6 @@ mod slot;
 mod state;
 mod workers;
 
-pub use activity::ProcessActivity;
 pub use history::{HISTORY_LIMIT, Transition};
 pub use metrics::WorkerMetrics;
 pub use state::{Health, InvalidTransition, WorkerState};

@@ -3,8 +3,8 @@
 //! A process that answers a ping is alive. A process that does not answer, but computes and has calls, holds Python's
 //! GIL: the deadlines of its calls end it if necessary. In every other case the ping counts as missed.
 
-use super::{Ping, Process, ProcessActivity, WorkerState, Workers};
-use crate::{Effect, Effects, LogEvent, Timestamp, WorkerRef, failure::KillReason};
+use super::{Ping, Process, WorkerState, Workers};
+use crate::{Effect, Effects, LogEvent, ProcessActivity, Timestamp, WorkerRef, failure::KillReason};
 
 /// What follows from the state of a ping for the rest of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

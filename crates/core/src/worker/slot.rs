@@ -1,8 +1,8 @@
 //! A slot: its process and the attempts that the process has. Both change only through [`Workers`](super::Workers).
 
-use super::{Attempts, Health, ProcessActivity, WorkerState};
+use super::{Attempts, Health, WorkerState};
 use crate::{
-    Generation, Timestamp, WorkerRef,
+    Generation, ProcessActivity, Timestamp, WorkerRef,
     derived::Derived,
     due::Due,
     failure::{KillReason, ProcessExit},

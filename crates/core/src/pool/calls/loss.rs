@@ -2,11 +2,11 @@
 //! are sent again.
 
 use crate::{
-    CallId, Effects, Epoch, Timestamp, WorkerRef,
+    CallId, Effects, Epoch, RowKey, Timestamp, WorkerRef,
     calls::Role,
     failure::{CallFailure, ProcessExit, WorkerLoss},
     pool::Core,
-    session::{Binding, RowKey, SessionEventKind},
+    session::{Binding, SessionEventKind},
     worker::{Attempt, Attempts},
 };
 

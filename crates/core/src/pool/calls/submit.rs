@@ -2,12 +2,12 @@
 //! the pool for that, and [`Sessions`](crate::session::Sessions) decides what the session of the call requires.
 
 use crate::{
-    CallId, Effect, Effects, Submission, Timestamp, WorkerRef,
+    CallId, Effect, Effects, RowKey, Submission, Timestamp, WorkerRef,
     admission::Permit,
     calls::{Call, CallState, Role},
     failure::CallFailure,
     pool::{Core, dispatch::DispatchOutcome},
-    session::{Admitted, RowKey, SessionEventKind},
+    session::{Admitted, SessionEventKind},
     waiting::Queue,
 };
 

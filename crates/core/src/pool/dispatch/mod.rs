@@ -4,10 +4,10 @@ mod waiting;
 
 use super::Core;
 use crate::{
-    CallId, Effect, Effects, Epoch, Timestamp, WorkerRef,
+    CallId, Effect, Effects, Epoch, RowKey, Timestamp, WorkerRef,
     calls::Role,
     routing::{RebindReason, Routing},
-    session::{Binding, RowKey, Unbound},
+    session::{Binding, Unbound},
     waiting::Queue,
     worker::{Attempt, SlotHolder},
 };

@@ -2,12 +2,8 @@
 //! when the one before is finished, in the order of admission ([I3](crate#invariants)).
 
 use crate::{
-    CallId, Effects, Timestamp, WorkerId, WorkerRef,
-    calls::Role,
-    pool::Core,
-    routing::Routing,
-    session::{Binding, RowKey},
-    waiting::Queue,
+    CallId, Effects, RowKey, Timestamp, WorkerId, WorkerRef, calls::Role, pool::Core, routing::Routing,
+    session::Binding, waiting::Queue,
 };
 
 impl Core {

@@ -21,7 +21,7 @@ mod workers;
 use super::*;
 use crate::{
     Affinity, CallId, Epoch, ExitStatus, Generation, IfAbsent, Lookup, ProcessActivity, SessionId, SessionPage,
-    SessionState, Suspect, WorkerTypeSettings, failure::*, messages::*, routing::*, session::*, status::*,
+    SessionState, Suspect, WorkerTypeSettings, failure::*, messages::*, routing::*, status::*,
 };
 use std::time::Duration;
 
