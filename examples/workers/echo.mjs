@@ -22,7 +22,7 @@ class Refusal extends Error { // an error that is no bug
 }
 
 const HELLO = 1, READY = 2, CALL = 3, RESULT = 4, ERROR = 5, CANCEL = 10, REVOKE = 11, STATE = 13, PING = 14;
-const PONG = 15, SESSION_END = 18, SHUTDOWN = 20, KNOWN = [HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN];
+const PONG = 15, SESSION_END = 18, SHUTDOWN = 20, KNOWN = [HELLO, CALL, CANCEL, REVOKE, PING, SESSION_END, SHUTDOWN];
 const OPTIONAL = 1; // the flag of a frame that may be passed over
 
 const calls = new Socket({ fd: Number(process.env.HERDER_FD) });
@@ -62,7 +62,7 @@ async function exactly(stream, size) { // never resolves after the stream's end
 }
 
 function check(header) { // gives the length of the body
-  const length = header.readUInt32LE(), kind = header[4], known = KNOWN.includes(kind) || kind === REVOKE;
+  const length = header.readUInt32LE(), kind = header[4], known = KNOWN.includes(kind);
   if (header.readUInt16LE(6)) fail('reserved_bytes');
   if (length > maxFrame) fail('oversize');
   if (!known && !(header[5] & OPTIONAL)) fail('unknown_kind');
@@ -124,9 +124,9 @@ async function serveControl() {
   for await (const { kind, wireId } of frames(control)) {
     if (kind === SHUTDOWN) process.removeAllListeners('SIGTERM'); // from now on it ends the process
     if (kind === PING) control.write(framed(PONG, wireId));
-    if (kind === CANCEL && running.has(wireId)) { // any other was answered, or was not read
-      control.write(framed(STATE, wireId, [1])); // running
-      running.get(wireId).abort(); // a command that listens stops; the others cannot be interrupted
+    if ([CANCEL, REVOKE].includes(kind) && running.has(wireId)) { // any other was answered, or was not read
+      control.write(framed(STATE, wireId, [1])); // running: each call begins when it is read, so none can be taken back
+      if (kind === CANCEL) running.get(wireId).abort(); // a command that listens stops; the others cannot be interrupted
     }
   }
 }

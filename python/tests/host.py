@@ -148,6 +148,10 @@ class FakeHost:
         """Send cancel on the control descriptor."""
         self.control.sendall(frames.frame(frames.CANCEL, wire_id, b"", frames.INTERRUPT if interrupt else 0))
 
+    def revoke(self, wire_id):
+        """Send revoke on the control descriptor."""
+        self.control.sendall(frames.frame(frames.REVOKE, wire_id))
+
     def state(self):
         """Receive the next control frame, which must be an `attempt_state`: wire id and state."""
         length, kind, _, _, wire_id = frames.HEADER.unpack(receive_exactly(self.control, 16))
@@ -155,7 +159,7 @@ class FakeHost:
         return wire_id, receive_exactly(self.control, 1)[0]
 
     def ping(self, nonce=7):
-        """Send a ping and wait for its pong. Skips answers to cancels."""
+        """Send a ping and wait for its pong. Skips answers to cancels and revokes."""
         self.control.sendall(frames.frame(frames.PING, nonce))
         while (header := receive_exactly(self.control, 16)) != frames.frame(frames.PONG, nonce):
             assert header[4] == frames.ATTEMPT_STATE

@@ -2,11 +2,14 @@
 
 import json
 import os
+import select
 import signal
+import threading
 
 import pytest
 
 from herder import frames
+from herder.call import Calls
 
 WAITS = """
 @app.command
@@ -303,6 +306,163 @@ def test_a_finished_answer_does_not_wait_for_the_next_handler(start, app):
     host.calls.sendall(b"".join(data for _, data in packed))
     assert [host.answer().wire_id, host.answer().wire_id] == [packed[0][0], packed[1][0]]
     assert host.wait_for_line() == "in"
+
+
+REVOKES = """
+@app.command
+def wait(path: str, call: herder.Call):
+    print("in")
+    while not os.path.exists(path): time.sleep(0.001)
+    return call.cancelled
+
+@app.command
+def say(n: int):
+    print("say", n)
+    return n
+"""
+ASYNC_REVOKES = REVOKES + "@app.command\nasync def pause():\n    print('in')\n    await asyncio.sleep(1000)\n"
+BOTH_REVOKES = pytest.mark.parametrize("app", [REVOKES, ASYNC_REVOKES], ids=["sync", "asyncio"])
+
+
+@BOTH_REVOKES
+def test_revoked_calls_never_begin(start, app, tmp_path):
+    """R35: three calls wait behind one that runs; two of the three and the one that runs are revoked."""
+    host = start(app, pipeline=4)
+    gate = tmp_path / "gate"
+    packed = [host.pack_call("wait", json.dumps({"path": str(gate)}).encode())]
+    packed += [host.pack_call("say", json.dumps({"n": n}).encode()) for n in (1, 2, 3)]
+    host.calls.sendall(b"".join(data for _, data in packed))
+    running, first, second, third = (wire_id for wire_id, _ in packed)
+    assert host.wait_for_line() == "in"
+    for wire_id, state in [(first, frames.WITHDRAWN), (third, frames.WITHDRAWN), (running, frames.RUNNING)]:
+        host.revoke(wire_id)
+        assert host.state() == (wire_id, state)
+    gate.touch()
+    answers = host.answers(4)
+    assert answers[running].result is False, "the call that runs is not cancelled"
+    assert answers[second].result == 2
+    for wire_id in (first, third):
+        assert answers[wire_id].error_kind == "cancelled" and answers[wire_id].started == 0
+    host.shutdown()
+    assert host.wait_for_exit()[1] == "say 2\n"
+
+
+@BOTH_REVOKES
+def test_a_revoke_that_arrives_before_its_call_applies(start, app):
+    host = start(app)
+    host.revoke(1)
+    assert host.state() == (1, frames.WITHDRAWN)
+    answer = host.call("say", n=1)
+    assert answer.error_kind == "cancelled" and answer.started == 0
+    assert host.call("say", n=2).result == 2
+    host.shutdown()
+    assert host.wait_for_exit()[1] == "say 2\n"
+
+
+@BOTH_REVOKES
+def test_a_revoke_after_the_answer_has_no_effect(start, app):
+    host = start(app)
+    assert host.call("say", n=1).result == 1
+    host.revoke(1)
+    assert host.state() == (1, frames.FINISHED)
+    assert host.call("say", n=2).result == 2
+
+
+@BOTH_REVOKES
+def test_a_cancel_after_a_revoke_is_answered_as_ever(start, app, tmp_path):
+    host = start(app, pipeline=2)
+    running = host.send("wait", path=str(tmp_path / "never"))
+    waiting = host.send("say", n=1)
+    assert host.wait_for_line() == "in"
+    for wire_id, state in [(waiting, frames.WITHDRAWN), (running, frames.RUNNING)]:
+        host.revoke(wire_id)
+        assert host.state() == (wire_id, state)
+        host.cancel(wire_id, interrupt=True)
+        assert host.state() == (wire_id, state)
+    assert {answer.error_kind for answer in host.answers(2).values()} == {"cancelled"}
+
+
+def test_a_revoked_call_that_waits_is_answered_at_once(start):
+    """An asyncio worker answers a withdrawn call at once, not when it would begin."""
+    host = start(ASYNC_REVOKES, pipeline=2)
+    host.send("pause")
+    assert host.wait_for_line() == "in"
+    waiting = host.send("say", n=1)
+    host.ping()
+    host.revoke(waiting)
+    assert host.state() == (waiting, frames.WITHDRAWN)
+    answer = host.answer()
+    assert (answer.wire_id, answer.error_kind, answer.started) == (waiting, "cancelled", 0)
+
+
+@pytest.mark.parametrize("app", ["herder.demo:app", "@app.command\nasync def echo(**a): return a\n"])
+def test_the_answer_to_a_revoke_is_exact(start, app):
+    """A race: calls are revoked that are just beginning. Each is withdrawn and never begins, or not affected."""
+    host = start(app, pipeline=3)
+    for n in range(3000):
+        packed = [host.pack_call("echo", json.dumps({"n": n}).encode()) for _ in range(3)]
+        host.calls.sendall(b"".join(data for _, data in packed))
+        revoked = packed[n % 3][0]
+        host.revoke(revoked)
+        wire_id, state = host.state()
+        assert wire_id == revoked
+        for wire_id, answer in host.answers(3).items():
+            if wire_id == revoked and state == frames.WITHDRAWN:
+                assert answer.error_kind == "cancelled" and answer.started == 0
+            else:
+                assert answer.result == {"n": n}, (wire_id, state)
+
+
+def test_the_loop_waits_until_a_revoke_is_decided():
+    """The call begins between the mark of the revoke and the second look at its state: it is not refused."""
+    calls, refused = Calls(), []
+    loop = threading.Thread(target=lambda: refused.append(calls.refuses(7)))
+    states = iter([frames.WITHDRAWN, frames.RUNNING])
+
+    def state(wire_id):
+        if 7 in calls.cancelled:  # the second look
+            loop.start()
+            loop.join(0.1)  # long enough for an answer of a loop that does not wait
+        return next(states)
+
+    assert calls.revoke(7, state) == frames.RUNNING
+    loop.join()
+    assert refused == [False] and not calls.cancelled
+
+
+def test_a_handler_that_holds_the_gil_delays_the_answer_to_a_revoke(start, tmp_path):
+    """The control thread cannot run meanwhile. The answer is exact nevertheless."""
+    host = start(
+        """
+        import ctypes
+
+        @app.command
+        def hold(path: str):
+            ctypes.PyDLL(None).system(f"echo in; cat {path}".encode())  # `PyDLL` does not release the GIL
+
+        @app.command
+        def say(n: int):
+            print("say", n)
+            return n
+        """,
+        pipeline=2,
+    )
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    host.send("hold", path=str(gate))
+    waiting = host.send("say", n=1)
+    assert host.wait_for_line() == "in"
+    host.revoke(waiting)
+    readable, _, _ = select.select([host.control], [], [], 0.1)  # noqa: TID251 (nothing can arrive, however long it waits)
+    assert readable == []
+    gate.write_text("")
+    wire_id, state = host.state()
+    assert wire_id == waiting
+    answer = host.answers(2)[waiting]
+    if state == frames.WITHDRAWN:
+        assert answer.error_kind == "cancelled" and answer.started == 0
+    else:
+        assert answer.result == 1
 
 
 HOOKS = """

@@ -146,6 +146,17 @@ def test_echo_answers_pings_and_cancels_while_a_call_runs(echo):
     assert (cancelled.wire_id, cancelled.error_kind) == (slow, "cancelled")
 
 
+def test_echo_does_not_stop_a_revoked_call(echo):
+    """R44, R35: each call begins when it is read. A revoke has no effect then."""
+    slow = echo.send("sleep", ms=10**8)
+    echo.call("echo", x=1)
+    echo.revoke(slow)
+    assert echo.state() == (slow, frames.RUNNING)
+    echo.cancel(slow)
+    assert echo.state() == (slow, frames.RUNNING)
+    assert echo.answer().error_kind == "cancelled"
+
+
 def test_echo_finishes_its_calls_before_it_ends(echo):
     """R44, R30: shutdown is sent on both descriptors, on the calls descriptor after the last call."""
     slow = echo.send("sleep", ms=50)

@@ -36,6 +36,7 @@ NAMES = {
     frames.RESULT: "result",
     frames.ERROR: "error",
     frames.CANCEL: "cancel",
+    frames.REVOKE: "revoke",
     frames.ATTEMPT_STATE: "attempt_state",
     frames.PING: "ping",
     frames.PONG: "pong",
@@ -123,7 +124,8 @@ def kind_of(case):
     [
         each
         for each in TO_WORKER["malformed"]
-        if each.values[2]["error"] not in CUT and kind_of(each) not in (frames.HELLO, frames.CANCEL, frames.PING)
+        if each.values[2]["error"] not in CUT
+        and kind_of(each) not in (frames.HELLO, frames.CANCEL, frames.REVOKE, frames.PING)
     ],
 )
 def test_a_worker_names_the_malformed_frame_and_exits(_way, data, fields):

@@ -74,6 +74,7 @@ def test_hello_and_ready_have_their_fields(start):
     assert host.hello["window"] == 8
     assert host.hello["stack_signal"] == signal.SIGUSR1
     assert host.ready_message["window"] == 2  # with sync handlers only: `pipeline`
+    assert host.ready_message["in_order"] == 1 and "in_order" not in host.hello
     half = next(each for each in host.ready_message["commands"] if each["name"] == "maths.half")
     assert half == {"name": "maths.half", "idempotent": True}
 

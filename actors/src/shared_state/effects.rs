@@ -48,8 +48,7 @@ impl State {
             Effect::Cancel { worker, wire, interrupt } => {
                 self.send_control(worker, &HostMessage::Cancel { wire, interrupt });
             }
-            // The core does not emit it yet, and the protocol has no frame for it yet.
-            Effect::Revoke { .. } => {}
+            Effect::Revoke { worker, wire } => self.send_control(worker, &HostMessage::Revoke { wire }),
             Effect::Ping { worker, nonce } => {
                 self.send_control(worker, &HostMessage::Ping { nonce });
                 // Sampled now, so that a missed ping can be compared with the time of the ping. `/proc` must not be read in a

@@ -18,6 +18,7 @@ use herder_core::{
 use herder_wire::{CallResult, Header, SessionStateSupport, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU32,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -310,11 +311,19 @@ impl State {
     }
 
     /// Handles the worker's ready message.
-    pub(crate) fn on_ready(&mut self, worker: WorkerRef, window: u32, commands: CommandTable) {
+    pub(crate) fn on_ready(
+        &mut self,
+        worker: WorkerRef,
+        window: u32,
+        in_order: Option<NonZeroU32>,
+        commands: CommandTable,
+    ) {
         // Without a link the state was rebuilt, and this process is being killed.
         let Some(control) = self.link(worker).map(|link| link.has_control) else { return };
         self.commands = Some(Rc::new(commands));
-        self.handle(Input::Ready { worker, window, control, in_order: None });
+        // Without a control descriptor the worker cannot answer a revoke, which it has to for `in_order`.
+        let in_order = in_order.filter(|_| control);
+        self.handle(Input::Ready { worker, window, control, in_order });
         if self.core.ready_workers() >= self.core.settings().pool_size as usize {
             // All base workers are ready, so the error no longer explains anything. A later death of a worker is not a failed
             // start.

@@ -120,13 +120,13 @@ pub fn encoded(message: &WorkerMessage) -> Vec<u8> {
 
 /// Returns the hello of a worker that runs one call at a time and reads the control descriptor.
 pub fn hello() -> WorkerHello {
-    WorkerHello { pid: 1, window: NonZeroU32::MIN, control: true, stack_signal: None }
+    WorkerHello { pid: 1, window: NonZeroU32::MIN, control: true, stack_signal: None, in_order: None }
 }
 
 /// Returns the ready message of a worker with the commands `echo`, and `again`, which is idempotent.
 pub fn ready() -> Ready {
     let commands = vec![command("echo", false), command("again", true)];
-    Ready { commands, window: None }
+    Ready { commands, window: None, in_order: None }
 }
 
 pub(super) fn command(name: &str, idempotent: bool) -> CommandEntry {

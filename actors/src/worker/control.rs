@@ -1,4 +1,4 @@
-//! Reads the control descriptor: pongs and the states of cancelled attempts. Other messages are ignored.
+//! Reads the control descriptor: pongs and the states of cancelled or revoked attempts. Other messages are ignored.
 
 use super::fault::{FirstFault, protocol_error, protocol_fault};
 use crate::{

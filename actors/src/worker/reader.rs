@@ -10,7 +10,11 @@ use bytes::BytesMut;
 use herder_core::WorkerRef;
 use herder_process::Signal;
 use herder_wire::{Decoder, Frame, FrameError, Header, Ready, WorkerError, WorkerHello, WorkerMessage};
-use std::{io, num::NonZeroU8, time::Duration};
+use std::{
+    io,
+    num::{NonZeroU8, NonZeroU32},
+    time::Duration,
+};
 use tokio::net::UnixStream;
 
 /// The size of one read, in bytes. A larger buffer exceeds malloc's mmap threshold and causes page faults.
@@ -187,15 +191,14 @@ impl<'a> Reader<'a> {
             (WorkerMessage::Error { error, stamps, .. }, HandshakeState::Serving) => {
                 self.on_final_frame(&header, FinalFrame::Error(error), stamps.run_time());
             }
-            (WorkerMessage::Ignored(_), _) => self.record(&header),
             (WorkerMessage::Hello(hello), HandshakeState::Hello) => {
                 self.record(&header);
                 self.on_hello(hello);
             }
             (WorkerMessage::Ready(ready), HandshakeState::Loading(hello)) => {
-                let window = hello.window.get();
+                let (window, in_order) = (hello.window.get(), hello.in_order);
                 self.record(&header);
-                self.on_ready(ready, window);
+                self.on_ready(ready, window, in_order);
             }
             (WorkerMessage::StartFailed(error), HandshakeState::Hello | HandshakeState::Loading(_)) => {
                 self.record(&header);
@@ -232,12 +235,13 @@ impl<'a> Reader<'a> {
         self.handshake = HandshakeState::Loading(hello);
     }
 
-    fn on_ready(&mut self, ready: Ready, hello_window: u32) {
+    fn on_ready(&mut self, ready: Ready, hello_window: u32, hello_in_order: Option<NonZeroU32>) {
         self.handshake = HandshakeState::Serving;
         // The window of the hello is the maximum (I2); the ready message can only reduce it.
         let window = ready.window.map_or(hello_window, |window| window.get().min(hello_window));
+        let in_order = ready.in_order.or(hello_in_order);
         let commands: CommandTable = ready.commands.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        let _ = with(&self.shared_state, |state| state.on_ready(self.worker, window, commands));
+        let _ = with(&self.shared_state, |state| state.on_ready(self.worker, window, in_order, commands));
     }
 
     /// Handles the end of the stream. A process that is exiting has [`EXIT_TIMEOUT`] for it; a process that only closed its

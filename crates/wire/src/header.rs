@@ -117,7 +117,7 @@ impl Header {
     /// Checks the header against the rules of its kind.
     fn check(&self) -> Result<(), FrameError> {
         let Self { length, kind, flags, wire } = *self;
-        let Some(shape) = kind.header_rules() else { return Ok(()) };
+        let shape = kind.header_rules();
         if flags.kind_bits & !shape.flags != 0 {
             return Err(FrameError::ReservedFlags { kind, flags: flags.kind_bits & !shape.flags });
         }

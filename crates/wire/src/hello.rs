@@ -32,6 +32,11 @@ pub struct WorkerHello {
     /// The signal on which the worker prints the stacks of its threads to standard error, whatever it is running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_signal: Option<NonZeroU8>,
+    /// The maximum number of calls that have begun and have no final frame, of a worker that begins calls in the order of their
+    /// wire ids, sends the final frame of a call before it begins another one in its place, and answers a revoke. `None` if the
+    /// worker does not state this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_order: Option<NonZeroU32>,
 }
 
 /// Whether handlers may keep session state in this pool.
@@ -80,6 +85,7 @@ struct RawWorkerHello {
     #[serde(default)]
     control: bool,
     stack_signal: Option<NonZeroU8>,
+    in_order: Option<NonZeroU32>,
 }
 
 #[derive(Serialize)]
@@ -120,6 +126,7 @@ impl WorkerHello {
             window: limit("window", raw.window)?,
             control: raw.control,
             stack_signal: raw.stack_signal,
+            in_order: raw.in_order,
         })
     }
 

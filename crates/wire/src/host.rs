@@ -1,7 +1,7 @@
 //! The messages that the host sends: encoded by the host, parsed by workers written in Rust. Holds no state.
 
 use crate::{
-    CallFrame, EncodeError, Flags, Frame, FrameDirection, FrameError, FrameKind, Header, HostHello,
+    CallFrame, EncodeError, Flags, Frame, FrameError, FrameKind, Header, HostHello,
     body::{Body, put_frame},
 };
 use bytes::BytesMut;
@@ -22,6 +22,11 @@ pub enum HostMessage {
         /// Whether running code must be interrupted. Otherwise the handler is only asked to stop.
         interrupt: bool,
     },
+    /// Takes one call back if it has not begun.
+    Revoke {
+        /// The wire id of the attempt.
+        wire: WireId,
+    },
     /// Asks the worker for a pong.
     Ping {
         /// The number that the pong must repeat.
@@ -31,8 +36,6 @@ pub enum HostMessage {
     SessionEnd(SessionEnd),
     /// Tells the worker to finish the calls it has received, and then to exit with status 0.
     Shutdown,
-    /// A reserved kind, which the receiver ignores. Encodes to nothing.
-    Ignored(FrameKind),
 }
 
 impl HostMessage {
@@ -42,18 +45,18 @@ impl HostMessage {
     /// Any defect of the body, or a kind that only workers send.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
         let Header { kind, flags, wire, .. } = frame.header;
-        if !kind.direction().allows(FrameDirection::ToWorker) {
-            return Err(FrameError::WrongDirection(kind));
-        }
         let body = || Body::new(kind, frame.body.clone());
         Ok(match kind {
             FrameKind::Hello => Self::Hello(HostHello::parse(&body())?),
             FrameKind::Call => Self::Call(CallFrame::parse(frame)?),
             FrameKind::Cancel => Self::Cancel { wire, interrupt: flags.kind_bits & FrameKind::INTERRUPT != 0 },
+            FrameKind::Revoke => Self::Revoke { wire },
             FrameKind::Ping => Self::Ping { nonce: wire.0 },
             FrameKind::SessionEnd => Self::SessionEnd(SessionEnd::parse(body())?),
             FrameKind::Shutdown => Self::Shutdown,
-            reserved => Self::Ignored(reserved),
+            FrameKind::Ready | FrameKind::Result | FrameKind::Error | FrameKind::AttemptState | FrameKind::Pong => {
+                return Err(FrameError::WrongDirection(kind));
+            }
         })
     }
 
@@ -71,13 +74,13 @@ impl HostMessage {
                 let of_kind = if *interrupt { FrameKind::INTERRUPT } else { 0 };
                 put(FrameKind::Cancel, Flags { kind_bits: of_kind, ..none }, *wire, &[])
             }
+            Self::Revoke { wire } => put(FrameKind::Revoke, none, *wire, &[]),
             Self::Ping { nonce } => put(FrameKind::Ping, none, WireId(*nonce), &[]),
             Self::SessionEnd(SessionEnd { session, epoch, reason }) => {
                 let parts: [&[u8]; 3] = [&epoch.0.to_le_bytes(), &[*reason as u8], session.as_str().as_bytes()];
                 put(FrameKind::SessionEnd, none, no_call, &parts)
             }
             Self::Shutdown => put(FrameKind::Shutdown, none, no_call, &[]),
-            Self::Ignored(_) => Ok(()),
         }
     }
 }

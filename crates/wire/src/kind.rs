@@ -13,13 +13,6 @@ pub enum FrameDirection {
     Both,
 }
 
-impl FrameDirection {
-    /// Whether a frame with direction `self` may arrive on a side that accepts `other`.
-    pub(crate) fn allows(self, other: Self) -> bool {
-        self == Self::Both || self == other
-    }
-}
-
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $kind:ident = $byte:literal, $name:literal, $way:ident;)*) => {
         /// The kind of a frame. The discriminant is the kind byte of the header.
@@ -71,11 +64,9 @@ kinds! {
     Error = 5, "error", ToHost;
     /// Cancels one call.
     Cancel = 10, "cancel", ToWorker;
-    /// Reserved: withdraws a call that has not started.
+    /// Takes one call back if it has not begun.
     Revoke = 11, "revoke", ToWorker;
-    /// Reserved: the answer to a revoke.
-    Revoked = 12, "revoked", ToHost;
-    /// The answer to a cancel: the state of the attempt.
+    /// The answer to a cancel or a revoke: the state of the attempt.
     AttemptState = 13, "attempt_state", ToHost;
     /// Asks the worker for a pong.
     Ping = 14, "ping", ToWorker;
@@ -115,8 +106,8 @@ impl FrameKind {
     /// The interrupt flag of a cancel.
     pub(crate) const INTERRUPT: u8 = 0x02;
 
-    /// Returns the rules for headers of this kind; `None` for the reserved kinds, which are skipped whatever they contain.
-    pub(crate) fn header_rules(self) -> Option<HeaderRules> {
+    /// Returns the rules for headers of this kind.
+    pub(crate) fn header_rules(self) -> HeaderRules {
         use {BodyRule as B, WireRule as W};
         let (wire, body, flags) = match self {
             Self::Hello | Self::Ready => (W::Zero, B::AtLeast(0), 0),
@@ -124,13 +115,13 @@ impl FrameKind {
             Self::Result => (W::Call, B::AtLeast(16), 0),
             Self::Error => (W::Any, B::AtLeast(16), 0),
             Self::Cancel => (W::Call, B::Empty, Self::INTERRUPT),
+            Self::Revoke => (W::Call, B::Empty, 0),
             Self::AttemptState => (W::Call, B::AtLeast(1), 0),
             Self::Ping | Self::Pong => (W::Any, B::Empty, 0),
             Self::SessionEnd => (W::Zero, B::AtLeast(9), 0),
             Self::Shutdown => (W::Zero, B::Empty, 0),
-            Self::Revoke | Self::Revoked => return None,
         };
-        Some(HeaderRules { wire, body, flags })
+        HeaderRules { wire, body, flags }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The messages that a worker sends: parsed by the host, encoded by workers written in Rust. Holds no state.
 
 use crate::{
-    EncodeError, Flags, Frame, FrameDirection, FrameError, FrameKind, Header, WorkerError, WorkerHello,
+    EncodeError, Flags, Frame, FrameError, FrameKind, Header, WorkerError, WorkerHello,
     body::{Body, put_frame, to_json},
 };
 use bytes::{Bytes, BytesMut};
@@ -29,7 +29,7 @@ pub enum WorkerMessage {
     },
     /// The worker could not start and is about to exit.
     StartFailed(WorkerError),
-    /// The answer to a cancel.
+    /// The answer to a cancel or a revoke.
     AttemptState {
         /// The wire id of the attempt.
         wire: WireId,
@@ -41,8 +41,6 @@ pub enum WorkerMessage {
         /// The number of the ping.
         nonce: u64,
     },
-    /// A reserved kind, which the receiver ignores. Encodes to nothing.
-    Ignored(FrameKind),
 }
 
 /// The result of a call.
@@ -64,9 +62,6 @@ impl WorkerMessage {
     /// Any defect of the body, or a kind that only the host sends.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
         let Header { kind, wire, .. } = frame.header;
-        if !kind.direction().allows(FrameDirection::ToHost) {
-            return Err(FrameError::WrongDirection(kind));
-        }
         let mut body = Body::new(kind, frame.body);
         Ok(match kind {
             FrameKind::Hello => Self::Hello(WorkerHello::parse(&body)?),
@@ -80,7 +75,12 @@ impl WorkerMessage {
             },
             FrameKind::AttemptState => Self::AttemptState { wire, state: state_from_byte(body.u8()?)? },
             FrameKind::Pong => Self::Pong { nonce: wire.0 },
-            reserved => Self::Ignored(reserved),
+            FrameKind::Call
+            | FrameKind::Cancel
+            | FrameKind::Revoke
+            | FrameKind::Ping
+            | FrameKind::SessionEnd
+            | FrameKind::Shutdown => return Err(FrameError::WrongDirection(kind)),
         })
     }
 
@@ -108,7 +108,6 @@ impl WorkerMessage {
                 put(FrameKind::AttemptState, none, *wire, &[&[state_to_byte(*state)]])
             }
             Self::Pong { nonce } => put(FrameKind::Pong, none, WireId(*nonce), &[]),
-            Self::Ignored(_) => Ok(()),
         }
     }
 }
@@ -138,6 +137,9 @@ pub struct Ready {
     /// Replaces the window of the hello if the worker has found while loading that it can accept fewer calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<NonZeroU32>,
+    /// Replaces the same key of the hello, if the worker has found while loading that it begins calls in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_order: Option<NonZeroU32>,
 }
 
 /// One command of a worker.

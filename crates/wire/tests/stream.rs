@@ -65,6 +65,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         hello.prop_map(HostMessage::Hello),
         call.prop_map(HostMessage::Call),
         (wire(), any::<bool>()).prop_map(|(wire, interrupt)| HostMessage::Cancel { wire, interrupt }),
+        wire().prop_map(|wire| HostMessage::Revoke { wire }),
         any::<u64>().prop_map(|nonce| HostMessage::Ping { nonce }),
         end.prop_map(HostMessage::SessionEnd),
         Just(HostMessage::Shutdown),
@@ -73,15 +74,16 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
 
 fn worker_message() -> impl Strategy<Value = WorkerMessage> {
     let hello = any::<(u32, bool, u8)>();
-    let hello = (hello, positive()).prop_map(|((pid, control, signal), window)| {
+    let hello = (hello, positive(), option::of(positive())).prop_map(|((pid, control, signal), window, in_order)| {
         let stack_signal = NonZeroU8::new(signal);
-        WorkerHello { pid, window, control, stack_signal }
+        WorkerHello { pid, window, control, stack_signal, in_order }
     });
     let entry = any::<(String, bool)>().prop_map(|(name, idempotent)| CommandEntry { name, idempotent });
-    let ready = (vec(entry, 0..5), option::of(positive())).prop_map(|(mut commands, window)| {
+    let limits = (option::of(positive()), option::of(positive()));
+    let ready = (vec(entry, 0..5), limits).prop_map(|(mut commands, (window, in_order))| {
         commands.sort_by(|a, b| a.name.cmp(&b.name));
         commands.dedup_by(|a, b| a.name == b.name);
-        Ready { commands, window }
+        Ready { commands, window, in_order }
     });
     let result = (wire(), stamps(), payload()).prop_map(|(wire, stamps, payload)| CallResult { wire, stamps, payload });
     prop_oneof![

@@ -151,7 +151,7 @@ class Runner:
             context = self.new_context(pending)
             asyncio._set_running_loop(None)
             calls.running = wire_id
-            if wire_id in calls.cancelled:
+            if wire_id in calls.cancelled and calls.refuses(wire_id):
                 raise CallRejection("cancelled", "the call was cancelled before it started")
             pending.started = now()
             result = context.run(pending.command.call, **pending.arguments)
@@ -170,7 +170,7 @@ class Runner:
             return  # already answered: an exception hit `begin_task` after the task was created
         try:
             pending.begun = True  # before `cancelled` is read: see `state`
-            if wire_id in calls.cancelled:
+            if wire_id in calls.cancelled and calls.refuses(wire_id):
                 raise CallRejection("cancelled", "the call was cancelled before it started")
             pending.started = now()
             result = await run_steps(pending.command.call(**pending.arguments), wire_id, calls)
@@ -206,7 +206,7 @@ class Runner:
         kind = type(error)  # not `isinstance`: that runs code of the object, for its `__class__`
         if issubclass(kind, asyncio.CancelledError) and pending.failure is not None:
             error = pending.failure
-        elif holds_interrupt(error) or (issubclass(kind, asyncio.CancelledError) and wire_id in self.calls.cancelled):
+        elif holds_interrupt(error) or (issubclass(kind, asyncio.CancelledError) and self.calls.is_cancelled(wire_id)):
             error = Interrupted()
         failure = error_frames.exception_frame(wire_id, error, pending.started, ended, self.worker.max_frame)
         self.answer_once(pending, failure)
@@ -277,7 +277,8 @@ class Runner:
         if pending is None:
             return
         if pending in self.waiting:
-            self.withdraw(pending)
+            if self.calls.refuses(wire_id):
+                self.withdraw(pending)
         # Not before the handler has begun: asyncio would cancel the task before its first step, where `run_async`
         # cannot catch it. `run_async` checks `cancelled` itself then. And not if the signal has interrupted the handler
         # already: `take_interrupt` is True only once.

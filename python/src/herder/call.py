@@ -6,6 +6,7 @@ import sys
 import time
 from _thread import get_ident  # imported by name here and elsewhere, since gevent replaces functions of the module
 from contextvars import ContextVar
+from time import sleep  # by name for the same reason
 
 from herder import frames
 
@@ -23,29 +24,65 @@ else:
 
 
 RUNNING, WITHDRAWN, FINISHED = frames.RUNNING, frames.WITHDRAWN, frames.FINISHED
-DEFAULT_MAX_CANCELS = 1024  # cancels that are kept although their calls are not read yet or already answered
+DEFAULT_MAX_CANCELS = 1024  # marks that are kept although their calls are not read yet or already answered
 
 
 class Calls:
-    """The running call and the cancelled calls.
+    """The running call, and the calls that are cancelled or revoked.
 
     The main thread writes `last_begun`, `running` and `deadline`; the control thread writes the rest.
     """
 
-    __slots__ = ("cancelled", "closing", "deadline", "forked", "last_begun", "max_cancels", "running")
+    __slots__ = ("cancelled", "closing", "deadline", "forked", "last_begun", "max_cancels", "revoking", "running")
 
     def __init__(self) -> None:
         self.running = 0  # the wire id of the call whose handler runs on the main thread; below 0: the id of a hook
         self.last_begun = 0  # the wire id of the last call that began; calls begin in the order of their ids
         self.deadline = 0
-        self.cancelled: dict[int, bool] = {}  # True: still to be interrupted. Ordered: the oldest is dropped first
+        # The marked calls: True: cancelled and still to be interrupted, False: cancelled, None: revoked. Ordered: the
+        # oldest mark is dropped first.
+        self.cancelled: dict[int, bool | None] = {}
         self.max_cancels = DEFAULT_MAX_CANCELS
+        self.revoking = 0  # the wire id of the call whose revoke the control thread handles at this moment
         self.closing = False
         self.forked = False  # this process is a fork of the worker
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
         """Record that `wire_id` is cancelled. The call may run, wait, or not have been read yet."""
-        self.cancelled[wire_id] = interrupt
+        self.mark(wire_id, interrupt)
+
+    def revoke(self, wire_id: int, state: Callable[[int], int]) -> int:
+        """Mark a call as revoked if it has not begun, and return its state. `state` determines the state of a call."""
+        # Unlike a cancel, a revoke must not affect a call that has begun, and the host sends a call that is reported as
+        # withdrawn to another worker. So the answer must be exact, although the call may begin at any moment. The mark
+        # is written before the state is read a second time, for the reason given in `state`. If the call has begun
+        # meanwhile, the mark is removed. The loop may have found the mark already: it waits in `refuses` until it is
+        # decided whether the mark stays.
+        found = state(wire_id)
+        if found != WITHDRAWN or wire_id in self.cancelled:
+            return found
+        self.revoking = wire_id
+        try:
+            self.mark(wire_id, None)
+            found = state(wire_id)
+            if found != WITHDRAWN:
+                self.cancelled.pop(wire_id, None)
+        finally:
+            self.revoking = 0
+        return found
+
+    def refuses(self, wire_id: int) -> bool:
+        """Whether a call that is about to begin must not: it is cancelled or revoked. Called by the loop.
+
+        May be called only after `last_begun` (or what `state` reads in an asyncio worker) includes the call.
+        """
+        while self.revoking == wire_id:
+            sleep(0)  # the control thread needs the GIL to go on
+        return wire_id in self.cancelled
+
+    def mark(self, wire_id: int, value: bool | None) -> None:
+        """Add or change the mark of a call. Drops the oldest marks if there are too many."""
+        self.cancelled[wire_id] = value
         while len(self.cancelled) > self.max_cancels:
             try:
                 self.cancelled.pop(next(iter(self.cancelled)), None)
@@ -54,13 +91,18 @@ class Calls:
 
     def state(self, wire_id: int) -> int:
         """Return the state of a call that has just been marked as cancelled, in a worker with sync handlers."""
-        # The order matters on both sides. The control thread writes `cancelled` and then reads `running` and
-        # `last_begun`. The loop writes these two and then reads `cancelled`. So at least one of them sees the other's
-        # write: if the call has not begun here, the loop will find it in `cancelled` and refuse it. With the opposite
-        # order on either side, the host could receive "withdrawn" for a call that then runs.
-        if self.running == wire_id:
-            return RUNNING
-        return WITHDRAWN if wire_id > self.last_begun else FINISHED
+        # The order matters on both sides. The control thread writes `cancelled` and then reads `last_begun`. The loop
+        # writes `last_begun` and then reads `cancelled`. So at least one of them sees the other's write: if the call
+        # has not begun here, the loop will find it in `cancelled` and refuse it. With the opposite order on either
+        # side, the host could receive "withdrawn" for a call that then runs. The loop writes `running` before
+        # `last_begun`. So a call that has begun here, and does not run, has ended.
+        if wire_id > self.last_begun:
+            return WITHDRAWN
+        return RUNNING if self.running == wire_id else FINISHED
+
+    def is_cancelled(self, wire_id: int) -> bool:
+        """Whether the call is cancelled. A revoke is no cancel: it must have no effect on a call that has begun."""
+        return self.cancelled.get(wire_id) is not None
 
     def take_interrupt(self, wire_id: int) -> bool:
         """Return True once for a call that is to be interrupted: its cleanup must not be interrupted again."""
@@ -88,7 +130,7 @@ class Call:
     @property
     def cancelled(self) -> bool:
         """Whether the call was abandoned or its deadline has passed. Stop soon: the result is not used."""
-        return self.id in self._calls.cancelled
+        return self._calls.is_cancelled(self.id)
 
     def __repr__(self) -> str:
         return f"<herder.Call {self.id}>"

@@ -1,4 +1,4 @@
-"""The control thread: handles pings, cancels and the shutdown while the main thread is busy.
+"""The control thread: handles pings, cancels, revokes and the shutdown while the main thread is busy.
 
 It owns the control descriptor. It never runs the application's code and never writes to the calls descriptor.
 """
@@ -72,6 +72,8 @@ class Control:
             write_all(self.fd, frames.frame(frames.PONG, wire_id))
         elif kind == frames.CANCEL:
             self.cancel(wire_id, bool(flags & frames.INTERRUPT))
+        elif kind == frames.REVOKE:
+            self.revoke(wire_id)
         elif kind == frames.SHUTDOWN:
             self.shutdown()
         else:
@@ -87,6 +89,14 @@ class Control:
         write_all(self.fd, frames.frame(frames.ATTEMPT_STATE, wire_id, bytes((state,))))
         if worker.cancel_task is not None:
             worker.cancel_task(wire_id, interrupt)
+
+    def revoke(self, wire_id: int) -> None:
+        """Take a call back if it has not begun, otherwise do nothing. Send its state to the host."""
+        worker = self.worker
+        state = worker.calls.revoke(wire_id, worker.attempt_state)
+        write_all(self.fd, frames.frame(frames.ATTEMPT_STATE, wire_id, bytes((state,))))
+        if state == frames.WITHDRAWN and worker.cancel_task is not None:
+            worker.cancel_task(wire_id, False)  # the loop answers the call now
 
     def _signal_if_interrupted(self) -> bool:
         """Signal the main thread if the running call is to be interrupted. Return whether to check again soon."""

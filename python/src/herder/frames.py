@@ -14,8 +14,7 @@ CALL = 3
 RESULT = 4
 ERROR = 5
 CANCEL = 10
-REVOKE = 11  # reserved, like REVOKED
-REVOKED = 12
+REVOKE = 11
 ATTEMPT_STATE = 13
 PING = 14
 PONG = 15
@@ -25,8 +24,8 @@ SHUTDOWN = 20
 OPTIONAL = 0x01  # a receiver ignores the frame if it does not know the kind
 INTERRUPT = 0x02  # of a `cancel` frame: interrupt the handler
 
-TO_WORKER = frozenset({HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN})
-TO_HOST = frozenset({READY, RESULT, ERROR, REVOKED, ATTEMPT_STATE, PONG})
+TO_WORKER = frozenset({HELLO, CALL, CANCEL, REVOKE, PING, SESSION_END, SHUTDOWN})
+TO_HOST = frozenset({READY, RESULT, ERROR, ATTEMPT_STATE, PONG})
 RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # the states in an `attempt_state` frame
 REASONS = {1: "ended", 2: "expired", 3: "moved"}
 HELLO_LIMIT = 1 << 20
@@ -63,11 +62,11 @@ def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int
         return _check_unknown(kind, flags)
     if flags & ~(OPTIONAL | (INTERRUPT if kind == CANCEL else 0)):
         raise ProtocolError("reserved_flags", f"a frame of kind {kind} sets the reserved flags {flags:#x}")
-    if kind in (CALL, CANCEL) and not wire_id:
+    if kind in (CALL, CANCEL, REVOKE) and not wire_id:
         raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has no wire id")
     if kind in (HELLO, SESSION_END, SHUTDOWN) and wire_id:
         raise ProtocolError("unexpected_wire_id", f"a frame of kind {kind} must have wire id 0, but has {wire_id}")
-    if kind in (CANCEL, PING, SHUTDOWN) and length:
+    if kind in (CANCEL, REVOKE, PING, SHUTDOWN) and length:
         raise ProtocolError("unexpected_body", f"a frame of kind {kind} must have no body")
     return True
 
@@ -75,7 +74,7 @@ def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int
 def _check_unknown(kind: int, flags: int) -> bool:
     if kind in TO_HOST:
         raise ProtocolError("wrong_direction", f"a frame of kind {kind} was sent in the wrong direction")
-    if kind != REVOKE and not flags & OPTIONAL:
+    if not flags & OPTIONAL:
         raise ProtocolError("unknown_kind", f"unknown frame kind {kind}")
     return False
 

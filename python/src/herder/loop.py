@@ -176,7 +176,7 @@ class MainLoop:
                 calls.deadline = deadline
                 # Written before `cancelled` is read; the control thread does the opposite. See `Calls.state`.
                 calls.running = calls.last_begun = wire_id
-                if cancelled and wire_id in cancelled:
+                if cancelled and wire_id in cancelled and calls.refuses(wire_id):
                     raise CallRejection("cancelled", "the call was cancelled before it started")
                 self.started = started = now()
                 result = context.run(command.call, **arguments)

@@ -49,8 +49,8 @@ class Worker:
         self.concurrency: int = hello["concurrency"]
         self.pipeline: int = hello["pipeline"]
         self.max_frame: int = hello["max_frame"]
-        # The host may have sent, and cancelled, this many calls that the loop has not read yet. Their cancels must not
-        # be dropped, or the calls would run.
+        # The host may have sent, and cancelled or revoked, this many calls that the loop has not read yet. Their marks
+        # must not be dropped, or the calls would run.
         self.calls.max_cancels = max(self.calls.max_cancels, 2 * self.concurrency * self.pipeline)
         limit = hello.get("session_end_timeout_ms")
         self.hook_limit = None if limit is None else limit / 1000  # seconds
@@ -244,8 +244,11 @@ def _ready_message(worker: Worker) -> dict[str, Any]:
     commands = [{"name": command.name, "idempotent": command.idempotent} for command in worker.commands.values()]
     if worker.request_shutdown is not None:
         return {"commands": commands}
-    # With sync handlers only, one call runs at a time. So the window is `pipeline`, whatever `concurrency` is.
-    return {"commands": commands, "window": worker.pipeline}
+    # With sync handlers only, one call runs at a time. So the window is `pipeline`, whatever `concurrency` is. The host
+    # relies on `in_order`: the loop begins calls in the order in which they arrive, and writes the answers that are
+    # ready before each handler. An asyncio worker does not: its tasks end in any order, and a task that blocks the loop
+    # delays the answers of the others.
+    return {"commands": commands, "window": worker.pipeline, "in_order": 1}
 
 
 def _report_start_failure(worker: Worker, error: BaseException, target: str) -> None:

@@ -142,7 +142,7 @@ impl Worker {
             return None;
         }
         let commands = self.script.commands.iter().map(|(name, entry)| command(name, entry.idempotent)).collect();
-        self.send(&WorkerMessage::Ready(Ready { commands, window: None })).await;
+        self.send(&WorkerMessage::Ready(Ready { commands, window: None, in_order: None })).await;
         Some(Arc::new(Semaphore::new(host.concurrency.get() as usize)))
     }
 
@@ -160,7 +160,7 @@ impl Worker {
                 }
             }
             HostMessage::Shutdown => self.shutting_down = true,
-            HostMessage::Hello(_) | HostMessage::Ignored(_) => {}
+            HostMessage::Hello(_) | HostMessage::Revoke { .. } => {} // this worker does not state `in_order`
         }
     }
 

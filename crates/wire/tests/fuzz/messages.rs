@@ -19,15 +19,13 @@ pub(crate) fn check_input(data: &[u8]) {
     }
 }
 
-/// Parses the frame as both sides do. Reserved kinds are parsed but never encoded.
+/// Parses the frame as both sides do.
 pub(crate) fn parse(frame: Frame) {
-    match HostMessage::parse(frame.clone()) {
-        Ok(HostMessage::Ignored(_)) | Err(_) => {}
-        Ok(message) => to_worker(&message),
+    if let Ok(message) = HostMessage::parse(frame.clone()) {
+        to_worker(&message);
     }
-    match WorkerMessage::parse(frame) {
-        Ok(WorkerMessage::Ignored(_)) | Err(_) => {}
-        Ok(message) => to_host(&message),
+    if let Ok(message) = WorkerMessage::parse(frame) {
+        to_host(&message);
     }
 }
 
