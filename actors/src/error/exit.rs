@@ -58,7 +58,7 @@ pub(crate) struct ExitRecord {
 /// What an error contains of a process's exit. Cloning copies no text.
 #[derive(Clone, Debug)]
 pub(crate) struct ExitCause {
-    end: Option<ProcessExit>,
+    exit: Option<ProcessExit>,
     /// Why the process exited.
     pub(crate) reason: Arc<str>,
     /// Details of its exit.
@@ -66,18 +66,18 @@ pub(crate) struct ExitCause {
 }
 
 impl ExitCause {
-    /// Returns the cause of an exit; `end` is `None` for a call that found its process gone.
-    pub(crate) fn new(end: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> Self {
-        let reason = match end {
-            Some(end) => loss_reason(&end, exit_record).into(),
+    /// Returns the cause of an exit; `exit` is `None` for a call that found its process gone.
+    pub(crate) fn new(exit: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> Self {
+        let reason = match exit {
+            Some(exit) => loss_reason(&exit, exit_record).into(),
             None => "the process had already exited".into(),
         };
-        Self { end, reason, report: Arc::new(report(end, exit_record)) }
+        Self { exit, reason, report: Arc::new(report(exit, exit_record)) }
     }
 
     /// Returns the cause of an exit, the shared one if the pool has a record of that exit.
-    pub(crate) fn of(end: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> Self {
-        exit_record.map_or_else(|| Self::new(end, None), |exit_record| exit_record.cause(end))
+    pub(crate) fn of(exit: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> Self {
+        exit_record.map_or_else(|| Self::new(exit, None), |exit_record| exit_record.cause(exit))
     }
 }
 
@@ -100,10 +100,10 @@ impl ExitRecord {
     }
 
     /// Returns the cause for an error. One process may lose thousands of calls within one step, so they share one cause.
-    fn cause(&self, end: Option<ProcessExit>) -> ExitCause {
-        let shared = self.cause.get_or_init(|| ExitCause::new(end, Some(self)));
+    fn cause(&self, exit: Option<ProcessExit>) -> ExitCause {
+        let shared = self.cause.get_or_init(|| ExitCause::new(exit, Some(self)));
         // A call that was never sent has no exit, whatever the others have.
-        if shared.end == end { shared.clone() } else { ExitCause::new(end, Some(self)) }
+        if shared.exit == exit { shared.clone() } else { ExitCause::new(exit, Some(self)) }
     }
 }
 
@@ -115,21 +115,21 @@ fn evidence<S: Serializer>(evidence: &Option<OutOfMemory>, serializer: S) -> Res
 }
 
 /// Formats the reason of a process's exit.
-pub(crate) fn loss_reason(end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Box<str> {
+pub(crate) fn loss_reason(exit: &ProcessExit, exit_record: Option<&ExitRecord>) -> Box<str> {
     let out_of_memory = exit_record.and_then(|exit_record| exit_record.memory.out_of_memory);
     let end_text = match out_of_memory {
-        Some(evidence) => format!("{end}, likely out of memory ({evidence})"),
-        None => end.to_string(),
+        Some(evidence) => format!("{exit}, likely out of memory ({evidence})"),
+        None => exit.to_string(),
     };
     match exit_record.and_then(|exit_record| exit_record.detail.as_deref()) {
-        Some(detail) if end.status == ExitStatus::Unknown => detail.into(),
+        Some(detail) if exit.status == ExitStatus::Unknown => detail.into(),
         Some(detail) => format!("{end_text}: {detail}").into(),
         None => end_text.into(),
     }
 }
 
-fn report(end: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> ExitReport {
-    let (exit_status, signal) = end.map(|end| status_parts(end.status)).unwrap_or_default();
+fn report(exit: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> ExitReport {
+    let (exit_status, signal) = exit.map(|exit| status_parts(exit.status)).unwrap_or_default();
     let ExitRecord { stderr_tail, traceback, recording, memory, stack, .. } = exit_record.cloned().unwrap_or_default();
     let ExitMemory { peak_memory, out_of_memory } = memory;
     ExitReport { exit_status, signal, stderr_tail, traceback, stack, recorder: recording, peak_memory, out_of_memory }
@@ -152,12 +152,12 @@ mod tests {
     /// R38: thousands of calls may be lost in one step. None of their errors copies the output or the stack.
     #[test]
     fn r38_errors_of_one_exit_share_its_texts() {
-        let end = Some(ProcessExit { status: ExitStatus::Signal(9), kill_reason: Some(KillReason::Unresponsive) });
+        let exit = Some(ProcessExit { status: ExitStatus::Signal(9), kill_reason: Some(KillReason::Unresponsive) });
         let exit_record = ExitRecord { stderr_tail: vec!["last line".into()], ..ExitRecord::default() };
-        let first = ExitCause::of(end, Some(&exit_record));
+        let first = ExitCause::of(exit, Some(&exit_record));
         assert_eq!((first.report.signal, &*first.report.stderr_tail), (Some(9), &["last line".to_owned()][..]));
         for _ in 0..1000 {
-            let cause = ExitCause::of(end, Some(&exit_record));
+            let cause = ExitCause::of(exit, Some(&exit_record));
             assert!(Arc::ptr_eq(&cause.reason, &first.reason) && Arc::ptr_eq(&cause.report, &first.report));
         }
     }
@@ -190,7 +190,7 @@ mod tests {
     fn an_exit_that_differs_has_its_own_cause() {
         let by_signal = |kill_reason| Some(ProcessExit { status: ExitStatus::Signal(9), kill_reason });
         let exit_record = ExitRecord::default();
-        let reason = |end| ExitCause::of(end, Some(&exit_record)).reason;
+        let reason = |exit| ExitCause::of(exit, Some(&exit_record)).reason;
         assert_ne!(reason(by_signal(None)), reason(by_signal(Some(KillReason::Requested))));
         assert_eq!(&*reason(None), "the process had already exited");
         assert_eq!(&*ExitCause::of(None, None).reason, "the process had already exited");

@@ -118,8 +118,8 @@ impl RunningPool {
             Err(reason) => {
                 let exit_record = ExitRecord::default().with_detail(Some(reason.to_string().into()), None);
                 let kill_reason = reason.is_out_of_descriptors().then_some(KillReason::NoDescriptors);
-                let end = ProcessExit { status: ExitStatus::Unknown, kill_reason };
-                let _ = with(&self.shared_state, |state| state.on_exit(worker, end, exit_record, None));
+                let exit = ProcessExit { status: ExitStatus::Unknown, kill_reason };
+                let _ = with(&self.shared_state, |state| state.on_exit(worker, exit, exit_record, None));
             }
         }
     }

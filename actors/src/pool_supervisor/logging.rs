@@ -51,14 +51,14 @@ impl RunningPool {
     pub(super) fn log_event(&self, event: LogEvent) {
         let (pool, events) = (self.pool(), self.events());
         match event {
-            LogEvent::WorkerDied(worker_ref, end) => {
-                self.log_exit("worker lost", crate::shared_state::exit_error, worker_ref, &end);
+            LogEvent::WorkerDied(worker_ref, exit) => {
+                self.log_exit("worker lost", crate::shared_state::exit_error, worker_ref, &exit);
             }
             // Logged once until descriptors are available again, although starts are retried all the time.
             LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. })
                 if self.out_of_descriptors.replace(true) => {}
-            LogEvent::StartFailed(worker_ref, end) => {
-                self.log_exit("worker failed to start", crate::shared_state::start_failed, worker_ref, &end);
+            LogEvent::StartFailed(worker_ref, exit) => {
+                self.log_exit("worker failed to start", crate::shared_state::start_failed, worker_ref, &exit);
             }
             LogEvent::PingMissed(worker_ref, missed_pings, activity) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %worker_ref, missed_pings, %activity, "worker missed a ping");
@@ -89,11 +89,11 @@ impl RunningPool {
         message: &'static str,
         error: fn(WorkerRef, &ProcessExit, Option<&ExitRecord>) -> Error,
         worker: WorkerRef,
-        end: &ProcessExit,
+        exit: &ProcessExit,
     ) {
         let (error, none_ready) = {
             let state = self.shared_state.borrow();
-            (error(worker, end, state.exit_record(worker)), state.core().ready_workers() == 0)
+            (error(worker, exit, state.exit_record(worker)), state.core().ready_workers() == 0)
         };
         let pool = self.pool();
         self.events().queue(Level::ERROR, move || error.log_exit(&pool, message, none_ready));

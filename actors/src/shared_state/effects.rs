@@ -70,8 +70,8 @@ impl State {
             Effect::Start(worker) => self.defer(Deferred::Start(worker)),
             Effect::Log(event) => {
                 // Noted at once and not with the log event: calls that fail in this same step contain the error.
-                if let LogEvent::StartFailed(worker, end) = event {
-                    self.note_start_error(worker, end);
+                if let LogEvent::StartFailed(worker, exit) = event {
+                    self.note_start_error(worker, exit);
                 }
                 self.defer(Deferred::Log(event));
             }

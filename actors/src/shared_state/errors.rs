@@ -66,18 +66,18 @@ impl State {
     }
 
     fn cause(&self, loss: &WorkerLoss) -> ExitCause {
-        ExitCause::of(loss.end, self.exit_record(loss.worker))
+        ExitCause::of(loss.exit, self.exit_record(loss.worker))
     }
 }
 
-pub(crate) fn start_failed(worker: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
-    let ExitCause { reason, report, .. } = ExitCause::of(Some(*end), exit_record);
+pub(crate) fn start_failed(worker: WorkerRef, exit: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
+    let ExitCause { reason, report, .. } = ExitCause::of(Some(*exit), exit_record);
     Error::StartFailed { worker: Some(worker), reason, report }
 }
 
 /// Returns the exit of a process as an error, for the log; it belongs to no single call.
-pub(crate) fn exit_error(worker_ref: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
+pub(crate) fn exit_error(worker_ref: WorkerRef, exit: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
     let WorkerRef { id: worker, generation } = worker_ref;
-    let ExitCause { reason, report, .. } = ExitCause::of(Some(*end), exit_record);
+    let ExitCause { reason, report, .. } = ExitCause::of(Some(*exit), exit_record);
     Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts: Attempts::default() }
 }

@@ -12,7 +12,7 @@ impl State {
     pub(crate) fn on_exit(
         &mut self,
         worker: WorkerRef,
-        end: ProcessExit,
+        exit: ProcessExit,
         exit_record: ExitRecord,
         recorder: Option<&Recorder>,
     ) {
@@ -25,17 +25,17 @@ impl State {
         }
         self.exit_records.push_back((worker, exit_record));
         let link = self.link(worker).is_some().then(|| self.links[worker.id.0 as usize - 1].take()).flatten();
-        self.handle(Input::Exited { worker, end, suspects });
-        self.keep_recording(worker, end, recorder.or(link.as_ref().map(|link| &*link.recorder)));
+        self.handle(Input::Exited { worker, exit, suspects });
+        self.keep_recording(worker, exit, recorder.or(link.as_ref().map(|link| &*link.recorder)));
         self.defer(Deferred::Exited(worker));
         self.defer(Deferred::CheckReadiness);
     }
 
     /// Adds the recording to the exit record. Runs after the core has handled the exit, since the recording contains the last
     /// transition and the reason of the exit, and before any effect reaches a caller.
-    fn keep_recording(&mut self, worker: WorkerRef, end: ProcessExit, recorder: Option<&Recorder>) {
+    fn keep_recording(&mut self, worker: WorkerRef, exit: ProcessExit, recorder: Option<&Recorder>) {
         let Some((_, exit_record)) = self.exit_records.back() else { return };
-        let recording = self.last_recording(worker, end, recorder, exit_record);
+        let recording = self.last_recording(worker, exit, recorder, exit_record);
         if let Some((_, exit_record)) = self.exit_records.back_mut() {
             exit_record.set_recording(recording);
         }
@@ -51,8 +51,8 @@ impl State {
     }
 
     /// Records a failed start.
-    pub(super) fn note_start_error(&mut self, worker: WorkerRef, end: ProcessExit) {
-        self.last_start_error = Some((worker, end, self.exit_record(worker).cloned().unwrap_or_default()));
+    pub(super) fn note_start_error(&mut self, worker: WorkerRef, exit: ProcessExit) {
+        self.last_start_error = Some((worker, exit, self.exit_record(worker).cloned().unwrap_or_default()));
     }
 
     /// Returns the reason of the most recent failed start, or why the pool has failed permanently.
@@ -60,7 +60,7 @@ impl State {
         let failed = self.last_start_error.as_ref();
         self.failed_permanently
             .clone()
-            .or_else(|| failed.map(|(_, end, exit_record)| crate::error::loss_reason(end, Some(exit_record))))
+            .or_else(|| failed.map(|(_, exit, exit_record)| crate::error::loss_reason(exit, Some(exit_record))))
     }
 
     pub(crate) fn last_start_error_if_degraded(&self) -> Option<Box<str>> {
@@ -70,6 +70,6 @@ impl State {
 
     /// Returns the most recent failed start as an error.
     pub(crate) fn start_error(&self) -> Option<Error> {
-        self.last_start_error.as_ref().map(|(worker, end, exit_record)| start_failed(*worker, end, Some(exit_record)))
+        self.last_start_error.as_ref().map(|(worker, exit, exit_record)| start_failed(*worker, exit, Some(exit_record)))
     }
 }

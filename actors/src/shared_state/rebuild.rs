@@ -95,10 +95,10 @@ impl State {
     fn stop_at_once(&mut self, now: Timestamp) {
         self.handle(Input::Shutdown { until: now });
         self.apply_effects();
-        let end = ProcessExit { status: ExitStatus::Unknown, kill_reason: None };
+        let exit = ProcessExit { status: ExitStatus::Unknown, kill_reason: None };
         for action in self.deferred.extract_if(.., |action| matches!(action, Deferred::Start(_))).collect::<Vec<_>>() {
             if let Deferred::Start(worker) = action {
-                self.handle(Input::Exited { worker, end, suspects: Vec::new() });
+                self.handle(Input::Exited { worker, exit, suspects: Vec::new() });
             }
         }
         self.apply_effects();

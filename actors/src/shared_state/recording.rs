@@ -33,15 +33,15 @@ impl State {
     pub(crate) fn last_recording(
         &self,
         worker: WorkerRef,
-        end: ProcessExit,
+        exit: ProcessExit,
         recorder: Option<&Recorder>,
         exit_record: &ExitRecord,
     ) -> Arc<Recording> {
-        let end = self.core().exit_of(worker).unwrap_or(end); // the core's record has the kill reason
-        let (exit_status, signal) = status_parts(end.status);
+        let exit = self.core().exit_of(worker).unwrap_or(exit); // the core's record has the kill reason
+        let (exit_status, signal) = status_parts(exit.status);
         let ExitMemory { peak_memory, out_of_memory } = exit_record.memory.clone();
         let exit = RecordedExit {
-            reason: loss_reason(&end, Some(exit_record)),
+            reason: loss_reason(&exit, Some(exit_record)),
             exit_status,
             signal,
             peak_memory,

@@ -39,7 +39,7 @@ impl State {
 
     /// Returns the reason of a process's exit as text, if the exit is still recorded.
     fn exit_reason(&self, worker: WorkerRef) -> Option<Box<str>> {
-        self.core().exit_of(worker).map(|end| loss_reason(&end, self.exit_record(worker)))
+        self.core().exit_of(worker).map(|exit| loss_reason(&exit, self.exit_record(worker)))
     }
 }
 

@@ -91,7 +91,7 @@ pub struct WorkerLoss {
     pub worker: WorkerRef,
     /// How the process ended. `None` if that is not known yet (the process was asked to stop), or no longer (a later
     /// process of its slot has ended too).
-    pub end: Option<ProcessExit>,
+    pub exit: Option<ProcessExit>,
     /// False only if the worker cannot have received the call.
     pub may_have_run: bool,
 }

@@ -80,7 +80,7 @@ pub enum Input {
         /// The process.
         worker: WorkerRef,
         /// The exit of the process.
-        end: ProcessExit,
+        exit: ProcessExit,
         /// The fingerprints of its attempts, if the quarantine needs them
         /// ([`Core::unfinished`](crate::Core::unfinished)).
         suspects: Vec<Suspect>,

@@ -98,12 +98,12 @@ fn release(pool: &mut Pool) {
 
 fn death(pool: &mut Pool) {
     let mut steps = Steps::default();
-    let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: Some(KillReason::Requested) };
+    let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason: Some(KillReason::Requested) };
     pool.effects.clear();
     steps.time(|| {
         pool.core.handle(
             pool.now,
-            Input::Exited { worker: process(1, 1), end, suspects: Vec::new() },
+            Input::Exited { worker: process(1, 1), exit, suspects: Vec::new() },
             &mut pool.effects,
         );
     });

@@ -218,10 +218,10 @@ impl CountedFailures {
     }
 
     fn counts_loss(self, loss: &WorkerLoss) -> bool {
-        match loss.end {
-            Some(end)
-                if end.kill_reason.is_none_or(|kill_reason| kill_reason == KillReason::Requested)
-                    && end.status.is_signal() =>
+        match loss.exit {
+            Some(exit)
+                if exit.kill_reason.is_none_or(|kill_reason| kill_reason == KillReason::Requested)
+                    && exit.status.is_signal() =>
             {
                 self.signal
             }
@@ -330,7 +330,7 @@ mod tests {
             let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };
             CallFailure::WorkerLost(WorkerLoss {
                 worker,
-                end: Some(ProcessExit { status, kill_reason }),
+                exit: Some(ProcessExit { status, kill_reason }),
                 may_have_run: true,
             })
         };

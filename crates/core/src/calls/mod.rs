@@ -313,7 +313,7 @@ mod tests {
         calls.serve(CallId(2), &mut waiting);
         calls.sent(CallId(2), WORKER, WireId(1));
         assert_eq!(calls.next_due(), Some((Timestamp(100), CallId(1))));
-        let loss = WorkerLoss { worker: WORKER, end: None, may_have_run: true };
+        let loss = WorkerLoss { worker: WORKER, exit: None, may_have_run: true };
         calls.back_off(CallId(2), Timestamp(10), loss, Duration::from_nanos(5));
         assert_eq!(calls.next_due(), Some((Timestamp(15), CallId(2))));
         calls.settle(CallId(2));

@@ -101,7 +101,7 @@ impl Core {
             }
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
             Input::Activity { worker, nonce, activity } => self.on_examined(now, worker, nonce, activity, effects),
-            Input::Exited { worker, end, suspects } => self.on_exit(now, worker, end, &suspects, effects),
+            Input::Exited { worker, exit, suspects } => self.on_exit(now, worker, exit, &suspects, effects),
             Input::Kill { worker, kill_reason } => {
                 self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects);
             }

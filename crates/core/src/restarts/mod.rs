@@ -150,7 +150,7 @@ impl Restarts {
         dead: &Exited,
         base_start_is_pending: bool,
     ) -> AfterExit {
-        let (is_base, is_expected) = (self.is_base(worker), dead.end.is_expected());
+        let (is_base, is_expected) = (self.is_base(worker), dead.exit.is_expected());
         let early = !is_expected && dead.live_since.is_none_or(|since| self.intensity.is_early(now - since));
         let record = &mut self.records[worker.0 as usize - 1];
         record.start_failed = dead.live_since.is_none() && !is_expected;
@@ -166,7 +166,7 @@ impl Restarts {
         }
         // A shortage of descriptors is no failure of the worker: its slot waits as after a failed start, but the pool
         // does not fail because of it.
-        let host_shortage = dead.end.kill_reason == Some(KillReason::NoDescriptors);
+        let host_shortage = dead.exit.kill_reason == Some(KillReason::NoDescriptors);
         let starts = matches!(self.phase, Phase::Running | Phase::Draining { .. })
             || (host_shortage && self.phase == Phase::Probing);
         // A death during a call does not count for the pool: otherwise the calls of one caller could make the pool fail

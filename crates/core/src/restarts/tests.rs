@@ -15,8 +15,8 @@ fn restarts() -> Restarts {
 }
 
 fn dead(kill_reason: Option<KillReason>, live_since: Option<Timestamp>) -> Exited {
-    let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
-    Exited { end, live_since, running: Attempts::default() }
+    let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
+    Exited { exit, live_since, running: Attempts::default() }
 }
 
 fn failed() -> Restarts {

@@ -154,10 +154,10 @@ impl Sessions {
         if mode == Affinity::Hint {
             return Ok(());
         }
-        let end = step.exit_of(worker);
+        let exit = step.exit_of(worker);
         self.record(step.now, row, SessionEventKind::LossReported, Some(worker));
         self.touch(row, step.now);
         let Some(session) = self.id(row) else { return Ok(()) };
-        Err(CallFailure::SessionWorkerLost { session, loss: WorkerLoss { worker, end, may_have_run: false } })
+        Err(CallFailure::SessionWorkerLost { session, loss: WorkerLoss { worker, exit, may_have_run: false } })
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Slot {
     /// ([I2](crate#invariants)).
     pub(super) attempts: Attempts,
     /// The generation and the exit of the previous process.
-    pub(crate) last_end: Option<(Generation, ProcessExit)>,
+    pub(crate) last_exit: Option<(Generation, ProcessExit)>,
     /// The number of finished attempts, across all generations.
     pub(crate) finished_attempts: u64,
 }
@@ -76,7 +76,7 @@ impl Ping {
 impl Slot {
     pub(crate) fn new(worker: WorkerRef, base: bool) -> Self {
         let attempts = Attempts::default();
-        Self { worker, base, process: Process::Absent, attempts, last_end: None, finished_attempts: 0 }
+        Self { worker, base, process: Process::Absent, attempts, last_exit: None, finished_attempts: 0 }
     }
 
     pub(crate) fn process(&self) -> &Process {
@@ -161,7 +161,7 @@ impl Slot {
 
     /// Returns how this process ended, if it is the last of its slot that has ended.
     pub(crate) fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
-        self.last_end.filter(|(generation, _)| *generation == worker.generation).map(|(_, end)| end)
+        self.last_exit.filter(|(generation, _)| *generation == worker.generation).map(|(_, exit)| exit)
     }
 
     /// Returns what is due first in this slot, and when. A scheduled start is not included, since it may have to wait

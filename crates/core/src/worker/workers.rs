@@ -46,7 +46,7 @@ pub(super) struct Index {
 /// The state that a process had when it exited.
 pub(crate) struct Exited {
     /// How it ended, with the reason for which the pool stopped it, if it did.
-    pub(crate) end: ProcessExit,
+    pub(crate) exit: ProcessExit,
     /// Since when it was ready, if it ever was.
     pub(crate) live_since: Option<Timestamp>,
     /// Its unfinished attempts.
@@ -211,23 +211,23 @@ impl Workers {
     }
 
     /// Removes a process that has exited, and its attempts. Returns `None` if there is no such process.
-    pub(crate) fn exited(&mut self, now: Timestamp, worker: WorkerRef, end: ProcessExit) -> Option<Exited> {
+    pub(crate) fn exited(&mut self, now: Timestamp, worker: WorkerRef, exit: ProcessExit) -> Option<Exited> {
         let slot = self.current(worker).filter(|slot| slot.has_process())?;
         let state = slot.state(self.is_health_gated());
         let (live_since, kill_reason) = match slot.process {
-            Process::Live { since, .. } => (Some(since), end.kill_reason),
+            Process::Live { since, .. } => (Some(since), exit.kill_reason),
             Process::Stopping { live_since, kill_reason } => (live_since, Some(kill_reason)),
-            _ => (None, end.kill_reason),
+            _ => (None, exit.kill_reason),
         };
-        let end = ProcessExit { kill_reason, ..end };
+        let exit = ProcessExit { kill_reason, ..exit };
         self.record_exit(now, worker.id, state, live_since);
         let running = self.update(worker.id, |slot| {
             slot.process = Process::Absent;
             // Before the calls are answered: calls of sessions that were bound here report this exit.
-            slot.last_end = Some((worker.generation, end));
+            slot.last_exit = Some((worker.generation, exit));
             std::mem::take(&mut slot.attempts)
         });
-        Some(Exited { end, live_since, running })
+        Some(Exited { exit, live_since, running })
     }
 
     fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {

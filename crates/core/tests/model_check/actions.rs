@@ -202,9 +202,9 @@ impl State {
         for attempt in process.unfinished.values() {
             self.lose_attempt(pool, attempt, process.stopping);
         }
-        let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
+        let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         let suspects = self.suspects_of(pool, &process);
-        self.step(pool, Input::Exited { worker, end, suspects }, None);
+        self.step(pool, Input::Exited { worker, exit, suspects }, None);
     }
 
     /// Records the loss of an attempt: its call waits before the retry, and its fingerprint is suspected.

@@ -286,7 +286,7 @@ impl Harness {
         // Every third failed start is due to a lack of descriptors. This is not random, so that the schedules of the
         // corpus stay the same.
         let kill_reason = (starts && worker.generation.0.is_multiple_of(3)).then_some(KillReason::NoDescriptors);
-        self.input(Input::Exited { worker, end: ProcessExit { status, kill_reason }, suspects }, Cause::Exit(worker));
+        self.input(Input::Exited { worker, exit: ProcessExit { status, kill_reason }, suspects }, Cause::Exit(worker));
     }
 
     /// Returns the attempts of the process with their fingerprints. There are three fingerprints, in rotation.

@@ -16,7 +16,7 @@ impl Core {
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
-        end: ProcessExit,
+        exit: ProcessExit,
         running: &Attempts,
         effects: &mut Effects,
     ) {
@@ -27,12 +27,12 @@ impl Core {
         // Strict sessions first: a hint call whose retry is due at once must not find its session bound to the dead
         // process.
         for row in strict_rows.chain(queued_rows).collect::<Vec<RowKey>>() {
-            self.lose_session(now, row, worker, end, effects);
+            self.lose_session(now, row, worker, exit, effects);
         }
         for attempt in running.iter().filter(|attempt| strict_row(attempt).is_none()) {
             match (attempt.call(), attempt.session) {
                 (Some(id), _) => {
-                    self.lose_or_retry(now, id, WorkerLoss { worker, end: Some(end), may_have_run: true }, effects);
+                    self.lose_or_retry(now, id, WorkerLoss { worker, exit: Some(exit), may_have_run: true }, effects);
                 }
                 (None, Some((row, _))) => {
                     self.end_session_call(now, row, false, false, effects);
@@ -49,7 +49,7 @@ impl Core {
         now: Timestamp,
         row: RowKey,
         worker: WorkerRef,
-        end: ProcessExit,
+        exit: ProcessExit,
         effects: &mut Effects,
     ) {
         let epoch = match self.sessions.binding(row) {
@@ -71,10 +71,10 @@ impl Core {
             self.sessions.finish_call(now, row, false, false);
         }
         if let Some(id) = lost_head {
-            self.lose_session_call(now, id, row, worker, end, effects);
+            self.lose_session_call(now, id, row, worker, exit, effects);
         }
         while let Some(id) = self.next_lost_call(row, epoch) {
-            self.lose_session_call(now, id, row, worker, end, effects);
+            self.lose_session_call(now, id, row, worker, exit, effects);
         }
         self.start_next_call(now, row, effects);
     }
@@ -103,13 +103,13 @@ impl Core {
         id: CallId,
         row: RowKey,
         worker: WorkerRef,
-        end: ProcessExit,
+        exit: ProcessExit,
         effects: &mut Effects,
     ) {
         self.calls.unqueue(id, &mut self.waiting);
         let Some(call) = self.calls.settle(id) else { return };
         let Some(session) = self.sessions.id(row) else { return };
-        let loss = WorkerLoss { worker, end: Some(end), may_have_run: call.attempts > 0 };
+        let loss = WorkerLoss { worker, exit: Some(exit), may_have_run: call.attempts > 0 };
         self.counters.lost += 1;
         self.sessions.record(now, row, SessionEventKind::LossReported, Some(worker));
         self.fail(now, id, call, CallFailure::SessionWorkerLost { session, loss }, effects);

@@ -11,22 +11,22 @@ impl Core {
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
-        end: ProcessExit,
+        exit: ProcessExit,
         suspects: &[Suspect],
         effects: &mut Effects,
     ) {
         // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
         // lookup returns it (I4).
-        let Some(dead) = self.workers.exited(now, worker, end) else { return };
+        let Some(dead) = self.workers.exited(now, worker, exit) else { return };
         self.counters.exits += 1;
         self.sessions.worker_exited(worker);
         // The order of the steps below matters.
         // The quarantine counts the death before calls are retried. Otherwise a call that this death quarantines would
         // be sent to the next worker (R37).
-        self.attribute_death(now, dead.end, &dead.running, suspects);
+        self.attribute_death(now, dead.exit, &dead.running, suspects);
         // This may make the pool fail, and then no call is retried.
         self.plan_restart(now, worker, &dead, effects);
-        self.lose_calls(now, worker, dead.end, &dead.running, effects);
+        self.lose_calls(now, worker, dead.exit, &dead.running, effects);
         // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
         // them at once.
         self.continue_shutdown(now, effects);
@@ -40,8 +40,8 @@ impl Core {
 
     /// Counts the death against the calls that may have caused it: those that may have run. Attempts that had not begun
     /// are not counted (R37).
-    fn attribute_death(&mut self, now: Timestamp, end: ProcessExit, running: &Attempts, suspects: &[Suspect]) {
-        let attribution = DeathAttribution::of(end.kill_reason);
+    fn attribute_death(&mut self, now: Timestamp, exit: ProcessExit, running: &Attempts, suspects: &[Suspect]) {
+        let attribution = DeathAttribution::of(exit.kill_reason);
         let may_run = running.may_run(self.settings.concurrency);
         for suspect in suspects {
             let Some(attempt) = running.get(suspect.wire) else { continue };

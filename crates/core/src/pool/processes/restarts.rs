@@ -12,10 +12,10 @@ use crate::{
 impl Core {
     /// Decides whether the slot of a dead process gets a new one, and when. The pool may fail by that.
     pub(super) fn plan_restart(&mut self, now: Timestamp, worker: WorkerRef, dead: &Exited, effects: &mut Effects) {
-        if !dead.end.is_expected() {
+        if !dead.exit.is_expected() {
             effects.push(Effect::Log(match dead.live_since {
-                Some(_) => LogEvent::WorkerDied(worker, dead.end),
-                None => LogEvent::StartFailed(worker, dead.end),
+                Some(_) => LogEvent::WorkerDied(worker, dead.exit),
+                None => LogEvent::StartFailed(worker, dead.exit),
             }));
         }
         match self.restarts.exited(now, worker.id, dead, self.workers.base_start_is_pending()) {

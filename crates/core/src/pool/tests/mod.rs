@@ -157,7 +157,7 @@ impl Harness {
     }
 
     fn exit(&mut self, worker: WorkerRef, kill_reason: Option<KillReason>, suspects: Vec<Suspect>) -> Effects {
-        self.step(Input::Exited { worker, end: ProcessExit { status: ExitStatus::Signal(9), kill_reason }, suspects })
+        self.step(Input::Exited { worker, exit: ProcessExit { status: ExitStatus::Signal(9), kill_reason }, suspects })
     }
 }
 

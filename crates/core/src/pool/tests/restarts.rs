@@ -244,14 +244,14 @@ fn r30_failed_pool_about_to_shut_down_starts_no_probe() {
 /// and the slot tries again with growing waits. It does not make a probe fail either.
 #[test]
 fn r28_host_without_descriptors_does_not_fail_the_pool() {
-    let end = ProcessExit { status: ExitStatus::Unknown, kill_reason: Some(KillReason::NoDescriptors) };
+    let exit = ProcessExit { status: ExitStatus::Unknown, kill_reason: Some(KillReason::NoDescriptors) };
     let mut harness = one_worker();
     harness.wait_and_pong(20 * SECOND);
     harness.exit_by_signal(process(1, 1));
     let mut waits = Vec::new();
     for generation in 2..20 {
         assert_eq!(
-            log_events(&harness.step(Input::Exited { worker: process(1, generation), end, suspects: vec![] })),
+            log_events(&harness.step(Input::Exited { worker: process(1, generation), exit, suspects: vec![] })),
             []
         );
         let since = harness.now;
@@ -269,7 +269,7 @@ fn r28_host_without_descriptors_does_not_fail_the_pool() {
     let mut harness = Harness::with(settings);
     assert_eq!(log_events(&harness.exit_by_signal(process(1, 1))).len(), 1, "the pool failed");
     assert_eq!(starts(&harness.wait(30 * SECOND)), [process(1, 2)], "the probe");
-    assert_eq!(log_events(&harness.step(Input::Exited { worker: process(1, 2), end, suspects: vec![] })), []);
+    assert_eq!(log_events(&harness.step(Input::Exited { worker: process(1, 2), exit, suspects: vec![] })), []);
     assert_eq!(starts(&harness.wait(10 * SECOND)), [process(1, 3)], "the same probe again");
     assert_eq!(
         log_events(&harness.step(Input::Ready { worker: process(1, 3), window: 1, control: false, in_order: None })),

@@ -30,7 +30,7 @@ fn lost_session_is_reported_once_and_then_rebound() {
     match settled(&effects, second) {
         Some(CallFailure::SessionWorkerLost { loss, .. }) => {
             assert_eq!((loss.worker, loss.may_have_run), (first_sent.0, false));
-            assert_eq!(loss.end.map(|end| end.status), Some(ExitStatus::Signal(9)));
+            assert_eq!(loss.exit.map(|exit| exit.status), Some(ExitStatus::Signal(9)));
         }
         other => panic!("{other:?}"),
     }
