@@ -73,6 +73,14 @@ impl Role {
         }
     }
 
+    /// Returns the epoch in which a strict call was admitted.
+    pub(crate) fn epoch(self) -> Option<Epoch> {
+        match self {
+            Self::Strict { epoch, .. } => Some(epoch),
+            Self::AnyWorker | Self::Tracked(_) | Self::Hint(_) => None,
+        }
+    }
+
     pub(crate) fn is_strict(self) -> bool {
         matches!(self, Self::Strict { .. })
     }

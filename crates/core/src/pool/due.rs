@@ -2,7 +2,7 @@
 //! its state, so that a change of a state cannot forget to set a timer ([I8](crate#invariants)).
 
 use super::Core;
-use crate::{Effects, Timestamp, due::Due};
+use crate::{Effects, Timestamp, due::Due, restarts::PhaseEnd};
 
 impl Core {
     /// Handles everything that is due.
@@ -43,6 +43,17 @@ impl Core {
                 sessions.release_scan_due(&mut step);
             }
             Due::Pool => self.pool_due(now, effects),
+        }
+    }
+
+    /// Handles what is due in this phase: the probe of a failed pool, the end of the drain, or the end of the wait for the
+    /// workers.
+    fn pool_due(&mut self, now: Timestamp, effects: &mut Effects) {
+        match self.restarts.phase_end(now) {
+            Some(PhaseEnd::Probe) => self.probe_due(now, effects),
+            Some(PhaseEnd::Drain) => self.abort_remaining(now, effects),
+            Some(PhaseEnd::Closing) => self.stop_pool(effects),
+            None => {}
         }
     }
 

@@ -5,20 +5,24 @@
 //!
 //! [`Core`] connects the parts of the pool and has no rules of its own about them: each part owns its state, and answers
 //! what the next one must know. What is left to decide here is the order of the steps, which comments name where it
-//! matters. The steps are in these modules:
+//! matters. [`Core::handle`] is the table of contents. The steps are in these modules:
 //!
-//! - `calls`: the life of a call. `submit`: it is admitted or refused; `admission`: the rules for that; `completion`: a
-//!   worker finished it, its deadline passed, or its caller abandoned it; `loss`: the process that had it exited;
-//!   `retries`: it is sent again.
-//! - `dispatch`: which process runs a call, and in which queue it waits; `waiting`: which waiting call is next.
-//! - `sessions`: what messages ask of the sessions, such as to bind one.
-//! - `processes`: the life of a process. `start`: which processes are started; `pings`; `stop`; `death`: its exit, step
-//!   by step; `restarts`: what replaces it, and the failure of the pool.
-//! - `shutdown`: the end of the pool.
-//! - `rebuild`: the state of a pool after a panic in a step.
-//! - `due`: what is due next.
-//! - `questions`: the status and other questions of the shell.
-//! - `invariants`: checks for tests.
+//! 1. `calls`, the life of a call:
+//!    - `submit`: it is admitted or refused, by the rules of `admission`.
+//!    - `completion`: a worker finished it, its deadline passed, or its caller abandoned it.
+//!    - `loss`: the process that had it exited. Says what the caller of each kind of call then receives.
+//!    - `retries`: it is sent again, or not.
+//! 2. `dispatch`, between calls and processes: which process runs a call, and in which queue it waits if none can.
+//!    - `waiting`: which waiting call is next, for a process that is free, and for a session.
+//! 3. `processes`, the life of a process:
+//!    - `start`: it is started, and then ready.
+//!    - `stop`: it is stopped, by a timeout, a missed ping or a request.
+//!    - `death`: it exited. The order of everything that follows, for its calls, its slot and the pool.
+//!    - `restarts`: whether another one replaces it, and whether the pool fails.
+//! 4. `sessions`: what messages ask of the sessions.
+//! 5. `shutdown`: the end of the pool. `rebuild`: its state after a panic in a step.
+//! 6. `due`: what the passing of time brings, for all of these.
+//! 7. `questions`: the status, and what else the shell asks. `invariants`: checks for tests.
 
 mod calls;
 mod dispatch;
@@ -34,7 +38,7 @@ mod shutdown;
 mod tests;
 
 use crate::{
-    Counters, Effects, Input, RecoverySnapshot, Settings, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
+    Counters, Effects, Input, RecoverySnapshot, Settings, Timestamp, WireId, WorkerId, WorkerRef,
     admission::Admission,
     calls::Calls,
     restarts::Restarts,
@@ -91,22 +95,21 @@ impl Core {
         self.tick(now, effects);
         match input {
             Input::Tick => {}
+            // The life of a call.
             Input::Submit(submission) => self.submit(now, &submission, effects),
             Input::Cancel(call) => self.abandon(now, call, effects),
-            Input::Ready { worker, window, control, .. } => self.on_ready(now, worker, window, control, effects),
-            Input::Final { worker, wire, ok, .. } => self.on_final(now, worker, wire, ok, effects),
             Input::SendFailed { worker, wire } => self.on_send_failed(now, worker, wire, effects),
-            Input::AttemptState { worker, wire, state } => {
-                self.workers.attempt_state(now, worker, wire, state);
-            }
+            Input::AttemptState { worker, wire, state } => self.workers.attempt_state(now, worker, wire, state),
+            Input::Final { worker, wire, ok, .. } => self.on_final(now, worker, wire, ok, effects),
+            // The life of a process.
+            Input::Ready { worker, window, control, .. } => self.on_ready(now, worker, window, control, effects),
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
-            Input::Activity { worker, nonce, activity } => self.on_examined(now, worker, nonce, activity, effects),
+            Input::Activity { worker, nonce, activity } => self.on_activity(now, worker, nonce, activity, effects),
+            Input::Kill { worker, kill_reason } => self.kill(now, worker, kill_reason, effects),
             Input::Exited { worker, exit, suspects } => self.on_exit(now, worker, exit, &suspects, effects),
-            Input::Kill { worker, kill_reason } => {
-                self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects);
-            }
+            // The end of the pool.
             Input::PrepareShutdown => self.restarts.announce_shutdown(),
-            Input::Shutdown { until } => self.begin_drain(now, until, effects),
+            Input::Shutdown { until } => self.begin_shutdown(now, until, effects),
         }
     }
 

@@ -24,7 +24,7 @@ impl Core {
         core.workers.continue_generations(snapshot.generations);
         core.sessions.restore(now, snapshot.sessions);
         for worker in (1..=core.settings.pool_size).map(WorkerId) {
-            core.schedule(worker, now);
+            core.workers.schedule(worker, now);
         }
         core.sessions.start_sweeps(now);
         core

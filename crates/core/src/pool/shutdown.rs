@@ -5,41 +5,31 @@ use super::Core;
 use crate::{
     Effect, Effects, StopMethod, Timestamp, WorkerRef,
     failure::{CallFailure, KillReason},
-    restarts::PhaseEnd,
 };
 
 impl Core {
-    pub(super) fn begin_drain(&mut self, now: Timestamp, until: Timestamp, effects: &mut Effects) {
+    /// Begins the drain, or ends it at once if it has no time.
+    pub(super) fn begin_shutdown(&mut self, now: Timestamp, until: Timestamp, effects: &mut Effects) {
         if !self.restarts.drain(until) {
             return;
         }
         if self.restarts.phase_end(now).is_some() {
             self.abort_remaining(now, effects);
         } else {
-            self.close_if_idle(now, effects);
+            self.close_if_drained(now, effects);
         }
     }
 
-    /// Handles what is due in this phase: the probe of a failed pool, the end of the drain, or the end of the wait for the
-    /// workers.
-    pub(super) fn pool_due(&mut self, now: Timestamp, effects: &mut Effects) {
-        match self.restarts.phase_end(now) {
-            Some(PhaseEnd::Probe) => self.probe_due(now, effects),
-            Some(PhaseEnd::Drain) => self.abort_remaining(now, effects),
-            Some(PhaseEnd::Closing) => self.stop(effects),
-            None => {}
-        }
-    }
-
-    /// Closes the pool once no call is queued or unfinished.
-    pub(super) fn close_if_idle(&mut self, now: Timestamp, effects: &mut Effects) {
-        if self.calls.is_empty() && self.workers.in_flight() == 0 {
+    /// Closes a pool that drains, once no call is queued or unfinished.
+    #[inline]
+    pub(super) fn close_if_drained(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.restarts.is_draining() && self.calls.is_empty() && self.workers.in_flight() == 0 {
             self.close_pool(now, effects);
         }
     }
 
     /// Ends the drain at its time limit: the remaining calls fail, and their workers are killed.
-    fn abort_remaining(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn abort_remaining(&mut self, now: Timestamp, effects: &mut Effects) {
         // Before the calls are settled, which would otherwise end the drain and close the pool in the middle of this
         // loop.
         self.restarts.close(now + self.settings.stop_timeout);
@@ -53,6 +43,7 @@ impl Core {
         self.close_pool(now, effects);
     }
 
+    /// Stops all processes.
     fn close_pool(&mut self, now: Timestamp, effects: &mut Effects) {
         self.restarts.close(now + self.settings.stop_timeout);
         self.workers.cancel_starts();
@@ -62,25 +53,26 @@ impl Core {
             let method = if busy { StopMethod::Kill } else { StopMethod::Graceful };
             self.stop_process(now, worker, KillReason::Shutdown, method, effects);
         }
-        self.stop_if_empty(effects);
+        self.stop_pool_if_empty(effects);
     }
 
     /// Continues the shutdown after the exit of a process.
     pub(super) fn continue_shutdown(&mut self, now: Timestamp, effects: &mut Effects) {
-        if self.restarts.is_draining() {
-            self.close_if_idle(now, effects);
-        } else if self.restarts.is_closing() {
-            self.stop_if_empty(effects);
+        if self.restarts.is_closing() {
+            self.stop_pool_if_empty(effects);
+        } else {
+            self.close_if_drained(now, effects);
         }
     }
 
-    fn stop_if_empty(&mut self, effects: &mut Effects) {
+    fn stop_pool_if_empty(&mut self, effects: &mut Effects) {
         if self.workers.processes() == 0 {
-            self.stop(effects);
+            self.stop_pool(effects);
         }
     }
 
-    fn stop(&mut self, effects: &mut Effects) {
+    /// Ends the shutdown.
+    pub(super) fn stop_pool(&mut self, effects: &mut Effects) {
         self.restarts.stop();
         effects.push(Effect::Stopped);
     }

@@ -6,7 +6,7 @@ mod intensity;
 #[cfg(test)]
 mod tests;
 
-use crate::{CallFailure, KillReason, PoolState, Timestamp, WorkerId, settings::RestartSettings, worker::Exited};
+use crate::{CallFailure, KillReason, PoolState, Timestamp, WorkerId, settings::RestartSettings, worker::DeadProcess};
 use intensity::{IntensityVerdict, OverflowStarts, RestartIntensity};
 
 /// The starts and restarts of a pool.
@@ -143,13 +143,8 @@ impl Restarts {
     /// Decides whether the slot of a process that has exited gets a new one, and when, and whether the pool fails.
     /// `base_start_is_pending` states whether another base worker is scheduled, starting, or being stopped before it was
     /// ready: a probe that was not ready in time has failed only once it has exited.
-    pub(crate) fn exited(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerId,
-        dead: &Exited,
-        base_start_is_pending: bool,
-    ) -> AfterExit {
+    pub(crate) fn exited(&mut self, now: Timestamp, dead: &DeadProcess, base_start_is_pending: bool) -> AfterExit {
+        let worker = dead.worker.id;
         let (is_base, is_expected) = (self.is_base(worker), dead.exit.is_expected());
         let early = !is_expected && dead.live_since.is_none_or(|since| self.intensity.is_early(now - since));
         let record = &mut self.records[worker.0 as usize - 1];
@@ -172,7 +167,7 @@ impl Restarts {
         // A death during a call does not count for the pool: otherwise the calls of one caller could make the pool fail
         // for all. The quarantine handles such calls (R37). The slot waits all the same, so that it does not respawn as
         // fast as such calls are submitted.
-        let counts = early && dead.running.is_empty() && !host_shortage;
+        let counts = early && dead.attempts.is_empty() && !host_shortage;
         match self.count(now, counts, starts || base_start_is_pending) {
             IntensityVerdict::Exceeded { retry_at } => self.fail(retry_at),
             IntensityVerdict::WithinLimit if starts => AfterExit::StartAt(start_at),

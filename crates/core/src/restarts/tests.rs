@@ -1,7 +1,7 @@
 //! Tests of the decisions about starts, without processes.
 
 use super::*;
-use crate::{ExitStatus, ProcessExit, Settings, WorkerTypeSettings, worker::Attempts};
+use crate::{ExitStatus, Generation, ProcessExit, Settings, WorkerRef, WorkerTypeSettings, worker::Attempts};
 use std::time::Duration;
 
 const AT: Timestamp = Timestamp(1_000_000_000_000);
@@ -14,15 +14,16 @@ fn restarts() -> Restarts {
     Restarts::new(settings, 1, 1)
 }
 
-fn dead(kill_reason: Option<KillReason>, live_since: Option<Timestamp>) -> Exited {
+fn dead(id: WorkerId, kill_reason: Option<KillReason>, live_since: Option<Timestamp>) -> DeadProcess {
     let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
-    Exited { exit, live_since, running: Attempts::default() }
+    let worker = WorkerRef { id, generation: Generation(1) };
+    DeadProcess { worker, exit, live_since, attempts: Attempts::default() }
 }
 
 fn failed() -> Restarts {
     let mut restarts = restarts();
-    restarts.exited(AT, BASE, &dead(None, None), false);
-    let after = restarts.exited(AT, BASE, &dead(None, None), false);
+    restarts.exited(AT, &dead(BASE, None, None), false);
+    let after = restarts.exited(AT, &dead(BASE, None, None), false);
     assert_eq!(after, AfterExit::CancelStarts(Some(restarts.due())));
     restarts
 }
@@ -32,14 +33,14 @@ fn failed() -> Restarts {
 fn r28_early_deaths_wait_longer_and_longer_and_then_the_pool_fails() {
     let mut restarts = restarts();
     let ms = Duration::from_millis(1);
-    let after = restarts.exited(AT, BASE, &dead(None, Some(AT)), false);
+    let after = restarts.exited(AT, &dead(BASE, None, Some(AT)), false);
     assert_eq!(after, AfterExit::StartAt(AT + 100 * ms));
-    let mut busy = dead(None, Some(AT));
-    busy.running.push(attempt());
-    assert_eq!(restarts.exited(AT, BASE, &busy, false), AfterExit::StartAt(AT + 200 * ms), "a call is to blame");
-    let after = restarts.exited(AT, BASE, &dead(None, Some(Timestamp(0))), false);
+    let mut busy = dead(BASE, None, Some(AT));
+    busy.attempts.push(attempt());
+    assert_eq!(restarts.exited(AT, &busy, false), AfterExit::StartAt(AT + 200 * ms), "a call is to blame");
+    let after = restarts.exited(AT, &dead(BASE, None, Some(Timestamp(0))), false);
     assert_eq!(after, AfterExit::StartAt(AT), "it had lived long enough");
-    assert!(matches!(restarts.exited(AT, BASE, &dead(None, None), false), AfterExit::CancelStarts(Some(_))));
+    assert!(matches!(restarts.exited(AT, &dead(BASE, None, None), false), AfterExit::CancelStarts(Some(_))));
     assert!(!restarts.is_running() && restarts.check_open(AT, true).is_ok() && restarts.check_open(AT, false).is_err());
 }
 
@@ -60,8 +61,8 @@ fn r28_only_the_end_of_the_probe_makes_the_pool_fail_again() {
     let probe_at = restarts.due();
     assert_eq!(restarts.phase_end(probe_at), Some(PhaseEnd::Probe));
     assert_eq!(restarts.probe(probe_at, Some(BASE)), Probe::Start(BASE));
-    assert_eq!(restarts.exited(probe_at, BASE, &dead(None, None), true), AfterExit::Nothing, "another one runs");
-    let after = restarts.exited(probe_at, BASE, &dead(None, None), false);
+    assert_eq!(restarts.exited(probe_at, &dead(BASE, None, None), true), AfterExit::Nothing, "another one runs");
+    let after = restarts.exited(probe_at, &dead(BASE, None, None), false);
     assert_eq!(after, AfterExit::CancelStarts(Some(probe_at + Duration::from_secs(60))), "twice as long");
     restarts.probe(restarts.due(), Some(BASE));
     assert!(restarts.ready(BASE) && restarts.is_running() && !restarts.ready(BASE));
@@ -74,7 +75,7 @@ fn r30_drain_is_never_left_for_another_life() {
     assert!(restarts.drain(AT + Duration::from_secs(2)) && restarts.drain(AT + Duration::from_secs(9)));
     assert_eq!(restarts.due(), AT + Duration::from_secs(2), "a second shutdown can only be earlier");
     assert!(!restarts.ready(BASE) && restarts.is_draining());
-    (0..9).for_each(|_| _ = restarts.exited(AT, BASE, &dead(None, None), false));
+    (0..9).for_each(|_| _ = restarts.exited(AT, &dead(BASE, None, None), false));
     assert!(restarts.is_draining(), "it does not fail any more");
     restarts.close(AT);
     assert!(!restarts.drain(AT) && !restarts.may_start() && restarts.phase_end(AT) == Some(PhaseEnd::Closing));
@@ -87,7 +88,7 @@ fn r30_drain_is_never_left_for_another_life() {
 fn r12_overflow_workers_never_make_the_pool_fail_and_share_one_backoff() {
     let mut restarts = restarts();
     for _ in 0..9 {
-        let after = restarts.exited(AT, OVERFLOW, &dead(None, None), false);
+        let after = restarts.exited(AT, &dead(OVERFLOW, None, None), false);
         assert_eq!(after, AfterExit::CancelOverflowStarts);
     }
     assert!(restarts.is_running());

@@ -1,11 +1,6 @@
 //! What a change of a session needs from the rest of the pool. Owns nothing.
 
-use crate::{
-    CallId, Effects, Epoch, Timestamp, WorkerRef,
-    calls::{Calls, Role},
-    failure::ProcessExit,
-    worker::Workers,
-};
+use crate::{CallId, Effects, Epoch, Timestamp, WorkerRef, calls::Calls, failure::ProcessExit, worker::Workers};
 
 /// The parts of the pool that a change of a session reads or writes, borrowed for one step.
 pub(crate) struct Step<'a> {
@@ -28,9 +23,6 @@ impl Step<'_> {
 
     /// Returns the epoch in which a strict call was admitted; `None` for other calls, and for settled ones.
     pub(crate) fn epoch_of_call(&self, call: CallId) -> Option<Epoch> {
-        match self.calls.get(call)?.role {
-            Role::Strict { epoch, .. } => Some(epoch),
-            _ => None,
-        }
+        self.calls.get(call)?.role.epoch()
     }
 }

@@ -22,4 +22,4 @@ pub(crate) use attempts::{Attempt, Attempts, Escalation, SlotHolder};
 pub(crate) use history::History;
 pub(crate) use pings::PingOutcome;
 pub(crate) use slot::{Ping, Process, Slot};
-pub(crate) use workers::{BeforeStop, Exited, Workers};
+pub(crate) use workers::{BeforeStop, DeadProcess, Workers};

@@ -9,7 +9,7 @@ use crate::{
     CancelSettings, Generation, HealthSettings, Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
     derived::Derived,
     due::{Due, DueTimes},
-    failure::{KillReason, ProcessExit},
+    failure::{KillReason, ProcessExit, WorkerLoss},
 };
 use std::time::Duration;
 
@@ -43,14 +43,22 @@ pub(super) struct Index {
     pub(super) due: DueTimes<(Timestamp, Due)>,
 }
 
-/// The state that a process had when it exited.
-pub(crate) struct Exited {
-    /// How it ended, with the reason for which the pool stopped it, if it did.
+/// A process that has exited, and what it had at that time.
+pub(crate) struct DeadProcess {
+    pub(crate) worker: WorkerRef,
+    /// Its exit, with the reason for which the pool stopped it, if it did.
     pub(crate) exit: ProcessExit,
     /// Since when it was ready, if it ever was.
     pub(crate) live_since: Option<Timestamp>,
     /// Its unfinished attempts.
-    pub(crate) running: Attempts,
+    pub(crate) attempts: Attempts,
+}
+
+impl DeadProcess {
+    /// Returns the loss as one of its calls reports it.
+    pub(crate) fn loss(&self, may_have_run: bool) -> WorkerLoss {
+        WorkerLoss { worker: self.worker, exit: Some(self.exit), may_have_run }
+    }
 }
 
 /// The state that a process had before it was stopped.
@@ -211,7 +219,7 @@ impl Workers {
     }
 
     /// Removes a process that has exited, and its attempts. Returns `None` if there is no such process.
-    pub(crate) fn exited(&mut self, now: Timestamp, worker: WorkerRef, exit: ProcessExit) -> Option<Exited> {
+    pub(crate) fn exited(&mut self, now: Timestamp, worker: WorkerRef, exit: ProcessExit) -> Option<DeadProcess> {
         let slot = self.current(worker).filter(|slot| slot.has_process())?;
         let state = slot.state(self.is_health_gated());
         let (live_since, kill_reason) = match slot.process {
@@ -221,13 +229,13 @@ impl Workers {
         };
         let exit = ProcessExit { kill_reason, ..exit };
         self.record_exit(now, worker.id, state, live_since);
-        let running = self.update(worker.id, |slot| {
+        let attempts = self.update(worker.id, |slot| {
             slot.process = Process::Absent;
             // Before the calls are answered: calls of sessions that were bound here report this exit.
             slot.last_exit = Some((worker.generation, exit));
             std::mem::take(&mut slot.attempts)
         });
-        Some(Exited { exit, live_since, running })
+        Some(DeadProcess { worker, exit, live_since, attempts })
     }
 
     fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {

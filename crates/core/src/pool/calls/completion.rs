@@ -64,13 +64,13 @@ impl Core {
 
     fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, effects: &mut Effects) {
         self.waiting.observe(now - attempt.since);
-        // The session first: its next call joins the queues, so that `fill` chooses among all waiting calls.
+        // The session first: its next call joins the queues, so that `fill_worker` chooses among all waiting calls.
         if let Some((row, was_current)) = attempt.session {
             self.end_session_call(now, row, was_current, true, effects);
         }
-        self.fill(now, worker.id, effects);
+        self.fill_worker(now, worker.id, effects);
         self.workers.set_idle_since(now, worker.id);
-        self.check_drained(now, effects);
+        self.close_if_drained(now, effects);
     }
 
     /// Takes back a call that the shell could not send. The shell has answered its caller. No worker received the call,
@@ -91,8 +91,8 @@ impl Core {
         if let Some((row, was_current)) = attempt.session {
             self.end_session_call(now, row, was_current, false, effects);
         }
-        self.fill(now, worker.id, effects);
-        self.check_drained(now, effects);
+        self.fill_worker(now, worker.id, effects);
+        self.close_if_drained(now, effects);
     }
 
     /// Handles a call that is due: at its deadline, its queue timeout or its retry.
@@ -129,7 +129,7 @@ impl Core {
     ) {
         if self.calls.get(id).is_some_and(Call::is_queued) {
             self.settle_queued(now, id, failure, effects);
-            return self.check_drained(now, effects);
+            return self.close_if_drained(now, effects);
         }
         // The call is removed before its attempt is abandoned, so that the final frame finds no call to answer (I1).
         let Some(call) = self.calls.settle(id) else { return };
@@ -138,7 +138,7 @@ impl Core {
         if let CallState::Sent { worker, wire } = state {
             self.workers.abandon_attempt(now, worker, wire, effects);
         }
-        self.check_drained(now, effects);
+        self.close_if_drained(now, effects);
     }
 
     /// Settles a waiting call. If it was the current call of its session, the next one starts.
@@ -166,11 +166,5 @@ impl Core {
         let (permit, earlier) = call.into_permit_and_losses();
         self.admission.failed(now, permit, &failure);
         effects.push(Effect::Settle { call: id, failure, earlier });
-    }
-
-    pub(super) fn check_drained(&mut self, now: Timestamp, effects: &mut Effects) {
-        if self.restarts.is_draining() {
-            self.close_if_idle(now, effects);
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 impl Core {
     /// Handles the loss of the process that had a call without a strict session: retries the call if that is allowed,
     /// and otherwise fails it.
-    pub(super) fn lose_or_retry(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, effects: &mut Effects) {
+    pub(super) fn retry_or_fail(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, effects: &mut Effects) {
         let failure = match self.wait_before_retry(now, id) {
             Ok(wait) => return self.back_off(now, id, loss, wait, effects),
             Err(Some(poison)) => poison,
@@ -79,7 +79,7 @@ impl Core {
         };
         self.counters.lost += 1;
         self.settle_queued(now, id, poison, effects);
-        self.check_drained(now, effects);
+        self.close_if_drained(now, effects);
         true
     }
 
@@ -88,6 +88,6 @@ impl Core {
         let Some(loss) = self.calls.take_last_loss(id) else { return };
         self.counters.lost += 1;
         self.settle_queued(now, id, CallFailure::WorkerLost(loss), effects);
-        self.check_drained(now, effects);
+        self.close_if_drained(now, effects);
     }
 }

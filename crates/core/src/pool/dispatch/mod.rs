@@ -30,7 +30,7 @@ impl Core {
     /// Adds a call to a queue.
     pub(super) fn enqueue(&mut self, now: Timestamp, id: CallId, queue: Queue, effects: &mut Effects) {
         self.calls.enqueue(id, queue, &mut self.waiting);
-        self.request_overflow_workers(now, effects);
+        self.start_processes_for_waiting_calls(now, effects);
     }
 
     /// Sends the call if a process can take it now.

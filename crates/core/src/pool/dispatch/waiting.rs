@@ -10,20 +10,21 @@ impl Core {
     /// Sends waiting calls to a process, in the order of their virtual times, until its window is full
     /// ([I2](crate#invariants)).
     #[inline]
-    pub(in crate::pool) fn fill(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
+    pub(in crate::pool) fn fill_worker(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
         // By far the most frequent case. Costs one comparison.
         if self.waiting.len() > 0 {
             self.fill_from_queues(now, worker, effects);
         }
     }
 
-    pub(in crate::pool) fn fill_all(&mut self, now: Timestamp, effects: &mut Effects) {
+    /// Sends waiting calls to all processes that can take some.
+    pub(in crate::pool) fn fill_workers(&mut self, now: Timestamp, effects: &mut Effects) {
         // Most exits happen while nothing waits.
         if self.waiting.len() == 0 {
             return;
         }
         for worker in 1..=self.workers.len() {
-            self.fill(now, WorkerId(u32::try_from(worker).unwrap_or(0)), effects);
+            self.fill_worker(now, WorkerId(u32::try_from(worker).unwrap_or(0)), effects);
         }
     }
 
@@ -131,7 +132,7 @@ impl Core {
         match self.sessions.binding(row) {
             Binding::Bound { worker, .. } if self.has_waiting_calls(worker) => {
                 self.enqueue(now, next, Queue::Worker(worker), effects);
-                self.fill(now, worker.id, effects);
+                self.fill_worker(now, worker.id, effects);
             }
             _ => self.dispatch_or_enqueue(now, next, effects),
         }

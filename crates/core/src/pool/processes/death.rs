@@ -1,8 +1,10 @@
-//! The exit of a process, step by step.
+//! The exit of a process, step by step: what it means for its calls and sessions, for its slot, and for the pool.
+//!
+//! Its calls are in `calls/loss.rs`, which says what the caller of each receives.
 
 use crate::{
     Effects, Suspect, Timestamp, WorkerRef, admission::DeathAttribution, failure::ProcessExit, pool::Core,
-    worker::Attempts,
+    worker::DeadProcess,
 };
 
 impl Core {
@@ -23,28 +25,31 @@ impl Core {
         // The order of the steps below matters.
         // The quarantine counts the death before calls are retried. Otherwise a call that this death quarantines would
         // be sent to the next worker (R37).
-        self.attribute_death(now, dead.exit, &dead.running, suspects);
+        self.attribute_death(now, &dead, suspects);
         // This may make the pool fail, and then no call is retried.
-        self.plan_restart(now, worker, &dead, effects);
-        self.lose_calls(now, worker, dead.exit, &dead.running, effects);
+        self.plan_restart(now, &dead, effects);
+        // Strict sessions first: a hint call whose retry is due at once must not find its session bound to the dead
+        // process.
+        self.fail_strict_calls(now, &dead, effects);
+        self.retry_or_fail_other_calls(now, &dead, effects);
         // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
         // them at once.
         self.continue_shutdown(now, effects);
         // Waiting calls use the remaining capacity first. Overflow workers start only for calls that still wait.
-        self.fill_all(now, effects);
-        self.start_due(now, effects);
-        self.request_overflow_workers(now, effects);
+        self.fill_workers(now, effects);
+        self.start_due_processes(now, effects);
+        self.start_processes_for_waiting_calls(now, effects);
         // Last: only now is it decided that no worker is alive or starting.
-        self.fail_waiting_calls_if_failed(now, effects);
+        self.fail_waiting_calls_of_failed_pool(now, effects);
     }
 
     /// Counts the death against the calls that may have caused it: those that may have run. Attempts that had not begun
     /// are not counted (R37).
-    fn attribute_death(&mut self, now: Timestamp, exit: ProcessExit, running: &Attempts, suspects: &[Suspect]) {
-        let attribution = DeathAttribution::of(exit.kill_reason);
-        let may_run = running.may_run(self.settings.concurrency);
+    fn attribute_death(&mut self, now: Timestamp, dead: &DeadProcess, suspects: &[Suspect]) {
+        let attribution = DeathAttribution::of(dead.exit.kill_reason);
+        let may_run = dead.attempts.may_run(self.settings.concurrency);
         for suspect in suspects {
-            let Some(attempt) = running.get(suspect.wire) else { continue };
+            let Some(attempt) = dead.attempts.get(suspect.wire) else { continue };
             let call = attempt.call();
             if attribution.applies_to(call) && may_run(attempt) {
                 self.admission.record_death(now, suspect, attempt.since);

@@ -1,25 +1,25 @@
 //! Restarts, and the failure of a pool that restarts its workers too often (R27, R28).
 
 use crate::{
-    CallId, Effect, Effects, LogEvent, Timestamp, WorkerId, WorkerRef,
+    CallId, Effect, Effects, LogEvent, Timestamp, WorkerId,
     calls::Call,
     failure::CallFailure,
     pool::Core,
     restarts::{AfterExit, Probe},
-    worker::Exited,
+    worker::DeadProcess,
 };
 
 impl Core {
     /// Decides whether the slot of a dead process gets a new one, and when. The pool may fail by that.
-    pub(super) fn plan_restart(&mut self, now: Timestamp, worker: WorkerRef, dead: &Exited, effects: &mut Effects) {
+    pub(super) fn plan_restart(&mut self, now: Timestamp, dead: &DeadProcess, effects: &mut Effects) {
         if !dead.exit.is_expected() {
             effects.push(Effect::Log(match dead.live_since {
-                Some(_) => LogEvent::WorkerDied(worker, dead.exit),
-                None => LogEvent::StartFailed(worker, dead.exit),
+                Some(_) => LogEvent::WorkerDied(dead.worker, dead.exit),
+                None => LogEvent::StartFailed(dead.worker, dead.exit),
             }));
         }
-        match self.restarts.exited(now, worker.id, dead, self.workers.base_start_is_pending()) {
-            AfterExit::StartAt(at) => self.schedule(worker.id, at),
+        match self.restarts.exited(now, dead, self.workers.base_start_is_pending()) {
+            AfterExit::StartAt(at) => self.workers.schedule(dead.worker.id, at),
             AfterExit::Nothing => {}
             AfterExit::CancelOverflowStarts => self.workers.cancel_overflow_starts(),
             AfterExit::CancelStarts(failed_until) => {
@@ -32,7 +32,7 @@ impl Core {
     }
 
     /// Fails all waiting calls of a failed pool that has no live or starting worker.
-    pub(super) fn fail_waiting_calls_if_failed(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn fail_waiting_calls_of_failed_pool(&mut self, now: Timestamp, effects: &mut Effects) {
         let Some(retry_at) = self.restarts.failed_until(now) else { return };
         if self.workers.live() + self.workers.starting() > 0 {
             return;
@@ -59,18 +59,18 @@ impl Core {
     pub(in crate::pool) fn probe_due(&mut self, now: Timestamp, effects: &mut Effects) {
         match self.restarts.probe(now, self.first_absent_base()) {
             Probe::Postponed => return,
-            Probe::Start(worker) => self.schedule(worker, now),
+            Probe::Start(worker) => self.workers.schedule(worker, now),
             Probe::Recovered => self.start_after_recovery(now, effects),
         }
-        self.start_due(now, effects);
-        self.request_overflow_workers(now, effects);
+        self.start_due_processes(now, effects);
+        self.start_processes_for_waiting_calls(now, effects);
     }
 
     /// Schedules the missing base workers of a pool that has recovered from its failure.
     pub(super) fn start_after_recovery(&mut self, now: Timestamp, effects: &mut Effects) {
         effects.push(Effect::Log(LogEvent::PoolRecovered));
         for worker in self.workers.absent_base().map(|slot| slot.worker.id).collect::<Vec<WorkerId>>() {
-            self.schedule(worker, now);
+            self.workers.schedule(worker, now);
         }
     }
 

@@ -4,7 +4,7 @@ use crate::{Effect, Effects, Timestamp, WorkerId, WorkerRef, pool::Core};
 
 impl Core {
     /// Starts the processes that are scheduled and due, at most `start_batch` at a time (R13).
-    pub(super) fn start_due(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn start_due_processes(&mut self, now: Timestamp, effects: &mut Effects) {
         if !self.restarts.may_start() {
             return;
         }
@@ -35,6 +35,7 @@ impl Core {
         effects.push(Effect::Start(worker_ref));
     }
 
+    /// Handles the ready frame of a process: waiting calls are sent to it, and a failed pool may have recovered.
     pub(in crate::pool) fn on_ready(
         &mut self,
         now: Timestamp,
@@ -46,29 +47,43 @@ impl Core {
         if !self.workers.ready(now, worker, window, control) {
             return;
         }
-        // A recovery comes first: it may schedule more starts, which `start_due` begins. Both come before `fill`, which
-        // uses this worker's capacity, so that `request_overflow_workers` at the end sees only calls that still wait.
+        // A recovery comes first: it may schedule more starts, which `start_due_processes` begins. Both come before
+        // `fill_worker`, which uses this worker's capacity, so that `start_processes_for_waiting_calls` at the end sees
+        // only calls that still wait.
         if self.restarts.ready(worker.id) {
             self.start_after_recovery(now, effects);
         }
-        self.start_due(now, effects);
-        self.fill(now, worker.id, effects);
+        self.start_due_processes(now, effects);
+        self.fill_worker(now, worker.id, effects);
         if worker.id.0 > self.settings.pool_size {
             self.workers.set_idle_check(worker.id, now + self.settings.overflow_idle_timeout);
         }
-        self.request_overflow_workers(now, effects);
+        self.start_processes_for_waiting_calls(now, effects);
     }
 
-    pub(in crate::pool) fn schedule(&mut self, worker: WorkerId, at: Timestamp) {
-        self.workers.schedule(worker, at);
+    /// Starts the processes that waiting calls need, besides those that are scheduled.
+    pub(in crate::pool) fn start_processes_for_waiting_calls(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.restarts.may_request_base_workers() {
+            self.start_base_workers(now, effects);
+        }
+        if self.restarts.is_running() {
+            self.start_overflow_workers(now, effects);
+        }
+    }
+
+    /// Starts base workers for waiting calls in a pool that shuts down. There, no base worker is restarted without
+    /// need, since the supervisor of a service may have stopped all of them on purpose. But calls that wait need one,
+    /// or they would wait until the drain ends.
+    fn start_base_workers(&mut self, now: Timestamp, effects: &mut Effects) {
+        while self.waiting.for_base_workers() > self.workers.coming_base_capacity() {
+            let Some(worker) = self.first_absent_base() else { break };
+            self.workers.schedule(worker, self.restarts.base_start_at(now, worker));
+        }
+        self.start_due_processes(now, effects);
     }
 
     /// Starts overflow workers while more calls wait that they could run than capacity is starting (R12).
-    pub(in crate::pool) fn request_overflow_workers(&mut self, now: Timestamp, effects: &mut Effects) {
-        self.request_base_workers(now, effects);
-        if !self.restarts.is_running() {
-            return;
-        }
+    fn start_overflow_workers(&mut self, now: Timestamp, effects: &mut Effects) {
         // Each round schedules one slot, which raises `coming_capacity`, so the loop ends.
         while self.calls_waiting_for_overflow() > self.workers.coming_capacity(now) {
             // This search costs the number of slots, but each one leads to a start.
@@ -77,7 +92,7 @@ impl Core {
             let next = self.restarts.next_overflow_start(now, is_any_coming, absent);
             let Some((worker, start_at)) = next else { return };
             self.workers.schedule(worker, start_at);
-            self.start_due(now, effects);
+            self.start_due_processes(now, effects);
         }
     }
 
@@ -85,19 +100,5 @@ impl Core {
     fn calls_waiting_for_overflow(&self) -> usize {
         // Sessions are bound to base workers as long as one is alive.
         if self.has_live_base_worker() { self.waiting.for_any_worker() } else { self.waiting.for_base_workers() }
-    }
-
-    /// Starts base workers for waiting calls in a pool that shuts down. There, no base worker is restarted without
-    /// need, since the supervisor of a service may have stopped all of them on purpose. But calls that wait need one,
-    /// or they would wait until the drain ends.
-    fn request_base_workers(&mut self, now: Timestamp, effects: &mut Effects) {
-        if !self.restarts.may_request_base_workers() {
-            return;
-        }
-        while self.waiting.for_base_workers() > self.workers.coming_base_capacity() {
-            let Some(worker) = self.first_absent_base() else { break };
-            self.schedule(worker, self.restarts.base_start_at(now, worker));
-        }
-        self.start_due(now, effects);
     }
 }

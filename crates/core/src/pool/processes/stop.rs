@@ -1,11 +1,25 @@
-//! The stop of a process: what stops it, and what changes for waiting calls. `death` handles its exit.
+//! The stop of a process, and what leads to it: a start timeout, missed pings (R26), an abandoned call that does not end
+//! (R35), or idleness (R12). `death` handles its exit.
 
 use crate::{
-    Effect, Effects, StopMethod, Timestamp, WireId, WorkerId, WorkerRef, failure::KillReason, pool::Core,
-    worker::BeforeStop,
+    Effect, Effects, ProcessActivity, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
+    failure::KillReason,
+    pool::Core,
+    worker::{BeforeStop, PingOutcome},
 };
 
 impl Core {
+    /// Kills a process.
+    pub(in crate::pool) fn kill(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        kill_reason: KillReason,
+        effects: &mut Effects,
+    ) {
+        self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects);
+    }
+
     /// Stops a process. Its calls are settled when it has exited, since an answer may still arrive before.
     pub(in crate::pool) fn stop_process(
         &mut self,
@@ -31,11 +45,11 @@ impl Core {
         effects.push(Effect::Stop { worker, method, kill_reason });
         if !was_ready {
             // The process no longer counts in the batch, however long its exit takes.
-            self.start_due(now, effects);
+            self.start_due_processes(now, effects);
         }
         if self.waiting.unbound() > 0 && !self.has_live_base_worker() {
             // Without a live base worker, overflow workers may take new sessions (R12).
-            self.fill_all(now, effects);
+            self.fill_workers(now, effects);
         }
     }
 
@@ -48,7 +62,7 @@ impl Core {
         effects: &mut Effects,
     ) {
         if let Some(worker) = self.workers.attempt_due(now, worker, wire, effects) {
-            self.stop_process(now, worker, KillReason::CancelTimeout, StopMethod::Kill, effects);
+            self.kill(now, worker, KillReason::CancelTimeout, effects);
         }
     }
 
@@ -63,5 +77,38 @@ impl Core {
             return self.stop_process(now, worker_ref, KillReason::Idle, StopMethod::Graceful, effects);
         }
         self.workers.set_idle_check(worker, over);
+    }
+
+    /// Handles the answer to a ping.
+    pub(in crate::pool) fn on_pong(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
+        let outcome = self.workers.pong(now, worker, nonce);
+        self.apply_ping_outcome(now, worker, outcome, effects);
+    }
+
+    /// Handles the result of the examination of a process that did not answer a ping.
+    pub(in crate::pool) fn on_activity(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        nonce: u64,
+        activity: ProcessActivity,
+        effects: &mut Effects,
+    ) {
+        let outcome = self.workers.examined(now, worker, nonce, activity, effects);
+        self.apply_ping_outcome(now, worker, outcome, effects);
+    }
+
+    pub(super) fn apply_ping_outcome(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        outcome: PingOutcome,
+        effects: &mut Effects,
+    ) {
+        match outcome {
+            PingOutcome::Unchanged => {}
+            PingOutcome::Restored => self.fill_worker(now, worker.id, effects),
+            PingOutcome::Failed(reason) => self.stop_process(now, worker, reason, StopMethod::Graceful, effects),
+        }
     }
 }
