@@ -10,7 +10,7 @@
 //! call. Hooks have a time limit of their own, but a background task that blocks an event loop has none. The worker is
 //! killed after a time that exceeds the limit of hooks.
 
-use super::{Attempt, Escalation, SlotHolder, Workers};
+use super::{Escalation, Workers};
 use crate::{AttemptState, CancelSettings, Effect, Effects, Timestamp, WireId, WorkerId, WorkerRef};
 
 impl Workers {
@@ -59,11 +59,7 @@ impl Workers {
     #[cold]
     fn start_timeouts_of_abandoned_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
         let Some(slot) = self.current(worker) else { return };
-        let waits_in = |attempt: &Attempt, next| attempt.holder == SlotHolder::Abandoned { next };
-        let undecided = Escalation::Withdrawn { kill: None };
-        let withdrawn = slot.attempts.oldest_if_withdrawn().filter(|first| waits_in(first, undecided));
-        let asked = slot.attempts.oldest_running().filter(|oldest| waits_in(oldest, Escalation::Asked));
-        let (withdrawn, asked) = (withdrawn.map(|attempt| attempt.wire), asked.map(|attempt| attempt.wire));
+        let (withdrawn, asked) = slot.attempts.without_timeouts();
         if let Some(wire) = withdrawn {
             let kill = Some(now + self.cancel.withdrawn);
             self.set_escalation(worker.id, wire, Escalation::Withdrawn { kill });

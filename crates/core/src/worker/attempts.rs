@@ -209,13 +209,23 @@ impl Attempts {
     }
 
     /// Returns the attempt that is assumed to run while the worker has not answered a cancel.
-    pub(super) fn oldest_running(&self) -> Option<&Attempt> {
+    fn oldest_running(&self) -> Option<&Attempt> {
         self.iter().find(|attempt| !attempt.is_withdrawn())
     }
 
     /// Returns the oldest attempt, if the worker has withdrawn that one.
-    pub(super) fn oldest_if_withdrawn(&self) -> Option<&Attempt> {
+    fn oldest_if_withdrawn(&self) -> Option<&Attempt> {
         self.iter().next().filter(|attempt| attempt.is_withdrawn())
+    }
+
+    /// Returns the abandoned attempts whose timeouts must start now: a withdrawn one that is the oldest, and the one that
+    /// is assumed to run. At the end of a step there are none ([I8](crate#invariants)).
+    pub(super) fn without_timeouts(&self) -> (Option<WireId>, Option<WireId>) {
+        let waits_in = |attempt: &Attempt, next| attempt.holder == SlotHolder::Abandoned { next };
+        let undecided = Escalation::Withdrawn { kill: None };
+        let withdrawn = self.oldest_if_withdrawn().filter(|first| waits_in(first, undecided));
+        let asked = self.oldest_running().filter(|oldest| waits_in(oldest, Escalation::Asked));
+        (withdrawn.map(|attempt| attempt.wire), asked.map(|attempt| attempt.wire))
     }
 
     /// Returns whether an attempt may have begun. It has not if at least `concurrency` older ones may still run.

@@ -237,6 +237,8 @@ impl Workers {
         broken.extend(overfull.map(|slot| format!("I2: {} has {} attempts", slot.worker, slot.in_flight())));
         let inconsistent = self.slots.iter().filter(|slot| !slot.attempts.is_consistent());
         broken.extend(inconsistent.map(|slot| format!("{}: {:?} is not consistent", slot.worker, slot.attempts)));
+        let idle = self.slots.iter().filter(|slot| slot.attempts.without_timeouts() != (None, None));
+        broken.extend(idle.map(|slot| format!("I8: {}: an abandoned attempt has no timeout", slot.worker)));
         let orphaned = self.slots.iter().filter(|slot| !slot.has_process() && slot.in_flight() > 0);
         broken.extend(orphaned.map(|slot| format!("I4: {} has attempts but no process", slot.worker)));
     }

@@ -20,6 +20,8 @@ pub(crate) enum Action {
     Ready(WorkerRef),
     /// The final frame of an attempt.
     Answer(WorkerRef, WireId),
+    /// An attempt could not be written to its process.
+    FailSend(WorkerRef, WireId),
     /// The process exits, whether it was asked to stop or not.
     Exit(WorkerRef),
     /// Time advances to the next deadline, timeout or start.
@@ -76,6 +78,9 @@ impl State {
                 actions.push(Action::Exit(worker));
             }
             actions.extend(process.unfinished.keys().map(|wire| Action::Answer(worker, *wire)));
+            if self.budget.failed_sends > 0 {
+                actions.extend(process.unfinished.keys().map(|wire| Action::FailSend(worker, *wire)));
+            }
             actions.extend(process.ping.map(|nonce| Action::Pong(worker, nonce)));
             if let Some(nonce) = process.examined {
                 actions.extend(
@@ -108,6 +113,7 @@ impl State {
             Action::Cancel(id) => self.cancel(pool, id),
             Action::Ready(worker_ref) => self.ready(pool, worker_ref),
             Action::Answer(worker_ref, wire) => self.answer(pool, worker_ref, wire),
+            Action::FailSend(worker_ref, wire) => self.fail_send(pool, worker_ref, wire),
             Action::Exit(worker_ref) => self.exit(pool, worker_ref),
             Action::Advance => return self.advance(pool),
             Action::Idle => return self.idle(pool),
@@ -275,6 +281,17 @@ impl State {
         }
         self.step(pool, Input::Final { worker, wire, ok: true, ran: Duration::ZERO }, call);
         cleared.into_iter().for_each(|payload| self.core.clear_payload(Fingerprint(payload)));
+    }
+
+    /// The shell has answered the caller of an attempt that it could not write, unless the call was settled before. The
+    /// core must not answer the call again, nor send it again, and no suspect is cleared.
+    fn fail_send(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
+        self.budget.failed_sends -= 1;
+        let call = self.fakes.answer(worker, wire).map(|attempt| attempt.call);
+        if let Some(id) = call.filter(|id| self.call(*id).answers == 0) {
+            self.answer_caller(id);
+        }
+        self.step(pool, Input::SendFailed { worker, wire }, None);
     }
 
     fn cancel(&mut self, pool: &Pool, id: CallId) {

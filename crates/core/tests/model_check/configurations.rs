@@ -6,14 +6,22 @@ use super::{
     state::Budget,
 };
 use herder_core::{
-    Affinity, AffinitySettings, BreakerSettings, CountedFailures, Expiry, OnExpired, PoisonSettings, Settings,
+    Affinity, AffinitySettings, BreakerSettings, CountedFailures, Expiry, OnExpired, Pipeline, PoisonSettings, Settings,
     Timestamp, WorkerTypeSettings,
 };
 use stateright::{Checker, HasDiscoveries, Model, Path};
 use std::time::Duration;
 
-const NOTHING: Budget =
-    Budget { calls: 0, cancels: 0, deaths: 0, manual_bindings: 0, removals: 0, idles: 0, shutdowns: 0 };
+const NOTHING: Budget = Budget {
+    calls: 0,
+    cancels: 0,
+    failed_sends: 0,
+    deaths: 0,
+    manual_bindings: 0,
+    removals: 0,
+    idles: 0,
+    shutdowns: 0,
+};
 const ANY_WORKER: Kind = Kind { session: None, affinity: None, idempotent: false, payload: None };
 const IDEMPOTENT: Kind = Kind { idempotent: true, ..ANY_WORKER };
 const A: Kind = Kind { session: Some("a"), ..ANY_WORKER };
@@ -302,6 +310,34 @@ fn health_gated_dispatch() {
 fn retries_with_a_wait_and_a_budget() {
     explore("retries", &retrying(0), 125_000);
     explore("budget", &retrying(9), 115_000);
+}
+
+/// I1, I2, I8, R33, R35: attempts that cannot be written to a worker with a window of two, before and after their calls are
+/// settled, among retries and through to the shutdown.
+#[test]
+fn attempts_that_cannot_be_written() {
+    let budget = Budget { calls: 3, failed_sends: 1, deaths: 1, shutdowns: 1, ..NOTHING };
+    let mut pool = coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[IDEMPOTENT]));
+    pool.settings.pipeline = Pipeline::Fixed(2);
+    explore("failed sends", &Pool { budget, ..pool }, 1);
+}
+
+/// I3, I4, R34, R37: strict calls and hint calls that cannot be written.
+#[test]
+fn session_calls_that_cannot_be_written() {
+    let budget = Budget { calls: 3, cancels: 1, failed_sends: 2, deaths: 1, shutdowns: 1, ..NOTHING };
+    let mut pool = without_deadlines(coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 1, &[A, HINT])));
+    pool.settings.pipeline = Pipeline::Fixed(2);
+    explore("failed sends of a session", &Pool { budget, ..pool }, 1);
+}
+
+/// R34, R37: a call that could not be written returns its permit, and is no outcome for the breaker and the quarantine.
+#[test]
+fn attempts_without_an_outcome() {
+    let budget = Budget { calls: 3, failed_sends: 1, deaths: 1, ..NOTHING };
+    explore("failed sends, breaker", &Pool { budget, ..breaking() }, 1);
+    let budget = Budget { calls: 3, failed_sends: 1, deaths: 2, ..NOTHING };
+    explore("failed sends, poison", &Pool { budget, ..poisoned() }, 1);
 }
 
 /// I8: everything that waits for a time has a timer.

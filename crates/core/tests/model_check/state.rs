@@ -40,6 +40,8 @@ pub(crate) struct Call {
 pub(crate) struct Budget {
     pub(crate) calls: u32,
     pub(crate) cancels: u32,
+    /// Attempts that cannot be written to their processes.
+    pub(crate) failed_sends: u32,
     /// Exits of processes that were not asked to stop.
     pub(crate) deaths: u32,
     /// Requests to bind, unbind or end a session.
@@ -174,7 +176,7 @@ impl State {
     }
 
     /// Clears what no longer matters, so that equal outcomes are equal states.
-    fn answer_caller(&mut self, id: CallId) {
+    pub(crate) fn answer_caller(&mut self, id: CallId) {
         let call = self.call(id);
         call.answers += 1;
         (call.deadline, call.cooldown_until, call.passed) = (Timestamp(0), Timestamp(0), None);

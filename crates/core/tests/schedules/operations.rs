@@ -33,7 +33,10 @@ impl Harness {
             86 => self.kill_any(),
             87 => self.control_manually(),
             88..97 => self.request_any(),
-            97 => self.check_status(),
+            97 => {
+                self.check_status();
+                self.fail_sends();
+            }
             98 if self.rng.chance(30) => self.rebuild(),
             99 if self.rng.chance(20) => self.shut_down(),
             _ => self.step_to_wakeup(),
@@ -77,6 +80,38 @@ impl Harness {
         let watched = self.core.quarantine_entries(self.now);
         let cleared = watched.iter().all(|each| each.fingerprint != payload || each.quarantined);
         assert!(cleared, "R37: {payload:?} has finished, but is still watched");
+    }
+
+    /// Some calls could not be written to their processes.
+    fn fail_sends(&mut self) {
+        for _ in 0..self.rng.range(1, 3) {
+            // A process that has reported the state of an attempt has received it.
+            let unreported = self.fakes.unfinished().filter(|(.., attempt)| attempt.state.is_none());
+            let candidates: Vec<(WorkerRef, WireId)> = unreported.map(|(worker, wire, _)| (worker, wire)).collect();
+            if let Some((worker, wire)) = self.rng.pick(&candidates) {
+                self.fail_send(worker, wire);
+            }
+        }
+    }
+
+    /// A call could not be written to its process. The shell has answered its caller, unless the call was settled
+    /// before. The attempt is over, as after a final frame, but it is no outcome: it counts neither for the breaker and
+    /// the quarantine, nor as a finished attempt of the worker, and the call is not sent again.
+    fn fail_send(&mut self, worker: WorkerRef, wire: WireId) {
+        let outcomes = |harness: &Self| {
+            let breaker = harness.core.breaker(harness.now).map(|breaker| (breaker.failures, breaker.successes));
+            let workers = harness.core.workers(harness.now).into_iter();
+            let finished = workers.filter(|status| status.id == worker.id).map(|status| status.operations).next();
+            (breaker, harness.core.quarantine_entries(harness.now), finished)
+        };
+        let before = outcomes(self);
+        let Some(attempt) = self.fakes.answer(worker, wire) else { return };
+        if self.model.calls.contains_key(&attempt.call) {
+            // From here on, another answer to the call fails the test (I1).
+            self.model.settle(attempt.call, "NotSent");
+        }
+        self.input(Input::SendFailed { worker, wire }, Cause::Other);
+        assert_eq!(before, outcomes(self), "R34, R37: {wire} was not sent, but counts as an outcome");
     }
 
     fn pass_time(&mut self) {
@@ -182,8 +217,8 @@ impl Harness {
         }
     }
 
-    /// Frames that answer no call: of attempts that were answered before, that were never sent, or of processes that
-    /// have exited.
+    /// Frames and failed sends of no call: of attempts that were answered before, that were never sent, or of processes
+    /// that have exited.
     fn unknown_frame(&mut self) {
         let again = self.rng.pick(&self.fakes.answered.clone());
         let dead = self.rng.pick(&self.fakes.dead.clone());
@@ -196,6 +231,7 @@ impl Harness {
         };
         let Some((worker, wire)) = frame else { return };
         self.input(Input::Final { worker, wire, ok: true, ran: Duration::ZERO }, Cause::Other);
+        self.input(Input::SendFailed { worker, wire }, Cause::Other);
         self.input(Input::Pong { worker, nonce: 1 }, Cause::Other);
         self.input(Input::Activity { worker, nonce: 1, activity: ProcessActivity::Stopped }, Cause::Other);
         if let Some(worker) = dead {
