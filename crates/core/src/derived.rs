@@ -1,4 +1,5 @@
-//! State that follows from other state: counters, indices, positions. Holds no state of its own.
+//! State that decides nothing: what follows from other state (counters, indices, positions), and statistics. Holds no
+//! state of its own.
 
 use std::{
     hash::{Hash, Hasher},
@@ -32,6 +33,29 @@ impl<T> Deref for Derived<T> {
 }
 
 impl<T> DerefMut for Derived<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+/// A value that is only displayed. It is compared, but not hashed: the model checker tells states apart by their hashes,
+/// and would visit every state once for each value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Statistic<T>(pub(crate) T);
+
+impl<T> Hash for Statistic<T> {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl<T> Deref for Statistic<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Statistic<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.0
     }

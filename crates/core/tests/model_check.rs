@@ -1,5 +1,5 @@
 //! I1 to I4 and I8 in every state that small pools can reach. A model checker drives the core through all orders of
-//! submits, frames, deaths, pings, retries, cancels and timers, and prints the shortest path to a state that violates a
+//! submits, frames, failed sends, deaths, pings, retries, cancels and timers, and prints the shortest path to a state that violates a
 //! rule. The random schedules cover larger pools and more operations; here nothing is left to chance.
 //! `cargo test -p herder-core --test it model_check -- --nocapture`.
 

@@ -1,5 +1,5 @@
-//! I1 to I8 in 10,000 random schedules: submits, cancels, deadlines, frames, late frames, exits and sweeps in any
-//! order, against pools with small random settings and a virtual clock. A failing seed prints the command that replays
+//! I1 to I8 in 10,000 random schedules: submits, cancels, deadlines, frames, late frames, failed sends, exits and sweeps
+//! in any order, against pools with small random settings and a virtual clock. A failing seed prints the command that replays
 //! it. The same schedules are a fuzz target, with bytes instead of the seed.
 
 #![expect(

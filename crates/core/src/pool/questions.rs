@@ -50,7 +50,7 @@ impl Core {
             in_flight: slot.in_flight(),
             window: slot.window(),
             queued: self.waiting.for_worker(slot.worker.id),
-            operations: slot.finished_attempts,
+            operations: *slot.finished_attempts,
             sessions: self.sessions.is_routed().then(|| self.sessions.bound_to(slot.worker)),
             metrics: self.workers.metrics_of(worker).cloned(),
             history: self

@@ -7,7 +7,10 @@
 //! count. Each row is updated when it is next visited.
 
 use super::{EventId, EventRing, RowCursor, Table};
-use crate::{AffinitySettings, CallId, Epoch, Generation, RowKey, WorkerId, WorkerRef, derived::Derived};
+use crate::{
+    AffinitySettings, CallId, Epoch, Generation, RowKey, WorkerId, WorkerRef,
+    derived::{Derived, Statistic},
+};
 use std::num::NonZero;
 
 /// The session affinity of one pool.
@@ -21,7 +24,7 @@ pub(crate) struct Routes {
     /// Processes whose sessions were released, with the release count since then, while a scan for their rows is in
     /// progress. Bindings with a lower release count are void.
     released: Vec<(WorkerRef, ReleaseCount)>,
-    pub(crate) counters: AffinityCounters,
+    pub(crate) counters: Statistic<AffinityCounters>,
     pub(crate) events: EventRing,
     /// The position of the scan for released rows that no call has visited.
     cursor: RowCursor,
@@ -125,7 +128,7 @@ impl Routes {
             bindings: vec![unbound; slots],
             changed: Derived(Vec::with_capacity(slots)),
             released: Vec::new(),
-            counters: AffinityCounters::default(),
+            counters: Statistic::default(),
             events: EventRing::default(),
             cursor: RowCursor::default(),
         }

@@ -90,7 +90,7 @@ impl Sessions {
             Kind::Tracked(table) => _ = table.remove(row),
             Kind::Routed(routes) => {
                 let Some(row) = routes.table.remove(row) else { return };
-                let (first_seen, operations, event_id) = (row.first_seen, row.operations, row.route.last_event);
+                let (first_seen, operations, event_id) = (*row.first_seen, *row.operations, row.route.last_event);
                 routes.events.archive_session(RemovedSession {
                     id: row.id,
                     first_seen,

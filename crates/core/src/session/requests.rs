@@ -171,9 +171,9 @@ impl Sessions {
             worker: bound.map(|worker| worker.id),
             generation: bound.map(|worker| worker.generation),
             epoch: route.map(|route| route.epoch),
-            operations: row.operations,
+            operations: *row.operations,
             pending: row.pending(),
-            age_ms: millis(now - row.first_seen),
+            age_ms: millis(now - *row.first_seen),
             idle_ms: if row.pending() > 0 { 0 } else { millis(now - row.last) },
         })
     }

@@ -2,7 +2,7 @@
 //! that a row that is only tracked has no space for it (R10).
 
 use super::expiry_list::ListPosition;
-use crate::{SessionId, Timestamp};
+use crate::{SessionId, Timestamp, derived::Statistic};
 use std::time::Duration;
 
 /// One session.
@@ -14,9 +14,9 @@ pub(crate) struct Row<R> {
     pub(super) state: RowState,
     pub(super) stamp: u32,
     pub(crate) route: R,
-    pub(crate) first_seen: Timestamp,
+    pub(crate) first_seen: Statistic<Timestamp>,
     /// The number of finished calls.
-    pub(crate) operations: u64,
+    pub(crate) operations: Statistic<u64>,
 }
 
 /// The part of a row that only tracked sessions have.
@@ -40,7 +40,8 @@ pub(super) enum RowState {
 impl<R> Row<R> {
     /// Returns a session that starts at `now` and has no calls.
     pub(super) fn new(now: Timestamp, id: SessionId, place: ListPosition, stamp: u32, route: R) -> Self {
-        Self { id, last: now, state: RowState::Idle(place), stamp, route, first_seen: now, operations: 0 }
+        let (first_seen, operations) = (Statistic(now), Statistic(0));
+        Self { id, last: now, state: RowState::Idle(place), stamp, route, first_seen, operations }
     }
 
     /// Returns whether the timeout of the session has passed, whether or not it has been marked.

@@ -162,7 +162,7 @@ impl<R> Table<R> {
         let row = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp)?;
         let RowState::Busy(calls) = row.state else { return Some(row) };
         row.last = now;
-        row.operations += u64::from(ran);
+        *row.operations += u64::from(ran);
         row.state = match calls {
             0 | 1 => RowState::Idle(self.expiry.idle.append(key.index, now)),
             more => RowState::Busy(more - 1),

@@ -3,7 +3,7 @@
 use super::{Attempts, Health, WorkerState};
 use crate::{
     Generation, ProcessActivity, Timestamp, WorkerRef,
-    derived::Derived,
+    derived::{Derived, Statistic},
     due::Due,
     failure::{KillReason, ProcessExit},
 };
@@ -22,7 +22,7 @@ pub(crate) struct Slot {
     /// The generation and the exit of the previous process.
     pub(crate) last_exit: Option<(Generation, ProcessExit)>,
     /// The number of finished attempts, across all generations.
-    pub(crate) finished_attempts: u64,
+    pub(crate) finished_attempts: Statistic<u64>,
 }
 
 /// The process in a slot.
@@ -76,7 +76,7 @@ impl Ping {
 impl Slot {
     pub(crate) fn new(worker: WorkerRef, base: bool) -> Self {
         let attempts = Attempts::default();
-        Self { worker, base, process: Process::Absent, attempts, last_exit: None, finished_attempts: 0 }
+        Self { worker, base, process: Process::Absent, attempts, last_exit: None, finished_attempts: Statistic(0) }
     }
 
     pub(crate) fn process(&self) -> &Process {

@@ -298,7 +298,7 @@ impl Workers {
     ) -> Option<Attempt> {
         let attempt = self.take_back_attempt(now, worker, wire)?;
         self.enhanced_state.count(index(worker.id), now - attempt.since, ok);
-        self.slots[index(worker.id)].finished_attempts += 1;
+        *self.slots[index(worker.id)].finished_attempts += 1;
         Some(attempt)
     }
 

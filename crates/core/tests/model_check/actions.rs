@@ -52,7 +52,9 @@ impl State {
             actions.push(Action::Advance);
         }
         if self.budget.idles > 0 {
-            actions.extend([Action::Idle, Action::Sweep]);
+            actions.push(Action::Idle);
+            // Without sessions a sweep changes nothing but the budget.
+            actions.extend(Some(Action::Sweep).filter(|_| !pool.sessions.is_empty()));
         }
         if self.budget.shutdowns > 0 {
             actions.push(Action::Shutdown);
@@ -220,7 +222,8 @@ impl State {
         if call.answers == 0 {
             call.cooldown_until = now + rest;
         }
-        let Some((poison, payload)) = pool.settings.poison.as_ref().zip(call.payload).filter(|_| !was_stopping) else {
+        let Some((poison, payload)) = pool.settings.poison.as_ref().zip(attempt.payload).filter(|_| !was_stopping)
+        else {
             return;
         };
         let entry = self.suspects.entry(payload).or_insert((0, now));
@@ -231,7 +234,7 @@ impl State {
     fn suspects_of(&self, pool: &Pool, process: &Process) -> Vec<Suspect> {
         let is_reported = self.core.needs_suspects() && pool.fault != Some(Fault::SuspectsNotReported);
         let suspect = |(&wire, attempt): (&WireId, &Attempt)| {
-            let payload = self.calls[attempt.call.0 as usize - 1].payload.filter(|_| is_reported)?;
+            let payload = attempt.payload.filter(|_| is_reported)?;
             Some(Suspect { wire, fingerprint: Fingerprint(payload), command: "any".into() })
         };
         process.unfinished.iter().filter_map(suspect).collect()
@@ -273,9 +276,10 @@ impl State {
     }
 
     fn answer(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
-        let call = self.fakes.answer(worker, wire).map(|attempt| attempt.call);
+        let attempt = self.fakes.answer(worker, wire);
         // A late answer clears the fingerprint too.
-        let cleared = call.and_then(|id| self.call(id).payload);
+        let cleared = attempt.as_ref().and_then(|attempt| attempt.payload);
+        let call = attempt.map(|attempt| attempt.call);
         if let Some(payload) = cleared.filter(|_| !self.is_quarantined(pool, cleared)) {
             self.suspects.remove(&payload);
         }
@@ -289,7 +293,7 @@ impl State {
         self.budget.failed_sends -= 1;
         let call = self.fakes.answer(worker, wire).map(|attempt| attempt.call);
         if let Some(id) = call.filter(|id| self.call(*id).answers == 0) {
-            self.answer_caller(id);
+            self.answer_caller(pool, id);
         }
         self.step(pool, Input::SendFailed { worker, wire }, None);
     }

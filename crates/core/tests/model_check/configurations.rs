@@ -6,8 +6,8 @@ use super::{
     state::Budget,
 };
 use herder_core::{
-    Affinity, AffinitySettings, BreakerSettings, CountedFailures, Expiry, OnExpired, Pipeline, PoisonSettings, Settings,
-    Timestamp, WorkerTypeSettings,
+    Affinity, AffinitySettings, BreakerSettings, CountedFailures, Expiry, OnExpired, Pipeline, PoisonSettings,
+    Settings, Timestamp, WorkerTypeSettings,
 };
 use stateright::{Checker, HasDiscoveries, Model, Path};
 use std::time::Duration;
@@ -205,7 +205,7 @@ pub(crate) fn shortest(
 #[test]
 fn a_basic_pool_through_to_its_shutdown() {
     let budget = Budget { calls: 3, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
-    explore("basic", &Pool { budget, ..basic() }, 50_000);
+    explore("basic", &Pool { budget, ..basic() }, 200_000);
 }
 
 /// I1, R36: calls that are retried on another worker.
@@ -215,7 +215,7 @@ fn two_workers_and_idempotent_calls() {
     let pool = coarse(pool(WorkerTypeSettings::Basic, 2, 1, &[ANY_WORKER, IDEMPOTENT]));
     let pool = Pool { budget, ..pool };
     let more = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("idempotent", &Pool { budget: more, ..without_deadlines(pool.clone()) }, 140_000);
+    explore("idempotent", &Pool { budget: more, ..without_deadlines(pool.clone()) }, 35_000);
     if is_large() {
         explore("idempotent, with deadlines", &pool, 3_000_000);
     }
@@ -227,7 +227,7 @@ fn a_pool_that_fails_and_recovers() {
     let budget = Budget { calls: 2, deaths: 3, shutdowns: 1, ..NOTHING };
     let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER, IDEMPOTENT]);
     pool.settings.restart.max = 1;
-    explore("failing", &Pool { budget, ..pool }, 15_000);
+    explore("failing", &Pool { budget, ..pool }, 70_000);
 }
 
 /// I1, I2: one base worker and one overflow worker.
@@ -236,7 +236,7 @@ fn an_overflow_worker() {
     let budget = Budget { calls: 3, deaths: 1, ..NOTHING };
     let mut pool = coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 1, &[ANY_WORKER, A]));
     pool.settings.overflow = 1;
-    explore("overflow", &Pool { budget, ..pool }, 250_000);
+    explore("overflow", &Pool { budget, ..pool }, 330_000);
 }
 
 /// I1, I7, R12, R28: overflow workers that cannot start, in a pool that fails when a base worker cannot start either.
@@ -245,7 +245,7 @@ fn overflow_workers_that_fail() {
     let budget = Budget { calls: 3, deaths: 3, ..NOTHING };
     let mut pool = without_deadlines(coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER])));
     (pool.settings.overflow, pool.settings.restart.max) = (2, 1);
-    explore("failing overflow", &Pool { budget, ..pool }, 250_000);
+    explore("failing overflow", &Pool { budget, ..pool }, 170_000);
 }
 
 /// I3, R19: a worker with capacity for two calls, and a session whose calls run one at a time.
@@ -255,14 +255,14 @@ fn a_strict_session() {
     let mut pool = Pool { budget, ..strict() };
     // Two calls wait in the session's queue, so that their order matters.
     pool.settings.queue.per_session = 2;
-    explore("strict", &pool, 250_000);
+    explore("strict", &pool, 290_000);
 }
 
 /// I3, I4, R20: two sessions on two workers.
 #[test]
 fn two_strict_sessions() {
     let budget = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("two sessions", &Pool { budget, ..without_deadlines(two_workers(&[A, B])) }, 100_000);
+    explore("two sessions", &Pool { budget, ..without_deadlines(two_workers(&[A, B])) }, 60_000);
 }
 
 /// I1, I2, I3: deadlines in a session whose worker also runs other calls.
@@ -276,21 +276,21 @@ fn a_session_among_other_calls() {
 #[test]
 fn a_session_with_hints() {
     let budget = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("hints", &Pool { budget, ..without_deadlines(two_workers(&[A, HINT])) }, 100_000);
+    explore("hints", &Pool { budget, ..without_deadlines(two_workers(&[A, HINT])) }, 90_000);
 }
 
 /// I3, R19
 #[test]
 fn a_session_that_fails_fast() {
     let budget = Budget { calls: 3, deaths: 1, shutdowns: 1, ..NOTHING };
-    explore("fail fast", &Pool { budget, ..two_workers(&[A, FAIL_FAST]) }, 100_000);
+    explore("fail fast", &Pool { budget, ..two_workers(&[A, FAIL_FAST]) }, 120_000);
 }
 
 /// I3, I4: binds, unbinds and ends between the calls of a session.
 #[test]
 fn sessions_bound_and_ended_by_messages() {
     let budget = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 2, ..NOTHING };
-    explore("bound by messages", &Pool { budget, ..without_deadlines(two_workers(&[A])) }, 500_000);
+    explore("bound by messages", &Pool { budget, ..without_deadlines(two_workers(&[A])) }, 350_000);
 }
 
 /// I3, I4, R14: sessions that were bound by messages or by calls, when all sessions of the worker are removed.
@@ -302,14 +302,14 @@ fn sessions_removed_from_their_worker() {
 /// I1, R26: missed pings; a worker that is degraded, restored and stopped.
 #[test]
 fn health_gated_dispatch() {
-    explore("health", &health_gated(), 150_000);
+    explore("health", &health_gated(), 50_000);
 }
 
 /// I1, R33: backoffs, deadlines during them, and a budget with one retry left.
 #[test]
 fn retries_with_a_wait_and_a_budget() {
-    explore("retries", &retrying(0), 125_000);
-    explore("budget", &retrying(9), 115_000);
+    explore("retries", &retrying(0), 70_000);
+    explore("budget", &retrying(9), 50_000);
 }
 
 /// I1, I2, I8, R33, R35: attempts that cannot be written to a worker with a window of two, before and after their calls are
@@ -319,7 +319,7 @@ fn attempts_that_cannot_be_written() {
     let budget = Budget { calls: 3, failed_sends: 1, deaths: 1, shutdowns: 1, ..NOTHING };
     let mut pool = coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[IDEMPOTENT]));
     pool.settings.pipeline = Pipeline::Fixed(2);
-    explore("failed sends", &Pool { budget, ..pool }, 1);
+    explore("failed sends", &Pool { budget, ..pool }, 55_000);
 }
 
 /// I3, I4, R34, R37: strict calls and hint calls that cannot be written.
@@ -328,58 +328,58 @@ fn session_calls_that_cannot_be_written() {
     let budget = Budget { calls: 3, cancels: 1, failed_sends: 2, deaths: 1, shutdowns: 1, ..NOTHING };
     let mut pool = without_deadlines(coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 1, &[A, HINT])));
     pool.settings.pipeline = Pipeline::Fixed(2);
-    explore("failed sends of a session", &Pool { budget, ..pool }, 1);
+    explore("failed sends of a session", &Pool { budget, ..pool }, 60_000);
 }
 
 /// R34, R37: a call that could not be written returns its permit, and is no outcome for the breaker and the quarantine.
 #[test]
 fn attempts_without_an_outcome() {
     let budget = Budget { calls: 3, failed_sends: 1, deaths: 1, ..NOTHING };
-    explore("failed sends, breaker", &Pool { budget, ..breaking() }, 1);
+    explore("failed sends, breaker", &Pool { budget, ..breaking() }, 7_500);
     let budget = Budget { calls: 3, failed_sends: 1, deaths: 2, ..NOTHING };
-    explore("failed sends, poison", &Pool { budget, ..poisoned() }, 1);
+    explore("failed sends, poison", &Pool { budget, ..poisoned() }, 14_000);
 }
 
 /// I8: everything that waits for a time has a timer.
 #[test]
 fn timers_of_everything_pending() {
-    explore("timed", &timed(), 20_000);
+    explore("timed", &timed(), 16_000);
 }
 
 /// I1, R34: a breaker can always close again.
 #[test]
 fn a_breaker_with_one_trial() {
-    explore("breaker", &breaking(), 400_000);
+    explore("breaker", &breaking(), 250_000);
 }
 
 /// I1, R36: a call waits for at most one call of each other session.
 #[test]
 fn sessions_that_share_a_worker() {
-    explore("fair", &shared(), 85_000);
+    explore("fair", &shared(), 38_000);
 }
 
 /// I1, R37
 #[test]
 fn a_payload_in_quarantine() {
-    explore("poison", &poisoned(), 200_000);
+    explore("poison", &poisoned(), 90_000);
 }
 
 /// I3, I4, R16
 #[test]
 fn sessions_that_expire_at_once() {
-    expires("immediate", Expiry::Immediate, OnExpired::Rebind, 150_000);
+    expires("immediate", Expiry::Immediate, OnExpired::Rebind, 120_000);
 }
 
 /// I3, I4, R16
 #[test]
 fn sessions_that_expire_in_two_phases() {
-    expires("two phases", Expiry::TwoPhase { grace: units(10) }, OnExpired::Rebind, 150_000);
+    expires("two phases", Expiry::TwoPhase { grace: units(10) }, OnExpired::Rebind, 120_000);
 }
 
 /// I3, I4, R16
 #[test]
 fn calls_of_expired_sessions_are_refused() {
-    expires("refusing", Expiry::TwoPhase { grace: units(10) }, OnExpired::Reject, 60_000);
+    expires("refusing", Expiry::TwoPhase { grace: units(10) }, OnExpired::Reject, 40_000);
 }
 
 fn expires(name: &str, expiry: Expiry, on_expired: OnExpired, at_least: usize) {

@@ -10,6 +10,8 @@ pub(crate) struct Attempt {
     pub(crate) session: Option<&'static str>,
     pub(crate) strict: bool,
     pub(crate) epoch: Option<Epoch>,
+    /// Identifies its command and arguments, for the quarantine.
+    pub(crate) payload: Option<u64>,
 }
 
 /// A process that has not exited.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 const RESERVE: u32 = 10;
 
 /// A call, from its submission on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Call {
     pub(crate) session: Option<&'static str>,
     /// Whether it runs on its session's worker and in order.
@@ -91,7 +91,8 @@ pub(crate) enum Violation {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {
-    pub(crate) core: Core,
+    /// Boxed, since the checker moves each state several times.
+    pub(crate) core: Box<Core>,
     pub(crate) now: Timestamp,
     pub(crate) fakes: FakeProcesses,
     pub(crate) calls: Vec<Call>,
@@ -108,7 +109,7 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn first(pool: &Pool) -> Self {
         let now = Timestamp(0);
-        let core = Core::new(pool.settings.clone(), 1, now);
+        let core = Box::new(Core::new(pool.settings.clone(), 1, now));
         let (fakes, budget) = (FakeProcesses::default(), pool.budget.clone());
         let mut state = Self {
             core,
@@ -163,9 +164,9 @@ impl State {
             Effect::Send { worker, call, wire, epoch } => self.on_send(pool, worker, call, wire, epoch),
             Effect::Deliver { call, .. } => {
                 self.require(answered == Some(call), Violation::Frame);
-                self.answer_caller(call);
+                self.answer_caller(pool, call);
             }
-            Effect::Settle { call, .. } => self.answer_caller(call),
+            Effect::Settle { call, .. } => self.answer_caller(pool, call),
             Effect::EndSession { worker, .. } => self.require(self.fakes.is_live(worker), Violation::Dead),
             Effect::Stopped => self.fakes.stopped = true,
             Effect::Ping { worker, nonce } => self.fakes.ping(worker, nonce),
@@ -175,11 +176,16 @@ impl State {
         }
     }
 
-    /// Clears what no longer matters, so that equal outcomes are equal states.
-    pub(crate) fn answer_caller(&mut self, id: CallId) {
+    /// Clears what no longer matters, so that equal outcomes are equal states. What an unfinished attempt of the call still
+    /// needs is in the attempt. From here on any send of the call is a violation, since it may not run any more.
+    pub(crate) fn answer_caller(&mut self, pool: &Pool, id: CallId) {
         let call = self.call(id);
         call.answers += 1;
         (call.deadline, call.cooldown_until, call.passed) = (Timestamp(0), Timestamp(0), None);
+        // A faulty shell still looks at answered calls.
+        if pool.fault.is_none() {
+            *call = Call { answers: call.answers, ..Call::default() };
+        }
     }
 
     pub(crate) fn on_send(&mut self, pool: &Pool, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
@@ -189,7 +195,8 @@ impl State {
         if let (true, Some(session), Some(epoch)) = (call.strict, call.session, epoch) {
             self.check_strict_send(worker, id, &call, (session, epoch));
         }
-        let attempt = Attempt { call: id, session: call.session, strict: call.strict, epoch };
+        let Call { session, strict, payload, .. } = call;
+        let attempt = Attempt { call: id, session, strict, epoch, payload };
         let taken = self.fakes.send(worker, wire, attempt);
         self.require(taken, Violation::Dead);
         let call = self.call(id);
