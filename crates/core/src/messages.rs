@@ -42,7 +42,7 @@ pub enum Input {
         ran: Duration,
     },
     /// An [`Effect::Send`] could not be carried out. The process never receives the call, and the shell has already
-    /// answered the caller.
+    /// answered the caller. Not reported if the exit of the process was, since that answers or retries the call.
     SendFailed {
         /// The process to which the call should have been sent.
         worker: WorkerRef,

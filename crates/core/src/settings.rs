@@ -96,6 +96,10 @@ impl From<u32> for Pipeline {
     }
 }
 
+/// The length of a wait that the settings give as zero, where the pool would otherwise find the same thing due again at
+/// once, and a step would never end.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
 /// The settings of a pool, validated by the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -113,7 +117,7 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// The maximum number of workers that start at the same time, at least 1 (R13).
     pub start_batch: u32,
-    /// The time for which an overflow worker may be idle before it is stopped.
+    /// The time for which an overflow worker may be idle before it is stopped. Zero acts as 1 ms.
     pub overflow_idle_timeout: Duration,
     /// The limits on an attempt whose call is settled.
     pub cancel: CancelSettings,
@@ -169,7 +173,7 @@ pub struct CancelSettings {
 pub struct HealthSettings {
     /// The time between two pings.
     pub interval: Duration,
-    /// The time after which a ping counts as missed.
+    /// The time after which a ping counts as missed. Zero acts as 1 ms.
     pub timeout: Duration,
     /// The number of consecutive missed pings after which the worker is killed, at least 1.
     pub failures: u32,
@@ -189,7 +193,7 @@ pub struct RestartSettings {
     pub backoff: Duration,
     /// The longest such wait.
     pub max_backoff: Duration,
-    /// The time for which a failed pool waits before its probe. Doubles each time, up to ten minutes.
+    /// The time for which a failed pool waits before its probe. Doubles each time, up to ten minutes. Zero acts as 1 ms.
     pub cooldown: Duration,
 }
 
@@ -318,6 +322,15 @@ impl Settings {
     /// Returns the maximum number of unfinished calls of a worker, whatever its hello frame offers.
     pub fn window(&self) -> u32 {
         self.concurrency.saturating_mul(self.pipeline.max_depth())
+    }
+
+    /// Replaces zeros by the shortest wait, where something is due again after the wait. The configuration refuses these
+    /// zeros; a direct user of the core is protected here.
+    pub(crate) fn with_shortest_waits(mut self) -> Self {
+        for wait in [&mut self.overflow_idle_timeout, &mut self.restart.cooldown, &mut self.health.timeout] {
+            *wait = if wait.is_zero() { SHORTEST_WAIT } else { *wait };
+        }
+        self
     }
 
     /// Returns the settings of a small pool for tests and examples: everything has its default, and each worker runs

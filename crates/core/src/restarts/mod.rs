@@ -215,9 +215,7 @@ impl Restarts {
     /// Begins the probe of a failed pool. `absent` is the first base slot with neither a process nor a scheduled start.
     pub(crate) fn probe(&mut self, now: Timestamp, absent: Option<WorkerId>) -> Probe {
         if self.shutdown_announced {
-            if let IntensityVerdict::Exceeded { retry_at } = self.intensity.escalate(now) {
-                self.phase = Phase::Failed { retry_at };
-            }
+            self.postpone_probe(now);
             return Probe::Postponed;
         }
         let Some(worker) = absent else {
@@ -226,6 +224,21 @@ impl Restarts {
         };
         self.phase = Phase::Probing;
         Probe::Start(worker)
+    }
+
+    /// Records that the scheduled start of a base worker was cancelled, since a shutdown will follow and no call waits.
+    /// `base_start_is_pending` as in [`exited`](Self::exited).
+    pub(crate) fn base_start_cancelled(&mut self, now: Timestamp, base_start_is_pending: bool) {
+        // Without this, calls would be told that the probe runs, and none would follow.
+        if self.phase == Phase::Probing && !base_start_is_pending {
+            self.postpone_probe(now);
+        }
+    }
+
+    fn postpone_probe(&mut self, now: Timestamp) {
+        if let IntensityVerdict::Exceeded { retry_at } = self.intensity.escalate(now) {
+            self.phase = Phase::Failed { retry_at };
+        }
     }
 }
 
@@ -361,7 +374,7 @@ impl Restarts {
 
     /// Reports a probe that does not run. `base_start_is_pending` as in [`exited`](Self::exited).
     pub(crate) fn verify(&self, base_start_is_pending: bool, broken: &mut Vec<String>) {
-        if self.phase == Phase::Probing && !base_start_is_pending && !self.shutdown_announced {
+        if self.phase == Phase::Probing && !base_start_is_pending {
             broken.push("I7: the pool probes, but no base worker is starting".to_owned());
         }
         if self.is_failed() && self.phase != Phase::Probing && self.due() == Timestamp::NEVER {

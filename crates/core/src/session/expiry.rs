@@ -52,10 +52,12 @@ impl Sessions {
     /// Marks a session as expired: the first phase of two-phase expiry.
     fn mark(&mut self, row: RowKey, step: &mut Step<'_>) {
         let Some(routes) = self.routes_mut() else { return };
+        let Expiry::TwoPhase { grace } = routes.settings.expiry else { return };
         if routes.table.mark(row, step.now) {
             self.record(step.now, row, SessionEventKind::MarkedExpired, None);
-            // The removal may be due before the next sweep (I8).
-            self.sweep_by(self.next_removal());
+            // The removal may be due before the next sweep (I8). Not `next_removal`: a session that was marked earlier may be
+            // due now, and a sweep that marks this one removes it in the same step. Another sweep would follow at once.
+            self.sweep_by(removal_of(step.now, grace));
         }
     }
 
@@ -94,7 +96,7 @@ impl Sessions {
     pub(crate) fn next_removal(&self) -> Timestamp {
         let grace = self.routes().map(|routes| (routes, routes.settings.expiry));
         let Some((routes, Expiry::TwoPhase { grace })) = grace else { return Timestamp::NEVER };
-        routes.table.oldest_marked().map_or(Timestamp::NEVER, |(_, at)| at + grace.max(STEP_PAUSE))
+        routes.table.oldest_marked().map_or(Timestamp::NEVER, |(_, at)| removal_of(at, grace))
     }
 
     /// Visits the oldest due session. Returns whether it was removed, not only marked; `None` if no session is due.
@@ -188,6 +190,11 @@ impl Sessions {
             Kind::Routed(routes) => routes.table.count_due(now, self.settings.timeout) + routes.table.marked_len(),
         }
     }
+}
+
+/// Returns when a sweep removes a session that is marked at `at`.
+fn removal_of(at: Timestamp, grace: Duration) -> Timestamp {
+    at + grace.max(STEP_PAUSE)
 }
 
 /// Returns whether `grace` has passed since the marking. Never at the time of the marking itself: the call that marks a

@@ -8,6 +8,7 @@
 use crate::RowKey;
 use foldhash::fast::FixedState;
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     hash::{BuildHasher, Hash, Hasher},
 };
@@ -16,34 +17,57 @@ use std::{
 const ROUND: u64 = 1 << 24;
 
 /// The position of a call in the order: the lowest virtual time first, then the oldest call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// The clock wraps around after 2^40 rounds, which a busy pool reaches after months. Times are therefore compared by their
+/// distance, as the sequence numbers of TCP are (RFC 1982). The order is right as long as no call is older than 2^39 rounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct VirtualTime(pub(super) u64);
+
+impl VirtualTime {
+    fn after(self, time: u64) -> Self {
+        Self(self.0.wrapping_add(time))
+    }
+}
+
+impl Ord for VirtualTime {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.wrapping_sub(other.0).cast_signed().cmp(&0)
+    }
+}
+
+impl PartialOrd for VirtualTime {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// The virtual clock, and the sessions that have waiting calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fairness {
-    clock: u64,
+    clock: VirtualTime,
     /// The number of waiting calls without a session.
     alone: u64,
     /// Never iterated to make a decision, since the order of a hash map must not decide anything.
     flows: HashMap<RowKey, Flow, FixedState>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Flow {
-    next: u64,
+    next: VirtualTime,
     waiting: u32,
 }
 
 impl Fairness {
     /// Returns the virtual time of a call that is admitted now, if its session has no other waiting call.
     pub(super) fn now(&self) -> VirtualTime {
-        VirtualTime(self.clock)
+        self.clock
     }
 
     /// Returns the virtual time for a call whose session was just served: behind one call of each waiting flow.
     pub(super) fn next_round(&self) -> VirtualTime {
-        VirtualTime(self.clock + ROUND)
+        self.clock.after(ROUND)
     }
 
     /// Registers a call that begins to wait and returns its virtual time: `virtual_time`, or one round after the last
@@ -53,10 +77,10 @@ impl Fairness {
             self.alone += 1;
             return virtual_time;
         };
-        let flow = self.flows.entry(session).or_default();
-        let virtual_time = virtual_time.0.max(flow.next);
-        *flow = Flow { next: virtual_time + ROUND, waiting: flow.waiting + 1 };
-        VirtualTime(virtual_time)
+        let flow = self.flows.entry(session).or_insert(Flow { next: virtual_time, waiting: 0 });
+        let virtual_time = virtual_time.max(flow.next);
+        *flow = Flow { next: virtual_time.after(ROUND), waiting: flow.waiting + 1 };
+        virtual_time
     }
 
     /// Registers a call that waited before. It keeps its virtual time, so that a retry does not lose its position.
@@ -65,8 +89,9 @@ impl Fairness {
             self.alone += 1;
             return;
         };
-        let flow = self.flows.entry(session).or_default();
-        *flow = Flow { next: flow.next.max(virtual_time.0 + ROUND), waiting: flow.waiting + 1 };
+        let next = virtual_time.after(ROUND);
+        let flow = self.flows.entry(session).or_insert(Flow { next, waiting: 0 });
+        *flow = Flow { next: flow.next.max(next), waiting: flow.waiting + 1 };
     }
 
     /// Unregisters a call that no longer waits.
@@ -90,7 +115,7 @@ impl Fairness {
         // clock advanced too fast, new calls would be placed behind the second and third calls of sessions that wait
         // already.
         let flows = self.alone + self.flows.len() as u64;
-        self.clock += ROUND / flows.max(1);
+        self.clock = self.clock.after(ROUND / flows.max(1));
     }
 
     /// Reports flows that do not agree with `waiting`: the session of each call that has joined and not left, `None`
@@ -121,5 +146,31 @@ impl Hash for Fairness {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let flows = self.flows.iter().map(|flow| FixedState::default().hash_one(flow));
         (self.clock, self.alone, flows.fold(0, u64::wrapping_add)).hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R36: with the clock about to wrap around, the calls of a session still wait behind one call of each other session.
+    #[test]
+    fn r36_order_continues_when_the_clock_wraps_around() {
+        let mut fairness = Fairness { clock: VirtualTime(u64::MAX - 3 * ROUND / 2), ..Fairness::default() };
+        let (ann, ben) = (Some(RowKey::of(1)), Some(RowKey::of(2)));
+        let first: Vec<VirtualTime> = (0..4).map(|_| fairness.join(ann, fairness.now())).collect();
+        let other = fairness.join(ben, fairness.now());
+        assert!(first.is_sorted_by(|earlier, later| earlier < later) && first[0] == other && other < first[1]);
+        // The calls of `ann` are served, and the clock wraps around with them.
+        (0..4).for_each(|_| {
+            fairness.advance_clock();
+            fairness.leave(ann);
+        });
+        fairness.leave(ben);
+        assert!(fairness.clock.0 < 3 * ROUND, "{:?}", fairness.clock);
+        let next = fairness.join(ann, fairness.now());
+        assert!(other < next && next < fairness.next_round());
+        fairness.join_again(ann, first[3]);
+        assert!(fairness.join(ann, fairness.now()) > next, "a retried call does not move the flow back");
     }
 }

@@ -25,6 +25,9 @@ impl Core {
             } else {
                 // The calls that needed it have been served or abandoned.
                 self.workers.cancel_start(worker);
+                if self.slot(worker).base {
+                    self.restarts.base_start_cancelled(now, self.workers.base_start_is_pending());
+                }
             }
         }
     }

@@ -121,3 +121,21 @@ fn a_workers_history_keeps_its_last_transitions() {
     assert_eq!(history.len(), crate::HISTORY_LIMIT);
     assert_eq!(history.last().map(|change| change.to), Some(crate::WorkerState::Ready));
 }
+
+/// I8: waits of no length, which the configuration refuses, do not keep a step from ending.
+#[test]
+fn steps_end_with_waits_of_no_length() {
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
+    (settings.overflow_idle_timeout, settings.restart.cooldown) = (Duration::ZERO, Duration::ZERO);
+    (settings.health.timeout, settings.health.failures, settings.restart.max) = (Duration::ZERO, u32::MAX, 0);
+    let second = Duration::from_secs(1);
+    let mut harness = Harness::with(settings);
+    (0..2).for_each(|_| _ = harness.call(None));
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: false, in_order: None });
+    assert_eq!(harness.core.queue_status().in_flight, 2, "the overflow worker is busy when it is looked at");
+    harness.wait_silent(31 * second, ProcessActivity::Computing);
+    harness.step(Input::PrepareShutdown);
+    harness.exit_by_signal(process(1, 1));
+    harness.wait(second);
+    assert!(harness.core.next_wakeup() > Some(harness.now));
+}

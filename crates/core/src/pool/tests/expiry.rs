@@ -172,3 +172,21 @@ fn sweep_runs_in_bounded_steps() {
     assert!(remaining.is_sorted_by(|more, less| more >= less && more - less <= 256), "{remaining:?}");
     assert_eq!(remaining.last(), Some(&0), "{remaining:?}");
 }
+
+/// R16: a sweep that marks one session and removes another one is one sweep.
+#[test]
+fn sweep_that_marks_and_removes_is_counted_once() {
+    let mut harness = harness(OnExpired::Reject);
+    harness.run_call("ann");
+    harness.now = harness.now + GRACE;
+    harness.run_call("bob");
+    let counted = |harness: &Harness| {
+        harness.core.affinity_status(harness.now).map(|status| (status.cleanup_runs, status.sessions_cleaned))
+    };
+    harness.wait(TIMEOUT - GRACE);
+    let Some((runs, 0)) = counted(&harness) else { panic!("{:?}", counted(&harness)) };
+    harness.wait(GRACE);
+    assert_eq!(counted(&harness), Some((runs + 1, 1)), "`ann` is removed and `bob` is marked");
+    harness.wait(GRACE);
+    assert_eq!(counted(&harness), Some((runs + 2, 2)));
+}

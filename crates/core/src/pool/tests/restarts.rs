@@ -276,3 +276,21 @@ fn r28_host_without_descriptors_does_not_fail_the_pool() {
         [LogEvent::PoolRecovered]
     );
 }
+
+/// R28, R30: a probe that was waiting to start again is cancelled by an announced shutdown. The pool states when the next one
+/// would start, not that one is starting.
+#[test]
+fn r30_probe_cancelled_by_an_announced_shutdown_is_postponed() {
+    let exit = ProcessExit { status: ExitStatus::Unknown, kill_reason: Some(KillReason::NoDescriptors) };
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
+    (settings.overflow, settings.restart.max) = (0, 0);
+    let mut harness = Harness::with(settings);
+    harness.exit_by_signal(process(1, 1));
+    assert_eq!(starts(&harness.wait(30 * SECOND)), [process(1, 2)], "the probe");
+    harness.step(Input::Exited { worker: process(1, 2), exit, suspects: vec![] });
+    harness.step(Input::PrepareShutdown);
+    assert_eq!(starts(&harness.wait(10 * SECOND)), []);
+    let (call, effects) = harness.call(None);
+    let Some(CallFailure::PoolFailed { retry_at }) = settled(&effects, call) else { panic!("{effects:?}") };
+    assert!(retry_at > harness.now + 30 * SECOND, "{retry_at:?}");
+}
