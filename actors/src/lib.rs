@@ -39,8 +39,8 @@ pub use client::{PendingReply, PoolClient};
 pub use clock::now;
 pub use config::{
     Affinity, AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
-    IfAbsent, InvalidConfig, Launch, NumericThreads, OnExpired, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry,
-    Routed, Sessions, Stop, StopSettings, Tracked, WorkerType, schema,
+    IfAbsent, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue,
+    Restart, Retry, Routed, Sessions, Stop, StopSettings, Tracked, WorkerType, schema,
 };
 #[cfg(feature = "http")]
 pub use error::set_error_detail;

@@ -52,8 +52,8 @@ pub use error::{ConfigError, ConfigProblem};
 #[doc(inline)]
 pub use herder_actors::{
     AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
-    InvalidConfig, Launch, NumericThreads, OnExpired, Poison, PoolBuilder, Queue, Restart, Retry, Routed, Sessions,
-    Stop, StopSettings, Tracked, WorkerType,
+    InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, Queue, Restart, Retry, Routed,
+    Sessions, Stop, StopSettings, Tracked, WorkerType,
 };
 pub use server::{InvalidToken, Server, Token};
 

@@ -4,8 +4,8 @@
 use super::duration;
 use herder_actors::{
     Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, InvalidConfig,
-    NumericThreads, OnExpired, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Sessions, Stop, Tracked,
-    WorkerType, schema,
+    NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Sessions, Stop,
+    Tracked, WorkerType, schema,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub(super) struct RawPool {
     #[serde(rename = "queue.shed")]
     queue_shed: Option<bool>,
     concurrency: Option<usize>,
-    pipeline: Option<usize>,
+    pipeline: Option<RawPipeline>,
     #[serde(deserialize_with = "duration::written")]
     start_timeout: Option<Duration>,
     #[serde(rename = "cancel.interrupt", deserialize_with = "duration::written")]
@@ -149,6 +149,28 @@ impl From<RawThreads> for NumericThreads {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+enum RawPipeline {
+    Number(u32),
+    Word(RawPipelineWord),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawPipelineWord {
+    Auto,
+}
+
+impl From<RawPipeline> for Pipeline {
+    fn from(raw: RawPipeline) -> Self {
+        match raw {
+            RawPipeline::Number(calls) => calls.into(),
+            RawPipeline::Word(RawPipelineWord::Auto) => Self::Auto,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RawExpiry {
     Immediate,
@@ -221,7 +243,7 @@ impl RawPool {
             overflow_idle_timeout = self.overflow_idle_timeout,
             timeout = self.timeout,
             concurrency = self.concurrency,
-            pipeline = self.pipeline,
+            pipeline = self.pipeline.map(Pipeline::from),
             start_timeout = self.start_timeout,
             max_frame = self.max_frame,
         )

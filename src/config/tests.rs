@@ -4,7 +4,7 @@ use super::*;
 use herder_actors::schema::{Key, KeyType, Scope, TABLE};
 use herder_actors::{
     Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, Launch, NumericThreads,
-    Poison, PoolConfig, Queue, Restart, Retry, Sessions, Stop, WorkerType,
+    Pipeline, Poison, PoolConfig, Queue, Restart, Retry, Sessions, Stop, WorkerType,
 };
 use insta::assert_snapshot;
 use std::num::NonZero;
@@ -121,7 +121,8 @@ fn r51_file_and_code_make_the_same() {
 fn default_as_toml(key: &Key) -> Option<String> {
     match key.kind {
         KeyType::Count(row) => Some(row.default.to_string()),
-        KeyType::CountOr(row) => Some(format!("{:?}", row.default)),
+        KeyType::CountOr(row) if row.words.contains(&row.default) => Some(format!("{:?}", row.default)),
+        KeyType::CountOr(row) => Some(row.default.into()),
         KeyType::Span(row) => Some(format!("{:?}", duration::show(row.default))),
         KeyType::Flag(row) => Some(row.default.to_string()),
         KeyType::Choice(row) => row.words.contains(&row.default).then(|| format!("{:?}", row.default)),
@@ -195,6 +196,24 @@ fn r51_every_key_reaches_the_pool() {
         pool(&format!("{APP}worker_type = 'enhanced'\nsessions = {{ expiry = 'two_phase', grace = '{grace}' }}"))
     });
     assert_ne!(graces[0], graces[1]);
+}
+
+/// R51: `pipeline` is a number or `auto`. The bounds are included; the next number is refused.
+#[test]
+fn r51_pipeline_is_a_number_or_auto() {
+    let read = |value: &str| pool(&format!("{APP}pipeline = {value}\n")).settings().pipeline;
+    assert_eq!(pool(APP).settings().pipeline, Pipeline::default());
+    for (value, pipeline) in [("'auto'", Pipeline::Auto), ("1", Pipeline::Fixed(1)), ("1024", Pipeline::Fixed(1024))] {
+        assert_eq!(read(value), pipeline, "{value}");
+    }
+    assert_snapshot!(refused_in_pool("pipeline = 0"), @r#"herder.toml:3:12: pools.a.pipeline: 0 is out of bounds; allowed: "auto", 1 to 1024"#);
+    assert_snapshot!(refused_in_pool("pipeline = 1025"), @r#"herder.toml:3:12: pools.a.pipeline: 1025 is out of bounds; allowed: "auto", 1 to 1024"#);
+    assert_snapshot!(refused_in_pool("pipeline = 5000000000"), @r#"herder.toml:3:12: pools.a.pipeline: 5000000000 is out of bounds; allowed: "auto", 1 to 1024"#);
+    assert_snapshot!(refused_in_pool("pipeline = 'fast'"), @r#"herder.toml:3:12: pools.a.pipeline: 'fast' is invalid; allowed: "auto", 1 to 1024"#);
+    assert_snapshot!(refused_in_pool("pipeline = 'Auto'"), @r#"herder.toml:3:12: pools.a.pipeline: 'Auto' is invalid; did you mean "auto"? Allowed: "auto", 1 to 1024"#);
+    assert_snapshot!(refused_in_pool("pipeline = '2'"), @r#"herder.toml:3:12: pools.a.pipeline: '2' is invalid; allowed: "auto", 1 to 1024"#);
+    assert_snapshot!(refused_in_pool("pipeline = 1.5"), @r#"herder.toml:3:12: pools.a.pipeline: 1.5 is not an integer or string; allowed: "auto", 1 to 1024"#);
+    assert_snapshot!(refused_in_pool("pipeline = true"), @r#"herder.toml:3:12: pools.a.pipeline: true is not an integer or string; allowed: "auto", 1 to 1024"#);
 }
 
 /// R51: `numeric_threads` is a number or one of two words. The bounds are included; the next number is refused.
@@ -302,7 +321,6 @@ fn r51_unknown_keys_are_refused_with_a_hint() {
 #[test]
 fn planned_keys_are_refused_as_not_supported() {
     assert_snapshot!(refused_in_pool("lazy = true"), @"herder.toml:3:1: pools.a.lazy: is not supported yet; remove it");
-    assert_snapshot!(refused_in_pool("pipeline = 'auto'"), @"herder.toml:3:12: pools.a.pipeline: 'auto' is not an integer; allowed: 1 to 1024");
 }
 
 /// A quoted name is not a path. If it were read as one, the key would pass the checks and have no effect.

@@ -23,7 +23,7 @@ fn has_default(kind: &KeyType, value: &Value) -> bool {
         KeyType::Count(row) => value.as_integer() == i64::try_from(row.default).ok(),
         KeyType::Span(row) => value.as_str().and_then(|text| humantime::parse_duration(text).ok()) == Some(row.default),
         KeyType::Flag(row) => value.as_bool() == Some(row.default),
-        KeyType::CountOr(row) => value.as_str() == Some(row.default),
+        KeyType::CountOr(row) => value.as_str().map_or_else(|| value.to_string(), str::to_owned) == row.default,
         KeyType::Choice(row) => !row.words.contains(&row.default) || value.as_str() == Some(row.default),
         KeyType::Share(row) => value.as_float().is_some_and(|share| (share * 1000.0).round() == f64::from(row.default)),
         KeyType::Words(row) => value
@@ -87,6 +87,7 @@ fn default(kind: &KeyType) -> String {
     let default = kind.default();
     match kind {
         KeyType::Count(_) | KeyType::Flag(_) | KeyType::Share(_) | KeyType::Words(_) => format!("`{default}`"),
+        KeyType::CountOr(row) if !row.words.contains(&row.default) => format!("`{default}`"),
         KeyType::Span(_) | KeyType::CountOr(_) => format!("`\"{default}\"`"),
         KeyType::Choice(row) if row.words.contains(&row.default) => format!("`\"{default}\"`"),
         _ => default,

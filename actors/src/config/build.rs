@@ -10,7 +10,7 @@ use super::{
 };
 use herder_core::{
     AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
-    InvalidPoolName, OnExpired, PoisonSettings, PoolName, QueueSettings, RestartSettings, RetrySettings,
+    InvalidPoolName, OnExpired, Pipeline, PoisonSettings, PoolName, QueueSettings, RestartSettings, RetrySettings,
     SessionSettings, Settings, WorkerTypeSettings,
 };
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ fn build<R>(
         pool_size,
         overflow: OVERFLOW.take_u32(given.overflow)?,
         concurrency: CONCURRENCY.take_u32(given.concurrency)?,
-        pipeline: PIPELINE.take_u32(given.pipeline)?.into(),
+        pipeline: pipeline(given.pipeline)?,
         queue: queue(given.queue)?,
         start_timeout: START_TIMEOUT.take(given.start_timeout)?,
         start_batch: START_BATCH,
@@ -94,6 +94,14 @@ fn build<R>(
         stop,
         max_frame,
     })
+}
+
+fn pipeline(given: Option<Pipeline>) -> Result<Pipeline, InvalidConfig> {
+    let pipeline = given.unwrap_or_default();
+    if let Pipeline::Fixed(calls) = pipeline {
+        PIPELINE.take(calls as usize)?;
+    }
+    Ok(pipeline)
 }
 
 impl PoolConfig {

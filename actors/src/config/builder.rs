@@ -3,8 +3,8 @@
 
 use super::launch::ProgramSource;
 use super::{
-    Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed, Sessions, Stop,
-    Tracked,
+    Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Pipeline, Poison, Queue, Restart, Retry, Routed,
+    Sessions, Stop, Tracked,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub(super) struct Common {
     pub(super) timeout: Option<Duration>,
     pub(super) queue: Queue,
     pub(super) concurrency: Option<usize>,
-    pub(super) pipeline: Option<usize>,
+    pub(super) pipeline: Option<Pipeline>,
     pub(super) start_timeout: Option<Duration>,
     pub(super) cancel: Cancel,
     pub(super) stop: Stop,
@@ -155,10 +155,20 @@ impl<T> PoolBuilder<T> {
         self
     }
 
-    /// Sets the number of calls sent to a worker for each call that it can run: 1 to 1024. Default: 1. More saves a round
-    /// trip, but lets short calls wait behind long ones.
-    pub fn pipeline(mut self, calls: usize) -> Self {
-        self.common.pipeline = Some(calls);
+    /// Sets the number of unfinished calls that a worker may have for each call that it runs at once: 1 to 1024, or
+    /// [`Pipeline::Auto`]. Default: 1. More saves a round trip, but lets short calls wait behind long ones; with `Auto` the
+    /// pool sends more only while the worker's calls are short.
+    ///
+    /// ```
+    /// # use herder_actors::{Pipeline, PoolConfig};
+    /// let config = PoolConfig::basic("carts").app("carts.py:app").pipeline(4).build()?;
+    /// assert_eq!(config.settings().pipeline, Pipeline::Fixed(4));
+    /// let config = PoolConfig::basic("carts").app("carts.py:app").pipeline(Pipeline::Auto).build()?;
+    /// assert_eq!(config.settings().pipeline, Pipeline::Auto);
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    pub fn pipeline(mut self, calls: impl Into<Pipeline>) -> Self {
+        self.common.pipeline = Some(calls.into());
         self
     }
 

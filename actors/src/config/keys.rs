@@ -91,7 +91,7 @@ pub struct Derived {
 pub struct CountOr {
     /// The path of the key.
     pub path: &'static str,
-    /// The default: one of `words`.
+    /// The default: one of `words`, or a number.
     pub default: &'static str,
     /// The allowed strings.
     pub words: &'static [&'static str],

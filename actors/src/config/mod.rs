@@ -18,7 +18,7 @@ mod threads;
 
 pub use builder::{Basic, Enhanced, PoolBuilder};
 pub use groups::{Breaker, Cancel, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Tracked};
-pub use herder_core::{Affinity, Backoff, CountedFailures, Expiry, IfAbsent, OnExpired, WorkerType};
+pub use herder_core::{Affinity, Backoff, CountedFailures, Expiry, IfAbsent, OnExpired, Pipeline, WorkerType};
 pub use invalid::InvalidConfig;
 pub use launch::{AppPath, EnvMode, Launch};
 pub use pool::{PoolConfig, StopSettings};

@@ -107,6 +107,8 @@ fn r51_bounds_hold_for_every_key() {
         match key.kind {
             KeyType::Count(row) => numbers(key.path, row.min, row.max),
             KeyType::Derived(row) => numbers(key.path, row.min, row.max),
+            // The type of `numeric_threads` has no values that are out of bounds.
+            KeyType::CountOr(row) if key.path == "pipeline" => numbers(key.path, row.min, row.max),
             KeyType::Span(_) => spans(key.path),
             KeyType::Share(row) => shares(key.path, f64::from(row.max) / 1000.0),
             _ => {}
@@ -157,7 +159,7 @@ fn number(path: &str, n: usize) -> Result<PoolConfig, InvalidConfig> {
         "queue.limit" => basic().queue(Queue::new().limit(n)),
         "queue.per_session" => basic().queue(Queue::new().per_session(n).limit(1_000_000)),
         "concurrency" => basic().concurrency(n),
-        "pipeline" => basic().pipeline(n),
+        "pipeline" => basic().pipeline(u32::try_from(n).unwrap_or(u32::MAX)),
         "sessions.max" => basic().sessions(Sessions::new().max(n)),
         "health.failures" => basic().health(Health::new().failures(n)),
         "restart.max" => basic().restart(Restart::new().max(n)),

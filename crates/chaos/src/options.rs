@@ -1,8 +1,8 @@
 //! The command line options.
 
 use clap::Parser;
-use herder::config::duration;
-use std::{path::PathBuf, time::Duration};
+use herder::config::{Pipeline, duration};
+use std::{num::ParseIntError, path::PathBuf, time::Duration};
 
 const ABOUT: &str = "\
 Runs a pool of real Python workers at full load and injects faults: SIGKILL, SIGSTOP, cascades, malformed frames, busy loops, failing
@@ -38,9 +38,9 @@ pub(crate) struct Options {
     /// Number of overflow workers
     #[arg(long, default_value_t = 0)]
     pub(crate) overflow: usize,
-    /// Number of calls sent to a worker for each call that it can run
-    #[arg(long, default_value_t = 2)]
-    pub(crate) pipeline: usize,
+    /// Number of calls sent to a worker for each call that it can run, or `auto`
+    #[arg(long, default_value_t = Pipeline::Fixed(2), value_parser = pipeline)]
+    pub(crate) pipeline: Pipeline,
     /// Let half of the workers run asyncio and several calls at once
     #[arg(long)]
     pub(crate) mixed: bool,
@@ -65,6 +65,10 @@ pub(crate) struct Options {
     /// Marker of the processes of this run; used internally
     #[arg(long, hide = true, default_value = "")]
     pub(crate) mark: String,
+}
+
+fn pipeline(text: &str) -> Result<Pipeline, ParseIntError> {
+    if text == "auto" { Ok(Pipeline::Auto) } else { text.parse().map(Pipeline::Fixed) }
 }
 
 impl Options {

@@ -1,7 +1,7 @@
 //! The settings of a pool. Plain data: the configuration validates all bounds before.
 
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// The two worker types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,10 +74,17 @@ pub enum IfAbsent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Pipeline {
-    /// The pool decides, for each worker.
+    /// The pool decides for each worker. More than 1 only while the worker's calls are short, and only if the worker states
+    /// that it begins them in order.
     Auto,
     /// Always this number, at least 1.
     Fixed(u32),
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self::Fixed(1)
+    }
 }
 
 impl Pipeline {
@@ -93,6 +100,16 @@ impl Pipeline {
 impl From<u32> for Pipeline {
     fn from(calls: u32) -> Self {
         Self::Fixed(calls)
+    }
+}
+
+impl fmt::Display for Pipeline {
+    /// Writes the value of the key `pipeline`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(calls) => calls.fmt(f),
+        }
     }
 }
 
@@ -341,7 +358,7 @@ impl Settings {
             pool_size,
             overflow: 2,
             concurrency: 1,
-            pipeline: Pipeline::Fixed(1),
+            pipeline: Pipeline::default(),
             queue: QueueSettings { limit: 1000, per_session: 250, timeout: seconds(5), shed: true },
             start_timeout: seconds(60),
             start_batch: 8,
