@@ -3,9 +3,10 @@
 
 use super::launch::ProgramSource;
 use super::{
-    Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Pipeline, Poison, Queue, Restart, Retry, Routed,
-    Sessions, Stop, Tracked,
+    Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed, Sessions, Stop,
+    Tracked,
 };
+use herder_core::Pipeline;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
