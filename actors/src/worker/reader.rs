@@ -11,11 +11,16 @@ use herder_core::WorkerRef;
 use herder_process::Signal;
 use herder_wire::{Decoder, Frame, FrameError, Header, Ready, WorkerError, WorkerHello, WorkerMessage};
 use std::{
+    future::{Future, poll_fn},
     io,
     num::{NonZeroU8, NonZeroU32},
+    pin::pin,
     time::Duration,
 };
-use tokio::net::UnixStream;
+use tokio::{
+    io::AsyncReadExt,
+    net::{UnixStream, unix::ReadHalf},
+};
 
 /// The size of one read, in bytes. A larger buffer exceeds malloc's mmap threshold and causes page faults.
 const READ_SIZE: usize = 64 * 1024;
@@ -73,21 +78,12 @@ impl<'a> Reader<'a> {
 
     /// Reads until the stream ends or violates the protocol, then waits for ever: the exit of the process ends the task.
     /// Cancel safe: the bytes that were read are in the buffer.
-    pub(super) async fn run(&mut self, stream: &UnixStream) {
+    pub(super) async fn run(&mut self, stream: &mut ReadHalf<'_>) {
         let mut reads = 0_u32;
         loop {
-            self.reserve_buffer();
-            match stream.try_read_buf(&mut self.buffer) {
-                Ok(0) => return self.on_end_of_stream().await,
-                Ok(_) => reads += 1,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if stream.readable().await.is_err() {
-                        return self.on_end_of_stream().await;
-                    }
-                    reads = 0;
-                    continue;
-                }
-                Err(_) => return self.on_end_of_stream().await,
+            match self.read(stream).await {
+                (Ok(0) | Err(_), _) => return self.on_end_of_stream().await,
+                (Ok(_), waited) => reads = if waited { 1 } else { reads + 1 },
             }
             if let Err(fault) = self.handle_frames() {
                 // The fault is recorded before the kill: the exit, which may follow at once, takes its detail from it.
@@ -99,6 +95,22 @@ impl<'a> Reader<'a> {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Reads once. Also returns whether there was nothing to read at first.
+    ///
+    /// Uses `AsyncRead` and not `try_read_buf`: after a read that did not fill the buffer, Tokio then waits for the next event
+    /// without another read that would find nothing. That saves a system call per answer.
+    async fn read(&mut self, stream: &mut ReadHalf<'_>) -> (io::Result<usize>, bool) {
+        self.reserve_buffer();
+        let mut reads = pin!(stream.read_buf(&mut self.buffer));
+        let mut waited = false;
+        let count = poll_fn(|context| {
+            let poll = reads.as_mut().poll(context);
+            waited |= poll.is_pending();
+            poll
+        });
+        (count.await, waited)
     }
 
     /// Reads what the process wrote before it exited, at most [`DRAIN_LIMIT`] bytes: an answer can be in the socket even

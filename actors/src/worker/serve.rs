@@ -52,7 +52,7 @@ impl ProcessOwner {
         let Launched { calls, control, child } = launched;
         let (status, exit_record) = match (pollable(calls), pollable(control)) {
             (Ok(calls), Ok(control)) => {
-                let sockets = Sockets { calls, control, flush, flush_control };
+                let mut sockets = Sockets { calls, control, flush, flush_control };
                 sockets.serve(&shared_state, worker, &child, max_frame, &recorder).await
             }
             (Err(error), _) | (_, Err(error)) => {
@@ -114,7 +114,7 @@ struct Sockets {
 
 impl Sockets {
     async fn serve(
-        &self,
+        &mut self,
         shared_state: &SharedState,
         worker: WorkerRef,
         child: &Rc<dyn ChildHandle>,
@@ -123,13 +123,14 @@ impl Sockets {
     ) -> (ExitStatus, ExitRecord) {
         let fault = OnceCell::new();
         let mut reader = Reader::new(shared_state.clone(), worker, max_frame, &fault, recorder);
+        let (mut answers, calls) = self.calls.split();
         // None of the loops returns: after an error each waits for ever, and the exit of the process ends the select. Should
         // one return anyway, the exit is still awaited, because a process that is not reaped keeps its slot. `biased`, and
         // the exit last: frames that have already arrived are handled in their own steps before the exit.
         let status = tokio::select! {
             biased;
-            () = reader.run(&self.calls) => child.wait().await,
-            () = writer::run(shared_state, worker, &self.calls, &self.flush, |link| &mut link.calls) => child.wait().await,
+            () = reader.run(&mut answers) => child.wait().await,
+            () = writer::run(shared_state, worker, calls.as_ref(), &self.flush, |link| &mut link.calls) => child.wait().await,
             () = control::run(shared_state, worker, &self.control, max_frame, &fault, recorder) => child.wait().await,
             () = writer::run(shared_state, worker, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
             status = child.wait() => status,
