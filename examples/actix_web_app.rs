@@ -1,14 +1,14 @@
-//! A pool in an actix-web service. Run `cargo run --features http --example actix_web_app [HOST:PORT]`, then
-//! `curl -X POST localhost:8080/carts/ann/tea` a few times. `localhost:8080/herder/v1/pools/carts` shows the pool's
+//! A pool in an actix-web service. Run `cargo run --features http --example actix_web_app [HOST:PORT [--one-thread]]`,
+//! then `curl -X POST localhost:8080/carts/ann/tea` a few times. `localhost:8080/herder/v1/pools/carts` shows the pool's
 //! status.
 use actix_web::{App, HttpServer, get, post, web};
 use herder::{
     Pool, PoolConfig, Result,
-    http::{Caller, Connections},
+    http::{Caller, Connections, Server},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{env, time::Duration};
+use std::{env, net::TcpListener, time::Duration};
 
 #[derive(Serialize, Deserialize)]
 struct Cart {
@@ -35,16 +35,27 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let carts = PoolConfig::enhanced("carts").app("examples/workers/carts.py:app").pool_size(4);
     let carts = carts.relative_to(env!("CARGO_MANIFEST_DIR")).build()?; // paths are relative to this directory
-    let pool = web::Data::new(Pool::start(carts).await?); // its actors run on a separate thread
+    // With `--one-thread`, the pool's actors run on the thread of the handlers, so that a call needs no other thread of
+    // this program. A handler that blocks the thread would then stop the pool, too, with all its deadlines. Without it,
+    // the pool has a thread of its own.
+    let one_thread = env::args().any(|argument| argument == "--one-thread");
+    let start = Pool::start(carts);
+    let pool = web::Data::new(if one_thread { start.on_current_arbiter().await? } else { start.await? });
     let shared = pool.clone();
-    let server = HttpServer::new(move || {
+    let app = move || {
         let admin = web::scope("/herder").configure(herder::http::routes(&shared)); // calls, status, sessions
         App::new().app_data(shared.clone()).service((add, price)).service(admin)
-    });
-    let server = server.on_connect(Connections::default().on_connect()); // needed to cancel calls when clients disconnect
-    let server = server.bind(env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080"))?;
-    println!("listening on http://{}", server.addrs()[0]);
-    server.run().await?; // SIGTERM: requests finish first; Ctrl-C: stops immediately
+    };
+    let listener = TcpListener::bind(env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080"))?;
+    println!("listening on http://{}", listener.local_addr()?);
+    // SIGTERM: requests finish first; Ctrl-C: stops immediately.
+    if one_thread {
+        Server::new(app).listen(listener)?.run_on_current_arbiter()?.await?;
+    } else {
+        // `on_connect` is needed to cancel calls when clients disconnect.
+        let server = HttpServer::new(app).on_connect(Connections::default().on_connect());
+        server.listen(listener)?.run().await?;
+    }
     println!("{}", pool.shutdown(Duration::from_secs(10)).await?); // calls finish, then the workers stop
     Ok(())
 }

@@ -91,4 +91,4 @@ pub use caller::Caller;
 pub use connections::Connections;
 pub use herder_actors::set_error_detail;
 pub use refusal::Refusal;
-pub use server::Server;
+pub use server::{LocalServer, LocalServerHandle, Server};

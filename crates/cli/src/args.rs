@@ -130,7 +130,7 @@ pub(crate) enum Command {
     Bench(bench::Options),
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct Serve {
     /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
@@ -175,7 +175,8 @@ pub(crate) struct Serve {
     /// `server.errors` [default: full on loopback, else brief]
     #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
     pub(crate) errors: Option<ErrorDetail>,
-    /// Number of HTTP server threads; each pool uses one more thread
+    /// Number of HTTP server threads. With 1, HTTP and all pools share one thread, which is the fastest for small calls; with more,
+    /// each pool uses one more thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: u16,
 }

@@ -15,9 +15,11 @@ fn with(keys: &str) -> Server {
     Server::with(&format!("{ONE}[server]\n{keys}\n"))
 }
 
-/// Starts a server with these keys, and a pool whose command `blob` returns a string of any size.
+/// Starts a server with these keys, and a pool whose command `blob` returns a string of any size. Its calls wait for each
+/// other however slow the machine is.
 fn with_blobs(keys: &str) -> Server {
-    let folder = folder(&format!("{}[server]\n{keys}\n", ONE.replace("app.py", "blobs.py")));
+    let pool = ONE.replace("app.py", "blobs.py") + "timeout = '10m'\nqueue.timeout = '10m'\n";
+    let folder = folder(&format!("{pool}[server]\n{keys}\n"));
     let app = "import herder\napp = herder.App()\n@app.command\ndef blob(size: int): return 'x' * size\n";
     fs::write(folder.path().join("blobs.py"), app).unwrap();
     let server = Server::start(folder, &[], &[]);

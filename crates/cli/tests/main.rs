@@ -23,4 +23,5 @@ mod pipelining;
 mod recorder;
 mod signals;
 mod support;
+mod threads;
 mod why;

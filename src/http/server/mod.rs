@@ -5,6 +5,9 @@
 mod channel;
 mod dispatch;
 mod head;
+mod local;
+#[cfg(test)]
+mod local_tests;
 mod response;
 mod settings;
 #[cfg(test)]
@@ -12,6 +15,8 @@ mod stream_tests;
 #[cfg(test)]
 mod tests;
 mod wire;
+
+pub use local::{LocalServer, LocalServerHandle};
 
 use super::connections::Connections;
 use actix_http::{Request, Response, ServiceConfig, body::MessageBody};
@@ -22,6 +27,7 @@ use actix_web::{
     dev::{self, AppConfig},
 };
 use dispatch::{ThreadState, serve};
+use local::{Acceptor, Listener, StopRequests, StopSignals};
 use settings::Settings;
 use std::{
     convert::Infallible,
@@ -35,6 +41,8 @@ use tokio::net::TcpStream;
 
 /// The default backlog. The system has another limit (`net.core.somaxconn` on Linux).
 const BACKLOG: u32 = 4096;
+/// The default limit of connections on the current arbiter: that of a thread of `actix-server`.
+const MAX_CONNECTIONS: usize = 25_600;
 
 /// A server for an actix-web [`App`](actix_web::App), to be used instead of [`HttpServer`](actix_web::HttpServer).
 /// `herder serve` uses it.
@@ -186,9 +194,7 @@ impl<F> Server<F> {
         S::Response: Into<Response<B>>,
         B: MessageBody + 'static,
     {
-        if self.listeners.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the server has no listener; call `listen` first"));
-        }
+        self.check_listeners()?;
         let mut builder = self.threads();
         for listener in self.listeners {
             let address = listener.local_addr()?;
@@ -205,6 +211,80 @@ impl<F> Server<F> {
             })?;
         }
         Ok(builder.run())
+    }
+
+    /// Creates a server that runs on the current arbiter, without threads of its own: for pools on the same arbiter
+    /// ([`Start::on_current_arbiter`](crate::Start::on_current_arbiter)), whose calls then pass through one thread. The
+    /// returned server must be polled on the thread of that arbiter, for example with `.await`.
+    ///
+    /// `factory` is called once for each listener. A handler that blocks the thread stops all connections, and all pools
+    /// on that arbiter. [`workers`](Self::workers) has no effect, and [`max_connections`](Self::max_connections) limits
+    /// all connections. A signal ends the returned future, but not the actix `System`.
+    ///
+    /// # Errors
+    /// Fails if there is no listener. The returned future fails if the system refuses a listener or the handling of
+    /// signals, or if the application cannot be initialized.
+    ///
+    /// ```no_run
+    /// use actix_web::App;
+    /// use herder::{Pool, http::{Api, Server}};
+    /// # async fn example(config: herder::PoolConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::start(config).on_current_arbiter().await?;
+    /// let api = Api::new([pool.clone()]);
+    /// let server = Server::new(move || App::new().configure(api.routes()));
+    /// server.listen(std::net::TcpListener::bind("127.0.0.1:8080")?)?.run_on_current_arbiter()?.await?;
+    /// pool.shutdown(std::time::Duration::from_secs(10)).await?; // after the requests have finished
+    /// # Ok(()) }
+    /// ```
+    pub fn run_on_current_arbiter<I, S, B>(self) -> io::Result<LocalServer>
+    where
+        F: Fn() -> I + 'static,
+        I: IntoServiceFactory<S, Request> + 'static,
+        S: ServiceFactory<Request, Config = AppConfig> + 'static,
+        S::Error: Into<Error>,
+        S::InitError: fmt::Debug,
+        S::Response: Into<Response<B>>,
+        B: MessageBody + 'static,
+    {
+        self.check_listeners()?;
+        Ok(LocalServer::new(move |requests| async move {
+            self.acceptor(requests).await?.run().await;
+            Ok(())
+        }))
+    }
+
+    /// Creates the application of each listener, and registers the listeners with the current runtime.
+    async fn acceptor<I, S, B>(self, requests: StopRequests) -> io::Result<Acceptor<S::Service, B>>
+    where
+        F: Fn() -> I,
+        I: IntoServiceFactory<S, Request>,
+        S: ServiceFactory<Request, Config = AppConfig>,
+        S::InitError: fmt::Debug,
+    {
+        let signals = if self.signals { StopSignals::handle()? } else { StopSignals::none() };
+        let mut listeners = Vec::with_capacity(self.listeners.len());
+        for listener in self.listeners {
+            let address = listener.local_addr()?;
+            listener.set_nonblocking(true)?;
+            let socket = tokio::net::TcpListener::from_std(listener)?;
+            let state = thread_state(&self.factory, address, self.settings, self.connections.clone()).await?;
+            listeners.push(Listener { socket, state });
+        }
+        Ok(Acceptor {
+            listeners,
+            max_connections: self.max_connections.unwrap_or(MAX_CONNECTIONS).max(1),
+            shutdown_timeout: self.shutdown_timeout,
+            connections: self.connections,
+            requests,
+            signals,
+        })
+    }
+
+    fn check_listeners(&self) -> io::Result<()> {
+        if self.listeners.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the server has no listener; call `listen` first"));
+        }
+        Ok(())
     }
 
     fn threads(&self) -> ServerBuilder {
@@ -247,19 +327,11 @@ where
     B: MessageBody + 'static,
 {
     let ThreadSetup { factory, address, settings, connections, stopped } = setup;
-    // actix-web has no public constructor for `AppConfig`; actix-test uses this one, too.
-    let config = AppConfig::__priv_test_new(false, address.to_string(), address);
-    let service = factory().into_factory().new_service(config).await;
-    let service = service.map_err(|error| tracing::error!(?error, "the application could not be initialized"))?;
-    let config = ServiceConfig::new(settings.keep_alive.into(), settings.head, Duration::ZERO, false, Some(address));
-    actix_rt::spawn({
-        let connections = connections.clone();
-        async move {
-            stopped.notified().await;
-            connections.drain();
-        }
+    let state = thread_state(&factory, address, settings, connections.clone()).await.map_err(drop)?;
+    actix_rt::spawn(async move {
+        stopped.notified().await;
+        connections.drain();
     });
-    let state = Rc::new(ThreadState { service, body: PhantomData, config, settings, connections });
     Ok(fn_service(move |stream: TcpStream| {
         let state = state.clone();
         async move {
@@ -267,4 +339,27 @@ where
             Ok(())
         }
     }))
+}
+
+/// Creates the application of a thread, or of a listener on the current arbiter.
+async fn thread_state<F, I, S, B>(
+    factory: &F,
+    address: SocketAddr,
+    settings: Settings,
+    connections: Connections,
+) -> io::Result<Rc<ThreadState<S::Service, B>>>
+where
+    F: Fn() -> I,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig>,
+    S::InitError: fmt::Debug,
+{
+    // actix-web has no public constructor for `AppConfig`; actix-test uses this one, too.
+    let config = AppConfig::__priv_test_new(false, address.to_string(), address);
+    let service = factory().into_factory().new_service(config).await.map_err(|error| {
+        tracing::error!(?error, "the application could not be initialized");
+        io::Error::other("the application could not be initialized")
+    })?;
+    let config = ServiceConfig::new(settings.keep_alive.into(), settings.head, Duration::ZERO, false, Some(address));
+    Ok(Rc::new(ThreadState { service, body: PhantomData, config, settings, connections }))
 }

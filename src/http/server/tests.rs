@@ -7,11 +7,11 @@ use actix_http::{
     ServiceConfig,
     h1::{Codec, Message},
 };
-use actix_web::{App, HttpRequest, HttpResponse, dev::ServerHandle, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     net::{SocketAddr, TcpListener},
     pin::Pin,
     time::Duration,
@@ -58,8 +58,22 @@ pub(super) fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// Starts a server with one thread.
-async fn serving(max_connections: usize) -> (SocketAddr, ServerHandle) {
+/// Stops a server, gracefully or immediately.
+type StopServer = Box<dyn FnOnce(bool) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+/// Where a server runs.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    CurrentArbiter,
+    OwnThread,
+}
+
+/// Starts a server on the current arbiter.
+async fn serving(max_connections: usize) -> (SocketAddr, StopServer) {
+    serving_on(Place::CurrentArbiter, max_connections)
+}
+
+fn serving_on(place: Place, max_connections: usize) -> (SocketAddr, StopServer) {
     let listener = listener();
     let address = listener.local_addr().unwrap();
     let application =
@@ -68,10 +82,22 @@ async fn serving(max_connections: usize) -> (SocketAddr, ServerHandle) {
     // Longer than any test.
     let hour = Duration::from_secs(3600);
     let server = server.shutdown_timeout(hour).keep_alive(hour);
-    let server = server.listen(listener).unwrap().run().unwrap();
-    let handle = server.handle();
-    actix_rt::spawn(server);
-    (address, handle)
+    let server = server.listen(listener).unwrap();
+    let stop: StopServer = match place {
+        Place::CurrentArbiter => {
+            let server = server.run_on_current_arbiter().unwrap();
+            let handle = server.handle();
+            actix_rt::spawn(server);
+            Box::new(move |graceful| Box::pin(handle.stop(graceful)))
+        }
+        Place::OwnThread => {
+            let server = server.run().unwrap();
+            let handle = server.handle();
+            actix_rt::spawn(server);
+            Box::new(move |graceful| Box::pin(handle.stop(graceful)))
+        }
+    };
+    (address, stop)
 }
 
 /// A client that parses responses.
@@ -177,7 +203,7 @@ async fn answered(client: &mut Client, requests: &[Seen], context: &str) {
 /// pipelined, and wherever the bytes are split.
 #[actix_web::test]
 async fn r68_responses_match_their_requests_however_the_bytes_arrive() {
-    let (address, handle) = serving(1000).await;
+    let (address, stop) = serving(1000).await;
     let (requests, malformed) = decoded(ALL_KINDS.as_bytes());
     assert_eq!((requests.len(), malformed), (7, None), "{requests:?}");
     with_timeout("the responses", async {
@@ -197,14 +223,14 @@ async fn r68_responses_match_their_requests_however_the_bytes_arrive() {
         answered(&mut client, &requests, "byte by byte").await;
     })
     .await;
-    handle.stop(false).await;
+    stop(false).await;
 }
 
 /// R68: for any bytes, the server answers exactly the requests that actix-http's decoder finds in them, and refuses
 /// what follows if that is malformed.
 #[actix_web::test]
 async fn r68_no_bytes_smuggle_a_request() {
-    let (address, handle) = serving(1000).await;
+    let (address, stop) = serving(1000).await;
     let parts = [
         "\r\n",
         "\n",
@@ -253,14 +279,14 @@ async fn r68_no_bytes_smuggle_a_request() {
         }
     })
     .await;
-    handle.stop(false).await;
+    stop(false).await;
 }
 
 /// R68: a body that no handler reads is discarded if it has arrived, and otherwise ends its connection. It is never
 /// parsed as a request. A body that is read too late does not consume the next request either.
 #[actix_web::test]
 async fn r68_an_unread_body_is_not_parsed_as_a_request() {
-    let (address, handle) = serving(1000).await;
+    let (address, stop) = serving(1000).await;
     let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
     with_timeout("the responses", async {
         let post = |path: &str, length: usize, body: &str| {
@@ -284,48 +310,52 @@ async fn r68_an_unread_body_is_not_parsed_as_a_request() {
         }
     })
     .await;
-    handle.stop(false).await;
+    stop(false).await;
 }
 
 /// A connection beyond the limit waits until another one has closed.
 #[actix_web::test]
 async fn connections_are_limited() {
-    let (address, handle) = serving(1).await;
     let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
     let requests = decoded(request.as_bytes()).0;
-    with_timeout("the responses", async {
-        let [mut first, mut second] = [Client::connect(address).await, Client::connect(address).await];
-        second.send(request.as_bytes()).await;
-        for _ in 0..50 {
-            first.send(request.as_bytes()).await;
-            answered(&mut first, &requests, "first").await;
-        }
-        let early = second.stream.try_read(&mut [0; 1]).map_err(|error| error.kind());
-        assert_eq!(
-            early,
-            Err(std::io::ErrorKind::WouldBlock),
-            "the second connection is served before the first has closed"
-        );
-        drop(first);
-        answered(&mut second, &requests, "second").await;
-    })
-    .await;
-    handle.stop(false).await;
+    for place in [Place::CurrentArbiter, Place::OwnThread] {
+        let (address, stop) = serving_on(place, 1);
+        with_timeout("the responses", async {
+            let [mut first, mut second] = [Client::connect(address).await, Client::connect(address).await];
+            second.send(request.as_bytes()).await;
+            for _ in 0..50 {
+                first.send(request.as_bytes()).await;
+                answered(&mut first, &requests, "first").await;
+            }
+            let early = second.stream.try_read(&mut [0; 1]).map_err(|error| error.kind());
+            assert_eq!(
+                early,
+                Err(std::io::ErrorKind::WouldBlock),
+                "the second connection is served before the first has closed: {place:?}"
+            );
+            drop(first);
+            answered(&mut second, &requests, "second").await;
+        })
+        .await;
+        stop(false).await;
+    }
 }
 
 /// A graceful stop closes idle connections, which would otherwise delay it.
 #[actix_web::test]
 async fn a_graceful_stop_closes_idle_connections() {
-    let (address, handle) = serving(1000).await;
     let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
-    with_timeout("the stop", async {
-        let mut client = Client::connect(address).await;
-        client.send(request.as_bytes()).await;
-        answered(&mut client, &decoded(request.as_bytes()).0, "before the stop").await;
-        handle.stop(true).await;
-        assert!(!client.read().await, "the connection is open");
-    })
-    .await;
+    for place in [Place::CurrentArbiter, Place::OwnThread] {
+        let (address, stop) = serving_on(place, 1000);
+        with_timeout("the stop", async {
+            let mut client = Client::connect(address).await;
+            client.send(request.as_bytes()).await;
+            answered(&mut client, &decoded(request.as_bytes()).0, "before the stop").await;
+            stop(true).await;
+            assert!(!client.read().await, "the connection is open: {place:?}");
+        })
+        .await;
+    }
 }
 
 /// More clients than the standard library's backlog of 128 can connect before any is accepted.

@@ -1,17 +1,24 @@
 //! Graceful shutdown: no new connections are accepted, and a worker is restarted only if a call waits for it. Requests
 //! finish, then the pools shut down. Takes at most the shutdown timeout, and a little more for the last responses.
 
-use actix_web::dev::ServerHandle;
 use herder::{Pool, http::Connections};
-use std::time::{Duration, Instant};
+use std::{
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 /// How long the last responses may take after the shutdown timeout, such as those of calls that were not finished in
 /// time.
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Stops the HTTP server gracefully. From the call on, no further connection is accepted. The future waits until the
+/// server has stopped.
+pub(super) type StopServer = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>;
+
 /// The parts of the server to shut down.
 pub(super) struct Drain {
-    pub(super) handle: ServerHandle,
+    pub(super) stop: StopServer,
     pub(super) connections: Connections,
     pub(super) pools: Vec<Pool>,
     pub(super) timeout: Duration,
@@ -22,12 +29,12 @@ impl Drain {
     /// written.
     #[expect(clippy::disallowed_methods, reason = "the user sets how long draining may take")]
     pub(super) async fn run(self) {
-        let Self { handle, connections, pools, timeout } = self;
+        let Self { stop, connections, pools, timeout } = self;
         let started = Instant::now();
         // Prepare the pools first: from here on they restart no idle workers. A service manager often signals the whole
         // process group, so all workers may be exiting now.
         prepare(&pools).await;
-        let mut stopped = Box::pin(handle.stop(true));
+        let mut stopped = stop();
         // `stop` takes effect when it is called: no further connections are accepted. Only then are idle connections
         // closed, so that a client that reconnects is not accepted again.
         connections.drain();

@@ -1,5 +1,8 @@
 //! `herder serve`: binds the address, starts the pools, serves HTTP, and shuts everything down gracefully. Holds
 //! nothing after it has returned.
+//!
+//! With one HTTP thread, the pools, the connections and the signals share the main thread: a call then passes through
+//! no other thread of the server. With several, each pool has a thread of its own.
 
 mod banner;
 mod descriptors;
@@ -14,10 +17,10 @@ use crate::{
     signals::Signals,
     source::{Overrides, Source},
 };
-use actix_rt::System;
-use actix_web::{App, dev};
+use actix_rt::{System, task::JoinHandle};
+use actix_web::App;
 use descriptors::Descriptors;
-use drain::{Drain, FLUSH_TIMEOUT};
+use drain::{Drain, FLUSH_TIMEOUT, StopServer};
 use herder::{
     Pool, PoolConfig, config,
     http::{Api, Connections, Server},
@@ -49,7 +52,13 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     let listener = bind(listen)?;
     let stdout = Output::start("herder-stdout", io::stdout().as_fd()).map_err(CommandError::failed)?;
     let connections = Descriptors::raise(options.threads.into(), &source.pools).connections_per_thread()?;
-    let outcome = System::new().block_on(serve(options, source, access, Listen { listener, connections }, &stdout));
+    let serving = serve(options.clone(), source, access, Listen { listener, connections }, stdout.clone());
+    // A task of its own: the future of `block_on` is polled at each wake-up of the thread, and so for each request.
+    let outcome = System::new().block_on(async { actix_rt::spawn(serving).await });
+    let outcome = outcome.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => Err(CommandError::failed(error)),
+    });
     stdout.finish(BANNER_TIMEOUT);
     outcome
 }
@@ -71,19 +80,18 @@ struct Listen {
     connections: usize,
 }
 
-async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, stdout: &Output) -> Outcome {
+async fn serve(options: Serve, source: Source, access: Access, listen: Listen, stdout: Output) -> Outcome {
     // Handle signals before the pools start: a signal during the start must not end the process without stopping the
     // workers.
     let mut signals = Signals::of_a_server()?;
     reap_if_init()?;
     let bound = listen.listener.local_addr().map_err(CommandError::failed)?;
     let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
-    let pools = start(source.pools).await?;
-    let (server, connections) = http(options, &source.server, &pools, &access, listen)?;
+    let one_thread = options.threads == 1;
+    let pools = start(source.pools, one_thread).await?;
     // The listener is already bound, so clients can connect as soon as the banner is printed.
-    let handle = server.handle();
-    let mut serving = actix_rt::spawn(server);
-    banner::print(stdout, address, &source.origin, &pools, &access);
+    let Http { mut serving, stop, connections } = http(&options, &source.server, &pools, &access, listen)?;
+    banner::print(&stdout, address, &source.origin, &pools, &access);
     let starts = StartTracker::default();
     let mut starts_failed = Box::pin(all_starts_failed(&starts, pools.clone()));
     let mut timeout = options.shutdown_timeout;
@@ -97,7 +105,7 @@ async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, 
     // Query the health once more before the drain: afterwards there are no workers, and `outcome` could not tell
     // whether one was ready.
     starts.poll(&pools).await;
-    let drain = Drain { handle, connections, pools, timeout };
+    let drain = Drain { stop, connections, pools, timeout };
     tokio::select! {
         () = drain.run() => starts.outcome(),
         signal = signals.next_stop() => signal.exit_now(),
@@ -111,21 +119,25 @@ async fn all_starts_failed(starts: &StartTracker, pools: Vec<Pool>) {
     }
 }
 
-async fn start(configs: Vec<PoolConfig>) -> Outcome<Vec<Pool>> {
+/// Starts the pools, on this thread or each on a thread of its own.
+async fn start(configs: Vec<PoolConfig>, on_this_thread: bool) -> Outcome<Vec<Pool>> {
     let mut pools = Vec::with_capacity(configs.len());
     for config in configs {
-        pools.push(Pool::start(config).without_waiting().await.map_err(CommandError::failed)?);
+        let start = Pool::start(config).without_waiting();
+        let start = if on_this_thread { start.on_current_arbiter() } else { start };
+        pools.push(start.await.map_err(CommandError::failed)?);
     }
     Ok(pools)
 }
 
-fn http(
-    options: &Serve,
-    settings: &config::Server,
-    pools: &[Pool],
-    access: &Access,
-    listen: Listen,
-) -> Outcome<(dev::Server, Connections)> {
+/// The running HTTP server.
+struct Http {
+    serving: JoinHandle<io::Result<()>>,
+    stop: StopServer,
+    connections: Connections,
+}
+
+fn http(options: &Serve, settings: &config::Server, pools: &[Pool], access: &Access, listen: Listen) -> Outcome<Http> {
     let mut api =
         Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
     api = set_limits(api, options, settings);
@@ -146,7 +158,16 @@ fn http(
         .listen(listen.listener)
         .map_err(CommandError::failed)?;
     let connections = server.connections();
-    Ok((server.run().map_err(CommandError::failed)?, connections))
+    if options.threads == 1 {
+        let server = server.run_on_current_arbiter().map_err(CommandError::failed)?;
+        let handle = server.handle();
+        let stop: StopServer = Box::new(move || Box::pin(handle.stop(true)));
+        return Ok(Http { serving: actix_rt::spawn(server), stop, connections });
+    }
+    let server = server.run().map_err(CommandError::failed)?;
+    let handle = server.handle();
+    let stop: StopServer = Box::new(move || Box::pin(handle.stop(true)));
+    Ok(Http { serving: actix_rt::spawn(server), stop, connections })
 }
 
 /// Refuses a `--buffer-limit` that is smaller than the largest `max_frame`. `server.buffer_limit` was checked with the
