@@ -133,14 +133,9 @@ impl State {
         let Some(call) = self.calls.remove(&id) else { return };
         match self.current_frame.take() {
             Some(FinalFrame::Result(result)) => {
-                let Delivery { worker, routing, queued, ran, .. } = delivery;
-                self.log_call(
-                    id,
-                    &call.command,
-                    call.session.as_ref(),
-                    Ok(Success { worker, routing, queued, ran }),
-                    None,
-                );
+                let Delivery { worker, routing, .. } = delivery;
+                let done = Success { worker, routing, queued: delivery.queued(), ran: delivery.ran() };
+                self.log_call(id, &call.command, call.session.as_ref(), Ok(done), None);
                 call.answer(Ok(reply(result, delivery)));
             }
             Some(FinalFrame::Error(error)) => {
@@ -171,7 +166,7 @@ impl State {
 fn reply(result: CallResult, delivery: Delivery) -> Reply {
     let CallResult { payload, stamps, .. } = result;
     let body = if payload.len() <= COPY_LIMIT { Bytes::copy_from_slice(&payload) } else { payload };
-    let Delivery { worker: worker_ref, routing, attempts, admitted, queued, ran } = delivery;
-    let WorkerRef { id: worker, generation } = worker_ref;
+    let (queued, ran) = (delivery.queued(), delivery.ran());
+    let Delivery { worker: WorkerRef { id: worker, generation }, routing, attempts, admitted, .. } = delivery;
     Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, body }
 }

@@ -12,8 +12,8 @@ use crate::{
 };
 use foldhash::fast::FixedState;
 use herder_core::{
-    BindError, CallId, Core, Effects, Input, LogEvent, ProcessActivity, ProcessExit, SessionId, Timestamp, WorkerId,
-    WorkerRef,
+    BindError, CallId, Core, Effects, Finished, Input, LogEvent, ProcessActivity, ProcessExit, SessionId, Timestamp,
+    WorkerId, WorkerRef,
 };
 use herder_wire::{CallResult, Header, SessionStateSupport, WorkerError};
 use std::{
@@ -304,7 +304,7 @@ impl State {
         if let Some(link) = self.link(worker) {
             link.finished(header.wire);
         }
-        self.core.handle(now, Input::Final { worker, wire: header.wire, ok, ran }, &mut self.effects);
+        self.core.finish(now, Finished { worker, wire: header.wire, ok, ran }, &mut self.effects);
         if let Some(fingerprint) = cleared {
             self.core.clear_payload(fingerprint);
         }

@@ -23,7 +23,9 @@ impl State {
         // arguments.
         let fingerprint = self.watched_fingerprint(&command, &body);
         self.calls.insert(id, Call { command, session: name, body, deadline, sent: None, reply, permit });
-        self.handle(Input::Submit(Submission { call: id, session, deadline, idempotent, fingerprint }));
+        let now = self.begin_step();
+        let submission = Submission { call: id, session, deadline, idempotent, fingerprint };
+        self.core.submit(now, &submission, &mut self.effects);
     }
 
     /// Cancels a call that its caller has abandoned.

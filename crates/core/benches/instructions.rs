@@ -183,11 +183,11 @@ fn run(case: &Case) {
             assert_eq!(neighbour.call(), Hit);
         }
         let next = setup.pool.next();
-        assert_eq!(counted(&mut setup.pool, next), case.routing);
+        assert_eq!(counted(&mut setup.pool, &next), case.routing);
     }
 }
 
 #[inline(never)]
-fn counted(pool: &mut WarmPool, next: Submission) -> Routing {
+fn counted(pool: &mut WarmPool, next: &Submission) -> Routing {
     black_box(pool.serve(next))
 }

@@ -57,16 +57,21 @@ impl<K: Copy + Ord> DueTimes<K> {
     }
 
     /// Adds an item that is not due at any time yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&mut self, item: u32, key: K) {
         if self.positions.len() <= item as usize {
-            self.positions.resize(item as usize + 1, ABSENT);
+            self.add_positions(item);
         }
         self.heap.push(key, item, |item, position| self.positions[item as usize] = position);
     }
 
+    #[cold]
+    fn add_positions(&mut self, item: u32) {
+        self.positions.resize(item as usize + 1, ABSENT);
+    }
+
     /// Removes an item that may be due at some time.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, item: u32) {
         let position = self.positions.get_mut(item as usize).map_or(ABSENT, |known| std::mem::replace(known, ABSENT));
         if position != ABSENT {

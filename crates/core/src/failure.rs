@@ -3,7 +3,7 @@
 
 use crate::{Fingerprint, SessionId, Timestamp, WorkerRef};
 use serde::Serialize;
-use std::{fmt, time::Duration};
+use std::{fmt, ops::Deref, time::Duration};
 
 /// Why a call failed without an answer from a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +94,51 @@ pub struct WorkerLoss {
     pub exit: Option<ProcessExit>,
     /// False only if the worker cannot have received the call.
     pub may_have_run: bool,
+}
+
+/// The lost attempts of a call, in order. Takes one pointer and no allocation as long as there are none.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct LostAttempts(Option<Box<LossList>>);
+
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct LossList {
+    losses: Vec<WorkerLoss>,
+    /// The wait after the last loss.
+    wait: Duration,
+}
+
+impl LostAttempts {
+    pub(crate) fn push(&mut self, loss: WorkerLoss) {
+        self.0.get_or_insert_default().losses.push(loss);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<WorkerLoss> {
+        self.0.as_mut()?.losses.pop()
+    }
+
+    /// Returns the wait after the last loss.
+    pub(crate) fn last_wait(&self) -> Duration {
+        self.0.as_ref().map_or(Duration::ZERO, |list| list.wait)
+    }
+
+    /// Sets the wait after the last loss.
+    pub(crate) fn set_last_wait(&mut self, wait: Duration) {
+        self.0.get_or_insert_default().wait = wait;
+    }
+}
+
+impl Deref for LostAttempts {
+    type Target = [WorkerLoss];
+
+    fn deref(&self) -> &[WorkerLoss] {
+        self.0.as_ref().map_or(&[], |list| &list.losses)
+    }
+}
+
+impl fmt::Debug for LostAttempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 /// The exit of a process, and the reason if Herder ended it.

@@ -41,11 +41,15 @@ impl<K: Copy + Ord> IndexedHeap<K> {
     }
 
     /// Adds an item. O(1) if its key is higher than those of its ancestors, otherwise O(log n).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, key: K, item: u32, mut moved: impl FnMut(u32, u32)) {
         let place = self.items.len();
         self.items.push((key, item));
-        self.rise(place, (key, item), &mut moved);
+        if place > 0 && key < self.items[(place - 1) / CHILDREN].0 {
+            self.rise(place, (key, item), &mut moved);
+        } else {
+            moved(item, place as u32);
+        }
     }
 
     /// Removes the item at a position. O(log n). Returns `None` if there is no such position.
@@ -86,7 +90,7 @@ impl<K: Copy + Ord> IndexedHeap<K> {
     }
 
     /// Moves an entry up from `place` until its parent is lower.
-    #[inline]
+    #[inline(never)]
     fn rise(&mut self, mut place: usize, entry: (K, u32), moved: &mut impl FnMut(u32, u32)) {
         while place > 0 {
             let parent = (place - 1) / CHILDREN;

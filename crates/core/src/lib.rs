@@ -29,7 +29,6 @@
 //!   or a sweep would wait forever.
 
 mod admission;
-mod bitmap;
 mod calls;
 mod derived;
 mod due;
@@ -55,14 +54,15 @@ mod worker;
 
 pub use admission::{BreakerState, BreakerStatus, Outcome, QUARANTINE_LIMIT, QuarantineEntry, Suspect};
 pub use error_policy::{Category, Decision, Incident, Severity, Strategy, decide};
-pub use failure::{CallFailure, ExitStatus, KillReason, ProcessExit, Quarantined, WorkerLoss};
+pub use failure::{CallFailure, ExitStatus, KillReason, LostAttempts, ProcessExit, Quarantined, WorkerLoss};
 pub(crate) use ids::RowKey;
 pub use ids::{
     CallId, Epoch, Fingerprint, Generation, InvalidFingerprint, InvalidPoolName, InvalidWorkerId, POOL_NAME_MAX,
     PoolName, WireId, WorkerId, WorkerRef,
 };
 pub use messages::{
-    AttemptState, Delivery, Effect, Effects, Input, LogEvent, SessionCall, SessionEndReason, StopMethod, Submission,
+    AttemptState, Delivery, Effect, Effects, Finished, Input, LogEvent, SessionCall, SessionEndReason, StopMethod,
+    Submission,
 };
 pub use pool::Core;
 pub use process_activity::ProcessActivity;

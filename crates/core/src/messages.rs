@@ -2,7 +2,7 @@
 
 use crate::{
     Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, SessionId, Suspect, Timestamp, WireId, WorkerRef,
-    failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
+    failure::{CallFailure, KillReason, LostAttempts, ProcessExit},
     routing::Routing,
 };
 use std::{num::NonZeroU32, time::Duration};
@@ -103,6 +103,19 @@ pub enum Input {
     },
 }
 
+/// The final frame of an attempt. See [`Input::Final`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Finished {
+    /// The process that sent it.
+    pub worker: WorkerRef,
+    /// The attempt.
+    pub wire: WireId,
+    /// Whether it is a result, not an error.
+    pub ok: bool,
+    /// The time for which the handler ran, as the process measured it; zero if it did not run.
+    pub ran: Duration,
+}
+
 /// A call without its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Submission {
@@ -155,7 +168,7 @@ pub enum Effect {
         /// The circumstances of the answer.
         delivery: Delivery,
         /// The losses of its earlier attempts, in order.
-        earlier: Vec<WorkerLoss>,
+        earlier: LostAttempts,
     },
     /// Answer a call with a failure.
     Settle {
@@ -164,7 +177,7 @@ pub enum Effect {
         /// The failure.
         failure: CallFailure,
         /// The losses of its earlier attempts, except for the one that is the failure, in order.
-        earlier: Vec<WorkerLoss>,
+        earlier: LostAttempts,
     },
     /// Ask a process to stop an attempt.
     Cancel {
@@ -236,10 +249,22 @@ pub struct Delivery {
     pub attempts: u32,
     /// The time of the admission.
     pub admitted: Timestamp,
-    /// The time from the admission to the last send.
-    pub queued: Duration,
-    /// The time from the last send to the final frame.
-    pub ran: Duration,
+    /// The time of the last send.
+    pub sent: Timestamp,
+    /// The time of the final frame.
+    pub finished: Timestamp,
+}
+
+impl Delivery {
+    /// Returns the time from the admission to the last send.
+    pub fn queued(&self) -> Duration {
+        self.sent - self.admitted
+    }
+
+    /// Returns the time from the last send to the final frame.
+    pub fn ran(&self) -> Duration {
+        self.finished - self.sent
+    }
 }
 
 /// The state of an attempt, as its worker reports it when asked to stop the attempt or to take it back.

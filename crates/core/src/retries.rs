@@ -112,7 +112,10 @@ const RESERVE: u64 = 10;
 /// outage. Counts successes and retries of the last ten seconds, one bucket a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Budget {
+    /// The number of the last second in which something was counted.
     second: u64,
+    /// The bucket of that second.
+    place: usize,
     successes: [u32; WINDOW],
     retries: [u32; WINDOW],
 }
@@ -145,7 +148,7 @@ impl Budget {
         if second != self.second {
             self.begin(second);
         }
-        (self.second % WINDOW as u64) as usize
+        self.place
     }
 
     #[cold]
@@ -156,6 +159,7 @@ impl Budget {
             (self.successes[place], self.retries[place]) = (0, 0);
         }
         self.second = second.max(self.second);
+        self.place = (self.second % WINDOW as u64) as usize;
     }
 }
 

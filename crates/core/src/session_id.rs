@@ -108,7 +108,21 @@ impl Borrow<str> for SessionId {
 
 /// Compares the strings. [`Borrow`] requires that equality, order and hash are those of the string.
 impl PartialEq for SessionId {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            // The same, since the bytes after the string are zero. A comparison of all bytes needs no call.
+            (Repr::Short { len, bytes }, Repr::Short { len: other_len, bytes: other_bytes }) => {
+                len == other_len && bytes == other_bytes
+            }
+            _ => self.has_bytes_of(other),
+        }
+    }
+}
+
+impl SessionId {
+    #[cold]
+    fn has_bytes_of(&self, other: &Self) -> bool {
         self.as_bytes() == other.as_bytes()
     }
 }

@@ -84,9 +84,11 @@ impl<T> Slab<T> {
         let index = self.vacant;
         match self.cells.get_mut(index) {
             Some(cell) => {
-                if let Cell::Vacant { next } = std::mem::replace(cell, Cell::Taken(item)) {
+                if let Cell::Vacant { next } = *cell {
                     self.vacant = next;
                 }
+                // The vacant cell has nothing to drop: without this, the compiler would test for it.
+                std::mem::forget(std::mem::replace(cell, Cell::Taken(item)));
                 index
             }
             None => self.cells.push(Cell::Taken(item)),
@@ -111,16 +113,21 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
+        self.remove_if(index, |_| true)
+    }
+
+    /// Removes an item if `is_meant` returns true for it.
+    #[inline(always)]
+    pub(crate) fn remove_if(&mut self, index: u32, is_meant: impl FnOnce(&T) -> bool) -> Option<T> {
         let cell = self.cells.get_mut(index)?;
-        match std::mem::replace(cell, Cell::Vacant { next: self.vacant }) {
-            Cell::Taken(item) => {
-                self.vacant = index;
-                Some(item)
-            }
-            Cell::Vacant { next } => {
-                *cell = Cell::Vacant { next };
-                None
-            }
+        if !matches!(cell, Cell::Taken(item) if is_meant(item)) {
+            return None;
+        }
+        let removed = std::mem::replace(cell, Cell::Vacant { next: self.vacant });
+        self.vacant = index;
+        match removed {
+            Cell::Taken(item) => Some(item),
+            Cell::Vacant { .. } => None,
         }
     }
 
@@ -167,6 +174,7 @@ mod tests {
         assert_eq!((slab.insert("d"), slab.insert("e"), slab.insert("f")), (2, 0, 3));
         assert_eq!(slab.iter().copied().collect::<Vec<_>>(), ["e", "b", "d", "f"]);
         *slab.get_mut(1).unwrap() = "g";
+        assert_eq!((slab.remove_if(1, |item| *item == "b"), slab.get(1)), (None, Some(&"g")));
         assert_eq!((slab.remove(1), slab.remove(4)), (Some("g"), None));
     }
 }

@@ -92,7 +92,13 @@ impl Breaker {
     }
 
     /// Admits a call, or returns the time at which the caller may try again.
+    #[inline]
     pub(crate) fn permit(&mut self, now: Timestamp) -> Result<Permit, Timestamp> {
+        if let State::Closed { .. } = self.state { Ok(Permit(self.period)) } else { self.permit_trial(now) }
+    }
+
+    #[cold]
+    fn permit_trial(&mut self, now: Timestamp) -> Result<Permit, Timestamp> {
         // No timer is needed: the breaker becomes half-open when the first call after `until` asks for a permit.
         if let State::Open { until } = self.state
             && until <= now

@@ -3,10 +3,9 @@
 use crate::{
     Affinity, CallId, Epoch, Fingerprint, RowKey, Timestamp, WireId, WorkerRef,
     admission::Permit,
-    failure::WorkerLoss,
+    failure::LostAttempts,
     waiting::{Queue, QueuePosition},
 };
-use std::time::Duration;
 
 /// One call. Changed only by [`Calls`](super::Calls).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,16 +25,8 @@ pub(crate) struct Call {
     /// Known if the pool watched fingerprints when the call was admitted, or since one of its attempts was lost. Used
     /// to refuse the call. The shell clears fingerprints itself, at final frames.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// The lost attempts, if there are any.
-    pub(crate) retry: Option<Box<RetryState>>,
-}
-
-/// The state that a call has once an attempt was lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct RetryState {
-    pub(crate) losses: Vec<WorkerLoss>,
-    /// The last wait before a retry.
-    pub(crate) wait: Duration,
+    /// The lost attempts.
+    pub(crate) losses: LostAttempts,
 }
 
 /// The requirements of the call's session.
@@ -97,11 +88,6 @@ impl Role {
 impl Call {
     pub(crate) fn is_queued(&self) -> bool {
         matches!(self.state, CallState::Queued(_) | CallState::Backoff { .. })
-    }
-
-    /// Returns its permit, which must be returned, and the losses of its attempts.
-    pub(crate) fn into_permit_and_losses(self) -> (Permit, Vec<WorkerLoss>) {
-        (self.permit, self.retry.map_or_else(Vec::new, |retried| retried.losses))
     }
 
     /// Returns the next time at which the call must be examined.

@@ -1,30 +1,58 @@
 //! The indices of calls, by their ids. Knows nothing about the calls.
 
-use crate::CallId;
+use crate::{CallId, derived::Derived};
 
 /// The place of a call among the pending ones: a dense number. The number of a settled call is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct CallIndex(pub(super) u32);
 
-/// The number of cells of the smallest table.
-const MIN_CELLS: usize = 32;
+/// The identity of a pending call, and its place, so that it is found without a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CallKey {
+    pub(crate) id: CallId,
+    /// Equal pools may have the same calls at different places.
+    pub(super) index: Derived<CallIndex>,
+}
 
-/// A hash table from ids to indices, with linear probing. Ids are handed out one after the other, so that a
-/// multiplication spreads them evenly. Callers cannot choose ids, so they cannot cause collisions.
+#[cfg(test)]
+impl CallKey {
+    /// Returns a key for tests that need no call.
+    pub(crate) fn of(id: CallId) -> Self {
+        Self { id, index: Derived(CallIndex(0)) }
+    }
+}
+
+/// The end of a chain.
+const NONE: CallIndex = CallIndex(u32::MAX);
+/// The number of chains of the smallest table.
+const MIN_CHAINS: usize = 32;
+
+/// A hash table from ids to indices. Calls whose ids have the same hash are a chain, so that a call whose index is known
+/// joins and leaves the table without a search. Ids are handed out one after the other, so that a multiplication
+/// spreads them evenly. Callers cannot choose ids, so they cannot cause collisions.
 ///
 /// # Invariants
-/// - No cell is empty between the cell where the search for an id starts and the cell that holds it.
-/// - At most half of the cells are in use, so that a search soon meets an empty one.
+/// - A call is in the chain of its id, and in no other.
+/// - There are at least as many chains as calls, so that chains are short.
 #[derive(Clone, Debug)]
 pub(super) struct Indices {
-    /// As many as a power of two.
-    cells: Box<[Option<(CallId, CallIndex)>]>,
+    /// The first call of each chain. As many as a power of two.
+    chains: Box<[CallIndex]>,
+    /// By index. Those of settled calls are never read.
+    links: Vec<Link>,
     len: usize,
+}
+
+/// A call in its chain.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    id: CallId,
+    after: CallIndex,
 }
 
 impl Default for Indices {
     fn default() -> Self {
-        Self { cells: vec![None; MIN_CELLS].into(), len: 0 }
+        Self { chains: vec![NONE; MIN_CHAINS].into(), links: Vec::new(), len: 0 }
     }
 }
 
@@ -35,12 +63,12 @@ impl Indices {
 
     #[inline]
     pub(super) fn get(&self, id: CallId) -> Option<CallIndex> {
-        let mut place = self.home(id);
-        while let Some((found, index)) = self.cells[place] {
-            if found == id {
+        let mut index = self.chains[self.chain_of(id)];
+        while let Some(link) = self.links.get(index.0 as usize) {
+            if link.id == id {
                 return Some(index);
             }
-            place = self.after(place);
+            index = link.after;
         }
         None
     }
@@ -48,90 +76,94 @@ impl Indices {
     /// Adds an id that is not in the table.
     #[inline]
     pub(super) fn insert(&mut self, id: CallId, index: CallIndex) {
-        if self.len * 2 >= self.cells.len() {
+        if self.len >= self.chains.len() {
             self.grow();
         }
-        self.put(id, index);
         self.len += 1;
+        self.put(id, index);
     }
 
-    #[inline(always)]
-    pub(super) fn remove(&mut self, id: CallId) -> Option<CallIndex> {
-        let mut place = self.home(id);
-        loop {
-            let (found, index) = self.cells[place]?;
-            if found == id {
-                self.len -= 1;
-                self.close(place);
-                return Some(index);
-            }
-            place = self.after(place);
-        }
-    }
-
-    fn put(&mut self, id: CallId, index: CallIndex) {
-        let mut place = self.home(id);
-        while self.cells[place].is_some() {
-            place = self.after(place);
-        }
-        self.cells[place] = Some((id, index));
-    }
-
-    /// Empties a cell. A search ends at an empty cell, so each entry after it that began its search at the cell or
-    /// before it moves into the gap.
+    /// Removes an id that has this index.
     #[inline]
-    fn close(&mut self, mut gap: usize) {
-        let mask = self.cells.len() - 1;
-        let mut place = self.after(gap);
-        while let Some(entry) = self.cells[place] {
-            let (from_home, from_gap) = (place.wrapping_sub(self.home(entry.0)), place.wrapping_sub(gap));
-            if from_home & mask >= from_gap & mask {
-                self.cells[gap] = Some(entry);
-                gap = place;
-            }
-            place = self.after(place);
+    pub(super) fn remove(&mut self, id: CallId, index: CallIndex) {
+        self.len -= 1;
+        let chain = self.chain_of(id);
+        if self.chains[chain] == index {
+            self.chains[chain] = self.links[index.0 as usize].after;
+        } else {
+            self.remove_later(chain, index);
         }
-        self.cells[gap] = None;
+    }
+
+    /// Removes an index that is not the first of its chain.
+    fn remove_later(&mut self, chain: usize, index: CallIndex) {
+        let mut before = self.chains[chain];
+        while let Some(link) = self.links.get(before.0 as usize).copied() {
+            if link.after == index {
+                self.links[before.0 as usize].after = self.links[index.0 as usize].after;
+                return;
+            }
+            before = link.after;
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, id: CallId, index: CallIndex) {
+        let chain = self.chain_of(id);
+        let link = Link { id, after: self.chains[chain] };
+        match self.links.get_mut(index.0 as usize) {
+            Some(unused) => *unused = link,
+            // Indices are dense, so this one is the next.
+            None => self.links.push(link),
+        }
+        self.chains[chain] = index;
     }
 
     #[cold]
     fn grow(&mut self) {
-        let larger = vec![None; self.cells.len() * 2].into();
-        let before = std::mem::replace(&mut self.cells, larger);
-        before.iter().flatten().for_each(|(id, index)| self.put(*id, *index));
+        let larger = vec![NONE; self.chains.len() * 2].into();
+        let before = std::mem::replace(&mut self.chains, larger);
+        for mut index in before {
+            while let Some(link) = self.links.get(index.0 as usize).copied() {
+                self.put(link.id, index);
+                index = link.after;
+            }
+        }
     }
 
-    /// Returns the cell in which the search for an id begins.
     #[inline]
-    fn home(&self, id: CallId) -> usize {
+    fn chain_of(&self, id: CallId) -> usize {
         // 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, volume 3, 6.4).
         let hash = id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash >> 32) as usize & (self.cells.len() - 1)
-    }
-
-    #[inline]
-    fn after(&self, place: usize) -> usize {
-        (place + 1) & (self.cells.len() - 1)
+        (hash >> 32) as usize & (self.chains.len() - 1)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slab::Slab;
     use proptest::prelude::*;
 
     proptest! {
-        /// Compared with a list, for ids whose searches overlap and wrap around, and over several tables.
+        /// Compared with a list, for ids that share chains, and over several sizes of the table.
         #[test]
         fn each_id_leads_to_its_index(steps in prop::collection::vec((0..300_u64, 0..3_u8), 1..800)) {
-            let (mut indices, mut model) = (Indices::default(), vec![None; 300]);
-            for (at, (id, step)) in (0..).zip(steps) {
+            let (mut indices, mut slab, mut model) = (Indices::default(), Slab::default(), vec![None; 300]);
+            for (id, step) in steps {
                 let known = &mut model[usize::try_from(id).unwrap()];
-                if step == 0 {
-                    prop_assert_eq!(indices.remove(CallId(id)), known.take());
-                } else if known.is_none() {
-                    *known = Some(CallIndex(at));
-                    indices.insert(CallId(id), CallIndex(at));
+                match (step, *known) {
+                    (0, Some(index)) => {
+                        indices.remove(CallId(id), index);
+                        slab.remove(index.0);
+                        *known = None;
+                    }
+                    (1.., None) => {
+                        let index = CallIndex(slab.insert(id));
+                        *known = Some(index);
+                        indices.insert(CallId(id), index);
+                    }
+                    _ => {}
                 }
                 for (id, known) in (0..).zip(&model) {
                     prop_assert_eq!(indices.get(CallId(id)), *known);
@@ -148,8 +180,8 @@ mod tests {
         indices.insert(CallId(0), CallIndex(0));
         for id in 1..100_000 {
             indices.insert(CallId(id), CallIndex(1));
-            assert_eq!(indices.remove(CallId(id)), Some(CallIndex(1)));
+            indices.remove(CallId(id), CallIndex(1));
         }
-        assert_eq!((indices.cells.len(), indices.get(CallId(0))), (MIN_CELLS, Some(CallIndex(0))));
+        assert_eq!((indices.chains.len(), indices.get(CallId(0))), (MIN_CHAINS, Some(CallIndex(0))));
     }
 }

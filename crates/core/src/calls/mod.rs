@@ -15,6 +15,7 @@ use crate::{
     slab::Slab,
     waiting::{Queue, QueuePosition, WaitingCalls},
 };
+pub(crate) use indices::CallKey;
 use indices::{CallIndex, Indices};
 use std::{
     hash::{Hash, Hasher},
@@ -40,23 +41,32 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    #[inline]
-    pub(crate) fn admit(&mut self, call: Call) {
+    #[inline(always)]
+    pub(crate) fn admit(&mut self, call: Call) -> CallKey {
         let (id, due) = (call.id, due_entry(&call));
-        let index = self.cells.insert(call);
-        self.indices.insert(id, CallIndex(index));
+        let index = CallIndex(self.cells.insert(call));
+        self.indices.insert(id, index);
         if let Some(due) = due {
-            self.due.add(index, due);
+            self.due.add(index.0, due);
         }
+        CallKey { id, index: Derived(index) }
+    }
+
+    /// Removes a call that is about to be answered.
+    pub(crate) fn settle(&mut self, id: CallId) -> Option<Call> {
+        let index = Derived(self.index(id)?);
+        self.settle_key(CallKey { id, index })
     }
 
     /// Removes a call that is about to be answered.
     // Inlined, so that a caller that needs a few fields does not copy the whole call.
     #[inline(always)]
-    pub(crate) fn settle(&mut self, id: CallId) -> Option<Call> {
-        let index = self.indices.remove(id)?;
-        self.due.remove(index.0);
-        self.cells.remove(index.0)
+    pub(crate) fn settle_key(&mut self, CallKey { id, index }: CallKey) -> Option<Call> {
+        // The index may be that of another call by now (I1).
+        let call = self.cells.remove_if(index.0.0, |call| call.id == id)?;
+        self.indices.remove(id, *index);
+        self.due.remove(index.0.0);
+        Some(call)
     }
 
     /// Returns the number of calls that are due at some time.
@@ -66,11 +76,13 @@ impl Calls {
 
     /// Returns the call that must be examined first, and when: at its deadline, at the end of its wait for any worker,
     /// or at its retry.
+    #[inline]
     pub(crate) fn next_due(&self) -> Option<(Timestamp, CallId)> {
         self.due.first()
     }
 
     /// Returns when the next call must be examined, or [`Timestamp::NEVER`].
+    #[inline]
     pub(crate) fn next_due_at(&self) -> Timestamp {
         self.next_due().map_or(Timestamp::NEVER, |(at, _)| at)
     }
@@ -153,20 +165,20 @@ impl Calls {
     }
 
     /// Counts an attempt, and returns the call that is sent.
-    #[inline]
-    pub(crate) fn sent(&mut self, id: CallId, worker: WorkerRef, wire: WireId) -> Option<&Call> {
-        self.change(id, |call| {
+    pub(crate) fn sent(&mut self, id: CallId, worker: WorkerRef, wire: WireId) -> Option<(CallKey, &Call)> {
+        let index = Derived(self.index(id)?);
+        let call = self.change(id, |call| {
             call.state = CallState::Sent { worker, wire };
             call.attempts += 1;
-        })
+        });
+        Some((CallKey { id, index }, call?))
     }
 
     /// Lets a call wait before its next attempt.
     pub(crate) fn back_off(&mut self, id: CallId, now: Timestamp, loss: WorkerLoss, wait: Duration) {
         self.change(id, |call| {
-            let retried = call.retry.get_or_insert_default();
-            retried.losses.push(loss);
-            retried.wait = wait;
+            call.losses.push(loss);
+            call.losses.set_last_wait(wait);
             call.state = CallState::Backoff { until: now + wait };
         });
     }
@@ -174,7 +186,7 @@ impl Calls {
     /// Takes back the loss of the last attempt of a call.
     pub(crate) fn take_last_loss(&mut self, id: CallId) -> Option<WorkerLoss> {
         let mut loss = None;
-        self.change(id, |call| loss = call.retry.as_mut().and_then(|retry| retry.losses.pop()));
+        self.change(id, |call| loss = call.losses.pop());
         loss
     }
 
@@ -252,13 +264,13 @@ mod tests {
             position: QueuePosition::default(),
             permit: crate::admission::Permit::NONE,
             fingerprint: None,
-            retry: None,
+            losses: crate::LostAttempts::default(),
         }
     }
 
     fn calls(ids: &[u64]) -> Calls {
         let mut calls = Calls::default();
-        ids.iter().for_each(|id| calls.admit(call(*id)));
+        ids.iter().for_each(|id| _ = calls.admit(call(*id)));
         calls
     }
 
@@ -288,6 +300,17 @@ mod tests {
         let mut broken = Vec::new();
         calls.verify(&mut broken);
         assert_eq!(broken, [""; 0]);
+    }
+
+    /// I1: the key of a settled call does not settle the call that has its place now.
+    #[test]
+    fn i1_key_of_a_settled_call_settles_no_other() {
+        let mut calls = Calls::default();
+        let key = calls.admit(call(1));
+        assert!(calls.settle_key(key).is_some());
+        let other = calls.admit(call(2));
+        assert_eq!(other.index.0, key.index.0);
+        assert_eq!((calls.settle_key(key), calls.len()), (None, 1));
     }
 
     #[test]

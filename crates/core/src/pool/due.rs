@@ -7,7 +7,7 @@ use crate::{Effects, Timestamp, due::Due, restarts::PhaseEnd};
 impl Core {
     /// Handles everything that is due.
     #[inline]
-    pub(super) fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(in crate::pool) fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
         // This comparison is all that most steps do here.
         if self.next_due_at() <= now {
             self.handle_all_due(now, effects);
@@ -60,14 +60,14 @@ impl Core {
     /// Returns when the next item is due, or [`Timestamp::NEVER`].
     #[inline]
     pub(super) fn next_due_at(&self) -> Timestamp {
-        let workers = self.workers.next_due_at(self.settings.start_batch as usize);
-        self.calls.next_due_at().min(workers).min(self.sessions.next_due().0).min(self.restarts.due())
+        let others = self.workers.next_due_at().min(self.sessions.next_due_at()).min(self.restarts.due());
+        self.calls.next_due_at().min(others)
     }
 
     /// Returns what is due next, and when. Of several items that are due at one time, the lowest one.
     fn next_due(&self) -> Option<(Timestamp, Due)> {
         let call = self.calls.next_due().map(|(at, call)| (at, Due::Call(call)));
-        let worker = self.workers.next_due(self.settings.start_batch as usize);
+        let worker = self.workers.next_due();
         let others = [self.sessions.next_due(), (self.restarts.due(), Due::Pool)].into_iter();
         call.into_iter().chain(worker).chain(others).min().filter(|(at, _)| *at != Timestamp::NEVER)
     }

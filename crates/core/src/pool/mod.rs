@@ -38,7 +38,7 @@ mod shutdown;
 mod tests;
 
 use crate::{
-    Counters, Effects, Input, RecoverySnapshot, Settings, Timestamp, WireId, WorkerId, WorkerRef,
+    Counters, Effects, Finished, Input, RecoverySnapshot, Settings, Timestamp, WireId, WorkerId, WorkerRef,
     admission::Admission,
     calls::Calls,
     restarts::Restarts,
@@ -91,6 +91,7 @@ impl Core {
     }
 
     /// Performs one step. What is due at `now` is handled before the input.
+    /// [`submit`](Self::submit) and [`finish`](Self::finish) are the steps of two inputs that nearly all steps have.
     pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
         // First, so that no input is processed for a call whose deadline has passed.
         self.tick(now, effects);
@@ -101,7 +102,7 @@ impl Core {
             Input::Cancel(call) => self.abandon(now, call, effects),
             Input::SendFailed { worker, wire } => self.on_send_failed(now, worker, wire, effects),
             Input::AttemptState { worker, wire, state } => self.workers.attempt_state(now, worker, wire, state),
-            Input::Final { worker, wire, ok, .. } => self.on_final(now, worker, wire, ok, effects),
+            Input::Final { worker, wire, ok, ran } => self.finish(now, Finished { worker, wire, ok, ran }, effects),
             // The life of a process.
             Input::Ready { worker, window, control, .. } => self.on_ready(now, worker, window, control, effects),
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),

@@ -6,7 +6,10 @@ mod intensity;
 #[cfg(test)]
 mod tests;
 
-use crate::{CallFailure, KillReason, PoolState, Timestamp, WorkerId, settings::RestartSettings, worker::DeadProcess};
+use crate::{
+    CallFailure, KillReason, PoolState, Timestamp, WorkerId, derived::Derived, settings::RestartSettings,
+    worker::DeadProcess,
+};
 use intensity::{IntensityVerdict, OverflowStarts, RestartIntensity};
 
 /// The starts and restarts of a pool.
@@ -19,6 +22,8 @@ use intensity::{IntensityVerdict, OverflowStarts, RestartIntensity};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Restarts {
     phase: Phase,
+    /// When the time of the phase is over, or [`Timestamp::NEVER`].
+    due: Derived<Timestamp>,
     /// Whether a shutdown will follow.
     shutdown_announced: bool,
     intensity: RestartIntensity,
@@ -47,6 +52,17 @@ enum Phase {
         until: Timestamp,
     },
     Stopped,
+}
+
+impl Phase {
+    /// Returns when the phase is over by itself, or [`Timestamp::NEVER`].
+    fn end(self) -> Timestamp {
+        match self {
+            Self::Failed { retry_at } => retry_at,
+            Self::Draining { until } | Self::Closing { until } => until,
+            Self::Running | Self::Probing | Self::Stopped => Timestamp::NEVER,
+        }
+    }
 }
 
 /// What is remembered of the earlier processes of a slot.
@@ -100,6 +116,7 @@ impl Restarts {
     pub(crate) fn new(settings: RestartSettings, base: u32, overflow: u32) -> Self {
         Self {
             phase: Phase::Running,
+            due: Derived(Phase::Running.end()),
             shutdown_announced: false,
             intensity: RestartIntensity::new(settings),
             overflow: OverflowStarts::default(),
@@ -111,11 +128,13 @@ impl Restarts {
     /// Returns when [`phase_end`](Self::phase_end) must be handled, or [`Timestamp::NEVER`].
     #[inline]
     pub(crate) fn due(&self) -> Timestamp {
-        match self.phase {
-            Phase::Failed { retry_at } => retry_at,
-            Phase::Draining { until } | Phase::Closing { until } => until,
-            Phase::Running | Phase::Probing | Phase::Stopped => Timestamp::NEVER,
-        }
+        *self.due
+    }
+
+    /// The only way in which the phase changes.
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.due = Derived(phase.end());
     }
 
     /// Returns what is due.
@@ -189,7 +208,7 @@ impl Restarts {
         if self.is_draining() {
             return AfterExit::CancelStarts(None);
         }
-        self.phase = Phase::Failed { retry_at };
+        self.enter(Phase::Failed { retry_at });
         AfterExit::CancelStarts(Some(retry_at))
     }
 
@@ -206,7 +225,7 @@ impl Restarts {
     fn recover(&mut self) -> bool {
         let is_failed = self.is_failed();
         if is_failed {
-            self.phase = Phase::Running;
+            self.enter(Phase::Running);
             self.intensity.record_recovery();
         }
         is_failed
@@ -222,7 +241,7 @@ impl Restarts {
             self.recover();
             return Probe::Recovered;
         };
-        self.phase = Phase::Probing;
+        self.enter(Phase::Probing);
         Probe::Start(worker)
     }
 
@@ -237,7 +256,7 @@ impl Restarts {
 
     fn postpone_probe(&mut self, now: Timestamp) {
         if let IntensityVerdict::Exceeded { retry_at } = self.intensity.escalate(now) {
-            self.phase = Phase::Failed { retry_at };
+            self.enter(Phase::Failed { retry_at });
         }
     }
 }
@@ -297,18 +316,18 @@ impl Restarts {
             Phase::Closing { .. } | Phase::Stopped => return false,
             Phase::Running | Phase::Failed { .. } | Phase::Probing => until,
         };
-        self.phase = Phase::Draining { until };
+        self.enter(Phase::Draining { until });
         true
     }
 
     /// Lets the pool wait for its workers to stop. The wait is bounded: a start that never ends, or a process that does
     /// not end after SIGKILL, must not keep the pool forever.
     pub(crate) fn close(&mut self, until: Timestamp) {
-        self.phase = Phase::Closing { until };
+        self.enter(Phase::Closing { until });
     }
 
     pub(crate) fn stop(&mut self) {
-        self.phase = Phase::Stopped;
+        self.enter(Phase::Stopped);
     }
 }
 
@@ -317,6 +336,11 @@ impl Restarts {
     /// Returns why the pool takes no calls, if it does not.
     #[inline]
     pub(crate) fn check_open(&self, now: Timestamp, has_live_worker: bool) -> Result<(), CallFailure> {
+        if self.phase == Phase::Running { Ok(()) } else { self.check_open_in_phase(now, has_live_worker) }
+    }
+
+    #[cold]
+    fn check_open_in_phase(&self, now: Timestamp, has_live_worker: bool) -> Result<(), CallFailure> {
         match self.phase {
             Phase::Running => Ok(()),
             // A failed pool serves calls as long as a worker is alive: a slot that cannot start must not end the

@@ -47,7 +47,7 @@ fn r28_early_deaths_wait_longer_and_longer_and_then_the_pool_fails() {
 fn attempt() -> crate::worker::Attempt {
     crate::worker::Attempt {
         wire: crate::WireId(1),
-        holder: crate::worker::SlotHolder::Call(crate::CallId(1)),
+        holder: crate::worker::SlotHolder::Call(crate::calls::CallKey::of(crate::CallId(1))),
         since: AT,
         routing: crate::Routing::Unrouted,
         session: None,

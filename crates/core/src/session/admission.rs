@@ -2,16 +2,18 @@
 //! call may have to report. Does not place the call.
 
 use super::{
-    Binding, Route, SessionEventKind, Tracked, Unbound,
+    Route, Routes, SessionEventKind, Tracked, Unbound,
     expiry::SessionAge,
     sessions::{Kind, Sessions},
     step::Step,
 };
 use crate::{
-    Affinity, CallId, IfAbsent, OnExpired, RowKey, SessionCall, SessionId,
+    Affinity, CallId, IfAbsent, OnExpired, Routing, RowKey, SessionCall, SessionId, Timestamp, WorkerRef,
     calls::Role,
     failure::{CallFailure, WorkerLoss},
+    worker::Workers,
 };
+use std::time::Duration;
 
 /// A call that its session has admitted. It is not placed yet.
 #[derive(Clone, Copy)]
@@ -56,13 +58,43 @@ impl Sessions {
     #[inline]
     fn warm_role(&self, session: &SessionCall, step: &Step<'_>) -> Option<Role> {
         let routes = self.routes().filter(|routes| !routes.is_scanning())?;
-        let (key, row) = routes.table.get(session.id.as_bytes())?;
-        let Binding::Bound { worker, epoch, .. } = row.route.binding else { return None };
+        let (key, row) = routes.table.get_by_id(&session.id)?;
+        let (worker, epoch) = row.settled_binding(step.now, self.settings.timeout)?;
         let mode = session.affinity.unwrap_or(routes.settings.mode);
         // The current call may have been admitted in an earlier epoch, for whose end a hint call waits.
-        let is_settled = epoch == row.route.epoch && (mode != Affinity::Hint || row.route.current_call().is_none());
-        let is_warm = is_settled && !row.is_due(step.now, self.settings.timeout) && step.is_alive(worker);
+        let is_warm = (mode != Affinity::Hint || row.route.current_call().is_none()) && step.is_alive(worker);
         is_warm.then(|| Role::routed(key, epoch, mode))
+    }
+
+    /// Does what [`admit`](Self::admit) and [`record_sent`](Self::record_sent) do, with one search, in by far the most
+    /// frequent case: nothing else of the session changes, its strict call waits for no other one, and its process can
+    /// take the call now. Returns the role and that process. Changes nothing and returns `None` in all other cases.
+    #[inline(always)]
+    pub(crate) fn admit_hit(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        session: &SessionCall,
+        workers: &Workers,
+    ) -> Option<(Role, WorkerRef)> {
+        let timeout = self.settings.timeout;
+        let routes = self.routes_mut().filter(|routes| !routes.is_scanning())?;
+        let mode = session.affinity.unwrap_or(routes.settings.mode);
+        let (key, row) = routes.table.get_by_id(&session.id)?;
+        let (worker, epoch) = row.settled_binding(now, timeout)?;
+        let is_hit = mode != Affinity::Hint && row.route.current_call().is_none() && !row.route.has_followup();
+        if !is_hit || !workers.can_take(worker) {
+            return None;
+        }
+        let Routes { table, events, counters, .. } = routes;
+        counters.hits += 1;
+        table.begin_call(key, |route| {
+            route.set_current_call(Some(call));
+            route.mark_sent(worker);
+            let sent = SessionEventKind::Sent(Routing::Hit);
+            events.record_event(&mut route.last_event, now, sent, Some(worker), Duration::ZERO);
+        })?;
+        Some((Role::routed(key, epoch, mode), worker))
     }
 
     /// Returns what the session of a call requires, and whether the call creates the session.

@@ -6,12 +6,12 @@
 //! process makes its bindings void by the generation, and a release of its sessions makes them void by the release
 //! count. Each row is updated when it is next visited.
 
-use super::{EventId, EventRing, RowCursor, Table};
+use super::{EventId, EventRing, Row, RowCursor, Table};
 use crate::{
-    AffinitySettings, CallId, Epoch, Generation, RowKey, WorkerId, WorkerRef,
+    AffinitySettings, CallId, Epoch, Generation, RowKey, Timestamp, WorkerId, WorkerRef,
     derived::{Derived, Statistic},
 };
-use std::num::NonZero;
+use std::{num::NonZero, time::Duration};
 
 /// The session affinity of one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -281,6 +281,20 @@ impl Routes {
 
     pub(crate) fn workers_with_sessions(&self) -> usize {
         self.bindings.iter().filter(|slot_bindings| slot_bindings.sessions > 0).count()
+    }
+}
+
+impl Row<Route> {
+    /// Returns the process to which the session is bound, and the epoch of its state, if that is also the epoch of calls
+    /// that are admitted now, and the session has not expired.
+    #[inline(always)]
+    pub(super) fn settled_binding(&self, now: Timestamp, timeout: Duration) -> Option<(WorkerRef, Epoch)> {
+        match self.route.binding {
+            Binding::Bound { worker, epoch, .. } if epoch == self.route.epoch && !self.is_due(now, timeout) => {
+                Some((worker, epoch))
+            }
+            _ => None,
+        }
     }
 }
 

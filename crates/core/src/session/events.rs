@@ -90,7 +90,7 @@ pub(crate) struct EventRing {
 impl EventRing {
     /// Records an event of a session. An event that equals the session's last one only increases its counter. Allocates
     /// only until the ring is full.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record_event(
         &mut self,
         event_id: &mut EventId,
@@ -136,6 +136,7 @@ impl EventRing {
         (events, at.0 == 0)
     }
 
+    #[inline(never)]
     fn push(&mut self, link: Link) -> EventId {
         let place = self.written as usize % SESSION_EVENT_LIMIT;
         match self.ring.get_mut(place) {

@@ -88,20 +88,14 @@ impl ExpiryList {
         let block = &mut self.blocks[at];
         block.live -= 1;
         let live = block.live as usize;
-        if live >= SPARSE && at as u32 != self.first {
-            // By far the most frequent case.
+        if live == 0 {
+            self.drop_block(at as u32);
             return None;
         }
-        self.after_removal(at as u32, live)
-    }
-
-    fn after_removal(&mut self, at: u32, live: usize) -> Option<Sparse> {
-        if live == 0 {
-            self.drop_block(at);
-        } else if at == self.first {
+        if at as u32 == self.first && entry == self.skip {
             self.skip_empty();
         }
-        (live > 0 && live < SPARSE).then_some(Sparse(at))
+        (live < SPARSE).then_some(Sparse(at as u32))
     }
 
     /// Merges a sparse block with a neighbour, if both together are sparse, and reports the new position of each row
@@ -153,6 +147,7 @@ impl ExpiryList {
         self.entries[at as usize][..used].iter().copied().filter(|row| *row != NONE)
     }
 
+    #[inline]
     fn skip_empty(&mut self) {
         let entries = &self.entries[self.first as usize];
         while entries[self.skip] == NONE {
@@ -181,6 +176,7 @@ impl ExpiryList {
         self.last = at;
     }
 
+    #[inline(never)]
     fn drop_block(&mut self, at: u32) {
         let Block { previous, next, .. } = self.blocks[at as usize];
         self.link(previous, next);

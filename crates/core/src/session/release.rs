@@ -3,7 +3,7 @@
 //! notified of the end of each session (R22).
 
 use super::{AfterEpoch, sessions::Sessions, step::Step};
-use crate::{RowKey, WorkerRef};
+use crate::{RowKey, Timestamp, WorkerRef};
 use std::time::Duration;
 
 /// The number of rows that the scan visits before it lets calls run.
@@ -47,16 +47,14 @@ impl Sessions {
         self.end_epoch(row, AfterEpoch::Stay, step);
     }
 
-    /// Returns whether the scan for released sessions is in progress.
-    pub(crate) fn is_scanning(&self) -> bool {
-        self.routes().is_some_and(|routes| routes.is_scanning())
-    }
-
     /// Performs one step of the scan: visits the next rows, and unbinds those that were released.
     pub(crate) fn release_scan_due(&mut self, step: &mut Step<'_>) {
         for _ in 0..SCAN_STEP {
             let Some(routes) = self.routes_mut() else { return };
-            let Some(index) = routes.next_released_row() else { return };
+            let Some(index) = routes.next_released_row() else {
+                self.next_scan.0 = Timestamp::NEVER;
+                return;
+            };
             if let Some((row, _)) = routes.table.row_at(index) {
                 self.unbind_released(row, step);
             }

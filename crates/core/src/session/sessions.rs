@@ -33,7 +33,7 @@ pub(crate) struct Sessions {
     pub(super) next_sweep: Timestamp,
     /// Whether a sweep was interrupted to let calls run and continues at `next_sweep`.
     pub(super) is_sweeping: bool,
-    /// The time of the next step of the scan for released sessions, if one is in progress.
+    /// The time of the next step of the scan for released sessions, or [`Timestamp::NEVER`] if none is in progress.
     pub(super) next_scan: Derived<Timestamp>,
     /// The number of sessions that expired since the pool started.
     pub(super) expired: u64,
@@ -84,8 +84,13 @@ impl Sessions {
     /// Returns what is due next, and when: a sweep or a step of the scan; or [`Timestamp::NEVER`].
     #[inline]
     pub(crate) fn next_due(&self) -> (Timestamp, Due) {
-        let sweep = (self.next_sweep, Due::Sweep);
-        if self.is_scanning() { sweep.min((self.next_scan.0, Due::ReleaseScan)) } else { sweep }
+        (self.next_sweep, Due::Sweep).min((self.next_scan.0, Due::ReleaseScan))
+    }
+
+    /// Returns when anything is due next, or [`Timestamp::NEVER`].
+    #[inline]
+    pub(crate) fn next_due_at(&self) -> Timestamp {
+        self.next_sweep.min(self.next_scan.0)
     }
 
     /// Returns whether calls of a session are routed to its worker.
@@ -178,7 +183,7 @@ impl Sessions {
     /// Counts a finished call of the session. `ran` is true if a worker finished it. If it was the current call, there
     /// is none any more. A tracked session that was ended is removed after its last call. Returns whether something
     /// follows when no other call of the session waits: the end of its state, a new binding, or its removal.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish_call(&mut self, now: Timestamp, row: RowKey, was_current: bool, ran: bool) -> bool {
         match &mut self.kind {
             Kind::Tracked(table) => {

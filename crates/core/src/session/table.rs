@@ -81,6 +81,15 @@ impl<R> Table<R> {
         })
     }
 
+    /// Does the same as [`get`](Self::get).
+    #[inline(always)]
+    pub(crate) fn get_by_id(&self, id: &SessionId) -> Option<(RowKey, &Row<R>)> {
+        self.index.find(self.hash(id.as_bytes()), |index| {
+            let row = self.rows.at(index).filter(|row| row.id == *id)?;
+            Some((RowKey { index, stamp: row.stamp }, row))
+        })
+    }
+
     /// Adds a session that is not in the table, idle since `now`.
     pub(crate) fn insert(&mut self, now: Timestamp, id: SessionId, route: R) -> RowKey {
         let hash = self.hash(id.as_bytes());
@@ -145,7 +154,7 @@ impl<R> Table<R> {
 
     /// Counts an admitted call of the session, which cannot expire until the call is finished. Returns the result of
     /// `change`, or `None` if there is no such row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin_call<T>(&mut self, key: RowKey, change: impl FnOnce(&mut R) -> T) -> Option<T> {
         let row = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp)?;
         let sparse = self.expiry.remove(row.state);
@@ -157,7 +166,7 @@ impl<R> Table<R> {
 
     /// Counts a finished call of the session. `ran` is true if a worker finished it. Returns its row, or `None` if
     /// there is no such row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end_call(&mut self, key: RowKey, now: Timestamp, ran: bool) -> Option<&mut Row<R>> {
         let row = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp)?;
         let RowState::Busy(calls) = row.state else { return Some(row) };

@@ -242,9 +242,9 @@ impl WaitingCalls {
 
     /// Adds the duration of a finished attempt to the estimate of the wait.
     #[inline]
-    pub(crate) fn observe(&mut self, ran: Duration) {
+    pub(crate) fn observe(&mut self, ran_ns: u64) {
         if let Some(estimate) = &mut self.service_time {
-            estimate.observe(ran);
+            estimate.observe(ran_ns);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The number of finished attempts before an estimate is given.
 const MIN_SAMPLES: u32 = 32;
 /// The newest attempt has a weight of 1/16 in the average.
-const SMOOTHING: u64 = 16;
+const SMOOTHING: u32 = 16;
 
 /// The exponentially weighted moving average of the time for which an attempt occupies a call slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,12 +17,22 @@ pub(super) struct ServiceTimeEwma {
 
 impl ServiceTimeEwma {
     /// Adds the duration of a finished attempt to the average.
-    pub(super) fn observe(&mut self, ran: Duration) {
-        let ran = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
-        self.seen = self.seen.saturating_add(1);
-        // While fewer than 16 attempts have been seen, this is the plain average of all of them.
-        let weight = SMOOTHING.min(self.seen.into());
-        self.run_ns = self.run_ns - self.run_ns / weight + ran / weight;
+    #[inline]
+    pub(super) fn observe(&mut self, ran_ns: u64) {
+        // The two cases differ only in that a constant weight needs no division.
+        if self.seen >= SMOOTHING {
+            self.seen = self.seen.saturating_add(1);
+            self.average(ran_ns, SMOOTHING);
+        } else {
+            self.seen += 1;
+            // The plain average of all attempts so far.
+            self.average(ran_ns, self.seen);
+        }
+    }
+
+    #[inline]
+    fn average(&mut self, ran_ns: u64, weight: u32) {
+        self.run_ns = self.run_ns - self.run_ns / u64::from(weight) + ran_ns / u64::from(weight);
     }
 
     /// Returns the expected time until `ahead` calls have run in `places` call slots. Returns `None` before
@@ -44,12 +54,12 @@ mod tests {
     #[test]
     fn r36_the_expected_wait_follows_from_recent_runs() {
         let mut estimate = ServiceTimeEwma::default();
-        (0..31).for_each(|_| estimate.observe(Duration::from_millis(50)));
+        (0..31).for_each(|_| estimate.observe(50_000_000));
         assert_eq!(estimate.expected(100, 4), None, "too few samples");
-        estimate.observe(Duration::from_millis(50));
+        estimate.observe(50_000_000);
         assert_eq!(estimate.expected(100, 4).map(|wait| wait.as_millis().next_multiple_of(10)), Some(1250));
         assert_eq!(estimate.expected(100, 0), None);
-        (0..200).for_each(|_| estimate.observe(Duration::from_millis(1)));
+        (0..200).for_each(|_| estimate.observe(1_000_000));
         assert!(estimate.expected(100, 4) < Some(Duration::from_millis(30)), "recent runs outweigh older ones");
     }
 }

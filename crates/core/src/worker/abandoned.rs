@@ -48,16 +48,8 @@ impl Workers {
     /// Starts the timeouts of the oldest attempts of a process: of the one that is assumed to run, if it is abandoned
     /// and the worker has not answered, and of a withdrawn one with no attempt before it. Called whenever another
     /// attempt may have become the oldest ([I8](crate#invariants)).
-    #[inline]
-    pub(super) fn start_timeouts_of_oldest_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
-        // By far the most frequent case is that none of the attempts is abandoned.
-        if self.current(worker).is_some_and(|slot| slot.attempts.has_abandoned()) {
-            self.start_timeouts_of_abandoned_attempt(now, worker);
-        }
-    }
-
     #[cold]
-    fn start_timeouts_of_abandoned_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
+    pub(super) fn start_timeouts_of_oldest_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
         let Some(slot) = self.current(worker) else { return };
         let (withdrawn, asked) = slot.attempts.without_timeouts();
         if let Some(wire) = withdrawn {

@@ -1,6 +1,6 @@
 //! The unfinished attempts of one process, in the order in which they were sent. Holds call ids only, not calls.
 
-use crate::{CallId, Routing, RowKey, Timestamp, WireId};
+use crate::{CallId, Routing, RowKey, Timestamp, WireId, calls::CallKey};
 use std::{
     collections::VecDeque,
     hash::{Hash, Hasher},
@@ -21,7 +21,7 @@ pub(crate) struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SlotHolder {
     /// An attempt of a call that is not settled.
-    Call(CallId),
+    Call(CallKey),
     /// An attempt whose call is settled. The call slot stays occupied until the final frame.
     Abandoned { next: Escalation },
 }
@@ -51,7 +51,7 @@ impl Attempt {
     /// Returns the call of the attempt, unless it is settled.
     pub(crate) fn call(&self) -> Option<CallId> {
         match self.holder {
-            SlotHolder::Call(call) => Some(call),
+            SlotHolder::Call(call) => Some(call.id),
             SlotHolder::Abandoned { .. } => None,
         }
     }
@@ -70,16 +70,19 @@ impl Attempt {
 /// search, also in a window of a million calls.
 ///
 /// # Invariants
-/// - The first and the last entry are unfinished. Entries between them that finished are vacant, and never outnumber
-///   the others by more than [`VACANT`].
-/// - `len` and `abandoned` are counts over the entries.
+/// - `later` is empty unless there is an oldest attempt, and its attempts were sent after that.
+/// - The first and the last of the later entries are unfinished. Entries between them that finished are vacant, and
+///   never outnumber the others by more than [`VACANT`].
+/// - `len` and `abandoned` are counts over the attempts.
 /// - `timed` has the time and the wire id of each attempt whose next step has a time, and no others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempts {
-    entries: VecDeque<(WireId, Option<Attempt>)>,
-    len: usize,
+    /// Stored apart, since it nearly always finishes first, and a worker with a window of one call has no other.
+    oldest: Option<Attempt>,
+    later: VecDeque<(WireId, Option<Attempt>)>,
+    len: u32,
     /// The number of attempts whose calls are settled.
-    abandoned: usize,
+    abandoned: u32,
     /// Few even if all attempts are abandoned: those that the worker has not answered wait for the oldest of them.
     timed: Vec<(Timestamp, WireId)>,
 }
@@ -90,24 +93,27 @@ const VACANT: usize = 16;
 
 impl Attempts {
     /// Adds the latest attempt, of a call that is not settled. Its wire id must be higher than all others.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, attempt: Attempt) {
         self.len += 1;
-        self.entries.push_back((attempt.wire, Some(attempt)));
+        if self.oldest.is_none() {
+            self.oldest = Some(attempt);
+        } else {
+            self.later.push_back((attempt.wire, Some(attempt)));
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, wire: WireId) -> Option<Attempt> {
-        let attempt = match self.entries.front() {
-            // By far the most frequent case: the oldest attempt finishes first.
-            Some((first, _)) if *first == wire => self.entries.pop_front()?.1?,
+        let attempt = match &self.oldest {
+            Some(oldest) if oldest.wire == wire => self.oldest.take()?,
             _ => self.vacate(wire)?,
         };
         self.len -= 1;
-        if attempt.call().is_none() {
+        if self.abandoned > 0 && attempt.call().is_none() {
             self.forget_abandoned(wire);
         }
-        if self.entries.len() > self.len {
+        if !self.later.is_empty() {
             self.drop_vacant();
         }
         Some(attempt)
@@ -121,19 +127,23 @@ impl Attempts {
 
     fn vacate(&mut self, wire: WireId) -> Option<Attempt> {
         let place = self.place_of(wire)?;
-        self.entries[place].1.take()
+        self.later[place].1.take()
     }
 
-    /// Removes the vacant entries before the first attempt and after the last one, and all of them if they are many.
+    /// Replaces the oldest attempt if it has finished, removes the vacant entries before the first of the later ones and
+    /// after the last one, and all of them if they are many.
     fn drop_vacant(&mut self) {
-        while self.entries.front().is_some_and(|(_, entry)| entry.is_none()) {
-            self.entries.pop_front();
+        if self.oldest.is_none() {
+            self.oldest = self.later.pop_front().and_then(|(_, entry)| entry);
         }
-        while self.entries.back().is_some_and(|(_, entry)| entry.is_none()) {
-            self.entries.pop_back();
+        while self.later.front().is_some_and(|(_, entry)| entry.is_none()) {
+            self.later.pop_front();
         }
-        if self.entries.len() > 2 * self.len + VACANT {
-            self.entries.retain(|(_, entry)| entry.is_some());
+        while self.later.back().is_some_and(|(_, entry)| entry.is_none()) {
+            self.later.pop_back();
+        }
+        if self.later.len() > 2 * self.len() + VACANT {
+            self.later.retain(|(_, entry)| entry.is_some());
         }
     }
 
@@ -141,7 +151,7 @@ impl Attempts {
     /// if there is no such attempt.
     pub(super) fn abandon(&mut self, wire: WireId) -> bool {
         let Some(before) = self.get(wire).map(Attempt::call) else { return false };
-        self.abandoned += usize::from(before.is_some());
+        self.abandoned += u32::from(before.is_some());
         self.set_holder(wire, SlotHolder::Abandoned { next: Escalation::Asked });
         true
     }
@@ -179,19 +189,32 @@ impl Attempts {
     }
 
     pub(crate) fn get(&self, wire: WireId) -> Option<&Attempt> {
-        self.entries[self.place_of(wire)?].1.as_ref()
+        match &self.oldest {
+            Some(oldest) if oldest.wire == wire => Some(oldest),
+            _ => self.later[self.place_of(wire)?].1.as_ref(),
+        }
     }
 
     fn get_mut(&mut self, wire: WireId) -> Option<&mut Attempt> {
+        if self.oldest.as_ref().is_some_and(|oldest| oldest.wire == wire) {
+            return self.oldest.as_mut();
+        }
         let place = self.place_of(wire)?;
-        self.entries[place].1.as_mut()
+        self.later[place].1.as_mut()
     }
 
+    /// Returns the place of a later attempt.
     fn place_of(&self, wire: WireId) -> Option<usize> {
-        self.entries.binary_search_by_key(&wire, |(wire, _)| *wire).ok()
+        self.later.binary_search_by_key(&wire, |(wire, _)| *wire).ok()
     }
 
     pub(crate) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Returns the same as [`len`](Self::len), as a window is counted.
+    #[inline]
+    pub(super) fn count(&self) -> u32 {
         self.len
     }
 
@@ -205,7 +228,7 @@ impl Attempts {
 
     /// Returns the attempts in the order in which they were sent.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Attempt> {
-        self.entries.iter().filter_map(|(_, entry)| entry.as_ref())
+        self.oldest.iter().chain(self.later.iter().filter_map(|(_, entry)| entry.as_ref()))
     }
 
     /// Returns the attempt that is assumed to run while the worker has not answered a cancel.
@@ -252,12 +275,14 @@ impl Attempts {
     /// Returns whether the invariants hold. For tests.
     pub(super) fn is_consistent(&self) -> bool {
         let is_vacant = |entry: Option<&(WireId, Option<Attempt>)>| entry.is_some_and(|(_, entry)| entry.is_none());
-        self.entries.iter().is_sorted_by(|(before, _), (after, _)| before < after)
-            && !is_vacant(self.entries.front())
-            && !is_vacant(self.entries.back())
-            && self.entries.len() <= 2 * self.len + VACANT
-            && self.len == self.iter().count()
-            && self.abandoned == self.iter().filter(|attempt| attempt.call().is_none()).count()
+        self.later.iter().is_sorted_by(|(before, _), (after, _)| before < after)
+            && self.iter().is_sorted_by(|before, after| before.wire < after.wire)
+            && !is_vacant(self.later.front())
+            && !is_vacant(self.later.back())
+            && self.later.len() <= 2 * self.len() + VACANT
+            && (self.oldest.is_some() || self.later.is_empty())
+            && self.len() == self.iter().count()
+            && self.abandoned as usize == self.iter().filter(|attempt| attempt.call().is_none()).count()
             && self.timed_in_order()
                 == self.iter().filter_map(|attempt| Some((attempt.wire, attempt.due()?))).collect::<Vec<_>>()
     }
@@ -286,7 +311,7 @@ mod tests {
     fn attempt(wire: u64) -> Attempt {
         Attempt {
             wire: WireId(wire),
-            holder: SlotHolder::Call(CallId(wire)),
+            holder: SlotHolder::Call(CallKey::of(CallId(wire))),
             since: Timestamp(0),
             routing: Routing::Unrouted,
             session: None,

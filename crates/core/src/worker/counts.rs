@@ -60,12 +60,6 @@ impl Counts {
         }
     }
 
-    /// Returns when the first scheduled start is due, or [`Timestamp::NEVER`].
-    pub(super) fn next_start_at(&self) -> Timestamp {
-        let at = |schedule: &Schedule| schedule.first().map_or(Timestamp::NEVER, |(at, _)| at);
-        at(&self.base.scheduled).min(at(&self.overflow.scheduled))
-    }
-
     /// Returns the first scheduled start, and when it is due.
     pub(super) fn next_start(&self) -> Option<(Timestamp, Due)> {
         let first = [self.base.scheduled.first(), self.overflow.scheduled.first()].into_iter().flatten().min()?;

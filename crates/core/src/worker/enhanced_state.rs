@@ -2,7 +2,6 @@
 
 use super::{History, Transition, WorkerMetrics, WorkerState};
 use crate::{Settings, Timestamp, WorkerTypeSettings};
-use std::time::Duration;
 
 /// The metrics and histories of all slots, each only if its feature is on. A basic pool has no field for them
 /// ([I5](crate#invariants)).
@@ -49,9 +48,9 @@ impl EnhancedState {
 
     /// Counts a finished attempt.
     #[inline]
-    pub(super) fn count(&mut self, slot: usize, ran: Duration, ok: bool) {
+    pub(super) fn count(&mut self, slot: usize, ran_ns: u64, ok: bool) {
         if let Self::Enhanced { metrics: Some(metrics), .. } = self {
-            metrics[slot].count(ran, ok);
+            metrics[slot].count(ran_ns, ok);
         }
     }
 

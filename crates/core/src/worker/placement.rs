@@ -1,7 +1,5 @@
 //! The choice of a worker for a new session. Only pools with affinity have it ([I5](crate#invariants)).
 
-use crate::bitmap::Bitmap;
-
 /// The key of a slot that accepts no call.
 pub(super) const NEVER: u64 = u64::MAX;
 
@@ -29,14 +27,13 @@ pub(super) struct Placement {
 /// The key of each leaf that is not marked is the current one, and each inner node names the lower of its children.
 #[derive(Clone, Debug)]
 struct WinnerTree {
-    leaves: usize,
     /// The key of each leaf, filled up to a power of two with keys that never win.
     keys: Vec<u64>,
     /// The winning leaf of each inner node. The root is 1, and the children of node n are 2n and 2n + 1.
     winners: Vec<usize>,
     /// The marked leaves, each once.
     marked: Vec<usize>,
-    is_marked: Bitmap,
+    is_marked: Vec<bool>,
 }
 
 impl Placement {
@@ -78,11 +75,10 @@ impl WinnerTree {
     fn new(leaves: usize) -> Self {
         let size = leaves.next_power_of_two().max(2);
         let mut tree = Self {
-            leaves,
             keys: vec![NEVER; size],
             winners: vec![0; size],
             marked: Vec::with_capacity(leaves),
-            is_marked: Bitmap::new(leaves),
+            is_marked: vec![false; leaves],
         };
         (1..size).rev().for_each(|node| tree.winners[node] = tree.winner_of(node));
         (0..leaves).for_each(|leaf| tree.mark(leaf));
@@ -91,8 +87,7 @@ impl WinnerTree {
 
     #[inline]
     fn mark(&mut self, leaf: usize) {
-        if !self.is_marked.contains(leaf) {
-            self.is_marked.insert(leaf);
+        if !std::mem::replace(&mut self.is_marked[leaf], true) {
             self.marked.push(leaf);
         }
     }
@@ -102,7 +97,7 @@ impl WinnerTree {
         // Above this number of marks, a new tournament costs less than one path to the root for each.
         let is_new = self.marked.len() * size.ilog2() as usize > size;
         while let Some(leaf) = self.marked.pop() {
-            self.is_marked.remove(leaf);
+            self.is_marked[leaf] = false;
             self.keys[leaf] = key_of(leaf);
             let mut node = (size + leaf) / 2;
             while !is_new && node > 0 {
@@ -126,9 +121,9 @@ impl WinnerTree {
 
     fn is_consistent(&self, is_current: impl Fn(usize, u64) -> bool) -> bool {
         (1..self.keys.len()).all(|node| self.winners[node] == self.winner_of(node))
-            && self.is_marked.iter().count() == self.marked.len()
-            && self.marked.iter().all(|leaf| self.is_marked.contains(*leaf))
-            && (0..self.leaves).all(|leaf| self.is_marked.contains(leaf) || is_current(leaf, self.keys[leaf]))
+            && self.is_marked.iter().filter(|is_marked| **is_marked).count() == self.marked.len()
+            && self.marked.iter().all(|leaf| self.is_marked[*leaf])
+            && (0..self.is_marked.len()).all(|leaf| self.is_marked[leaf] || is_current(leaf, self.keys[leaf]))
     }
 }
 

@@ -18,7 +18,7 @@ impl Workers {
 
     /// Returns a slot, if the pool has it.
     pub(crate) fn get(&self, worker: WorkerId) -> Option<&Slot> {
-        self.slots.get((worker.0 as usize).checked_sub(1)?)
+        self.slots.get(index(worker))
     }
 
     /// Returns the slot of a process, if the process is the latest of its slot.
@@ -29,7 +29,7 @@ impl Workers {
 
     #[inline]
     pub(super) fn current_mut(&mut self, worker: WorkerRef) -> Option<&mut Slot> {
-        self.slots.get_mut((worker.id.0 as usize).checked_sub(1)?).filter(|slot| slot.worker == worker)
+        self.slots.get_mut(index(worker.id)).filter(|slot| slot.worker == worker)
     }
 
     /// Returns all slots, base slots first.
@@ -69,19 +69,15 @@ impl Workers {
 
     /// Returns what is due first in any slot, and when. While `start_batch` processes are starting, no other start is
     /// due.
-    pub(crate) fn next_due(&self, start_batch: usize) -> Option<(Timestamp, Due)> {
-        let start = if self.starting() < start_batch { self.index.counts.next_start() } else { None };
+    pub(crate) fn next_due(&self) -> Option<(Timestamp, Due)> {
+        let start = if self.starting() < self.start_batch { self.index.counts.next_start() } else { None };
         self.index.due.first().into_iter().chain(start).min()
     }
 
     /// Returns when anything is due first in any slot, or [`Timestamp::NEVER`].
     #[inline]
-    pub(crate) fn next_due_at(&self, start_batch: usize) -> Timestamp {
-        let slot = self.index.due.first().map_or(Timestamp::NEVER, |(at, _)| at);
-        match self.index.counts.next_start_at() {
-            at if at < slot && self.starting() < start_batch => at,
-            _ => slot,
-        }
+    pub(crate) fn next_due_at(&self) -> Timestamp {
+        self.index.next_due_at
     }
 
     /// Returns the number of slots that are due at some time, apart from scheduled starts.
@@ -104,29 +100,29 @@ impl Workers {
 
     /// Returns whether the slot can accept a call now.
     pub(crate) fn accepts(&self, worker: WorkerId) -> bool {
-        self.slot(worker).accepts(self.is_health_gated())
+        self.slot(worker).accepts()
     }
 
     /// Returns whether this process, the latest of its slot, can accept a call now.
     #[inline]
     pub(crate) fn can_take(&self, worker: WorkerRef) -> bool {
-        self.current(worker).is_some_and(|slot| slot.accepts(self.is_health_gated()))
+        self.current(worker).is_some_and(Slot::accepts)
     }
 
     /// Returns the process with the fewest unfinished calls that can take a call; base workers first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn least_loaded(&self) -> Option<WorkerRef> {
-        self.index.levels.first(|slot| self.slots[slot].in_flight()).map(|slot| self.slots[slot].worker)
+        self.index.levels.first(|slot| self.slots[slot].attempts().count()).map(|slot| self.slots[slot].worker)
     }
 
     /// Returns the process for a new session: the one with the fewest sessions, then the fewest calls. An overflow
     /// worker only if no base worker is alive (R12): overflow workers are stopped when idle. `sessions` returns the
     /// number of sessions of a process.
     pub(crate) fn for_new_session(&mut self, sessions: impl Fn(WorkerRef) -> u32) -> Option<WorkerRef> {
-        let (health_gated, base_only) = (self.is_health_gated(), self.live_base() > 0);
+        let base_only = self.live_base() > 0;
         let slots = &self.slots;
         let placement = self.index.0.placement.as_mut()?;
-        let best = placement.best(base_only, |slot| placement_key(&slots[slot], health_gated, &sessions));
+        let best = placement.best(base_only, |slot| placement_key(&slots[slot], &sessions));
         best.map(|slot| slots[slot].worker)
     }
 
@@ -222,14 +218,19 @@ impl Workers {
     pub(crate) fn verify(&self, broken: &mut Vec<String>) {
         let due = self.slots.iter().filter_map(|slot| Some((slot.next_due()?, slot.worker.id.0 - 1)));
         self.index.due.verify("slots", due, broken);
+        if self.next_due().map_or(Timestamp::NEVER, |(at, _)| at) != self.index.next_due_at {
+            broken.push(format!("I8: {:?} is not when a slot is due", self.index.next_due_at));
+        }
         let counted = count(&self.slots);
         if self.index.counts != counted {
             broken.push(format!("workers: {:?}, but the slots give {counted:?}", self.index.counts));
         }
         let mut levels = LoadLevels::new(self.slots.len(), self.window);
         for (place, slot) in self.slots.iter().enumerate() {
-            levels.put(place, slot.accepts(self.is_health_gated()).then(|| slot.in_flight()));
+            levels.put(place, slot.accepts().then(|| slot.attempts().count()));
         }
+        let outdated = self.slots.iter().filter(|slot| !slot.is_limit_current(self.is_health_gated()));
+        broken.extend(outdated.map(|slot| format!("{} accepts calls against the state of its process", slot.worker)));
         if self.index.levels != levels {
             broken.push(format!("workers: {:?}, but the slots give {levels:?}", self.index.levels));
         }
@@ -250,16 +251,15 @@ impl Workers {
     /// of a process, and whether a change of it was not reported yet.
     pub(crate) fn verify_placement(&self, sessions: impl Fn(WorkerRef) -> (u32, bool), broken: &mut Vec<String>) {
         let Some(placement) = &self.index.placement else { return };
-        let key_of =
-            |slot: usize| placement_key(&self.slots[slot], self.is_health_gated(), |worker| sessions(worker).0);
+        let key_of = |slot: usize| placement_key(&self.slots[slot], |worker| sessions(worker).0);
         if !placement.is_consistent(key_of, |slot| sessions(self.slots[slot].worker).1) {
             broken.push(format!("workers: {placement:?} does not follow from the slots"));
         }
     }
 }
 
-fn placement_key(slot: &Slot, health_gated: bool, sessions: impl Fn(WorkerRef) -> u32) -> u64 {
-    match slot.accepts(health_gated) {
+fn placement_key(slot: &Slot, sessions: impl Fn(WorkerRef) -> u32) -> u64 {
+    match slot.accepts() {
         true => placement::key(sessions(slot.worker), slot.in_flight()),
         false => placement::NEVER,
     }

@@ -19,6 +19,8 @@ pub(crate) struct Slot {
     /// Attempts sent to the current process whose final frame has not arrived. At most the window
     /// ([I2](crate#invariants)).
     pub(super) attempts: Attempts,
+    /// The number of attempts below which the slot accepts a call.
+    limit: Derived<u32>,
     /// The generation and the exit of the previous process.
     pub(crate) last_exit: Option<(Generation, ProcessExit)>,
     /// The number of finished attempts, across all generations.
@@ -76,7 +78,8 @@ impl Ping {
 impl Slot {
     pub(crate) fn new(worker: WorkerRef, base: bool) -> Self {
         let attempts = Attempts::default();
-        Self { worker, base, process: Process::Absent, attempts, last_exit: None, finished_attempts: Statistic(0) }
+        let (limit, finished_attempts) = (Derived(0), Statistic(0));
+        Self { worker, base, process: Process::Absent, attempts, limit, last_exit: None, finished_attempts }
     }
 
     pub(crate) fn process(&self) -> &Process {
@@ -119,16 +122,30 @@ impl Slot {
     }
 
     /// Returns whether the slot can accept a call: its process is ready and its window is not full. With
-    /// `health_gated`, the process must also have answered its last ping (R24).
+    /// `state_machine`, the process must also have answered its last ping (R24).
     #[inline]
-    pub(crate) fn accepts(&self, health_gated: bool) -> bool {
+    pub(crate) fn accepts(&self) -> bool {
+        // Abandoned attempts count as well: the worker still runs them, or holds them in its own queue (I2).
+        self.attempts.count() < *self.limit
+    }
+
+    /// Returns the number of attempts below which a slot with this process accepts a call.
+    fn limit_of(&self, health_gated: bool) -> u32 {
         match self.process {
-            Process::Live { window, misses, .. } => {
-                // Abandoned attempts count as well: the worker still runs them, or holds them in its own queue (I2).
-                self.attempts.len() < window as usize && !(health_gated && misses > 0)
-            }
-            _ => false,
+            Process::Live { misses, .. } if health_gated && misses > 0 => 0,
+            Process::Live { window, .. } => window,
+            _ => 0,
         }
+    }
+
+    /// Updates what follows from the process, after a change of it.
+    pub(super) fn update_limit(&mut self, health_gated: bool) {
+        *self.limit = self.limit_of(health_gated);
+    }
+
+    /// Returns whether [`accepts`](Self::accepts) follows from the process. For checks.
+    pub(super) fn is_limit_current(&self, health_gated: bool) -> bool {
+        *self.limit == self.limit_of(health_gated)
     }
 
     /// Returns the state of the worker as R23 names it. Only with `health_gated` can it be degraded.

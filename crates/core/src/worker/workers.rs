@@ -26,6 +26,8 @@ pub(crate) struct Workers {
     pub(super) next_nonce: u64,
     /// The window of a process that has not said that it accepts fewer calls.
     pub(super) window: u32,
+    /// The largest number of processes that start at the same time.
+    pub(super) start_batch: usize,
     pub(super) start_timeout: Duration,
     pub(super) health: HealthSettings,
     pub(super) cancel: CancelSettings,
@@ -41,6 +43,8 @@ pub(super) struct Index {
     pub(super) placement: Option<Placement>,
     /// What is due first in each slot, apart from a scheduled start ([I8](crate#invariants)).
     pub(super) due: DueTimes<(Timestamp, Due)>,
+    /// When anything is due first in any slot, or [`Timestamp::NEVER`]. Compared in each step.
+    pub(super) next_due_at: Timestamp,
 }
 
 /// A process that has exited, and what it had at that time.
@@ -84,12 +88,14 @@ impl Workers {
             levels: LoadLevels::new(slots.len(), settings.window()),
             placement: has_affinity.then(|| Placement::new(base as usize, settings.overflow as usize)),
             due: DueTimes::default(),
+            next_due_at: Timestamp::NEVER,
         };
         Self {
             enhanced_state: EnhancedState::new(settings, slots.len()),
             slots,
             next_nonce: 0,
             window: settings.window(),
+            start_batch: settings.start_batch as usize,
             start_timeout: settings.start_timeout,
             health: settings.health.clone(),
             cancel: settings.cancel.clone(),
@@ -106,9 +112,11 @@ impl Workers {
 
     /// The only way in which a slot changes, except for its number of attempts.
     pub(super) fn update<R>(&mut self, worker: WorkerId, change: impl FnOnce(&mut Slot) -> R) -> R {
+        let health_gated = self.is_health_gated();
         let slot = &mut self.slots[index(worker)];
         self.index.counts.remove(slot);
         let result = change(slot);
+        slot.update_limit(health_gated);
         self.index.counts.add(slot);
         self.index_load(worker);
         self.index_due(worker);
@@ -116,17 +124,15 @@ impl Workers {
     }
 
     /// Updates the choice of a worker after a change of this one.
-    #[inline]
+    #[inline(always)]
     fn index_load(&mut self, worker: WorkerId) {
-        let slot = &self.slots[index(worker)];
-        let load = slot.accepts(self.is_health_gated()).then(|| slot.in_flight());
-        self.index.levels.put(index(worker), load);
-        self.sessions_changed(worker);
+        self.index.put_load(&self.slots[index(worker)]);
     }
 
     /// Updates when something in this slot is due, after a change of it.
     fn index_due(&mut self, worker: WorkerId) {
         self.index.due.set(worker.0 - 1, self.slots[index(worker)].next_due());
+        self.index.next_due_at = self.next_due().map_or(Timestamp::NEVER, |(at, _)| at);
     }
 
     fn set_process(&mut self, worker: WorkerId, process: Process) {
@@ -267,23 +273,16 @@ impl Workers {
             }
         });
     }
-
-    /// Restarts the idle time of a worker.
-    #[inline]
-    pub(crate) fn set_idle_since(&mut self, now: Timestamp, worker: WorkerId) {
-        if let Process::Live { idle_since, .. } = &mut self.slots[index(worker)].process {
-            *idle_since = now;
-        }
-    }
 }
 
 /// Attempts.
 impl Workers {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn start_attempt(&mut self, worker: WorkerId, attempt: Attempt) {
-        self.slots[index(worker)].attempts.push(attempt);
+        let slot = &mut self.slots[index(worker)];
+        slot.attempts.push(attempt);
         self.index.counts.in_flight += 1;
-        self.index_load(worker);
+        self.index.put_load(slot);
     }
 
     /// Removes an attempt of a process whose final frame has arrived. Returns `None` if it is not unfinished.
@@ -296,24 +295,46 @@ impl Workers {
         wire: WireId,
         ok: bool,
     ) -> Option<Attempt> {
-        let attempt = self.take_back_attempt(now, worker, wire)?;
-        self.enhanced_state.count(index(worker.id), now - attempt.since, ok);
-        *self.slots[index(worker.id)].finished_attempts += 1;
+        let (attempt, slot) = self.remove_attempt(now, worker, wire)?;
+        *slot.finished_attempts += 1;
+        if let Process::Live { idle_since, .. } = &mut slot.process {
+            *idle_since = now;
+        }
+        self.enhanced_state.count(index(worker.id), now.nanos_since(attempt.since), ok);
         Some(attempt)
     }
 
     /// Removes an attempt that was not sent to its process.
-    #[inline(always)]
     pub(crate) fn take_back_attempt(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
-        let attempt = self.current_mut(worker)?.attempts.remove(wire)?;
+        self.remove_attempt(now, worker, wire).map(|(attempt, _)| attempt)
+    }
+
+    #[inline(always)]
+    fn remove_attempt(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId) -> Option<(Attempt, &mut Slot)> {
+        let slot = self.slots.get_mut(index(worker.id)).filter(|slot| slot.worker == worker)?;
+        let has_abandoned = slot.attempts.has_abandoned();
+        let attempt = slot.attempts.remove(wire)?;
         self.index.counts.in_flight -= 1;
-        self.index_load(worker.id);
-        if attempt.due().is_some() {
+        self.index.put_load(slot);
+        if has_abandoned {
+            // An abandoned attempt may have had a time. With this attempt gone, another one may be the oldest, and its
+            // timeouts must start (I8).
             self.index_due(worker.id);
+            self.start_timeouts_of_oldest_attempt(now, worker);
         }
-        // With this attempt gone, another one may be the oldest, and its timeouts must start (I8).
-        self.start_timeouts_of_oldest_attempt(now, worker);
-        Some(attempt)
+        Some((attempt, &mut self.slots[index(worker.id)]))
+    }
+}
+
+impl Index {
+    /// Updates the choice of a worker after a change of this slot.
+    #[inline(always)]
+    fn put_load(&mut self, slot: &Slot) {
+        let place = index(slot.worker.id);
+        self.levels.put(place, slot.accepts().then(|| slot.attempts.count()));
+        if let Some(placement) = &mut self.placement {
+            placement.mark(place);
+        }
     }
 }
 
@@ -323,6 +344,8 @@ pub(super) fn count(slots: &[Slot]) -> Counts {
     counts
 }
 
+/// Returns the place of a slot. No slot has the id 0, so its place is beyond all slots.
+#[inline]
 pub(super) fn index(worker: WorkerId) -> usize {
-    worker.0 as usize - 1
+    worker.0.wrapping_sub(1) as usize
 }

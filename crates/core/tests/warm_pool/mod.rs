@@ -2,8 +2,9 @@
 //! measure `serve`.
 
 use herder_core::{
-    Affinity, AffinitySettings, CallId, Core, Effect, Effects, Expiry, Generation, IfAbsent, Input, OnExpired, Routing,
-    SessionCall, SessionId, Settings, Submission, Timestamp, WorkerId, WorkerRef, WorkerTypeSettings,
+    Affinity, AffinitySettings, CallId, Core, Effect, Effects, Expiry, Finished, Generation, IfAbsent, Input,
+    OnExpired, Routing, SessionCall, SessionId, Settings, Submission, Timestamp, WorkerId, WorkerRef,
+    WorkerTypeSettings,
 };
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl WarmPool {
     /// Runs one call and returns how it was routed.
     pub(crate) fn call(&mut self) -> Routing {
         let next = self.next();
-        self.serve(next)
+        self.serve(&next)
     }
 
     /// Returns the next call, of the next session if there are any.
@@ -64,13 +65,13 @@ impl WarmPool {
     }
 
     /// Submits the call, and answers it.
-    pub(crate) fn serve(&mut self, next: Submission) -> Routing {
+    pub(crate) fn serve(&mut self, next: &Submission) -> Routing {
         let (core, effects) = (&mut self.core, &mut self.effects);
         effects.clear();
-        core.handle(self.now, Input::Submit(next), effects);
+        core.submit(self.now, next, effects);
         let [Effect::Send { worker, wire, .. }] = effects[..] else { panic!("not sent at once: {effects:?}") };
         effects.clear();
-        core.handle(self.now + RUN, Input::Final { worker, wire, ok: true, ran: Duration::ZERO }, effects);
+        core.finish(self.now + RUN, Finished { worker, wire, ok: true, ran: Duration::ZERO }, effects);
         let [Effect::Deliver { delivery, .. }] = effects[..] else { panic!("not delivered: {effects:?}") };
         delivery.routing
     }

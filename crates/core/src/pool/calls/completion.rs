@@ -3,8 +3,8 @@
 //! death.
 
 use crate::{
-    CallId, Delivery, Effect, Effects, LogEvent, Timestamp, WireId, WorkerRef,
-    calls::{Call, CallState},
+    CallId, Delivery, Effect, Effects, Finished, LogEvent, Timestamp, WireId, WorkerRef,
+    calls::{Call, CallKey, CallState},
     failure::CallFailure,
     pool::Core,
     session::SessionEventKind,
@@ -12,16 +12,11 @@ use crate::{
 };
 
 impl Core {
-    /// Handles the final frame of an attempt: answers its call, unless that is settled already, and frees its call
-    /// slot.
-    pub(in crate::pool) fn on_final(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerRef,
-        wire: WireId,
-        ok: bool,
-        effects: &mut Effects,
-    ) {
+    /// Performs the step of [`Input::Final`](crate::Input::Final): answers the call of the attempt, unless that is
+    /// settled already, and frees its call slot.
+    pub fn finish(&mut self, now: Timestamp, finished: Finished, effects: &mut Effects) {
+        self.tick(now, effects);
+        let Finished { worker, wire, ok, .. } = finished;
         let Some(attempt) = self.workers.finish_attempt(now, worker, wire, ok) else {
             // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
             // answer a call twice (I1).
@@ -29,7 +24,7 @@ impl Core {
             return effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
         };
         match attempt.holder {
-            SlotHolder::Call(id) => self.deliver(now, id, worker, &attempt, ok, effects),
+            SlotHolder::Call(call) => self.deliver(now, call, worker, &attempt, ok, effects),
             SlotHolder::Abandoned { .. } => {
                 self.counters.late_answers += 1;
                 effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
@@ -41,35 +36,33 @@ impl Core {
     fn deliver(
         &mut self,
         now: Timestamp,
-        id: CallId,
+        key: CallKey,
         worker: WorkerRef,
         attempt: &Attempt,
         ok: bool,
         effects: &mut Effects,
     ) {
-        let Some(call) = self.calls.settle(id) else { return };
+        let Some(call) = self.calls.settle_key(key) else { return };
         if ok {
             self.counters.ok += 1;
             self.retries.succeeded(now);
         } else {
             self.counters.failed += 1;
         }
-        let (queued, ran) = (attempt.since - call.admitted, now - attempt.since);
-        let (routing, attempts, admitted) = (attempt.routing, call.attempts, call.admitted);
-        let (permit, earlier) = call.into_permit_and_losses();
-        self.admission.answered(now, permit, ok);
-        let delivery = Delivery { worker, routing, attempts, admitted, queued, ran };
-        effects.push(Effect::Deliver { call: id, delivery, earlier });
+        self.admission.answered(now, call.permit, ok);
+        let (routing, attempts) = (attempt.routing, call.attempts);
+        let delivery =
+            Delivery { worker, routing, attempts, admitted: call.admitted, sent: attempt.since, finished: now };
+        effects.push(Effect::Deliver { call: key.id, delivery, earlier: call.losses });
     }
 
     fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, effects: &mut Effects) {
-        self.waiting.observe(now - attempt.since);
+        self.waiting.observe(now.nanos_since(attempt.since));
         // The session first: its next call joins the queues, so that `fill_worker` chooses among all waiting calls.
         if let Some((row, was_current)) = attempt.session {
             self.end_session_call(now, row, was_current, true, effects);
         }
         self.fill_worker(now, worker.id, effects);
-        self.workers.set_idle_since(now, worker.id);
         self.close_if_drained(now, effects);
     }
 
@@ -163,8 +156,7 @@ impl Core {
     /// Settles an admitted call without a worker's answer. All failures of admitted calls pass through here, so that
     /// each permit is returned.
     pub(super) fn fail(&mut self, now: Timestamp, id: CallId, call: Call, failure: CallFailure, effects: &mut Effects) {
-        let (permit, earlier) = call.into_permit_and_losses();
-        self.admission.failed(now, permit, &failure);
-        effects.push(Effect::Settle { call: id, failure, earlier });
+        self.admission.failed(now, call.permit, &failure);
+        effects.push(Effect::Settle { call: id, failure, earlier: call.losses });
     }
 }

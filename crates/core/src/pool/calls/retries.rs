@@ -19,7 +19,7 @@ impl Core {
         let Some(mut call) = self.calls.settle(id) else { return };
         // If the quarantine is the failure, the loss is reported as one of the earlier attempts.
         if matches!(failure, CallFailure::Poison(_)) {
-            call.retry.get_or_insert_default().losses.push(loss);
+            call.losses.push(loss);
         }
         let row = call.role.row();
         self.counters.lost += 1;
@@ -36,8 +36,7 @@ impl Core {
         if !call.idempotent || !self.restarts.is_running() {
             return Err(None);
         }
-        let before = call.retry.as_ref().map_or(Duration::ZERO, |retried| retried.wait);
-        let wait = self.retries.wait_before_next(id, call.attempts, before).ok_or(None)?;
+        let wait = self.retries.wait_before_next(id, call.attempts, call.losses.last_wait()).ok_or(None)?;
         let (fingerprint, in_time) = (call.fingerprint, now + wait < call.deadline);
         self.admission.check_poison(now, fingerprint).map_err(Some)?;
         // The budget is checked here and spent when the retry is sent: calls that wait may still be abandoned.
@@ -73,7 +72,7 @@ impl Core {
     /// Settles a retried call whose fingerprint was quarantined while it waited, and returns true. However long it
     /// waits, it is not sent again (R37).
     pub(in crate::pool) fn ends_as_poison(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> bool {
-        let call = self.calls.get(id).filter(|call| call.retry.is_some());
+        let call = self.calls.get(id).filter(|call| !call.losses.is_empty());
         let Err(poison) = self.admission.check_poison(now, call.and_then(|call| call.fingerprint)) else {
             return false;
         };

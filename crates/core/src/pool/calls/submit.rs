@@ -2,7 +2,7 @@
 //! the pool for that, and [`Sessions`](crate::session::Sessions) decides what the session of the call requires.
 
 use crate::{
-    CallId, Effect, Effects, RowKey, Submission, Timestamp, WorkerRef,
+    CallId, Effect, Effects, LostAttempts, Routing, RowKey, Submission, Timestamp, WorkerRef,
     admission::Permit,
     calls::{Call, CallState, Role},
     failure::CallFailure,
@@ -12,12 +12,14 @@ use crate::{
 };
 
 impl Core {
-    pub(in crate::pool) fn submit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) {
+    /// Performs the step of [`Input::Submit`](crate::Input::Submit).
+    pub fn submit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) {
+        self.tick(now, effects);
         self.counters.submitted += 1;
         let call = submission.call;
         if let Err(failure) = self.admit(now, submission, effects) {
             self.counters.refused += 1;
-            effects.push(Effect::Settle { call, failure, earlier: Vec::new() });
+            effects.push(Effect::Settle { call, failure, earlier: LostAttempts::default() });
         }
     }
 
@@ -29,6 +31,56 @@ impl Core {
         // The permit is taken after the checks that need none, and returned if the call is refused later on: a permit
         // that is not returned would keep the breaker half-open.
         let permit = self.admission.enter(now, submission.fingerprint)?;
+        if let Some((role, worker, routing)) = self.worker_at_once(now, submission) {
+            let wire = self.fresh_wire();
+            let call = self.new_call(now, submission, role, permit);
+            let call = self.calls.admit(Call { state: CallState::Sent { worker, wire }, attempts: 1, ..call });
+            self.start_attempt(now, call, role, (worker, wire, routing), effects);
+            return Ok(());
+        }
+        self.admit_to_session(now, submission, permit, effects)
+    }
+
+    /// Returns the worker to which a call is sent in the step of its submission, in by far the most frequent case: any
+    /// worker can take it, or that of its session can, where the call is then admitted and recorded as sent. `None`, and no
+    /// change, in all other cases.
+    #[inline(always)]
+    fn worker_at_once(&mut self, now: Timestamp, submission: &Submission) -> Option<(Role, WorkerRef, Routing)> {
+        let Some(session) = &submission.session else {
+            return Some((Role::AnyWorker, self.workers.least_loaded()?, Routing::Unrouted));
+        };
+        let (role, worker) = self.sessions.admit_hit(now, submission.call, session, &self.workers)?;
+        Some((role, worker, Routing::Hit))
+    }
+
+    /// Returns a call that is in no queue and was not sent.
+    #[inline(always)]
+    fn new_call(&self, now: Timestamp, submission: &Submission, role: Role, permit: Permit) -> Call {
+        Call {
+            id: submission.call,
+            admitted: now,
+            deadline: submission.deadline,
+            queue_until: now + self.settings.queue.timeout,
+            idempotent: submission.idempotent,
+            attempts: 0,
+            role,
+            state: CallState::New,
+            position: self.waiting.new_position(),
+            permit,
+            fingerprint: submission.fingerprint,
+            losses: LostAttempts::default(),
+        }
+    }
+
+    // Not inlined: the usual call needs none of its stack.
+    #[inline(never)]
+    fn admit_to_session(
+        &mut self,
+        now: Timestamp,
+        submission: &Submission,
+        permit: Permit,
+        effects: &mut Effects,
+    ) -> Result<(), CallFailure> {
         // The session counts the call before the call is placed, so that it counts as busy when it is bound.
         // `rollback_admission` takes the count back.
         let admitted = match &submission.session {
@@ -55,23 +107,8 @@ impl Core {
         permit: Permit,
         effects: &mut Effects,
     ) -> Result<(), CallFailure> {
-        let id = submission.call;
-        let role = admitted.role;
-        let queue_until = now + self.settings.queue.timeout;
-        let call = Call {
-            id,
-            admitted: now,
-            deadline: submission.deadline,
-            queue_until,
-            idempotent: submission.idempotent,
-            attempts: 0,
-            role,
-            state: CallState::New,
-            position: self.waiting.new_position(),
-            permit,
-            fingerprint: submission.fingerprint,
-            retry: None,
-        };
+        let (id, role) = (submission.call, admitted.role);
+        let call = self.new_call(now, submission, role, permit);
         self.calls.admit(call);
         self.place_call(now, id, admitted, effects).inspect_err(|_| self.rollback_admission(now, id, admitted))?;
         if let Some(row) = role.row().filter(|_| admitted.is_ended) {

@@ -4,8 +4,8 @@ mod waiting;
 
 use super::Core;
 use crate::{
-    CallId, Effect, Effects, Epoch, RowKey, Timestamp, WorkerRef,
-    calls::Role,
+    CallId, Effect, Effects, Epoch, RowKey, Timestamp, WireId, WorkerRef,
+    calls::{CallKey, Role},
     routing::{RebindReason, Routing},
     session::{Binding, Unbound},
     waiting::Queue,
@@ -153,17 +153,30 @@ impl Core {
         let wire = self.fresh_wire();
         // The call is marked as sent before the shell carries out the effect. If the process dies in between, the call
         // counts as lost and is not sent twice unnoticed (I1).
-        let Some(call) = self.calls.sent(id, worker, wire) else { return DispatchOutcome::Sent };
-        let (role, waited) = (call.role, now - call.admitted);
-        let session = role.row().map(|row| (row, role.is_strict()));
-        let epoch = self.wire_epoch(role);
-        let running = Attempt { wire, holder: SlotHolder::Call(id), since: now, routing, session };
-        self.workers.start_attempt(worker.id, running);
-        if let Some((row, _)) = session {
+        let Some((call, sent)) = self.calls.sent(id, worker, wire) else { return DispatchOutcome::Sent };
+        let (role, waited) = (sent.role, now - sent.admitted);
+        if let Some(row) = role.row() {
             self.sessions.record_sent(now, row, worker, routing, waited);
         }
-        effects.push(Effect::Send { worker, call: id, wire, epoch });
+        self.start_attempt(now, call, role, (worker, wire, routing), effects);
         DispatchOutcome::Sent
+    }
+
+    /// Starts an attempt of a call that is marked as sent.
+    #[inline(always)]
+    pub(super) fn start_attempt(
+        &mut self,
+        now: Timestamp,
+        call: CallKey,
+        role: Role,
+        (worker, wire, routing): (WorkerRef, WireId, Routing),
+        effects: &mut Effects,
+    ) {
+        let session = role.row().map(|row| (row, role.is_strict()));
+        let epoch = self.wire_epoch(role);
+        let attempt = Attempt { wire, holder: SlotHolder::Call(call), since: now, routing, session };
+        self.workers.start_attempt(worker.id, attempt);
+        effects.push(Effect::Send { worker, call: call.id, wire, epoch });
     }
 
     fn wire_epoch(&self, role: Role) -> Option<Epoch> {
