@@ -119,12 +119,15 @@ class Command:
         "accepted_types",
         "call",
         "call_parameter",
+        "complete_count",
         "idempotent",
+        "injects",
         "is_async",
         "name",
         "required",
         "reserved",
         "session_parameter",
+        "types_of",
     )
 
     def __init__(self, name: str, function: Callable[..., Any], idempotent: bool) -> None:
@@ -136,7 +139,11 @@ class Command:
         self.call_parameter = _injected_parameter(name, annotations, Call)
         injected = {self.session_parameter, self.call_parameter}
         self.accepted_types = {each: json_types(kind) for each, kind in annotations.items() if each not in injected}
+        self.types_of = self.accepted_types.get
         self.required = signature.required - injected
+        # With so many arguments none is missing. -1: unknown, since `**kwargs` accepts more names.
+        self.complete_count = -1 if signature.has_kwargs else len(self.accepted_types)
+        self.injects = injected != {None}  # whether the loop adds a `Session` or a `Call` to the arguments
         # None: no other arguments. Otherwise the handler has `**kwargs` and accepts all names but these.
         self.reserved = injected - {None} if signature.has_kwargs else None
         self.is_async = is_async(function)
@@ -147,19 +154,17 @@ class Command:
         if type(arguments) is not dict:
             given = JSON_NAMES.get(type(arguments), type(arguments).__name__)
             raise CallRejection("malformed", f"the arguments must be an object, not {given}")
-        accepted_types = self.accepted_types
+        types_of = self.types_of
         for name, value in arguments.items():
-            kinds = accepted_types.get(name)
+            kinds = types_of(name)
             if kinds is None:
                 if self.reserved is None or name in self.reserved or type(name) is not str:
                     raise self._unexpected(name)
-            elif type(value) not in kinds and kinds is not ANY_TYPE:
+            elif kinds is not ANY_TYPE and type(value) not in kinds:
                 raise self._mistyped(name, value)
-        if not self.required <= arguments.keys():
-            missing = ", ".join(
-                repr(name) for name in accepted_types if name in self.required and name not in arguments
-            )
-            raise CallRejection("bad_arguments", f"{self.name}: missing argument {missing}; {self._expected()}")
+        # Every name is accepted. So if there are as many as the handler accepts, none is missing.
+        if len(arguments) != self.complete_count and not self.required <= arguments.keys():
+            raise self._missing(arguments)
 
     def check_session(self, present: bool) -> None:
         """Raise `CallRejection` if the handler has a session parameter and the call has no session."""
@@ -169,6 +174,12 @@ class Command:
 
     def _unexpected(self, name: Any) -> CallRejection:
         return CallRejection("bad_arguments", f"{self.name}: unexpected argument {name!r}; {self._expected()}")
+
+    def _missing(self, arguments: dict[str, Any]) -> CallRejection:
+        missing = ", ".join(
+            repr(name) for name in self.accepted_types if name in self.required and name not in arguments
+        )
+        return CallRejection("bad_arguments", f"{self.name}: missing argument {missing}; {self._expected()}")
 
     def _mistyped(self, name: str, value: Any) -> CallRejection:
         given = JSON_NAMES.get(type(value), type(value).__name__)

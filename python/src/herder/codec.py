@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 def decode(payload: bytes | memoryview) -> Any:
     """Parse a JSON text. Raises `CallRejection` if it is not valid JSON; `NaN` and `Infinity` are not valid."""
     try:
-        if len(payload) < SHORT_PAYLOAD:
-            return _parse(str(payload, "utf-8"), _scan)
+        if len(payload) < SHORT_PAYLOAD and type(payload) is bytes:  # as `_decode_long`, without its calls
+            document = payload.decode()  # quicker than `str(payload, "utf-8")`
+            try:
+                value, end = _scan(document, 0)
+                if end == len(document):
+                    return value
+            except StopIteration:
+                pass
+            return _parse_padded(document)
         return with_recursion_limit(MAX_NESTING, _decode_long, payload)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else text(error) or type(error).__name__
@@ -38,9 +45,11 @@ def _parse(document: str, scan: Scan) -> Any:
         value, end = scan(document, 0)
     except StopIteration:
         end = -1
-    if end == len(document):
-        return value
-    # The document is invalid, or has white space or a byte order mark around it.
+    return value if end == len(document) else _parse_padded(document)
+
+
+def _parse_padded(document: str) -> Any:
+    """Parse a document that is invalid, or has white space or a byte order mark around it."""
     return _decoder.decode(document.removeprefix(BYTE_ORDER_MARK))
 
 

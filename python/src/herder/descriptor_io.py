@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import select
+from itertools import repeat
 
 from herder import frames
 from herder.errors import ProtocolError
@@ -30,7 +31,6 @@ STREAM_CODE = frozenset(  # the files that read and write the descriptors
     os.path.join(os.path.dirname(__file__), name) for name in ("descriptor_io.py", "loop.py", "aio_input.py")
 )
 LARGE_PART = 65536  # bytes; a part of this size or more is written separately, not joined with others
-write = os.write
 
 
 class OutputBuffer:
@@ -39,11 +39,13 @@ class OutputBuffer:
     Add a part with `parts += (part,)`, not with `append`, which is a call (see the top of this file).
     """
 
-    __slots__ = ("fds", "parts")
+    __slots__ = ("fd", "parts", "writes")
 
     def __init__(self, fd: int) -> None:
-        self.fds = (fd,)
+        self.fd = fd
         self.parts: list[bytes | memoryview] = []  # never replaced: the loops keep a reference to this list
+        # Each step of this iterator writes the first part once, and returns the number of bytes.
+        self.writes = map(os.write, repeat(fd), map(self.parts.__getitem__, repeat(0)))
 
     def flush(self) -> bool:
         """Write all parts. Return False if the descriptor is non-blocking and full.
@@ -55,14 +57,13 @@ class OutputBuffer:
             if len(parts) > 1:
                 self._join()
             part = parts[0]
-            size = len(part)
-            if size >= LARGE_PART:  # slices of a memoryview copy nothing
+            if len(part) >= LARGE_PART:  # slices of a memoryview copy nothing
                 part = parts[0] = memoryview(part)
             try:
-                # `fds` has one element, so this writes only the first part. There is no call and no jump between the
-                # write and the assignment: an exception cannot separate them.
-                for count in map(write, self.fds, parts):
+                # There is no call and no jump between the write and the assignment: an exception cannot separate them.
+                for count in self.writes:
                     parts[0] = part[count:]
+                    break
             except BlockingIOError:
                 return False
             if not parts[0]:
@@ -72,7 +73,7 @@ class OutputBuffer:
     def finish(self) -> None:
         """Write all parts; wait while the descriptor is full."""
         while not self.flush():
-            wait_until_ready(self.fds[0], select.POLLOUT)
+            wait_until_ready(self.fd, select.POLLOUT)
 
     def _join(self) -> None:
         """Join the parts before the first large one."""

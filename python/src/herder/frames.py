@@ -33,6 +33,9 @@ SESSION_LIMIT = 256  # bytes
 
 HEADER = Struct("<IBBHQ")  # length, kind, flags, reserved, wire id
 PREFIX = Struct("<QQHH")  # deadline, epoch, length of the command, length of the session id
+CALL_HEAD = Struct("<IIQQQHH")  # a header whose kind, flags and reserved bytes are one number, then PREFIX
+NAMES_LIMIT = CALL_HEAD.size + 0xFFFF + SESSION_LIMIT  # bytes; the names of a valid call are within its first bytes
+CALL_WORDS = (CALL, CALL | OPTIONAL << 8)  # that number for a valid call
 STAMPS = Struct("<QQ")  # started, ended
 ANSWER = Struct("<IBBHQQQ")  # a header, then STAMPS
 ENDING = Struct("<QB")  # the start of a `session_end` body: epoch, reason
@@ -115,6 +118,6 @@ def session_name(data: bytes | memoryview) -> str:
 def utf8(data: bytes | memoryview) -> str:
     """Decode a name. Raises `ProtocolError`."""
     try:
-        return str(data, "utf-8")
+        return (b"" + data).decode()  # copies a view only; `bytes.decode` is quicker than `str(data, "utf-8")`
     except UnicodeDecodeError:
         raise ProtocolError("not_utf8", "a name is not valid UTF-8") from None

@@ -14,6 +14,7 @@ import os
 import select
 import sys
 from contextvars import copy_context
+from itertools import repeat
 
 from herder import contexts, error_frames, frames, hooks, signals
 from herder.call import Call, now
@@ -71,6 +72,7 @@ class MainLoop:
         "offset",
         "output",
         "pending_error",
+        "reads",
         "session_end",
         "started",
         "worker",
@@ -80,6 +82,7 @@ class MainLoop:
         self.worker = worker
         self.output = worker.output
         self.base_context = copy_context()  # the context after the `on_start` hooks
+        self.reads = map(os.read, repeat(worker.fd), repeat(READ_SIZE))  # each step reads once
         self.chunk = b""  # the result of the last read, until it is in `data`
         self.incomplete = b""  # the start of a frame whose rest is not read yet; precedes `chunk`
         self.data: bytes | memoryview = b""  # frames, which are handled up to `offset`
@@ -113,63 +116,62 @@ class MainLoop:
         worker, calls, output, base = self.worker, self.worker.calls, self.output, self.base_context
         commands = {name.encode(): command for name, command in worker.commands.items()}
         cancelled, parts, max_frame = calls.cancelled, output.parts, worker.max_frame
-        unpack_header, unpack_prefix = frames.HEADER.unpack_from, frames.PREFIX.unpack_from
-        pack_answer, modules, flush = frames.ANSWER.pack, sys.modules, output.flush
+        unpack, pack_answer, call, optional_call = frames.CALL_HEAD.unpack_from, frames.ANSWER.pack, *frames.CALL_WORDS
+        modules, flush = sys.modules, output.flush
         context: Any
         result: Any
         arguments: Any
-        while not self.closing:
+        # Python 3.11 specializes the instructions of a function only after it has been called, or has run an
+        # unconditional jump back, several times. This function is called once. So its loops are `while True`: a loop
+        # with a condition ends with a conditional jump, and every call would take a quarter longer.
+        while True:
+            if self.closing:
+                break
             data = self.data
             size = len(data)
-            while size - self.offset >= 16:
+            # The names are bytes, since a view of a large frame has no hash.
+            names = data if type(data) is bytes else bytes(data[: frames.NAMES_LIMIT])
+            while True:
                 offset = self.offset
-                length, kind, flags, reserved, wire_id = unpack_header(data, offset)
-                begin = offset + 16
-                end = begin + length
-                if end > size:  # incomplete: check the header now, before memory is allocated for the frame
-                    frames.check_header(length, kind, flags, reserved, wire_id, max_frame)
-                    if length >= READ_SIZE:
-                        self.begin_large(16 + length, kind, wire_id)
+                # A valid call is handled here, everything else in `handle_other`.
+                begin = offset + 36
+                if begin > size:
+                    if offset < size and self.handle_other():
+                        continue
                     break
+                length, word, wire_id, deadline, epoch, command_len, session_len = unpack(data, offset)
+                end = offset + 16 + length
+                session_at = begin + command_len
+                arguments_at = session_at + session_len
                 if (
-                    kind != frames.CALL
-                    or reserved
-                    or not wire_id
-                    or length < 20
+                    (word != call and word != optional_call)
+                    or end > size
+                    or arguments_at > end
                     or length > max_frame
-                    or flags > frames.OPTIONAL
+                    or not wire_id
                 ):
-                    if frames.check_header(length, kind, flags, reserved, wire_id, max_frame):
-                        self.on_non_call(kind, data[begin:end], end)
-                    else:
-                        self.offset = end
-                    if self.closing:
-                        break
-                    self.end_session()
-                    continue
+                    if self.handle_other():
+                        continue
+                    break
                 # These two change together. If an exception came between them, the call would be handled neither as
                 # the next frame nor as the current call, and would get no answer. From here on, `resume` answers the
                 # call with any exception. The times of the call before must be reset by then.
                 self.started = self.finished = 0
                 self.offset, self.current = end, wire_id
-                deadline, epoch, command_len, session_len = unpack_prefix(data, begin)
-                session_at = begin + 20 + command_len
-                arguments_at = session_at + session_len
-                if arguments_at > end:
-                    frames.call_prefix(data[begin:end])  # raises the error
-                session = frames.session_name(data[session_at:arguments_at]) if session_len else None
-                command = commands.get(bytes(data[begin + 20 : session_at]))
+                session = frames.session_name(names[session_at:arguments_at]) if session_len else None
+                command = commands.get(names[begin:session_at])
                 if command is None:
-                    raise error_frames.unknown_command(frames.utf8(data[begin + 20 : session_at]), worker.commands)
+                    raise error_frames.unknown_command(frames.utf8(names[begin:session_at]), worker.commands)
                 arguments = decode(data[arguments_at:end])
                 command.check(arguments)
-                if command.session_parameter is not None:
-                    if session is None:
-                        command.check_session(False)
-                    else:
-                        arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
-                if command.call_parameter is not None:
-                    arguments[command.call_parameter] = Call(wire_id, deadline, calls)
+                if command.injects:
+                    if command.session_parameter is not None:
+                        if session is None:
+                            command.check_session(False)  # raises the error
+                        else:
+                            arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
+                    if command.call_parameter is not None:
+                        arguments[command.call_parameter] = Call(wire_id, deadline, calls)
                 if parts and not flush():  # finished answers must not wait until this handler has ended
                     output.finish()
                 context = contexts.copy_for_call(base) if "_decimal" in modules else base.copy()
@@ -187,15 +189,16 @@ class MainLoop:
                 if calls.forked:
                     os._exit(0)
                 payload = encode(result)
-                if len(payload) + 16 > max_frame:
-                    raise error_frames.result_too_large(command.name, len(payload) + 16, max_frame)
+                length = 16 + len(payload)
+                if length > max_frame:
+                    raise error_frames.result_too_large(command.name, length, max_frame)
                 if cancelled:
                     cancelled.pop(wire_id, None)
-                answer = pack_answer(16 + len(payload), 4, 0, 0, wire_id, started, finished)
+                answer = pack_answer(length, 4, 0, 0, wire_id, started, finished)
                 result = arguments = context = command = None  # free large values before the next read
                 # The answer is added and `current` is reset without a call in between. Otherwise an exception could
                 # come between them, and the call would get a second answer.
-                if len(payload) < LARGE_PART:
+                if length < LARGE_PART:
                     parts += (answer + payload,)
                     self.current = 0
                 else:
@@ -203,13 +206,36 @@ class MainLoop:
                     self.current = 0
                     payload = b""
                     output.finish()
-            data = b""  # free a large frame before the next read
+            data = names = b""  # free a large frame before the next read
             if parts and not flush():
                 output.finish()
             if not self.closing and not self.read():
                 return None
         output.finish()
         return None
+
+    def handle_other(self) -> bool:
+        """Handle the next frame if it is not a valid call. Return False if more must be read, or nothing any more."""
+        data, offset = self.data, self.offset
+        size = len(data)
+        if size - offset < frames.HEADER_SIZE:
+            return False
+        length, kind, flags, reserved, wire_id = frames.HEADER.unpack_from(data, offset)
+        known = frames.check_header(length, kind, flags, reserved, wire_id, self.worker.max_frame)
+        begin = offset + frames.HEADER_SIZE
+        end = begin + length
+        if end > size:  # incomplete: the header is checked before memory is allocated for the frame
+            if length >= READ_SIZE:
+                self.begin_large(frames.HEADER_SIZE + length, kind, wire_id)
+            return False
+        if known:
+            self.on_non_call(kind, data[begin:end], end)
+        else:
+            self.offset = end
+        if self.closing:
+            return False
+        self.end_session()
+        return True
 
     def read(self) -> bool:
         """Read more of the stream. Return False if it has ended."""
@@ -219,14 +245,17 @@ class MainLoop:
         self.data, self.offset = b"", 0
         # The bytes go from the read to `self.chunk` without a call in between: see `descriptor_io`. If an exception
         # comes after that, `resume` finds them there.
-        for self.chunk in map(os.read, self.output.fds, (READ_SIZE,)):  # noqa: B020
+        for self.chunk in self.reads:  # noqa: B020
             break
         else:  # not the end of the stream: a signal handler raised `StopIteration`, which ends the iteration
             error_frames.log_unhandled(StopIteration())
             return True
         if not self.chunk:
             return False
-        self.take_chunk()
+        if self.incomplete or self.bytes_to_skip:
+            self.take_chunk()
+        else:  # no call in between: the bytes are in exactly one of the two
+            self.data, self.chunk = self.chunk, b""
         return True
 
     def take_chunk(self) -> None:
