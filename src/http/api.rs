@@ -3,6 +3,7 @@
 use super::{
     body_reader::{self, Limits},
     call,
+    call_route::CallRoute,
     guard::{self, RequestGuard},
     pools::{self, DroppedLogLines, Pools},
     probes,
@@ -131,6 +132,7 @@ impl Api {
     /// Returns a function for `App::configure` that mounts everything.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let Self { pools, guard, limits, dropped_log_lines } = self.clone();
+        let calls = CallRoute::new(POOLS, pools.clone(), limits.clone());
         move |config| {
             let all = web::scope("")
                 .app_data(web::Data::from(pools.clone()))
@@ -141,12 +143,12 @@ impl Api {
                 .default_service(web::to(no_route))
                 .wrap(from_fn({
                     let guard = guard.clone();
-                    move |request, next| guard::check(guard.clone(), request, next)
+                    move |request, next| guard::check(guard.clone(), Some(calls.clone()), request, next)
                 }));
             // The target of `OPTIONS *` is not a path: it matches no scope, not even the empty one. The request still
             // has to pass the guard.
             let no_path =
-                web::to(no_route).wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)));
+                web::to(no_route).wrap(from_fn(move |request, next| guard::check(guard.clone(), None, request, next)));
             config.service(all).default_service(no_path);
         }
     }
@@ -164,15 +166,18 @@ impl Api {
     /// ```
     pub fn pool_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let Self { pools, guard, limits, dropped_log_lines } = self.clone();
+        let calls = CallRoute::new("", pools.clone(), limits.clone());
         let scope = pool_scope(pools, limits).app_data(dropped_log_lines);
-        move |config| {
-            _ = config.service(scope.wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next))));
-        }
+        let check = move |request, next| guard::check(guard.clone(), Some(calls.clone()), request, next);
+        move |config| _ = config.service(scope.wrap(from_fn(check)))
     }
 }
 
+/// The path below which each pool has its routes.
+const POOLS: &str = "/v1/pools";
+
 fn pool_scope(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
-    web::scope("/v1/pools")
+    web::scope(POOLS)
         .app_data(web::Data::from(pools))
         .app_data(web::Data::new(limits))
         .service(read("", pools::list))

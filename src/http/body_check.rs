@@ -5,7 +5,7 @@ use super::{
     body_reader::{BodyReader, Failed},
     surrogates,
 };
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpRequest, dev::Payload, web};
 use bytes::Bytes;
 use herder_actors::{Error, PayloadError, check_json_object, without_byte_order_mark};
 
@@ -16,7 +16,7 @@ const LONG: usize = 256 * 1024;
 /// Reads and checks the arguments of a call. An empty body stands for `{}`.
 pub(super) async fn arguments(
     request: &HttpRequest,
-    body: &mut web::Payload,
+    body: &mut Payload,
     reader: BodyReader<'_>,
 ) -> actix_web::Result<Result<Bytes, Failed>> {
     let body = match reader.body(request, body).await {

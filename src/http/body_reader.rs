@@ -1,27 +1,16 @@
 //! Receives the body of a call within its time, its largest size, and the server's limit for all bodies.
 
-use super::refusal::Refusal;
+use super::{
+    alarm::{Alarm, later},
+    refusal::Refusal,
+};
 use crate::body_buffers::{Buffers, Room, SMALL};
-use actix_web::{
-    HttpMessage, HttpRequest,
-    body::{BodyStream, MessageBody},
-    error::PayloadError as BodyError,
-    http::header,
-    web,
-};
+use actix_web::{HttpMessage, HttpRequest, dev::Payload, error::PayloadError as BodyError, http::header};
 use bytes::Bytes;
+use futures_core::Stream;
 use herder_actors::{Attempts, Error};
-use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
-use tokio::{
-    task::coop::unconstrained,
-    time::{Instant, Sleep, sleep_until},
-};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use tokio::time::Instant;
 
 /// The number of bytes after which the timeout of a body starts again. In effect, this sets a minimum rate: otherwise a
 /// client could keep a request open forever by sending single bytes.
@@ -72,19 +61,17 @@ impl From<Refusal> for Failed {
 
 impl BodyReader<'_> {
     /// Receives the body. Its bytes count against the server's limit until the last clone of them is dropped.
-    pub(super) async fn body(&self, request: &HttpRequest, body: &mut web::Payload) -> Result<Bytes, Failed> {
+    pub(super) async fn body(&self, request: &HttpRequest, body: &mut Payload) -> Result<Bytes, Failed> {
         let announced = announced(request).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         let end = ends_with_the_connection(request).then_some(announced.unwrap_or_default());
         let mut part = self.begin(announced.unwrap_or_default())?;
-        let (mut stream, mut timer) = (pin!(BodyStream::new(body)), pin!(self.timer()));
+        let (mut alarm, mut due) = (Alarm::default(), self.due(self.began));
         while end.is_none_or(|end| part.bytes.len() < end) {
             // Check the timeout only if no data is available: a body that has already arrived is not late, even if this
             // task was not polled for a long time.
-            let arrival = poll_fn(|context| match stream.as_mut().poll_next(context) {
+            let arrival = poll_fn(|context| match Pin::new(&mut *body).poll_next(context) {
                 Poll::Ready(chunk) => Poll::Ready(Ok(chunk)),
-                // `unconstrained`: the body may have used up the task's cooperative budget, for example with empty
-                // chunks. The timer would then always be pending, and such a client could never time out.
-                Poll::Pending => pin!(unconstrained(timer.as_mut())).poll(context).map(Err),
+                Poll::Pending => alarm.poll(context, due).map(Err),
             });
             match arrival.await {
                 Ok(Some(chunk)) => {
@@ -96,7 +83,7 @@ impl BodyReader<'_> {
             }
             if part.bytes.len() >= part.stride {
                 part.stride = part.bytes.len() + STRIDE;
-                self.restart(timer.as_mut());
+                due = self.due_from_now();
             }
         }
         Ok(if part.bytes.is_empty() { Bytes::new() } else { part.room.hold(part.bytes) })
@@ -146,14 +133,14 @@ impl BodyReader<'_> {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the user sets how long a body may take")]
-    fn timer(&self) -> Sleep {
-        sleep_until(self.deadline.min(later(self.began, self.limits.timeout)))
+    /// Returns the time by which the next bytes must have arrived, if the timeout starts at `start`.
+    fn due(&self, start: Instant) -> Instant {
+        self.deadline.min(later(start, self.limits.timeout))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the user sets how long a body may take")]
-    fn restart(&self, timer: Pin<&mut Sleep>) {
-        timer.reset(self.deadline.min(later(Instant::now(), self.limits.timeout)));
+    fn due_from_now(&self) -> Instant {
+        self.due(Instant::now())
     }
 
     #[expect(clippy::disallowed_methods, reason = "the user sets how long a body may take")]
@@ -163,12 +150,6 @@ impl BodyReader<'_> {
         }
         Refusal::BodyTimeout { timeout: self.limits.timeout, step: STRIDE, received }.into()
     }
-}
-
-/// Adds a duration to a time. If the clock cannot represent the result, returns a time that is never reached.
-pub(super) fn later(now: Instant, by: Duration) -> Instant {
-    const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-    now + by.min(NEVER)
 }
 
 /// Returns the refusal for an incomplete body. For chunked bodies, actix-http does not distinguish an invalid chunk

@@ -3,8 +3,9 @@
 //! early, or forge the fields after it.
 
 use super::{
+    alarm::later,
     backlog, body_check,
-    body_reader::{BodyReader, Failed, Limits, later},
+    body_reader::{BodyReader, Failed, Limits},
     connections::while_connected,
     envelope,
     headers::Options,
@@ -15,7 +16,11 @@ use crate::Pool;
 use crate::body_buffers::SMALL;
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError, Result,
-    http::{StatusCode, header},
+    dev::Payload,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
     web,
 };
 use herder_actors::{Error, ErrorDetail, ErrorId, Reply, check_json};
@@ -64,23 +69,33 @@ pub(super) async fn call(
     path: web::Path<(String, String)>,
     pools: web::Data<Pools>,
     limits: web::Data<Limits>,
-    mut body: web::Payload,
+    body: web::Payload,
 ) -> Result<HttpResponse> {
     let (pool, command) = path.into_inner();
-    let outcome = run(&request, &pool, &command, &pools, &limits, &mut body).await;
+    run(&request, (&pool, &command), &pools, &limits, body.into_inner()).await
+}
+
+/// Runs a command of a pool, both given by name. `body` is the request's.
+pub(super) async fn run(
+    request: &HttpRequest,
+    (pool, command): (&str, &str),
+    pools: &Pools,
+    limits: &Limits,
+    mut body: Payload,
+) -> Result<HttpResponse> {
+    let outcome = submit(request, (pool, command), pools, limits, &mut body).await;
     if outcome.is_err() {
-        unread::keep(&request, body);
+        unread::keep(request, body);
     }
     outcome
 }
 
-async fn run(
+async fn submit(
     request: &HttpRequest,
-    pool: &str,
-    command: &str,
-    pools: &web::Data<Pools>,
+    (pool, command): (&str, &str),
+    pools: &Pools,
     limits: &Limits,
-    body: &mut web::Payload,
+    body: &mut Payload,
 ) -> Result<HttpResponse> {
     let pool = pools.find(pool)?;
     let options = Options::read(request.headers())?;
@@ -124,6 +139,7 @@ async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply) -> Re
     if let Err(error) = body_check::checked(result, check_json).await? {
         return Err(logged(pool, command, Error::decode(error)).into());
     }
-    let meta = serde_json::to_vec(&reply.metadata())?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(envelope::body(result, &meta, room)))
+    let mut response = HttpResponse::with_body(StatusCode::OK, envelope::body(result, &reply.metadata(), room)?);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
 }

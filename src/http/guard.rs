@@ -3,6 +3,7 @@
 
 use super::{
     call::CallErrorResponse,
+    call_route::CallRoute,
     connections::{self, ActiveRequest},
     hosts::Host,
     refusal::Refusal,
@@ -40,16 +41,23 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// server. Without the token, the answers only reveal that the server runs, and how many workers of each pool are ready.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The middleware that checks a request.
+/// The middleware that checks a request, and runs it if it matches `calls`.
 pub(super) async fn check(
     guard: Arc<RequestGuard>,
+    calls: Option<Arc<CallRoute>>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let (busy, detail) = (ActiveRequest::begin(request.request()), guard.detail(request.request()));
     let admitted = guard.admit(request.request());
     let mut response = match admitted {
-        Ok(()) => unread::hold(with_detail(next.call(request).await?, detail)),
+        Ok(()) => {
+            let response = match calls.filter(|calls| calls.matches(&request)) {
+                Some(calls) => with_detail(calls.run(request).await, detail),
+                None => with_detail(next.call(request).await?, detail),
+            };
+            unread::hold(response)
+        }
         // Do not return early with `?`: `end` must also run for a refusal, so that the connection closes during a
         // drain.
         Err(refusal) => request.error_response(refusal),
@@ -101,21 +109,20 @@ impl RequestGuard {
 fn check_host(request: &HttpRequest, more: &[String]) -> Result<(), Refusal> {
     let listen = request.app_config().local_addr();
     let local = connections::local_address(request);
-    let named =
-        request.headers().get_all(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-    let asked = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let named = request.headers().get_all(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+    let asked = request.uri().authority().map(|authority| authority.as_str().into());
     for host in named.chain(asked) {
         if !Host::parse(&host).is_some_and(|host| host.is_allowed(listen, local, more)) {
-            return Err(Refusal::ForeignHost { host });
+            return Err(Refusal::ForeignHost { host: host.into_owned() });
         }
     }
     Ok(())
 }
 
 fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
-    let host = headers.get(header::HOST).and_then(|host| Host::parse(host.to_str().ok()?));
     for origin in headers.get_all(header::ORIGIN) {
-        let same = origin.to_str().ok().and_then(Host::of_origin).zip(host.as_ref());
+        let host = headers.get(header::HOST).and_then(|host| Host::parse(host.to_str().ok()?));
+        let same = origin.to_str().ok().and_then(Host::of_origin).zip(host);
         if !same.is_some_and(|(origin, host)| host.is_of(&origin)) {
             return Err(Refusal::ForeignOrigin { origin: String::from_utf8_lossy(origin.as_bytes()).into_owned() });
         }

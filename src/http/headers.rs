@@ -3,16 +3,26 @@
 
 use super::refusal::Refusal;
 use crate::{Call, config::duration};
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 use herder_actors::{Affinity, IfAbsent, SessionId};
 use std::time::Duration;
 
-const SESSION: &str = "Herder-Session";
-const TIMEOUT: &str = "Herder-Timeout";
-const IDEMPOTENT: &str = "Herder-Idempotent";
-const IF_ABSENT: &str = "Herder-If-Absent";
-const AFFINITY: &str = "Herder-Affinity";
-const ALL: [&str; 5] = [SESSION, TIMEOUT, IDEMPOTENT, IF_ABSENT, AFFINITY];
+/// A header of a call.
+#[derive(Debug)]
+struct CallHeader {
+    name: &'static str,
+    /// The name for lookups.
+    key: HeaderName,
+}
+
+static SESSION: CallHeader = CallHeader { name: "Herder-Session", key: HeaderName::from_static("herder-session") };
+static TIMEOUT: CallHeader = CallHeader { name: "Herder-Timeout", key: HeaderName::from_static("herder-timeout") };
+static IDEMPOTENT: CallHeader =
+    CallHeader { name: "Herder-Idempotent", key: HeaderName::from_static("herder-idempotent") };
+static IF_ABSENT: CallHeader =
+    CallHeader { name: "Herder-If-Absent", key: HeaderName::from_static("herder-if-absent") };
+static AFFINITY: CallHeader = CallHeader { name: "Herder-Affinity", key: HeaderName::from_static("herder-affinity") };
+static ALL: [&CallHeader; 5] = [&SESSION, &TIMEOUT, &IDEMPOTENT, &IF_ABSENT, &AFFINITY];
 
 const ANY_SESSION: &str = "one value of 1 to 256 bytes of UTF-8 without control characters";
 const ANY_TIMEOUT: &str = "one duration greater than 0s and at most 365 days, such as \"250ms\", \"30s\", \"5m\"";
@@ -32,29 +42,33 @@ impl Options {
     /// Reads the headers. An unknown `Herder-` header is refused: a misspelled `Herder-Session` would run the call
     /// without its session.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let ours = |name: &str| name.len() > 7 && name[..7].eq_ignore_ascii_case("herder-");
-        let known = |name: &str| ALL.iter().any(|known| known.eq_ignore_ascii_case(name));
-        if let Some(name) = headers.keys().map(|name| name.as_str()).find(|name| ours(name) && !known(name)) {
-            return Err(Refusal::UnknownHeader { name: name.into(), known: ALL.join(", ") });
+        // Names of headers are in lower case here, whatever the client sent.
+        let mut ours = headers.keys().filter(|key| key.as_str().starts_with("herder-") && key.as_str().len() > 7);
+        let Some(first) = ours.next() else { return Ok(Self::default()) };
+        let known = |key: &HeaderName| ALL.iter().any(|known| known.key == *key);
+        if let Some(name) = std::iter::once(first).chain(ours).find(|key| !known(key)) {
+            let known = ALL.map(|header| header.name).join(", ");
+            return Err(Refusal::UnknownHeader { name: name.as_str().into(), known });
         }
         let options = Self {
-            session: parsed(headers, SESSION, ANY_SESSION, |text| SessionId::new(text).ok())?,
-            timeout: parsed(headers, TIMEOUT, ANY_TIMEOUT, timeout)?,
-            idempotent: parsed(headers, IDEMPOTENT, "true, false", |text| text.parse().ok())?,
-            if_absent: parsed(headers, IF_ABSENT, "create, reject", if_absent)?,
-            affinity: parsed(headers, AFFINITY, "strict_queue, hint, strict_fail_fast", affinity)?,
+            session: parsed(headers, &SESSION, ANY_SESSION, |text| SessionId::new(text).ok())?,
+            timeout: parsed(headers, &TIMEOUT, ANY_TIMEOUT, timeout)?,
+            idempotent: parsed(headers, &IDEMPOTENT, "true, false", |text| text.parse().ok())?,
+            if_absent: parsed(headers, &IF_ABSENT, "create, reject", if_absent)?,
+            affinity: parsed(headers, &AFFINITY, "strict_queue, hint, strict_fail_fast", affinity)?,
         };
         options.of_a_session(headers)
     }
 
     /// Refuses headers that have no effect without a session, if there is none.
     fn of_a_session(self, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let needs_session = [(IF_ABSENT, self.if_absent.is_some()), (AFFINITY, self.affinity.is_some())];
+        let needs_session = [(&IF_ABSENT, self.if_absent.is_some()), (&AFFINITY, self.affinity.is_some())];
         match needs_session.into_iter().find(|(_, given)| *given && self.session.is_none()) {
-            Some((name, _)) => {
-                let value = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            Some((header, _)) => {
+                let value =
+                    headers.get(&header.key).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
                 Err(Refusal::BadHeader {
-                    name,
+                    name: header.name,
                     value: value.unwrap_or_default(),
                     allowed: "only together with Herder-Session",
                 })
@@ -90,17 +104,18 @@ impl Options {
 /// Parses the value of a header. A header that occurs twice is refused, since it is unclear which one is meant.
 fn parsed<T>(
     headers: &HeaderMap,
-    name: &'static str,
+    header: &CallHeader,
     allowed: &'static str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, Refusal> {
-    let given: Vec<_> = headers.get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-    let value = match given.as_slice() {
-        [] => return Ok(None),
-        [one] => parse(one).filter(|_| !one.contains('\u{fffd}')),
-        _ => None,
-    };
-    value.map(Some).ok_or_else(|| Refusal::BadHeader { name, value: given.join(", "), allowed })
+    let mut given = headers.get_all(&header.key).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let Some(first) = given.next() else { return Ok(None) };
+    let second = given.next();
+    let value = parse(&first).filter(|_| second.is_none() && !first.contains('\u{fffd}'));
+    value.map(Some).ok_or_else(|| {
+        let all: Vec<_> = std::iter::once(first).chain(second).chain(given).collect();
+        Refusal::BadHeader { name: header.name, value: all.join(", "), allowed }
+    })
 }
 
 fn timeout(text: &str) -> Option<Duration> {
@@ -127,7 +142,7 @@ fn affinity(text: &str) -> Option<Affinity> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderValue;
 
     fn read(headers: &[(&str, &str)]) -> Result<Options, String> {
         let mut map = HeaderMap::new();
@@ -143,11 +158,11 @@ mod tests {
     #[test]
     fn every_header_is_read() {
         let options = read(&[
-            (SESSION, "änn"),
-            (TIMEOUT, "1m 30s"),
-            (IDEMPOTENT, "true"),
-            (IF_ABSENT, "reject"),
-            (AFFINITY, "strict_fail_fast"),
+            (SESSION.name, "änn"),
+            (TIMEOUT.name, "1m 30s"),
+            (IDEMPOTENT.name, "true"),
+            (IF_ABSENT.name, "reject"),
+            (AFFINITY.name, "strict_fail_fast"),
         ]);
         let expected = Options {
             session: SessionId::new("änn").ok(),
@@ -163,25 +178,28 @@ mod tests {
     #[test]
     fn bad_values_are_refused_with_the_allowed_ones() {
         let cases = [
-            (vec![(TIMEOUT, "5")], r#"the header `Herder-Timeout` is "5"; allowed: one duration greater than 0s "#),
-            (vec![(TIMEOUT, "0s")], r#"the header `Herder-Timeout` is "0s"; allowed: "#),
-            (vec![(TIMEOUT, "366d")], r#"the header `Herder-Timeout` is "366d"; allowed: "#),
-            (vec![(IDEMPOTENT, "yes")], r#"the header `Herder-Idempotent` is "yes"; allowed: true, false"#),
-            (vec![(SESSION, "")], r#"the header `Herder-Session` is ""; allowed: one value of 1 to 256 bytes"#),
             (
-                vec![(SESSION, "a"), (SESSION, "b")],
+                vec![(TIMEOUT.name, "5")],
+                r#"the header `Herder-Timeout` is "5"; allowed: one duration greater than 0s "#,
+            ),
+            (vec![(TIMEOUT.name, "0s")], r#"the header `Herder-Timeout` is "0s"; allowed: "#),
+            (vec![(TIMEOUT.name, "366d")], r#"the header `Herder-Timeout` is "366d"; allowed: "#),
+            (vec![(IDEMPOTENT.name, "yes")], r#"the header `Herder-Idempotent` is "yes"; allowed: true, false"#),
+            (vec![(SESSION.name, "")], r#"the header `Herder-Session` is ""; allowed: one value of 1 to 256 bytes"#),
+            (
+                vec![(SESSION.name, "a"), (SESSION.name, "b")],
                 r#"the header `Herder-Session` is "a, b"; allowed: one value of 1 to 256 bytes"#,
             ),
             (
-                vec![(SESSION, "a"), (IF_ABSENT, "maybe")],
+                vec![(SESSION.name, "a"), (IF_ABSENT.name, "maybe")],
                 r#"the header `Herder-If-Absent` is "maybe"; allowed: create, reject"#,
             ),
             (
-                vec![(SESSION, "a"), (AFFINITY, "Hint")],
+                vec![(SESSION.name, "a"), (AFFINITY.name, "Hint")],
                 r#"the header `Herder-Affinity` is "Hint"; allowed: strict_queue, hint, "#,
             ),
             (
-                vec![(AFFINITY, "hint")],
+                vec![(AFFINITY.name, "hint")],
                 r#"the header `Herder-Affinity` is "hint"; allowed: only together with Herder-Session"#,
             ),
             (vec![("Herder-Sesion", "a")], "unknown header `herder-sesion`; allowed: Herder-Session, Herder-Timeout, "),

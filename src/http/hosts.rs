@@ -6,43 +6,53 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The value of `Host`: a name, and a port if it has one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Host {
-    name: Name,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Host<'a> {
+    name: Name<'a>,
     port: Option<u16>,
 }
 
 /// A host name or address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Name {
+#[derive(Clone, Copy, Debug, Eq)]
+enum Name<'a> {
     /// An address in canonical form: `::ffff:192.0.2.7` is stored as 192.0.2.7.
     Address(IpAddr),
-    /// Any other name, in lower case.
-    Text(String),
+    /// Any other name. The case of letters does not count.
+    Text(&'a str),
 }
 
-impl Name {
-    fn parse(text: &str) -> Self {
+impl PartialEq for Name<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Address(one), Self::Address(other)) => one == other,
+            (Self::Text(one), Self::Text(other)) => one.eq_ignore_ascii_case(other),
+            _ => false,
+        }
+    }
+}
+
+impl<'a> Name<'a> {
+    fn parse(text: &'a str) -> Self {
         let v6 = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
         let address = match v6 {
             Some(v6) => v6.parse::<Ipv6Addr>().map(|ip| ip.to_canonical()).ok(),
             None => text.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
         };
-        address.map_or_else(|| Self::Text(text.to_ascii_lowercase()), Self::Address)
+        address.map_or(Self::Text(text), Self::Address)
     }
 
     /// Returns whether this name always refers to the client's own machine: `localhost`, or a loopback address.
     fn is_loopback(&self) -> bool {
         match self {
             Self::Address(ip) => ip.is_loopback(),
-            Self::Text(text) => text == "localhost",
+            Self::Text(text) => text.eq_ignore_ascii_case("localhost"),
         }
     }
 }
 
-impl Host {
+impl<'a> Host<'a> {
     /// Parses `name`, `name:port`, `[v6]` or `[v6]:port`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let colon = text.rfind(':').filter(|colon| !text[*colon..].contains(']'));
         let (name, port) = match colon {
             Some(colon) => (&text[..colon], Some(text[colon + 1..].parse().ok()?)),
@@ -53,7 +63,7 @@ impl Host {
     }
 
     /// Returns the host of an origin such as `http://localhost:7878`. `None` for `null` and for origins without a host.
-    pub(super) fn of_origin(origin: &str) -> Option<Self> {
+    pub(super) fn of_origin(origin: &'a str) -> Option<Self> {
         let (scheme, host) = origin.split_once("://")?;
         let port = match scheme {
             "http" => 80,
@@ -66,7 +76,7 @@ impl Host {
 
     /// Returns whether the host of an origin is this one. A `Host` without a port stands for the default port of the
     /// origin's scheme.
-    pub(super) fn is_of(&self, origin: &Self) -> bool {
+    pub(super) fn is_of(&self, origin: &Host<'_>) -> bool {
         let default = [Some(80), Some(443)].contains(&origin.port);
         self.name == origin.name && (self.port == origin.port || (self.port.is_none() && default))
     }
@@ -81,7 +91,7 @@ impl Host {
             self.name == Name::Address(address.ip().to_canonical()) && self.port.unwrap_or(80) == address.port()
         };
         let named = |entry: &String| {
-            Self::parse(entry)
+            Host::parse(entry)
                 .is_some_and(|entry| entry.name == self.name && (entry.port.is_none() || entry.port == self.port))
         };
         self.name.is_loopback() || is(listen) || local.is_some_and(is) || more.iter().any(named)

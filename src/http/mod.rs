@@ -61,11 +61,13 @@
 //! Requests from pages of other sites are refused (403): those with a foreign `Origin`, and those with a
 //! `Sec-Fetch-Site` other than `same-origin` and `none`.
 
+mod alarm;
 mod api;
 mod backlog;
 mod body_check;
 mod body_reader;
 mod call;
+mod call_route;
 mod caller;
 mod connections;
 mod envelope;

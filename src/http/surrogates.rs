@@ -7,6 +7,9 @@ use herder_actors::PayloadError;
 
 /// Refuses a lone surrogate in a string or a key. The grammar of `json` must have been checked before.
 pub(super) fn check(json: &[u8]) -> Result<(), PayloadError> {
+    if !json.contains(&b'\\') {
+        return Ok(()); // the usual case, and a faster search
+    }
     let mut at = 0;
     while let Some(next) = json.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
         at += next;

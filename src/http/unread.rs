@@ -8,8 +8,7 @@ use super::connections::Connection;
 use actix_web::{
     HttpMessage, HttpRequest,
     body::{BodySize, BoxBody, MessageBody},
-    dev::ServiceResponse,
-    web,
+    dev::{Payload, ServiceResponse},
 };
 use bytes::Bytes;
 use std::{
@@ -20,12 +19,12 @@ use std::{
 /// The body of a request, stored in the extensions of the request. It may have an unread rest. It is only held, not
 /// read.
 struct Unread {
-    _body: web::Payload,
+    _body: Payload,
 }
 
 /// Makes the connection close after the response, unless the body has been read completely. Does nothing for a
 /// connection of [`Server`](super::Server), which discards the rest itself.
-pub(super) fn keep(request: &HttpRequest, body: web::Payload) {
+pub(super) fn keep(request: &HttpRequest, body: Payload) {
     if Connection::of(request).is_some_and(|connection| connection.discards_bodies()) {
         return;
     }

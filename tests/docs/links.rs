@@ -3,7 +3,7 @@
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
 
-pub(super) const PAGES: [&str; 18] = [
+pub(super) const PAGES: [&str; 19] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -17,6 +17,7 @@ pub(super) const PAGES: [&str; 18] = [
     "docs/http.md",
     "docs/migration.md",
     "docs/notes/actix-http-pipelining.md",
+    "docs/performance.md",
     "docs/protocol.md",
     "docs/requirements.md",
     "docs/semantics.md",

@@ -37,6 +37,7 @@ mod hello;
 mod host;
 mod kind;
 mod payload;
+mod scan;
 mod worker;
 mod worker_error;
 

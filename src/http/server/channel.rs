@@ -5,24 +5,15 @@ use super::{
     settings::Settings,
     wire::{Body, Wire},
 };
-use crate::http::{body_reader::later, connections::Connection, refusal::Refusal};
+use crate::http::{
+    alarm::{Alarm, later},
+    connections::Connection,
+    refusal::Refusal,
+};
 use actix_http::{Request, ServiceConfig, h1::MessageType};
 use rustix::net::{Shutdown, shutdown};
-use std::{
-    cell::RefCell,
-    future::poll_fn,
-    io,
-    pin::{Pin, pin},
-    rc::Rc,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
-use tokio::{
-    io::Interest,
-    task::coop::unconstrained,
-    time::{Instant, Sleep, sleep_until},
-};
+use std::{cell::RefCell, future::poll_fn, io, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use tokio::{io::Interest, time::Instant};
 
 /// How long input is discarded after the last response, before the connection closes. If the socket were closed with
 /// unread input, the system would reset the connection, and a client that is still sending could lose the response.
@@ -163,33 +154,5 @@ impl Channel {
                 _ => return Ok(()),
             }
         }
-    }
-}
-
-/// The timer of a connection, which serves all its deadlines: wakes the connection's task at a deadline.
-///
-/// Most deadlines are replaced by a later one before they are reached, because each request has a new one. The timer is
-/// therefore not reset to a later deadline until it fires: a request then costs no operation on the timer wheel.
-#[derive(Debug, Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    /// Returns ready once the deadline has passed.
-    #[expect(clippy::disallowed_methods, reason = "the user sets how long a client may take")]
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if deadline < timer.deadline() {
-            timer.as_mut().reset(deadline);
-        }
-        // `unconstrained`: reads may have used up the task's cooperative budget. The timer would then always be
-        // pending, and a client that sends continuously could never time out.
-        while pin!(unconstrained(timer.as_mut())).poll(context).is_ready() {
-            // The timer may have fired for an earlier deadline.
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
     }
 }

@@ -1,7 +1,7 @@
 //! Writes responses to a connection, each within its timeout, without copying large bodies. Holds nothing.
 
 use super::{channel::Channel, wire::Body};
-use crate::http::{body_reader::later, connections::Connection, refusal::Refusal};
+use crate::http::{alarm::later, connections::Connection, refusal::Refusal};
 use actix_http::{
     ConnectionType, Response, StatusCode, Version,
     body::{BodySize, BoxBody, MessageBody},
