@@ -16,7 +16,7 @@ fn quoted<'s>(source: &'s str, start: &str) -> Vec<(&'s str, &'s str)> {
 fn mounted() -> Routes {
     let source = read("src/http/api.rs");
     let (api, pools) = source.split_once("fn pool_scope(").unwrap();
-    assert!(pools.contains("web::scope(\"/v1/pools\")"));
+    assert!(pools.contains("web::scope(POOLS)") && api.contains("const POOLS: &str = \"/v1/pools\";"));
     let mut routes = Routes::new();
     for (prefix, part) in [("", api), ("/v1/pools", pools)] {
         routes.extend(quoted(part, "read(\"").iter().map(|(path, _)| format!("GET {prefix}{path}")));
@@ -96,9 +96,8 @@ fn documented_keys_of_meta_match_the_code() {
 #[test]
 fn documented_headers_match_the_code() {
     let source = read("src/http/headers.rs");
-    let constants = source.split("const ").skip(1).filter_map(|rest| rest.split_once(": &str = \"Herder-"));
-    let known: BTreeSet<String> =
-        constants.filter_map(|(_, rest)| Some(format!("`Herder-{}`", rest.split_once('"')?.0))).collect();
+    let names = quoted(&source, "CallHeader { name: \"");
+    let known: BTreeSet<String> = names.into_iter().map(|(name, _)| format!("`{name}`")).collect();
     assert!(known.len() >= 5, "the headers were not found: {known:?}");
     let rows = table(&read("docs/http.md"), &["header", "values", "meaning"]);
     assert_eq!(rows.into_iter().map(|row| row[0].clone()).collect::<BTreeSet<_>>(), known);

@@ -255,8 +255,9 @@ mod tests {
     /// Depth and numbers at the limits of the checks are left to them, like everything that is invalid.
     #[test]
     fn anything_else_is_left_to_the_checks() {
-        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
-        assert_eq!(scan(&nested(MAX_DEPTH)), Some(Root::Other));
+        let around = |levels: usize, value: &str| "[".repeat(levels) + value + &"]".repeat(levels);
+        assert_eq!(scan(&around(MAX_DEPTH, "")), Some(Root::Other));
+        assert_eq!(scan(&around(MAX_DEPTH, "1")), Some(Root::Other));
         for text in [
             "",
             " ",
@@ -294,7 +295,8 @@ mod tests {
             "\"\\ud800x\"",
             "1e100",
             "\u{feff}1",
-            &nested(MAX_DEPTH + 1),
+            &around(MAX_DEPTH + 1, ""),
+            &around(MAX_DEPTH + 1, "1"),
             &"9".repeat(LONGEST_NUMBER + 1),
         ] {
             assert_eq!(scan(text), None, "{text}");
