@@ -48,9 +48,8 @@ pub use header::{Flags, Header};
 pub use hello::{HostHello, SessionStateSupport, WorkerHello};
 pub use host::{EndReason, HostMessage, SessionEnd};
 pub use kind::{FrameDirection, FrameKind};
-pub use payload::{
-    MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark,
-};
+pub use payload::{MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark};
+pub use scan::MAX_DEPTH;
 pub use worker::{CallResult, CommandEntry, Ready, Stamps, WorkerMessage};
 pub use worker_error::{WorkerError, WorkerErrorKind};
 

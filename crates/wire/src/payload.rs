@@ -1,12 +1,10 @@
 //! Checks that bytes are JSON: arguments (an object that both Python's `json.loads` and serde_json accept) or a result. Holds
 //! no state and builds no tree of values.
 
-use crate::scan::{Root, scan};
+use crate::scan::{MAX_DEPTH, Root, scan};
 use serde::{Deserialize, de::IgnoredAny};
 use std::str;
 
-/// Maximum nesting of arrays and objects; one level below serde_json's limit (Python's is about 1000).
-pub const MAX_DEPTH: usize = 127;
 /// Maximum digits of an integer. Python refuses to read a longer one.
 pub const MAX_INTEGER_DIGITS: usize = 4300;
 

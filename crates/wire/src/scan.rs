@@ -1,8 +1,8 @@
 //! Recognizes ordinary JSON in one pass. It accepts less than the checks in `payload`, which decide about everything else and
 //! explain what is wrong. Pure.
 
-use crate::MAX_DEPTH;
-
+/// Maximum nesting of arrays and objects; one level below serde_json's limit (Python's is about 1000).
+pub const MAX_DEPTH: usize = 127;
 /// The longest number that is accepted. Shorter than the limits of Python and of a double: with an exponent of two digits, the
 /// largest number is below 1e299.
 const LONGEST_NUMBER: usize = 200;
