@@ -100,6 +100,12 @@ impl State {
     /// attempt back. The size was checked before admission, so this happens only if the core and the links disagree.
     fn send(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
         let Err(error) = self.write_call(worker, id, wire, epoch) else { return };
+        if self.core.process_of(worker.id) != Some(worker) {
+            // A step that handles an exit first handles what was due, and that may have sent a call to the same process,
+            // whose link is gone. For the core the call is lost with its process: a later effect of this step answers it, or
+            // it is retried. Answered here, a call that can be retried would fail.
+            return;
+        }
         if let Some(call) = self.calls.remove(&id) {
             let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
             call.answer(Err(error));
@@ -169,4 +175,35 @@ fn reply(result: CallResult, delivery: Delivery) -> Reply {
     let (queued, ran) = (delivery.queued(), delivery.ran());
     let Delivery { worker: WorkerRef { id: worker, generation }, routing, attempts, admitted, .. } = delivery;
     Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PoolConfig, clock::Clock, error::ExitRecord, shared_state::Incoming};
+    use herder_core::{ExitStatus, Generation, ProcessExit, WorkerId};
+    use std::time::Duration;
+    use tokio::sync::oneshot;
+
+    /// R20: a step can send a call to a process and then handle the exit of that process. The call is lost, as one that was
+    /// sent before.
+    #[test]
+    fn r20_call_sent_in_the_step_of_the_exit_is_lost_with_its_process() {
+        let config = PoolConfig::basic("exits").command(["scripted"]).pool_size(1).build().unwrap();
+        let mut state = State::new(config, 1, Clock::default());
+        let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };
+        state.handle(Input::Tick);
+        state.handle(Input::Ready { worker, window: 1, control: false, in_order: None });
+        let (reply, mut answer) = oneshot::channel();
+        let deadline = state.clock.now() + Duration::from_secs(60);
+        let (command, body) = ("add".into(), Bytes::from_static(b"{}"));
+        let (id, session, idempotent, permit) = (CallId(1), None, None, None);
+        state.submit(Incoming { id, command, session, body, deadline, idempotent, reply, permit });
+        let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
+        // The effects of both inputs are applied afterwards, as those of one step are.
+        state.on_exit(worker, end, ExitRecord::default(), None);
+        state.apply_effects();
+        let error = answer.try_recv().unwrap().unwrap_err();
+        assert!(matches!(error, Error::WorkerLost { .. }), "{error:?}");
+    }
 }
