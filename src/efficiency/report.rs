@@ -3,10 +3,11 @@
 use super::Machine;
 use herder_actors::{Error, PoolName};
 use herder_efficiency::concurrency::{Comparison, Evidence, Interval, Operation, Serialized, TimeAccount};
+use serde::{Serialize, Serializer};
 use std::time::Duration;
 
 /// The result of a measurement.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct EfficiencyReport {
     /// The name of the pool.
     pub pool: PoolName,
@@ -42,7 +43,7 @@ pub struct EfficiencyReport {
 }
 
 /// Whether the run includes the start of the workers. Cold and warm runs are never mixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerStart {
     /// The run starts with the pool.
@@ -52,7 +53,7 @@ pub enum WorkerStart {
 }
 
 /// Whether calls overlapped.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// At least two calls overlapped.
@@ -61,12 +62,13 @@ pub enum Verdict {
     Serialized(Serialized),
 }
 
-/// The failed calls of a run.
-#[derive(Clone, Debug, Default)]
+/// The failed calls of a run. Serialized, the first error is its [`ProblemDetails`](crate::error::ProblemDetails).
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Failures {
     /// The number of failed calls.
     pub count: usize,
     /// The error of the first failed call.
+    #[serde(serialize_with = "as_problem")]
     pub first: Option<Error>,
 }
 
@@ -81,6 +83,10 @@ impl Failures {
     }
 }
 
+fn as_problem<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(Error::problem).serialize(serializer)
+}
+
 impl EfficiencyReport {
     /// Returns the interval of each handler, the input of
     /// [`verify_concurrent_execution`](crate::efficiency::concurrency::verify_concurrent_execution).
@@ -91,5 +97,21 @@ impl EfficiencyReport {
     /// Returns the number of successful calls per second.
     pub fn calls_per_second(&self) -> f64 {
         self.operations.len() as f64 / self.account.measured.as_secs_f64().max(1e-9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_failure_is_serialized_as_its_problem_details() {
+        let error = || Error::Internal { reason: "no".into() };
+        let mut failures = Failures::default();
+        assert_eq!(serde_json::to_value(&failures).unwrap(), serde_json::json!({ "count": 0, "first": null }));
+        failures.add(error());
+        failures.add(error());
+        let problem = serde_json::to_value(error().problem()).unwrap();
+        assert_eq!(serde_json::to_value(&failures).unwrap(), serde_json::json!({ "count": 2, "first": problem }));
     }
 }
