@@ -37,9 +37,10 @@ doc:
 chaos SECONDS="60" SEED="1":
     cargo run --release -p herder-chaos -- --seconds {{SECONDS}} --seed {{SEED}}
 
-# Compare one call with a minimal loop in the same run
+# Compare one call in process with a minimal loop, and HTTP with uvicorn, granian, FastAPI and gunicorn (some minutes; needs wrk)
 bench:
     cargo bench --bench echo
+    benches/peers/run.py
 
 # Count the instructions of one call through the core, by kind of pool (needs valgrind)
 instructions:
