@@ -25,7 +25,8 @@ pub enum CallFailure {
         /// The time that the call can wait.
         max_wait: Duration,
     },
-    /// No worker became free within `queue.timeout`.
+    /// No worker became free within `queue.timeout`. A call that was sent before and lost may have run: its earlier
+    /// attempts ([`Effect::Settle`](crate::Effect::Settle)) tell.
     QueueTimeout,
     /// The call's deadline passed. The deadline covers the queue, the run and all retries.
     DeadlineExceeded {
@@ -57,9 +58,11 @@ pub enum CallFailure {
         /// The time at which the breaker admits a trial call.
         retry_at: Timestamp,
     },
-    /// The command with these arguments is in quarantine, because too many workers ended while they ran it.
+    /// The command with these arguments is in quarantine, because too many workers ended while they ran it. A call that
+    /// was sent before may have run, as for [`QueueTimeout`](Self::QueueTimeout).
     Poison(Quarantined),
-    /// The pool failed: its workers ended too often. The next probe starts at `retry_at`.
+    /// The pool failed: its workers ended too often. The next probe starts at `retry_at`. A call that was sent before may
+    /// have run, as for [`QueueTimeout`](Self::QueueTimeout).
     PoolFailed {
         /// The time at which the next probe starts.
         retry_at: Timestamp,

@@ -86,7 +86,8 @@ impl Role {
 }
 
 impl Call {
-    pub(crate) fn is_queued(&self) -> bool {
+    /// Returns whether the call waits, in a queue or between two attempts.
+    pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.state, CallState::Queued(_) | CallState::Backoff { .. })
     }
 

@@ -5,7 +5,9 @@
 //!
 //! [`Core`] connects the parts of the pool and has no rules of its own about them: each part owns its state, and answers
 //! what the next one must know. What is left to decide here is the order of the steps, which comments name where it
-//! matters. [`Core::handle`] is the table of contents. The steps are in these modules:
+//! matters. So a subject has its rules in a module of the crate, and its steps in one of the same name below this one:
+//! `crate::restarts` decides whether a process is replaced, and `pool/processes/restarts.rs` replaces it.
+//! [`Core::handle`] is the table of contents. The steps are in these modules:
 //!
 //! 1. `calls`, the life of a call:
 //!    - `submit`: it is admitted or refused, by the rules of `admission`.

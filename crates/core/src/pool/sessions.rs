@@ -1,5 +1,5 @@
-//! What messages ask of the sessions, and what connects sessions with calls and workers. The decisions are those of
-//! [`Sessions`].
+//! What messages ask of the sessions. The decisions are those of [`Sessions`]. What follows from the end of a call of a
+//! session, and which call of it is next, is in `dispatch/waiting.rs`.
 
 use super::Core;
 use crate::{
@@ -91,7 +91,8 @@ impl Core {
         self.sessions.list(now, cursor, limit, &self.workers)
     }
 
-    /// Ends a session after the calls it has. Returns false if it does not exist.
+    /// Ends a session after the calls it has. Returns false if it does not exist. Its state ends after its strict calls;
+    /// a hint call that waits longer begins a state of its own, which ends with the last of these calls.
     pub fn end_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, effects: &mut Effects) -> bool {
         let (sessions, mut step) = self.sessions_step(now, effects);
         sessions.end(id.as_ref(), &mut step)
@@ -138,7 +139,7 @@ impl Core {
         let calls = self.calls.iter().filter_map(|call| call.role.row());
         let attempts =
             self.workers.iter().flat_map(|slot| slot.attempts().iter()).filter_map(|attempt| attempt.session);
-        calls.chain(attempts.map(|(row, _)| row)).collect()
+        calls.chain(attempts.map(|session| session.row)).collect()
     }
 
     /// Removes a binding of a session to a process that is gone.

@@ -85,8 +85,8 @@ pub(crate) enum AfterExit {
     Nothing,
     /// No overflow worker can start now. Those that are scheduled are planned again, one at a time, after the backoff.
     CancelOverflowStarts,
-    /// There were too many restarts: nothing is started. The pool failed, and its probe starts at this time, unless it
-    /// was shutting down.
+    /// There were too many restarts: the scheduled starts are cancelled. The pool failed, and its probe starts at this
+    /// time. `None` if it shuts down: then base workers are still started for calls that wait.
     CancelStarts(Option<Timestamp>),
 }
 

@@ -2,7 +2,7 @@
 //! call may have to report. Does not place the call.
 
 use super::{
-    Route, Routes, SessionEventKind, Tracked, Unbound,
+    AfterEpoch, Route, Routes, SessionEventKind, Tracked, Unbound,
     expiry::SessionAge,
     sessions::{Kind, Sessions},
     step::Step,
@@ -53,8 +53,8 @@ impl Sessions {
     }
 
     /// Returns what [`role_of`](Self::role_of) returns, with one search and no change, in by far the most frequent case:
-    /// the session has not expired, and is bound to a process that is alive under the epoch of calls that are admitted
-    /// now. `None` in all other cases.
+    /// the session has neither expired nor been ended, and is bound to a process that is alive under the epoch of calls
+    /// that are admitted now. `None` in all other cases.
     #[inline]
     fn warm_role(&self, session: &SessionCall, step: &Step<'_>) -> Option<Role> {
         let routes = self.routes().filter(|routes| !routes.is_scanning())?;
@@ -62,7 +62,9 @@ impl Sessions {
         let (worker, epoch) = row.settled_binding(step.now, self.settings.timeout)?;
         let mode = session.affinity.unwrap_or(routes.settings.mode);
         // The current call may have been admitted in an earlier epoch, for whose end a hint call waits.
-        let is_warm = (mode != Affinity::Hint || row.route.current_call().is_none()) && step.is_alive(worker);
+        let is_ended = row.route.after_epoch() == AfterEpoch::Forget;
+        let waits_for_end = mode == Affinity::Hint && row.route.current_call().is_some();
+        let is_warm = !is_ended && !waits_for_end && step.is_alive(worker);
         is_warm.then(|| Role::routed(key, epoch, mode))
     }
 
@@ -105,6 +107,8 @@ impl Sessions {
         };
         let mode = session.affinity.unwrap_or(routes.settings.mode);
         let (row, is_new) = self.routed_row(session, step)?;
+        // Before a loss is looked for: what was lost after the end of the session is not missed by this call.
+        self.end_state_since_end(row, step);
         self.report_loss(row, mode, step)?;
         // While the session's state is about to end, it is still bound and in use, so a hint call would run with it.
         // The call waits for the end instead, like a strict call.

@@ -214,7 +214,7 @@ impl Routes {
     }
 
     /// Sets the session count of a process that is gone to zero. Its rows are unbound when they are next visited.
-    pub(crate) fn on_worker_exit(&mut self, worker: WorkerRef) {
+    pub(crate) fn reset_session_count(&mut self, worker: WorkerRef) {
         let slot_bindings = self.change(worker);
         if slot_bindings.generation == worker.generation {
             slot_bindings.sessions = 0;

@@ -4,7 +4,7 @@
 use super::{
     AfterEpoch, Binding, Route, SessionEventKind, Unbound, expiry::SessionAge, sessions::Sessions, step::Step,
 };
-use crate::{Effect, Epoch, RowKey, SessionEndReason, SessionId, Timestamp, WorkerId, WorkerRef, failure::CallFailure};
+use crate::{Effect, Epoch, RowKey, SessionEndReason, SessionId, WorkerId, WorkerRef, failure::CallFailure};
 
 /// The process to which a session is bound (R15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,7 @@ impl Sessions {
             Some(row) => row,
             None => self.row_to_bind(id, step).map_err(|_| BindError::Quota(self.settings.max))?,
         };
+        self.end_state_since_end(row, step);
         // Before the binding is read, so that a process that has died does not count as the session's worker (I4).
         self.drop_dead_binding(row, step);
         match self.binding(row) {
@@ -187,8 +188,9 @@ impl Sessions {
         }
     }
 
-    /// Ends the current epoch of a row: at once if none of its calls is queued or unfinished, otherwise after the last
-    /// of them. Calls that are admitted from now on belong to the next epoch.
+    /// Ends the current epoch of a row: at once if none of its strict calls is queued or unfinished, otherwise after the
+    /// last of them. Calls that are admitted from now on belong to the next epoch. Hint calls do not delay the end. One
+    /// that still waits binds the session once more, under the next epoch.
     pub(super) fn end_epoch(&mut self, row: RowKey, after_epoch: AfterEpoch, step: &mut Step<'_>) -> bool {
         let epoch = self.fresh_epoch();
         let Some(route) = self.route_mut(row) else { return false };
@@ -233,12 +235,25 @@ impl Sessions {
         }
     }
 
-    /// Removes a session that was ended, once it has no calls and no state.
-    pub(crate) fn drop_if_forgotten(&mut self, now: Timestamp, row: RowKey) {
+    /// Removes a session that was ended, once it has no calls. Ends the state of hint calls that were sent since the end.
+    pub(crate) fn drop_if_forgotten(&mut self, row: RowKey, step: &mut Step<'_>) {
         let Some(found) = self.row(row) else { return };
-        let unbound = matches!(found.route.binding, Binding::Unbound(_));
-        if found.pending() == 0 && found.route.after_epoch() == AfterEpoch::Forget && unbound {
-            self.archive(row, SessionEndReason::Ended, now);
+        if found.pending() == 0 && found.route.after_epoch() == AfterEpoch::Forget {
+            self.remove(row, SessionEndReason::Ended, step);
+        }
+    }
+
+    /// Ends the state that earlier hint calls of an ended session have begun since the end, if there is one: a call or a
+    /// binding that comes after the end has nothing to do with it (R22).
+    pub(super) fn end_state_since_end(&mut self, row: RowKey, step: &mut Step<'_>) {
+        let began_since = |route: &Route| {
+            // With a current call the state is that of the epoch that ends after the call.
+            route.after_epoch() == AfterEpoch::Forget
+                && route.current_call().is_none()
+                && matches!(route.binding, Binding::Bound { .. })
+        };
+        if self.route(row).is_some_and(began_since) {
+            self.end_epoch(row, AfterEpoch::Forget, step);
         }
     }
 
@@ -307,10 +322,11 @@ impl Sessions {
         self.send_session_end(row, lost, None, SessionEndReason::Moved, step);
     }
 
-    /// Makes the bindings to a process void that has exited. Their rows are unbound when they are next visited.
-    pub(crate) fn worker_exited(&mut self, worker: WorkerRef) {
+    /// Sets the number of sessions of a process to zero that has exited. Its bindings are void already, since it is not
+    /// alive any more. Their rows are unbound when they are next visited.
+    pub(crate) fn reset_session_count(&mut self, worker: WorkerRef) {
         if let Some(routes) = self.routes_mut() {
-            routes.on_worker_exit(worker);
+            routes.reset_session_count(worker);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Checks of the invariants of [`Sessions`], for tests. Reads only.
 
 use super::{
-    Binding, Route, Row,
+    AfterEpoch, Binding, Route, Row,
     sessions::{Kind, Sessions},
 };
 use crate::{
@@ -32,6 +32,9 @@ impl Sessions {
                 for (key, row) in routes.table.iter() {
                     verify_pending(key, row, &pending, broken);
                     self.verify_epochs(key, row, calls, broken);
+                    if row.route.after_epoch() == AfterEpoch::Forget && row.pending() == 0 {
+                        broken.push(format!("R22: session {} was ended and has no calls, but exists", row.id));
+                    }
                     verify_current(key, row, workers, calls, broken);
                 }
             }
@@ -83,7 +86,7 @@ fn verify_current(key: RowKey, row: &Row<Route>, workers: &Workers, calls: &Call
     let Some(current) = row.route.current_call().filter(|call| !calls.contains(*call)) else { return };
     let mut attempts = workers.iter().flat_map(|slot| slot.attempts().iter());
     // The call was settled while its attempt ran, which still uses the state of the session.
-    if !attempts.any(|attempt| attempt.session == Some((key, true))) {
+    if !attempts.any(|attempt| attempt.strict_row() == Some(key)) {
         broken.push(format!("S2: session {} waits for {current}, which neither waits nor runs", row.id));
     }
 }
@@ -99,7 +102,7 @@ fn pending_rows(workers: &Workers, calls: &Calls) -> Vec<RowKey> {
     let unsettled = calls.iter().filter_map(|call| call.role.row());
     let attempts = workers.iter().flat_map(|slot| slot.attempts().iter());
     let abandoned = attempts.filter(|attempt| matches!(attempt.holder, SlotHolder::Abandoned { .. }));
-    unsettled.chain(abandoned.filter_map(|attempt| attempt.session.map(|(row, _)| row))).collect()
+    unsettled.chain(abandoned.filter_map(|attempt| attempt.session.map(|session| session.row))).collect()
 }
 
 fn verify_pending<R>(key: RowKey, row: &Row<R>, pending: &[RowKey], broken: &mut Vec<String>) {

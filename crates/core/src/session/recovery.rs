@@ -55,7 +55,7 @@ impl Sessions {
             let row = routes.table.insert(now, id, Route::new(epoch, Unbound::New));
             // The process is gone, so the binding is void and the next call reports the loss (R20).
             routes.bind(row, worker, epoch);
-            routes.on_worker_exit(worker);
+            routes.reset_session_count(worker);
         }
     }
 }

@@ -47,7 +47,7 @@ impl Sessions {
         found.is_some()
     }
 
-    /// Ends a session after the calls it has. Returns false if it does not exist.
+    /// Ends a session after the calls it has. Returns false if it does not exist. Its state ends after its strict calls.
     pub(crate) fn end(&mut self, id: &[u8], step: &mut Step<'_>) -> bool {
         let Some(key) = self.live_row(id, step) else { return false };
         let Kind::Tracked(table) = &mut self.kind else {

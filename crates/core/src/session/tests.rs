@@ -113,7 +113,7 @@ fn end_of_a_session_follows_its_last_call() {
     parts.step(|sessions, step| sessions.close_ended_epoch(row, None, step));
     let reason = SessionEndReason::Ended;
     assert_eq!(parts.effects, [Effect::EndSession { worker, session: id(), epoch: Epoch(1), reason }]);
-    parts.sessions.drop_if_forgotten(parts.now, row);
+    parts.step(|sessions, step| sessions.drop_if_forgotten(row, step));
     assert_eq!(parts.sessions.len(), 0);
 }
 
@@ -134,7 +134,7 @@ fn loss_of_a_process_is_reported_once() {
     parts.bind(1);
     let worker = parts.worker(1);
     parts.workers.stop(parts.now, worker, KillReason::Requested);
-    parts.sessions.worker_exited(worker);
+    parts.sessions.reset_session_count(worker);
     assert_eq!(parts.step(|sessions, step| sessions.worker_of(b"ann", step)), Lookup::NotBound);
     let refused = parts.admit(1, Affinity::StrictQueue).map(|admitted| admitted.role);
     assert!(matches!(refused, Err(CallFailure::SessionWorkerLost { .. })));
@@ -148,7 +148,7 @@ fn removal_of_an_unbound_session_follows_its_last_call() {
     let row = parts.admit(1, Affinity::StrictQueue).unwrap().role.row().unwrap();
     assert!(parts.step(|sessions, step| sessions.end(b"ann", step)));
     assert!(parts.sessions.finish_call(parts.now, row, true, false));
-    parts.sessions.drop_if_forgotten(parts.now, row);
+    parts.step(|sessions, step| sessions.drop_if_forgotten(row, step));
     assert_eq!((parts.sessions.len(), parts.effects.len()), (0, 0));
 }
 
@@ -165,7 +165,7 @@ fn call_after_the_end_keeps_the_session() {
         parts.sessions.keep(row);
         parts.sessions.finish_call(parts.now, row, true, true);
         assert!(!parts.sessions.finish_call(parts.now, row, true, true));
-        parts.sessions.drop_if_forgotten(parts.now, row);
+        parts.step(|sessions, step| sessions.drop_if_forgotten(row, step));
         assert_eq!(parts.sessions.len(), 1);
     }
 }

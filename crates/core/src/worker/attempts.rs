@@ -13,8 +13,16 @@ pub(crate) struct Attempt {
     pub(crate) holder: SlotHolder,
     pub(crate) since: Timestamp,
     pub(crate) routing: Routing,
-    /// The row of the session, and whether the attempt runs the session's current strict call ([I3](crate#invariants)).
-    pub(crate) session: Option<(RowKey, bool)>,
+    pub(crate) session: Option<AttemptSession>,
+}
+
+/// The session of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AttemptSession {
+    pub(crate) row: RowKey,
+    /// Whether the call is strict. It is then the current call of the session until the attempt is over, even if it is
+    /// settled before ([I3](crate#invariants)).
+    pub(crate) is_strict: bool,
 }
 
 /// The occupant of a call slot of the worker.
@@ -54,6 +62,11 @@ impl Attempt {
             SlotHolder::Call(call) => Some(call.id),
             SlotHolder::Abandoned { .. } => None,
         }
+    }
+
+    /// Returns the session, if its calls run one at a time and this is one of them.
+    pub(crate) fn strict_row(&self) -> Option<RowKey> {
+        self.session.filter(|session| session.is_strict).map(|session| session.row)
     }
 
     /// Returns when the next step of stopping the attempt is due.

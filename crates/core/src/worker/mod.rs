@@ -18,7 +18,7 @@ pub use history::{HISTORY_LIMIT, Transition};
 pub use metrics::WorkerMetrics;
 pub use state::{Health, InvalidTransition, WorkerState};
 
-pub(crate) use attempts::{Attempt, Attempts, Escalation, SlotHolder};
+pub(crate) use attempts::{Attempt, AttemptSession, Attempts, Escalation, SlotHolder};
 pub(crate) use history::History;
 pub(crate) use pings::PingOutcome;
 pub(crate) use slot::{Ping, Process, Slot};

@@ -257,6 +257,10 @@ impl Harness {
             self.model.lost.extend(number.zip(epoch_before));
         }
         self.check_step(&effects, &Cause::Submit(call));
+        if answer(&effects, call).is_none() {
+            // An admitted call begins an ended session anew.
+            number.and_then(|session| self.model.ended.remove(&session));
+        }
         call
     }
 

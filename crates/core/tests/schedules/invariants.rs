@@ -12,6 +12,7 @@ impl Harness {
         self.check_windows();
         self.check_deadlines();
         self.check_bindings();
+        self.check_ends_of_sessions();
         let workers = self.core.workers(self.now);
         self.check_bounds(&workers);
         self.check_parts();
@@ -57,6 +58,18 @@ impl Harness {
                 self.record_state_owner(session, epoch, worker_ref);
             }
         }
+    }
+
+    /// R22: an ended session is gone once it has no calls, unless it was begun anew.
+    fn check_ends_of_sessions(&mut self) {
+        let info = |session: &usize| self.core.session_info(self.now, self.model.names[*session].as_str());
+        let (gone, left): (Vec<usize>, Vec<usize>) =
+            self.model.ended.keys().partition(|session| info(session).is_none());
+        for session in left {
+            let pending = info(&session).map_or(0, |info| info.pending);
+            assert!(pending > 0, "R22: {} was ended and has no calls, but exists", self.model.names[session]);
+        }
+        gone.iter().for_each(|session| _ = self.model.ended.remove(session));
     }
 
     /// R16: a session counts its calls, settled or not, until they are finished. A session with calls does not expire.

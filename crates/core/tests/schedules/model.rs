@@ -55,6 +55,11 @@ pub(crate) struct ReferenceModel {
     /// Processes to which sessions were bound by messages. Such a binding may begin and end within one step and not be
     /// observed.
     pub(crate) bound_by_message: BTreeSet<(usize, WorkerRef)>,
+    /// The sessions that were ended and not begun anew since, with the last call that was submitted before the end.
+    pub(crate) ended: BTreeMap<usize, CallId>,
+    /// The epochs under which hint calls of an ended session were sent after its end, with the last call that was submitted
+    /// before it. No later call belongs to them (R22).
+    pub(crate) epochs_after_end: BTreeMap<(usize, Epoch), CallId>,
 }
 
 /// What caused the effects of a step, as far as it limits them.
@@ -83,7 +88,16 @@ impl ReferenceModel {
                     assert_eq!(record.attempts, delivery.attempts);
                     assert!(record.mode.is_some() || delivery.routing.as_str() == "unrouted", "I5");
                 }
-                Effect::Settle { call, failure, .. } => self.on_failure(fakes, *call, failure, cause),
+                Effect::Settle { call, failure, earlier } => {
+                    let was_sent = self.calls.get(call).is_some_and(|record| record.attempts > 0);
+                    let has_no_loss = matches!(
+                        failure,
+                        CallFailure::QueueTimeout | CallFailure::PoolFailed { .. } | CallFailure::Poison(_)
+                    );
+                    // These failures do not say whether the call may have run: its earlier losses must.
+                    assert!(!has_no_loss || earlier.is_empty() != was_sent, "R38: {call}: {failure:?} {earlier:?}");
+                    self.on_failure(fakes, *call, failure, cause);
+                }
                 Effect::Cancel { wire, .. } => {
                     let waits = self.calls.values().any(|call| call.sent.is_some_and(|(_, sent)| sent == *wire));
                     assert!(!waits, "cancels {wire} whose caller still waits");
@@ -114,6 +128,7 @@ impl ReferenceModel {
             assert!(!over, "R22: {worker} is sent a call of epoch {epoch}, of whose end it was notified");
             self.sent_to.insert((session, epoch, worker));
             self.first_workers.entry((session, epoch)).or_insert(worker);
+            self.check_end(id, &call, session, epoch);
             if call.is_strict() {
                 self.check_strict_send(fakes, worker, id, &call, session, epoch);
             }
@@ -127,6 +142,15 @@ impl ReferenceModel {
             call.attempts += 1;
             call.sent = Some((worker, wire));
         }
+    }
+
+    /// R22: a call does not run under an epoch that earlier hint calls of its session began after the session was ended.
+    fn check_end(&mut self, id: CallId, call: &Call, session: usize, epoch: Epoch) {
+        if let Some(last) = self.ended.get(&session).filter(|last| id <= **last && !call.is_strict()) {
+            self.epochs_after_end.insert((session, epoch), *last);
+        }
+        let last = self.epochs_after_end.get(&(session, epoch));
+        assert!(last.is_none_or(|last| id <= *last), "R22: {id} shares the epoch {epoch} of calls of an ended session");
     }
 
     /// I3

@@ -280,11 +280,21 @@ impl Harness {
                 self.model.bound_by_message.extend(current.map(|worker_ref| (session, worker_ref)));
                 let bound = self.ask("bind", |core, now, effects| core.bind_session(now, id, worker, effects));
                 if let Ok(worker_ref) = bound {
+                    self.model.ended.remove(&session);
                     assert!(self.fakes.is_live(worker_ref), "I4: bound to {worker_ref}");
                 }
             }
-            3 => _ = self.ask("unbind", |core, now, effects| core.unbind_session(now, id.as_str(), effects)),
-            4 => _ = self.ask("end", |core, now, effects| core.end_session(now, id.as_str(), effects)),
+            3 => {
+                if self.ask("unbind", |core, now, effects| core.unbind_session(now, id.as_str(), effects)) {
+                    // It replaces an end that waits for calls.
+                    self.model.ended.remove(&session);
+                }
+            }
+            4 => {
+                if self.ask("end", |core, now, effects| core.end_session(now, id.as_str(), effects)) {
+                    self.model.ended.insert(session, CallId(self.next_call));
+                }
+            }
             5 => self.remove_sessions_of(worker),
             6 => _ = self.ask("track", |core, now, effects| core.track_session(now, id, effects).is_ok()),
             7 => _ = self.ask("activity", |core, now, effects| core.update_session_activity(now, &id, effects)),
@@ -308,6 +318,8 @@ impl Harness {
         let released =
             self.ask("remove of worker", |core, now, effects| core.remove_worker_sessions(now, worker, effects));
         assert!(released >= bound.len(), "R14: {released} of {} sessions were removed", bound.len());
+        // The removal replaces an end that waits for calls.
+        bound.iter().for_each(|(session, _)| _ = self.model.ended.remove(session));
         for (session, before) in bound.into_iter().filter(|(_, before)| before.pending == 0) {
             self.model.released.extend(before.epoch.map(|epoch| (session, epoch)));
             let after = info(self, session).and_then(|info| info.worker);
@@ -358,6 +370,7 @@ impl Harness {
         }
         self.core = Core::resume(self.settings.clone(), self.rng.next(), self.now, self.core.recovery_snapshot());
         self.model.submitted = 0;
+        self.model.ended.clear();
         self.model.settled.clear();
         self.announced = false;
         for worker in self.fakes.matching(|_| true) {

@@ -59,8 +59,8 @@ impl Core {
     fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, effects: &mut Effects) {
         self.waiting.observe(now.nanos_since(attempt.since));
         // The session first: its next call joins the queues, so that `fill_worker` chooses among all waiting calls.
-        if let Some((row, was_current)) = attempt.session {
-            self.end_session_call(now, row, was_current, true, effects);
+        if let Some(session) = attempt.session {
+            self.end_session_call(now, session.row, session.is_strict, true, effects);
         }
         self.fill_worker(now, worker.id, effects);
         self.close_if_drained(now, effects);
@@ -81,8 +81,8 @@ impl Core {
             self.counters.failed_by_pool += 1;
             self.admission.ignored(now, call.permit);
         }
-        if let Some((row, was_current)) = attempt.session {
-            self.end_session_call(now, row, was_current, false, effects);
+        if let Some(session) = attempt.session {
+            self.end_session_call(now, session.row, session.is_strict, false, effects);
         }
         self.fill_worker(now, worker.id, effects);
         self.close_if_drained(now, effects);
@@ -91,12 +91,12 @@ impl Core {
     /// Handles a call that is due: at its deadline, its queue timeout or its retry.
     pub(in crate::pool) fn call_due(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         let Some(call) = self.calls.get(id) else { return };
-        let (deadline, queued) = (call.deadline, call.is_queued());
+        let (deadline, waits) = (call.deadline, call.is_waiting());
         if matches!(call.state, CallState::Backoff { .. }) && now < deadline {
             return self.retry(now, id, effects);
         }
         let failure = match () {
-            () if !queued => CallFailure::DeadlineExceeded { may_have_run: true },
+            () if !waits => CallFailure::DeadlineExceeded { may_have_run: true },
             () if now >= deadline => CallFailure::DeadlineExceeded { may_have_run: call.attempts > 0 },
             () => CallFailure::QueueTimeout,
         };
@@ -120,7 +120,7 @@ impl Core {
         failure: CallFailure,
         effects: &mut Effects,
     ) {
-        if self.calls.get(id).is_some_and(Call::is_queued) {
+        if self.calls.get(id).is_some_and(Call::is_waiting) {
             self.settle_queued(now, id, failure, effects);
             return self.close_if_drained(now, effects);
         }

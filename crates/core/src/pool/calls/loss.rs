@@ -3,13 +3,18 @@
 //! - **A strict call**, sent to the process or queued for it: fails with `SessionWorkerLost`, idempotent or not, since the
 //!   state of its session is lost. So do the calls behind it in the queue of its session. Calls that were admitted after
 //!   the session had been ended need only a new state, and are sent to another worker.
-//! - **A session that was bound to the process and had no such call**: its next call is refused with
-//!   `SessionWorkerLost` (R20), in [`Sessions::admit`](crate::session::Sessions::admit).
+//! - **A session that was bound to the process and had no such call**: its next strict call is refused with
+//!   `SessionWorkerLost` (R20), in `report_loss` (`session/admission.rs`). If a hint call comes before it, that one binds
+//!   the session anew, and the loss is not reported.
 //! - **A hint call, or a call without a routed session**, that was sent to the process: `retries` sends it again if it is
 //!   idempotent, and otherwise it fails with `WorkerLost`. A hint call that is sent again binds its session anew.
-//! - **A hint call that waits** is not affected: it waits for any worker.
-//! - **A call whose arguments are in quarantine**, maybe by this death: is not sent again, and fails with `Poison`.
-//! - **In a pool that has failed or shuts down**: the same, but nothing is retried.
+//! - **A hint call that waits** is not affected: it waits for any worker, or if its session is not bound, for one to which
+//!   the session can be bound.
+//! - **A call that `retries` would send again, but whose arguments are in quarantine**, maybe by this death: fails with
+//!   `Poison`. A call that fails anyway fails with the loss.
+//! - **In a pool that has failed or shuts down**: the same, but no call of this process is retried. Calls that were in
+//!   backoff before still are, as long as the pool serves calls. Once a failed pool has no worker left, all calls that wait
+//!   fail with `PoolFailed`, in `fail_waiting_calls_of_failed_pool` (`processes/restarts.rs`).
 //! - **A call that was settled before** has its answer. Its attempt ends here, and with it the wait of its session.
 
 use crate::{
@@ -21,18 +26,27 @@ use crate::{
 };
 
 impl Core {
-    /// Fails the strict calls of each session that the process had calls of.
+    /// Fails the strict calls of each session that the process had calls of, and then starts the next call of each.
     pub(in crate::pool) fn fail_strict_calls(&mut self, now: Timestamp, dead: &DeadProcess, effects: &mut Effects) {
-        let sent = dead.attempts.iter().filter_map(strict_row);
+        let sent = dead.attempts.iter().filter_map(Attempt::strict_row);
         let queued = self.waiting.calls_of_worker(dead.worker.id);
         let queued = queued.iter().filter_map(|id| self.calls.get(*id).and_then(|call| call.role.row()));
+        // Each row is here once: only the current call of a session is sent, or waits for its worker, and it does one of
+        // the two (I3). A second visit would take the next call, which has been started, for a finished one.
+        let mut next = Vec::new();
         for row in sent.chain(queued).collect::<Vec<RowKey>>() {
             self.fail_calls_of_session(now, row, dead, effects);
+            next.extend(self.advance_session(now, row, effects).map(|id| (row, id)));
+        }
+        // Only then is anything sent: a waiting hint call must not be sent before the lost calls of its session have
+        // failed, nor bind its session under another epoch than that of the session's next call.
+        for (row, id) in next {
+            self.place_current_call(now, row, id, effects);
         }
     }
 
-    /// Fails each call of the lost epoch, whether in flight or waiting, and starts the next one. If there is no lost
-    /// call, the void binding stays, and the next call of the session reports the loss.
+    /// Fails each call of the lost epoch, whether in flight or waiting. If there is no lost call, the void binding stays,
+    /// and the next call of the session reports the loss.
     fn fail_calls_of_session(&mut self, now: Timestamp, row: RowKey, dead: &DeadProcess, effects: &mut Effects) {
         let lost_epoch = match self.sessions.binding(row) {
             Binding::Bound { worker, epoch, .. } if worker == dead.worker => Some(epoch),
@@ -50,7 +64,6 @@ impl Core {
         while let Some(id) = self.next_lost_call(row, lost_epoch) {
             self.fail_strict_call(now, id, row, dead, effects);
         }
-        self.start_next_call(now, row, effects);
     }
 
     /// Returns the next unsettled call of the session that belongs to the lost epoch: its current call, and then those
@@ -82,17 +95,13 @@ impl Core {
         dead: &DeadProcess,
         effects: &mut Effects,
     ) {
-        for attempt in dead.attempts.iter().filter(|attempt| strict_row(attempt).is_none()) {
+        for attempt in dead.attempts.iter().filter(|attempt| attempt.strict_row().is_none()) {
             match (attempt.call(), attempt.session) {
                 (Some(id), _) => self.retry_or_fail(now, id, dead.loss(true), effects),
                 // The call was settled before. Its session counted the attempt.
-                (None, Some((row, _))) => self.end_session_call(now, row, false, false, effects),
+                (None, Some(session)) => self.end_session_call(now, session.row, false, false, effects),
                 (None, None) => {}
             }
         }
     }
-}
-
-fn strict_row(attempt: &Attempt) -> Option<RowKey> {
-    attempt.session.filter(|(_, is_strict)| *is_strict).map(|(row, _)| row)
 }

@@ -7,18 +7,28 @@ use crate::{
 };
 use std::time::Duration;
 
+/// What happens to a call whose process was lost.
+enum AfterLoss {
+    /// The call is sent again after this wait.
+    Retry(Duration),
+    /// The loss is the failure of the call.
+    Fail,
+    /// The call would be retried, but its arguments are in quarantine. This is its failure, and the loss is one of its
+    /// earlier attempts.
+    Refuse(CallFailure),
+}
+
 impl Core {
     /// Handles the loss of the process that had a call without a strict session: retries the call if that is allowed,
     /// and otherwise fails it.
     pub(super) fn retry_or_fail(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, effects: &mut Effects) {
-        let failure = match self.wait_before_retry(now, id) {
-            Ok(wait) => return self.back_off(now, id, loss, wait, effects),
-            Err(Some(poison)) => poison,
-            Err(None) => CallFailure::WorkerLost(loss),
+        let (failure, earlier) = match self.after_loss(now, id) {
+            AfterLoss::Retry(wait) => return self.back_off(now, id, loss, wait),
+            AfterLoss::Fail => (CallFailure::WorkerLost(loss), None),
+            AfterLoss::Refuse(poison) => (poison, Some(loss)),
         };
         let Some(mut call) = self.calls.settle(id) else { return };
-        // If the quarantine is the failure, the loss is reported as one of the earlier attempts.
-        if matches!(failure, CallFailure::Poison(_)) {
+        if let Some(loss) = earlier {
             call.losses.push(loss);
         }
         let row = call.role.row();
@@ -29,27 +39,26 @@ impl Core {
         }
     }
 
-    /// Returns the wait before the retry. If the call may not be retried, returns the failure that explains it, or
-    /// `None` if the loss itself is the failure.
-    fn wait_before_retry(&mut self, now: Timestamp, id: CallId) -> Result<Duration, Option<CallFailure>> {
-        let call = self.calls.get(id).ok_or(None)?;
-        if !call.idempotent || !self.restarts.is_running() {
-            return Err(None);
-        }
-        let wait = self.retries.wait_before_next(id, call.attempts, call.losses.last_wait()).ok_or(None)?;
+    fn after_loss(&mut self, now: Timestamp, id: CallId) -> AfterLoss {
+        let Some(call) = self.calls.get(id).filter(|call| call.idempotent && self.restarts.is_running()) else {
+            return AfterLoss::Fail;
+        };
+        let wait = self.retries.wait_before_next(id, call.attempts, call.losses.last_wait());
+        let Some(wait) = wait else { return AfterLoss::Fail };
         let (fingerprint, in_time) = (call.fingerprint, now + wait < call.deadline);
-        self.admission.check_poison(now, fingerprint).map_err(Some)?;
+        if let Err(poison) = self.admission.check_poison(now, fingerprint) {
+            return AfterLoss::Refuse(poison);
+        }
         // The budget is checked here and spent when the retry is sent: calls that wait may still be abandoned.
-        if in_time && self.retries.has_budget(now) { Ok(wait) } else { Err(None) }
+        if in_time && self.retries.has_budget(now) { AfterLoss::Retry(wait) } else { AfterLoss::Fail }
     }
 
-    fn back_off(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, wait: Duration, effects: &mut Effects) {
+    /// Lets a call wait for its retry. One that need not wait is due at once, but only after this step: what waits gets the
+    /// capacity that the death left first, and only then does a call that was sent before compete for it (R36).
+    fn back_off(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, wait: Duration) {
         self.calls.back_off(id, now, loss, wait);
         // A call in backoff counts as waiting, until `unqueue`.
         self.waiting.begin_backoff();
-        if wait.is_zero() {
-            self.retry(now, id, effects);
-        }
     }
 
     /// Retries a call whose wait is over. Checks quarantine and budget again, since other calls may have changed both

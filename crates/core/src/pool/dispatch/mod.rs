@@ -9,7 +9,7 @@ use crate::{
     routing::{RebindReason, Routing},
     session::{Binding, Unbound},
     waiting::Queue,
-    worker::{Attempt, SlotHolder},
+    worker::{Attempt, AttemptSession, SlotHolder},
 };
 
 /// The result of looking for a process for a call.
@@ -172,7 +172,7 @@ impl Core {
         (worker, wire, routing): (WorkerRef, WireId, Routing),
         effects: &mut Effects,
     ) {
-        let session = role.row().map(|row| (row, role.is_strict()));
+        let session = role.row().map(|row| AttemptSession { row, is_strict: role.is_strict() });
         let epoch = self.wire_epoch(role);
         let attempt = Attempt { wire, holder: SlotHolder::Call(call), since: now, routing, session };
         self.workers.start_attempt(worker.id, attempt);

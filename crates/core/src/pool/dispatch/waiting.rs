@@ -1,5 +1,6 @@
 //! The calls that wait: a process that becomes free runs the next of them, and a session starts its next strict call
-//! when the one before is finished, in the order of admission ([I3](crate#invariants)).
+//! when the one before is finished, in the order of admission ([I3](crate#invariants)). Here the calls of a session meet
+//! its state, which [`Sessions`](crate::session::Sessions) holds: a state that was to end, ends between two calls.
 
 use crate::{
     CallId, Effects, RowKey, Timestamp, WorkerId, WorkerRef, calls::Role, pool::Core, routing::Routing,
@@ -107,34 +108,72 @@ impl Core {
         if was_current && (has_followup || self.waiting.next_of_session(row).is_some()) {
             self.start_next_call(now, row, effects);
         } else if has_followup {
-            self.sessions.drop_if_forgotten(now, row);
+            self.drop_if_forgotten(now, row, effects);
         }
     }
 
-    /// Starts the next call of a session, after the current one is finished or settled in the queue. Ends the state of
-    /// the session first, if its end waited for the current call.
-    pub(in crate::pool) fn start_next_call(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
-        // Cleared first: `close_ended_epoch` and the dispatch below must not find the finished call as the current one.
+    fn drop_if_forgotten(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
+        let (sessions, mut step) = self.sessions_step(now, effects);
+        sessions.drop_if_forgotten(row, &mut step);
+    }
+
+    /// Starts the next call of a session, after the current one is finished or settled in the queue.
+    fn start_next_call(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
+        if let Some(next) = self.advance_session(now, row, effects) {
+            self.place_current_call(now, row, next, effects);
+        }
+    }
+
+    /// Makes the next call of a session its current one, after that is finished or settled. Ends the state of the session
+    /// first, if its end waited for the current call. Returns the next call, which is in no queue.
+    pub(in crate::pool) fn advance_session(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        effects: &mut Effects,
+    ) -> Option<CallId> {
+        // Cleared first: `close_ended_epoch` must not find the finished call as the current one.
         self.sessions.set_current_call(row, None);
         let next = self.waiting.next_of_session(row);
         // Before the next call is dispatched. Otherwise a call of the next epoch would be sent to the worker that holds
         // the state of the ended one (I3).
         let (sessions, mut step) = self.sessions_step(now, effects);
         sessions.close_ended_epoch(row, next.and_then(|next| step.epoch_of_call(next)), &mut step);
-        let Some(next) = next else { return self.sessions.drop_if_forgotten(now, row) };
+        let Some(next) = next else {
+            self.drop_if_forgotten(now, row, effects);
+            return None;
+        };
         self.calls.unqueue(next, &mut self.waiting);
         // The call's wait for any worker begins now, if it waits for one.
         self.calls.restart_wait(next, now + self.settings.queue.timeout);
         self.calls.set_position(next, self.waiting.position_in_next_round());
-        // The next call enters the fair order behind one call of each waiting session. If it were sent at once, a
-        // session with a long queue would keep its worker from all other calls (R36).
         self.sessions.set_current_call(row, Some(next));
-        match self.sessions.binding(row) {
-            Binding::Bound { worker, .. } if self.has_waiting_calls(worker) => {
-                self.enqueue(now, next, Queue::Worker(worker), effects);
+        Some(next)
+    }
+
+    /// Sends the call that has become the current one of its session, or adds it to a queue.
+    pub(in crate::pool) fn place_current_call(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        id: CallId,
+        effects: &mut Effects,
+    ) {
+        // The call enters the fair order behind one call of each waiting session. If it were sent at once, a session with a
+        // long queue would keep its worker from all other calls, and one that begins a new state would overtake calls that
+        // wait for any worker (R36).
+        let place = match self.sessions.binding(row) {
+            Binding::Bound { worker, .. } => Some((worker, Queue::Worker(worker))),
+            Binding::Unbound(_) => self.pick_worker_for_session().map(|worker| (worker, Queue::Unbound)),
+        };
+        match place {
+            Some((worker, queue)) if self.has_waiting_calls(worker) => {
+                self.calls.enqueue(id, queue, &mut self.waiting);
                 self.fill_worker(now, worker.id, effects);
+                // Last, so that processes are started only for calls that still wait.
+                self.start_processes_for_waiting_calls(now, effects);
             }
-            _ => self.dispatch_or_enqueue(now, next, effects),
+            _ => self.dispatch_or_enqueue(now, id, effects),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Its calls are in `calls/loss.rs`, which says what the caller of each receives.
 
 use crate::{
-    Effects, Suspect, Timestamp, WorkerRef, admission::DeathAttribution, failure::ProcessExit, pool::Core,
+    Effects, Fingerprint, Suspect, Timestamp, WorkerRef, admission::DeathAttribution, failure::ProcessExit, pool::Core,
     worker::DeadProcess,
 };
 
@@ -21,15 +21,18 @@ impl Core {
         // lookup returns it (I4).
         let Some(dead) = self.workers.exited(now, worker, exit) else { return };
         self.counters.exits += 1;
-        self.sessions.worker_exited(worker);
+        self.sessions.reset_session_count(worker);
         // The order of the steps below matters.
         // The quarantine counts the death before calls are retried. Otherwise a call that this death quarantines would
         // be sent to the next worker (R37).
         self.attribute_death(now, &dead, suspects);
-        // This may make the pool fail, and then no call is retried.
+        // Before any call waits again: a replacement that starts at once then counts as coming capacity, so that no overflow
+        // worker is started besides. No retry depends on it: only the death of a process without calls makes the pool fail
+        // (`counts` in `Restarts::exited`).
         self.plan_restart(now, &dead, effects);
-        // Strict sessions first: a hint call whose retry is due at once must not find its session bound to the dead
-        // process.
+        // Strict sessions before anything is sent: as long as a session has a current strict call, its binding to the dead
+        // process stays (`drop_dead_binding`). A hint call of it would be sent to another process as if the session were
+        // bound, under the lost epoch.
         self.fail_strict_calls(now, &dead, effects);
         self.retry_or_fail_other_calls(now, &dead, effects);
         // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
@@ -48,10 +51,14 @@ impl Core {
     fn attribute_death(&mut self, now: Timestamp, dead: &DeadProcess, suspects: &[Suspect]) {
         let attribution = DeathAttribution::of(dead.exit.kill_reason);
         let may_run = dead.attempts.may_run(self.settings.concurrency);
+        let mut counted: Vec<Fingerprint> = Vec::new();
         for suspect in suspects {
             let Some(attempt) = dead.attempts.get(suspect.wire) else { continue };
             let call = attempt.call();
-            if attribution.applies_to(call) && may_run(attempt) {
+            let is_counted = counted.contains(&suspect.fingerprint);
+            if attribution.applies_to(call) && may_run(attempt) && !is_counted {
+                // One death counts once, however many calls with these arguments the process had.
+                counted.push(suspect.fingerprint);
                 self.admission.record_death(now, suspect, attempt.since);
             }
             // Also without an attribution: a retry of this call must be refused if its fingerprint is quarantined in

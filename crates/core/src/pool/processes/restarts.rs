@@ -38,7 +38,7 @@ impl Core {
             return;
         }
         for id in self.waiting_calls() {
-            if self.calls.get(id).is_some_and(Call::is_queued) {
+            if self.calls.get(id).is_some_and(Call::is_waiting) {
                 self.counters.failed_by_pool += 1;
                 self.settle_queued(now, id, CallFailure::PoolFailed { retry_at }, effects);
             }
@@ -50,7 +50,7 @@ impl Core {
         if self.waiting.len() == 0 {
             return Vec::new();
         }
-        let mut waiting: Vec<CallId> = self.calls.iter().filter(|call| call.is_queued()).map(|call| call.id).collect();
+        let mut waiting: Vec<CallId> = self.calls.iter().filter(|call| call.is_waiting()).map(|call| call.id).collect();
         waiting.sort_unstable();
         waiting
     }

@@ -114,3 +114,52 @@ fn r36_calls_within_their_wait_are_admitted() {
         .count();
     assert_eq!(refused, 0);
 }
+
+/// R36: the next call of a session whose state has ended does not overtake calls that wait for any worker.
+#[test]
+fn r36_next_call_after_an_end_does_not_overtake_earlier_calls() {
+    let mut harness = one_worker();
+    let (first, effects) = harness.call(Some("ann"));
+    let running = sent(&effects, first).unwrap();
+    harness.call(None);
+    assert!(harness.core.end_session(harness.now, "ann", &mut harness.effects));
+    harness.call(Some("ann"));
+    harness.call(Some("bob"));
+    assert_eq!(harness.finish_all_in_order(running), [2, 4, 3], "ann was just served");
+}
+
+/// Returns a pool whose base worker runs a strict call of a session that was ended, and whose overflow worker is free.
+/// Another session's call waits for a base worker, before the next call of the first session: the calls 3 and 4.
+fn ended_session_and_one_that_waits(first: Affinity, idempotent: bool) -> Harness {
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 1);
+    (settings.overflow, settings.health.interval) = (1, Duration::MAX);
+    settings.retry.base = Duration::ZERO;
+    let mut harness = Harness::with(settings);
+    harness.call_with(Some("ann"), Some(first), idempotent);
+    let (other, effects) = harness.call(None);
+    assert!(effects.contains(&Effect::Start(process(2, 1))));
+    let effects = harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true, in_order: None });
+    harness.finish(sent(&effects, other).unwrap());
+    let (waits, effects) = harness.call(Some("bob"));
+    assert_eq!(sent(&effects, waits), None, "it waits for a base worker");
+    harness
+}
+
+/// R36: nor does it when the last base worker dies, so that overflow workers take sessions.
+#[test]
+fn r36_next_call_of_a_lost_session_does_not_overtake_earlier_calls() {
+    let mut harness = ended_session_and_one_that_waits(Affinity::StrictQueue, false);
+    assert!(harness.core.end_session(harness.now, "ann", &mut harness.effects));
+    let (next, _) = harness.call(Some("ann"));
+    let effects = harness.exit_by_signal(process(1, 1));
+    assert!(sent(&effects, CallId(3)).is_some() && sent(&effects, next).is_none(), "{effects:?}");
+}
+
+/// R36: nor does a retry that need not wait.
+#[test]
+fn r36_retry_without_a_wait_does_not_overtake_waiting_calls() {
+    let mut harness = ended_session_and_one_that_waits(Affinity::Hint, true);
+    let mut effects = harness.exit_by_signal(process(1, 1));
+    effects.extend(harness.wait(Duration::ZERO));
+    assert!(sent(&effects, CallId(3)).is_some() && sent(&effects, CallId(1)).is_none(), "{effects:?}");
+}

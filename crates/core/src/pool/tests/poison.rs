@@ -35,7 +35,7 @@ impl Harness {
         let suspect = Suspect { wire, fingerprint: POISON, command: "predict".into() };
         let mut effects = self.exit(worker, kill_reason, vec![suspect]);
         self.now = self.now + Duration::from_millis(1);
-        self.step(Input::Tick);
+        effects.extend(self.step(Input::Tick));
         let next = WorkerRef { generation: Generation(worker.generation.0 + 1), ..worker };
         effects.extend(self.step(Input::Ready { worker: next, window: 1, control: false, in_order: None }));
         effects
@@ -154,4 +154,23 @@ fn r37_requeued_call_fails_once_it_is_quarantined() {
     let (worker, wire) = sent(&running[0].1, running[0].0).unwrap();
     let effects = harness.exit_during(worker, wire, None);
     assert!(matches!(settled(&effects, waits), Some(CallFailure::Poison(found)) if found.deaths == 2), "{effects:?}");
+}
+
+/// R37: a death counts once, even if several calls with these arguments were sent at the very time of the death.
+#[test]
+fn r37_one_death_counts_once_however_many_calls_the_worker_had() {
+    let mut settings = harness().core.settings;
+    settings.concurrency = 2;
+    let mut harness = Harness::with(settings);
+    harness.exit_by_signal(process(1, 1));
+    harness.exit_by_signal(process(2, 1));
+    harness.wait(Duration::from_millis(1));
+    harness.step(Input::Ready { worker: process(1, 2), window: 2, control: false, in_order: None });
+    let wires = [(); 2].map(|()| {
+        let (call, effects) = harness.call_of(POISON, false);
+        sent(&effects, call).unwrap().1
+    });
+    let suspects = wires.map(|wire| Suspect { wire, fingerprint: POISON, command: "predict".into() });
+    harness.exit(process(1, 2), None, suspects.to_vec());
+    assert_eq!(harness.core.quarantine_entries(harness.now)[0].deaths, 1);
 }

@@ -231,3 +231,76 @@ fn hanging_start_does_not_block_others() {
     let stop = Effect::Stop { worker: process(1, 1), method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
     assert_eq!(effects, [stop, Effect::Start(process(2, 1))]);
 }
+
+fn ends(effects: &Effects) -> Vec<(WorkerRef, Epoch)> {
+    let end = |effect: &Effect| match effect {
+        Effect::EndSession { worker, epoch, .. } => Some((*worker, *epoch)),
+        _ => None,
+    };
+    effects.iter().filter_map(end).collect()
+}
+
+fn epoch_of(effects: &Effects, id: CallId) -> Epoch {
+    let epoch = |effect: &Effect| match effect {
+        Effect::Send { call, epoch, .. } if *call == id => *epoch,
+        _ => None,
+    };
+    effects.iter().find_map(epoch).unwrap()
+}
+
+/// Returns a pool whose only worker runs a hint call of a session that was ended while the call waited.
+fn hint_call_that_outlived_its_session() -> (Harness, (WorkerRef, WireId), Epoch) {
+    let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
+    harness.run_call("ann");
+    let (other, effects) = harness.call(None);
+    let busy = sent(&effects, other).unwrap();
+    let (hint, effects) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
+    assert_eq!(sent(&effects, hint), None);
+    let mut effects = Vec::new();
+    assert!(harness.core.end_session(harness.now, "ann", &mut effects));
+    assert_eq!(ends(&effects).len(), 1, "hint calls do not delay the end of the state");
+    let effects = harness.finish(busy);
+    let (running, epoch) = (sent(&effects, hint).unwrap(), epoch_of(&effects, hint));
+    (harness, running, epoch)
+}
+
+/// R22: a session that was ended while a hint call of it waited is gone after that call, with the state of the call.
+#[test]
+fn r22_ended_session_is_gone_after_a_hint_call_that_waited() {
+    let (mut harness, running, epoch) = hint_call_that_outlived_its_session();
+    let effects = harness.finish(running);
+    assert_eq!(ends(&effects), [(running.0, epoch)]);
+    assert_eq!(harness.core.session_info(harness.now, "ann"), None);
+    let (harness, running, _) = hint_call_that_outlived_its_session();
+    let mut harness = harness;
+    harness.exit_by_signal(running.0);
+    assert_eq!(harness.core.session_info(harness.now, "ann"), None, "nor does it outlive its worker");
+}
+
+/// R22: a call after the end does not run on the state that such a hint call has begun, nor does it report its loss.
+#[test]
+fn r22_call_after_an_end_does_not_share_the_state_of_a_hint_call_that_waited() {
+    let (mut harness, running, epoch) = hint_call_that_outlived_its_session();
+    let (strict, effects) = harness.call(Some("ann"));
+    assert_eq!(ends(&effects), [(running.0, epoch)]);
+    let effects = harness.finish(running);
+    let strict_sent = sent(&effects, strict).unwrap();
+    assert!(epoch_of(&effects, strict) > epoch);
+    assert_eq!(routing(&harness.finish(strict_sent), strict), Some(Routing::New));
+    assert!(harness.core.session_info(harness.now, "ann").is_some(), "the call began the session anew");
+    let (mut harness, ..) = hint_call_that_outlived_its_session();
+    harness.step(Input::Kill { worker: process(1, 1), kill_reason: KillReason::Requested });
+    let (strict, effects) = harness.call(Some("ann"));
+    assert_eq!(settled(&effects, strict), None);
+}
+
+/// R22: nor does a session that is bound after the end have it.
+#[test]
+fn r22_bind_after_an_end_does_not_keep_the_state_of_a_hint_call_that_waited() {
+    let (mut harness, running, epoch) = hint_call_that_outlived_its_session();
+    let mut effects = Vec::new();
+    harness.core.bind_session(harness.now, id("ann"), WorkerId(1), &mut effects).unwrap();
+    assert_eq!(ends(&effects), [(running.0, epoch)]);
+    harness.finish(running);
+    assert_eq!(harness.lookup("ann"), Lookup::Bound(process(1, 1)));
+}
