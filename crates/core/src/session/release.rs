@@ -44,7 +44,7 @@ impl Sessions {
         if let Some(routes) = self.routes_mut() {
             routes.renew_binding(row);
         }
-        self.end_epoch(row, AfterEpoch::Stay, step);
+        self.end_released_epoch(row, step);
     }
 
     /// Performs one step of the scan: visits the next rows, and unbinds those that were released.
@@ -65,8 +65,15 @@ impl Sessions {
     /// Unbinds a row if it was released with all sessions of its worker, and notifies that worker.
     pub(super) fn unbind_released(&mut self, row: RowKey, step: &mut Step<'_>) {
         if self.is_released(row) {
-            self.end_epoch(row, AfterEpoch::Stay, step);
+            self.end_released_epoch(row, step);
         }
+    }
+
+    /// Ends the epoch of a session that was released. It stays, unless it was ended before: the release of all sessions of
+    /// a worker must not keep it.
+    fn end_released_epoch(&mut self, row: RowKey, step: &mut Step<'_>) {
+        let is_ended = self.route(row).is_some_and(|route| route.after_epoch() == AfterEpoch::Forget);
+        self.end_epoch(row, if is_ended { AfterEpoch::Forget } else { AfterEpoch::Stay }, step);
     }
 
     pub(super) fn is_released(&self, row: RowKey) -> bool {

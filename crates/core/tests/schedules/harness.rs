@@ -210,7 +210,9 @@ impl Harness {
         let owner = self.model.state_owner((session, epoch))?;
         let is_reported =
             self.model.lost.contains(&(session, epoch)) || self.model.released.contains(&(session, epoch));
-        (!taken && !is_reported && !self.fakes.is_live(owner)).then_some(owner)
+        // Only earlier hint calls used this state, after the end of the session.
+        let is_after_end = self.model.epochs_after_end.contains_key(&(session, epoch));
+        (!taken && !is_reported && !is_after_end && !self.fakes.is_live(owner)).then_some(owner)
     }
 
     /// Submits a call and returns its id.

@@ -318,8 +318,6 @@ impl Harness {
         let released =
             self.ask("remove of worker", |core, now, effects| core.remove_worker_sessions(now, worker, effects));
         assert!(released >= bound.len(), "R14: {released} of {} sessions were removed", bound.len());
-        // The removal replaces an end that waits for calls.
-        bound.iter().for_each(|(session, _)| _ = self.model.ended.remove(session));
         for (session, before) in bound.into_iter().filter(|(_, before)| before.pending == 0) {
             self.model.released.extend(before.epoch.map(|epoch| (session, epoch)));
             let after = info(self, session).and_then(|info| info.worker);

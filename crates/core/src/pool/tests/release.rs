@@ -151,3 +151,15 @@ fn pages_list_every_session_once() {
     }
     assert_eq!(harness.core.list_sessions(harness.now, usize::MAX, 5), SessionPage { sessions: vec![], next: None });
 }
+
+/// R14, R22: a session that was ended is gone after its calls, even if all sessions of its worker are removed meanwhile.
+#[test]
+fn r22_removal_of_all_sessions_does_not_keep_an_ended_one() {
+    let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
+    let (call, effects) = harness.call(Some("ann"));
+    let running = sent(&effects, call).unwrap();
+    assert!(harness.core.end_session(harness.now, "ann", &mut harness.effects));
+    assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(1), &mut harness.effects), 1);
+    assert_eq!(notified(&harness.finish(running)).len(), 1);
+    assert_eq!(harness.core.session_info(harness.now, "ann"), None);
+}
