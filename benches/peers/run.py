@@ -23,7 +23,7 @@ EPILOG = """examples:
   benches/peers/run.py                              three rounds with 1, 8 and 64 connections, and an open loop
   benches/peers/run.py --rounds 1 --no-open         about a minute
   benches/peers/run.py --executors --ray            also process executors, gRPC and Ray, called from Python
-  benches/peers/run.py --also 'old=/tmp/herder serve --listen 127.0.0.1:{port} --config h.toml=/v1/pools/echo/call/echo'
+  benches/peers/run.py --also 'old=/tmp/herder serve h.toml --listen 127.0.0.1:{port}=/v1/pools/echo/call/echo'
 
 exit codes: 0 everything was measured; 1 something could not be measured; 2 wrong arguments"""
 SERVERS = ["Herder", "uvicorn", "granian", "FastAPI", "gunicorn"]

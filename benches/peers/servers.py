@@ -75,7 +75,8 @@ def running(name, workers, port, extra, pinned):
     if pinned:
         command = ["taskset", "-c", "0", *command]
     # A session of its own: at the end, everything that the server started is stopped with it.
-    process = subprocess.Popen(command, cwd=APPS, start_new_session=True, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "HERDER_LOG": "warn"}
+    process = subprocess.Popen(command, cwd=APPS, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
     try:
         server = Server(name, process, port, path)
         wait_until_ready(server)
@@ -88,10 +89,7 @@ def command_of(name, extra):
     if name in extra:
         return extra[name]
     if name == "Herder":
-        herder = ROOT / "target/release/herder"
-        arguments = ["serve", "--listen=127.0.0.1:{port}", "--config={config}"]
-        config = HOME / "herder.toml"
-        command = [str(herder), *(part.replace("{config}", str(config)) for part in arguments)]
+        command = [str(ROOT / "target/release/herder"), "serve", str(HOME / "herder.toml"), "--listen=127.0.0.1:{port}"]
         return command, "/v1/pools/echo/call/echo"
     command, path = COMMANDS[name]
     return [str(HOME / "venv/bin" / command[0]), *command[1:]], path
