@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
 
 from herder import frames
-from host import FakeHost
+from host import SOURCE, FakeHost
 
 BASIC = """
 @app.command
@@ -359,6 +360,29 @@ def test_a_fork_does_not_hold_the_descriptors(start):
         os.kill(child, 0)
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_a_fork_is_recognized_whatever_exception_its_hooks_get():
+    """An exception of another thread that arrives during the fork must not make the child a second worker."""
+    code = """if True:
+        import ctypes, os
+        from _thread import get_ident
+        from functools import partial
+        from herder import worker
+
+        worker._protect_descriptors([])
+        thread, error = ctypes.c_ulong(get_ident()), ctypes.py_object(KeyboardInterrupt)
+        os.register_at_fork(before=partial(ctypes.pythonapi.PyThreadState_SetAsyncExc, thread, error))
+        parent, child = os.getpid(), 0
+        try:
+            child = os.fork()
+        except KeyboardInterrupt:
+            pass
+        if os.getpid() != parent:
+            os._exit(worker.calls.forked)
+        assert os.waitstatus_to_exitcode(os.wait()[1]) == 1 and not worker.calls.forked
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(SOURCE)})
 
 
 def test_descriptors_are_not_inherited(start):

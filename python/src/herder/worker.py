@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sys
+from functools import partial
 
 from herder import bytecode, error_frames, frames, signals, stdlib
 from herder.call import calls
@@ -113,8 +114,11 @@ def _protect_descriptors(fds: list[int]) -> None:
     for fd in fds:
         os.set_inheritable(fd, False)
 
+    # A setter in C and not a line of `on_fork`: an exception that another thread raises in the forking one could come
+    # before that line (see `descriptor_io`). Without the mark, the child would go on as a second worker.
+    os.register_at_fork(after_in_child=partial(setattr, calls, "forked", True))
+
     def on_fork() -> None:
-        calls.forked = True
         try:
             null = os.open(os.devnull, os.O_RDWR)
         except OSError:  # too many open files: close the descriptors instead
