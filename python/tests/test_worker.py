@@ -446,6 +446,15 @@ def test_an_invalid_target_is_explained(target, message):
         assert host.wait_for_exit()[0] == 1
 
 
+@pytest.mark.parametrize("command", ["x", "x" * 0xFFFF])
+def test_a_session_id_that_is_too_long_violates_the_protocol(start, command):
+    """Also behind the longest command, where a view of the frame ends."""
+    host = start(BASIC)
+    host.send(command, session="s" * 300)
+    status, _, error = host.wait_for_exit()
+    assert status == 1 and "(invalid_session)" in error
+
+
 def test_another_protocol_version_is_refused():
     with FakeHost("herder.demo:app", protocol=2) as host:
         error = json.loads(host.frame(frames.ERROR)[3][16:])
@@ -454,8 +463,6 @@ def test_another_protocol_version_is_refused():
 
 
 def test_without_a_host_it_prints_how_to_start_a_server():
-    import subprocess
-
     done = subprocess.run(
         [sys.executable, "-m", "herder", "carts.py:app"],
         env={**os.environ, "PYTHONPATH": str(__import__("host").SOURCE)},

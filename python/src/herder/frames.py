@@ -34,7 +34,8 @@ SESSION_LIMIT = 256  # bytes
 HEADER = Struct("<IBBHQ")  # length, kind, flags, reserved, wire id
 PREFIX = Struct("<QQHH")  # deadline, epoch, length of the command, length of the session id
 CALL_HEAD = Struct("<IIQQQHH")  # a header whose kind, flags and reserved bytes are one number, then PREFIX
-NAMES_LIMIT = CALL_HEAD.size + 0xFFFF + SESSION_LIMIT  # bytes; the names of a valid call are within its first bytes
+# Bytes; the names of a valid call are within its first bytes. One byte more shows that a session id is too long.
+NAMES_LIMIT = CALL_HEAD.size + 0xFFFF + SESSION_LIMIT + 1
 CALL_WORDS = (CALL, CALL | OPTIONAL << 8)  # that number for a valid call
 STAMPS = Struct("<QQ")  # started, ended
 ANSWER = Struct("<IBBHQQQ")  # a header, then STAMPS
