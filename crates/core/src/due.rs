@@ -15,6 +15,8 @@ pub(crate) enum Due {
     Worker(WorkerId),
     /// Whether an overflow worker has been idle long enough.
     OverflowIdle(WorkerId),
+    /// Whether the calls in advance of a worker must be taken back.
+    InAdvance(WorkerId),
     /// The next sweep of sessions.
     Sweep,
     /// The next step of the scan for released sessions.

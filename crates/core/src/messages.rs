@@ -38,7 +38,7 @@ pub enum Input {
         wire: WireId,
         /// Whether it is a result, not an error.
         ok: bool,
-        /// The time for which the handler ran, as the process measured it; zero if it did not run.
+        /// The time for which the handler ran, as the process measured it; zero only if it did not run.
         ran: Duration,
     },
     /// An [`Effect::Send`] could not be carried out. The process never receives the call, and the shell has already

@@ -70,6 +70,10 @@ pub enum IfAbsent {
     Reject,
 }
 
+/// The largest number of `Pipeline::Auto`. More gains nothing: the worker then reads and answers many calls with each
+/// system call.
+const MAX_AUTO_DEPTH: u32 = 32;
+
 /// The number of unfinished calls that a worker may have for each call that it can run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -91,7 +95,7 @@ impl Pipeline {
     /// Returns the maximum of the number.
     pub fn max_depth(self) -> u32 {
         match self {
-            Self::Auto => 1,
+            Self::Auto => MAX_AUTO_DEPTH,
             Self::Fixed(calls) => calls,
         }
     }
@@ -339,6 +343,14 @@ impl Settings {
     /// Returns the maximum number of unfinished calls of a worker, whatever its hello frame offers.
     pub fn window(&self) -> u32 {
         self.concurrency.saturating_mul(self.pipeline.max_depth())
+    }
+
+    /// Returns the maximum number of unfinished calls of a worker that count as running. Further ones are in advance.
+    pub(crate) fn places(&self) -> u32 {
+        match self.pipeline {
+            Pipeline::Auto => self.concurrency,
+            Pipeline::Fixed(_) => self.window(),
+        }
     }
 
     /// Replaces zeros by the shortest wait, where something is due again after the wait. The configuration refuses these

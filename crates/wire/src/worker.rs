@@ -184,9 +184,10 @@ impl Stamps {
         self != Self::NOT_RUN
     }
 
-    /// Returns how long the handler ran: zero if it did not run, or if `ended` is before `started`.
+    /// Returns how long the handler ran: zero only if it did not run. A worker whose clock is coarse may report one time for
+    /// the begin and the end of a call that ran.
     pub fn run_time(self) -> Duration {
-        self.ended.since(self.started)
+        if self.ended.0 == 0 { Duration::ZERO } else { self.ended.since(self.started).max(Duration::from_nanos(1)) }
     }
 
     pub(crate) fn take(body: &mut Body) -> Result<Self, FrameError> {

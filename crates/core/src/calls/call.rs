@@ -54,6 +54,9 @@ pub(crate) enum CallState {
     Backoff { until: Timestamp },
     /// The call was sent.
     Sent { worker: WorkerRef, wire: WireId },
+    /// The call was sent in advance and still waits, as far as the pool knows. `is_revoked` states that the worker was
+    /// asked to take it back.
+    InAdvance { worker: WorkerRef, wire: WireId, is_revoked: bool },
 }
 
 impl Role {
@@ -91,11 +94,28 @@ impl Call {
         matches!(self.state, CallState::Queued(_) | CallState::Backoff { .. })
     }
 
+    pub(crate) fn is_in_advance(&self) -> bool {
+        matches!(self.state, CallState::InAdvance { .. })
+    }
+
+    /// Returns the attempt of the call, if it was sent.
+    pub(crate) fn attempt(&self) -> Option<(WorkerRef, WireId)> {
+        match self.state {
+            CallState::Sent { worker, wire } | CallState::InAdvance { worker, wire, .. } => Some((worker, wire)),
+            CallState::New | CallState::Queued(_) | CallState::Backoff { .. } => None,
+        }
+    }
+
     /// Returns the next time at which the call must be examined.
+    #[inline(always)]
     pub(crate) fn due(&self) -> Timestamp {
         match self.state {
             CallState::Queued(queue) if queue.has_timeout() => self.queue_until.min(self.deadline),
             CallState::Backoff { until } => until.min(self.deadline),
+            // As in the queue from which it was sent: only the wait for any worker has a limit of its own.
+            CallState::InAdvance { is_revoked: false, .. } if !self.role.is_strict() => {
+                self.queue_until.min(self.deadline)
+            }
             _ => self.deadline,
         }
     }

@@ -138,7 +138,7 @@ impl Calls {
             match call.state {
                 CallState::Queued(queue) => waiting.leave(queue, call.role.row(), &call.position),
                 CallState::Backoff { .. } => waiting.end_backoff(),
-                CallState::New | CallState::Sent { .. } => {}
+                CallState::New | CallState::Sent { .. } | CallState::InAdvance { .. } => {}
             }
             call.state = CallState::New;
         });
@@ -172,6 +172,48 @@ impl Calls {
             call.attempts += 1;
         });
         Some((CallKey { id, index }, call?))
+    }
+
+    /// Records that a call that was just sent is in advance.
+    #[inline(never)]
+    pub(crate) fn set_in_advance(&mut self, id: CallId) {
+        self.change(id, |call| {
+            if let CallState::Sent { worker, wire } = call.state {
+                call.state = CallState::InAdvance { worker, wire, is_revoked: false };
+            }
+        });
+    }
+
+    /// Records that a call in advance counts as begun.
+    pub(crate) fn begin(&mut self, id: CallId) {
+        self.change(id, |call| {
+            if let CallState::InAdvance { worker, wire, .. } = call.state {
+                call.state = CallState::Sent { worker, wire };
+            }
+        });
+    }
+
+    /// Records that a call in advance is being taken back. Its wait ends with the answer of the worker.
+    pub(crate) fn set_revoked(&mut self, id: CallId) {
+        self.change(id, |call| {
+            if let CallState::InAdvance { is_revoked, .. } = &mut call.state {
+                *is_revoked = true;
+            }
+        });
+    }
+
+    /// Undoes the send of a call that has not begun. Its state is then `New`. A wait for any worker that is not already
+    /// running ends at `queue_until`.
+    pub(crate) fn take_back(&mut self, id: CallId, queue_until: Timestamp) {
+        self.change(id, |call| {
+            if matches!(call.state, CallState::Sent { .. }) {
+                call.queue_until = queue_until;
+            }
+            if call.attempt().is_some() {
+                call.state = CallState::New;
+                call.attempts -= 1;
+            }
+        });
     }
 
     /// Lets a call wait before its next attempt.
@@ -224,6 +266,7 @@ impl Calls {
 }
 
 /// Returns the entry of a call among the due times.
+#[inline(always)]
 fn due_entry(call: &Call) -> Option<(Timestamp, CallId)> {
     Some((call.due(), call.id)).filter(|(due, _)| *due != Timestamp::NEVER)
 }

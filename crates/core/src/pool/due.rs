@@ -34,6 +34,7 @@ impl Core {
             Due::Attempt(worker, wire) => self.attempt_due(now, worker, wire, effects),
             Due::Worker(worker) => self.worker_due(now, worker, effects),
             Due::OverflowIdle(worker) => self.overflow_idle_due(now, worker, effects),
+            Due::InAdvance(worker) => self.in_advance_due(now, worker, effects),
             Due::Sweep => {
                 let (sessions, mut step) = self.sessions_step(now, effects);
                 sessions.sweep_due(&mut step);

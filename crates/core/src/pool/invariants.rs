@@ -16,6 +16,7 @@ impl Core {
         self.admission.verify(self.calls.iter().map(|call| &call.permit), &mut broken);
         self.workers.verify(&mut broken);
         self.verify_waiting_calls(&mut broken);
+        self.verify_calls_in_advance(&mut broken);
         self.sessions.verify(&self.workers, &self.calls, &mut broken);
         if self.sessions.is_routed() {
             let sessions = |worker| (self.sessions.bound_to(worker), self.sessions.is_count_changed(worker));
@@ -29,11 +30,22 @@ impl Core {
             let queue = match call.state {
                 CallState::Queued(queue) => Some(queue),
                 CallState::Backoff { .. } => None,
-                CallState::New | CallState::Sent { .. } => return None,
+                CallState::New | CallState::Sent { .. } | CallState::InAdvance { .. } => return None,
             };
             Some(Waiting { call: call.id, queue, session: call.role.row(), position: &call.position })
         });
         self.waiting.verify(&waiting.collect::<Vec<_>>(), broken);
+    }
+
+    /// Compares the calls whose state is in advance with the attempts in advance.
+    fn verify_calls_in_advance(&self, broken: &mut Vec<String>) {
+        let mut calls: Vec<_> = self.calls.iter().filter(|call| call.is_in_advance()).map(|call| call.id).collect();
+        let mut attempts: Vec<_> = self.workers.calls_in_advance().collect();
+        calls.sort_unstable();
+        attempts.sort_unstable();
+        if calls != attempts || calls.len() != self.workers.in_advance().calls() {
+            broken.push(format!("{calls:?} are in advance, but workers have {attempts:?}"));
+        }
     }
 
     /// Returns the number of items that are due at some time: calls and slots ([I6](crate#invariants)).

@@ -103,10 +103,12 @@ impl Core {
             Input::Submit(submission) => self.submit(now, &submission, effects),
             Input::Cancel(call) => self.abandon(now, call, effects),
             Input::SendFailed { worker, wire } => self.on_send_failed(now, worker, wire, effects),
-            Input::AttemptState { worker, wire, state } => self.workers.attempt_state(now, worker, wire, state),
+            Input::AttemptState { worker, wire, state } => self.on_attempt_state(now, worker, wire, state, effects),
             Input::Final { worker, wire, ok, ran } => self.finish(now, Finished { worker, wire, ok, ran }, effects),
             // The life of a process.
-            Input::Ready { worker, window, control, .. } => self.on_ready(now, worker, window, control, effects),
+            Input::Ready { worker, window, control, in_order } => {
+                self.on_ready(now, worker, window, control, in_order, effects);
+            }
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
             Input::Activity { worker, nonce, activity } => self.on_activity(now, worker, nonce, activity, effects),
             Input::Kill { worker, kill_reason } => self.kill(now, worker, kill_reason, effects),

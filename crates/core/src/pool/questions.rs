@@ -47,9 +47,9 @@ impl Core {
             state: slot.state(self.workers.is_health_gated()),
             health: slot.health(),
             unresponsive: slot.unresponsive(),
-            in_flight: slot.in_flight(),
-            window: slot.window(),
-            queued: self.waiting.for_worker(slot.worker.id),
+            in_flight: slot.in_flight() - slot.attempts().in_advance().calls(),
+            window: slot.places(),
+            queued: self.waiting.for_worker(slot.worker.id) + slot.attempts().in_advance().calls(),
             operations: *slot.finished_attempts,
             sessions: self.sessions.is_routed().then(|| self.sessions.bound_to(slot.worker)),
             metrics: self.workers.metrics_of(worker).cloned(),
@@ -61,10 +61,10 @@ impl Core {
 
     /// Returns the status of the queue.
     pub fn queue_status(&self) -> QueueStatus {
-        let (in_flight, capacity) = (self.workers.in_flight(), self.workers.capacity());
-        let waiting = self.waiting.len();
+        let (capacity, in_advance) = (self.workers.capacity(), self.workers.in_advance().calls());
+        let (in_flight, waiting) = (self.workers.in_flight() - in_advance, self.waiting.len() + in_advance);
         let load = (capacity > 0).then(|| (in_flight + waiting) as f64 / capacity as f64);
-        let ahead = self.waiting.ahead_of(Queue::AnyWorker, None) + usize::from(in_flight >= capacity);
+        let ahead = self.ahead_of(Queue::AnyWorker, None) + usize::from(in_flight >= capacity);
         let expected_wait_ms = self.waiting.expected_wait(ahead, self.places_for(Queue::AnyWorker)).map(millis);
         let limit = self.settings.queue.limit;
         QueueStatus { waiting, limit, in_flight, capacity, load, expected_wait_ms }

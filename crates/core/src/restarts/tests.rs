@@ -17,7 +17,7 @@ fn restarts() -> Restarts {
 fn dead(id: WorkerId, kill_reason: Option<KillReason>, live_since: Option<Timestamp>) -> DeadProcess {
     let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
     let worker = WorkerRef { id, generation: Generation(1) };
-    DeadProcess { worker, exit, live_since, attempts: Attempts::default() }
+    DeadProcess { worker, exit, live_since, attempts: Attempts::default(), in_order: None }
 }
 
 fn failed() -> Restarts {
@@ -36,7 +36,7 @@ fn r28_early_deaths_wait_longer_and_longer_and_then_the_pool_fails() {
     let after = restarts.exited(AT, &dead(BASE, None, Some(AT)), false);
     assert_eq!(after, AfterExit::StartAt(AT + 100 * ms));
     let mut busy = dead(BASE, None, Some(AT));
-    busy.attempts.push(attempt());
+    busy.attempts.push(attempt(), 1);
     assert_eq!(restarts.exited(AT, &busy, false), AfterExit::StartAt(AT + 200 * ms), "a call is to blame");
     let after = restarts.exited(AT, &dead(BASE, None, Some(Timestamp(0))), false);
     assert_eq!(after, AfterExit::StartAt(AT), "it had lived long enough");
@@ -51,6 +51,7 @@ fn attempt() -> crate::worker::Attempt {
         since: AT,
         routing: crate::Routing::Unrouted,
         session: None,
+        is_taken_back: false,
     }
 }
 

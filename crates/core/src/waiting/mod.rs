@@ -253,10 +253,10 @@ impl WaitingCalls {
         self.service_time.as_ref()?.expected(ahead, places)
     }
 
-    /// Refuses a call if no more calls may wait.
-    pub(crate) fn check_room(&self) -> Result<(), CallFailure> {
+    /// Refuses a call if no more calls may wait. `in_advance` calls wait in workers.
+    pub(crate) fn check_room(&self, in_advance: usize) -> Result<(), CallFailure> {
         let limit = self.limit;
-        if self.len >= limit { Err(CallFailure::QueueFull { limit }) } else { Ok(()) }
+        if self.len + in_advance >= limit { Err(CallFailure::QueueFull { limit }) } else { Ok(()) }
     }
 
     /// Refuses a call if no more calls of its session may wait.
@@ -467,9 +467,9 @@ mod tests {
         assert_eq!(waiting.check_room_of_session(RowKey::of(1)), Err(CallFailure::SessionQueueFull { limit: 2 }));
         assert_eq!(waiting.check_room_of_session(RowKey::of(2)), Ok(()));
         (0..8).for_each(|_| waiting.begin_backoff());
-        assert_eq!(waiting.check_room(), Err(CallFailure::QueueFull { limit: 10 }));
+        assert_eq!(waiting.check_room(0), Err(CallFailure::QueueFull { limit: 10 }));
         waiting.leave(Queue::Session, row(1), &positions[0]);
-        assert_eq!(waiting.check_room(), Ok(()));
+        assert_eq!(waiting.check_room(0), Ok(()));
         assert_eq!(waiting.next_of_session(RowKey::of(1)), Some(CallId(1)));
     }
 

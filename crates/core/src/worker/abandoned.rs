@@ -11,7 +11,7 @@
 //! killed after a time that exceeds the limit of hooks.
 
 use super::{Escalation, Workers};
-use crate::{AttemptState, CancelSettings, Effect, Effects, Timestamp, WireId, WorkerId, WorkerRef};
+use crate::{AttemptState, CallId, CancelSettings, Effect, Effects, Timestamp, WireId, WorkerId, WorkerRef};
 
 impl Workers {
     /// Asks the worker to stop an attempt whose call is settled.
@@ -22,9 +22,32 @@ impl Workers {
         }
     }
 
-    /// Handles the worker's answer to a cancel: the state of the attempt.
-    pub(crate) fn attempt_state(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, state: AttemptState) {
-        let Some(next) = self.current(worker).and_then(|slot| slot.attempts.escalation(wire)) else { return };
+    /// Handles the worker's answer to a cancel or a revoke: the state of the attempt. Returns its call, if the worker
+    /// gave it back.
+    pub(crate) fn attempt_state(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        wire: WireId,
+        state: AttemptState,
+    ) -> Option<CallId> {
+        match self.current(worker)?.attempts.escalation(wire) {
+            Some(next) => self.abandoned_attempt_state(now, worker, wire, state, next),
+            None if state == AttemptState::Withdrawn => return self.take_back(now, worker, wire),
+            // The attempt goes on as if nothing had been asked.
+            None => {}
+        }
+        None
+    }
+
+    fn abandoned_attempt_state(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        wire: WireId,
+        state: AttemptState,
+        next: Escalation,
+    ) {
         match (state, next) {
             (AttemptState::Running, Escalation::Asked | Escalation::Withdrawn { .. }) => {
                 self.set_escalation(worker.id, wire, first_timeout(now, &self.cancel));

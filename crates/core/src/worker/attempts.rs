@@ -1,5 +1,6 @@
 //! The unfinished attempts of one process, in the order in which they were sent. Holds call ids only, not calls.
 
+use super::in_advance::InAdvance;
 use crate::{CallId, Routing, RowKey, Timestamp, WireId, calls::CallKey};
 use std::{
     collections::VecDeque,
@@ -14,6 +15,8 @@ pub(crate) struct Attempt {
     pub(crate) since: Timestamp,
     pub(crate) routing: Routing,
     pub(crate) session: Option<AttemptSession>,
+    /// Whether the worker gave it back, and its call was sent elsewhere or waits.
+    pub(crate) is_taken_back: bool,
 }
 
 /// The session of an attempt.
@@ -30,7 +33,9 @@ pub(crate) struct AttemptSession {
 pub(crate) enum SlotHolder {
     /// An attempt of a call that is not settled.
     Call(CallKey),
-    /// An attempt whose call is settled. The call slot stays occupied until the final frame.
+    /// An attempt of a call that is not settled. The worker was asked to take it back.
+    Revoking(CallKey),
+    /// An attempt whose call is settled or was taken back. The call slot stays occupied until the final frame.
     Abandoned { next: Escalation },
 }
 
@@ -59,7 +64,7 @@ impl Attempt {
     /// Returns the call of the attempt, unless it is settled.
     pub(crate) fn call(&self) -> Option<CallId> {
         match self.holder {
-            SlotHolder::Call(call) => Some(call.id),
+            SlotHolder::Call(call) | SlotHolder::Revoking(call) => Some(call.id),
             SlotHolder::Abandoned { .. } => None,
         }
     }
@@ -69,12 +74,17 @@ impl Attempt {
         self.session.filter(|session| session.is_strict).map(|session| session.row)
     }
 
+    /// Returns whether it runs its session's current strict call, which no other worker can run.
+    pub(super) fn is_strict(&self) -> bool {
+        self.strict_row().is_some()
+    }
+
     /// Returns when the next step of stopping the attempt is due.
     pub(super) fn due(&self) -> Option<Timestamp> {
         match self.holder {
             SlotHolder::Abandoned { next: Escalation::Interrupt(due) | Escalation::Kill(due) } => Some(due),
             SlotHolder::Abandoned { next: Escalation::Withdrawn { kill } } => kill,
-            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) => None,
+            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) | SlotHolder::Revoking(_) => None,
         }
     }
 }
@@ -86,7 +96,9 @@ impl Attempt {
 /// - `later` is empty unless there is an oldest attempt, and its attempts were sent after that.
 /// - The first and the last of the later entries are unfinished. Entries between them that finished are vacant, and
 ///   never outnumber the others by more than [`VACANT`].
-/// - `len` and `abandoned` are counts over the attempts.
+/// - `len`, `abandoned`, `withdrawn` and `in_advance` are counts over the attempts.
+/// - An attempt that was not withdrawn is in advance if it was sent after `last_begun`. If any is, at least as many others
+///   as the process has places were not withdrawn.
 /// - `timed` has the time and the wire id of each attempt whose next step has a time, and no others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempts {
@@ -96,6 +108,11 @@ pub(crate) struct Attempts {
     len: u32,
     /// The number of attempts whose calls are settled.
     abandoned: u32,
+    /// The number of attempts that the worker will not begin.
+    withdrawn: u32,
+    /// The wire id of the latest attempt that counts as begun, or 0. Only rises, so that what has begun is never in advance again.
+    last_begun: u64,
+    in_advance: InAdvance,
     /// Few even if all attempts are abandoned: those that the worker has not answered wait for the oldest of them.
     timed: Vec<(Timestamp, WireId)>,
 }
@@ -105,15 +122,23 @@ pub(crate) struct Attempts {
 const VACANT: usize = 16;
 
 impl Attempts {
-    /// Adds the latest attempt, of a call that is not settled. Its wire id must be higher than all others.
+    /// Adds the latest attempt, of a call that is not settled. Its wire id must be higher than all others. It is in
+    /// advance if `places` others may have begun. Returns whether it is.
     #[inline(always)]
-    pub(crate) fn push(&mut self, attempt: Attempt) {
+    pub(crate) fn push(&mut self, attempt: Attempt, places: u32) -> bool {
+        let is_in_advance = self.len - self.withdrawn >= places;
+        if is_in_advance {
+            self.add_in_advance(&attempt);
+        } else {
+            self.last_begun = attempt.wire.0;
+        }
         self.len += 1;
         if self.oldest.is_none() {
             self.oldest = Some(attempt);
         } else {
             self.later.push_back((attempt.wire, Some(attempt)));
         }
+        is_in_advance
     }
 
     #[inline(always)]
@@ -124,7 +149,10 @@ impl Attempts {
         };
         self.len -= 1;
         if self.abandoned > 0 && attempt.call().is_none() {
-            self.forget_abandoned(wire);
+            self.forget_abandoned(&attempt);
+        }
+        if !self.in_advance.is_empty() {
+            self.remove_in_advance(&attempt);
         }
         if !self.later.is_empty() {
             self.drop_vacant();
@@ -133,9 +161,22 @@ impl Attempts {
     }
 
     #[cold]
-    fn forget_abandoned(&mut self, wire: WireId) {
+    fn add_in_advance(&mut self, attempt: &Attempt) {
+        self.in_advance.add(attempt);
+    }
+
+    #[cold]
+    fn remove_in_advance(&mut self, attempt: &Attempt) {
+        if self.is_in_advance(attempt) {
+            self.in_advance.remove(attempt);
+        }
+    }
+
+    #[cold]
+    fn forget_abandoned(&mut self, attempt: &Attempt) {
         self.abandoned -= 1;
-        self.timed.retain(|(_, timed)| *timed != wire);
+        self.withdrawn -= u32::from(attempt.is_withdrawn());
+        self.timed.retain(|(_, timed)| *timed != attempt.wire);
     }
 
     fn vacate(&mut self, wire: WireId) -> Option<Attempt> {
@@ -173,7 +214,7 @@ impl Attempts {
     pub(super) fn escalation(&self, wire: WireId) -> Option<Escalation> {
         match self.get(wire)?.holder {
             SlotHolder::Abandoned { next } => Some(next),
-            SlotHolder::Call(_) => None,
+            SlotHolder::Call(_) | SlotHolder::Revoking(_) => None,
         }
     }
 
@@ -184,16 +225,23 @@ impl Attempts {
         }
     }
 
-    /// Changes the holder of an attempt, and with it the time of its next step.
+    /// Changes the holder of an attempt, and with it the time of its next step, and whether it is in advance.
     fn set_holder(&mut self, wire: WireId, holder: SlotHolder) {
         let Some(attempt) = self.get_mut(wire) else { return };
-        let before = attempt.due();
-        attempt.holder = holder;
-        let due = attempt.due();
-        if before.is_some() {
+        let before = std::mem::replace(attempt, Attempt { holder, ..attempt.clone() });
+        let after = attempt.clone();
+        if before.due().is_some() {
             self.timed.retain(|(_, timed)| *timed != wire);
         }
-        self.timed.extend(due.map(|due| (due, wire)));
+        self.timed.extend(after.due().map(|due| (due, wire)));
+        self.withdrawn += u32::from(after.is_withdrawn());
+        self.withdrawn -= u32::from(before.is_withdrawn());
+        if self.is_in_advance(&before) {
+            self.in_advance.remove(&before);
+        }
+        if self.is_in_advance(&after) {
+            self.in_advance.add(&after);
+        }
     }
 
     /// Returns the attempt whose next step is due first, and when.
@@ -245,7 +293,7 @@ impl Attempts {
     }
 
     /// Returns the attempt that is assumed to run while the worker has not answered a cancel.
-    fn oldest_running(&self) -> Option<&Attempt> {
+    pub(super) fn oldest_running(&self) -> Option<&Attempt> {
         self.iter().find(|attempt| !attempt.is_withdrawn())
     }
 
@@ -273,10 +321,68 @@ impl Attempts {
         move |attempt| match attempt.holder {
             SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } } => false,
             SlotHolder::Abandoned { next: Escalation::Interrupt(_) | Escalation::Kill(_) } => true,
-            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) => {
+            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) | SlotHolder::Revoking(_) => {
                 before.is_some() && attempt.wire <= last
             }
         }
+    }
+
+    /// Returns the attempts that have not begun, as far as the pool knows.
+    pub(crate) fn in_advance(&self) -> InAdvance {
+        self.in_advance
+    }
+
+    fn is_in_advance(&self, attempt: &Attempt) -> bool {
+        attempt.wire.0 > self.last_begun && !attempt.is_withdrawn()
+    }
+
+    /// Returns the number of attempts that count as begun.
+    pub(super) fn begun(&self) -> u32 {
+        self.len - self.withdrawn - self.in_advance.attempts()
+    }
+
+    /// Returns the attempts in advance, the oldest first.
+    pub(super) fn iter_in_advance(&self) -> impl Iterator<Item = &Attempt> {
+        let from = match self.in_advance.is_empty() {
+            true => self.later.len(),
+            false => self.later.partition_point(|(wire, _)| wire.0 <= self.last_begun),
+        };
+        let later = self.later.range(from..).filter_map(|(_, entry)| entry.as_ref());
+        self.oldest.iter().chain(later).filter(|attempt| self.is_in_advance(attempt))
+    }
+
+    /// Counts the first attempt in advance as begun, if there is one and fewer than `places` others have begun. Returns
+    /// it.
+    pub(super) fn begin_next(&mut self, now: Timestamp, places: u32) -> Option<&Attempt> {
+        if self.begun() >= places {
+            return None;
+        }
+        let next = self.iter_in_advance().next()?.clone();
+        self.in_advance.remove(&next);
+        self.last_begun = next.wire.0;
+        let attempt = self.get_mut(next.wire)?;
+        attempt.since = now;
+        Some(attempt)
+    }
+
+    /// Records that the worker was asked to take back an attempt. Returns false if it was asked before, or the call is
+    /// settled.
+    pub(super) fn revoke(&mut self, wire: WireId) -> bool {
+        let Some(SlotHolder::Call(call)) = self.get(wire).map(|attempt| attempt.holder.clone()) else { return false };
+        self.set_holder(wire, SlotHolder::Revoking(call));
+        true
+    }
+
+    /// Records that the worker gave back an attempt as asked: it will not begin. Returns its call, which is no longer in
+    /// this process.
+    pub(super) fn take_back(&mut self, wire: WireId) -> Option<CallId> {
+        let SlotHolder::Revoking(call) = self.get(wire)?.holder else { return None };
+        self.set_holder(wire, SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: None } });
+        self.abandoned += 1;
+        let attempt = self.get_mut(wire)?;
+        // The session waits for the call, which goes on, not for this attempt.
+        (attempt.is_taken_back, attempt.session) = (true, None);
+        Some(call.id)
     }
 
     fn timed_in_order(&self) -> Vec<(WireId, Timestamp)> {
@@ -296,6 +402,8 @@ impl Attempts {
             && (self.oldest.is_some() || self.later.is_empty())
             && self.len() == self.iter().count()
             && self.abandoned as usize == self.iter().filter(|attempt| attempt.call().is_none()).count()
+            && self.withdrawn as usize == self.iter().filter(|attempt| attempt.is_withdrawn()).count()
+            && self.in_advance == InAdvance::of(self.iter().filter(|attempt| self.is_in_advance(attempt)))
             && self.timed_in_order()
                 == self.iter().filter_map(|attempt| Some((attempt.wire, attempt.due()?))).collect::<Vec<_>>()
     }
@@ -328,6 +436,7 @@ mod tests {
             since: Timestamp(0),
             routing: Routing::Unrouted,
             session: None,
+            is_taken_back: false,
         }
     }
 
@@ -341,7 +450,7 @@ mod tests {
         let mut attempts = Attempts::default();
         let (mut model, mut random) = (Vec::new(), 5usize);
         for wire in 1..2000 {
-            attempts.push(attempt(wire));
+            attempts.push(attempt(wire), 9999);
             model.push(wire);
             random = random.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(7);
             // Grows to a few hundred attempts, then shrinks.
@@ -361,8 +470,8 @@ mod tests {
     #[test]
     fn attempts_that_differ_only_in_what_finished_before_are_equal() {
         let (mut left, mut right) = (Attempts::default(), Attempts::default());
-        [1, 2, 3].into_iter().for_each(|wire| left.push(attempt(wire)));
-        [1, 3].into_iter().for_each(|wire| right.push(attempt(wire)));
+        [1, 2, 3].into_iter().for_each(|wire| _ = left.push(attempt(wire), 9));
+        [1, 3].into_iter().for_each(|wire| _ = right.push(attempt(wire), 9));
         assert_ne!(left, right);
         left.remove(WireId(2));
         assert_eq!(left, right);
@@ -372,7 +481,7 @@ mod tests {
     #[test]
     fn i8_attempts_with_a_time_are_those_that_are_due() {
         let mut attempts = Attempts::default();
-        (1..=4).for_each(|wire| attempts.push(attempt(wire)));
+        (1..=4).for_each(|wire| _ = attempts.push(attempt(wire), 9));
         assert_eq!(attempts.next_due(), None);
         (1..=3).for_each(|wire| assert!(attempts.abandon(WireId(wire))));
         assert_eq!(attempts.next_due(), None, "the worker has not answered");
@@ -393,7 +502,7 @@ mod tests {
     #[test]
     fn as_many_attempts_may_run_as_the_worker_runs_at_a_time() {
         let mut attempts = Attempts::default();
-        (1..=4).for_each(|wire| attempts.push(attempt(wire)));
+        (1..=4).for_each(|wire| _ = attempts.push(attempt(wire), 9));
         assert!(attempts.abandon(WireId(1)));
         attempts.set_escalation(WireId(1), Escalation::Withdrawn { kill: None });
         let running = |concurrency| {

@@ -1,7 +1,7 @@
-//! The numbers of slots in each state, and the calls and windows of all of them. Holds no slots: [`Workers`](super::Workers)
+//! The numbers of slots in each state, and the calls and places of all of them. Holds no slots: [`Workers`](super::Workers)
 //! reports each change of a slot here, and nothing else may.
 
-use super::{Process, Slot};
+use super::{InAdvance, Process, Slot};
 use crate::{Timestamp, WorkerId, due::Due};
 
 /// The numbers over all slots of a pool, so that no decision about one call costs the number of slots.
@@ -15,8 +15,10 @@ pub(crate) struct Counts {
     pub(super) overflow: KindCounts,
     /// The number of unfinished attempts.
     pub(super) in_flight: usize,
-    /// The sum of the windows of the ready processes.
+    /// The sum of the places of the ready processes.
     pub(super) capacity: usize,
+    /// The calls in advance.
+    pub(super) in_advance: InAdvance,
 }
 
 /// The numbers of base slots, or of overflow slots, by the state of their process.
@@ -41,7 +43,8 @@ impl Counts {
     /// Adds a slot, or a slot after its change.
     pub(super) fn add(&mut self, slot: &Slot) {
         self.in_flight += slot.in_flight();
-        self.capacity += slot.window();
+        self.capacity += slot.places();
+        self.in_advance += slot.attempts().in_advance();
         let kind = if slot.base { &mut self.base } else { &mut self.overflow };
         match *slot.process() {
             Process::Scheduled { at } => kind.scheduled.insert(at, slot.worker.id),
@@ -52,7 +55,8 @@ impl Counts {
     /// Removes a slot before its change.
     pub(super) fn remove(&mut self, slot: &Slot) {
         self.in_flight -= slot.in_flight();
-        self.capacity -= slot.window();
+        self.capacity -= slot.places();
+        self.in_advance -= slot.attempts().in_advance();
         let kind = if slot.base { &mut self.base } else { &mut self.overflow };
         match *slot.process() {
             Process::Scheduled { at } => kind.scheduled.remove(at, slot.worker.id),

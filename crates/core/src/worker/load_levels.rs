@@ -31,9 +31,10 @@ pub(super) struct LoadLevels {
 }
 
 impl LoadLevels {
-    /// Returns the levels of this many slots, none of which accepts a call. `window` is the largest window of a slot.
-    pub(super) fn new(slots: usize, window: u32) -> Self {
-        let (levels, words_per_level) = ((window as usize).clamp(1, LEVELS), slots.div_ceil(64));
+    /// Returns the levels of this many slots, none of which accepts a call. `loads` is the number of different loads that
+    /// a slot can have while it accepts.
+    pub(super) fn new(slots: usize, loads: u32) -> Self {
+        let (levels, words_per_level) = ((loads as usize).clamp(1, LEVELS), slots.div_ceil(64));
         Self {
             occupied: 0,
             summaries: vec![0; levels],

@@ -1,12 +1,15 @@
 //! The slots of a pool and their processes. Decides nothing about calls; states what a slot can accept.
 
 mod abandoned;
+mod advance;
 mod attempts;
 mod counts;
 mod enhanced_state;
 mod history;
+mod in_advance;
 mod load_levels;
 mod metrics;
+mod pace;
 mod pings;
 mod placement;
 mod questions;
@@ -20,6 +23,7 @@ pub use state::{Health, InvalidTransition, WorkerState};
 
 pub(crate) use attempts::{Attempt, AttemptSession, Attempts, Escalation, SlotHolder};
 pub(crate) use history::History;
+pub(crate) use in_advance::InAdvance;
 pub(crate) use pings::PingOutcome;
 pub(crate) use slot::{Ping, Process, Slot};
 pub(crate) use workers::{BeforeStop, DeadProcess, Workers};

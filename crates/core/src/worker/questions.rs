@@ -5,7 +5,7 @@ use super::{
     Process, Slot, Transition, WorkerMetrics, Workers,
     load_levels::LoadLevels,
     placement,
-    workers::{count, index},
+    workers::{count, index, loads},
 };
 use crate::{Timestamp, WorkerId, WorkerRef, due::Due};
 
@@ -103,16 +103,28 @@ impl Workers {
         self.slot(worker).accepts()
     }
 
-    /// Returns whether this process, the latest of its slot, can accept a call now.
+    /// Returns whether the slot can run one more call at once.
     #[inline]
-    pub(crate) fn can_take(&self, worker: WorkerRef) -> bool {
-        self.current(worker).is_some_and(Slot::accepts)
+    pub(crate) fn has_place(&self, worker: WorkerId) -> bool {
+        self.slot(worker).has_place()
     }
 
-    /// Returns the process with the fewest unfinished calls that can take a call; base workers first.
+    /// Returns whether this process, the latest of its slot, can run one more call at once.
+    #[inline]
+    pub(crate) fn can_take(&self, worker: WorkerRef) -> bool {
+        self.current(worker).is_some_and(Slot::has_place)
+    }
+
+    /// Returns the process with the fewest unfinished calls that can run one more at once; base workers first.
     #[inline(always)]
     pub(crate) fn least_loaded(&self) -> Option<WorkerRef> {
-        self.index.levels.first(|slot| self.slots[slot].attempts().count()).map(|slot| self.slots[slot].worker)
+        self.first_that_accepts().filter(|slot| slot.has_place()).map(|slot| slot.worker)
+    }
+
+    /// Returns the slot that accepts a call, at once or else in advance, and has the lowest load; base workers first.
+    #[inline(always)]
+    pub(super) fn first_that_accepts(&self) -> Option<&Slot> {
+        self.index.levels.first(|slot| self.slots[slot].load(self.places)).map(|slot| &self.slots[slot])
     }
 
     /// Returns the process for a new session: the one with the fewest sessions, then the fewest calls. An overflow
@@ -177,24 +189,24 @@ impl Workers {
         self.index.counts.in_flight
     }
 
-    /// Returns the sum of the windows of the ready processes.
+    /// Returns the sum of the places of the ready processes: how many calls run at the same time.
     pub(crate) fn capacity(&self) -> usize {
         self.index.counts.capacity
     }
 
     /// Returns the number of calls that the pool could run at the same time if all processes were ready.
     pub(crate) fn capacity_if_all_run(&self) -> usize {
-        self.index.counts.capacity + (self.slots.len() - self.index.counts.live()) * self.window as usize
+        self.index.counts.capacity + (self.slots.len() - self.index.counts.live()) * self.places as usize
     }
 
     /// Returns the capacity of the starting processes.
     pub(crate) fn starting_capacity(&self) -> usize {
-        self.index.counts.starting() * self.window as usize
+        self.index.counts.starting() * self.places as usize
     }
 
     /// Returns the capacity of the base workers that are starting or scheduled.
     pub(crate) fn coming_base_capacity(&self) -> usize {
-        self.index.counts.base.starting_or_scheduled() * self.window as usize
+        self.index.counts.base.starting_or_scheduled() * self.places as usize
     }
 
     /// Returns the capacity that is starting or scheduled. An overflow worker in backoff is included: otherwise each
@@ -202,7 +214,7 @@ impl Workers {
     /// workers replace it. O(log slots).
     pub(crate) fn coming_capacity(&self, now: Timestamp) -> usize {
         let (base, overflow) = (&self.index.counts.base, &self.index.counts.overflow);
-        (base.starting + base.scheduled.due(now) + overflow.starting_or_scheduled()) * self.window as usize
+        (base.starting + base.scheduled.due(now) + overflow.starting_or_scheduled()) * self.places as usize
     }
 
     pub(crate) fn overflow_is_starting_or_scheduled(&self) -> bool {
@@ -225,9 +237,9 @@ impl Workers {
         if self.index.counts != counted {
             broken.push(format!("workers: {:?}, but the slots give {counted:?}", self.index.counts));
         }
-        let mut levels = LoadLevels::new(self.slots.len(), self.window);
+        let mut levels = LoadLevels::new(self.slots.len(), loads(self.window, self.places));
         for (place, slot) in self.slots.iter().enumerate() {
-            levels.put(place, slot.accepts().then(|| slot.attempts().count()));
+            levels.put(place, slot.accepts().then(|| slot.load(self.places)));
         }
         let outdated = self.slots.iter().filter(|slot| !slot.is_limit_current(self.is_health_gated()));
         broken.extend(outdated.map(|slot| format!("{} accepts calls against the state of its process", slot.worker)));
@@ -236,8 +248,9 @@ impl Workers {
         }
         let overfull = self.slots.iter().filter(|slot| slot.is_live() && slot.in_flight() > slot.window());
         broken.extend(overfull.map(|slot| format!("I2: {} has {} attempts", slot.worker, slot.in_flight())));
-        let inconsistent = self.slots.iter().filter(|slot| !slot.attempts.is_consistent());
-        broken.extend(inconsistent.map(|slot| format!("{}: {:?} is not consistent", slot.worker, slot.attempts)));
+        let inconsistent =
+            self.slots.iter().filter(|slot| !slot.attempts.is_consistent() || !slot.is_pace_consistent());
+        broken.extend(inconsistent.map(|slot| format!("{slot:?} is not consistent")));
         let idle = self.slots.iter().filter(|slot| slot.attempts.without_timeouts() != (None, None));
         broken.extend(idle.map(|slot| format!("I8: {}: an abandoned attempt has no timeout", slot.worker)));
         let orphaned = self.slots.iter().filter(|slot| !slot.has_process() && slot.in_flight() > 0);
@@ -259,7 +272,7 @@ impl Workers {
 }
 
 fn placement_key(slot: &Slot, sessions: impl Fn(WorkerRef) -> u32) -> u64 {
-    match slot.accepts() {
+    match slot.has_place() {
         true => placement::key(sessions(slot.worker), slot.in_flight()),
         false => placement::NEVER,
     }

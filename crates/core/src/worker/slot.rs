@@ -1,12 +1,13 @@
 //! A slot: its process and the attempts that the process has. Both change only through [`Workers`](super::Workers).
 
-use super::{Attempts, Health, WorkerState};
+use super::{Attempt, Attempts, Health, SlotHolder, WorkerState, pace::Pace};
 use crate::{
     Generation, ProcessActivity, Timestamp, WorkerRef,
     derived::{Derived, Statistic},
     due::Due,
     failure::{KillReason, ProcessExit},
 };
+use std::time::Duration;
 
 /// One slot of the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,8 +20,11 @@ pub(crate) struct Slot {
     /// Attempts sent to the current process whose final frame has not arrived. At most the window
     /// ([I2](crate#invariants)).
     pub(super) attempts: Attempts,
-    /// The number of attempts below which the slot accepts a call.
+    /// How many calls the process may have.
+    pub(super) pace: Pace,
+    /// The number of attempts below which the slot accepts a call, and below which the call is not in advance.
     limit: Derived<u32>,
+    open_places: Derived<u32>,
     /// The generation and the exit of the previous process.
     pub(crate) last_exit: Option<(Generation, ProcessExit)>,
     /// The number of finished attempts, across all generations.
@@ -39,7 +43,6 @@ pub(crate) enum Process {
     /// The process is ready. `unresponsive` is what it did when it last missed a ping, until it answers one.
     Live {
         since: Timestamp,
-        window: u32,
         ping: Ping,
         misses: u32,
         unresponsive: Option<ProcessActivity>,
@@ -77,9 +80,19 @@ impl Ping {
 
 impl Slot {
     pub(crate) fn new(worker: WorkerRef, base: bool) -> Self {
-        let attempts = Attempts::default();
-        let (limit, finished_attempts) = (Derived(0), Statistic(0));
-        Self { worker, base, process: Process::Absent, attempts, limit, last_exit: None, finished_attempts }
+        let (attempts, pace) = (Attempts::default(), Pace::default());
+        let (limit, open_places, finished_attempts) = (Derived(0), Derived(0), Statistic(0));
+        Self {
+            worker,
+            base,
+            process: Process::Absent,
+            attempts,
+            pace,
+            limit,
+            open_places,
+            last_exit: None,
+            finished_attempts,
+        }
     }
 
     pub(crate) fn process(&self) -> &Process {
@@ -114,38 +127,76 @@ impl Slot {
         matches!(self.process, Process::Starting { .. } | Process::Live { .. } | Process::Stopping { .. })
     }
 
+    /// Returns the maximum number of unfinished attempts of the process, if it is ready.
     pub(crate) fn window(&self) -> usize {
-        match self.process {
-            Process::Live { window, .. } => window as usize,
-            _ => 0,
-        }
+        if self.is_live() { self.pace.window() as usize } else { 0 }
     }
 
-    /// Returns whether the slot can accept a call: its process is ready and its window is not full. With
-    /// `state_machine`, the process must also have answered its last ping (R24).
+    /// Returns the number of unfinished attempts of the process that count as running, if it is ready.
+    pub(crate) fn places(&self) -> usize {
+        if self.is_live() { self.pace.places() as usize } else { 0 }
+    }
+
+    /// Returns whether the slot can accept a call, at once or in advance: its process is ready and does not have all the
+    /// calls that it may have. With `state_machine`, the process must also have answered its last ping (R24).
     #[inline]
     pub(crate) fn accepts(&self) -> bool {
         // Abandoned attempts count as well: the worker still runs them, or holds them in its own queue (I2).
         self.attempts.count() < *self.limit
     }
 
-    /// Returns the number of attempts below which a slot with this process accepts a call.
-    fn limit_of(&self, health_gated: bool) -> u32 {
+    /// Returns whether the process accepts a call and can run it at once.
+    #[inline]
+    pub(crate) fn has_place(&self) -> bool {
+        self.attempts.count() < *self.open_places
+    }
+
+    /// Returns the load by which a slot that accepts a call is chosen: the number of its attempts, and more if the call
+    /// would be in advance than any slot with a free place has. `places` is the maximum of all slots.
+    #[inline]
+    pub(super) fn load(&self, places: u32) -> u32 {
+        let (attempts, own) = (self.attempts.count(), *self.open_places);
+        if attempts < own { attempts } else { attempts - own + places }
+    }
+
+    /// Counts the run time of a finished call.
+    #[inline]
+    pub(super) fn observe(&mut self, ran: Duration) {
+        if self.pace.observe(ran) && *self.open_places > 0 {
+            *self.limit = self.pace.limit();
+        }
+    }
+
+    /// Returns the attempts in advance that another worker could run, and that the process was not asked to take back.
+    pub(super) fn revocable(&self) -> impl Iterator<Item = &Attempt> {
+        let is_revocable = |attempt: &&Attempt| matches!(attempt.holder, SlotHolder::Call(_)) && !attempt.is_strict();
+        self.attempts.iter_in_advance().filter(is_revocable)
+    }
+
+    /// Returns whether its attempts in advance agree with its pace. For tests.
+    pub(super) fn is_pace_consistent(&self) -> bool {
+        let begun = self.attempts.begun();
+        let has_begun_all = self.attempts.in_advance().is_empty();
+        self.pace.is_consistent() && (has_begun_all || begun >= self.pace.places())
+    }
+
+    /// Returns the numbers of attempts below which a slot with this process accepts a call, and can run it at once.
+    fn limits(&self, health_gated: bool) -> (u32, u32) {
         match self.process {
-            Process::Live { misses, .. } if health_gated && misses > 0 => 0,
-            Process::Live { window, .. } => window,
-            _ => 0,
+            Process::Live { misses, .. } if health_gated && misses > 0 => (0, 0),
+            Process::Live { .. } => (self.pace.limit(), self.pace.places()),
+            _ => (0, 0),
         }
     }
 
     /// Updates what follows from the process, after a change of it.
     pub(super) fn update_limit(&mut self, health_gated: bool) {
-        *self.limit = self.limit_of(health_gated);
+        (*self.limit, *self.open_places) = self.limits(health_gated);
     }
 
     /// Returns whether [`accepts`](Self::accepts) follows from the process. For checks.
     pub(super) fn is_limit_current(&self, health_gated: bool) -> bool {
-        *self.limit == self.limit_of(health_gated)
+        (*self.limit, *self.open_places) == self.limits(health_gated)
     }
 
     /// Returns the state of the worker as R23 names it. Only with `health_gated` can it be degraded.
@@ -154,7 +205,7 @@ impl Slot {
             Process::Absent | Process::Scheduled { .. } => WorkerState::Terminated,
             Process::Starting { .. } => WorkerState::Initializing,
             Process::Live { misses, .. } if health_gated && misses > 0 => WorkerState::Degraded,
-            Process::Live { window, .. } if self.attempts.len() >= window as usize => WorkerState::Busy,
+            Process::Live { .. } if self.attempts.len() >= self.places() => WorkerState::Busy,
             Process::Live { .. } => WorkerState::Ready,
             Process::Stopping { .. } => WorkerState::Terminating,
         }
@@ -189,7 +240,11 @@ impl Slot {
             Process::Starting { until } => (until, Due::Worker(worker)),
             Process::Live { ping, idle_check, .. } => {
                 let attempt = self.attempts.next_due().map(|(at, wire)| (at, Due::Attempt(worker, wire)));
-                let process = [(ping.due(), Due::Worker(worker)), (*idle_check, Due::OverflowIdle(worker))];
+                let process = [
+                    (ping.due(), Due::Worker(worker)),
+                    (*idle_check, Due::OverflowIdle(worker)),
+                    (self.pace.check_due(), Due::InAdvance(worker)),
+                ];
                 attempt.into_iter().chain(process).min()?
             }
             // The exit is awaited; the stop sequence of the shell bounds it. The attempts end with the process.

@@ -3,15 +3,16 @@
 
 use super::{
     Attempt, Attempts, Ping, Process, Slot, WorkerState, counts::Counts, enhanced_state::EnhancedState,
-    load_levels::LoadLevels, placement::Placement,
+    load_levels::LoadLevels, pace::Pace, placement::Placement,
 };
 use crate::{
-    CancelSettings, Generation, HealthSettings, Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
+    CancelSettings, Finished, Generation, HealthSettings, Pipeline, Settings, Timestamp, WireId, WorkerId, WorkerRef,
+    WorkerTypeSettings,
     derived::Derived,
     due::{Due, DueTimes},
     failure::{KillReason, ProcessExit, WorkerLoss},
 };
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// The slots of a pool, base slots first, and the numbers over all of them.
 ///
@@ -28,6 +29,10 @@ pub(crate) struct Workers {
     pub(super) window: u32,
     /// The largest number of processes that start at the same time.
     pub(super) start_batch: usize,
+    /// The number of calls of such a process that count as running.
+    pub(super) places: u32,
+    pub(super) concurrency: u32,
+    pub(super) pipeline: Pipeline,
     pub(super) start_timeout: Duration,
     pub(super) health: HealthSettings,
     pub(super) cancel: CancelSettings,
@@ -45,6 +50,8 @@ pub(super) struct Index {
     pub(super) due: DueTimes<(Timestamp, Due)>,
     /// When anything is due first in any slot, or [`Timestamp::NEVER`]. Compared in each step.
     pub(super) next_due_at: Timestamp,
+    /// The maximum number of attempts of a slot that count as running.
+    places: u32,
 }
 
 /// A process that has exited, and what it had at that time.
@@ -56,12 +63,21 @@ pub(crate) struct DeadProcess {
     pub(crate) live_since: Option<Timestamp>,
     /// Its unfinished attempts.
     pub(crate) attempts: Attempts,
+    /// The maximum number of attempts that had begun and were not finished, if it began its attempts in order.
+    pub(crate) in_order: Option<NonZeroU32>,
 }
 
 impl DeadProcess {
     /// Returns the loss as one of its calls reports it.
     pub(crate) fn loss(&self, may_have_run: bool) -> WorkerLoss {
         WorkerLoss { worker: self.worker, exit: Some(self.exit), may_have_run }
+    }
+
+    /// Returns whether one of its attempts may have begun. The host has read all that the process wrote. So if the process
+    /// began its attempts in order, only the first of those that it has not finished may have begun.
+    pub(crate) fn may_have_run(&self) -> impl Fn(&Attempt) -> bool + use<> {
+        let all = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
+        self.attempts.may_run(self.in_order.map_or(all, NonZeroU32::get))
     }
 }
 
@@ -85,10 +101,11 @@ impl Workers {
             matches!(settings.worker_type, WorkerTypeSettings::Enhanced { session_affinity: Some(_), .. });
         let index = Index {
             counts: count(&slots),
-            levels: LoadLevels::new(slots.len(), settings.window()),
+            levels: LoadLevels::new(slots.len(), loads(settings.window(), settings.places())),
             placement: has_affinity.then(|| Placement::new(base as usize, settings.overflow as usize)),
             due: DueTimes::default(),
             next_due_at: Timestamp::NEVER,
+            places: settings.places(),
         };
         Self {
             enhanced_state: EnhancedState::new(settings, slots.len()),
@@ -96,6 +113,9 @@ impl Workers {
             next_nonce: 0,
             window: settings.window(),
             start_batch: settings.start_batch as usize,
+            places: settings.places(),
+            concurrency: settings.concurrency,
+            pipeline: settings.pipeline,
             start_timeout: settings.start_timeout,
             health: settings.health.clone(),
             cancel: settings.cancel.clone(),
@@ -188,8 +208,15 @@ impl Workers {
     }
 
     /// Records that a starting process is ready. Returns false if there is no such process.
-    /// `control` states whether it has a control channel.
-    pub(crate) fn ready(&mut self, now: Timestamp, worker: WorkerRef, window: u32, control: bool) -> bool {
+    /// `control` states whether it has a control channel, and `in_order` how many calls it begins in order.
+    pub(crate) fn ready(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        window: u32,
+        control: bool,
+        in_order: Option<NonZeroU32>,
+    ) -> bool {
         if !self.is_starting(worker) {
             return false;
         }
@@ -197,9 +224,9 @@ impl Workers {
         let window = window.clamp(1, self.window.max(1));
         let ping = if control { Ping::Due { at: now + self.health.interval } } else { Ping::Off };
         let idle_check = Derived(Timestamp::NEVER);
-        let live =
-            Process::Live { since: now, window, ping, misses: 0, unresponsive: None, idle_since: now, idle_check };
-        self.set_process(worker.id, live);
+        let live = Process::Live { since: now, ping, misses: 0, unresponsive: None, idle_since: now, idle_check };
+        let pace = Pace::new(self.pipeline, self.concurrency, window, control, in_order);
+        self.update(worker.id, |slot| (slot.process, slot.pace) = (live, pace));
         self.record(now, worker.id, WorkerState::Initializing, WorkerState::Ready, "ready");
         true
     }
@@ -233,15 +260,15 @@ impl Workers {
             Process::Stopping { live_since, kill_reason } => (live_since, Some(kill_reason)),
             _ => (None, exit.kill_reason),
         };
-        let exit = ProcessExit { kill_reason, ..exit };
+        let (exit, in_order) = (ProcessExit { kill_reason, ..exit }, slot.pace.in_order());
         self.record_exit(now, worker.id, state, live_since);
         let attempts = self.update(worker.id, |slot| {
-            slot.process = Process::Absent;
+            (slot.process, slot.pace) = (Process::Absent, Pace::default());
             // Before the calls are answered: calls of sessions that were bound here report this exit.
             slot.last_exit = Some((worker.generation, exit));
             std::mem::take(&mut slot.attempts)
         });
-        Some(DeadProcess { worker, exit, live_since, attempts })
+        Some(DeadProcess { worker, exit, live_since, attempts, in_order })
     }
 
     fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {
@@ -277,45 +304,59 @@ impl Workers {
 
 /// Attempts.
 impl Workers {
+    /// Adds an attempt that is sent to its process. Returns whether it is in advance.
     #[inline(always)]
-    pub(crate) fn start_attempt(&mut self, worker: WorkerId, attempt: Attempt) {
+    pub(crate) fn start_attempt(&mut self, now: Timestamp, worker: WorkerId, attempt: Attempt) -> bool {
         let slot = &mut self.slots[index(worker)];
-        slot.attempts.push(attempt);
+        let before = slot.attempts.in_advance();
+        let is_in_advance = slot.attempts.push(attempt, slot.pace.places());
         self.index.counts.in_flight += 1;
         self.index.put_load(slot);
+        if is_in_advance {
+            self.in_advance_changed(now, worker, before);
+        }
+        is_in_advance
     }
 
     /// Removes an attempt of a process whose final frame has arrived. Returns `None` if it is not unfinished.
     // Inlined always, as is what it calls, so that the attempt is not copied.
     #[inline(always)]
-    pub(crate) fn finish_attempt(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerRef,
-        wire: WireId,
-        ok: bool,
-    ) -> Option<Attempt> {
-        let (attempt, slot) = self.remove_attempt(now, worker, wire)?;
-        *slot.finished_attempts += 1;
+    pub(crate) fn finish_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<Attempt> {
+        let Finished { worker, wire, ok, ran } = finished;
+        let (attempt, slot) = self.remove_attempt(now, worker, wire, ran)?;
         if let Process::Live { idle_since, .. } = &mut slot.process {
             *idle_since = now;
         }
-        self.enhanced_state.count(index(worker.id), now.nanos_since(attempt.since), ok);
+        if !attempt.is_taken_back {
+            *slot.finished_attempts += 1;
+            self.enhanced_state.count(index(worker.id), now.nanos_since(attempt.since), ok);
+        }
         Some(attempt)
     }
 
     /// Removes an attempt that was not sent to its process.
     pub(crate) fn take_back_attempt(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
-        self.remove_attempt(now, worker, wire).map(|(attempt, _)| attempt)
+        self.remove_attempt(now, worker, wire, Duration::ZERO).map(|(attempt, _)| attempt)
     }
 
     #[inline(always)]
-    fn remove_attempt(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId) -> Option<(Attempt, &mut Slot)> {
+    fn remove_attempt(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        wire: WireId,
+        ran: Duration,
+    ) -> Option<(Attempt, &mut Slot)> {
         let slot = self.slots.get_mut(index(worker.id)).filter(|slot| slot.worker == worker)?;
-        let has_abandoned = slot.attempts.has_abandoned();
+        let (has_abandoned, before) = (slot.attempts.has_abandoned(), slot.attempts.in_advance());
         let attempt = slot.attempts.remove(wire)?;
+        // Before the load is updated, which depends on the limit.
+        slot.observe(ran);
         self.index.counts.in_flight -= 1;
         self.index.put_load(slot);
+        if !before.is_empty() {
+            self.in_advance_changed(now, worker.id, before);
+        }
         if has_abandoned {
             // An abandoned attempt may have had a time. With this attempt gone, another one may be the oldest, and its
             // timeouts must start (I8).
@@ -331,7 +372,7 @@ impl Index {
     #[inline(always)]
     fn put_load(&mut self, slot: &Slot) {
         let place = index(slot.worker.id);
-        self.levels.put(place, slot.accepts().then(|| slot.attempts.count()));
+        self.levels.put(place, slot.accepts().then(|| slot.load(self.places)));
         if let Some(placement) = &mut self.placement {
             placement.mark(place);
         }
@@ -342,6 +383,11 @@ pub(super) fn count(slots: &[Slot]) -> Counts {
     let mut counts = Counts::default();
     slots.iter().for_each(|slot| counts.add(slot));
     counts
+}
+
+/// Returns the number of different loads of slots that accept a call, if they have this window and these places.
+pub(super) fn loads(window: u32, places: u32) -> u32 {
+    if window == places { window } else { window.saturating_add(places) }
 }
 
 /// Returns the place of a slot. No slot has the id 0, so its place is beyond all slots.

@@ -8,10 +8,10 @@ use super::{
     state::{Call, State, Violation},
 };
 use herder_core::{
-    Affinity, CallId, Core, Effects, ExitStatus, Fingerprint, IfAbsent, Input, Outcome, ProcessActivity, ProcessExit,
-    SessionCall, SessionId, Submission, Suspect, Timestamp, WireId, WorkerId, WorkerRef,
+    Affinity, AttemptState, CallId, Core, Effects, ExitStatus, Fingerprint, IfAbsent, Input, Outcome, ProcessActivity,
+    ProcessExit, SessionCall, SessionId, Submission, Suspect, Timestamp, WireId, WorkerId, WorkerRef,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -20,6 +20,12 @@ pub(crate) enum Action {
     Ready(WorkerRef),
     /// The final frame of an attempt.
     Answer(WorkerRef, WireId),
+    /// A process that begins its calls in order begins one.
+    Begin(WorkerRef, WireId),
+    /// Such a process notices that it was asked to stop an attempt or to take it back.
+    Notice(WorkerRef, WireId),
+    /// Its answer arrives.
+    Tell(WorkerRef, WireId),
     /// An attempt could not be written to its process.
     FailSend(WorkerRef, WireId),
     /// The process exits, whether it was asked to stop or not.
@@ -46,7 +52,7 @@ pub(crate) enum Action {
 impl State {
     pub(crate) fn possible_actions(&self, pool: &Pool, actions: &mut Vec<Action>) {
         self.caller_actions(pool, actions);
-        self.process_actions(actions);
+        self.process_actions(pool, actions);
         self.manual_actions(pool, actions);
         if self.core.next_wakeup().is_some() {
             actions.push(Action::Advance);
@@ -71,7 +77,7 @@ impl State {
         }
     }
 
-    fn process_actions(&self, actions: &mut Vec<Action>) {
+    fn process_actions(&self, pool: &Pool, actions: &mut Vec<Action>) {
         for (&worker, process) in &self.fakes.processes {
             if !process.ready {
                 actions.push(Action::Ready(worker));
@@ -79,7 +85,16 @@ impl State {
             if process.stopping || self.budget.deaths > 0 {
                 actions.push(Action::Exit(worker));
             }
-            actions.extend(process.unfinished.keys().map(|wire| Action::Answer(worker, *wire)));
+            if pool.in_order {
+                actions.extend(process.finishable().map(|wire| Action::Answer(worker, wire)));
+                actions.extend(process.next_to_begin().map(|wire| Action::Begin(worker, wire)));
+                let asked = process.unfinished.iter().filter(|(_, attempt)| attempt.phase.asked);
+                actions.extend(asked.map(|(wire, _)| Action::Notice(worker, *wire)));
+                let told = process.unfinished.iter().filter(|(_, attempt)| attempt.phase.answer.is_some());
+                actions.extend(told.map(|(wire, _)| Action::Tell(worker, *wire)));
+            } else {
+                actions.extend(process.unfinished.keys().map(|wire| Action::Answer(worker, *wire)));
+            }
             if self.budget.failed_sends > 0 {
                 actions.extend(process.unfinished.keys().map(|wire| Action::FailSend(worker, *wire)));
             }
@@ -115,6 +130,9 @@ impl State {
             Action::Cancel(id) => self.cancel(pool, id),
             Action::Ready(worker_ref) => self.ready(pool, worker_ref),
             Action::Answer(worker_ref, wire) => self.answer(pool, worker_ref, wire),
+            Action::Begin(worker_ref, wire) => self.begin(worker_ref, wire),
+            Action::Notice(worker_ref, wire) => self.notice(worker_ref, wire),
+            Action::Tell(worker_ref, wire) => self.tell(pool, worker_ref, wire),
             Action::FailSend(worker_ref, wire) => self.fail_send(pool, worker_ref, wire),
             Action::Exit(worker_ref) => self.exit(pool, worker_ref),
             Action::Advance => return self.advance(pool),
@@ -163,6 +181,7 @@ impl State {
             deadline: self.now + pool.call_timeout,
             may_run: if kind.idempotent && !strict { pool.settings.retry.attempts } else { 1 },
             runs: 0,
+            begun: false,
             cooldown_until: Timestamp(0),
             payload: kind.payload,
             poisonous: self.is_quarantined(pool, kind.payload),
@@ -198,21 +217,36 @@ impl State {
             process.ready = true;
         }
         let (window, control) = (pool.settings.window(), pool.has_control);
-        self.step(pool, Input::Ready { worker, window, control, in_order: None }, None);
+        let in_order = NonZeroU32::new(u32::from(pool.in_order));
+        self.step(pool, Input::Ready { worker, window, control, in_order }, None);
     }
 
     fn exit(&mut self, pool: &Pool, worker: WorkerRef) {
+        if pool.in_order {
+            self.return_calls_not_begun(worker);
+        }
         let process = self.fakes.processes.remove(&worker).unwrap_or_default();
         self.budget.deaths -= u32::from(!process.stopping);
         if self.hides_exits(pool) {
             return;
         }
-        for attempt in process.unfinished.values() {
+        for attempt in process.unfinished.values().filter(|attempt| !attempt.phase.returned) {
             self.lose_attempt(pool, attempt, process.stopping);
         }
         let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         let suspects = self.suspects_of(pool, &process);
         self.step(pool, Input::Exited { worker, exit, suspects }, None);
+    }
+
+    /// R20: the calls that a process had not begun when it died are not lost.
+    fn return_calls_not_begun(&mut self, worker: WorkerRef) {
+        let Some(process) = self.fakes.processes.get(&worker).cloned() else { return };
+        // The pool does not know whether the first call that was not withdrawn has begun.
+        let first = process.unfinished.iter().find(|(_, attempt)| !attempt.phase.returned).map(|(wire, _)| *wire);
+        for (wire, attempt) in process.unfinished.into_iter().filter(|(wire, _)| Some(*wire) != first) {
+            self.require(!attempt.phase.begun, Violation::NotRun);
+            self.return_call(worker, wire);
+        }
     }
 
     /// Records the loss of an attempt: its call waits before the retry, and its fingerprint is suspected.
@@ -275,7 +309,48 @@ impl State {
         }
     }
 
+    fn begin(&mut self, worker: WorkerRef, wire: WireId) {
+        let Some(phase) = self.fakes.phase(worker, wire) else { return };
+        phase.begun = true;
+        let call = self.fakes.processes[&worker].unfinished[&wire].call;
+        let call = self.call(call);
+        call.begun = call.answers == 0;
+    }
+
+    fn notice(&mut self, worker: WorkerRef, wire: WireId) {
+        let Some(phase) = self.fakes.phase(worker, wire) else { return };
+        phase.asked = false;
+        phase.withdrawn |= !phase.begun;
+        phase.answer = Some(if phase.begun { AttemptState::Running } else { AttemptState::Withdrawn });
+    }
+
+    fn tell(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
+        let Some(state) = self.fakes.phase(worker, wire).and_then(|phase| phase.answer.take()) else { return };
+        if state == AttemptState::Withdrawn {
+            self.return_call(worker, wire);
+        }
+        self.step(pool, Input::AttemptState { worker, wire, state }, None);
+    }
+
+    /// Records that a call that had not begun may be sent elsewhere: this attempt does not count.
+    fn return_call(&mut self, worker: WorkerRef, wire: WireId) {
+        let Some(phase) = self.fakes.phase(worker, wire).filter(|phase| !phase.returned) else { return };
+        phase.returned = true;
+        let call = self.fakes.processes[&worker].unfinished[&wire].call;
+        let call = self.call(call);
+        if call.answers == 0 {
+            call.runs -= 1;
+            call.sent = false;
+        }
+    }
+
     fn answer(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
+        if self.fakes.phase(worker, wire).is_some_and(|phase| phase.withdrawn) {
+            self.return_call(worker, wire);
+            self.fakes.answer(worker, wire);
+            self.step(pool, Input::Final { worker, wire, ok: false, ran: Duration::ZERO }, None);
+            return;
+        }
         let attempt = self.fakes.answer(worker, wire);
         // A late answer clears the fingerprint too.
         let cleared = attempt.as_ref().and_then(|attempt| attempt.payload);
@@ -283,7 +358,7 @@ impl State {
         if let Some(payload) = cleared.filter(|_| !self.is_quarantined(pool, cleared)) {
             self.suspects.remove(&payload);
         }
-        self.step(pool, Input::Final { worker, wire, ok: true, ran: Duration::ZERO }, call);
+        self.step(pool, Input::Final { worker, wire, ok: true, ran: RUN }, call);
         cleared.into_iter().for_each(|payload| self.core.clear_payload(Fingerprint(payload)));
     }
 
@@ -361,6 +436,9 @@ impl State {
 fn name(session: &str) -> SessionId {
     SessionId::new(session).expect("a session id")
 }
+
+/// The run time of all calls, as their workers report it: a worker has at most two calls in advance.
+const RUN: Duration = Duration::from_micros(650);
 
 /// The unit of all times in the model. Using few different times makes more states equal.
 pub(crate) fn units(count: u32) -> Duration {

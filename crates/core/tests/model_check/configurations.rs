@@ -114,6 +114,14 @@ pub(crate) fn removed() -> Pool {
     Pool { budget, ..without_deadlines(two_workers(&[A])) }
 }
 
+/// One worker whose calls are short, so that it is sent more in advance.
+pub(crate) fn in_advance(kinds: &[Kind]) -> Pool {
+    let mut pool = coarse(pool(WorkerTypeSettings::Basic, 1, 1, kinds));
+    (pool.settings.pipeline, pool.settings.queue.limit) = (Pipeline::Auto, 3);
+    pool.settings.restart.max = 100;
+    Pool { in_order: true, has_control: true, ..pool }
+}
+
 fn two_workers(kinds: &[Kind]) -> Pool {
     coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 2, 1, kinds))
 }
@@ -150,6 +158,7 @@ fn pool(kind: WorkerTypeSettings, size: u32, window: u32, kinds: &[Kind]) -> Poo
         call_timeout: units(4),
         starts_ready,
         has_control,
+        in_order: false,
         until,
         earlier_retries,
         is_fair,
@@ -228,6 +237,31 @@ fn a_pool_that_fails_and_recovers() {
     let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER, IDEMPOTENT]);
     pool.settings.restart.max = 1;
     explore("failing", &Pool { budget, ..pool }, 70_000);
+}
+
+/// I1, I2, R20, R71: calls in advance that begin, are taken back, and return when their worker dies.
+#[test]
+fn calls_in_advance() {
+    let budget = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    explore("in advance", &Pool { budget, ..in_advance(&[ANY_WORKER]) }, 30_000);
+}
+
+/// R71: two workers, of which one may be stuck.
+#[test]
+fn calls_in_advance_of_two_workers() {
+    let mut pool = in_advance(&[ANY_WORKER]);
+    pool.settings.pool_size = 2;
+    let budget = Budget { calls: 4, deaths: 1, ..NOTHING };
+    explore("in advance of two", &Pool { budget, ..without_deadlines(pool) }, 100_000);
+}
+
+/// I3, R20, R71: strict calls in advance, which are never taken back.
+#[test]
+fn strict_calls_in_advance() {
+    let budget = Budget { calls: 4, deaths: 1, ..NOTHING };
+    let mut pool = without_deadlines(in_advance(&[A, ANY_WORKER]));
+    pool.settings.worker_type = routed(Expiry::Immediate, OnExpired::Rebind);
+    explore("strict in advance", &Pool { budget, ..pool }, 30_000);
 }
 
 /// I1, I2: one base worker and one overflow worker.

@@ -1,6 +1,6 @@
 //! The fake processes around the core: which are ready, which were asked to stop, and which frames are unanswered.
 
-use herder_core::{CallId, Epoch, WireId, WorkerRef};
+use herder_core::{AttemptState, CallId, Epoch, WireId, WorkerRef};
 use std::collections::BTreeMap;
 
 /// An attempt that a process was sent and has not answered.
@@ -10,8 +10,24 @@ pub(crate) struct Attempt {
     pub(crate) session: Option<&'static str>,
     pub(crate) strict: bool,
     pub(crate) epoch: Option<Epoch>,
+    /// What a process that begins its calls in order does with it.
+    pub(crate) phase: Phase,
     /// Identifies its command and arguments, for the quarantine.
     pub(crate) payload: Option<u64>,
+}
+
+/// What a process that begins its calls in order does with an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Phase {
+    pub(crate) begun: bool,
+    /// Whether the process was asked to stop it or to take it back, and has not noticed.
+    pub(crate) asked: bool,
+    /// Whether the process will not begin it.
+    pub(crate) withdrawn: bool,
+    /// The answer that has not arrived.
+    pub(crate) answer: Option<AttemptState>,
+    /// Whether its call may be sent elsewhere, since the process gave it back.
+    pub(crate) returned: bool,
 }
 
 /// A process that has not exited.
@@ -37,7 +53,28 @@ pub(crate) struct FakeProcesses {
     pub(crate) stopped: bool,
 }
 
+impl Process {
+    /// Returns the attempt that the process begins next, if it begins one at a time.
+    pub(crate) fn next_to_begin(&self) -> Option<WireId> {
+        let is_busy = self.unfinished.values().any(|attempt| attempt.phase.begun);
+        // It writes the frame of a call that it has withdrawn when it reaches it.
+        let (wire, first) = self.unfinished.first_key_value()?;
+        (!is_busy && !first.phase.withdrawn).then_some(*wire)
+    }
+
+    /// Returns the attempts whose final frame the process may write now.
+    pub(crate) fn finishable(&self) -> impl Iterator<Item = WireId> + '_ {
+        let first = self.unfinished.keys().next().copied();
+        let may_finish = move |wire: WireId, phase: Phase| phase.begun || (phase.withdrawn && first == Some(wire));
+        self.unfinished.iter().filter(move |(wire, it)| may_finish(**wire, it.phase)).map(|(wire, _)| *wire)
+    }
+}
+
 impl FakeProcesses {
+    pub(crate) fn phase(&mut self, worker: WorkerRef, wire: WireId) -> Option<&mut Phase> {
+        self.processes.get_mut(&worker)?.unfinished.get_mut(&wire).map(|attempt| &mut attempt.phase)
+    }
+
     /// Returns false if the slot already has a process (R21).
     pub(crate) fn start(&mut self, worker: WorkerRef) -> bool {
         let free = self.processes.keys().all(|other| other.id != worker.id);

@@ -44,6 +44,9 @@ pub(crate) fn all() -> Vec<Property<Pool>> {
         Property::always(RELEASED, |_, state| holds(state, Violation::Released)),
         Property::always(HEALTH, |_, state| holds(state, Violation::Degraded)),
         Property::always("R33: no call is sent more often than allowed", |_, state| holds(state, Violation::Runs)),
+        Property::always("R20, R36: no call that has begun is answered as if it had not", |_, state| {
+            holds(state, Violation::NotRun)
+        }),
         Property::always(LATE, |_, state| holds(state, Violation::Late)),
         Property::always("R33: no call is retried before its backoff is over", |_, state| {
             holds(state, Violation::Early)

@@ -2,9 +2,9 @@
 
 use super::{
     pool::Pool,
-    processes::{Attempt, FakeProcesses},
+    processes::{Attempt, FakeProcesses, Phase},
 };
-use herder_core::{CallId, Core, Effect, Effects, Epoch, Input, LogEvent, Timestamp, WireId, WorkerRef};
+use herder_core::{CallFailure, CallId, Core, Effect, Effects, Epoch, Input, LogEvent, Timestamp, WireId, WorkerRef};
 use std::collections::BTreeMap;
 
 /// The retries that need no successes. The few successes of a model add less than one.
@@ -23,6 +23,8 @@ pub(crate) struct Call {
     /// The maximum number of attempts.
     pub(crate) may_run: u32,
     pub(crate) runs: u32,
+    /// Whether a process that begins its calls in order has begun it.
+    pub(crate) begun: bool,
     /// The earliest time of its retry.
     pub(crate) cooldown_until: Timestamp,
     pub(crate) payload: Option<u64>,
@@ -70,6 +72,8 @@ pub(crate) enum Violation {
     Process,
     /// A call was sent more often than allowed.
     Runs,
+    /// A call that had begun was answered as if it had not.
+    NotRun,
     /// A call was sent at or after its deadline.
     Late,
     /// A call was retried before its backoff was over.
@@ -166,13 +170,23 @@ impl State {
                 self.require(answered == Some(call), Violation::Frame);
                 self.answer_caller(pool, call);
             }
-            Effect::Settle { call, .. } => self.answer_caller(pool, call),
+            Effect::Settle { call, ref failure, .. } => {
+                let found = self.call(call);
+                let is_wrong = found.begun && says_not_run(failure, found.may_run > 1);
+                self.require(!is_wrong, Violation::NotRun);
+                self.answer_caller(pool, call);
+            }
             Effect::EndSession { worker, .. } => self.require(self.fakes.is_live(worker), Violation::Dead),
             Effect::Stopped => self.fakes.stopped = true,
             Effect::Ping { worker, nonce } => self.fakes.ping(worker, nonce),
             Effect::Examine { worker, nonce } => self.fakes.examine(worker, nonce),
             Effect::Log(LogEvent::PingMissed(worker, ..)) => self.fakes.missed_ping(worker),
-            Effect::Cancel { .. } | Effect::Revoke { .. } | Effect::Log(_) => {}
+            Effect::Cancel { worker, wire, .. } | Effect::Revoke { worker, wire } => {
+                if let Some(phase) = self.fakes.phase(worker, wire).filter(|_| pool.in_order) {
+                    phase.asked = true;
+                }
+            }
+            Effect::Log(_) => {}
         }
     }
 
@@ -196,7 +210,7 @@ impl State {
             self.check_strict_send(worker, id, &call, (session, epoch));
         }
         let Call { session, strict, payload, .. } = call;
-        let attempt = Attempt { call: id, session, strict, epoch, payload };
+        let attempt = Attempt { call: id, session, strict, epoch, payload, phase: Phase::default() };
         let taken = self.fakes.send(worker, wire, attempt);
         self.require(taken, Violation::Dead);
         let call = self.call(id);
@@ -278,6 +292,16 @@ impl State {
     /// Returns whether nothing will happen any more without a new request.
     pub(crate) fn is_idle(&self, pool: &Pool) -> bool {
         self.fakes.is_quiet() && !self.clone().advance(pool)
+    }
+}
+
+/// Returns whether a failure says that the call did not run. A call that may run again may also time out in the queue.
+fn says_not_run(failure: &CallFailure, may_run_again: bool) -> bool {
+    match failure {
+        CallFailure::DeadlineExceeded { may_have_run } | CallFailure::PoolClosed { may_have_run } => !may_have_run,
+        CallFailure::WorkerLost(loss) | CallFailure::SessionWorkerLost { loss, .. } => !loss.may_have_run,
+        CallFailure::QueueTimeout => !may_run_again,
+        _ => false,
     }
 }
 

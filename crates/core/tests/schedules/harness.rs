@@ -235,6 +235,8 @@ impl Harness {
             attempts: 0,
             sent: None,
             cooldown_until: Timestamp(0),
+            lost: false,
+            returned: false,
         };
         let open = !self.draining && wait > Duration::ZERO;
         let expected_loss =
@@ -286,7 +288,13 @@ impl Harness {
         self.log(|| format!("{worker} exits"));
         let suspects = if self.core.needs_suspects() { self.suspects(worker) } else { Vec::new() };
         let starts = self.fakes.matching(|process| !process.ready && !process.stopping).contains(&worker);
-        self.fakes.exit(worker);
+        let dead = self.fakes.exit(worker);
+        let (begun, not_begun): (Vec<_>, Vec<_>) =
+            dead.unfinished.iter().partition(|(wire, _)| dead.may_have_begun(**wire));
+        assert!(not_begun.iter().all(|(_, attempt)| !attempt.begun), "{begun:?} and not {not_begun:?} have begun");
+        for (wire, attempt) in not_begun {
+            self.model.return_call(attempt.call, *wire);
+        }
         self.model.requeue_calls(worker, self.now + self.settings.retry.max);
         let status = if self.rng.chance(50) { ExitStatus::Signal(9) } else { ExitStatus::Code(1) };
         // Every third failed start is due to a lack of descriptors. This is not random, so that the schedules of the

@@ -1,7 +1,7 @@
 //! What is checked after each step: I2, I4, I6, I7, I8, deadlines, R12, and that no call waits while a worker that can
 //! run it is free.
 
-use super::{harness::Harness, model::Call};
+use super::{harness::Harness, model::Call, processes::Process};
 use herder_core::{
     Affinity, CallId, Epoch, HISTORY_LIMIT, Health, PoolState, SessionState, WorkerRef, WorkerStatus,
     WorkerTypeSettings,
@@ -37,7 +37,7 @@ impl Harness {
     fn check_deadlines(&self) {
         for (id, call) in &self.model.calls {
             assert!(self.now < call.deadline, "R35: {id} is past its deadline");
-            let any = call.mode.is_none() && call.sent.is_none() && call.attempts == 0;
+            let any = call.mode.is_none() && call.sent.is_none() && call.attempts == 0 && !call.returned;
             assert!(!any || self.now < call.admitted + self.settings.queue.timeout, "R11: {id} waits too long");
         }
     }
@@ -109,9 +109,11 @@ impl Harness {
     fn check_bounds(&self, workers: &[WorkerStatus]) {
         let queue = self.core.queue_status();
         let waiting = || self.model.calls.values().filter(|call| call.sent.is_none());
-        assert_eq!(queue.waiting, waiting().count(), "the number of waiting calls");
-        assert_eq!(queue.in_flight, self.fakes.unfinished().count(), "the number of calls in flight");
-        let never_sent = waiting().filter(|call| call.attempts == 0).count();
+        let in_advance = self.fakes.processes.values().flat_map(Process::in_advance);
+        let in_advance = in_advance.filter(|call| self.model.calls.contains_key(call)).count();
+        assert_eq!(queue.waiting, waiting().count() + in_advance, "the number of waiting calls");
+        assert_eq!(queue.in_flight, self.fakes.unfinished().count() - in_advance, "the number of calls in flight");
+        let never_sent = waiting().filter(|call| call.attempts == 0 && !call.returned).count();
         assert!(never_sent <= self.settings.queue.limit, "I6: {never_sent} calls wait that were never sent");
         for session in 0..self.model.names.len() {
             let waiting_calls = self.model.strict(session).filter(|(_, call)| call.sent.is_none()).count();
@@ -216,6 +218,6 @@ impl Harness {
         let Some(process) = self.fakes.processes.get(&worker_ref).filter(|_| self.fakes.is_live(worker_ref)) else {
             return false;
         };
-        healthy && process.unfinished.len() < process.window.min(self.settings.window() as usize)
+        healthy && process.unfinished.len() < process.places
     }
 }

@@ -21,6 +21,10 @@ pub(crate) struct Call {
     pub(crate) sent: Option<(WorkerRef, WireId)>,
     /// The latest time at which it must be retried.
     pub(crate) cooldown_until: Timestamp,
+    /// Whether it began in a process that died before it was finished.
+    pub(crate) lost: bool,
+    /// Whether it was sent, and then waited again as if it had not been.
+    pub(crate) returned: bool,
 }
 
 impl Call {
@@ -122,6 +126,7 @@ impl ReferenceModel {
             self.calls.iter().filter(|(_, call)| call.sent.is_none()).map(|(id, _)| *id).collect();
         assert!(waiting.contains(&id), "I1: {id} is sent but was not waiting");
         let call = self.calls[&id].clone();
+        assert!(!call.lost || (call.idempotent && !call.is_strict()), "R33: {id} has begun and is sent again");
         assert_eq!(epoch.is_some(), call.mode.is_some(), "I5: an epoch is sent where sessions are routed");
         if let (Some(session), Some(epoch)) = (call.session, epoch) {
             let over = self.notified.contains(&(session, epoch, worker));
@@ -136,7 +141,17 @@ impl ReferenceModel {
         fakes.sent(
             worker,
             wire,
-            Attempt { call: id, session: call.session, strict: call.is_strict(), epoch, abandoned: false, state: None },
+            Attempt {
+                call: id,
+                session: call.session,
+                strict: call.is_strict(),
+                epoch,
+                abandoned: false,
+                revoked: false,
+                begun: false,
+                taken_back: false,
+                state: None,
+            },
         );
         if let Some(call) = self.calls.get_mut(&id) {
             call.attempts += 1;
@@ -233,7 +248,7 @@ impl ReferenceModel {
             CallFailure::Abandoned => {}
             _ => assert!(is_submission, "{id} was admitted and is refused later: {failure:?}"),
         }
-        let unfinished = fakes.unfinished().find(|(.., attempt)| attempt.call == id);
+        let unfinished = fakes.unfinished().find(|(.., attempt)| attempt.call == id && !attempt.taken_back);
         let in_time = !matches!(failure, CallFailure::QueueTimeout | CallFailure::PoolFailed { .. });
         assert!(unfinished.is_none() || in_time, "{id} is running, but fails as if it waited: {failure:?}");
     }
@@ -267,9 +282,18 @@ impl ReferenceModel {
         }
     }
 
+    /// Records that a call that had not begun waits again, as if it had not been sent.
+    pub(crate) fn return_call(&mut self, id: CallId, wire: WireId) {
+        if let Some(call) = self.calls.get_mut(&id).filter(|call| call.sent.is_some_and(|(_, sent)| sent == wire)) {
+            call.attempts -= 1;
+            (call.sent, call.returned) = (None, true);
+        }
+    }
+
     /// Records that calls are back in the queue because their process died (R36).
     pub(crate) fn requeue_calls(&mut self, worker: WorkerRef, cooldown_until: Timestamp) {
         for call in self.calls.values_mut().filter(|call| call.sent.is_some_and(|(process, _)| process == worker)) {
+            call.lost = true;
             if call.idempotent && !call.is_strict() {
                 call.sent = None;
                 call.cooldown_until = cooldown_until;

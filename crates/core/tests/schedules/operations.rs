@@ -4,14 +4,14 @@
 use super::{
     harness::{Harness, payload},
     model::Cause,
-    processes::Process,
+    processes::{Attempt, Process},
     settings::MODES,
 };
 use herder_core::{
-    Affinity, AttemptState, CallId, Core, Fingerprint, Input, KillReason, Lookup, Outcome, ProcessActivity,
+    Affinity, AttemptState, CallId, Core, Fingerprint, Input, KillReason, Lookup, Outcome, Pipeline, ProcessActivity,
     SessionState, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
 };
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 const STATES: [AttemptState; 3] = [AttemptState::Running, AttemptState::Withdrawn, AttemptState::Finished];
 const ACTIVITIES: [ProcessActivity; 4] =
@@ -52,7 +52,8 @@ impl Harness {
     }
 
     fn finish_any(&mut self) {
-        let sent: Vec<(WorkerRef, WireId)> = self.fakes.unfinished().map(|(worker, wire, _)| (worker, wire)).collect();
+        let sent = self.fakes.unfinished().map(|(worker, wire, _)| (worker, wire));
+        let sent: Vec<_> = sent.filter(|(worker, wire)| self.fakes.processes[worker].may_finish(*wire)).collect();
         if let Some((worker, wire)) = self.rng.pick(&sent) {
             self.finish(worker, wire);
         }
@@ -65,12 +66,31 @@ impl Harness {
 
     pub(crate) fn finish_with(&mut self, worker: WorkerRef, wire: WireId, ok: bool) {
         self.input(Input::Tick, Cause::Other);
+        if self.finish_withdrawn(worker, wire) {
+            return;
+        }
         let call = self.fakes.answer(worker, wire).map(|attempt| attempt.call);
+        // Mostly short, so that calls follow in advance; some are slow.
+        let ran = if wire.0.is_multiple_of(7) { Duration::from_millis(3) } else { Duration::from_micros(100) };
         let waits = call.filter(|id| self.model.calls.contains_key(id));
-        self.input(Input::Final { worker, wire, ok, ran: Duration::ZERO }, Cause::Final(call));
+        self.input(Input::Final { worker, wire, ok, ran }, Cause::Final(call));
         call.into_iter().for_each(|id| self.clear_payload(id));
         let answered = waits.is_none_or(|id| !self.model.calls.contains_key(&id));
         assert!(answered, "I1: {call:?} has its final frame, but no answer");
+    }
+
+    /// R71: the final frame of a call that a process gave back when asked. Returns false if the attempt is another one.
+    /// Every other such frame overtakes the answer to the revoke, which is on the other descriptor.
+    fn finish_withdrawn(&mut self, worker: WorkerRef, wire: WireId) -> bool {
+        let Some(attempt) = self.fakes.process(worker).unfinished.get(&wire).copied() else { return false };
+        let overtakes = attempt.revoked && !attempt.begun && attempt.state.is_none() && wire.0.is_multiple_of(2);
+        if attempt.abandoned || !(attempt.taken_back || overtakes) {
+            return false;
+        }
+        self.fakes.answer(worker, wire);
+        self.model.return_call(attempt.call, wire);
+        self.input(Input::Final { worker, wire, ok: false, ran: Duration::ZERO }, Cause::Other);
+        true
     }
 
     /// R37: a finished call clears its fingerprint, unless that is in quarantine already.
@@ -153,7 +173,18 @@ impl Harness {
         let (window, control) = (self.rng.range(0, 5), self.rng.chance(80));
         let process = self.fakes.process(worker);
         (process.ready, process.control, process.window) = (true, control, window.max(1) as usize);
-        self.input(Input::Ready { worker, window, control, in_order: None }, Cause::Other);
+        process.in_order = NonZeroU32::new(window % 3);
+        let offered = process.window.min(self.settings.window() as usize);
+        process.places = match (self.settings.pipeline, process.in_order) {
+            (Pipeline::Auto, in_order) => {
+                let at_once =
+                    in_order.map_or(self.settings.concurrency, |calls| calls.get().min(self.settings.concurrency));
+                offered.min(at_once as usize)
+            }
+            _ => offered,
+        };
+        let in_order = process.in_order;
+        self.input(Input::Ready { worker, window, control, in_order }, Cause::Other);
     }
 
     fn cancel_any(&mut self) {
@@ -166,18 +197,34 @@ impl Harness {
     /// R35: a process reports the state of an attempt, usually of one that it was asked to stop.
     fn report_attempt_state(&mut self) {
         let all = self.fakes.unfinished();
+        let is_asked = |attempt: &Attempt| attempt.abandoned || attempt.revoked;
         let candidates: Vec<_> =
-            all.filter(|(.., attempt)| attempt.abandoned || self.now.0.is_multiple_of(8)).collect();
+            all.filter(|(.., attempt)| is_asked(attempt) || self.now.0.is_multiple_of(8)).collect();
         let Some((worker, wire, attempt)) = self.rng.pick(&candidates) else { return };
         let mut state = STATES[self.rng.below(STATES.len())];
         if attempt.state.is_some_and(|before| before != AttemptState::Running || state == AttemptState::Withdrawn) {
             // What it reported before stays true.
             state = attempt.state.unwrap_or(state);
         }
-        if attempt.abandoned
-            && let Some(attempt) = self.fakes.process(worker).unfinished.get_mut(&wire)
+        let process = self.fakes.process(worker);
+        if process.in_order.is_some() && attempt.state != Some(AttemptState::Withdrawn) {
+            state = match process.may_have_begun(wire) {
+                false => AttemptState::Withdrawn,
+                true if attempt.begun && state == AttemptState::Withdrawn => AttemptState::Running,
+                true => state,
+            };
+        }
+        if is_asked(&attempt)
+            && let Some(attempt) = process.unfinished.get_mut(&wire)
         {
             attempt.state = Some(state);
+            attempt.begun |= state != AttemptState::Withdrawn;
+            attempt.taken_back |= attempt.revoked && !attempt.abandoned && state == AttemptState::Withdrawn;
+            if attempt.taken_back {
+                // Its session waits for the call, not for this attempt.
+                attempt.session = None;
+                self.model.return_call(attempt.call, wire);
+            }
         }
         self.input(Input::AttemptState { worker, wire, state }, Cause::Other);
     }

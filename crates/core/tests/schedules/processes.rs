@@ -2,7 +2,7 @@
 //! would, and fail on an effect that no shell could carry out.
 
 use herder_core::{AttemptState, CallId, Effect, Epoch, KillReason, WireId, WorkerId, WorkerRef};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 /// An attempt that a process was sent and has not answered.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,12 @@ pub(crate) struct Attempt {
     pub(crate) epoch: Option<Epoch>,
     /// Whether the process was asked to stop it.
     pub(crate) abandoned: bool,
+    /// Whether the process was asked to take it back.
+    pub(crate) revoked: bool,
+    /// Whether it is known to have begun.
+    pub(crate) begun: bool,
+    /// Whether the pool knows that the process gave it back: its call is elsewhere.
+    pub(crate) taken_back: bool,
     /// The state that the process reported since then.
     pub(crate) state: Option<AttemptState>,
 }
@@ -26,6 +32,10 @@ pub(crate) struct Process {
     pub(crate) stopping: bool,
     pub(crate) window: usize,
     pub(crate) control: bool,
+    /// How many calls it begins at a time, if it begins them in order.
+    pub(crate) in_order: Option<NonZeroU32>,
+    /// How many calls count as running.
+    pub(crate) places: usize,
     pub(crate) unfinished: BTreeMap<WireId, Attempt>,
     pub(crate) pings: Vec<u64>,
     /// The pings that it did not answer and is examined for.
@@ -33,6 +43,27 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Returns whether an attempt may have begun: if the process begins its calls in order, it is one of the first that
+    /// were not withdrawn.
+    pub(crate) fn may_have_begun(&self, wire: WireId) -> bool {
+        let not_withdrawn =
+            self.unfinished.iter().filter(|(_, attempt)| attempt.state != Some(AttemptState::Withdrawn));
+        let at_once = self.in_order.map_or(usize::MAX, |calls| calls.get() as usize);
+        not_withdrawn.take(at_once).any(|(other, _)| *other == wire)
+    }
+
+    /// Returns whether the process may write the final frame of an attempt now: it begins another call only after that.
+    pub(crate) fn may_finish(&self, wire: WireId) -> bool {
+        let is_first = self.unfinished.first_key_value().is_some_and(|(first, _)| *first == wire);
+        self.in_order.is_none() || is_first || self.may_have_begun(wire)
+    }
+
+    /// Returns the calls that the pool counts as waiting although the process has them.
+    pub(crate) fn in_advance(&self) -> impl Iterator<Item = CallId> + '_ {
+        let not_withdrawn = self.unfinished.values().filter(|attempt| attempt.state != Some(AttemptState::Withdrawn));
+        not_withdrawn.skip(self.places).map(|attempt| attempt.call)
+    }
+
     /// Returns whether its oldest attempt is one that it has withdrawn.
     fn is_blocked(&self) -> bool {
         self.unfinished.first_key_value().is_some_and(|(_, first)| first.state == Some(AttemptState::Withdrawn))
@@ -93,6 +124,13 @@ impl FakeProcesses {
                 attempt.into_iter().for_each(|attempt| attempt.abandoned = true);
                 let may_interrupt = !interrupt || self.process(worker).overdue().any(|other| other == wire);
                 assert!(may_interrupt, "R35: {wire} has not begun, but is interrupted: {:?}", self.process(worker));
+            }
+            Effect::Revoke { worker, wire } => {
+                let process = self.process(worker);
+                assert!(process.control && process.in_order.is_some(), "{worker} takes nothing back");
+                let attempt = process.unfinished.get_mut(&wire);
+                assert!(attempt.as_ref().is_some_and(|attempt| !attempt.strict), "R71: {worker} is asked for {wire}");
+                attempt.into_iter().for_each(|attempt| attempt.revoked = true);
             }
             Effect::Stopped => {
                 // Their time for stopping may be up.

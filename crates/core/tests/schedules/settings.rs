@@ -4,7 +4,7 @@
 use super::rng::Rng;
 use herder_core::{
     Affinity, AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
-    OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
+    OnExpired, Pipeline, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
     WorkerTypeSettings,
 };
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) const MAX_QUARANTINE: Duration = Duration::from_millis(200);
 
 pub(crate) fn random(rng: &mut Rng) -> Settings {
     let kind = kind(rng);
-    Settings {
+    let settings = Settings {
         pool_size: rng.range(1, 4),
         overflow: rng.range(0, 2),
         concurrency: rng.range(1, 2),
@@ -56,7 +56,11 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
             max: 1 + rng.below(6),
         },
         worker_type: kind,
-    }
+    };
+    // Every other pool decides by itself. This is not drawn, so that the schedules of the corpus stay the same.
+    let is_adaptive = settings.cancel.withdrawn.as_millis().is_multiple_of(2);
+    let pipeline = if is_adaptive { Pipeline::Auto } else { settings.pipeline };
+    Settings { pipeline, ..settings }
 }
 
 fn retry(rng: &mut Rng) -> RetrySettings {

@@ -2,7 +2,7 @@
 //! quarantine ([`Admission`](crate::admission::Admission)), with their manual control.
 
 use crate::{
-    BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, failure::CallFailure, pool::Core,
+    BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, RowKey, Timestamp, failure::CallFailure, pool::Core,
     waiting::Queue,
 };
 
@@ -11,16 +11,31 @@ impl Core {
     pub(super) fn check_expected_wait(&mut self, now: Timestamp, id: CallId, queue: Queue) -> Result<(), CallFailure> {
         let Some(call) = self.calls.get(id) else { return Ok(()) };
         let until = if queue.has_timeout() { call.queue_until.min(call.deadline) } else { call.deadline };
-        let ahead = self.waiting.ahead_of(queue, call.role.row());
+        let ahead = self.ahead_of(queue, call.role.row());
         let refused = self.waiting.check_expected_wait(ahead, self.places_for(queue), until - now);
         self.counters.shed += u64::from(refused.is_err());
         refused
     }
 
+    /// Returns the number of calls that are before a new one in this queue, including those in advance.
+    pub(in crate::pool) fn ahead_of(&self, queue: Queue, session: Option<RowKey>) -> usize {
+        let in_advance = match queue {
+            Queue::AnyWorker | Queue::Unbound => self.workers.in_advance().for_any_worker(),
+            Queue::Worker(worker) => self.slot(worker.id).attempts().in_advance().calls(),
+            Queue::Session => 0,
+        };
+        in_advance + self.waiting.ahead_of(queue, session)
+    }
+
+    /// Refuses a call if no more calls may wait.
+    pub(super) fn check_room(&self) -> Result<(), CallFailure> {
+        self.waiting.check_room(self.workers.in_advance().calls())
+    }
+
     /// Returns the number of call slots that run the calls of this queue, if all workers of the pool run.
     pub(in crate::pool) fn places_for(&self, queue: Queue) -> usize {
         match queue {
-            Queue::Worker(worker) => self.slot(worker.id).window(),
+            Queue::Worker(worker) => self.slot(worker.id).places(),
             Queue::Session => 1,
             Queue::AnyWorker | Queue::Unbound => self.workers.capacity_if_all_run(),
         }

@@ -16,15 +16,25 @@ impl Core {
     /// settled already, and frees its call slot.
     pub fn finish(&mut self, now: Timestamp, finished: Finished, effects: &mut Effects) {
         self.tick(now, effects);
-        let Finished { worker, wire, ok, .. } = finished;
-        let Some(attempt) = self.workers.finish_attempt(now, worker, wire, ok) else {
+        let Finished { worker, wire, ok, ran } = finished;
+        let Some(attempt) = self.workers.finish_attempt(now, finished) else {
             // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
             // answer a call twice (I1).
             self.counters.unknown_frames += 1;
             return effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
         };
         match attempt.holder {
-            SlotHolder::Call(call) => self.deliver(now, call, worker, &attempt, ok, effects),
+            // The frame overtook the worker's answer, which is on the other descriptor: the call was given back.
+            SlotHolder::Revoking(call) if !ok && ran.is_zero() => {
+                return self.finish_taken_back(now, worker, Some(call.id), effects);
+            }
+            // One arm, so that `deliver` is inlined.
+            SlotHolder::Call(call) | SlotHolder::Revoking(call) => {
+                self.deliver(now, call, worker, &attempt, ok, effects);
+            }
+            SlotHolder::Abandoned { .. } if attempt.is_taken_back => {
+                return self.finish_taken_back(now, worker, None, effects);
+            }
             SlotHolder::Abandoned { .. } => {
                 self.counters.late_answers += 1;
                 effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
@@ -58,6 +68,7 @@ impl Core {
 
     fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, effects: &mut Effects) {
         self.waiting.observe(now.nanos_since(attempt.since));
+        self.begin_in_advance(now, worker.id);
         // The session first: its next call joins the queues, so that `fill_worker` chooses among all waiting calls.
         if let Some(session) = attempt.session {
             self.end_session_call(now, session.row, session.is_strict, true, effects);
@@ -84,6 +95,7 @@ impl Core {
         if let Some(session) = attempt.session {
             self.end_session_call(now, session.row, session.is_strict, false, effects);
         }
+        self.begin_in_advance(now, worker.id);
         self.fill_worker(now, worker.id, effects);
         self.close_if_drained(now, effects);
     }
@@ -94,6 +106,9 @@ impl Core {
         let (deadline, waits) = (call.deadline, call.is_waiting());
         if matches!(call.state, CallState::Backoff { .. }) && now < deadline {
             return self.retry(now, id, effects);
+        }
+        if call.is_in_advance() && now < deadline {
+            return self.revoke_call(id, effects);
         }
         let failure = match () {
             () if !waits => CallFailure::DeadlineExceeded { may_have_run: true },
@@ -126,9 +141,9 @@ impl Core {
         }
         // The call is removed before its attempt is abandoned, so that the final frame finds no call to answer (I1).
         let Some(call) = self.calls.settle(id) else { return };
-        let state = call.state;
+        let attempt = call.attempt();
         self.fail(now, id, call, failure, effects);
-        if let CallState::Sent { worker, wire } = state {
+        if let Some((worker, wire)) = attempt {
             self.workers.abandon_attempt(now, worker, wire, effects);
         }
         self.close_if_drained(now, effects);

@@ -8,6 +8,8 @@
 //!   the session anew, and the loss is not reported.
 //! - **A hint call, or a call without a routed session**, that was sent to the process: `retries` sends it again if it is
 //!   idempotent, and otherwise it fails with `WorkerLost`. A hint call that is sent again binds its session anew.
+//! - **A call that the process had not begun**, if the process began its calls in order: is not lost. It waits again as if
+//!   it had not been sent, or fails as a strict call that did not run.
 //! - **A hint call that waits** is not affected: it waits for any worker, or if its session is not bound, for one to which
 //!   the session can be bound.
 //! - **A call that `retries` would send again, but whose arguments are in quarantine**, maybe by this death: fails with
@@ -26,6 +28,14 @@ use crate::{
 };
 
 impl Core {
+    /// Undoes the sends of the calls that the process had not begun, so that they count as not sent.
+    pub(in crate::pool) fn take_back_calls_not_begun(&mut self, now: Timestamp, dead: &DeadProcess) {
+        let may_have_run = dead.may_have_run();
+        for id in dead.attempts.iter().filter(|attempt| !may_have_run(attempt)).filter_map(Attempt::call) {
+            self.calls.take_back(id, now + self.settings.queue.timeout);
+        }
+    }
+
     /// Fails the strict calls of each session that the process had calls of, and then starts the next call of each.
     pub(in crate::pool) fn fail_strict_calls(&mut self, now: Timestamp, dead: &DeadProcess, effects: &mut Effects) {
         let sent = dead.attempts.iter().filter_map(Attempt::strict_row);
@@ -88,15 +98,17 @@ impl Core {
         self.sessions.finish_call(now, row, false, false);
     }
 
-    /// Retries or fails each call that was sent to the process and has no strict session.
+    /// Retries or fails each call that was sent to the process and has no strict session, unless it had not begun.
     pub(in crate::pool) fn retry_or_fail_other_calls(
         &mut self,
         now: Timestamp,
         dead: &DeadProcess,
         effects: &mut Effects,
     ) {
+        let may_have_run = dead.may_have_run();
         for attempt in dead.attempts.iter().filter(|attempt| attempt.strict_row().is_none()) {
             match (attempt.call(), attempt.session) {
+                (Some(id), _) if !may_have_run(attempt) => self.requeue(now, id, effects),
                 (Some(id), _) => self.retry_or_fail(now, id, dead.loss(true), effects),
                 // The call was settled before. Its session counted the attempt.
                 (None, Some(session)) => self.end_session_call(now, session.row, false, false, effects),

@@ -139,7 +139,7 @@ impl Core {
             }
             DispatchOutcome::WouldWait(queue) => {
                 // Checked only now: a full queue does not refuse a call that need not wait.
-                self.waiting.check_room()?;
+                self.check_room()?;
                 self.check_expected_wait(now, id, queue)?;
                 self.enqueue(now, id, queue, effects);
                 Ok(())
@@ -165,7 +165,7 @@ impl Core {
             self.sessions.record(now, row, SessionEventKind::RefusedBusy, Some(worker));
             return Err(CallFailure::WorkerBusy(worker));
         }
-        self.waiting.check_room()?;
+        self.check_room()?;
         if let Err(failure) = self.waiting.check_room_of_session(row) {
             self.sessions.record(now, row, SessionEventKind::RefusedFull, None);
             return Err(failure);

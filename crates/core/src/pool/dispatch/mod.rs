@@ -1,5 +1,6 @@
 //! Dispatch: which process runs a call, and in which queue a call waits if none can. `waiting` sends the calls that wait.
 
+mod advance;
 mod waiting;
 
 use super::Core;
@@ -31,6 +32,7 @@ impl Core {
     pub(super) fn enqueue(&mut self, now: Timestamp, id: CallId, queue: Queue, effects: &mut Effects) {
         self.calls.enqueue(id, queue, &mut self.waiting);
         self.start_processes_for_waiting_calls(now, effects);
+        self.send_in_advance(now, queue, effects);
     }
 
     /// Sends the call if a process can take it now.
@@ -174,8 +176,11 @@ impl Core {
     ) {
         let session = role.row().map(|row| AttemptSession { row, is_strict: role.is_strict() });
         let epoch = self.wire_epoch(role);
-        let attempt = Attempt { wire, holder: SlotHolder::Call(call), since: now, routing, session };
-        self.workers.start_attempt(worker.id, attempt);
+        let holder = SlotHolder::Call(call);
+        let attempt = Attempt { wire, holder, since: now, routing, session, is_taken_back: false };
+        if self.workers.start_attempt(now, worker.id, attempt) {
+            self.calls.set_in_advance(call.id);
+        }
         effects.push(Effect::Send { worker, call: call.id, wire, epoch });
     }
 

@@ -4,17 +4,17 @@
 
 use crate::{
     CallId, Effects, RowKey, Timestamp, WorkerId, WorkerRef, calls::Role, pool::Core, routing::Routing,
-    session::Binding, waiting::Queue,
+    session::Binding, waiting::Queue, worker::Workers,
 };
 
 impl Core {
-    /// Sends waiting calls to a process, in the order of their virtual times, until its window is full
+    /// Sends waiting calls to a process, in the order of their virtual times, until it has all the calls that it may have
     /// ([I2](crate#invariants)).
     #[inline]
     pub(in crate::pool) fn fill_worker(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
         // By far the most frequent case. Costs one comparison.
         if self.waiting.len() > 0 {
-            self.fill_from_queues(now, worker, effects);
+            self.fill_from_queues(now, worker, Workers::accepts, effects);
         }
     }
 
@@ -24,23 +24,33 @@ impl Core {
         if self.waiting.len() == 0 {
             return;
         }
-        for worker in 1..=self.workers.len() {
-            self.fill_worker(now, WorkerId(u32::try_from(worker).unwrap_or(0)), effects);
+        let last = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
+        // All free places first: a call must not be sent to one worker in advance while another one could run it.
+        for worker in (1..=last).map(WorkerId) {
+            self.fill_from_queues(now, worker, Workers::has_place, effects);
+        }
+        for worker in (1..=last).map(WorkerId) {
+            self.fill_worker(now, worker, effects);
         }
     }
 
-    fn fill_from_queues(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
-        while self.workers.accepts(worker) {
+    fn fill_from_queues(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerId,
+        accepts: impl Fn(&Workers, WorkerId) -> bool,
+        effects: &mut Effects,
+    ) {
+        while accepts(&self.workers, worker) {
             let Some(id) = self.next_call_for(worker) else { return };
             if self.ends_as_poison(now, id, effects) {
                 continue;
             }
             self.calls.serve(id, &mut self.waiting);
-            if self.must_wait_for_base_worker(now, id, worker, effects) {
+            if self.must_wait_unbound(now, id, worker, effects) {
                 self.enqueue(now, id, Queue::Unbound, effects);
                 // The call does not fit this worker after all. It keeps its virtual time, and the loop continues with
-                // the next call: this terminates, since overflow workers do not take calls from the unbound queue while
-                // a base worker is alive.
+                // the next call: this terminates, since the worker does not take calls from the unbound queue now.
                 continue;
             }
             self.dispatch_to(now, id, self.slot(worker).worker, effects);
@@ -48,24 +58,21 @@ impl Core {
     }
 
     fn next_call_for(&self, worker: WorkerId) -> Option<CallId> {
-        let takes_unbound = self.slot(worker).base || !self.has_live_base_worker();
-        self.waiting.next_for(worker, takes_unbound)
+        self.waiting.next_for(worker, self.takes_unbound(worker))
     }
 
-    /// Returns whether a hint call must wait for a base worker: its session has no binding any more, and this overflow
-    /// worker must not be bound while a base worker is alive (R12).
-    fn must_wait_for_base_worker(
-        &mut self,
-        now: Timestamp,
-        id: CallId,
-        worker: WorkerId,
-        effects: &mut Effects,
-    ) -> bool {
+    /// Returns whether a worker may be sent a call that binds its session. Not in advance: a call that is taken back would
+    /// otherwise have to undo the binding. Not an overflow worker while a base worker is alive (R12).
+    fn takes_unbound(&self, worker: WorkerId) -> bool {
+        (self.slot(worker).base || !self.has_live_base_worker()) && self.workers.has_place(worker)
+    }
+
+    /// Returns whether a hint call must wait for a worker to which its session can be bound: the session has no binding
+    /// any more, and this worker must not be sent a call that binds it.
+    fn must_wait_unbound(&mut self, now: Timestamp, id: CallId, worker: WorkerId, effects: &mut Effects) -> bool {
         let Some(Role::Hint(row)) = self.calls.get(id).map(|call| call.role) else { return false };
         self.drop_dead_binding(now, row, effects);
-        matches!(self.sessions.binding(row), Binding::Unbound(_))
-            && !self.slot(worker).base
-            && self.has_live_base_worker()
+        matches!(self.sessions.binding(row), Binding::Unbound(_)) && !self.takes_unbound(worker)
     }
 
     pub(in crate::pool) fn has_live_base_worker(&self) -> bool {

@@ -6,6 +6,7 @@ use crate::{
     Effects, Fingerprint, Suspect, Timestamp, WorkerRef, admission::DeathAttribution, failure::ProcessExit, pool::Core,
     worker::DeadProcess,
 };
+use std::num::NonZeroU32;
 
 impl Core {
     /// Handles the exit of a process. Its socket was read to the end before, so that no answer is lost.
@@ -30,6 +31,8 @@ impl Core {
         // worker is started besides. No retry depends on it: only the death of a process without calls makes the pool fail
         // (`counts` in `Restarts::exited`).
         self.plan_restart(now, &dead, effects);
+        // Before any call is answered, so that the answers say which calls did not run.
+        self.take_back_calls_not_begun(now, &dead);
         // Strict sessions before anything is sent: as long as a session has a current strict call, its binding to the dead
         // process stays (`drop_dead_binding`). A hint call of it would be sent to another process as if the session were
         // bound, under the lost epoch.
@@ -50,7 +53,7 @@ impl Core {
     /// are not counted (R37).
     fn attribute_death(&mut self, now: Timestamp, dead: &DeadProcess, suspects: &[Suspect]) {
         let attribution = DeathAttribution::of(dead.exit.kill_reason);
-        let may_run = dead.attempts.may_run(self.settings.concurrency);
+        let may_run = dead.attempts.may_run(dead.in_order.map_or(self.settings.concurrency, NonZeroU32::get));
         let mut counted: Vec<Fingerprint> = Vec::new();
         for suspect in suspects {
             let Some(attempt) = dead.attempts.get(suspect.wire) else { continue };

@@ -1,6 +1,7 @@
 //! Which processes are started, and when: those that are scheduled, and those that waiting calls need (R12, R13).
 
 use crate::{Effect, Effects, Timestamp, WorkerId, WorkerRef, pool::Core};
+use std::num::NonZeroU32;
 
 impl Core {
     /// Starts the processes that are scheduled and due, at most `start_batch` at a time (R13).
@@ -45,9 +46,10 @@ impl Core {
         worker: WorkerRef,
         window: u32,
         control: bool,
+        in_order: Option<NonZeroU32>,
         effects: &mut Effects,
     ) {
-        if !self.workers.ready(now, worker, window, control) {
+        if !self.workers.ready(now, worker, window, control, in_order) {
             return;
         }
         // A recovery comes first: it may schedule more starts, which `start_due_processes` begins. Both come before
@@ -102,6 +104,8 @@ impl Core {
     /// Returns the number of waiting calls that an overflow worker could run.
     fn calls_waiting_for_overflow(&self) -> usize {
         // Sessions are bound to base workers as long as one is alive.
-        if self.has_live_base_worker() { self.waiting.for_any_worker() } else { self.waiting.for_base_workers() }
+        let in_advance = self.workers.in_advance().for_any_worker();
+        let waiting = &self.waiting;
+        in_advance + if self.has_live_base_worker() { waiting.for_any_worker() } else { waiting.for_base_workers() }
     }
 }

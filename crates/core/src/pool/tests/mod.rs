@@ -8,6 +8,7 @@ mod calls;
 mod expiry;
 mod fairness;
 mod health;
+mod in_advance;
 mod overflow;
 mod poison;
 mod regressions;
