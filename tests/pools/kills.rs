@@ -6,7 +6,9 @@ mod judge_tests;
 
 use crate::pools::number;
 use harness::{Harness, WORKERS};
-use judge::{Call, Judge, Tally};
+use herder::config::Pipeline;
+use judge::{Call, CallOutcome, Judge, Tally};
+use std::collections::BTreeSet;
 
 const SESSIONS: usize = 40;
 /// The number of calls and kills, unless `HERDER_CALLS` and `HERDER_KILLS` are set. 50,000 and 200 take most of a minute.
@@ -18,13 +20,26 @@ const KILLS: u64 = 20;
 /// alone if none was pending.
 #[tokio::test(flavor = "multi_thread")]
 async fn r20_each_loss_is_reported_to_the_affected_calls() {
+    run(Pipeline::Fixed(1)).await;
+}
+
+/// R20: the same if workers are sent calls in advance, of several sessions.
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_each_loss_is_reported_to_the_affected_calls_in_advance() {
+    run(Pipeline::Auto).await;
+}
+
+async fn run(pipeline: Pipeline) {
     let (seed, kills) = (number("HERDER_SEED", 1), number("HERDER_KILLS", KILLS));
     println!("HERDER_SEED={seed}"); // printed if the test fails
-    let harness = Harness::new(SESSIONS, number("HERDER_CALLS", CALLS), kills as usize).await;
+    let harness = Harness::new(SESSIONS, number("HERDER_CALLS", CALLS), kills as usize, pipeline).await;
     let mut histories = harness.run(seed).await;
     kill_idle_workers(&harness, &mut histories).await;
     let tally = judge_all(&harness, &histories);
-    println!("{tally:?}");
+    check_may_have_run(&histories);
+    let in_advance = harness.kills_with_calls_in_advance();
+    println!("{tally:?}, {in_advance} kills of workers with calls in advance");
+    assert!(in_advance == 0 || pipeline == Pipeline::Auto, "{in_advance} killed workers had calls in advance");
     assert!(tally.loss_reported_next > 0 && tally.loss_reported_again > 0, "losses of both kinds: {tally:?}");
     harness.pool.wait_healthy("pid").await;
     let counted = harness.pool.shutdown_and_check().await.counters;
@@ -46,6 +61,16 @@ async fn kill_idle_workers(harness: &Harness, histories: &mut [Vec<Call>]) {
     }
     for (session, history) in histories.iter_mut().enumerate() {
         history.extend(harness.burst(session, history.len() as u64 + 1, 5).await);
+    }
+}
+
+/// Checks that each death has at most one call that may have run: only one runs at a time, and the pool knows which.
+fn check_may_have_run(histories: &[Vec<Call>]) {
+    let mut seen = BTreeSet::new();
+    for call in histories.iter().flatten() {
+        if let CallOutcome::LossReported { worker, may_have_run: true } = call.end {
+            assert!(seen.insert(worker), "two calls may have run in {worker:?}: {call:?}");
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod expiry;
 mod few_descriptors;
 mod host_killed;
 mod hung;
+mod in_advance;
 mod isolation;
 mod kills;
 mod liveness;

@@ -92,3 +92,12 @@ pub(crate) fn place(reply: &Reply) -> WorkerRef {
 pub(crate) fn process(worker: u32, generation: u32) -> WorkerRef {
     WorkerRef { id: WorkerId(worker), generation: herder::status::Generation(generation) }
 }
+
+/// Returns how many calls the process had been sent without a final frame, according to its recording.
+pub(crate) fn unfinished(recording: &herder::recorder::Recording) -> usize {
+    let answered = |wire| {
+        let mut frames = recording.frames.iter();
+        frames.any(|frame| frame.wire == wire && matches!(&*frame.kind, "result" | "error"))
+    };
+    recording.frames.iter().filter(|frame| frame.kind == "call" && !answered(frame.wire)).count()
+}

@@ -3,12 +3,13 @@
 
 use super::judge::{Call, CallOutcome, Entry, ExecutionLog, Kill};
 use crate::{
-    pools::steps::{Outcome, answers, place},
+    pools::steps::{Outcome, answers, place, unfinished},
     rng::Rng,
 };
 use futures_util::future::join_all;
 use herder::{
     Error,
+    config::Pipeline,
     messages::GetPoolName,
     status::{WorkerInfo, WorkerRef, WorkerState},
     testing::{Signal, TestPool, pool, signal, wait_until},
@@ -61,6 +62,8 @@ pub(super) struct Harness {
     killed: Mutex<Vec<Killed>>,
     /// The number of deaths that the pool has noticed.
     noticed: AtomicUsize,
+    /// The number of kills of workers that had been sent calls in advance.
+    had_calls_in_advance: AtomicUsize,
     /// The number of sessions that submit no call until the next death.
     paused: AtomicUsize,
 }
@@ -73,10 +76,11 @@ struct Killed {
 }
 
 impl Harness {
-    pub(super) async fn new(sessions: usize, calls: u64, kills: usize) -> Self {
+    pub(super) async fn new(sessions: usize, calls: u64, kills: usize, pipeline: Pipeline) -> Self {
         let pool = pool("kills", |context| {
             context.file("app.py", COUNTER);
-            context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(WORKERS).build()
+            let workers = context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(WORKERS);
+            workers.concurrency(1).pipeline(pipeline).build()
         })
         .await;
         Self {
@@ -88,6 +92,7 @@ impl Harness {
             admitted: (0..sessions).map(|_| AtomicU64::new(0)).collect(),
             killed: Mutex::default(),
             noticed: AtomicUsize::new(0),
+            had_calls_in_advance: AtomicUsize::new(0),
             paused: AtomicUsize::new(0),
         }
     }
@@ -190,6 +195,13 @@ impl Harness {
             .await;
         }
         self.noticed.fetch_add(1, SeqCst);
+        let recording = self.pool.recorder(worker_ref.id, Some(worker_ref.generation)).await.unwrap();
+        self.had_calls_in_advance.fetch_add(usize::from(unfinished(&recording) > 1), SeqCst);
+    }
+
+    /// Returns the number of kills of workers that had been sent calls in advance.
+    pub(super) fn kills_with_calls_in_advance(&self) -> usize {
+        self.had_calls_in_advance.load(SeqCst)
     }
 
     /// Returns the kills with the last admitted call of this session.
