@@ -5,6 +5,7 @@ use crate::{CallId, Routing, RowKey, Timestamp, WireId, calls::CallKey};
 use std::{
     collections::VecDeque,
     hash::{Hash, Hasher},
+    time::Duration,
 };
 
 /// One unfinished attempt.
@@ -67,6 +68,13 @@ impl Attempt {
             SlotHolder::Call(call) | SlotHolder::Revoking(call) => Some(call.id),
             SlotHolder::Abandoned { .. } => None,
         }
+    }
+
+    /// Returns whether its final frame, with this result and run time, shows that the worker gave it back. The frame may
+    /// overtake the worker's answer, which is on the other descriptor.
+    #[inline]
+    pub(crate) fn is_given_back(&self, ok: bool, ran: Duration) -> bool {
+        self.is_taken_back || (!ok && ran.is_zero() && matches!(self.holder, SlotHolder::Revoking(_)))
     }
 
     /// Returns the session, if its calls run one at a time and this is one of them.

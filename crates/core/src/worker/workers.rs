@@ -327,7 +327,7 @@ impl Workers {
         if let Process::Live { idle_since, .. } = &mut slot.process {
             *idle_since = now;
         }
-        if !attempt.is_taken_back {
+        if !attempt.is_given_back(ok, ran) {
             *slot.finished_attempts += 1;
             self.enhanced_state.count(index(worker.id), now.nanos_since(attempt.since), ok);
         }

@@ -24,8 +24,7 @@ impl Core {
             return effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
         };
         match attempt.holder {
-            // The frame overtook the worker's answer, which is on the other descriptor: the call was given back.
-            SlotHolder::Revoking(call) if !ok && ran.is_zero() => {
+            SlotHolder::Revoking(call) if attempt.is_given_back(ok, ran) => {
                 return self.finish_taken_back(now, worker, Some(call.id), effects);
             }
             // One arm, so that `deliver` is inlined.

@@ -217,6 +217,7 @@ fn r71_frame_of_a_call_that_was_given_back_answers_nobody() {
     assert_eq!(effects.len(), 1, "{effects:?}");
     assert_eq!(harness.answer(attempt, AttemptState::Withdrawn), []);
     assert!(delivered(&harness.finish(again)).is_some());
+    assert_eq!(harness.core.workers(harness.now)[0].operations, 3, "the two others, and the one that ran the call");
 }
 
 /// R71: an error of a call that ran is its answer, even if the host wanted the call back.
