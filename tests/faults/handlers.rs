@@ -126,7 +126,8 @@ async fn r38_a_rejection_without_super_init() {
 /// R41: the worker cuts the error frame to the limit of the host, so the traceback is missing.
 #[tokio::test]
 async fn r41_an_exception_larger_than_max_frame() {
-    let harness = Harness::with_settings("long_error", |builder| builder.max_frame(1024)).await;
+    // The list of the commands must fit, and the text of the exception, 2000 bytes, must not.
+    let harness = Harness::with_settings("long_error", |builder| builder.max_frame(1500)).await;
     let error = harness.call("fail", json!({ "how": "long" })).await.unwrap_err();
     let Error::Exception { traceback: None, .. } = &error else { unreachable!("{error:?}") };
     assert_error(&error, &Expected { category: PYTHON, status: 500, contains: &["ValueError", "gold gold"] });
