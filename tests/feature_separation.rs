@@ -16,7 +16,9 @@ use herder::{
     Error,
     config::{Config, Enhanced, Expiry, PoolBuilder, Sessions},
     messages::GetWorker,
+    recorder::{Descriptor, Direction},
     session::{Affinity, Routing},
+    status::WorkerId,
     testing::{TestPool, pool, wait_until},
 };
 use serde_json::{Value, json};
@@ -215,4 +217,39 @@ async fn numeric_threads_apply_to_both_worker_types() {
             pool.shutdown_and_check().await;
         }
     }
+}
+
+/// R11, R52: `pipeline` is not an enhanced feature. By default, a worker with short calls is sent the next one before it has
+/// answered; with 1, it never is.
+#[tokio::test]
+async fn calls_in_advance_exist_in_both_worker_types() {
+    for worker_type in ["basic", "enhanced"] {
+        for (keys, is_expected) in [("", true), ("pipeline = 1", false)] {
+            let pool = pool("advance", |context| {
+                let table = context.table(&format!("worker_type = '{worker_type}'\n{keys}"));
+                let table = table.replace("pool_size = 2", "pool_size = 1");
+                Ok(Config::from_toml(&table, context.dir()).unwrap().pools.remove(0))
+            })
+            .await;
+            // On a loaded machine, the first calls may not be short enough.
+            let mut batches = 0;
+            wait_until("a call is sent in advance", async || {
+                let calls = (0..8).map(|_| pool.call::<u32>("pid", &json!({})).reply()).collect();
+                assert!(answers(calls).await.iter().all(Result::is_ok));
+                batches += 1;
+                has_calls_in_advance(&pool).await || (!is_expected && batches == 10)
+            })
+            .await;
+            assert_eq!(has_calls_in_advance(&pool).await, is_expected, "{worker_type} {keys}");
+            pool.shutdown_and_check().await;
+        }
+    }
+}
+
+/// Returns whether worker `w1` was sent a call before it had answered the previous one, as far as its recording shows.
+async fn has_calls_in_advance(pool: &TestPool) -> bool {
+    let recording = pool.recorder(WorkerId(1), None).await.unwrap();
+    let frames = recording.frames.iter().filter(|frame| frame.descriptor == Descriptor::Calls);
+    let sent: Vec<bool> = frames.map(|frame| frame.direction == Direction::Sent).collect();
+    sent.windows(2).any(|pair| pair == [true, true])
 }

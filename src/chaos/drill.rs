@@ -196,6 +196,7 @@ impl DrillRun {
 
     fn figures(&self, begun: Instant, warm: u64, recovery: bool) -> Figures {
         let [slots, wholes] = self.recovery.spans();
+        // An upper bound with `Pipeline::Auto`: most workers lose fewer calls, since those in advance run elsewhere.
         let window = u64::from(self.pool.config().settings().window());
         #[expect(clippy::cast_precision_loss, reason = "shares and megabytes")]
         self.with(|tally| Figures {

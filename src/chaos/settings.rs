@@ -16,11 +16,12 @@ pub fn settings(config: &PoolConfig) -> String {
         WorkerType::Enhanced => "enhanced",
     };
     let mut text = format!(
-        "pool     {} ({kind}), {} workers and {} overflow, window {} per worker, timeout {}\n",
+        "pool     {} ({kind}), {} workers and {} overflow, concurrency {}, pipeline {}, timeout {}\n",
         config.name(),
         config.pool_size(),
         config.overflow(),
-        settings.window(),
+        settings.concurrency,
+        settings.pipeline,
         show(config.timeout()),
     );
     let _ = writeln!(

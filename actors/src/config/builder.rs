@@ -157,8 +157,8 @@ impl<T> PoolBuilder<T> {
     }
 
     /// Sets the number of unfinished calls that a worker may have for each call that it runs at once: 1 to 1024, or
-    /// [`Pipeline::Auto`]. Default: 1. More saves a round trip, but lets short calls wait behind long ones; with `Auto` the
-    /// pool sends more only while the worker's calls are short.
+    /// [`Pipeline::Auto`], the default. More than 1 saves a round trip, but lets short calls wait behind long ones; with `Auto`,
+    /// the pool sends more only while the worker's calls are short, and takes them back if one takes longer.
     ///
     /// ```
     /// # use herder_actors::{Pipeline, PoolConfig};

@@ -35,10 +35,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: &PoolConfig, clock: Clock) -> Self {
         let settings = config.settings();
-        let slots = (settings.pool_size + settings.overflow) as usize * settings.window() as usize;
+        // Not the windows: a call in advance is a waiting call, so the queue's limit includes it.
+        let places = (settings.pool_size + settings.overflow) as usize * settings.places() as usize;
         Self {
             calls: AtomicU64::new(0),
-            gate: Gate::new(settings.queue.limit + slots),
+            gate: Gate::new(settings.queue.limit + places),
             queue_limit: settings.queue.limit,
             timeout: config.timeout(),
             clock,

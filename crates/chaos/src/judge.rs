@@ -29,7 +29,7 @@ const REFUSED: [&str; 9] = [
 #[derive(Debug)]
 pub(crate) struct Judge<'a> {
     runs: &'a Runs,
-    /// The number of calls that a worker may have at once.
+    /// The maximum number of calls that are lost with a worker.
     window: u64,
     answered: Vec<bool>,
     sessions: BTreeMap<u64, Session>,

@@ -157,7 +157,8 @@ fn judge_run(
 ) -> Outcome<(Figures, Vec<String>)> {
     let runs = Runs::read(BufReader::new(File::open(folder.join(EXECUTION_LOG))?))?;
     let settings = config::chaos_config(options, folder)?.settings();
-    let mut judge = Judge::new(host.calls, u64::from(settings.window()), &runs);
+    // A worker that dies loses only calls that may have begun: those in advance run elsewhere, and are no loss.
+    let mut judge = Judge::new(host.calls, u64::from(settings.places()), &runs);
     for line in BufReader::new(File::open(folder.join(ANSWERS))?).lines() {
         let line = line?;
         judge.observe(&answer::parse(&line).ok_or_else(|| format!("invalid line in the file of answers: {line:?}"))?);

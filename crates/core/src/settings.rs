@@ -75,20 +75,15 @@ pub enum IfAbsent {
 const MAX_AUTO_DEPTH: u32 = 32;
 
 /// The number of unfinished calls that a worker may have for each call that it can run at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Pipeline {
     /// The pool decides for each worker. More than 1 only while the worker's calls are short, and only if the worker states
     /// that it begins them in order.
+    #[default]
     Auto,
     /// Always this number, at least 1.
     Fixed(u32),
-}
-
-impl Default for Pipeline {
-    fn default() -> Self {
-        Self::Fixed(1)
-    }
 }
 
 impl Pipeline {
@@ -345,8 +340,9 @@ impl Settings {
         self.concurrency.saturating_mul(self.pipeline.max_depth())
     }
 
-    /// Returns the maximum number of unfinished calls of a worker that count as running. Further ones are in advance.
-    pub(crate) fn places(&self) -> u32 {
+    /// Returns the maximum number of unfinished calls of a worker that count as running. Further ones are in advance: they
+    /// still count as waiting.
+    pub fn places(&self) -> u32 {
         match self.pipeline {
             Pipeline::Auto => self.concurrency,
             Pipeline::Fixed(_) => self.window(),

@@ -77,11 +77,13 @@ pub struct WorkerStatus {
     /// calls means that a call holds the GIL; the worker is healthy then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unresponsive: Option<ProcessActivity>,
-    /// The number of unfinished calls.
+    /// The number of unfinished calls, without those in advance.
     pub in_flight: usize,
-    /// The maximum number of unfinished calls.
+    /// The maximum of `in_flight`. Calls in advance are not included, so it is the number of calls that the worker runs at once
+    /// if the pipeline is [`Auto`](crate::Pipeline::Auto).
     pub window: usize,
-    /// The number of waiting calls whose session is bound to this worker.
+    /// The number of waiting calls that this worker is to run: those whose session is bound to it, and those that it was sent
+    /// in advance.
     pub queued: usize,
     /// The number of finished calls, across all processes of the slot.
     pub operations: u64,
@@ -116,13 +118,13 @@ pub struct TransitionStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct QueueStatus {
-    /// The number of waiting calls.
+    /// The number of waiting calls, including those that workers were sent in advance.
     pub waiting: usize,
     /// The maximum number of waiting calls.
     pub limit: usize,
-    /// The number of unfinished calls in workers, settled or not.
+    /// The number of unfinished calls in workers, settled or not, without those in advance.
     pub in_flight: usize,
-    /// The maximum number of unfinished calls of all ready workers together.
+    /// The maximum of `in_flight` with the workers that are ready.
     pub capacity: usize,
     /// Unfinished and waiting calls as a fraction of the capacity; above 1, calls wait. Null without a ready worker.
     pub load: Option<f64>,

@@ -41,8 +41,8 @@ fn remedy(plan: &Plan, row: &Row, run: &EfficiencyReport, cause: &str) -> String
             "The calls are so short that the pool cannot dispatch them fast enough; do more work in each call.".into()
         }
         "dispatch" => format!(
-            "A call runs for {} in its worker, plus the transit in both directions. Do more work in each call, or raise `pipeline`, so \
-             that the next call already waits in the worker.",
+            "A call runs for {} in its worker, plus the transit in both directions. Do more work in each call. With `pipeline` \
+             above 1, or \"auto\" and sync handlers, the next call already waits in the worker.",
             time(run.account.evidence.work / u32::try_from(run.operations.len().max(1)).unwrap_or(u32::MAX))
         ),
         "serialization" => "Send smaller arguments and results; the callers encode and decode them.".into(),

@@ -136,6 +136,8 @@ fn coarse(mut pool: Pool) -> Pool {
 /// Returns a pool whose timeouts are a few time units; periodic timers never fire.
 fn pool(kind: WorkerTypeSettings, size: u32, window: u32, kinds: &[Kind]) -> Pool {
     let mut settings = Settings::new(kind, size);
+    // `window` is the number of calls of a process, unless a configuration is adaptive.
+    settings.pipeline = Pipeline::Fixed(1);
     (settings.overflow, settings.overflow_idle_timeout) = (0, Duration::MAX);
     (settings.concurrency, settings.retry.attempts, settings.retry.base, settings.retry.jitter) =
         (window, 2, units(1), 0);
