@@ -87,6 +87,11 @@ impl Attempt {
         self.strict_row().is_some()
     }
 
+    /// Returns what it adds to the attempts in advance, if it is one of them.
+    fn in_advance(&self) -> InAdvance {
+        InAdvance::one(self.call().is_some(), self.is_strict())
+    }
+
     /// Returns when the next step of stopping the attempt is due.
     pub(super) fn due(&self) -> Option<Timestamp> {
         match self.holder {
@@ -170,13 +175,13 @@ impl Attempts {
 
     #[cold]
     fn add_in_advance(&mut self, attempt: &Attempt) {
-        self.in_advance.add(attempt);
+        self.in_advance += attempt.in_advance();
     }
 
     #[cold]
     fn remove_in_advance(&mut self, attempt: &Attempt) {
         if self.is_in_advance(attempt) {
-            self.in_advance.remove(attempt);
+            self.in_advance -= attempt.in_advance();
         }
     }
 
@@ -245,10 +250,10 @@ impl Attempts {
         self.withdrawn += u32::from(after.is_withdrawn());
         self.withdrawn -= u32::from(before.is_withdrawn());
         if self.is_in_advance(&before) {
-            self.in_advance.remove(&before);
+            self.in_advance -= before.in_advance();
         }
         if self.is_in_advance(&after) {
-            self.in_advance.add(&after);
+            self.in_advance += after.in_advance();
         }
     }
 
@@ -366,7 +371,7 @@ impl Attempts {
             return None;
         }
         let next = self.iter_in_advance().next()?.clone();
-        self.in_advance.remove(&next);
+        self.in_advance -= next.in_advance();
         self.last_begun = next.wire.0;
         let attempt = self.get_mut(next.wire)?;
         attempt.since = now;
@@ -399,6 +404,13 @@ impl Attempts {
         timed
     }
 
+    fn recounted_in_advance(&self) -> InAdvance {
+        let mut found = InAdvance::default();
+        let in_advance = self.iter().filter(|attempt| self.is_in_advance(attempt));
+        in_advance.for_each(|attempt| found += attempt.in_advance());
+        found
+    }
+
     /// Returns whether the invariants hold. For tests.
     pub(super) fn is_consistent(&self) -> bool {
         let is_vacant = |entry: Option<&(WireId, Option<Attempt>)>| entry.is_some_and(|(_, entry)| entry.is_none());
@@ -411,7 +423,7 @@ impl Attempts {
             && self.len() == self.iter().count()
             && self.abandoned as usize == self.iter().filter(|attempt| attempt.call().is_none()).count()
             && self.withdrawn as usize == self.iter().filter(|attempt| attempt.is_withdrawn()).count()
-            && self.in_advance == InAdvance::of(self.iter().filter(|attempt| self.is_in_advance(attempt)))
+            && self.in_advance == self.recounted_in_advance()
             && self.timed_in_order()
                 == self.iter().filter_map(|attempt| Some((attempt.wire, attempt.due()?))).collect::<Vec<_>>()
     }

@@ -1,6 +1,5 @@
 //! The number of attempts in advance. Holds numbers only.
 
-use super::Attempt;
 use std::ops::{AddAssign, SubAssign};
 
 /// The number of attempts that were sent in advance and have not begun. Their calls still wait, unless they are settled.
@@ -14,24 +13,9 @@ pub(crate) struct InAdvance {
 }
 
 impl InAdvance {
-    /// Returns the number of these attempts.
-    pub(super) fn of<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> Self {
-        let mut found = Self::default();
-        attempts.for_each(|attempt| found.add(attempt));
-        found
-    }
-
-    fn one(attempt: &Attempt) -> Self {
-        let (waits, is_strict) = (attempt.call().is_some(), attempt.is_strict());
+    /// Counts one attempt. `waits` is whether its call is not settled, `is_strict` whether only this worker can run it.
+    pub(super) fn one(waits: bool, is_strict: bool) -> Self {
         Self { attempts: 1, any_worker: u32::from(waits && !is_strict), bound: u32::from(waits && is_strict) }
-    }
-
-    pub(super) fn add(&mut self, attempt: &Attempt) {
-        *self += Self::one(attempt);
-    }
-
-    pub(super) fn remove(&mut self, attempt: &Attempt) {
-        *self -= Self::one(attempt);
     }
 
     #[inline]
