@@ -48,6 +48,7 @@ fn attempt() -> crate::worker::Attempt {
     crate::worker::Attempt {
         wire: crate::WireId(1),
         holder: crate::worker::SlotHolder::Call(crate::calls::CallKey::of(crate::CallId(1))),
+        sent: AT,
         since: AT,
         routing: crate::Routing::Unrouted,
         session: None,

@@ -13,6 +13,9 @@ use std::{
 pub(crate) struct Attempt {
     pub(crate) wire: WireId,
     pub(crate) holder: SlotHolder,
+    /// When it was sent.
+    pub(crate) sent: Timestamp,
+    /// When it began, as far as the pool knows: when it was sent, unless it was in advance.
     pub(crate) since: Timestamp,
     pub(crate) routing: Routing,
     pub(crate) session: Option<AttemptSession>,
@@ -453,6 +456,7 @@ mod tests {
         Attempt {
             wire: WireId(wire),
             holder: SlotHolder::Call(CallKey::of(CallId(wire))),
+            sent: Timestamp(0),
             since: Timestamp(0),
             routing: Routing::Unrouted,
             session: None,

@@ -61,7 +61,7 @@ impl Core {
         self.admission.answered(now, call.permit, ok);
         let (routing, attempts) = (attempt.routing, call.attempts);
         let delivery =
-            Delivery { worker, routing, attempts, admitted: call.admitted, sent: attempt.since, finished: now };
+            Delivery { worker, routing, attempts, admitted: call.admitted, sent: attempt.sent, finished: now };
         effects.push(Effect::Deliver { call: key.id, delivery, earlier: call.losses });
     }
 

@@ -177,7 +177,7 @@ impl Core {
         let session = role.row().map(|row| AttemptSession { row, is_strict: role.is_strict() });
         let epoch = self.wire_epoch(role);
         let holder = SlotHolder::Call(call);
-        let attempt = Attempt { wire, holder, since: now, routing, session, is_taken_back: false };
+        let attempt = Attempt { wire, holder, sent: now, since: now, routing, session, is_taken_back: false };
         if self.workers.start_attempt(now, worker.id, attempt) {
             self.calls.set_in_advance(call.id);
         }

@@ -98,6 +98,18 @@ fn r71_calls_follow_in_advance_once_a_call_was_short() {
     assert_eq!((worker.in_flight, worker.window, worker.queued), (1, 1, 2));
 }
 
+/// R46: a call in advance was sent before the pool counted it as begun. Its worker may have run it by then.
+#[test]
+fn r46_reply_of_a_call_in_advance_states_when_it_was_sent() {
+    let mut harness = short(WorkerTypeSettings::Basic, 1);
+    let (first, second) = (harness.send().unwrap(), harness.send().unwrap());
+    let sent_at = harness.now;
+    harness.wait(MILLIS);
+    harness.finish_after(first, MICROS * 100);
+    let delivery = delivered(&harness.finish_after(second, MICROS * 100)).unwrap();
+    assert_eq!((delivery.sent, delivery.finished), (sent_at, harness.now));
+}
+
 /// R71
 #[test]
 fn r71_long_call_ends_the_sending_in_advance() {
