@@ -31,6 +31,11 @@ impl State {
         self.defer(Deferred::CheckReadiness);
     }
 
+    /// Records that answers of this process may be missing: nothing can be concluded from them about which calls began.
+    pub(crate) fn answers_are_incomplete(&mut self, worker: WorkerRef) {
+        self.core.forget_order(worker);
+    }
+
     /// Adds the recording to the exit record. Runs after the core has handled the exit, since the recording contains the last
     /// transition and the reason of the exit, and before any effect reaches a caller.
     fn keep_recording(&mut self, worker: WorkerRef, exit: ProcessExit, recorder: Option<&Recorder>) {

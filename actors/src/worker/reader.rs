@@ -115,13 +115,22 @@ impl<'a> Reader<'a> {
 
     /// Reads what the process wrote before it exited, at most [`DRAIN_LIMIT`] bytes: an answer can be in the socket even
     /// after SIGKILL. Reads until a read would block and not until the end of the stream, since a forked grandchild may hold
-    /// the descriptor.
-    pub(super) fn drain(&mut self, stream: &UnixStream) {
+    /// the descriptor. Returns whether all answers were read: not if the stream violated the protocol or ended within a
+    /// frame, since answers may be among the bytes that were not understood.
+    pub(super) fn drain(&mut self, stream: &UnixStream) -> bool {
         let mut remaining = DRAIN_LIMIT;
+        let mut is_complete = false;
         while !self.stream_failed && remaining > 0 {
             self.reserve_buffer();
             match read_now(stream, &mut self.buffer) {
-                Ok(0) | Err(_) => break,
+                Ok(0) => {
+                    is_complete = true;
+                    break;
+                }
+                Err(error) => {
+                    is_complete = error.kind() == io::ErrorKind::WouldBlock;
+                    break;
+                }
                 Ok(count) => {
                     remaining = remaining.saturating_sub(count);
                     if let Err(fault) = self.handle_frames() {
@@ -134,7 +143,9 @@ impl<'a> Reader<'a> {
             && let Err(error) = self.decoder.finish(&self.buffer)
         {
             self.on_truncated_frame(error);
+            return false;
         }
+        is_complete && !self.stream_failed
     }
 
     /// Returns the detail of the exit beyond the status, and the traceback of a failed start. `printed`: the last lines that

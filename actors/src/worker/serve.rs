@@ -137,7 +137,9 @@ impl Sockets {
         };
         // The exit can be seen before the socket was polled again. Answers that the process wrote before it exited are still
         // there: they must be handled before the exit is, or their calls would be lost (R36).
-        reader.drain(&self.calls);
+        if !reader.drain(&self.calls) {
+            shared_state.borrow_mut().answers_are_incomplete(worker);
+        }
         let exit_record = ExitRecord::of(&**child);
         let (detail, traceback) = reader.exit_detail(&exit_record.stderr_tail);
         (status, exit_record.with_detail(detail, traceback))

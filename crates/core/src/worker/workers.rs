@@ -260,7 +260,11 @@ impl Workers {
             Process::Stopping { live_since, kill_reason } => (live_since, Some(kill_reason)),
             _ => (None, exit.kill_reason),
         };
-        let (exit, in_order) = (ProcessExit { kill_reason, ..exit }, slot.pace.in_order());
+        // In these cases answers may not have been read: a call whose answer is missing would count as running, and the
+        // calls after it as not begun, although they ran. They would run twice.
+        let is_unread = |reason| matches!(reason, Some(KillReason::ProtocolViolation | KillReason::ActorPanicked));
+        let in_order = slot.pace.in_order().filter(|_| !is_unread(exit.kill_reason) && !is_unread(kill_reason));
+        let exit = ProcessExit { kill_reason, ..exit };
         self.record_exit(now, worker.id, state, live_since);
         let attempts = self.update(worker.id, |slot| {
             (slot.process, slot.pace) = (Process::Absent, Pace::default());
@@ -269,6 +273,13 @@ impl Workers {
             std::mem::take(&mut slot.attempts)
         });
         Some(DeadProcess { worker, exit, live_since, attempts, in_order })
+    }
+
+    /// Records that answers of this process may be missing.
+    pub(crate) fn forget_order(&mut self, worker: WorkerRef) {
+        if self.current(worker).is_some() {
+            self.update(worker.id, |slot| slot.pace.forget_order());
+        }
     }
 
     fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {

@@ -64,7 +64,7 @@ impl Core {
         self.admission.needs_fingerprints()
     }
 
-    /// Returns whether [`Input::Exited`](super::Input::Exited) needs its suspects.
+    /// Returns whether [`Input::Exited`](crate::Input::Exited) needs its suspects.
     pub fn needs_suspects(&self) -> bool {
         self.admission.needs_suspects()
     }

@@ -49,6 +49,12 @@ impl Core {
         self.fail_waiting_calls_of_failed_pool(now, effects);
     }
 
+    /// Records that answers of this process may be missing, for example since its stream violated the protocol. At its exit,
+    /// all its calls may then have run.
+    pub fn forget_order(&mut self, worker: WorkerRef) {
+        self.workers.forget_order(worker);
+    }
+
     /// Counts the death against the calls that may have caused it: those that may have run. Attempts that had not begun
     /// are not counted (R37).
     fn attribute_death(&mut self, now: Timestamp, dead: &DeadProcess, suspects: &[Suspect]) {
