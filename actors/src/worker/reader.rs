@@ -128,7 +128,8 @@ impl<'a> Reader<'a> {
                     break;
                 }
                 Err(error) => {
-                    is_complete = error.kind() == io::ErrorKind::WouldBlock;
+                    // A reset: the process had not read all its calls. All that it wrote has been read before it.
+                    is_complete = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionReset);
                     break;
                 }
                 Ok(count) => {
