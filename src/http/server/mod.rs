@@ -214,7 +214,7 @@ impl<F> Server<F> {
     }
 
     /// Creates a server that runs on the current arbiter, without threads of its own: for pools on the same arbiter
-    /// (`on_current_arbiter` of its start), whose calls then pass through one thread. The
+    /// (`Pool::start(config).on_current_arbiter()`), whose calls then pass through one thread. The
     /// returned server must be polled on the thread of that arbiter, for example with `.await`.
     ///
     /// `factory` is called once for each listener. A handler that blocks the thread stops all connections, and all pools
