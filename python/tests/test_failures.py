@@ -439,6 +439,26 @@ def test_a_rejection_is_described_with_exact_strings():
     assert payload(error_frames.exception_frame(7, WithoutFields(), 0, 0, 1024)) == {"kind": "exception", "message": ""}
 
 
+ONE_ERROR = {"loc": ["order", "lines", 0, "price"], "msg": "Input should be a valid number", "type": "float_type"}
+
+
+def test_a_rejection_carries_its_list_of_errors():
+    """The handler has not run, so both stamps are 0."""
+    frame = error_frames.exception_frame(7, CallRejection("bad_arguments", "m", errors=[ONE_ERROR]), 1, 2)
+    assert payload(frame) == {"kind": "bad_arguments", "message": "m", "errors": [ONE_ERROR]}
+    assert frames.STAMPS.unpack_from(frame, frames.HEADER_SIZE) == (0, 0)
+    assert "errors" not in payload(error_frames.exception_frame(7, CallRejection("bad_arguments", "m"), 1, 2))
+
+
+@pytest.mark.parametrize("room,kept", [(8192, 50), (4096, 25), (600, 3), (140, 0)])
+def test_the_last_errors_are_dropped_first(room, kept):
+    rejection = CallRejection("bad_arguments", "message", errors=[ONE_ERROR] * 50)
+    frame = error_frames.exception_frame(7, rejection, 0, 0, room)
+    fields = payload(frame)
+    assert len(frame) - frames.HEADER_SIZE <= room
+    assert fields["message"] == "message" and len(fields.get("errors", [])) == kept
+
+
 def test_a_rejection_keeps_its_kind_when_text_is_disturbed(monkeypatch):
     """The host accepts only the kinds of the protocol. An exception during the description must not change the kind."""
 

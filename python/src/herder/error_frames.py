@@ -34,21 +34,31 @@ HERDER_FILES = frozenset(os.path.join(FOLDER, name + ".py") for name in HERDER_M
 def exception_frame(wire_id: int, error: BaseException, started: int, ended: int, max_frame: int = UNLIMITED) -> bytes:
     """Return the error frame for an exception of a call. Never raises, whatever `error` does when it is printed."""
     try:
-        return error_frame(wire_id, describe(error), started, ended, max_frame)
+        fields = describe(error)
+        if fields["kind"] == "bad_arguments":  # the handler has not run
+            started = ended = 0
+        return error_frame(wire_id, fields, started, ended, max_frame)
     except BaseException:  # no memory, or an exception that another thread raised in this one
         return frames.answer(frames.ERROR, wire_id, started, ended, FALLBACK_ERROR)
 
 
 def error_frame(
-    wire_id: int, fields: dict[str, str], started: int = 0, ended: int = 0, max_frame: int = UNLIMITED
+    wire_id: int, fields: dict[str, Any], started: int = 0, ended: int = 0, max_frame: int = UNLIMITED
 ) -> bytes:
-    """Return an error frame of at most `max_frame` bytes. The values of `fields` must be exact `str` objects."""
+    """Return an error frame of at most `max_frame` bytes. The values of `fields` must be exact `str` objects.
+
+    Only `errors` is a list.
+    """
     return frames.answer(frames.ERROR, wire_id, started, ended, encode_within(fields, max_frame - frames.STAMPS_SIZE))
 
 
-def encode_within(fields: dict[str, str], room: int) -> bytes:
-    """Encode `fields` into at most `room` bytes: shorten or drop the traceback first, then the other fields."""
+def encode_within(fields: dict[str, Any], room: int) -> bytes:
+    """Encode `fields` into at most `room` bytes: drop the last `errors` first, then shorten the other fields."""
     payload = encode(fields)
+    while len(payload) > room and "errors" in fields:
+        kept = fields["errors"][: len(fields["errors"]) // 2]
+        fields = {**fields, "errors": kept} if kept else without_field(fields, "errors")
+        payload = encode(fields)
     long_code = ["code"] if len(fields.get("code", "")) > MAX_CODE else []
     for name in ("traceback", *long_code, "message", "code", "type"):
         kept = fields.get(name, "")
@@ -69,12 +79,12 @@ def truncate_field(name: str, value: str, excess: int) -> str:
     return value[-left:] if name == "traceback" else value[:left]
 
 
-def without_field(fields: dict[str, str], name: str) -> dict[str, str]:
+def without_field(fields: dict[str, Any], name: str) -> dict[str, Any]:
     """Return `fields` without the field `name`."""
     return {key: value for key, value in fields.items() if key != name}
 
 
-def describe(error: Any) -> dict[str, str]:
+def describe(error: Any) -> dict[str, Any]:
     """Return the fields of an error frame: `kind`, `message`, and the other fields that apply."""
     kind = type(error)  # not `isinstance`: that runs code of the object, for its `__class__`
     if issubclass(kind, CallRejection):
@@ -82,7 +92,9 @@ def describe(error: Any) -> dict[str, str]:
         # Used unchanged if possible: `text` returns a replacement if an exception disturbs it, and the host accepts
         # only the kinds of the protocol.
         exact = given if type(given) is str else text(given)
-        return {"message": "", **optional_field("message", error), **optional_field("type", error), "kind": exact}
+        fields = {"message": "", **optional_field("message", error), **optional_field("type", error), "kind": exact}
+        errors = error.__dict__.get("errors")
+        return {**fields, "errors": errors} if errors else fields
     if issubclass(kind, Rejected):
         return {"kind": "rejected", "message": text(error), **optional_field("code", error)}
     if issubclass(kind, Interrupted):

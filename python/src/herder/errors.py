@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class Rejected(Exception):
     """Raised by a handler to reject a call. The caller gets the message and the code; the call is never retried."""
@@ -45,8 +49,13 @@ class ProtocolError(Exception):
 class CallRejection(Exception):
     """A call that Herder answers with an error: its arguments do not fit, or its result cannot be sent."""
 
-    def __init__(self, kind: str, message: str, type: str | None = None) -> None:
+    def __init__(
+        self, kind: str, message: str, type: str | None = None, errors: list[dict[str, Any]] | None = None
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
         self.type = type  # the type name in the error, for the kind `exception`
+        # For the kind `bad_arguments`: each value that does not fit, as `{"loc": [..], "msg": "..", "type": ".."}`.
+        # Text in it is valid Unicode.
+        self.errors = errors

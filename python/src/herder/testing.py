@@ -33,6 +33,7 @@ class CallError(Exception):
         self.type: str | None = fields.get("type")
         self.code: str | None = fields.get("code")
         self.traceback: str | None = fields.get("traceback")
+        self.errors: list[dict[str, Any]] = fields.get("errors", [])  # for `bad_arguments`
         super().__init__(f"{self.kind}: {self.message}")
 
 
