@@ -33,6 +33,7 @@ mod session_ends;
 mod sessions;
 mod shutdown;
 pub(crate) mod steps;
+mod unread_answers;
 mod values;
 
 /// Returns the number in this environment variable, or `usual`. A longer run sets it.

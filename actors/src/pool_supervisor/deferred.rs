@@ -9,7 +9,7 @@ use crate::{
     shared_state::{Deferred, WeakSharedState, step, with},
 };
 use actix::{Actor, ActorContext, Handler};
-use herder_core::{ExitStatus, Input, KillReason, ProcessExit, WorkerRef};
+use herder_core::{Answers, ExitStatus, Input, KillReason, ProcessExit, WorkerRef};
 use std::{pin::pin, rc::Rc};
 use tokio::task::JoinError;
 use tracing::Level;
@@ -119,7 +119,9 @@ impl RunningPool {
                 let exit_record = ExitRecord::default().with_detail(Some(reason.to_string().into()), None);
                 let kill_reason = reason.is_out_of_descriptors().then_some(KillReason::NoDescriptors);
                 let exit = ProcessExit { status: ExitStatus::Unknown, kill_reason };
-                let _ = with(&self.shared_state, |state| state.on_exit(worker, exit, exit_record, None));
+                // There may have been a process, which nothing was read from.
+                let answers = Answers::Unknown;
+                let _ = with(&self.shared_state, |state| state.on_exit(worker, exit, answers, exit_record, None));
             }
         }
     }
@@ -135,7 +137,8 @@ impl RunningPool {
         self.await_exit(worker, child, Some(KillReason::ActorPanicked));
     }
 
-    /// Waits for the exit of a process without an actor, and reports it.
+    /// Waits for the exit of a process without an actor, and reports it. Its answers are not read: the reader went with the
+    /// actor, and nothing tells where in the stream it stopped.
     fn await_exit(&self, worker: WorkerRef, child: Rc<dyn ChildHandle>, kill_reason: Option<KillReason>) {
         let shared_state = Rc::downgrade(&self.shared_state);
         actix_rt::spawn(async move {
@@ -143,7 +146,8 @@ impl RunningPool {
             let exit_record = ExitRecord::of(&*child);
             if let Some(shared_state) = shared_state.upgrade() {
                 let _ = with(&shared_state, |state| {
-                    state.on_exit(worker, ProcessExit { status, kill_reason }, exit_record, None);
+                    let exit = ProcessExit { status, kill_reason };
+                    state.on_exit(worker, exit, Answers::Unknown, exit_record, None);
                 });
             }
         });

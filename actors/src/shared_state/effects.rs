@@ -181,7 +181,7 @@ fn reply(result: CallResult, delivery: Delivery) -> Reply {
 mod tests {
     use super::*;
     use crate::{PoolConfig, clock::Clock, error::ExitRecord, shared_state::Incoming};
-    use herder_core::{ExitStatus, Generation, ProcessExit, WorkerId};
+    use herder_core::{Answers, ExitStatus, Generation, ProcessExit, WorkerId};
     use std::time::Duration;
     use tokio::sync::oneshot;
 
@@ -201,7 +201,7 @@ mod tests {
         state.submit(Incoming { id, command, session, body, deadline, idempotent, reply, permit });
         let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         // The effects of both inputs are applied afterwards, as those of one step are.
-        state.on_exit(worker, end, ExitRecord::default(), None);
+        state.on_exit(worker, end, Answers::ReadToEnd, ExitRecord::default(), None);
         state.apply_effects();
         let error = answer.try_recv().unwrap().unwrap_err();
         assert!(matches!(error, Error::WorkerLost { .. }), "{error:?}");

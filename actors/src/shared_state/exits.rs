@@ -2,17 +2,18 @@
 
 use super::{Deferred, State, errors::start_failed};
 use crate::{Error, error::ExitRecord, recorder::Recorder};
-use herder_core::{Input, ProcessExit, WorkerRef};
+use herder_core::{Answers, Input, ProcessExit, WorkerRef};
 
 /// The number of exited processes whose records are kept.
 const EXIT_RECORD_LIMIT: usize = 64;
 
 impl State {
-    /// Handles the exit of a process: it was reaped, and its socket was read until a read would block.
+    /// Handles the exit of a process: it was reaped, and what it answered was handled as far as it was read.
     pub(crate) fn on_exit(
         &mut self,
         worker: WorkerRef,
         exit: ProcessExit,
+        answers: Answers,
         exit_record: ExitRecord,
         recorder: Option<&Recorder>,
     ) {
@@ -25,15 +26,10 @@ impl State {
         }
         self.exit_records.push_back((worker, exit_record));
         let link = self.link(worker).is_some().then(|| self.links[worker.id.0 as usize - 1].take()).flatten();
-        self.handle(Input::Exited { worker, exit, suspects });
+        self.handle(Input::Exited { worker, exit, answers, suspects });
         self.keep_recording(worker, exit, recorder.or(link.as_ref().map(|link| &*link.recorder)));
         self.defer(Deferred::Exited(worker));
         self.defer(Deferred::CheckReadiness);
-    }
-
-    /// Records that answers of this process may be missing: nothing can be concluded from them about which calls began.
-    pub(crate) fn answers_are_incomplete(&mut self, worker: WorkerRef) {
-        self.core.forget_order(worker);
     }
 
     /// Adds the recording to the exit record. Runs after the core has handled the exit, since the recording contains the last

@@ -4,7 +4,7 @@
 
 use super::state::{Deferred, State};
 use crate::Error;
-use herder_core::{Core, Effects, ExitStatus, Input, ProcessExit, RecoverySnapshot, Timestamp};
+use herder_core::{Answers, Core, Effects, ExitStatus, Input, ProcessExit, RecoverySnapshot, Timestamp};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -98,7 +98,7 @@ impl State {
         let exit = ProcessExit { status: ExitStatus::Unknown, kill_reason: None };
         for action in self.deferred.extract_if(.., |action| matches!(action, Deferred::Start(_))).collect::<Vec<_>>() {
             if let Deferred::Start(worker) = action {
-                self.handle(Input::Exited { worker, exit, suspects: Vec::new() });
+                self.handle(Input::Exited { worker, exit, answers: Answers::Unknown, suspects: Vec::new() });
             }
         }
         self.apply_effects();

@@ -7,7 +7,7 @@ use crate::{
     shared_state::{CommandTable, FinalFrame, SharedState, with},
 };
 use bytes::BytesMut;
-use herder_core::WorkerRef;
+use herder_core::{Answers, WorkerRef};
 use herder_process::Signal;
 use herder_wire::{Decoder, Frame, FrameError, Header, Ready, WorkerError, WorkerHello, WorkerMessage};
 use std::{
@@ -26,8 +26,6 @@ use tokio::{
 const READ_SIZE: usize = 64 * 1024;
 /// The number of reads after which the task yields: a process that floods its descriptor would otherwise starve the arbiter.
 const BURST: u32 = 16;
-/// The maximum number of bytes read after the exit; more than the buffer of a socket holds.
-const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
 /// The time within which a process must exit after it closed its socket. After that it has violated the protocol.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The maximum number of characters of an output line in an error's reason.
@@ -113,40 +111,45 @@ impl<'a> Reader<'a> {
         (count.await, waited)
     }
 
-    /// Reads what the process wrote before it exited, at most [`DRAIN_LIMIT`] bytes: an answer can be in the socket even
-    /// after SIGKILL. Reads until a read would block and not until the end of the stream, since a forked grandchild may hold
-    /// the descriptor. Returns whether all answers were read: not if the stream violated the protocol or ended within a
-    /// frame, since answers may be among the bytes that were not understood.
-    pub(super) fn drain(&mut self, stream: &UnixStream) -> bool {
-        let mut remaining = DRAIN_LIMIT;
-        let mut is_complete = false;
-        while !self.stream_failed && remaining > 0 {
+    /// Reads what the process wrote before it exited, at most about `limit` bytes: an answer can be in the socket even after
+    /// SIGKILL. Reads until a read would block and not only until the end of the stream, since a forked grandchild may hold
+    /// the descriptor. Returns whether these were all answers of the process.
+    pub(super) fn drain(&mut self, stream: &UnixStream, limit: usize) -> Answers {
+        let mut count = 0;
+        while !self.stream_failed && count <= limit {
             self.reserve_buffer();
             match read_now(stream, &mut self.buffer) {
-                Ok(0) => {
-                    is_complete = true;
-                    break;
-                }
-                Err(error) => {
-                    // A reset: the process had not read all its calls. All that it wrote has been read before it.
-                    is_complete = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionReset);
-                    break;
-                }
-                Ok(count) => {
-                    remaining = remaining.saturating_sub(count);
+                Ok(0) => return self.finish(),
+                Ok(bytes) => {
+                    count += bytes;
                     if let Err(fault) = self.handle_frames() {
                         self.record_fault(fault);
                     }
                 }
+                // A reset: the process had not read all its calls. What it wrote was read before the error.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return self.finish(),
+                Err(error) => return self.finish_open(error.kind()),
             }
         }
-        if !self.stream_failed
-            && let Err(error) = self.decoder.finish(&self.buffer)
-        {
+        Answers::Unknown // answers may be among the bytes that were not read or not understood
+    }
+
+    /// Checks the end of the stream.
+    fn finish(&mut self) -> Answers {
+        if let Err(error) = self.decoder.finish(&self.buffer) {
             self.on_truncated_frame(error);
-            return false;
         }
-        is_complete && !self.stream_failed
+        // A fault on the control descriptor counts as well. What a process states that violates the protocol is not relied on.
+        if self.stream_failed || self.fault.get().is_some() { Answers::Unknown } else { Answers::ReadToEnd }
+    }
+
+    /// Checks the end of what was read from a stream that is still open, or that cannot be read.
+    fn finish_open(&mut self, error: io::ErrorKind) -> Answers {
+        let answers = self.finish();
+        // The process that sent the hello has written nothing more if it is the one that was reaped. Behind a wrapper, it may
+        // still live, and run calls.
+        let is_reaped = self.shared_state.borrow_mut().link(self.worker).is_some_and(|link| link.is_direct_child);
+        if error == io::ErrorKind::WouldBlock && is_reaped { answers } else { Answers::Unknown }
     }
 
     /// Returns the detail of the exit beyond the status, and the traceback of a failed start. `printed`: the last lines that
@@ -314,39 +317,6 @@ fn read_now(stream: &UnixStream, buffer: &mut BytesMut) -> io::Result<usize> {
     Ok(count)
 }
 
-#[cfg(all(test, feature = "testing"))]
-mod tests {
-    use super::EXIT_TIMEOUT;
-    use crate::{
-        Error, Execute, PoolConfig, PoolSupervisor,
-        testing::{FakeWorkers, HANG_TIMEOUT, VirtualClock, wait_until, with_timeout},
-    };
-    use actix::Actor;
-    use herder_core::ExitStatus;
-    use serde_json::json;
-
-    /// R41: a host that was suspended longer than [`EXIT_TIMEOUT`] sees the exit and the timeout at the same time: the worker
-    /// exited and did not violate the protocol.
-    #[actix_rt::test]
-    async fn r41_an_exit_seen_after_the_timeout_is_no_protocol_violation() {
-        let config = PoolConfig::basic("late").command(["scripted"]).pool_size(1).overflow(0).timeout(HANG_TIMEOUT);
-        let (clock, (peers, mut launches)) = (VirtualClock::new(), FakeWorkers::new());
-        let pool = PoolSupervisor::with_launcher(config.build().unwrap(), peers).with_clock(clock.clone()).start();
-        let call = pool.send(Execute::new("echo", &json!({})));
-        let mut peer = launches.next().await.ready().await;
-        let call = actix_rt::spawn(call);
-        peer.call().await;
-        peer.calls.close().await;
-        wait_until("the end of the stream is read", async || clock.is_set_for(clock.now() + EXIT_TIMEOUT)).await;
-        peer.child.exit(ExitStatus::Code(0));
-        clock.jump(EXIT_TIMEOUT);
-        match with_timeout("the call's end", call).await.unwrap().unwrap() {
-            Err(Error::WorkerLost { reason, .. }) => assert_eq!(&*reason, "exit status 0"),
-            other => panic!("expected a lost worker: {other:?}"),
-        }
-    }
-}
-
 /// Formats the program that was started.
 fn program_text(launch: &Launch) -> String {
     match launch {
@@ -360,3 +330,6 @@ fn program_text(launch: &Launch) -> String {
 fn shortened(line: &str) -> &str {
     line.char_indices().nth(MAX_QUOTED_CHARS).and_then(|(end, _)| line.get(..end)).unwrap_or(line)
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;

@@ -8,7 +8,7 @@ use crate::{
     recorder::Recorder,
     shared_state::{Deferred, Link, SharedState, with},
 };
-use herder_core::{ExitStatus, ProcessExit, WorkerRef};
+use herder_core::{Answers, ExitStatus, ProcessExit, WorkerRef};
 use herder_wire::{HostHello, HostMessage};
 use std::{
     cell::OnceCell,
@@ -18,6 +18,9 @@ use std::{
     time::Duration,
 };
 use tokio::{net::UnixStream, sync::Notify};
+
+/// The maximum number of bytes read after the exit; more than the buffer of a socket holds.
+const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
 
 /// A started process with its sockets. If it is dropped before the exit was reported, the orphan guard kills and reports the
 /// process.
@@ -50,7 +53,7 @@ impl ProcessOwner {
     pub(super) async fn serve(self) {
         let Self { orphan_guard, shared_state, worker, launched, max_frame, flush, flush_control, recorder } = self;
         let Launched { calls, control, child } = launched;
-        let (status, exit_record) = match (pollable(calls), pollable(control)) {
+        let (status, answers, exit_record) = match (pollable(calls), pollable(control)) {
             (Ok(calls), Ok(control)) => {
                 let mut sockets = Sockets { calls, control, flush, flush_control };
                 sockets.serve(&shared_state, worker, &child, max_frame, &recorder).await
@@ -59,14 +62,15 @@ impl ProcessOwner {
                 child.kill();
                 let detail = Some(format!("cannot poll the worker's sockets: {error}").into());
                 let status = child.wait().await;
-                (status, ExitRecord::of(&*child).with_detail(detail, None))
+                (status, Answers::Unknown, ExitRecord::of(&*child).with_detail(detail, None))
             }
         };
         // Disarmed before the step: a panic in the step rebuilds the state and kills all processes anyway, and the guard must
         // not report a process that was reaped.
         orphan_guard.disarm();
         let _ = with(&shared_state, |state| {
-            state.on_exit(worker, ProcessExit { status, kill_reason: None }, exit_record, Some(&recorder));
+            let exit = ProcessExit { status, kill_reason: None };
+            state.on_exit(worker, exit, answers, exit_record, Some(&recorder));
         });
     }
 }
@@ -120,7 +124,7 @@ impl Sockets {
         child: &Rc<dyn ChildHandle>,
         max_frame: u32,
         recorder: &Recorder,
-    ) -> (ExitStatus, ExitRecord) {
+    ) -> (ExitStatus, Answers, ExitRecord) {
         let fault = OnceCell::new();
         let mut reader = Reader::new(shared_state.clone(), worker, max_frame, &fault, recorder);
         let (mut answers, calls) = self.calls.split();
@@ -137,12 +141,10 @@ impl Sockets {
         };
         // The exit can be seen before the socket was polled again. Answers that the process wrote before it exited are still
         // there: they must be handled before the exit is, or their calls would be lost (R36).
-        if !reader.drain(&self.calls) {
-            shared_state.borrow_mut().answers_are_incomplete(worker);
-        }
+        let answers = reader.drain(&self.calls, DRAIN_LIMIT);
         let exit_record = ExitRecord::of(&**child);
         let (detail, traceback) = reader.exit_detail(&exit_record.stderr_tail);
-        (status, exit_record.with_detail(detail, traceback))
+        (status, answers, exit_record.with_detail(detail, traceback))
     }
 }
 

@@ -75,12 +75,14 @@ pub enum Input {
         /// The activity since that ping, or since the previous examination.
         activity: ProcessActivity,
     },
-    /// A process exited *and* its socket was read until a read would block, so that no final frame is lost.
+    /// A process exited. All answers that were read from it were reported before.
     Exited {
         /// The process.
         worker: WorkerRef,
         /// The exit of the process.
         exit: ProcessExit,
+        /// Whether all that it answered was read.
+        answers: Answers,
         /// The fingerprints of its attempts, if the quarantine needs them
         /// ([`Core::unfinished`](crate::Core::unfinished)).
         suspects: Vec<Suspect>,
@@ -101,6 +103,19 @@ pub enum Input {
         /// The end of the drain.
         until: Timestamp,
     },
+}
+
+/// Whether the shell has read all that a process answered before it exited.
+///
+/// Decides whether the unfinished calls of a process that [begins its calls in order](Input::Ready::in_order) show which of
+/// them it had begun. An answer that was not read would make a call that has run look unfinished, and the calls after it,
+/// which may have run as well, look as if they had not begun. They would run twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answers {
+    /// All of them: the process wrote nothing after what was read, and all of that was understood and handled in order.
+    ReadToEnd,
+    /// Perhaps not all. Each unfinished call may have run.
+    Unknown,
 }
 
 /// The final frame of an attempt. See [`Input::Final`].

@@ -3,7 +3,7 @@
 //! Measured in CPU time of the thread, so that other processes of the machine do not matter.
 
 use crate::pool::{Pool, id, process};
-use herder_core::{ExitStatus, Input, KillReason, ProcessExit, WorkerId};
+use herder_core::{Answers, ExitStatus, Input, KillReason, ProcessExit, WorkerId};
 use rustix::time::{ClockId, clock_gettime};
 use std::{collections::HashMap, time::Duration};
 
@@ -103,7 +103,7 @@ fn death(pool: &mut Pool) {
     steps.time(|| {
         pool.core.handle(
             pool.now,
-            Input::Exited { worker: process(1, 1), exit, suspects: Vec::new() },
+            Input::Exited { worker: process(1, 1), exit, answers: Answers::ReadToEnd, suspects: Vec::new() },
             &mut pool.effects,
         );
     });

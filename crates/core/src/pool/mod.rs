@@ -112,7 +112,9 @@ impl Core {
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
             Input::Activity { worker, nonce, activity } => self.on_activity(now, worker, nonce, activity, effects),
             Input::Kill { worker, kill_reason } => self.kill(now, worker, kill_reason, effects),
-            Input::Exited { worker, exit, suspects } => self.on_exit(now, worker, exit, &suspects, effects),
+            Input::Exited { worker, exit, answers, suspects } => {
+                self.on_exit(now, worker, exit, answers, &suspects, effects);
+            }
             // The end of the pool.
             Input::PrepareShutdown => self.restarts.announce_shutdown(),
             Input::Shutdown { until } => self.begin_shutdown(now, until, effects),

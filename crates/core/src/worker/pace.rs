@@ -65,11 +65,6 @@ impl Pace {
         self.limit
     }
 
-    /// Forgets that the process begins its calls in order, since its answers do not show which of them have ended.
-    pub(super) fn forget_order(&mut self) {
-        self.in_order = None;
-    }
-
     pub(super) fn in_order(&self) -> Option<NonZeroU32> {
         self.in_order
     }

@@ -6,8 +6,8 @@ use super::{
     load_levels::LoadLevels, pace::Pace, placement::Placement,
 };
 use crate::{
-    CancelSettings, Finished, Generation, HealthSettings, Pipeline, Settings, Timestamp, WireId, WorkerId, WorkerRef,
-    WorkerTypeSettings,
+    Answers, CancelSettings, Finished, Generation, HealthSettings, Pipeline, Settings, Timestamp, WireId, WorkerId,
+    WorkerRef, WorkerTypeSettings,
     derived::Derived,
     due::{Due, DueTimes},
     failure::{KillReason, ProcessExit, WorkerLoss},
@@ -63,7 +63,8 @@ pub(crate) struct DeadProcess {
     pub(crate) live_since: Option<Timestamp>,
     /// Its unfinished attempts.
     pub(crate) attempts: Attempts,
-    /// The maximum number of attempts that had begun and were not finished, if it began its attempts in order.
+    /// The maximum number of attempts that had begun and were not finished, if it began its attempts in order and all its
+    /// answers were read.
     pub(crate) in_order: Option<NonZeroU32>,
 }
 
@@ -73,8 +74,8 @@ impl DeadProcess {
         WorkerLoss { worker: self.worker, exit: Some(self.exit), may_have_run }
     }
 
-    /// Returns whether one of its attempts may have begun. The host has read all that the process wrote. So if the process
-    /// began its attempts in order, only the first of those that it has not finished may have begun.
+    /// Returns whether one of its attempts may have begun. If the process began its attempts in order and all its answers
+    /// were read, only the first of those that it has not finished may have begun.
     pub(crate) fn may_have_run(&self) -> impl Fn(&Attempt) -> bool + use<> {
         let all = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
         self.attempts.may_run(self.in_order.map_or(all, NonZeroU32::get))
@@ -252,7 +253,13 @@ impl Workers {
     }
 
     /// Removes a process that has exited, and its attempts. Returns `None` if there is no such process.
-    pub(crate) fn exited(&mut self, now: Timestamp, worker: WorkerRef, exit: ProcessExit) -> Option<DeadProcess> {
+    pub(crate) fn exited(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        exit: ProcessExit,
+        answers: Answers,
+    ) -> Option<DeadProcess> {
         let slot = self.current(worker).filter(|slot| slot.has_process())?;
         let state = slot.state(self.is_health_gated());
         let (live_since, kill_reason) = match slot.process {
@@ -260,10 +267,7 @@ impl Workers {
             Process::Stopping { live_since, kill_reason } => (live_since, Some(kill_reason)),
             _ => (None, exit.kill_reason),
         };
-        // In these cases answers may not have been read: a call whose answer is missing would count as running, and the
-        // calls after it as not begun, although they ran. They would run twice.
-        let is_unread = |reason| matches!(reason, Some(KillReason::ProtocolViolation | KillReason::ActorPanicked));
-        let in_order = slot.pace.in_order().filter(|_| !is_unread(exit.kill_reason) && !is_unread(kill_reason));
+        let in_order = slot.pace.in_order().filter(|_| answers == Answers::ReadToEnd);
         let exit = ProcessExit { kill_reason, ..exit };
         self.record_exit(now, worker.id, state, live_since);
         let attempts = self.update(worker.id, |slot| {
@@ -273,13 +277,6 @@ impl Workers {
             std::mem::take(&mut slot.attempts)
         });
         Some(DeadProcess { worker, exit, live_since, attempts, in_order })
-    }
-
-    /// Records that answers of this process may be missing.
-    pub(crate) fn forget_order(&mut self, worker: WorkerRef) {
-        if self.current(worker).is_some() {
-            self.update(worker.id, |slot| slot.pace.forget_order());
-        }
     }
 
     fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {

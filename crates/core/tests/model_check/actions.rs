@@ -8,8 +8,8 @@ use super::{
     state::{Call, State, Violation},
 };
 use herder_core::{
-    Affinity, AttemptState, CallId, Core, Effects, ExitStatus, Fingerprint, IfAbsent, Input, Outcome, ProcessActivity,
-    ProcessExit, SessionCall, SessionId, Submission, Suspect, Timestamp, WireId, WorkerId, WorkerRef,
+    Affinity, Answers, AttemptState, CallId, Core, Effects, ExitStatus, Fingerprint, IfAbsent, Input, Outcome,
+    ProcessActivity, ProcessExit, SessionCall, SessionId, Submission, Suspect, Timestamp, WireId, WorkerId, WorkerRef,
 };
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
@@ -30,6 +30,8 @@ pub(crate) enum Action {
     FailSend(WorkerRef, WireId),
     /// The process exits, whether it was asked to stop or not.
     Exit(WorkerRef),
+    /// The same, but what it wrote last is not read: all calls that it has not withdrawn have run.
+    ExitUnread(WorkerRef),
     /// Time advances to the next deadline, timeout or start.
     Advance,
     /// Enough time for sessions to expire passes, in a pool where nothing else happens.
@@ -84,6 +86,8 @@ impl State {
             }
             if process.stopping || self.budget.deaths > 0 {
                 actions.push(Action::Exit(worker));
+                // Without order, there is no difference.
+                actions.extend(pool.in_order.then_some(Action::ExitUnread(worker)));
             }
             if pool.in_order {
                 actions.extend(process.finishable().map(|wire| Action::Answer(worker, wire)));
@@ -134,7 +138,8 @@ impl State {
             Action::Notice(worker_ref, wire) => self.notice(worker_ref, wire),
             Action::Tell(worker_ref, wire) => self.tell(pool, worker_ref, wire),
             Action::FailSend(worker_ref, wire) => self.fail_send(pool, worker_ref, wire),
-            Action::Exit(worker_ref) => self.exit(pool, worker_ref),
+            Action::Exit(worker_ref) => self.exit(pool, worker_ref, Answers::ReadToEnd),
+            Action::ExitUnread(worker_ref) => self.exit(pool, worker_ref, Answers::Unknown),
             Action::Advance => return self.advance(pool),
             Action::Idle => return self.idle(pool),
             Action::Sweep => {
@@ -221,9 +226,11 @@ impl State {
         self.step(pool, Input::Ready { worker, window, control, in_order }, None);
     }
 
-    fn exit(&mut self, pool: &Pool, worker: WorkerRef) {
-        if pool.in_order {
-            self.return_calls_not_begun(worker);
+    fn exit(&mut self, pool: &Pool, worker: WorkerRef, answers: Answers) {
+        match answers {
+            Answers::ReadToEnd if pool.in_order => self.return_calls_not_begun(worker),
+            Answers::ReadToEnd => {}
+            Answers::Unknown => self.begin_all(worker),
         }
         let process = self.fakes.processes.remove(&worker).unwrap_or_default();
         self.budget.deaths -= u32::from(!process.stopping);
@@ -235,7 +242,17 @@ impl State {
         }
         let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         let suspects = self.suspects_of(pool, &process);
-        self.step(pool, Input::Exited { worker, exit, suspects }, None);
+        let answers = if pool.fault == Some(Fault::AnswersMissed) { Answers::ReadToEnd } else { answers };
+        self.step(pool, Input::Exited { worker, exit, answers, suspects }, None);
+    }
+
+    /// Lets a process begin all calls that it has not withdrawn.
+    fn begin_all(&mut self, worker: WorkerRef) {
+        let unfinished = self.fakes.processes.get(&worker).map(|process| process.unfinished.clone());
+        for (wire, attempt) in unfinished.into_iter().flatten().filter(|(_, attempt)| !attempt.phase.withdrawn) {
+            debug_assert!(!attempt.phase.returned, "{wire} was given back, and is not withdrawn");
+            self.begin(worker, wire);
+        }
     }
 
     /// R20: the calls that a process had not begun when it died are not lost.
@@ -281,7 +298,7 @@ impl State {
         self.budget.deaths += 1;
         self.submit(pool, kind);
         let attempts: Vec<WorkerRef> = self.fakes.unfinished().map(|(worker, ..)| worker).collect();
-        attempts.into_iter().for_each(|worker| self.exit(pool, worker));
+        attempts.into_iter().for_each(|worker| self.exit(pool, worker, Answers::ReadToEnd));
         while self.advance(pool) {
             self.answer_everything(pool);
         }
@@ -291,7 +308,7 @@ impl State {
     pub(crate) fn answer_everything(&mut self, pool: &Pool) {
         for (worker, process) in self.fakes.processes.clone() {
             match process {
-                Process { stopping: true, .. } => self.exit(pool, worker),
+                Process { stopping: true, .. } => self.exit(pool, worker, Answers::ReadToEnd),
                 Process { ready: false, .. } => self.ready(pool, worker),
                 _ => process.unfinished.into_keys().for_each(|wire| self.answer(pool, worker, wire)),
             }

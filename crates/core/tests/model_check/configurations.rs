@@ -22,7 +22,7 @@ const NOTHING: Budget = Budget {
     idles: 0,
     shutdowns: 0,
 };
-const ANY_WORKER: Kind = Kind { session: None, affinity: None, idempotent: false, payload: None };
+pub(crate) const ANY_WORKER: Kind = Kind { session: None, affinity: None, idempotent: false, payload: None };
 const IDEMPOTENT: Kind = Kind { idempotent: true, ..ANY_WORKER };
 const A: Kind = Kind { session: Some("a"), ..ANY_WORKER };
 const B: Kind = Kind { session: Some("b"), ..ANY_WORKER };
@@ -175,7 +175,7 @@ fn routed(expiry: Expiry, on_expired: OnExpired) -> WorkerTypeSettings {
 }
 
 /// Makes calls wait without limit, so that only starts and kills depend on time.
-fn without_deadlines(mut pool: Pool) -> Pool {
+pub(crate) fn without_deadlines(mut pool: Pool) -> Pool {
     pool.settings.queue.timeout = Duration::MAX;
     Pool { call_timeout: Duration::MAX, ..pool }
 }

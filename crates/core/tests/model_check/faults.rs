@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     SuspectsNotReported,
     /// The core does not receive the sessions of calls.
     SessionsHidden,
+    /// The core is notified that all answers of a process were read, although some were not.
+    AnswersMissed,
 }
 
 impl State {
@@ -178,6 +180,14 @@ fn a_permit_that_is_not_returned_is_found() {
 fn queue_without_fairness_is_found() {
     let steps = counterexample(configurations::shared(), Fault::SessionsHidden, rules::FAIR);
     assert!(steps >= 6, "one running call, three waiting, two answered");
+}
+
+/// R20
+#[test]
+fn answers_that_were_not_read_are_found() {
+    let pool = configurations::without_deadlines(configurations::in_advance(&[configurations::ANY_WORKER]));
+    let steps = counterexample(pool, Fault::AnswersMissed, rules::RUNS);
+    assert_eq!(steps, 8, "one call that shows that calls are short, two more, a death, and the next process");
 }
 
 /// R37

@@ -12,6 +12,7 @@ pub(crate) const NEVER: &str = "I1: in an idle pool every call is answered";
 pub(crate) const WINDOW: &str = "I2: no process has more unfinished attempts than its window";
 pub(crate) const OVERLAP: &str = "I3: strict calls of a session do not overlap";
 pub(crate) const HEALTH: &str = "R26: a degraded worker gets no call if dispatch is health-gated";
+pub(crate) const RUNS: &str = "R33: no call is sent more often than allowed";
 pub(crate) const LATE: &str = "R33: no call is sent at its deadline or later";
 pub(crate) const BUDGET: &str = "R33: there are no more retries than the budget allows";
 pub(crate) const TRIALS: &str = "R34: there are no more trials than allowed, and each belongs to a pending call";
@@ -43,7 +44,7 @@ pub(crate) fn all() -> Vec<Property<Pool>> {
         Property::always("R21: a slot has one process", |_, state| holds(state, Violation::Process)),
         Property::always(RELEASED, |_, state| holds(state, Violation::Released)),
         Property::always(HEALTH, |_, state| holds(state, Violation::Degraded)),
-        Property::always("R33: no call is sent more often than allowed", |_, state| holds(state, Violation::Runs)),
+        Property::always(RUNS, |_, state| holds(state, Violation::Runs)),
         Property::always("R20, R36: no call that has begun is answered as if it had not", |_, state| {
             holds(state, Violation::NotRun)
         }),

@@ -7,8 +7,8 @@ use super::{
     settings,
 };
 use herder_core::{
-    Affinity, CallFailure, CallId, Core, Effect, Effects, Epoch, ExitStatus, Fingerprint, IfAbsent, Input, KillReason,
-    ProcessExit, SessionCall, SessionId, SessionState, Settings, Submission, Suspect, Timestamp, WorkerRef,
+    Affinity, Answers, CallFailure, CallId, Core, Effect, Effects, Epoch, ExitStatus, Fingerprint, IfAbsent, Input,
+    KillReason, ProcessExit, SessionCall, SessionId, SessionState, Settings, Submission, Suspect, Timestamp, WorkerRef,
     WorkerTypeSettings,
 };
 use std::{
@@ -283,15 +283,15 @@ impl Harness {
         owner.is_none() && self.model.bound_by_message.contains(&(session, worker))
     }
 
-    /// Ends a process, after its socket was read to the end.
+    /// Ends a process.
     pub(crate) fn exit(&mut self, worker: WorkerRef) {
         self.log(|| format!("{worker} exits"));
         let suspects = if self.core.needs_suspects() { self.suspects(worker) } else { Vec::new() };
         let starts = self.fakes.matching(|process| !process.ready && !process.stopping).contains(&worker);
         let mut dead = self.fakes.exit(worker);
-        // Its answers may not have been read, so that its calls in advance may have run as well.
-        let reason = self.core.kill_reason_of(worker);
-        if matches!(reason, Some(KillReason::ProtocolViolation | KillReason::ActorPanicked)) {
+        let answers = self.answers_of(worker);
+        if answers == Answers::Unknown {
+            // Then its calls in advance may have run as well.
             dead.in_order = None;
         }
         let (begun, not_begun): (Vec<_>, Vec<_>) =
@@ -305,7 +305,16 @@ impl Harness {
         // Every third failed start is due to a lack of descriptors. This is not random, so that the schedules of the
         // corpus stay the same.
         let kill_reason = (starts && worker.generation.0.is_multiple_of(3)).then_some(KillReason::NoDescriptors);
-        self.input(Input::Exited { worker, exit: ProcessExit { status, kill_reason }, suspects }, Cause::Exit(worker));
+        let exit = ProcessExit { status, kill_reason };
+        self.input(Input::Exited { worker, exit, answers, suspects }, Cause::Exit(worker));
+    }
+
+    /// Returns whether all answers of a process that exits were read: never after a violation of the protocol, and otherwise
+    /// in two of three cases. This is not random, so that the schedules of the corpus stay the same.
+    fn answers_of(&self, worker: WorkerRef) -> Answers {
+        let is_violation = self.core.kill_reason_of(worker) == Some(KillReason::ProtocolViolation);
+        let is_missed = (worker.id.0 + worker.generation.0).is_multiple_of(3);
+        if is_violation || is_missed { Answers::Unknown } else { Answers::ReadToEnd }
     }
 
     /// Returns the attempts of the process with their fingerprints. There are three fingerprints, in rotation.

@@ -3,24 +3,25 @@
 //! Its calls are in `calls/loss.rs`, which says what the caller of each receives.
 
 use crate::{
-    Effects, Fingerprint, Suspect, Timestamp, WorkerRef, admission::DeathAttribution, failure::ProcessExit, pool::Core,
-    worker::DeadProcess,
+    Answers, Effects, Fingerprint, Suspect, Timestamp, WorkerRef, admission::DeathAttribution, failure::ProcessExit,
+    pool::Core, worker::DeadProcess,
 };
 use std::num::NonZeroU32;
 
 impl Core {
-    /// Handles the exit of a process. Its socket was read to the end before, so that no answer is lost.
+    /// Handles the exit of a process. What it answered was handled before, as far as it was read.
     pub(in crate::pool) fn on_exit(
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
         exit: ProcessExit,
+        answers: Answers,
         suspects: &[Suspect],
         effects: &mut Effects,
     ) {
         // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
         // lookup returns it (I4).
-        let Some(dead) = self.workers.exited(now, worker, exit) else { return };
+        let Some(dead) = self.workers.exited(now, worker, exit, answers) else { return };
         self.counters.exits += 1;
         self.sessions.reset_session_count(worker);
         // The order of the steps below matters.
@@ -47,12 +48,6 @@ impl Core {
         self.start_processes_for_waiting_calls(now, effects);
         // Last: only now is it decided that no worker is alive or starting.
         self.fail_waiting_calls_of_failed_pool(now, effects);
-    }
-
-    /// Records that answers of this process may be missing, for example since its stream violated the protocol. At its exit,
-    /// all its calls may then have run.
-    pub fn forget_order(&mut self, worker: WorkerRef) {
-        self.workers.forget_order(worker);
     }
 
     /// Counts the death against the calls that may have caused it: those that may have run. Attempts that had not begun

@@ -158,7 +158,8 @@ impl Harness {
     }
 
     fn exit(&mut self, worker: WorkerRef, kill_reason: Option<KillReason>, suspects: Vec<Suspect>) -> Effects {
-        self.step(Input::Exited { worker, exit: ProcessExit { status: ExitStatus::Signal(9), kill_reason }, suspects })
+        let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
+        self.step(Input::Exited { worker, exit, answers: Answers::ReadToEnd, suspects })
     }
 }
 

@@ -251,7 +251,12 @@ fn r28_host_without_descriptors_does_not_fail_the_pool() {
     let mut waits = Vec::new();
     for generation in 2..20 {
         assert_eq!(
-            log_events(&harness.step(Input::Exited { worker: process(1, generation), exit, suspects: vec![] })),
+            log_events(&harness.step(Input::Exited {
+                worker: process(1, generation),
+                exit,
+                answers: Answers::ReadToEnd,
+                suspects: vec![]
+            })),
             []
         );
         let since = harness.now;
@@ -269,7 +274,15 @@ fn r28_host_without_descriptors_does_not_fail_the_pool() {
     let mut harness = Harness::with(settings);
     assert_eq!(log_events(&harness.exit_by_signal(process(1, 1))).len(), 1, "the pool failed");
     assert_eq!(starts(&harness.wait(30 * SECOND)), [process(1, 2)], "the probe");
-    assert_eq!(log_events(&harness.step(Input::Exited { worker: process(1, 2), exit, suspects: vec![] })), []);
+    assert_eq!(
+        log_events(&harness.step(Input::Exited {
+            worker: process(1, 2),
+            exit,
+            answers: Answers::ReadToEnd,
+            suspects: vec![]
+        })),
+        []
+    );
     assert_eq!(starts(&harness.wait(10 * SECOND)), [process(1, 3)], "the same probe again");
     assert_eq!(
         log_events(&harness.step(Input::Ready { worker: process(1, 3), window: 1, control: false, in_order: None })),
@@ -287,7 +300,7 @@ fn r30_probe_cancelled_by_an_announced_shutdown_is_postponed() {
     let mut harness = Harness::with(settings);
     harness.exit_by_signal(process(1, 1));
     assert_eq!(starts(&harness.wait(30 * SECOND)), [process(1, 2)], "the probe");
-    harness.step(Input::Exited { worker: process(1, 2), exit, suspects: vec![] });
+    harness.step(Input::Exited { worker: process(1, 2), exit, answers: Answers::ReadToEnd, suspects: vec![] });
     harness.step(Input::PrepareShutdown);
     assert_eq!(starts(&harness.wait(10 * SECOND)), []);
     let (call, effects) = harness.call(None);
