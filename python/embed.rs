@@ -35,6 +35,8 @@ pub const FILES: &[(&str, &str)] = embed![
     "frames.py",
     "hooks.py",
     "load.py",
+    "log_hooks.py",
+    "log_output.py",
     "loop.py",
     "notebook.py",
     "py.typed",

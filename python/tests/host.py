@@ -1,4 +1,4 @@
-"""A fake host: starts `python .../herder/__main__.py APP` with two socket pairs and exchanges frames with it."""
+"""A fake host: starts `python .../herder/__main__.py APP` with its socket pairs and exchanges frames with it."""
 
 import json
 import os
@@ -40,17 +40,31 @@ class FakeHost:
     """One worker process and the host's ends of its descriptors. `command` starts another executable as the worker."""
 
     def __init__(
-        self, target, *, env=None, cwd=None, control=True, python=sys.executable, arguments=(), command=None, **hello
+        self,
+        target,
+        *,
+        env=None,
+        cwd=None,
+        control=True,
+        log=None,
+        python=sys.executable,
+        arguments=(),
+        command=None,
+        **hello,
     ):
         self.calls, worker_calls = socket.socketpair()
         self.control, worker_control = socket.socketpair()
         self.calls.settimeout(TIMEOUT)
         self.control.settimeout(TIMEOUT)
+        self.log_socket, worker_log = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.log_socket.settimeout(TIMEOUT)
+        worker_log.setblocking(False)
         scripts = [
             Path(each, "herder", "__main__.py") for each in (env or {}).get("PYTHONPATH", str(SOURCE)).split(":")
         ]
         script = next(filter(Path.exists, scripts))
         descriptors = {"HERDER_FD": worker_calls} | ({"HERDER_CTL_FD": worker_control} if control else {})
+        descriptors |= {"HERDER_LOG_FD": worker_log} if log else {}
         self.process = subprocess.Popen(
             command or [python, *arguments, str(script), str(target)],
             pass_fds=[each.fileno() for each in descriptors.values()],
@@ -58,6 +72,7 @@ class FakeHost:
                 **os.environ,
                 "PYTHONPATH": str(SOURCE),
                 **{name: str(each.fileno()) for name, each in descriptors.items()},
+                **({"HERDER_LOG_LEVEL": log} if log else {}),
                 **(env or {}),
             },
             cwd=cwd,
@@ -68,6 +83,7 @@ class FakeHost:
         )
         worker_calls.close()
         worker_control.close()
+        worker_log.close()
         self.next_id = 0
         self.hello_sent = {
             "protocol": 1,
@@ -85,6 +101,7 @@ class FakeHost:
     def __exit__(self, *_):
         self.calls.close()
         self.control.close()
+        self.log_socket.close()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -114,6 +131,17 @@ class FakeHost:
         kind, _, wire_id, body = self.frame()
         assert kind in (frames.RESULT, frames.ERROR), kind
         return Answer(kind, wire_id, body)
+
+    def record(self):
+        """Receive the next log record. Needs the option `log`, the level of the host's log."""
+        return json.loads(self.log_socket.recv(1 << 16))
+
+    def records(self, until):
+        """Receive the log records up to the one with this message."""
+        records = [self.record()]
+        while records[-1].get("message") != until:
+            records.append(self.record())
+        return records
 
     def answers(self, count):
         """Receive `count` answers, by wire id."""

@@ -31,7 +31,7 @@ table! {
         "an executable that implements the worker protocol, used instead of `app`";
     PYTHON: Text(Text) = Any "python" { default: "$VIRTUAL_ENV, else .venv next to the file, else python3", allowed: "a program name or path" },
         "the Python interpreter that runs `app`";
-    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD or HERDER_BYTECODE" },
+    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD or HERDER_BYTECODE" },
         "environment variables set for each worker";
     ENV_MODE: Choice(Choice) = Any "env_mode" { default: "inherit", words: &["inherit", "clean"] },
         "whether workers inherit the host's environment";

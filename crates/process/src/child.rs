@@ -144,7 +144,7 @@ impl Child {
         self.process().exit_memory.get().cloned().unwrap_or_default()
     }
 
-    /// Returns the last complete lines of standard error, or of standard output if the worker wrote nothing to standard error:
+    /// Returns the last complete lines of standard error and log records, or of standard output if the worker wrote nothing to standard error:
     /// at most 40 lines and 8 KiB, but at least one line. Lines over 4 KiB were split, and bytes that are not UTF-8 were
     /// replaced.
     /// Complete after [`wait`](Self::wait) has returned.
@@ -316,6 +316,12 @@ impl Process {
     pub(crate) fn publish(&self, status: ExitStatus, death: ExitMemory) {
         let _ = self.exit_memory.set(death); // a process ends once
         self.status.send_replace(Some(status));
+    }
+
+    /// Adds lines of a log record to the tail of standard error, where `logging` would have printed them.
+    pub(crate) fn remember_record(&self, lines: Vec<String>) {
+        let mut tails = lock(&self.tails);
+        lines.into_iter().for_each(|line| tails.stderr.push(line));
     }
 
     /// Adds a line that the process printed to the tail.

@@ -5,8 +5,8 @@ use std::{ffi::OsString, path::Path, path::PathBuf};
 /// The program to start, with its arguments, environment, directory, and the name for its log lines.
 ///
 /// A program without a slash is looked up in the `PATH` of the worker. A relative path with a slash is relative to
-/// [`cwd`](Self::cwd). The worker gets standard input, output and error, the two descriptors named in `HERDER_FD` and
-/// `HERDER_CTL_FD`, and no other descriptor of the host.
+/// [`cwd`](Self::cwd). The worker gets standard input, output and error, the descriptors named in `HERDER_FD`, `HERDER_CTL_FD`
+/// and `HERDER_LOG_FD`, and no other descriptor of the host.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Command {
@@ -14,8 +14,8 @@ pub struct Command {
     pub program: OsString,
     /// The arguments, without the name of the program.
     pub args: Vec<OsString>,
-    /// Variables added to the environment; the last of several with one name counts. `HERDER_FD` and `HERDER_CTL_FD` are set
-    /// after these.
+    /// Variables added to the environment; the last of several with one name counts. `HERDER_FD`, `HERDER_CTL_FD` and
+    /// `HERDER_LOG_FD` are set after these.
     pub env: Vec<(OsString, OsString)>,
     /// Whether the worker does not inherit the environment of the host.
     pub env_clear: bool,

@@ -14,6 +14,9 @@ use std::{
     ptr,
 };
 
+/// The variable with the most detailed level that the host's log shows. A pool may set it for its workers.
+pub(crate) const LOG_LEVEL: &str = "HERDER_LOG_LEVEL";
+
 /// A program with its arguments and its environment.
 pub(crate) struct Image {
     program: CString,
@@ -29,11 +32,11 @@ struct Strings {
 }
 
 impl Image {
-    /// Builds the image of a command, with additional variables.
+    /// Builds the image of a command, with additional variables. `HERDER_LOG_LEVEL` keeps a value that the environment has.
     ///
     /// # Errors
     /// If a string contains a zero byte.
-    pub(crate) fn new(command: &Command, more: [(&str, String); 2]) -> Result<Self, NulError> {
+    pub(crate) fn new(command: &Command, more: [(&str, String); 4]) -> Result<Self, NulError> {
         let program = CString::new(command.program.as_bytes())?;
         let args = [&command.program].into_iter().chain(&command.args).map(|arg| CString::new(arg.as_bytes()));
         let args = Strings::new(args.collect::<Result<_, _>>()?);
@@ -62,14 +65,19 @@ impl Strings {
     }
 }
 
-fn environment(command: &Command, more: [(&str, String); 2]) -> BTreeMap<OsString, OsString> {
+fn environment(command: &Command, more: [(&str, String); 4]) -> BTreeMap<OsString, OsString> {
     let mut environment: BTreeMap<OsString, OsString> = BTreeMap::new();
     if !command.env_clear {
         environment.extend(env::vars_os());
     }
     command.env_remove.iter().for_each(|name| _ = environment.remove(name));
     environment.extend(command.env.iter().cloned());
-    environment.extend(more.map(|(name, value)| (name.into(), value.into())));
+    for (name, value) in more {
+        let is_chosen = name == LOG_LEVEL && environment.contains_key(OsStr::new(name));
+        if !is_chosen {
+            environment.insert(name.into(), value.into());
+        }
+    }
     environment
 }
 

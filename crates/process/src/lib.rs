@@ -16,7 +16,8 @@
 //! blocks.
 //!
 //! The output of a worker becomes `tracing` events with target `herder::worker`, level INFO, and the fields `worker` (the
-//! label of the command) and `stream`. It never reaches the descriptors of the protocol (R40).
+//! label of the command) and `stream`. It never reaches the descriptors of the protocol (R40). A worker may also send log records
+//! as datagrams on the descriptor named in `HERDER_LOG_FD`: each becomes one event of that target, with its level and fields.
 //!
 //! # Limits
 //! - A process that leaves the group of its worker (`setsid`) is not killed with it. Its standard output and error are
@@ -60,11 +61,13 @@ pub mod inspect;
 mod limits;
 mod lines;
 mod lock;
+mod log_record;
 mod memory;
 mod monitor;
 mod output_log;
 mod process_mark;
 mod reaper;
+
 mod sample;
 mod signals;
 mod spawner;

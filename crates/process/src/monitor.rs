@@ -7,6 +7,7 @@ use crate::{
     group,
     lines::{Lines, Stream},
     lock::lock,
+    log_record::Record,
     memory::{CgroupBaseline, ExitMemory, OomAccounting},
     output_log::Log,
     usage,
@@ -17,6 +18,7 @@ use herder_core::ExitStatus;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, read},
+    net::{RecvFlags, recv},
     process::Signal,
 };
 use std::{
@@ -31,6 +33,8 @@ use std::{
 const READ: usize = 64 * 1024;
 /// The maximum number of reads after an exit: a process that left the group may keep writing forever.
 const DRAIN_LIMIT: usize = 16;
+/// The maximum number of log records that are read from one worker in a turn: more would delay the others.
+const RECORDS_PER_TURN: usize = 64;
 /// The status of a process that the system killed for a lack of memory.
 const SIGKILL_STATUS: ExitStatus = ExitStatus::Signal(Signal::KILL.as_raw());
 /// The wait before the next attempt to start a watchdog, or after poll has failed.
@@ -52,7 +56,15 @@ pub(crate) struct RunningChild {
     exit: ExitWatch,
     stdout: Source,
     stderr: Source,
+    records: Records,
     baseline: MemoryBaseline,
+}
+
+/// The host's ends of what a worker prints and logs.
+pub(crate) struct Output {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) records: OwnedFd,
 }
 
 /// Facts at the start of a worker, which are compared with those at its end.
@@ -73,6 +85,12 @@ struct Source {
     lines: Lines,
 }
 
+/// The socket for log records.
+struct Records {
+    /// `None` after an error.
+    socket: Option<OwnedFd>,
+}
+
 /// Whether the monitor continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LoopState {
@@ -86,6 +104,7 @@ enum Event {
     Wakeup,
     WatchdogGone,
     Output(usize, Stream),
+    Records(usize),
     Exit(usize),
 }
 
@@ -158,6 +177,7 @@ impl Monitor {
                     .filter(|_| !paused)
                     .for_each(|fd| watch(Event::Output(at, source.stream), fd.as_fd()));
             }
+            live.records.socket.iter().filter(|_| !paused).for_each(|fd| watch(Event::Records(at), fd.as_fd()));
         }
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
@@ -179,13 +199,22 @@ impl Monitor {
         }
     }
 
-    /// Reads once from each readable pipe, so that no pipe delays the others.
+    /// Reads once from each readable pipe, and a limited number of log records from each socket, so that no worker delays the
+    /// others.
     fn read(&mut self, events: &[Event], buffer: &mut [u8]) {
         for event in events {
-            if let Event::Output(at, stream) = *event
-                && let Some(live) = self.children.get_mut(at)
-            {
-                live.read(stream, buffer, &self.log);
+            match *event {
+                Event::Output(at, stream) => {
+                    if let Some(live) = self.children.get_mut(at) {
+                        live.read(stream, buffer, &self.log);
+                    }
+                }
+                Event::Records(at) => {
+                    if let Some(live) = self.children.get_mut(at) {
+                        live.read_records(buffer, &self.log);
+                    }
+                }
+                Event::Wakeup | Event::WatchdogGone | Event::Exit(_) => {}
             }
         }
     }
@@ -230,11 +259,11 @@ impl RunningChild {
     pub(crate) fn new(
         process: Arc<Process>,
         exit: ExitWatch,
-        [stdout, stderr]: [OwnedFd; 2],
+        Output { stdout, stderr, records }: Output,
         origin: MemoryBaseline,
     ) -> Self {
         let (stdout, stderr) = (Source::new(Stream::Stdout, stdout), Source::new(Stream::Stderr, stderr));
-        Self { process, exit, stdout, stderr, baseline: origin }
+        Self { process, exit, stdout, stderr, records: Records { socket: Some(records) }, baseline: origin }
     }
 
     fn read(&mut self, stream: Stream, buffer: &mut [u8], log: &Log) -> bool {
@@ -243,6 +272,11 @@ impl RunningChild {
             Stream::Stderr => &mut self.stderr,
         };
         source.read(buffer, |line| log_poll_error(&self.process, stream, line, log))
+    }
+
+    /// Reads at most [`RECORDS_PER_TURN`] log records. Returns whether more may be available.
+    fn read_records(&mut self, buffer: &mut [u8], log: &Log) -> bool {
+        (0..RECORDS_PER_TURN).all(|_| self.records.read(buffer, |datagram| log_record(&self.process, datagram, log)))
     }
 
     /// Handles an exit. The order matters:
@@ -276,10 +310,11 @@ impl RunningChild {
         for stream in [Stream::Stdout, Stream::Stderr] {
             (0..DRAIN_LIMIT).take_while(|_| self.read(stream, buffer, log)).count();
         }
-        let Self { process, exit, mut stdout, mut stderr, baseline: origin } = self;
+        (0..DRAIN_LIMIT).take_while(|_| self.read_records(buffer, log)).count();
+        let Self { process, exit, mut stdout, mut stderr, records, baseline: origin } = self;
         stdout.lines.finish(|line| log_poll_error(&process, Stream::Stdout, line, log));
         stderr.lines.finish(|line| log_poll_error(&process, Stream::Stderr, line, log));
-        drop((exit, stdout, stderr));
+        drop((exit, stdout, stderr, records));
         lock(watchdog).remove(process.pid);
         let peak_memory =
             process.reap(|pid| exit::reap(pid, ended)).and_then(|peak| usage::beyond(peak, origin.inherited));
@@ -291,6 +326,32 @@ impl RunningChild {
 fn log_poll_error(process: &Process, stream: Stream, line: String, log: &Log) {
     process.remember(stream, line.clone());
     log.line(&process.label, stream, line);
+}
+
+fn log_record(process: &Process, datagram: &[u8], log: &Log) {
+    let record = Record::parse(datagram);
+    process.remember_record(record.tail_lines());
+    log.record(&process.label, record, datagram.len());
+}
+
+impl Records {
+    /// Reads one datagram. Returns whether more may be available.
+    fn read(&mut self, buffer: &mut [u8], record: impl FnOnce(&[u8])) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        match recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((count, _)) => {
+                // The buffer is larger than the largest valid record. So a datagram that does not fit is malformed anyway.
+                record(&buffer[..count]);
+                true
+            }
+            Err(Errno::INTR) => true,
+            Err(Errno::AGAIN) => false,
+            Err(_) => {
+                self.socket = None;
+                false
+            }
+        }
+    }
 }
 
 impl Source {

@@ -1,11 +1,17 @@
-//! Turns the output lines of workers into `tracing` events, on a thread of its own. Holds the queue between the monitor and
-//! that thread.
+//! Turns the output lines and the log records of workers into `tracing` events, on a thread of its own. Holds the queue between
+//! the monitor and that thread.
 //!
 //! The subscriber is code of the application: it may be slow, block on a stopped terminal, or panic. The monitor therefore
-//! never calls it. When the queue is full the monitor stops reading the pipes. A worker that prints faster than the log accepts
-//! then blocks in `write`, as it does on a terminal. Nothing is dropped.
+//! never calls it. When the queue is full the monitor stops reading. A worker that prints faster than the log accepts then
+//! blocks in `write`, as it does on a terminal, and no line is dropped. A worker that sends log records faster drops them and
+//! counts them: sending never blocks.
 
-use crate::{lines::Stream, thread::thread_builder, waker::Waker};
+use crate::{
+    lines::Stream,
+    log_record::{Level, Record},
+    thread::thread_builder,
+    waker::Waker,
+};
 use std::{
     borrow::Cow,
     io,
@@ -21,6 +27,8 @@ use std::{
 const QUEUE_LIMIT: usize = 1024 * 1024;
 /// The size of an entry besides its text.
 const OVERHEAD: usize = 64;
+/// The target of all events of workers.
+const TARGET: &str = "herder::worker";
 
 /// The sending end of the queue.
 #[derive(Clone, Debug)]
@@ -31,7 +39,17 @@ pub(crate) struct Log {
 
 #[derive(Debug)]
 enum Entry {
-    Line { worker: Arc<str>, stream: Stream, text: String },
+    Line {
+        worker: Arc<str>,
+        stream: Stream,
+        text: String,
+    },
+    Record {
+        worker: Arc<str>,
+        record: Box<Record>,
+        /// The size of the datagram.
+        size: usize,
+    },
     Warning(String),
 }
 
@@ -48,6 +66,11 @@ impl Log {
     /// Queues one line that a worker printed.
     pub(crate) fn line(&self, worker: &Arc<str>, stream: Stream, text: String) {
         self.push(Entry::Line { worker: worker.clone(), stream, text });
+    }
+
+    /// Queues one log record that a worker sent in a datagram of `size` bytes.
+    pub(crate) fn record(&self, worker: &Arc<str>, record: Record, size: usize) {
+        self.push(Entry::Record { worker: worker.clone(), record: Box::new(record), size });
     }
 
     /// Queues a warning about the operation of this crate.
@@ -98,6 +121,7 @@ impl Entry {
         OVERHEAD
             + match self {
                 Self::Line { text, .. } | Self::Warning(text) => text.len(),
+                Self::Record { size, .. } => *size,
             }
     }
 
@@ -105,10 +129,50 @@ impl Entry {
         match self {
             Self::Line { worker, stream, text } => {
                 let text = printable(text);
-                tracing::info!(target: "herder::worker", worker = %worker, stream = stream.name(), "{text}");
+                tracing::info!(target: TARGET, worker = %worker, stream = stream.name(), "{text}");
             }
+            Self::Record { worker, record, .. } => emit_record(worker, record),
             Self::Warning(text) => tracing::warn!(target: "herder::process", "{text}"),
         }
+    }
+}
+
+/// Emits one event for a record, and one before it if the worker has dropped records.
+fn emit_record(worker: &str, record: &Record) {
+    let dropped = record.dropped;
+    if dropped > 0 {
+        tracing::warn!(target: TARGET, worker = %worker, dropped, "log records were dropped: the worker sent them faster than the log is written");
+    }
+    let Some(message) = &record.message else { return };
+    let message = printable(message);
+    let fields = record.fields_as_json();
+    // The level of an event is a constant. Texts are fields of type `str`: a formatter escapes them, or they could contain a
+    // line break and what looks like another event.
+    macro_rules! emit {
+        ($level:ident) => {
+            tracing::event!(
+                target: TARGET,
+                tracing::Level::$level,
+                worker = %worker,
+                logger = record.logger.as_deref(),
+                level_name = record.level_name.as_deref(),
+                attempt = record.attempt,
+                session = record.session.as_deref(),
+                command = record.command.as_deref(),
+                process = record.process,
+                fields = fields.as_deref(),
+                stack = record.stack.as_deref(),
+                traceback = record.traceback.as_deref(),
+                "{message}"
+            )
+        };
+    }
+    match record.level {
+        Level::Error => emit!(ERROR),
+        Level::Warn => emit!(WARN),
+        Level::Info => emit!(INFO),
+        Level::Debug => emit!(DEBUG),
+        Level::Trace => emit!(TRACE),
     }
 }
 

@@ -8,16 +8,17 @@ use crate::{
     error::is_shortage,
     exit::{self, ExitWatch},
     group,
-    image::Image,
+    image::{Image, LOG_LEVEL},
     lock::lock,
     memory::CgroupBaseline,
-    monitor::{MemoryBaseline, RunningChild},
+    monitor::{MemoryBaseline, Output, RunningChild},
     waker::Waker,
     watchdog::{CAPACITY, Watchdog},
 };
 use rustix::{
     fs::{Access, access},
     io::fcntl_dupfd_cloexec,
+    net::sockopt::set_socket_send_buffer_size,
     process::{Pid, getpid},
 };
 use std::{
@@ -26,14 +27,21 @@ use std::{
     io,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::{ffi::OsStrExt, net::UnixStream},
+        unix::{
+            ffi::OsStrExt,
+            net::{UnixDatagram, UnixStream},
+        },
     },
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc},
 };
 use tokio::sync::oneshot;
+use tracing::level_filters::LevelFilter;
 
+/// The size of the buffer in which a worker's log records wait for the host, in bytes. It holds several hundred records: fewer
+/// than the monitor reads after an exit, so that none of the last is lost.
+const RECORD_BUFFER: usize = 256 * 1024;
 /// The text for a start that met a bug in this crate.
 const PANICKED: &str = "the thread that starts workers panicked";
 
@@ -112,14 +120,7 @@ impl Spawner {
     }
 
     /// Hands the started process to the monitor.
-    fn hand_over(
-        &self,
-        command: &Command,
-        pid: Pid,
-        exit: ExitWatch,
-        output: [OwnedFd; 2],
-        origin: MemoryBaseline,
-    ) -> Child {
+    fn hand_over(&self, command: &Command, pid: Pid, exit: ExitWatch, output: Output, origin: MemoryBaseline) -> Child {
         lock(&self.watchdog).add(pid);
         let process = Arc::new(Process::new(pid, command.label.as_str().into(), self.monitor.clone()));
         let child = Child::new(process.clone());
@@ -136,8 +137,7 @@ struct Prepared {
     report: Report,
     calls: UnixStream,
     control: UnixStream,
-    /// The reading ends of standard output and error.
-    output: [OwnedFd; 2],
+    output: Output,
 }
 
 fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
@@ -146,20 +146,24 @@ fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
     let (report, report_end, lock) = Report::pair()?;
     let (stdout, stdout_end) = output_pipe()?;
     let (stderr, stderr_end) = output_pipe()?;
+    let (records, records_end) = record_socket()?;
     let stdin = above_standard(File::open("/dev/null")?.into())?;
-    let descriptors = [("HERDER_FD", &calls_end), ("HERDER_CTL_FD", &control_end)];
+    let descriptors = [("HERDER_FD", &calls_end), ("HERDER_CTL_FD", &control_end), ("HERDER_LOG_FD", &records_end)];
+    let [calls_variable, control_variable, log_variable] =
+        descriptors.map(|(name, fd)| (name, fd.as_raw_fd().to_string()));
+    let variables = [calls_variable, control_variable, log_variable, (LOG_LEVEL, LevelFilter::current().to_string())];
     let launch = ChildSetup {
-        image: Image::new(command, descriptors.map(|(name, fd)| (name, fd.as_raw_fd().to_string())))?,
+        image: Image::new(command, variables)?,
         cwd: command.cwd.as_ref().map(|cwd| CString::new(cwd.as_os_str().as_bytes())).transpose()?,
         standard: [stdin, stdout_end, stderr_end],
-        inherited: [calls_end, control_end],
+        inherited: [calls_end, control_end, records_end],
         lifeline,
         report: above_standard(report_end)?,
         report_of_host: report.number(),
         lock: lock.map(above_standard).transpose()?,
         host: getpid(),
     };
-    Ok(Prepared { launch, report, calls, control, output: [stdout, stderr] })
+    Ok(Prepared { launch, report, calls, control, output: Output { stdout, stderr, records } })
 }
 
 /// Returns the host's end, which is non-blocking, and the worker's end, which blocks.
@@ -167,6 +171,21 @@ fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     Ok((ours, above_standard(theirs.into())?))
+}
+
+/// Returns the host's end and the worker's end of the socket for log records. Both are non-blocking, so that neither a slow
+/// host delays a worker nor a worker its host.
+///
+/// Datagrams keep records apart, whoever writes them: threads and forked processes need no lock. Not `SOCK_SEQPACKET`: there
+/// a worker could close its direction, which the host would have to tell from an empty record.
+fn record_socket() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = UnixDatagram::pair()?;
+    for end in [&ours, &theirs] {
+        end.set_nonblocking(true)?;
+    }
+    // If the system refuses, fewer records fit; the system also lowers the value to its limit.
+    _ = set_socket_send_buffer_size(&theirs, RECORD_BUFFER);
+    Ok((ours.into(), above_standard(theirs.into())?))
 }
 
 /// Returns the reading end, which is non-blocking, and the worker's end.

@@ -124,3 +124,92 @@ async fn log_continues_after_a_subscriber_panics() {
     logged("loud/w1.1", "after");
     assert!(PANICKED.load(Ordering::SeqCst));
 }
+
+/// Python code that sends a log record, whatever it is.
+const SEND_RECORD: &str = "
+import json
+records = int(os.environ['HERDER_LOG_FD'])
+def log(record): return os.write(records, record if isinstance(record, bytes) else json.dumps(record).encode())
+";
+
+/// R40: a log record becomes one event with its level and fields, also if it is sent directly before the exit.
+#[tokio::test]
+async fn a_log_record_becomes_one_event_with_level_and_fields() {
+    events();
+    let script = r"
+log({'level': 'error', 'logger': 'shop.db', 'message': 'the order is lost', 'level_name': 'CRITICAL', 'attempt': 7,
+     'session': 'ann', 'command': 'buy', 'fields': {'order': 5}, 'traceback': 'Traceback\nKeyError: 5'})
+log({'level': 'warn', 'message': 'the last record'})
+os._exit(3)
+";
+    let child = start(python(&format!("{SEND_RECORD}{script}")).label("records/w1.1")).await.child;
+    assert_eq!(child.wait().await, ExitStatus::Code(3));
+    let lines = logged("records/w1.1", "the last record");
+    let line = lines.iter().find(|line| line.contains("the order is lost")).unwrap();
+    for part in [
+        "ERROR herder::worker: the order is lost worker=records/w1.1",
+        r#"logger="shop.db""#,
+        r#"level_name="CRITICAL""#,
+        "attempt=7",
+        r#"session="ann""#,
+        r#"command="buy""#,
+        r#"{\"order\":5}"#,
+        r#"traceback="Traceback\nKeyError: 5""#,
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(lines.iter().any(|line| line.contains("WARN herder::worker: the last record")), "{lines:?}");
+    assert_eq!(
+        child.output_tail(),
+        ["CRITICAL shop.db: the order is lost", "Traceback", "KeyError: 5", "WARNING log: the last record"],
+        "the tail shows records as `logging` would print them"
+    );
+}
+
+/// R40: whatever a worker sends as a record is one line of the log, and cannot control a terminal.
+#[tokio::test]
+async fn a_hostile_record_is_one_harmless_line() {
+    events();
+    let script = r#"
+evil = 'x\n2026 ERROR herder: forged\x1b[2J\r\x9b\x7f\u2028'
+log({'message': evil, 'logger': evil, 'session': evil, 'command': evil, 'traceback': evil, 'fields': {evil: [evil]}})
+log(evil.encode()); log(b''); log(b'\xff' * 40000); log(b'{"message": "' + b'[' * 30000)
+log({'message': 'after'})
+"#;
+    let child = start(python(&format!("{SEND_RECORD}{script}")).label("hostile/w1.1")).await.child;
+    assert_eq!(child.wait().await, ExitStatus::Code(0));
+    let lines = logged("hostile/w1.1", "after");
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("malformed log record")).count(), 4, "{lines:?}");
+    for line in &lines {
+        assert!(line.len() < 16 * 1024 && line.ends_with('\n'), "{line}");
+        assert!(!line.trim_end_matches('\n').contains(|char: char| char.is_control()), "{line:?}");
+    }
+}
+
+/// R69: a worker that sends records faster than they are read drops them and counts them. Nothing blocks and the host reports
+/// the number.
+#[tokio::test]
+async fn records_that_do_not_fit_are_counted_and_reported() {
+    events();
+    let script = r"
+sent = dropped = 0
+for n in range(30_000):
+    record = {'message': 'flood', 'dropped': dropped}
+    try: log(record)
+    except BlockingIOError: dropped += 1
+    else: sent, dropped = sent + 1, 0
+while True:
+    try: log({'message': f'the end {sent}', 'dropped': dropped})
+    except BlockingIOError: continue
+    break
+";
+    let child = start(python(&format!("{SEND_RECORD}{script}")).label("flood/w1.1")).await.child;
+    assert_eq!(child.wait().await, ExitStatus::Code(0));
+    let lines = logged("flood/w1.1", "the end");
+    let received = lines.iter().filter(|line| line.contains(": flood")).count();
+    let number = |line: &String| line.split("dropped=").nth(1)?.trim().parse::<usize>().ok();
+    let dropped: usize = lines.iter().filter_map(number).sum();
+    assert_eq!(received + dropped, 30_000);
+    assert!(lines.last().unwrap().contains(&format!("the end {received}")), "{:?}", lines.last());
+}

@@ -101,7 +101,8 @@ async fn worker_inherits_only_its_own_descriptors() {
     let forgotten = std::fs::File::open("/dev/null").unwrap();
     rustix::io::fcntl_setfd(forgotten.as_fd(), rustix::io::FdFlags::empty()).unwrap();
     let _other = start(shell("sleep 1000")).await;
-    let spawned = start(python("send(calls.fileno(), control.fileno()); calls.recv(1)")).await;
+    let spawned =
+        start(python("send(calls.fileno(), control.fileno(), os.environ['HERDER_LOG_FD']); calls.recv(1)")).await;
     let own_sockets: Vec<u32> = numbers(&read_line(&mut line_reader(spawned.calls.try_clone().unwrap())));
     let mut expected = [vec![0, 1, 2], own_sockets].concat();
     expected.sort();

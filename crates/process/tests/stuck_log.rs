@@ -42,6 +42,24 @@ while select.select([], [1], [], 1)[1]:
 send(count)
 ";
 
+/// Sends records until the host has read none for one second, and then one that reports the dropped ones when the host reads
+/// again. Sends the number of records that fitted.
+const RECORDS: &str = "
+import json, select
+records = int(os.environ['HERDER_LOG_FD'])
+text, count, refused = json.dumps({'message': '.' * 300}).encode(), 0, 0
+while select.select([], [records], [], 1)[1]:
+    try: os.write(records, text); count += 1
+    except BlockingIOError: refused += 1
+for n in range(1000):
+    try: os.write(records, text); count += 1
+    except BlockingIOError: refused += 1
+send(count, refused)
+calls.recv(1)
+select.select([], [records], [])
+os.write(records, json.dumps({'message': 'after', 'dropped': refused}).encode())
+";
+
 #[expect(clippy::await_holding_lock, reason = "only the log thread waits for it, which is what the test needs")]
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "a time limit for a test that hangs")]
@@ -55,6 +73,12 @@ async fn blocked_log_delays_nothing_and_loses_nothing() {
     assert_eq!(flood.child.wait().await, ExitStatus::Code(0));
     assert!(count > 5_000, "the queue and the pipe hold only {count} lines");
 
+    // R69: log records do not block their worker. Those that do not fit are dropped.
+    let mut logging = start(python(RECORDS).label("logging")).await;
+    let counts = numbers(&read_line(&mut line_reader(logging.calls.try_clone().unwrap())));
+    let (records, refused) = (counts[0] as usize, counts[1]);
+    assert!(records > 200 && refused > 100, "{records} {refused}");
+
     let brief = start(shell("echo last output; exit 4").label("brief")).await.child;
     assert_eq!(brief.wait().await, ExitStatus::Code(4));
     assert_eq!(brief.output_tail(), ["last output"]);
@@ -63,12 +87,17 @@ async fn blocked_log_delays_nothing_and_loses_nothing() {
     assert_eq!(lasting.wait().await, ExitStatus::Signal(15));
     assert!(events.try_recv().is_err(), "the log must have been blocked until now");
 
-    start(shell("echo the end")).await.child.wait().await;
     drop(blocked);
+    logging.calls.write_all(b"x").unwrap();
+    assert_eq!(logging.child.wait().await, ExitStatus::Code(0));
+    start(shell("echo the end")).await.child.wait().await;
     let mut events_seen = Vec::new();
     while events_seen.last().is_none_or(|line: &String| !line.contains("the end")) {
         events_seen.push(events.recv_timeout(std::time::Duration::from_secs(60)).unwrap());
     }
     assert_eq!(events_seen.iter().filter(|line| line.contains("worker=flood")).count(), count);
     assert_eq!(events_seen.iter().filter(|line| line.contains("last output")).count(), 1);
+    let of_records: Vec<_> = events_seen.iter().filter(|line| line.contains("worker=logging")).collect();
+    assert_eq!(of_records.iter().filter(|line| line.contains("....")).count(), records);
+    assert!(of_records.iter().any(|line| line.contains(&format!("dropped={refused}"))), "{:?}", of_records.last());
 }

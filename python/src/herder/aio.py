@@ -17,7 +17,7 @@ import sys
 import warnings
 from contextvars import copy_context
 
-from herder import aio_calls, aio_hooks, error_frames, signals
+from herder import aio_calls, aio_hooks, error_frames, log_output, signals
 from herder.aio_calls import Runner
 from herder.aio_hooks import SessionEndQueue
 from herder.aio_plain import make_loop
@@ -46,6 +46,7 @@ def prepare(worker: Worker) -> None:
     worker.cancel_task = server.cancel_soon
     worker.interrupting = server.runner.interrupting
     worker.aio = server
+    log_output.output.names_of = server.names_of
 
 
 def serve(worker: Worker) -> None:
@@ -254,6 +255,14 @@ class Server:
                 error_frames.log_unhandled(error)
             else:
                 self.loop.report(handle, error)
+
+    def names_of(self, wire_id: int) -> tuple[str | None, str | None]:
+        """Return the command and the session of an unanswered call, or the session of the current hook, for the log."""
+        pending = self.runner.unanswered.get(wire_id)
+        if pending is not None:
+            return pending.command.name, pending.session
+        session_end = aio_hooks.session_end_var.get()
+        return None, None if session_end is None else session_end.session.id
 
     # --- called by the control thread ---------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import sys
 from contextvars import copy_context
 from itertools import repeat
 
-from herder import contexts, error_frames, frames, hooks, signals
+from herder import contexts, error_frames, frames, hooks, log_output, signals
 from herder.call import Call, now
 from herder.codec import decode, encode
 from herder.descriptor_io import LARGE_PART, is_stream_error, wait_until_ready
@@ -36,7 +36,9 @@ MAX_NESTED_EXCEPTIONS = 8  # exceptions of which each is raised while the one be
 
 def serve(worker: Worker) -> None:
     """Answer calls until the host closes the descriptor or shuts down. Raises `ProtocolError` and `OSError`."""
-    stream_error = MainLoop(worker).run_guarded(MAX_NESTED_EXCEPTIONS)
+    loop = MainLoop(worker)
+    log_output.output.names_of = loop.names_of
+    stream_error = loop.run_guarded(MAX_NESTED_EXCEPTIONS)
     if stream_error is not None:
         raise stream_error
 
@@ -325,6 +327,22 @@ class MainLoop:
             self.closing = True
             return False
         return is_stream_error(error)
+
+    def names_of(self, wire_id: int) -> tuple[str | None, str | None]:
+        """Return the command and the session of the running call, or the session of the running hook, for the log."""
+        # The run of a call does not store its names anywhere: they are still in the frame. `run` handles the frames of
+        # `data` from its start, and the frame of the running call ends at `offset`.
+        if wire_id < 0:
+            return None, None if self.session_end is None else self.session_end.session
+        data, begin = self.data, 0
+        while wire_id and begin + frames.CALL_HEAD.size <= self.offset:
+            length, word, id, _deadline, _epoch, command_len, session_len = frames.CALL_HEAD.unpack_from(data, begin)
+            if id == wire_id and word in frames.CALL_WORDS:
+                names = bytes(data[begin + frames.CALL_HEAD.size :][: command_len + session_len])
+                session = names[command_len:].decode("utf-8", "replace")
+                return names[:command_len].decode("utf-8", "replace"), session or None
+            begin += frames.HEADER_SIZE + length
+        return None, None
 
     def resume(self) -> None:
         """Handle the exception that ended the last run of the loop, and finish the steps that it interrupted."""

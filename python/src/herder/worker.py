@@ -11,7 +11,7 @@ import signal
 import sys
 from functools import partial
 
-from herder import bytecode, error_frames, frames, signals, stdlib
+from herder import bytecode, error_frames, frames, log_hooks, log_output, signals, stdlib
 from herder.call import calls
 from herder.codec import decode, encode
 from herder.descriptor_io import OutputBuffer, is_stream_error, read_frame, write_all
@@ -85,11 +85,15 @@ def main(arguments: list[str]) -> int:
         return 2
     fd = int(os.environ.pop("HERDER_FD"))
     control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
+    log_fd = int(os.environ.pop("HERDER_LOG_FD", "-1"))
+    log_level = os.environ.pop("HERDER_LOG_LEVEL", "")
     _protect_descriptors([each for each in (fd, control_fd) if each >= 0])
     signals.install()
     _reconfigure_streams()
     bytecode.restore_environment()
     stdlib.install()
+    if log_fd >= 0:
+        log_hooks.install(log_fd, log_level)
     try:
         worker = _exchange_hellos(fd, control_fd)
         if worker is None:
@@ -103,6 +107,7 @@ def main(arguments: list[str]) -> int:
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the host has died
     finally:
+        log_output.output.finish()
         signals.restore_sigterm()  # `atexit` functions of the application may hang: SIGTERM must end the process then
 
 

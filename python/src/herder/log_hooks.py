@@ -1,0 +1,251 @@
+"""Connects `logging`, loguru and structlog to the host's log when the application imports them.
+
+A worker whose application imports none of them pays for none. Nothing here changes another process: only a worker that
+has a log descriptor installs the hooks.
+"""
+
+# The libraries are changed below their configuration, not by a configuration of Herder's: whatever the application
+# configures, before, after or never, has the effect that it has elsewhere.
+
+from __future__ import annotations
+
+import os
+import sys
+
+from herder import error_frames
+from herder.log_output import LEVELS, as_text, output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+SENT = "_herder_sent"  # the attribute of a record of `logging` that was sent
+# The attributes that each record has. All others were given by the application, with `extra`.
+ATTRIBUTES = """
+    args asctime created exc_info exc_text filename funcName levelname levelno lineno message module msecs msg name
+    pathname process processName relativeCreated stack_info taskName thread threadName
+"""
+RECORD_ATTRIBUTES = frozenset(ATTRIBUTES.split()) | {SENT}
+
+
+def install(fd: int, level: str) -> None:
+    """Connect the libraries that are imported, and those that will be. `level` is that of the host's log."""
+    output.fd = fd
+    output.level = LEVELS.get(level, LEVELS["info"])
+    os.set_inheritable(fd, False)
+    for name, hook in HOOKS.items():
+        module = sys.modules.get(name)
+        if module is not None:
+            call_hook(hook, module)
+    sys.meta_path.insert(0, Finder)
+
+
+class Finder:
+    """Finds the modules in `HOOKS` as the other finders do, and calls the hook after the import."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Return the spec of a module with a hook; None for all others."""
+        hook = HOOKS.get(name)
+        if hook is None:
+            return None
+        for finder in sys.meta_path:
+            find_spec = getattr(finder, "find_spec", None)
+            spec: Any = None if finder is Finder or find_spec is None else find_spec(name, path, target)
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = Loader(spec.loader, hook)
+                return spec  # type: ignore[no-any-return]
+        return None
+
+
+class Loader:
+    """Loads a module with its own loader and then calls the hook."""
+
+    def __init__(self, loader: Any, hook: Callable[[Any], None]) -> None:
+        self.loader = loader
+        self.hook = hook
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Create the module as its own loader does."""
+        module: ModuleType | None = self.loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: Any) -> None:
+        """Run the module and then the hook."""
+        module.__spec__.loader = module.__loader__ = self.loader
+        with_own_sink = module.__name__ == "loguru" and AUTOINIT not in os.environ
+        if with_own_sink:
+            os.environ[AUTOINIT] = "0"
+        try:
+            self.loader.exec_module(module)
+        finally:
+            if with_own_sink:
+                del os.environ[AUTOINIT]
+        if with_own_sink or module.__name__ != "loguru":
+            call_hook(self.hook, module)
+
+
+def call_hook(hook: Callable[[Any], None], module: Any) -> None:
+    """Call a hook. What it raises is logged: a module of another version must not fail to import because of it."""
+    try:
+        hook(module)
+    except Exception as error:
+        error_frames.log(f"herder: the log of `{module.__name__}` is not sent as records: {error!r}")
+
+
+# --- logging ----------------------------------------------------------------------------------------------------------
+
+
+def connect_logging(logging: Any) -> None:
+    """Send what handlers would write to standard output and error to the host, and what no handler takes."""
+    # The two methods are replaced in their classes, so it does not matter when and how handlers are configured. No
+    # handler is added: with one, `basicConfig` would do nothing.
+    emit, call_handlers, null_handler = logging.StreamHandler.emit, logging.Logger.callHandlers, logging.NullHandler
+    standard_streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+
+    def emit_or_send(handler: Any, record: Any) -> None:
+        # Not `sys.stderr` as it is now: code that redirects it wants to have what is written.
+        stream = handler.stream
+        if any(stream is each for each in standard_streams):
+            send_record(record)
+        else:
+            emit(handler, record)
+
+    def call_handlers_or_send(logger: Any, record: Any) -> None:
+        last_resort, ancestor = logging.lastResort, logger
+        while ancestor is not None and last_resort is not None:
+            if not ancestor.propagate or any(type(each) is not null_handler for each in ancestor.handlers):
+                break
+            ancestor = ancestor.parent
+        else:
+            # No handler but `NullHandler`s, which libraries have for applications that configure nothing.
+            if last_resort is not None and record.levelno >= last_resort.level:
+                last_resort.handle(record)
+                return
+        call_handlers(logger, record)
+
+    logging.StreamHandler.emit = emit_or_send
+    logging.Logger.callHandlers = call_handlers_or_send
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.NOTSET)
+    if logging.root.level == logging.WARNING:  # the default; what the application sets later replaces this
+        logging.root.setLevel(output.level)
+
+
+def send_record(record: Any) -> None:
+    """Send a record of `logging`, once."""
+    attributes = record.__dict__
+    if SENT in attributes:
+        return
+    attributes[SENT] = True
+    exception = record.exc_info if record.exc_info and record.exc_info[0] is not None else None
+    output.log(
+        record.levelno,
+        record.levelname,
+        record.name,
+        message_of(record),
+        fields=[(name, value) for name, value in list(attributes.items()) if name not in RECORD_ATTRIBUTES],
+        exception=exception,
+        stack=record.stack_info,
+    )
+
+
+def message_of(record: Any) -> str:
+    """Return the message with its arguments. If they do not fit, both are shown: the record must not be lost."""
+    try:
+        return str.__getitem__(record.getMessage(), slice(None))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {as_text(error)}"
+        return f"{as_text(record.msg)} (arguments that do not fit: {as_text(record.args)}; {reason})"
+
+
+# --- loguru -----------------------------------------------------------------------------------------------------------
+
+AUTOINIT = "LOGURU_AUTOINIT"  # with "0" in this variable, loguru adds no sink when it is imported
+
+
+def connect_loguru(loguru: Any) -> None:
+    """Add a sink that sends to the host instead of loguru's own, which writes to standard error."""
+    # It is the first sink and so has the number 0, as loguru's own: `logger.remove(0)` and `logger.remove()` work.
+    level = {} if "LOGURU_LEVEL" in os.environ else {"level": output.level}
+    loguru.logger.add(send_loguru, format=format_nothing, backtrace=False, diagnose=False, **level)
+
+
+def format_nothing(_record: Any) -> str:
+    """Return no text: a format that is a function also keeps loguru from formatting the exception."""
+    return ""
+
+
+def send_loguru(message: Any) -> None:
+    """Send a record of loguru. This is the sink."""
+    record = message.record
+    level, exception = record["level"], record["exception"]
+    output.log(
+        level.no,
+        level.name,
+        record["name"],
+        as_text(record["message"], 1 << 20),
+        fields=list(record["extra"].items()),
+        exception=None if exception is None else tuple(exception),
+    )
+
+
+# --- structlog --------------------------------------------------------------------------------------------------------
+
+STRUCTLOG_LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "exception": 40, "critical": 50}
+STRUCTLOG_KEYS = frozenset({"event", "exc_info", "level", "logger", "stack", "timestamp"})
+
+
+def connect_structlog(structlog: Any) -> None:
+    """Replace the renderer of the default configuration by one that sends to the host."""
+    # In the list itself, so that `is_configured` stays False and `configure` replaces it as it replaces the default.
+    processors = structlog.get_config()["processors"]
+    if not structlog.is_configured() and type(processors[-1]).__name__ == "ConsoleRenderer":
+        drop = structlog.DropEvent
+        frames = structlog.__name__ + "."
+
+        def send(_logger: Any, method: str, event: Any) -> Any:
+            send_event(method, event, caller_module(frames))
+            raise drop
+
+        processors[-1] = send
+
+
+def caller_module(frames: str) -> str:
+    """Return the name of the module that has called structlog."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if not name.startswith(frames):
+            return name
+        frame = frame.f_back  # type: ignore[assignment]
+    return "structlog"
+
+
+def send_event(method: str, event: Any, module: str) -> None:
+    """Send an event of structlog."""
+    exception = event.get("exc_info")
+    if exception is True:
+        exception = sys.exc_info()
+    if isinstance(exception, tuple) and exception[0] is None:
+        exception = None
+    output.log(
+        STRUCTLOG_LEVELS.get(method, LEVELS["info"]),
+        method.upper() if method != "exception" else "ERROR",
+        event.get("logger", module),
+        as_text(event.get("event", ""), 1 << 20),
+        fields=[(name, value) for name, value in event.items() if name not in STRUCTLOG_KEYS],
+        exception=exception,
+        stack=event.get("stack"),
+    )
+
+
+HOOKS: dict[str, Callable[[Any], None]] = {
+    "logging": connect_logging,
+    "loguru": connect_loguru,
+    "structlog": connect_structlog,
+}
