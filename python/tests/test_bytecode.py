@@ -21,7 +21,7 @@ def new(): return sorted(set(sys.modules) - app.state.before)
 @app.command
 def fail(): raise ValueError("no")
 @app.command
-def unencodable(): return {{1, 2}}
+def unencodable(): return {{"items": [object()]}}
 @app.command
 def variable():
     names = ["PYTHONDONTWRITEBYTECODE", "HERDER_BYTECODE"]

@@ -76,9 +76,9 @@ def result(of: str) -> object:
         deep = [deep]
     return {
         "nan": float("nan"),
-        "set": {1, 2},
+        "object": {"lines": [object()]},
         "cycle": cycle,
-        "bytes": b"\x00\xff",
+        "generator": (each for each in [1]),
         "key": {(1, 2): 3},
         "deep": deep,
         "deep with a raised recursion limit": deep,

@@ -16,7 +16,6 @@ from functools import partial
 from herder import contexts, error_frames, frames
 from herder.aio_recovery import end_stuck_tasks, is_asyncio_code
 from herder.call import now, task_call
-from herder.codec import encode
 from herder.descriptor_io import is_stream_error
 from herder.errors import CallRejection, Interrupted
 
@@ -186,7 +185,7 @@ class Runner:
         """Answer with a result. Raises `CallRejection` if it cannot be sent."""
         ended = now()
         self.end_fork()
-        payload = encode(result)
+        payload = self.worker.encode(result)
         size, limit = frames.STAMPS_SIZE + len(payload), self.worker.max_frame
         if size > limit:
             raise error_frames.result_too_large(pending.command.name, size, limit)

@@ -9,7 +9,7 @@ from herder.binding import Command, is_async
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar, overload
+    from typing import Any, Literal, TypeVar, overload
 
     F = TypeVar("F", bound=Callable[..., Any])
 else:
@@ -29,10 +29,16 @@ class App:
             return a + b
 
     `app.state` is a namespace for the application's own objects. It exists as long as the worker.
+
+    JSON has neither NaN nor infinities: a result with one is an error, or with `nan="null"` has `null` there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, nan: Literal["error", "null"] = "error") -> None:
+        if nan not in ("error", "null"):
+            raise ValueError(f"nan={nan!r} is invalid; expected 'error' or 'null'")
         self.state = SimpleNamespace()
+        self._nan_as_null = nan == "null"
+        self._encoders: dict[type, Callable[[Any], Any]] = {}
         self._functions: dict[str, tuple[Callable[..., Any], bool]] = {}
         self._on_start: list[Callable[[], Any]] = []
         self._on_session_end: list[Callable[..., Any]] = []
@@ -75,6 +81,37 @@ class App:
         """
         self._on_session_end.append(function)
         return function
+
+    def encoder(self, kind: type, /) -> Callable[[F], F]:
+        """Register a function that returns the form in JSON of a value of the type `kind` or of its subclasses.
+
+            @app.encoder(Money)
+            def encode_money(money: Money) -> dict[str, object]:
+                return {"amount": money.amount, "currency": money.currency}
+
+        The form may have values that need a form themselves. An encoder is preferred to `__json__` and to the forms of
+        Herder, that of the nearest base class to the others; that of `object` is asked last. It may run more than once
+        for a value. With an encoder for a subclass of `str`, `int`, `float`, `list`, `tuple` or `dict`, all results of
+        the app are encoded in Python and not in C.
+        """
+        if not isinstance(kind, type) or kind in (str, int, float, bool, type(None), list, tuple, dict):
+            raise TypeError(f"@app.encoder({kind!r}) is invalid; expected a class that JSON does not have")
+
+        def register(function: F) -> F:
+            if kind in self._encoders:
+                raise ValueError(f"{kind!r} already has an encoder")
+            if is_async(function):
+                raise TypeError(f"the encoder of {kind!r} must not be async")
+            self._encoders[kind] = function
+            return function
+
+        return register
+
+    def _encode(self) -> Callable[[Any], bytes]:
+        """Return the function that encodes results."""
+        from herder.results import make_encode  # here, since programs that only import `herder` do not need it
+
+        return make_encode(self._encoders, self._nan_as_null)
 
     def _commands(self) -> dict[str, Command]:
         """Return the commands. Raises `TypeError` for a function that cannot be called with keyword arguments."""

@@ -1,6 +1,7 @@
 """Encodes and decodes JSON, the only codec.
 
-Errors are raised as `CallRejection`, with the kind `malformed` for arguments and `unencodable` for results.
+Errors are raised as `CallRejection`, with the kind `malformed` for arguments and `unencodable` for results. `encode`
+accepts only values that JSON has; `results` encodes the results of handlers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from herder.text import MAX_NESTING, SHARED_RECURSION_LIMIT, text, type_name, wi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     Scan = Callable[[str, int], tuple[Any, int]]
@@ -77,14 +78,15 @@ def encode(value: Any) -> bytes:
         return "".join(_iterencode(value, 0)).encode()
     except BaseException as error:
         _markers.clear()  # the encoder leaves the containers that it was in, and would report them as a cycle later
-        raise _unencodable(error) from None
+        raise unencodable(error) from None
 
 
 def _encode(value: Any) -> bytes:
     return "".join(_iterencode(value, 0)).encode()
 
 
-def _unencodable(error: BaseException) -> CallRejection:
+def unencodable(error: BaseException) -> CallRejection:
+    """Return the answer for a result whose encoding raised `error`."""
     reason = text(error) or type_name(error)
     if isinstance(error, RecursionError):
         reason = "the value is nested too deeply or contains itself"
@@ -124,19 +126,25 @@ _decoder = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_parse_
 _scan = _scanner(_decoder)
 _scan_unchecked = _scanner(json.JSONDecoder(parse_constant=_reject_constant))
 _recursion_limit = sys.getrecursionlimit
-_markers: dict[int, object] = {}  # the containers that are being encoded, by which the encoder detects cycles
 
 
-def _encoder() -> Callable[..., Any]:
+def make_iterencode(
+    markers: dict[int, object], default: Callable[[Any], Any], allow_nan: bool
+) -> Callable[..., Iterable[str]]:
+    """Return the function that encodes a value; build it once, `JSONEncoder.encode` does so for each value.
+
+    `default` returns what to write in place of a value that JSON does not have. `markers` are the containers that are
+    being encoded, by which the encoder detects cycles: they must be cleared after an exception.
+    """
     make: Callable[..., Any] | None = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # PyPy
-        return json.JSONEncoder(
-            ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_reject_type
-        ).iterencode
-    encoder: Callable[..., Any] = make(
-        _markers, _reject_type, json.encoder.encode_basestring, None, ":", ",", False, False, False
+        encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=allow_nan, separators=(",", ":"), default=default)
+        return encoder.iterencode
+    iterencode: Callable[..., Iterable[str]] = make(
+        markers, default, json.encoder.encode_basestring, None, ":", ",", False, False, allow_nan
     )
-    return encoder
+    return iterencode
 
 
-_iterencode = _encoder()  # built once: `JSONEncoder.encode` builds one for each value
+_markers: dict[int, object] = {}
+_iterencode = make_iterencode(_markers, _reject_type, False)

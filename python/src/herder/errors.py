@@ -59,3 +59,7 @@ class CallRejection(Exception):
         # For the kind `bad_arguments`: each value that does not fit, as `{"loc": [..], "msg": "..", "type": ".."}`.
         # Text in it is valid Unicode.
         self.errors = errors
+
+
+class NoForm(Exception):
+    """A value has no form in JSON. The message says why, and what to do."""

@@ -18,7 +18,7 @@ from itertools import repeat
 
 from herder import contexts, error_frames, frames, hooks, log_output, signals
 from herder.call import Call, now
-from herder.codec import decode, encode
+from herder.codec import decode
 from herder.descriptor_io import LARGE_PART, is_stream_error, wait_until_ready
 from herder.errors import CallRejection, HookTimeout, Interrupted, ProtocolError
 from herder.session import Session
@@ -119,7 +119,7 @@ class MainLoop:
         commands = {name.encode(): command for name, command in worker.commands.items()}
         cancelled, parts, max_frame = calls.cancelled, output.parts, worker.max_frame
         unpack, pack_answer, call, optional_call = frames.CALL_HEAD.unpack_from, frames.ANSWER.pack, *frames.CALL_WORDS
-        modules, flush = sys.modules, output.flush
+        modules, flush, encode = sys.modules, output.flush, worker.encode
         context: Any
         result: Any
         arguments: Any

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 OUTPUT_LIMIT = 64 * 1024  # characters of the output that are kept
-REPR_LIMIT = 64 * 1024  # bytes of the repr of a value without a JSON form
+REPR_LIMIT = 64 * 1024  # bytes of the repr of a value of a type that JSON does not have
 SOURCES = 256  # the number of runs whose source lines tracebacks can show
 RESERVE = 0.1  # the fraction of a call's remaining time that is reserved for its answer
 RESERVE_MAX = 1.0  # the maximum of that, in seconds
@@ -186,7 +186,7 @@ def _cache_source(filename: str, code: str) -> None:
 
 
 def _json_or_repr(value: Any) -> dict[str, Any]:
-    """Return the value if it has a JSON form, else its repr up to a limit and the number of missing bytes."""
+    """Return the value if JSON has its types, else its repr up to a limit and the number of missing bytes."""
     from herder.codec import encode
     from herder.errors import CallRejection
 

@@ -47,6 +47,7 @@ class Client:
     def __init__(self, app: App, *, session_state: str | None = None) -> None:
         self._app = app
         self._commands = app._commands()
+        self._encode = app._encode()
         self._sessions = Sessions(session_state)
         self._epochs: dict[str, int] = {}
         self._calls = Calls()
@@ -75,7 +76,7 @@ class Client:
             raise CallRejection("malformed", f"the arguments cannot be encoded as JSON: {refusal.message}") from None
         command.check(given)
         command.check_session(session is not None)
-        return decode(encode(self._handle(command, session, given)))
+        return decode(self._encode(self._handle(command, session, given)))
 
     def _handle(self, command: Command, session: str | None, arguments: dict[str, Any]) -> Any:
         call = Call(self._id, 0, self._calls)

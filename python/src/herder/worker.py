@@ -59,6 +59,7 @@ class Worker:
         self.sessions = Sessions(state if isinstance(state, str) else None)
         self.app: App
         self.commands: dict[str, Command] = {}
+        self.encode: Callable[[Any], bytes]  # for results
         self.run_hook: Callable[..., Any] = _run_sync_hook
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
         self.attempt_state: Callable[[int], int] = calls.state  # returns the state of a cancelled call
@@ -223,6 +224,7 @@ def _start_app(worker: Worker, target: str) -> bool:
                 from herder import aio
 
                 aio.prepare(worker)
+            worker.encode = worker.app._encode()
             _import_remaining_modules(worker)
         for hook in worker.app._on_start:
             worker.run_hook(hook)
