@@ -1,6 +1,9 @@
 //! Reads the control descriptor: pongs and the states of cancelled or revoked attempts. Other messages are ignored.
 
-use super::fault::{FirstFault, protocol_error, protocol_fault};
+use super::{
+    fault::{FirstFault, protocol_error, protocol_fault},
+    socket::WorkerSocket,
+};
 use crate::{
     recorder::{Descriptor, MalformedFrame, Recorder},
     shared_state::{SharedState, step},
@@ -8,14 +11,12 @@ use crate::{
 use bytes::BytesMut;
 use herder_core::{Input, WorkerRef};
 use herder_wire::{Decoder, FrameError, WorkerMessage};
-use std::io;
-use tokio::net::UnixStream;
 
 /// Reads until the peer closes, then waits for ever: a worker without control descriptor is stopped when it misses its pings.
 pub(super) async fn run(
     shared_state: &SharedState,
     worker: WorkerRef,
-    stream: &UnixStream,
+    stream: &WorkerSocket,
     max_frame: u32,
     fault: &FirstFault,
     recorder: &Recorder,
@@ -23,16 +24,8 @@ pub(super) async fn run(
     let (mut decoder, mut buffer) = (Decoder::new(max_frame), BytesMut::with_capacity(1024));
     loop {
         buffer.reserve(decoder.missing(&buffer).max(256));
-        match stream.try_read_buf(&mut buffer) {
-            Ok(0) => return std::future::pending().await,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if stream.readable().await.is_err() {
-                    return std::future::pending().await;
-                }
-                continue;
-            }
-            Err(_) => return std::future::pending().await,
+        if let Ok(0) | Err(_) = stream.read(&mut buffer).await {
+            return std::future::pending().await;
         }
         if let Err(error) = handle_frames(shared_state, worker, &mut decoder, &mut buffer, recorder) {
             // Set before the kill, and only once: see `Reader::record_fault`.

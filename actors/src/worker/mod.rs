@@ -6,6 +6,7 @@ mod control;
 mod fault;
 mod reader;
 mod serve;
+mod socket;
 mod writer;
 
 use crate::{launcher::Launched, shared_state::SharedState};

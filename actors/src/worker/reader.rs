@@ -1,6 +1,9 @@
 //! Reads the calls descriptor: decodes frames, checks that each is allowed at this time, and passes it to the pool's state.
 
-use super::fault::{Fault, FirstFault, protocol_error, protocol_fault};
+use super::{
+    fault::{Fault, FirstFault, protocol_error, protocol_fault},
+    socket::WorkerSocket,
+};
 use crate::{
     Launch,
     recorder::{Descriptor, MalformedFrame, Recorder},
@@ -11,15 +14,10 @@ use herder_core::{Answers, WorkerRef};
 use herder_process::Signal;
 use herder_wire::{Decoder, Frame, FrameError, Header, Ready, WorkerError, WorkerHello, WorkerMessage};
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
     num::{NonZeroU8, NonZeroU32},
-    pin::pin,
     time::Duration,
-};
-use tokio::{
-    io::AsyncReadExt,
-    net::{UnixStream, unix::ReadHalf},
 };
 
 /// The size of one read, in bytes. A larger buffer exceeds malloc's mmap threshold and causes page faults.
@@ -76,7 +74,7 @@ impl<'a> Reader<'a> {
 
     /// Reads until the stream ends or violates the protocol, then waits for ever: the exit of the process ends the task.
     /// Cancel safe: the bytes that were read are in the buffer.
-    pub(super) async fn run(&mut self, stream: &mut ReadHalf<'_>) {
+    pub(super) async fn run(&mut self, stream: &WorkerSocket) {
         let mut reads = 0_u32;
         loop {
             match self.read(stream).await {
@@ -96,15 +94,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads once. Also returns whether there was nothing to read at first.
-    ///
-    /// Uses `AsyncRead` and not `try_read_buf`: after a read that did not fill the buffer, Tokio then waits for the next event
-    /// without another read that would find nothing. That saves a system call per answer.
-    async fn read(&mut self, stream: &mut ReadHalf<'_>) -> (io::Result<usize>, bool) {
+    async fn read(&mut self, stream: &WorkerSocket) -> (io::Result<usize>, bool) {
         self.reserve_buffer();
-        let mut reads = pin!(stream.read_buf(&mut self.buffer));
         let mut waited = false;
         let count = poll_fn(|context| {
-            let poll = reads.as_mut().poll(context);
+            let poll = stream.poll_read(context, &mut self.buffer);
             waited |= poll.is_pending();
             poll
         });
@@ -114,7 +108,7 @@ impl<'a> Reader<'a> {
     /// Reads what the process wrote before it exited, at most about `limit` bytes: an answer can be in the socket even after
     /// SIGKILL. Reads until a read would block and not only until the end of the stream, since a forked grandchild may hold
     /// the descriptor. Returns whether these were all answers of the process.
-    pub(super) fn drain(&mut self, stream: &UnixStream, limit: usize) -> Answers {
+    pub(super) fn drain(&mut self, stream: &WorkerSocket, limit: usize) -> Answers {
         let mut count = 0;
         while !self.stream_failed && count <= limit {
             self.reserve_buffer();
@@ -308,11 +302,9 @@ fn signal(number: NonZeroU8) -> Option<Signal> {
     Signal::from_named_raw(i32::from(number.get()))
 }
 
-/// Reads without the reactor. After the exit `try_read` is not usable: it returns `WouldBlock` until the reactor has polled
-/// the socket again, even if the socket contains data.
-fn read_now(stream: &UnixStream, buffer: &mut BytesMut) -> io::Result<usize> {
+fn read_now(stream: &WorkerSocket, buffer: &mut BytesMut) -> io::Result<usize> {
     let mut chunk = vec![0; READ_SIZE];
-    let count = rustix::io::retry_on_intr(|| rustix::io::read(stream, &mut chunk[..]))?;
+    let count = stream.read_now(&mut chunk)?;
     buffer.extend_from_slice(&chunk[..count]);
     Ok(count)
 }

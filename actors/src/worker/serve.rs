@@ -1,6 +1,6 @@
 //! Serves one process until it has exited: reader, writers and control reader run in one task on the pool's arbiter.
 
-use super::{control, reader::Reader, writer};
+use super::{control, reader::Reader, socket::WorkerSocket, writer};
 use crate::{
     child::ChildHandle,
     error::ExitRecord,
@@ -12,12 +12,11 @@ use herder_core::{Answers, ExitStatus, ProcessExit, WorkerRef};
 use herder_wire::{HostHello, HostMessage};
 use std::{
     cell::OnceCell,
-    io,
     num::{NonZeroU32, NonZeroU64},
     rc::Rc,
     time::Duration,
 };
-use tokio::{net::UnixStream, sync::Notify};
+use tokio::sync::Notify;
 
 /// The maximum number of bytes read after the exit; more than the buffer of a socket holds.
 const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
@@ -53,9 +52,9 @@ impl ProcessOwner {
     pub(super) async fn serve(self) {
         let Self { orphan_guard, shared_state, worker, launched, max_frame, flush, flush_control, recorder } = self;
         let Launched { calls, control, child } = launched;
-        let (status, answers, exit_record) = match (pollable(calls), pollable(control)) {
+        let (status, answers, exit_record) = match (WorkerSocket::new(calls), WorkerSocket::new(control)) {
             (Ok(calls), Ok(control)) => {
-                let mut sockets = Sockets { calls, control, flush, flush_control };
+                let sockets = Sockets { calls, control, flush, flush_control };
                 sockets.serve(&shared_state, worker, &child, max_frame, &recorder).await
             }
             (Err(error), _) | (_, Err(error)) => {
@@ -110,15 +109,15 @@ impl Drop for OrphanGuard {
 
 /// The host's ends of the sockets, and the notifications for their writers.
 struct Sockets {
-    calls: UnixStream,
-    control: UnixStream,
+    calls: WorkerSocket,
+    control: WorkerSocket,
     flush: Rc<Notify>,
     flush_control: Rc<Notify>,
 }
 
 impl Sockets {
     async fn serve(
-        &mut self,
+        &self,
         shared_state: &SharedState,
         worker: WorkerRef,
         child: &Rc<dyn ChildHandle>,
@@ -127,14 +126,13 @@ impl Sockets {
     ) -> (ExitStatus, Answers, ExitRecord) {
         let fault = OnceCell::new();
         let mut reader = Reader::new(shared_state.clone(), worker, max_frame, &fault, recorder);
-        let (mut answers, calls) = self.calls.split();
         // None of the loops returns: after an error each waits for ever, and the exit of the process ends the select. Should
         // one return anyway, the exit is still awaited, because a process that is not reaped keeps its slot. `biased`, and
         // the exit last: frames that have already arrived are handled in their own steps before the exit.
         let status = tokio::select! {
             biased;
-            () = reader.run(&mut answers) => child.wait().await,
-            () = writer::run(shared_state, worker, calls.as_ref(), &self.flush, |link| &mut link.calls) => child.wait().await,
+            () = reader.run(&self.calls) => child.wait().await,
+            () = writer::run(shared_state, worker, &self.calls, &self.flush, |link| &mut link.calls) => child.wait().await,
             () = control::run(shared_state, worker, &self.control, max_frame, &fault, recorder) => child.wait().await,
             () = writer::run(shared_state, worker, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
             status = child.wait() => status,
@@ -146,11 +144,6 @@ impl Sockets {
         let (detail, traceback) = reader.exit_detail(&exit_record.stderr_tail);
         (status, answers, exit_record.with_detail(detail, traceback))
     }
-}
-
-fn pollable(socket: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
-    socket.set_nonblocking(true)?;
-    UnixStream::from_std(socket)
 }
 
 /// Queues the host's hello, which must be the first frame.

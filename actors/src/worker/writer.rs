@@ -1,9 +1,10 @@
 //! Writes the frames of an outbox: everything that is queued, with one vectored write.
 
+use super::socket::WorkerSocket;
 use crate::shared_state::{Link, Outbox, SharedState};
 use herder_core::WorkerRef;
 use std::{io, io::IoSlice};
-use tokio::{net::UnixStream, sync::Notify};
+use tokio::sync::Notify;
 
 /// The maximum number of slices per write; further slices follow in the next write.
 const MAX_SLICES: usize = 64;
@@ -13,7 +14,7 @@ const MAX_SLICES: usize = 64;
 pub(super) async fn run(
     shared_state: &SharedState,
     worker: WorkerRef,
-    stream: &UnixStream,
+    stream: &WorkerSocket,
     wake: &Notify,
     outbox: impl Fn(&mut Link) -> &mut Outbox,
 ) {
@@ -35,11 +36,11 @@ pub(super) async fn run(
     }
 }
 
-async fn write_some(stream: &UnixStream, writing: &mut Outbox) -> io::Result<()> {
+async fn write_some(stream: &WorkerSocket, writing: &mut Outbox) -> io::Result<()> {
     loop {
         let mut room = [IoSlice::new(&[]); MAX_SLICES];
         let filled = writing.slices(&mut room);
-        match stream.try_write_vectored(&room[..filled]) {
+        match stream.try_write(&room[..filled]) {
             Ok(written) => {
                 writing.advance(written);
                 return Ok(());

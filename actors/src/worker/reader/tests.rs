@@ -59,7 +59,6 @@ fn drain(pid: u32, limit: usize, write: impl FnOnce(&mut Peer, Peer) -> Option<P
     let (mut host, mut peer) = Peer::pair().unwrap();
     peer.write_all(&handshake()).unwrap();
     let open = write(&mut host, peer);
-    host.set_nonblocking(true).unwrap();
     let config = PoolConfig::basic("drained").command(["scripted"]).pool_size(1).build().unwrap();
     let (clock, fault) = (Clock::default(), FirstFault::new());
     let shared_state = Rc::new(RefCell::new(State::new(config, 1, clock.clone())));
@@ -67,7 +66,7 @@ fn drain(pid: u32, limit: usize, write: impl FnOnce(&mut Peer, Peer) -> Option<P
     let recorder = link.recorder.clone();
     shared_state.borrow_mut().connect(link);
     let mut reader = Reader::new(shared_state, WORKER, 1 << 20, &fault, &recorder);
-    let verdict = reader.drain(&UnixStream::from_std(host).unwrap(), limit);
+    let verdict = reader.drain(&WorkerSocket::new(host).unwrap(), limit);
     drop(open);
     let (frames, _) = frames(&recorder, &WallClock::now(&clock));
     (verdict, frames.iter().filter(|frame| frame.kind == "result" && frame.fault.is_none()).count())
