@@ -39,6 +39,7 @@ NAMES_LIMIT = CALL_HEAD.size + 0xFFFF + SESSION_LIMIT + 1
 CALL_WORDS = (CALL, CALL | OPTIONAL << 8)  # that number for a valid call
 STAMPS = Struct("<QQ")  # started, ended
 ANSWER = Struct("<IBBHQQQ")  # a header, then STAMPS
+RESULT_HEAD = Struct("<IIQQQ")  # the same for a result, whose flags and reserved bytes are 0
 ENDING = Struct("<QB")  # the start of a `session_end` body: epoch, reason
 
 HEADER_SIZE = HEADER.size

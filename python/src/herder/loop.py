@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import select
 import sys
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from itertools import repeat
 
 from herder import contexts, error_frames, frames, hooks, log_output, signals
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+    from herder.binding import Command
     from herder.worker import Worker
 
 READ_SIZE = 65536  # bytes; malloc would use mmap for larger buffers
@@ -57,6 +58,13 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
         raise Interrupted if running > 0 else HookTimeout
 
 
+class Commands(dict[bytes, "Command"]):
+    """The commands by their encoded names. The look-up of another name raises the answer for its call."""
+
+    def __missing__(self, name: bytes) -> Command:
+        raise error_frames.unknown_command(frames.utf8(name), map(bytes.decode, self))
+
+
 class MainLoop:
     """The state of the loop: the input that is not handled yet, and the current call."""
 
@@ -65,6 +73,7 @@ class MainLoop:
         "bytes_to_skip",
         "chunk",
         "closing",
+        "commands",
         "current",
         "data",
         "filled",
@@ -83,6 +92,7 @@ class MainLoop:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.output = worker.output
+        self.commands = Commands((name.encode(), command) for name, command in worker.commands.items())
         self.base_context = copy_context()  # the context after the `on_start` hooks
         self.reads = map(os.read, repeat(worker.fd), repeat(READ_SIZE))  # each step reads once
         self.chunk = b""  # the result of the last read, until it is in `data`
@@ -115,11 +125,15 @@ class MainLoop:
         if self.pending_error is not None and self.is_fatal(self.pending_error):
             return self.pending_error
         self.resume()
-        worker, calls, output, base = self.worker, self.worker.calls, self.output, self.base_context
-        commands = {name.encode(): command for name, command in worker.commands.items()}
-        cancelled, parts, max_frame = calls.cancelled, output.parts, worker.max_frame
-        unpack, pack_answer, call, optional_call = frames.CALL_HEAD.unpack_from, frames.ANSWER.pack, *frames.CALL_WORDS
-        modules, flush, encode = sys.modules, output.flush, worker.encode
+        if self.closing:
+            return None
+        worker, calls, commands, base = self.worker, self.worker.calls, self.commands, self.base_context
+        output, reads, parts, writes = self.output, self.reads, self.output.parts, self.output.writes
+        cancelled, modules, encode = calls.cancelled, sys.modules, worker.encode
+        unpack, call, optional_call = frames.CALL_HEAD.unpack_from, *frames.CALL_WORDS
+        pack_head, result_word = frames.RESULT_HEAD.pack, frames.RESULT
+        max_frame, not_small = worker.max_frame, min(worker.max_frame + 1, LARGE_PART)
+        copy_base, run_in = base.copy, Context.run  # a method of the class: no bound method is created for each call
         context: Any
         result: Any
         arguments: Any
@@ -127,18 +141,16 @@ class MainLoop:
         # unconditional jump back, several times. This function is called once. So its loops are `while True`: a loop
         # with a condition ends with a conditional jump, and every call would take a quarter longer.
         while True:
-            if self.closing:
-                break
-            data = self.data
+            data, offset = self.data, self.offset
             size = len(data)
             # The names are bytes, since a view of a large frame has no hash.
             names = data if type(data) is bytes else bytes(data[: frames.NAMES_LIMIT])
             while True:
-                offset = self.offset
                 # A valid call is handled here, everything else in `handle_other`.
                 begin = offset + 36
                 if begin > size:
                     if offset < size and self.handle_other():
+                        offset = self.offset
                         continue
                     break
                 length, word, wire_id, deadline, epoch, command_len, session_len = unpack(data, offset)
@@ -153,6 +165,7 @@ class MainLoop:
                     or not wire_id
                 ):
                     if self.handle_other():
+                        offset = self.offset
                         continue
                     break
                 # These two change together. If an exception came between them, the call would be handled neither as
@@ -160,30 +173,28 @@ class MainLoop:
                 # call with any exception. The times of the call before must be reset by then.
                 self.started = self.finished = 0
                 self.offset, self.current = end, wire_id
-                session = frames.session_name(names[session_at:arguments_at]) if session_len else None
-                command = commands.get(names[begin:session_at])
-                if command is None:
-                    raise error_frames.unknown_command(frames.utf8(names[begin:session_at]), worker.commands)
+                offset = end
+                if session_len:
+                    session = frames.session_name(names[session_at:arguments_at])
+                command = commands[names[begin:session_at]]  # raises the error if there is none
                 arguments = decode(data[arguments_at:end])
                 command.check(arguments)
                 if command.injects:
                     if command.session_parameter is not None:
-                        if session is None:
-                            command.check_session(False)  # raises the error
-                        else:
+                        if session_len:
                             arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
+                        else:
+                            command.check_session(False)  # raises the error
                     if command.call_parameter is not None:
                         arguments[command.call_parameter] = Call(wire_id, deadline, calls)
-                if parts and not flush():  # finished answers must not wait until this handler has ended
-                    output.finish()
-                context = contexts.copy_for_call(base) if "_decimal" in modules else base.copy()
+                context = contexts.copy_for_call(base) if "_decimal" in modules else copy_base()
                 calls.deadline = deadline
                 # Written before `cancelled` is read; the control thread does the opposite. See `Calls.state`.
                 calls.running = calls.last_begun = wire_id
                 if cancelled and wire_id in cancelled and calls.refuses(wire_id):
                     raise CallRejection("cancelled", "the call was cancelled before it started")
                 self.started = started = now()
-                result = context.run(command.call, **arguments)
+                result = run_in(context, command.call, **arguments)
                 calls.running = 0
                 self.finished = finished = now()
                 # The handler has forked and this is the child, which returned from the handler. It must not go on as
@@ -196,25 +207,44 @@ class MainLoop:
                     raise error_frames.result_too_large(command.name, length, max_frame)
                 if cancelled:
                     cancelled.pop(wire_id, None)
-                answer = pack_answer(length, 4, 0, 0, wire_id, started, finished)
-                result = arguments = context = command = None  # free large values before the next read
+                head = pack_head(length, result_word, wire_id, started, finished)
+                result = arguments = context = None  # free large values before the next read
                 # The answer is added and `current` is reset without a call in between. Otherwise an exception could
-                # come between them, and the call would get a second answer.
-                if length < LARGE_PART:
-                    parts += (answer + payload,)
+                # come between them, and the call would get a second answer. The answer is written at once: it must not
+                # wait until the next handler has ended, and the host relies on it (`in_order`).
+                if length < not_small:
+                    parts += (head + payload,)
                     self.current = 0
+                    try:
+                        for count in writes:  # as in `OutputBuffer.flush`
+                            parts[0] = parts[0][count:]
+                            break
+                    except BlockingIOError:
+                        pass
+                    if parts[0]:
+                        output.finish()
+                    else:
+                        del parts[0]
                 else:
-                    parts += (answer, payload)
+                    parts += (head, payload)
                     self.current = 0
                     payload = b""
                     output.finish()
             data = names = b""  # free a large frame before the next read
-            if parts and not flush():
+            if parts:
                 output.finish()
-            if not self.closing and not self.read():
+            if offset == size and self.large_frame is None and not (self.incomplete or self.bytes_to_skip):
+                # The usual case of `read`: the bytes go from the read to `self.data` without a call in between.
+                self.data, self.offset = b"", 0
+                for self.data in reads:
+                    break
+                else:
+                    self.on_reads_ended()
+                    continue
+                if not self.data:
+                    return None
+            elif self.closing or not self.read():
                 return None
-        output.finish()
-        return None
 
     def handle_other(self) -> bool:
         """Handle the next frame if it is not a valid call. Return False if more must be read, or nothing any more."""
@@ -249,16 +279,17 @@ class MainLoop:
         # comes after that, `resume` finds them there.
         for self.chunk in self.reads:  # noqa: B020
             break
-        else:  # not the end of the stream: a signal handler raised `StopIteration`, which ends the iteration
-            error_frames.log_unhandled(StopIteration())
+        else:
+            self.on_reads_ended()
             return True
         if not self.chunk:
             return False
-        if self.incomplete or self.bytes_to_skip:
-            self.take_chunk()
-        else:  # no call in between: the bytes are in exactly one of the two
-            self.data, self.chunk = self.chunk, b""
+        self.take_chunk()
         return True
+
+    def on_reads_ended(self) -> None:
+        """Go on after the end of `reads`, which is not that of the stream: a signal handler raised `StopIteration`."""
+        error_frames.log_unhandled(StopIteration())
 
     def take_chunk(self) -> None:
         """Move `incomplete` and `chunk` to `data`, without the bytes to skip."""
