@@ -54,6 +54,10 @@ stress COUNT="10" *FILTER:
 mutants FILE:
     cargo mutants -p herder-core --file {{FILE}} --timeout 120 -- --lib --test it -- schedules answers tests::
 
+# Check what a release publishes: package the crates, build the wheel, install it, serve an app (minutes; needs maturin)
+release-check *PARTS:
+    scripts/release-check {{PARTS}}
+
 # Run everything that CI runs, or some of its steps
 ci *STEPS:
     .ci/run {{STEPS}}
