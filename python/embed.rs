@@ -34,6 +34,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "errors.py",
     "frames.py",
     "hooks.py",
+    "installed.py",
     "load.py",
     "log_hooks.py",
     "log_output.py",
@@ -82,6 +83,14 @@ mod tests {
         paths.sort();
         let embedded: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
         assert_eq!(embedded, paths);
+    }
+
+    /// The package has the version of the workspace: the wheel has that version, and workers compare it with an installed
+    /// package.
+    #[test]
+    fn r74_the_package_has_the_version_of_the_crate() {
+        let (_, init) = FILES.iter().find(|(path, _)| *path == "__init__.py").expect("the package's main file");
+        assert!(init.contains(concat!("\n__version__ = \"", env!("CARGO_PKG_VERSION"), "\"\n")));
     }
 
     /// The embedded contents equal those of the files.

@@ -80,8 +80,10 @@ impl<T> PoolBuilder<T> {
     }
 
     /// Sets the interpreter of the app: a name to look up in `PATH`, or a path, which is resolved against
-    /// [`relative_to`](Self::relative_to). Default: the first that exists of `$VIRTUAL_ENV/bin/python`, `.venv/bin/python`
-    /// and `python3`. A virtual environment without an interpreter is logged as a warning.
+    /// [`relative_to`](Self::relative_to). The path of a folder stands for its `bin/python` (an environment) or
+    /// `.venv/bin/python` (a project). Default: the first that exists of `$VIRTUAL_ENV/bin/python`, `.venv/bin/python`, the
+    /// `bin/python` of the virtual environment in which this program is installed, and `python3`. A virtual environment
+    /// without an interpreter is logged as a warning.
     pub fn python(mut self, python: impl Into<PathBuf>) -> Self {
         self.common.program.python = Some(python.into());
         self

@@ -2,9 +2,9 @@
 //! is built, to find an interpreter; starts nothing.
 
 use super::InvalidConfig;
+use super::interpreter::{Interpreter, interpreter};
 use super::table::{APP, COMMAND, CWD, PYTHON};
 use serde::Deserialize;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::{env, fmt, io, str::FromStr};
 
@@ -174,53 +174,6 @@ fn command(mut argv: Vec<String>, python: Option<PathBuf>, base: &Path) -> Resul
     Ok(Launch::Command { argv })
 }
 
-/// An interpreter, and the virtual environments that have precedence but contain no interpreter.
-#[derive(Debug, PartialEq, Eq)]
-struct Interpreter {
-    python: PathBuf,
-    stale_venvs: Vec<PathBuf>,
-}
-
-fn interpreter(given: Option<PathBuf>, base: &Path) -> Result<Interpreter, InvalidConfig> {
-    let python = match given {
-        Some(python) if is_invalid_program(&python) => {
-            return Err(InvalidConfig::new(PYTHON.path, format_args!("{python:?}"), PYTHON.allowed));
-        }
-        Some(python) if python.components().count() > 1 || python.is_absolute() => base.join(python),
-        Some(python) => python,
-        None => return Ok(find_python(env::var_os("VIRTUAL_ENV").as_deref(), base, Path::is_file)),
-    };
-    Ok(Interpreter { python, stale_venvs: Vec::new() })
-}
-
-fn is_invalid_program(path: &Path) -> bool {
-    path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0)
-}
-
-/// Returns the first interpreter that exists of `$VIRTUAL_ENV`, `.venv` in `base`, and `python3`. Also returns the virtual
-/// environments that are named or exist but contain no interpreter: their packages will be missing, so the log warns about
-/// them.
-fn find_python(virtual_env: Option<&OsStr>, base: &Path, exists: impl Fn(&Path) -> bool) -> Interpreter {
-    // Made absolute: a worker may start in another directory than the host, where a relative path would name something else.
-    let activated = virtual_env.filter(|folder| !folder.is_empty()).map(|folder| absolute_or_same(Path::new(folder)));
-    let local = base.join(".venv");
-    let mut stale_venvs = Vec::new();
-    for (folder, is_named) in activated.map(|folder| (folder, true)).into_iter().chain([(local, false)]) {
-        let python = folder.join("bin/python");
-        if exists(&python) {
-            return Interpreter { python, stale_venvs };
-        }
-        if is_named || folder.is_dir() {
-            stale_venvs.push(folder);
-        }
-    }
-    Interpreter { python: "python3".into(), stale_venvs }
-}
-
-fn absolute_or_same(folder: &Path) -> PathBuf {
-    std::path::absolute(folder).unwrap_or_else(|_| folder.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,38 +201,5 @@ mod tests {
         ] {
             assert!(bad.parse::<AppPath>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_first_existing_interpreter_is_used() {
-        let base = Path::new("/srv");
-        let find = |virtual_env: Option<&str>, existing: &[&str]| {
-            let exists = |path: &Path| existing.iter().any(|one| path == Path::new(one));
-            find_python(virtual_env.map(OsStr::new), base, exists)
-        };
-        let interpreter = |python: &str, stale: &[&str]| Interpreter {
-            python: python.into(),
-            stale_venvs: stale.iter().map(PathBuf::from).collect(),
-        };
-        let both = ["/env/bin/python", "/srv/.venv/bin/python"];
-        assert_eq!(find(Some("/env"), &both), interpreter("/env/bin/python", &[]));
-        assert_eq!(find(Some("/gone"), &both), interpreter("/srv/.venv/bin/python", &["/gone"]));
-        assert_eq!(find(Some("/gone"), &[]), interpreter("python3", &["/gone"]));
-        assert_eq!(find(Some(""), &["/bin/python", "bin/python"]), interpreter("python3", &[]));
-        assert_eq!(find(None, &both), interpreter("/srv/.venv/bin/python", &[]));
-        assert_eq!(find(None, &[]), interpreter("python3", &[]));
-        let here = env::current_dir().unwrap().join("env");
-        assert_eq!(find(Some("env"), &[]), interpreter("python3", &[here.to_str().unwrap()]));
-    }
-
-    #[test]
-    fn interpreter_paths_are_resolved_and_names_are_not() {
-        let python =
-            |given: &str| interpreter(Some(given.into()), Path::new("/srv")).ok().map(|interpreter| interpreter.python);
-        assert_eq!(python("python3.11"), Some("python3.11".into()));
-        assert_eq!(python("env/bin/python"), Some("/srv/env/bin/python".into()));
-        assert_eq!(python("./python"), Some("/srv/./python".into()));
-        assert_eq!(python("/usr/bin/python3"), Some("/usr/bin/python3".into()));
-        assert_eq!(python(""), None);
     }
 }

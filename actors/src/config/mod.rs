@@ -6,6 +6,7 @@
 mod build;
 mod builder;
 mod groups;
+mod interpreter;
 mod invalid;
 mod keys;
 mod launch;

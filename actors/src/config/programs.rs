@@ -1,7 +1,7 @@
 //! Checks that the programs of a pool exist: the app's file, the interpreter, the program of `command`. Reads the file
 //! system, starts nothing.
 
-use super::{InvalidConfig, Launch, PoolConfig, table};
+use super::{InvalidConfig, Launch, PoolConfig, interpreter::missing_environment, table};
 use rustix::fs::{Access, access};
 use std::{
     env,
@@ -52,7 +52,9 @@ impl PoolConfig {
         if program.as_encoded_bytes().contains(&b'/') {
             let exists = is_executable(&self.cwd().join(program));
             let invalid = || {
-                InvalidConfig::new(key, format_args!("`{program_text}`, which is not an executable file"), EXECUTABLE)
+                let hint = missing_environment(Path::new(program)).unwrap_or_default();
+                let given = format!("`{program_text}`, which is not an executable file{hint}");
+                InvalidConfig::new(key, given, EXECUTABLE)
             };
             return exists.then_some(()).ok_or_else(invalid);
         }

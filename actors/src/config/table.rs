@@ -29,7 +29,7 @@ table! {
         "the Python app that each worker runs; a relative path is resolved against `cwd`";
     COMMAND: List(Text) = Own "command" { default: "none", allowed: "a program and its arguments, such as [\"./worker\", \"--flag\"], without NUL bytes" },
         "an executable that implements the worker protocol, used instead of `app`";
-    PYTHON: Text(Text) = Any "python" { default: "$VIRTUAL_ENV, else .venv next to the file, else python3", allowed: "a program name or path" },
+    PYTHON: Text(Text) = Any "python" { default: "$VIRTUAL_ENV, else .venv next to the file, else the environment of this program, else python3", allowed: "a program name, a path, or the folder of an environment or project" },
         "the Python interpreter that runs `app`";
     ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD or HERDER_BYTECODE" },
         "environment variables set for each worker";

@@ -6,6 +6,7 @@ mod call;
 mod effects;
 mod errors;
 mod exits;
+mod installed_package;
 mod link;
 mod outbox;
 mod rebuild;

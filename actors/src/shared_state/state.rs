@@ -15,7 +15,7 @@ use herder_core::{
     BindError, CallId, Core, Effects, Finished, Input, LogEvent, ProcessActivity, ProcessExit, SessionId, Timestamp,
     WorkerId, WorkerRef,
 };
-use herder_wire::{CallResult, Header, SessionStateSupport, WorkerError};
+use herder_wire::{CallResult, Header, InstalledPackage, SessionStateSupport, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
     num::NonZeroU32,
@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(super) exit_records: VecDeque<(WorkerRef, ExitRecord)>,
     /// The most recent failed start. Cleared when every base worker is ready.
     pub(super) last_start_error: Option<(WorkerRef, ProcessExit, ExitRecord)>,
+    /// The installed copy of Herder's package that a worker stated most recently.
+    pub(super) installed_package: Option<InstalledPackage>,
     pub(super) rebuilds: VecDeque<Timestamp>,
     stopping_since: Option<Timestamp>,
     /// The number of calls that had been admitted and failed with `PoolFailed` when the shutdown started.
@@ -119,6 +121,7 @@ impl State {
             commands: None,
             exit_records: VecDeque::new(),
             last_start_error: None,
+            installed_package: None,
             rebuilds: VecDeque::new(),
             stopping_since: None,
             failed_by_pool_before_shutdown: 0,
@@ -304,10 +307,7 @@ impl State {
         if let Some(link) = self.link(worker) {
             link.finished(header.wire);
         }
-        let finished = Finished { worker, wire: header.wire, ok, ran };
-        if let Some(answer) = self.core.finish(now, finished, &mut self.effects) {
-            self.deliver(&answer);
-        }
+        self.core.finish(now, Finished { worker, wire: header.wire, ok, ran }, &mut self.effects);
         if let Some(fingerprint) = cleared {
             self.core.clear_payload(fingerprint);
         }

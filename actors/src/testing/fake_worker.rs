@@ -120,7 +120,7 @@ pub fn encoded(message: &WorkerMessage) -> Vec<u8> {
 
 /// Returns the hello of a worker that runs one call at a time and reads the control descriptor.
 pub fn hello() -> WorkerHello {
-    WorkerHello { pid: 1, window: NonZeroU32::MIN, control: true, stack_signal: None, in_order: None }
+    WorkerHello { pid: 1, window: NonZeroU32::MIN, control: true, stack_signal: None, in_order: None, installed: None }
 }
 
 /// Returns the ready message of a worker with the commands `echo`, and `again`, which is idempotent.

@@ -245,14 +245,19 @@ impl<'a> Reader<'a> {
         self.recorder.received(self.recorder.now(), Descriptor::Calls, header);
     }
 
-    fn on_hello(&mut self, hello: WorkerHello) {
-        if let Some(link) = self.shared_state.borrow_mut().link(self.worker) {
+    fn on_hello(&mut self, mut hello: WorkerHello) {
+        let mut state = self.shared_state.borrow_mut();
+        if let Some(installed) = hello.installed.take() {
+            state.log_installed_package(installed);
+        }
+        if let Some(link) = state.link(self.worker) {
             link.on_hello(hello.control);
             // A wrapper has another pid than the worker. Signals go to the started process, so a wrapper must get none meant
             // for the worker.
             link.is_direct_child = link.child.pid() == hello.pid;
             link.stack_signal = hello.stack_signal.filter(|_| link.is_direct_child).and_then(signal);
         }
+        drop(state);
         self.handshake = HandshakeState::Loading(hello);
     }
 

@@ -163,6 +163,55 @@ fn prefix(variable: Option<&Path>, beside: &dyn Fn(&Path), stale: &[&Path]) -> S
     prefix
 }
 
+/// R74: a worker imports the package that is installed for its interpreter if it equals the host's; otherwise the host's. The
+/// log says so once per pool.
+#[test]
+fn r74_an_installed_package_is_used_only_if_it_equals_the_hosts() {
+    let used = |change: &dyn Fn(&Path), level: &str, reason: &str| {
+        let folder = place(&POOL.replace("pool_size = 1", "pool_size = 2"));
+        let site_packages = install_package(&folder.path().join(".venv"));
+        change(&site_packages.join("herder"));
+        let server = serve(folder, |command| _ = command.env_remove("PYTHONDONTWRITEBYTECODE"));
+        let log = server.log();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("the installed Python package")).collect();
+        let [line] = lines[..] else { panic!("not one line: {log}") };
+        assert!(
+            line.contains(level) && line.contains(reason) && line.contains(site_packages.to_str().unwrap()),
+            "{line}"
+        );
+        let imported = PathBuf::from(server.call("one/package", "{}", &[]).result().as_str().unwrap());
+        imported.starts_with(&site_packages)
+    };
+    assert!(used(&|_| (), "INFO", "pool=one"));
+    let replace = |file: PathBuf, old: &str, new: &str| {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(old));
+        fs::write(file, text.replace(old, new)).unwrap();
+    };
+    let other_version =
+        |package: &Path| replace(package.join("__init__.py"), "__version__ = \"", "__version__ = \"0.0.");
+    assert!(!used(&other_version, "WARN", "it has version 0.0."));
+    let changed = |package: &Path| replace(package.join("codec.py"), "import", "import sys\nimport");
+    assert!(!used(&changed, "WARN", "its codec.py differs"));
+}
+
+/// Creates a virtual environment in which the package is installed. Returns its folder of packages.
+fn install_package(venv: &Path) -> PathBuf {
+    virtual_env(venv);
+    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    let found = Command::new(venv.join("bin/python")).args(["-c", script]).output().unwrap();
+    let site_packages = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
+    let package = site_packages.join("herder");
+    fs::create_dir_all(&package).unwrap();
+    for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/src/herder")).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() {
+            fs::copy(file.path(), package.join(file.file_name())).unwrap();
+        }
+    }
+    site_packages
+}
+
 /// Creates the minimum that Python accepts as a virtual environment.
 fn virtual_env(folder: &Path) {
     let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();

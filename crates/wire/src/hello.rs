@@ -37,6 +37,19 @@ pub struct WorkerHello {
     /// worker does not state this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_order: Option<NonZeroU32>,
+    /// The copy of Herder's package that is installed for the worker's interpreter, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installed: Option<InstalledPackage>,
+}
+
+/// A copy of Herder's package that is installed for the interpreter of a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledPackage {
+    /// The folder that contains the copy.
+    pub path: String,
+    /// Why the worker imports the host's copy instead. `None` if it imports the installed copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused: Option<String>,
 }
 
 /// Whether handlers may keep session state in this pool.
@@ -86,6 +99,7 @@ struct RawWorkerHello {
     control: bool,
     stack_signal: Option<NonZeroU8>,
     in_order: Option<NonZeroU32>,
+    installed: Option<InstalledPackage>,
 }
 
 #[derive(Serialize)]
@@ -127,6 +141,7 @@ impl WorkerHello {
             control: raw.control,
             stack_signal: raw.stack_signal,
             in_order: raw.in_order,
+            installed: raw.installed,
         })
     }
 

@@ -45,7 +45,7 @@ pub use call::{CallFrame, CallHead, check_call_size};
 pub use decoder::{Decoder, Frame};
 pub use error::{EncodeError, FrameError};
 pub use header::{Flags, Header};
-pub use hello::{HostHello, SessionStateSupport, WorkerHello};
+pub use hello::{HostHello, InstalledPackage, SessionStateSupport, WorkerHello};
 pub use host::{EndReason, HostMessage, SessionEnd};
 pub use kind::{FrameDirection, FrameKind};
 pub use payload::{MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark};

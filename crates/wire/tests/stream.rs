@@ -74,10 +74,13 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
 
 fn worker_message() -> impl Strategy<Value = WorkerMessage> {
     let hello = any::<(u32, bool, u8)>();
-    let hello = (hello, positive(), option::of(positive())).prop_map(|((pid, control, signal), window, in_order)| {
-        let stack_signal = NonZeroU8::new(signal);
-        WorkerHello { pid, window, control, stack_signal, in_order }
-    });
+    let installed = any::<(String, Option<String>)>().prop_map(|(path, unused)| InstalledPackage { path, unused });
+    let hello = (hello, positive(), option::of(positive()), option::of(installed)).prop_map(
+        |((pid, control, signal), window, in_order, installed)| {
+            let stack_signal = NonZeroU8::new(signal);
+            WorkerHello { pid, window, control, stack_signal, in_order, installed }
+        },
+    );
     let entry = any::<(String, bool)>().prop_map(|(name, idempotent)| CommandEntry { name, idempotent });
     let limits = (option::of(positive()), option::of(positive()));
     let ready = (vec(entry, 0..5), limits).prop_map(|(mut commands, (window, in_order))| {

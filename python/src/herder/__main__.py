@@ -17,11 +17,33 @@ def _fix_script_path(file):  # type: ignore[no-untyped-def]  # no annotations: o
     parent = os.path.dirname(folder)
     if parent not in sys.path:
         sys.path.insert(0, parent)
+    return parent
+
+
+def _choose_package(own):  # type: ignore[no-untyped-def]
+    """Let an installed copy of this package replace the host's copy in the folder `own` if both are equal."""
+    import os
+
+    if "HERDER_BYTECODE" not in os.environ or sys.version_info < (3, 10):
+        return None  # not the copy that the host has written
+    real = os.path.realpath(own)
+    # One look into each folder. Most interpreters have no installed copy, and their workers must start quickly.
+    found = [each for each in sys.path if os.path.isfile(os.path.join(each, "herder", "worker.py"))]
+    found = [each for each in found if os.path.realpath(each) != real]
+    if not found:
+        return None
+    from importlib.machinery import SourceFileLoader
+
+    name = "_herder_installed"
+    chooser = type(sys)(name)
+    SourceFileLoader(name, os.path.join(own, "herder", "installed.py")).exec_module(chooser)
+    return chooser.choose(found, own)
 
 
 if __name__ == "__main__":
+    installed = None
     if not __package__:
-        _fix_script_path(__file__)  # type: ignore[no-untyped-call]
+        installed = _choose_package(_fix_script_path(__file__))  # type: ignore[no-untyped-call]
     try:
         from herder.worker import main
     except ImportError as error:
@@ -31,4 +53,4 @@ if __name__ == "__main__":
 
     if not __package__:  # looks like `-m` from here on: `multiprocessing` must not run this file in spawned processes
         __spec__ = type(sys.__spec__)("herder.__main__", None)
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], installed))

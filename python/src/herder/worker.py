@@ -78,8 +78,11 @@ def _run_sync_hook(hook: Callable[..., Any], *arguments: Any) -> None:
         raise TypeError(f"hook {name} returned an awaitable but is not an async function; declare it with `async def`")
 
 
-def main(arguments: list[str]) -> int:
-    """Run a worker. Return the exit status: 0 after a shutdown or the host's death, 1 on failure, 2 on misuse."""
+def main(arguments: list[str], installed: dict[str, str] | None = None) -> int:
+    """Run a worker. Return the exit status: 0 after a shutdown or the host's death, 1 on failure, 2 on misuse.
+
+    `installed` describes the installed copy of this package (see `installed.choose`).
+    """
     if len(arguments) != 1 or "HERDER_FD" not in os.environ:
         app = arguments[0] if len(arguments) == 1 else "my_workers.py:app"
         sys.stderr.write(USAGE.format(app=app))
@@ -96,7 +99,7 @@ def main(arguments: list[str]) -> int:
     if log_fd >= 0:
         log_hooks.install(log_fd, log_level)
     try:
-        worker = _exchange_hellos(fd, control_fd)
+        worker = _exchange_hellos(fd, control_fd, installed)
         if worker is None:
             return 0
         if not _start_app(worker, arguments[0]):
@@ -147,7 +150,7 @@ def _reconfigure_streams() -> None:
             pass
 
 
-def _exchange_hellos(fd: int, control_fd: int) -> Worker | None:
+def _exchange_hellos(fd: int, control_fd: int, installed: dict[str, str] | None) -> Worker | None:
     """Read the host's hello, answer it, and start the control thread. Return None if the host has died."""
     frame = read_frame(fd)
     if frame is None:
@@ -160,13 +163,15 @@ def _exchange_hellos(fd: int, control_fd: int) -> Worker | None:
         write_all(fd, error_frames.error_frame(0, {"kind": "start_failed", "message": text(error)}))
         raise
     install_interrupt_handler(worker)
-    hello = {
+    hello: dict[str, Any] = {
         "protocol": frames.PROTOCOL,
         "pid": os.getpid(),
         "window": worker.concurrency * worker.pipeline,
         "control": control_fd >= 0,
         "stack_signal": int(signal.SIGUSR1),
     }
+    if installed is not None:
+        hello["installed"] = installed
     write_all(fd, frames.frame(frames.HELLO, 0, encode(hello)))
     if control_fd >= 0:
         from herder.control import Control
