@@ -47,7 +47,8 @@ async fn a_missing_argument() {
 
 #[tokio::test]
 async fn a_wrong_argument_type() {
-    check_wrong_arguments("argtype", "wrong argument type", json!({ "left": "one" }), &["'left'", "string"]).await;
+    check_wrong_arguments("argtype", "wrong argument type", json!({ "left": "one" }), &["left: Input", "integer"])
+        .await;
 }
 
 #[tokio::test]

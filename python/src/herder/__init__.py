@@ -31,14 +31,28 @@ from herder.call import Call, current_call
 from herder.errors import HookTimeout, Interrupted, Rejected, SessionStateUnavailable
 from herder.session import Session
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from herder.meta import Meta
+
 __version__ = "0.1.0"
 __all__ = [
     "App",
     "Call",
     "HookTimeout",
     "Interrupted",
+    "Meta",
     "Rejected",
     "Session",
     "SessionStateUnavailable",
     "current_call",
 ]
+
+
+def __getattr__(name):  # type: ignore[no-untyped-def]  # no annotations: old versions must reach the version check
+    """Import `Meta` when an app uses it."""
+    if name == "Meta":
+        from herder.meta import Meta
+
+        return Meta
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

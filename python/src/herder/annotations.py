@@ -29,14 +29,27 @@ class _AttributeStub(type):
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return INJECTED_TYPES.get(name, UnknownAnnotation)
+        return INJECTED_TYPES.get(name) or unknown(f"{cls.__name__}.{name}", cls.reason)
 
 
 class UnknownAnnotation(metaclass=_AttributeStub):
-    """Replaces an annotation that does not exist at run time. Arguments for it are not checked."""
+    """Replaces an annotation that does not exist at run time. The app is refused if an argument has it."""
+
+    reason = ""
 
     def __class_getitem__(cls, _item: Any) -> type[UnknownAnnotation]:
         return cls
+
+
+def unknown(name: str, reason: str) -> type[UnknownAnnotation]:
+    """Return a replacement for the annotation `name`, with the reason why it does not exist."""
+    made: type[UnknownAnnotation] = _AttributeStub(name, (UnknownAnnotation,), {"reason": reason})  # type: ignore
+    return made
+
+
+def unknown_reason(annotation: Any) -> str | None:
+    """Return why the annotation does not exist, or None if it does."""
+    return f"`{annotation.__name__}` {annotation.reason}" if isinstance(annotation, _AttributeStub) else None
 
 
 class UnionStub:
@@ -57,7 +70,8 @@ class OptionalStub:
         return UnionStub(item, None)
 
 
-TYPING_STUBS = {"Optional": OptionalStub, "Union": UnionStub}
+TYPING_STUBS = {"Any": object, "Optional": OptionalStub, "Union": UnionStub}
+ONLY_FOR_CHECKERS = "exists for type checkers only; import it outside `if TYPE_CHECKING`"
 
 
 class _LocalNames:
@@ -71,12 +85,14 @@ class _LocalNames:
             raise KeyError(name)  # `eval` looks there next
         imported = _imports(str(self.module_globals.get("__file__"))).get(name)
         if imported is None:
-            return INJECTED_TYPES.get(name, UnknownAnnotation)
+            return INJECTED_TYPES.get(name) or unknown(name, "is not defined in the module of the function")
         module, _, original = imported.rpartition(".")
         # "" is a relative import, as within this package.
         if original in INJECTED_TYPES and module.partition(".")[0] in ("", "herder"):
             return INJECTED_TYPES[original]
-        return TYPING_STUBS.get(original, UnknownAnnotation)
+        if module in ("typing", "typing_extensions") and original in TYPING_STUBS:
+            return TYPING_STUBS[original]
+        return unknown(name, ONLY_FOR_CHECKERS)
 
 
 @functools.lru_cache(16)
@@ -95,16 +111,16 @@ def _imports(file: str) -> dict[str, str]:
 
 
 def evaluate(annotation: Any, module_globals: dict[str, Any]) -> Any:
-    """Evaluate `annotation` with the globals of its module. Return `UnknownAnnotation` if a name does not exist."""
+    """Evaluate `annotation` with the globals of its module. Return an `UnknownAnnotation` if a name does not exist."""
     for _ in range(8):  # a string may evaluate to another string
         text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
         if not isinstance(text, str):
-            return _hashable(_evaluate_members(annotation, module_globals))
+            return _evaluate_members(annotation, module_globals)
         try:
             annotation = eval(text, module_globals, _LocalNames(module_globals))  # type: ignore[arg-type]
-        except Exception:
-            return INJECTED_TYPES.get(text.rpartition(".")[2], UnknownAnnotation)
-    return UnknownAnnotation
+        except Exception as error:
+            return INJECTED_TYPES.get(text.rpartition(".")[2]) or unknown(text, f"cannot be evaluated: {error}")
+    return unknown(str(annotation), "is a string in a string")
 
 
 def _evaluate_members(annotation: Any, module_globals: dict[str, Any]) -> Any:
@@ -112,9 +128,10 @@ def _evaluate_members(annotation: Any, module_globals: dict[str, Any]) -> Any:
     kind = type(annotation).__name__
     if kind == "TypeAliasType":  # `type S = herder.Session | None`
         try:
-            return evaluate(annotation.__value__, module_globals)
-        except NameError:
-            return UnknownAnnotation
+            value = evaluate(annotation.__value__, module_globals)
+        except NameError as error:
+            return unknown(str(annotation), f"cannot be evaluated: {error}")
+        return value if any(includes(value, each) for each in INJECTED_TYPES.values()) else annotation
     if kind == "_AnnotatedAlias":
         inner = evaluate(annotation.__origin__, module_globals)
         return inner if any(includes(inner, each) for each in INJECTED_TYPES.values()) else annotation
@@ -124,20 +141,17 @@ def _evaluate_members(annotation: Any, module_globals: dict[str, Any]) -> Any:
     return annotation
 
 
-def _hashable(annotation: Any) -> Any:
-    """Return `annotation`, or `UnknownAnnotation` if it cannot be hashed, as `Annotated[int, []]`."""
-    try:
-        hash(annotation)
-    except TypeError:
-        return UnknownAnnotation
-    return annotation
-
-
 def includes(annotation: Any, injected: type) -> bool:
     """Whether the annotation is `injected`, or a union with it (`herder.Session | None` includes a session)."""
     if annotation is injected:
         return True
     return any(includes(each, injected) for each in getattr(annotation, "__args__", None) or ())
+
+
+def is_any(annotation: Any) -> bool:
+    """Whether the annotation is `typing.Any`, or that of typing_extensions for Python 3.10."""
+    name = getattr(annotation, "_name", None) or getattr(annotation, "__name__", None)
+    return name == "Any" and getattr(annotation, "__module__", None) in ("typing", "typing_extensions")
 
 
 def annotation_globals(function: Any) -> dict[str, Any]:

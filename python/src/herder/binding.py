@@ -6,7 +6,16 @@ import functools
 import inspect
 import sys
 
-from herder.annotations import UNION_TYPE_NAMES, annotation_globals, evaluate, includes
+from herder.annotations import UNION_TYPE_NAMES, annotation_globals, evaluate, includes, is_any
+from herder.argument_errors import (
+    MISSING,
+    UNEXPECTED,
+    InvalidValue,
+    collect,
+    describe_parameters,
+    rejection,
+    wrong_types,
+)
 from herder.call import Call
 from herder.errors import CallRejection
 from herder.session import Session
@@ -16,45 +25,62 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from herder.typed import ArgumentConverter
+
 ANY_TYPE: frozenset[type] = frozenset({dict, list, str, int, float, bool, type(None)})
-TYPES_BY_ANNOTATION: dict[Any, frozenset[type]] = {
-    int: frozenset({int}),  # not bool, although it is a subclass of int
-    float: frozenset({float, int}),
-    str: frozenset({str}),
-    bool: frozenset({bool}),
-    list: frozenset({list}),
-    dict: frozenset({dict}),
-    None: frozenset({type(None)}),
-    type(None): frozenset({type(None)}),
+NO_ANNOTATION = inspect.Parameter.empty
+# The JSON types that an annotation accepts, and that need no conversion. All other annotations are compiled by `typed`.
+PLAIN_TYPES: dict[Any, tuple[type, ...]] = {
+    int: (int,),  # not bool, although it is a subclass of int
+    float: (float,),  # `check` converts an int
+    str: (str,),
+    bool: (bool,),
+    list: (list,),
+    dict: (dict,),
+    None: (type(None),),
+    type(None): (type(None),),
 }
 
 
 class Parameters:
-    """The parameters of a callable: annotations by name, the required names, and whether it has `**kwargs`."""
+    """The parameters of a callable: annotations by name, and the names without a default."""
 
-    def __init__(self, names: dict[str, Any], required: frozenset[str], has_kwargs: bool) -> None:
-        self.names = names
-        self.required = required
-        self.has_kwargs = has_kwargs
+    def __init__(self, scope: dict[str, Any]) -> None:
+        self.scope = scope  # the names that annotations may use
+        self.names: dict[str, Any] = {}
+        self.defaults: dict[str, Any] = {}
+        self.kwargs_name = ""  # the name of `**kwargs`
+        self.kwargs: Any = object  # its annotation
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The names of the parameters without a default."""
+        return frozenset(self.names.keys() - self.defaults.keys())
+
+    @property
+    def has_kwargs(self) -> bool:
+        """Whether the callable accepts any other names."""
+        return bool(self.kwargs_name)
 
 
 def read_parameters(function: Callable[..., Any]) -> Parameters:
     """Read the signature of `function`. Raises `TypeError` if it cannot be called with keyword arguments."""
-    names, required, has_kwargs = {}, set(), False
-    module_globals = annotation_globals(_unwrap(inspect.unwrap(function)))
+    found = Parameters(annotation_globals(_unwrap(inspect.unwrap(function))))
     for parameter in _signature(function).parameters.values():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             name = getattr(function, "__qualname__", function)
             raise TypeError(
                 f"{name}: parameter {parameter.name!r} is positional-only, but arguments are passed by name"
             )
+        annotation = parameter.annotation
+        annotation = object if annotation is NO_ANNOTATION else evaluate(annotation, found.scope)
         if parameter.kind is parameter.VAR_KEYWORD:
-            has_kwargs = True
+            found.kwargs_name, found.kwargs = parameter.name, annotation
         elif parameter.kind is not parameter.VAR_POSITIONAL:
-            names[parameter.name] = evaluate(parameter.annotation, module_globals)
-            if parameter.default is parameter.empty:
-                required.add(parameter.name)
-    return Parameters(names, frozenset(required), has_kwargs)
+            found.names[parameter.name] = annotation
+            if parameter.default is not parameter.empty:
+                found.defaults[parameter.name] = parameter.default
+    return found
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -84,14 +110,30 @@ def _unwrap(function: Any) -> Any:
     return type(function).__call__
 
 
-def json_types(annotation: Any) -> frozenset[type]:
-    """Return the types of JSON values that fit `annotation`. An unknown annotation accepts all."""
-    if annotation in TYPES_BY_ANNOTATION:
-        return TYPES_BY_ANNOTATION[annotation]
+def plain_types(annotation: Any) -> tuple[type, ...] | None:
+    """Return the JSON types that fit a plain annotation: `()` for all, None if the annotation is not plain."""
+    try:
+        if annotation in PLAIN_TYPES:
+            return PLAIN_TYPES[annotation]
+    except TypeError:  # it has no hash
+        return None
+    if annotation is object or is_any(annotation):
+        return ()
     if type(annotation).__name__ in UNION_TYPE_NAMES:
-        return frozenset(kind for member in annotation.__args__ for kind in json_types(member))
+        return _plain_union([plain_types(each) for each in annotation.__args__])
     origin = getattr(annotation, "__origin__", None)
-    return TYPES_BY_ANNOTATION[origin] if origin in (list, dict) else ANY_TYPE
+    if origin in (list, dict):
+        arguments = getattr(annotation, "__args__", None) or ()
+        keys = arguments[:-1] if origin is dict else ()
+        is_plain = plain_types(arguments[-1]) == () if arguments else True
+        return PLAIN_TYPES[origin] if is_plain and keys in ((), (str,)) else None
+    return None
+
+
+def _plain_union(members: list[tuple[type, ...] | None]) -> tuple[type, ...] | None:
+    if None in members:
+        return None
+    return () if () in members else tuple(dict.fromkeys(kind for each in members for kind in each or ()))
 
 
 JSON_NAMES = {
@@ -105,18 +147,12 @@ JSON_NAMES = {
 }
 
 
-def _describe_types(types: frozenset[type]) -> str:
-    names = [name for kind, name in JSON_NAMES.items() if kind in types]
-    if float in types and int in types:
-        names = ["number" if name == "float" else name for name in names if name != "int"]
-    return " or ".join(names)
-
-
 class Command:
     """One command: the function to call, and the rules for its arguments."""
 
     __slots__ = (
         "accepted_types",
+        "arguments",
         "call",
         "call_parameter",
         "complete_count",
@@ -124,6 +160,7 @@ class Command:
         "injects",
         "is_async",
         "name",
+        "parameters",
         "required",
         "reserved",
         "session_parameter",
@@ -133,21 +170,38 @@ class Command:
     def __init__(self, name: str, function: Callable[..., Any], idempotent: bool) -> None:
         self.name = name
         self.idempotent = idempotent
-        signature = read_parameters(function)
-        annotations = signature.names
-        self.session_parameter = _injected_parameter(name, annotations, Session)
-        self.call_parameter = _injected_parameter(name, annotations, Call)
-        injected = {self.session_parameter, self.call_parameter}
-        self.accepted_types = {each: json_types(kind) for each, kind in annotations.items() if each not in injected}
+        self.parameters = parameters = read_parameters(function)
+        self.session_parameter = _injected_parameter(name, parameters.names, Session)
+        self.call_parameter = _injected_parameter(name, parameters.names, Call)
+        injected = frozenset(each for each in (self.session_parameter, self.call_parameter) if each is not None)
+        plain = {each: plain_types(kind) for each, kind in parameters.names.items() if each not in injected}
+        self.accepted_types = {each: frozenset(kinds) if kinds else ANY_TYPE for each, kinds in plain.items()}
         self.types_of = self.accepted_types.get
-        self.required = signature.required - injected
+        self.required = parameters.required - injected
         # With so many arguments none is missing. -1: unknown, since `**kwargs` accepts more names.
-        self.complete_count = -1 if signature.has_kwargs else len(self.accepted_types)
-        self.injects = injected != {None}  # whether the loop adds a `Session` or a `Call` to the arguments
+        self.complete_count = -1 if parameters.has_kwargs else len(self.accepted_types)
+        self.injects = bool(injected)  # whether the loop adds a `Session` or a `Call` to the arguments
         # None: no other arguments. Otherwise the handler has `**kwargs` and accepts all names but these.
-        self.reserved = injected - {None} if signature.has_kwargs else None
+        self.reserved = injected if parameters.has_kwargs else None
         self.is_async = is_async(function)
         self.call = _callable(function)
+        self.arguments: ArgumentConverter | None = None  # what converts the arguments, unless all types are plain
+        if None in plain.values() or plain_types(parameters.kwargs) != ():
+            self._convert_arguments(function, injected)
+
+    def _convert_arguments(self, function: Callable[..., Any], injected: frozenset[str]) -> None:
+        """Let the call convert its arguments. `check` only refuses the names of injected parameters then."""
+        from herder.typed import ArgumentConverter, UnsupportedParameter
+
+        try:
+            self.arguments = ArgumentConverter(self.name, self.parameters, injected)
+        except UnsupportedParameter as refused:
+            raise TypeError(f"command {self.name!r}{_place(function)}: {refused}") from None
+        self.call = self.arguments.wrap(self.call, self.is_async)
+        # All names are unknown then, and accepted as those of `**kwargs` are.
+        self.accepted_types = dict.fromkeys(self.accepted_types, ANY_TYPE)
+        self.required, self.complete_count, self.reserved = frozenset(), -1, injected
+        self.types_of = self.accepted_types.get
 
     def check(self, arguments: Any) -> None:
         """Check `arguments`. Raises `CallRejection`, whose message is for the caller."""
@@ -159,12 +213,21 @@ class Command:
             kinds = types_of(name)
             if kinds is None:
                 if self.reserved is None or name in self.reserved or type(name) is not str:
-                    raise self._unexpected(name)
+                    raise self._rejection(arguments)
             elif kinds is not ANY_TYPE and type(value) not in kinds:
-                raise self._mistyped(name, value)
+                arguments[name] = self._to_float(arguments, kinds, value)
         # Every name is accepted. So if there are as many as the handler accepts, none is missing.
         if len(arguments) != self.complete_count and not self.required <= arguments.keys():
-            raise self._missing(arguments)
+            raise self._rejection(arguments)
+
+    def _to_float(self, arguments: dict[str, Any], kinds: frozenset[type], value: Any) -> float:
+        """Convert an int where only a float fits. Raises `CallRejection` for any other value."""
+        if type(value) is int and float in kinds:
+            try:
+                return float(value)
+            except OverflowError:
+                pass
+        raise self._rejection(arguments)
 
     def check_session(self, present: bool) -> None:
         """Raise `CallRejection` if the handler has a session parameter and the call has no session."""
@@ -172,25 +235,44 @@ class Command:
             text = f"{self.name} needs a session: set the header `Herder-Session` (in Rust, call `.session(..)`)"
             raise CallRejection("bad_arguments", text)
 
-    def _unexpected(self, name: Any) -> CallRejection:
-        return CallRejection("bad_arguments", f"{self.name}: unexpected argument {name!r}; {self._expected()}")
+    def _rejection(self, arguments: dict[str, Any]) -> CallRejection:
+        """Return the answer for arguments that do not fit, with all errors."""
+        errors = None
+        for name, kinds in self.accepted_types.items():
+            if name not in arguments:
+                if name in self.required:
+                    errors = collect(errors, InvalidValue(*MISSING), name)
+            elif not _fits(arguments[name], kinds):
+                plain = plain_types(self.parameters.names[name]) or ()
+                errors = collect(errors, wrong_types(plain), name)
+        for name in arguments:
+            is_known = self.accepted_types.get(name) is not None if self.reserved is None else name not in self.reserved
+            if not is_known:
+                errors = collect(errors, InvalidValue(*UNEXPECTED), str(name))
+        assert errors is not None
+        expected = describe_parameters(self.accepted_types, self.parameters.required, self.parameters.has_kwargs)
+        return rejection(self.name, errors, expected)
 
-    def _missing(self, arguments: dict[str, Any]) -> CallRejection:
-        missing = ", ".join(
-            repr(name) for name in self.accepted_types if name in self.required and name not in arguments
-        )
-        return CallRejection("bad_arguments", f"{self.name}: missing argument {missing}; {self._expected()}")
 
-    def _mistyped(self, name: str, value: Any) -> CallRejection:
-        given = JSON_NAMES.get(type(value), type(value).__name__)
-        allowed = _describe_types(self.accepted_types[name])
-        return CallRejection("bad_arguments", f"{self.name}: argument {name!r} must be {allowed}, not {given}")
+def _fits(value: Any, kinds: frozenset[type]) -> bool:
+    """Whether a value has one of the JSON types `kinds`, or can be converted to a float where that is one of them."""
+    if type(value) is not int or float not in kinds:
+        return type(value) in kinds
+    return int in kinds or value.bit_length() < 1024 or _is_float(value)
 
-    def _expected(self) -> str:
-        if not self.accepted_types:
-            return "it takes no arguments" if self.reserved is None else "it takes any other arguments"
-        names = self.accepted_types
-        return "it takes " + ", ".join(name if name in self.required else f"{name} (optional)" for name in names)
+
+def _is_float(value: int) -> bool:
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
+
+
+def _place(function: Any) -> str:
+    """Return the file and line of a function as ` (file:line)`."""
+    code = getattr(_unwrap(inspect.unwrap(function)), "__code__", None)
+    return "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
 
 
 def _injected_parameter(command: str, annotations: dict[str, Any], injected: type) -> str | None:

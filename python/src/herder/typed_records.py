@@ -1,0 +1,214 @@
+"""Nodes of records: dataclasses, TypedDicts and named tuples. No state.
+
+A key of the JSON object that is no field is ignored, as in pydantic and msgspec. So a newer caller can send more.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import sys
+
+from herder.argument_errors import MISSING, UNEXPECTED, InvalidValue, collect
+from herder.text import text
+from herder.typed_containers import convert_positional
+from herder.typed_nodes import NO_DEFAULT, Field, Node, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from herder.typed_nodes import Converter
+
+ABSENT = object()  # replaces the value of a key that the object does not have
+
+
+class FieldType:
+    """A field before its annotation is compiled."""
+
+    __slots__ = ("annotation", "default", "name", "owner", "required")
+
+    def __init__(self, name: str, annotation: Any, owner: type, required: bool, default: Any = NO_DEFAULT) -> None:
+        self.name = name
+        self.annotation = annotation
+        self.owner = owner  # the class in which the annotation is written
+        self.required = required
+        self.default = default
+
+
+def own_annotations(cls: type) -> dict[str, Any]:
+    """Return the annotations that are written in this class itself."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(cls)
+
+
+def names_of(cls: type) -> dict[str, Any]:
+    """Return the names that annotations in a class may use: those of its module, then those of the class."""
+    module = vars(sys.modules.get(cls.__module__, builtins))
+    own = {name: value for name, value in vars(cls).items() if not hasattr(builtins, name)}
+    parameters = {each.__name__: each for each in getattr(cls, "__type_params__", ())}
+    return {**own, **module, **parameters}
+
+
+def dataclass_fields(cls: Any) -> list[FieldType]:
+    """Return the fields that the constructor of a dataclass accepts. Raises `Unsupported` for an own constructor."""
+    import dataclasses
+
+    fields = []
+    for field in cls.__dataclass_fields__.values():
+        kind = getattr(field, "_field_type", None)
+        if kind is not getattr(dataclasses, "_FIELD_CLASSVAR") and field.init:  # noqa: B009 - not in typeshed
+            owner = next((base for base in cls.__mro__ if field.name in own_annotations(base)), cls)
+            has_default = field.default is not dataclasses.MISSING
+            required = not has_default and field.default_factory is dataclasses.MISSING
+            default = field.default if has_default else NO_DEFAULT
+            fields.append(FieldType(field.name, field.type, owner, required, default))
+    _check_constructor(cls, fields)
+    return fields
+
+
+def _check_constructor(cls: Any, fields: list[FieldType]) -> None:
+    """Raise `Unsupported` if the class cannot be called with its fields by name."""
+    try:
+        parameters = inspect.signature(cls.__init__).parameters
+    except (TypeError, ValueError):
+        parameters = {}  # type: ignore[assignment]
+    names = {field.name for field in fields}
+    own = list(parameters.values())[1:]
+    accepted = {each.name for each in own if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+    demanded = {each.name for each in own if each.default is each.empty and each.name in accepted}
+    if not names <= accepted or not demanded <= names:
+        raise Unsupported(f"{cls.__qualname__} has an `__init__` that does not take exactly its fields, by name")
+
+
+def dataclass_node(cls: Any) -> tuple[Node, Callable[[tuple[Field, ...]], None]]:
+    """Return the node of a dataclass without its fields, and a function that sets them."""
+
+    def construct(found: dict[str, Any]) -> Any:
+        try:
+            return cls(**found)
+        except ValueError as error:  # of `__post_init__`
+            raise InvalidValue("value_error", f"Value error, {text(error)}") from None
+        except AssertionError as error:
+            raise InvalidValue("assertion_error", f"Assertion failed, {text(error)}") from None
+
+    wrong = ("dataclass_type", f"Input should be a dictionary or an instance of {cls.__name__}")
+    hashable = False if cls.__hash__ is None else None
+    return _record_node("dataclass", cls, wrong, construct, hashable)
+
+
+def typed_dict_fields(cls: Any) -> list[FieldType]:
+    """Return the keys of a TypedDict. `Required` and `NotRequired` are left in the annotations."""
+    required: frozenset[str] = getattr(cls, "__required_keys__", frozenset())
+    annotations = own_annotations(cls)
+    owners = {name: base for base in _bases(cls) for name in own_annotations(base)}
+    return [FieldType(name, each, owners.get(name, cls), name in required) for name, each in annotations.items()]
+
+
+def _bases(cls: Any) -> list[Any]:
+    """Return a TypedDict and those that it extends; the outermost ones last. Its annotations contain theirs."""
+    found = [cls]
+    for base in getattr(cls, "__orig_bases__", ()):
+        origin = getattr(base, "__origin__", base)
+        if type(origin).__name__ == "_TypedDictMeta" and origin is not cls:
+            found += _bases(origin)
+    return found
+
+
+def typed_dict_node(cls: Any) -> tuple[Node, Callable[[tuple[Field, ...]], None]]:
+    """Return the node of a TypedDict without its fields, and a function that sets them."""
+    wrong = ("dict_type", "Input should be a valid dictionary")
+    return _record_node("typed_dict", cls, wrong, lambda found: found, False)
+
+
+def _record_node(
+    kind: str, cls: Any, wrong: tuple[str, str], construct: Callable[[dict[str, Any]], Any], hashable: bool | None
+) -> tuple[Node, Callable[[tuple[Field, ...]], None]]:
+    node = Node(kind, lambda value: value, label=cls.__name__, annotation=cls, hashable=hashable)
+
+    def complete(fields: tuple[Field, ...]) -> None:
+        node.fields = fields
+        convert_fields = fields_converter(fields)
+
+        def convert(value: Any) -> Any:
+            if type(value) is not dict:
+                raise InvalidValue(*wrong)
+            return construct(convert_fields(value))
+
+        node.convert = convert
+
+    return node, complete
+
+
+def fields_converter(fields: tuple[Field, ...]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a function that converts the fields in an object. It raises `InvalidValue` with all errors."""
+    table = [(field.name, field.node.exact, field.node.convert, field.required) for field in fields]
+
+    def convert(value: dict[str, Any]) -> dict[str, Any]:
+        get = value.get
+        found = {}
+        errors = None
+        for name, exact, convert_field, required in table:
+            given = get(name, ABSENT)
+            if type(given) is exact:  # the usual case, without a call
+                found[name] = given
+            elif given is not ABSENT:
+                try:
+                    found[name] = convert_field(given)
+                except InvalidValue as error:
+                    errors = collect(errors, error, name)
+            elif required:
+                errors = collect(errors, InvalidValue(*MISSING), name)
+        if errors is not None:
+            raise errors
+        return found
+
+    return convert
+
+
+def named_tuple_fields(cls: Any) -> list[FieldType]:
+    """Return the fields of a named tuple. Those of `collections.namedtuple` have no types."""
+    owner = next((base for base in cls.__mro__ if "_fields" in vars(base)), cls)
+    annotations, defaults = own_annotations(owner), cls._field_defaults
+    return [
+        FieldType(name, annotations.get(name, object), owner, name not in defaults, defaults.get(name, NO_DEFAULT))
+        for name in cls._fields
+    ]
+
+
+def named_tuple_node(cls: Any) -> tuple[Node, Callable[[tuple[Field, ...]], None]]:
+    """Return the node of a named tuple without its fields, and a function that sets them."""
+    # The value is an array, or an object with the names of the fields.
+    wrong = ("named_tuple_type", f"Input should be a tuple, list, dictionary or an instance of {cls.__name__}")
+    node = Node("named_tuple", lambda value: value, label=cls.__name__, annotation=cls, hashable=None)
+
+    def complete(fields: tuple[Field, ...]) -> None:
+        node.fields = fields
+        names = frozenset(field.name for field in fields)
+        converters: list[Converter] = [field.node.convert for field in fields]
+        required = sum(field.required for field in fields)
+        convert_fields = fields_converter(fields)
+
+        def convert(value: Any) -> Any:
+            if type(value) is list:
+                return cls(*convert_positional("NamedTuple", converters, required, value))
+            if type(value) is not dict:
+                raise InvalidValue(*wrong)
+            errors = None
+            try:
+                found = convert_fields(value)
+            except InvalidValue as error:
+                errors = error
+            for name in value.keys() - names:  # unlike a dataclass, as in pydantic
+                errors = collect(errors, InvalidValue(*UNEXPECTED), name)
+            if errors is not None:
+                raise errors
+            return cls(**found)
+
+        node.convert = convert
+
+    return node, complete

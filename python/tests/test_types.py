@@ -1,0 +1,262 @@
+"""R72: what handlers get for each annotation and JSON value, and the errors of values that do not fit.
+
+Each row of the tables runs with pydantic, msgspec and annotated_types hidden, and with those of them that are
+installed: results and errors of standard types do not depend on that.
+"""
+
+import base64
+import dataclasses
+import datetime as dt
+import importlib
+import sys
+import typing
+from typing import Annotated, Any, TypedDict
+
+import pytest
+
+from herder.binding import Command, plain_types
+from herder.errors import CallRejection
+from herder.typed import ArgumentConverter
+from type_tables import ERRORS, FITS, REQUIRED, WRONG_INT, Derived, Json, Line, Order, Tree, one
+
+JSON = Json  # the type names itself, in the scope of this module
+
+
+@pytest.fixture(params=["hidden", "installed"])
+def libraries(request, monkeypatch):
+    for name in ("pydantic", "msgspec", "annotated_types"):
+        if request.param == "hidden":
+            monkeypatch.setitem(sys.modules, name, None)
+        else:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass
+
+
+def command_of(annotation, name="value"):
+    def handler(**arguments):
+        return arguments
+
+    def signature(value):
+        pass
+
+    signature.__annotations__ = {"value": annotation}
+    handler.__wrapped__ = signature
+    return Command("handler", handler, False)
+
+
+def convert(annotation, value):
+    command = command_of(annotation)
+    arguments = {"value": value}
+    command.check(arguments)
+    return command.call(**arguments)["value"]
+
+
+def errors_of(annotation, value):
+    with pytest.raises(CallRejection) as raised:
+        convert(annotation, value)
+    assert raised.value.kind == "bad_arguments"
+    assert all(error.keys() == {"loc", "msg", "type"} and error["loc"][0] == "value" for error in raised.value.errors)
+    return [(error["loc"][1:], error["type"], error["msg"]) for error in raised.value.errors], raised.value.message
+
+
+def same(left, right):
+    return type(left) is type(right) and left == right and repr(left) == repr(right)
+
+
+@pytest.mark.parametrize("annotation,value,expected", FITS, ids=lambda each: str(each)[:40])
+def test_a_value_that_fits_is_converted(libraries, annotation, value, expected):
+    assert same(convert(annotation, value), expected)
+
+
+@pytest.mark.parametrize("annotation,value,expected", ERRORS, ids=lambda each: str(each)[:40])
+def test_a_value_that_does_not_fit_is_refused(libraries, annotation, value, expected):
+    errors, message = errors_of(annotation, value)
+    if expected is not None:
+        assert errors == expected
+    assert message.startswith("handler: value") and errors[0][2] in message
+
+
+PLAIN = [
+    int,
+    float,
+    bool,
+    str,
+    None,
+    list,
+    dict,
+    Any,
+    object,
+    int | None,
+    int | str,
+    float | None,
+    int | float,
+    list[Any],
+]
+VALUES = [None, True, 0, 1.5, 10**400, "a", [], [1], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("annotation", PLAIN, ids=str)
+def test_the_check_of_plain_types_agrees_with_the_compiled_types(annotation):
+    """Plain types are checked by `Command.check` alone, which is quicker."""
+    command = command_of(annotation)
+    assert command.arguments is None and plain_types(annotation) is not None
+    compiled = ArgumentConverter("handler", command.parameters, frozenset())
+    for value in VALUES:
+        try:
+            expected = compiled.convert({"value": value})["value"]
+        except CallRejection as rejection:
+            with pytest.raises(CallRejection) as raised:
+                convert(annotation, value)
+            assert (raised.value.errors, raised.value.message) == (rejection.errors, rejection.message)
+        else:
+            assert same(convert(annotation, value), expected)
+
+
+def test_all_errors_of_a_call_are_listed():
+    def handler(order: Order, count: int, at: dt.date = dt.date.min): ...
+
+    command = Command("place", handler, False)
+    arguments = {"order": {"id": 1, "lines": [{"sku": 1}]}, "extra": 1, "at": "x"}
+    command.check(arguments)
+    with pytest.raises(CallRejection) as raised:
+        command.call(**arguments)
+    assert [(error["loc"], error["type"]) for error in raised.value.errors] == [
+        (["order", "lines", 0, "sku"], "string_type"),
+        (["order", "lines", 0, "price"], "missing"),
+        (["count"], "missing"),
+        (["at"], "date_parsing"),
+        (["extra"], "extra_forbidden"),
+    ]
+    text = "place: unexpected argument 'extra'; it takes order, count, at (optional) (and 4 more errors)"
+    assert raised.value.message == text
+    with pytest.raises(CallRejection) as raised:
+        command.call(order={"id": 1, "lines": [{"sku": "a", "price": "x"}]}, count=1)
+    assert raised.value.message == "place: order.lines[0].price: Input should be a valid number"
+
+
+def test_errors_are_bounded():
+    errors, message = errors_of(list[int], ["a"] * 100_000)
+    assert len(errors) == 50 and message.endswith("(and at least 49 more errors)")
+    errors, _ = errors_of(dict[int, int], {"1" * 5000: 1})
+    assert errors[0][0][0] == "1" * 197 + "..."
+    errors, _ = errors_of(dict[str, int], {"\ud800" * 1000: "a"})
+    assert len(errors[0][0][0]) == 200 and errors[0][0][0].isascii()
+
+
+def test_arguments_for_kwargs_are_converted():
+    def handler(a: int, **rest: dt.date):
+        return a, rest
+
+    command = Command("handler", handler, False)
+    assert command.call(a=1, b="2026-01-31") == (1, {"b": dt.date(2026, 1, 31)})
+    with pytest.raises(CallRejection, match="b: Input should be a valid date"):
+        command.call(a=1, b=2)
+
+
+def test_defaults_are_not_converted():
+    def handler(at: dt.date = "today", line: Line = None):
+        return at, line
+
+    assert Command("handler", handler, False).call() == ("today", None)
+
+
+def test_an_exception_of_post_init_is_that_of_the_handler():
+    with pytest.raises(KeyError, match="code 3"):
+        convert(Derived, {"sku": "a", "price": 1, "code": 3, "key": True})
+    converted = convert(Derived, {"sku": "a", "price": 1, "key": True, "total": 9})
+    assert converted.total == 2.0
+    errors, _ = errors_of(Derived, {"sku": "a", "price": 1, "code": 2, "key": True})
+    assert errors == one([], "assertion_error", "Assertion failed, code 2")
+
+
+def test_code_of_the_application_runs_once_for_each_value():
+    ran = []
+
+    @dataclasses.dataclass
+    class Counted:
+        n: int
+
+        def __post_init__(self):
+            ran.append(self.n)
+
+    errors, _ = errors_of(list[Counted], [{"n": 1}, {"n": "a"}, {"n": 2}])
+    assert ran == [1, 2] and errors == one([1, "n"], *WRONG_INT)
+
+
+def test_deep_nesting_is_refused():
+    value = {"name": "a"}
+    for _ in range(5000):
+        value = {"name": "a", "children": [value]}
+    errors, message = errors_of(Tree, value)
+    assert errors == one([], "nested_too_deeply", "Input is nested too deeply")
+    assert message == "handler: value: Input is nested too deeply"
+
+
+def test_a_recursion_of_the_application_is_its_own_exception():
+    @dataclasses.dataclass
+    class Endless:
+        def __post_init__(self):
+            self.__post_init__()
+
+    with pytest.raises(RecursionError):
+        convert(Endless, {})
+
+
+def test_an_iterator_of_other_metadata_is_ignored():
+    class Alien:
+        ge = property(lambda self: 3)
+
+        def gt(self):
+            raise AssertionError
+
+    with pytest.raises(CallRejection, match="greater than or equal to 3"):
+        convert(Annotated[int, Alien()], 2)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs the syntax of Python 3.12")
+def test_aliases_and_type_parameters_of_python_3_12():
+    names = {}
+    exec(
+        "type Numbers[K] = dict[K, list[int]]\n"
+        "type Nested = list[Nested] | int\n"
+        "import dataclasses\n"
+        "@dataclasses.dataclass\nclass Crate[V]:\n    value: 'V'\n    rest: 'list[Crate[V]]'\n",
+        names,
+    )
+    assert convert(names["Numbers"][int], {"1": [2]}) == {1: [2]}
+    assert convert(names["Nested"], [1, [2, [3]]]) == [1, [2, [3]]]
+    assert errors_of(names["Nested"], [1, ["a"]])[0][0][1] == "int_type"
+    crate = names["Crate"]
+    assert convert(crate[int], {"value": 1, "rest": [{"value": 2, "rest": []}]}).rest[0].value == 2
+    assert errors_of(crate[int], {"value": 1, "rest": [{"value": "a", "rest": []}]})[0][0][0] == ["rest", 0, "value"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="`typing` of Python 3.11 has Required and NotRequired")
+def test_required_and_not_required_keys():
+    class partial(TypedDict, total=False):  # noqa: N801
+        a: typing.Required[int]
+        b: "typing.NotRequired[int]"
+
+    assert convert(partial, {"a": 1}) == {"a": 1}
+    assert errors_of(partial, {"b": 1})[0] == one(["a"], *REQUIRED)
+
+
+def test_dates_have_the_meaning_that_python_gives_them():
+    """`fromisoformat` of Python 3.11 serves as the reference."""
+    texts = [
+        "2026-01-31T08:40:01.1234567Z",
+        "2026-01-31 08:40",
+        "2026-01-31T08:40:01-0130",
+        "2026-12-31T23:59:59,5+00:00",
+    ]
+    for text in texts:
+        if sys.version_info >= (3, 11):
+            assert same(convert(dt.datetime, text), dt.datetime.fromisoformat(text))
+
+
+def test_bytes_are_the_inverse_of_base64():
+    for size in range(64):
+        data = bytes(range(size))
+        assert convert(bytes, base64.b64encode(data).decode()) == data
