@@ -18,7 +18,7 @@ import warnings
 from contextvars import copy_context
 
 from herder import aio_calls, aio_hooks, error_frames, log_output, signals
-from herder.aio_calls import Runner
+from herder.aio_calls import Pending, Runner
 from herder.aio_hooks import SessionEndQueue
 from herder.aio_plain import make_loop
 from herder.aio_reader import Reader
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from herder.aio_calls import Pending
     from herder.aio_loop import WorkerEventLoop
     from herder.worker import Worker
 
@@ -116,6 +115,8 @@ class Server:
         self.ended_sessions = SessionEndQueue(worker, self.loop, self.runner.unanswered)
         self.reader = Reader(worker, self.runner, self.ended_sessions)
         self.fatal: BaseException | None = None
+        self.loop.call_type = Pending
+        self.polled: int | None = None  # the events for which the loop waits; None: unknown
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -175,9 +176,10 @@ class Server:
 
     def done(self) -> bool:
         """Whether the stream is broken, or the worker drains and has answered everything."""
+        if self.fatal is not None or not self.reader.draining:
+            return self.fatal is not None
         calls = self.runner.unanswered or self.reader.calls_without_memory
-        idle = not (calls or self.ended_sessions or self.unwritten())
-        return self.fatal is not None or (self.reader.draining and idle)
+        return not (calls or self.ended_sessions or self.unwritten())
 
     def unwritten(self) -> bool:
         """Whether there is output that is not written yet."""
@@ -202,7 +204,8 @@ class Server:
             if readable or failed or self.reader.input.chunk or self.worker.calls.closing:
                 self.reader.receive()
             self.apply_requests()
-            self.worker.output.flush()
+            if self.unwritten():
+                self.worker.output.flush()
         except (ProtocolError, OSError) as error:
             if not is_stream_error(error):
                 raise
@@ -212,7 +215,10 @@ class Server:
 
     def update_poller(self) -> None:
         """Set the events of the calls descriptor for which the loop waits."""
-        events = (0 if self.reader.draining else select.POLLIN) | (select.POLLOUT if self.unwritten() else 0)
+        events = (0 if self.reader.draining else select.POLLIN) | (select.POLLOUT if self.worker.output.parts else 0)
+        if events == self.polled:
+            return
+        self.polled = None  # until the change is made: an exception may come before it
         if events:
             self.loop.poller.register(self.worker.fd, events)  # replaces an earlier registration
         else:  # not `register` with no events: `poll` would report POLLHUP in each iteration
@@ -220,10 +226,12 @@ class Server:
                 self.loop.poller.unregister(self.worker.fd)
             except KeyError:
                 pass
+        self.polled = events
 
     def apply_requests(self) -> None:
         """Handle cancels, and start hooks and calls."""
-        self.reader.fail_calls_without_memory()
+        if self.reader.calls_without_memory:
+            self.reader.fail_calls_without_memory()
         cancels = self.reader.cancels
         while cancels:
             self.runner.cancel(*cancels[0])

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import builtins
 import os
+import sys
 import types
 from collections import deque
-from functools import partial
 
 from herder import contexts, error_frames, frames
 from herder.aio_recovery import end_stuck_tasks, is_asyncio_code
 from herder.call import now, task_call
-from herder.descriptor_io import is_stream_error
+from herder.descriptor_io import LARGE_PART, is_stream_error
 from herder.errors import CallRejection, Interrupted
 
 TYPE_CHECKING = False
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 
 SIGNALS_UNTIL_INTERRUPT = 5  # signals, 10 ms apart, that must arrive during one step before the step is interrupted
+NO_TASKS: frozenset[Any] = frozenset()
+TASKS_TAKE_CONTEXT = sys.version_info >= (3, 11)
 EXCEPTION_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # exists since Python 3.11
 
 
@@ -58,7 +60,7 @@ def run_steps(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -
 
 
 class Pending:
-    """A call that is read and checked but not answered."""
+    """A call that is read and checked but not answered. It is also the done callback of its task."""
 
     __slots__ = (
         "arguments",
@@ -68,15 +70,18 @@ class Pending:
         "epoch",
         "failure",
         "interrupted_tasks",
+        "runner",
         "session",
+        "settled",
         "started",
         "task",
         "wire_id",
     )
 
     def __init__(
-        self, call: Call, command: Command, arguments: dict[str, Any], session: str | None, epoch: int
+        self, runner: Runner, call: Call, command: Command, arguments: dict[str, Any], session: str | None, epoch: int
     ) -> None:
+        self.runner = runner
         self.wire_id = call.id
         self.call = call
         self.command = command
@@ -87,7 +92,12 @@ class Pending:
         self.started = 0
         self.task: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None  # why Herder cancelled the task, if it did
-        self.interrupted_tasks: set[Any] = set()  # tasks of the handler that must not be interrupted again
+        self.interrupted_tasks = NO_TASKS  # tasks of the handler that must not be interrupted again
+        self.settled = False  # answered, and nothing is left to do for the call
+
+    def __call__(self, task: asyncio.Task[None]) -> None:
+        """Handle the end of the task."""
+        self.runner.task_done(self, task)
 
 
 class Runner:
@@ -108,8 +118,8 @@ class Runner:
 
     def may_begin(self) -> bool:
         """Whether a call waits and fewer than `concurrency` calls run."""
-        running = len(self.unanswered) - len(self.waiting)
-        return bool(self.waiting) and running < self.worker.concurrency
+        waiting = len(self.waiting)
+        return waiting > 0 and len(self.unanswered) - waiting < self.worker.concurrency
 
     def begin(self) -> None:
         """Begin the calls that may begin, but at most one sync handler, so that the loop iterates between two."""
@@ -127,7 +137,8 @@ class Runner:
 
     def new_context(self, pending: Pending) -> Context:
         """Return a new copy of the base context for this call."""
-        context = contexts.copy_for_call(self.base_context)
+        base = self.base_context
+        context = contexts.copy_for_call(base) if "_decimal" in sys.modules else base.copy()
         context.run(task_call.set, pending.call)
         return context
 
@@ -135,9 +146,13 @@ class Runner:
         """Start the task of an async handler."""
         try:
             del self.waiting[0]
-            task = self.new_context(pending).run(self.loop.create_task, self.run_async(pending))
+            context = self.new_context(pending)
+            if TASKS_TAKE_CONTEXT and self.loop._task_factory is None:
+                task = self.loop.create_task(self.run_async(pending), context=context)  # type: ignore[call-arg]
+            else:  # in a copy of the context; the application's factory may not accept one
+                task = context.run(self.loop.create_task, self.run_async(pending))
             pending.task = task
-            task.add_done_callback(partial(self.task_done, pending))
+            task.add_done_callback(pending)
         except BaseException as error:
             self.fail(pending, error)
 
@@ -189,8 +204,11 @@ class Runner:
         size, limit = frames.STAMPS_SIZE + len(payload), self.worker.max_frame
         if size > limit:
             raise error_frames.result_too_large(pending.command.name, size, limit)
-        head = frames.ANSWER.pack(size, frames.RESULT, 0, 0, pending.wire_id, pending.started, ended)
-        self.answer_once(pending, head, payload)
+        head = frames.RESULT_HEAD.pack(size, frames.RESULT, pending.wire_id, pending.started, ended)
+        if size < LARGE_PART:
+            self.answer_once(pending, head + payload)
+        else:
+            self.answer_once(pending, head, payload)
 
     def fail(self, pending: Pending, error: BaseException) -> None:
         """Answer with the exception of the handler, or with the reason why there is no result."""
@@ -219,6 +237,7 @@ class Runner:
         self.calls.cancelled.pop(wire_id, None)
         self.interrupting.discard(wire_id)  # after the removal from `unanswered`: see `interrupt_soon`
         self.on_answered(pending)
+        pending.settled = True
         if pending.command.is_async:
             self.flush()  # now, since the next step of another task may take long
 
@@ -313,7 +332,7 @@ class Runner:
         self.signals += 1
         if self.signals < SIGNALS_UNTIL_INTERRUPT:
             return False
-        pending.interrupted_tasks.add(task)
+        pending.interrupted_tasks |= {task}
         return True
 
     # --- exceptions in asyncio's code or in this file -----------------------------------------------------------------

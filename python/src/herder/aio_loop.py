@@ -33,6 +33,9 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
     _selector: Any
     _process_events: Callable[[Any], None]
     _stopping: bool
+    _closed: bool
+    _debug: bool
+    _task_factory: Any
     _nest_patched = True  # so nest_asyncio does not patch this loop; apps that use it get `aio_plain`
     # Bound here, so that a package which replaces them later in asyncio's classes does not change this loop.
     _check_running = asyncio.BaseEventLoop._check_running  # type: ignore[attr-defined]
@@ -48,6 +51,7 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
         self.failures: list[tuple[Any, BaseException]] = []  # exceptions with their callback; None: outside a callback
         self.steps = 0  # the number of callbacks that were started
         self.timers_unordered = False  # an exception may have left the heap of timers unordered
+        self.call_type: type = type(None)  # done callbacks of this type are not started if they are `settled`
 
     def reset(self) -> None:
         """Reset the loop so that it can run again, after an exception left `run_forever` at any point."""
@@ -62,7 +66,8 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
         """Run one iteration. While calls are handled it raises nothing."""
         try:
             self._poll()
-            self._take_due()
+            if self._scheduled:
+                self._take_due()
             self._run_ready()
         except BaseException as error:
             self.failures += ((None, error),)  # no call here: another exception could be raised in it
@@ -97,7 +102,8 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
 
     def _timeout(self) -> int | None:
         """Return the milliseconds until the first timer, or None to wait for descriptors only."""
-        self._drop_cancelled()
+        if self._scheduled:
+            self._drop_cancelled()
         if self.has_work() or self._ready or self._stopping or self.failures:
             return 0
         if not self._scheduled:
@@ -153,6 +159,20 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
                     handle._context.run(handle._callback, *handle._args)
             except BaseException as error:
                 self.failures += ((handle, error),)
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.Handle:
+        """Schedule a callback as asyncio does, in one function instead of four."""
+        if self._debug or self._closed:
+            return super().call_soon(callback, *args, context=context)
+        # A task of a call schedules its done callback when it ends. That usually has nothing to do, since the call is
+        # answered, and would cost an iteration of the loop. The task does not use the handle.
+        if type(callback) is self.call_type and callback.settled:  # type: ignore[attr-defined]
+            return None  # type: ignore[return-value]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None

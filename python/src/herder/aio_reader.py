@@ -14,6 +14,7 @@ from herder.aio_input import Input
 from herder.call import Call
 from herder.codec import decode
 from herder.errors import ProtocolError
+from herder.loop import READ_SIZE, Commands
 from herder.session import Session
 
 TYPE_CHECKING = False
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from herder.aio_hooks import SessionEndQueue
     from herder.worker import Worker
 
+HEAD_SIZE = frames.CALL_HEAD.size
+
 
 class Reader:
     """Records the frames of the calls descriptor in `Runner` and `SessionEndQueue`."""
@@ -29,6 +32,7 @@ class Reader:
     def __init__(self, worker: Worker, runner: Runner, ended_sessions: SessionEndQueue) -> None:
         self.worker = worker
         self.input = Input(worker.fd, worker.max_frame)
+        self.commands = Commands((name.encode(), command) for name, command in worker.commands.items())
         self.runner = runner
         self.ended_sessions = ended_sessions
         self.cancels: deque[tuple[int, bool]] = deque()  # cancels to handle: wire id, and whether to interrupt
@@ -54,37 +58,88 @@ class Reader:
     def parse(self) -> None:
         """Record and remove the complete frames in the buffer."""
         buffer = self.input.buffer
-        while (header := self.input.header()) is not None:
-            kind, wire_id, end, known = header
-            if len(buffer) < end:
-                return
-            # A view of a copy: while a view of the buffer itself existed, `del buffer[:end]` would fail.
-            body = memoryview(buffer[frames.HEADER_SIZE : end] if known else b"")
-            if not known:
-                del buffer[:end]
-            elif kind == frames.CALL:
-                self.on_call(wire_id, body, end)
-            elif kind == frames.SESSION_END:
-                self.on_session_end(body, end)
-            elif kind == frames.SHUTDOWN:
-                self.draining = True
-                del buffer[:end]
-                return
-            else:
-                raise ProtocolError("out_of_order", f"unexpected frame of kind {kind} on the calls descriptor")
+        while len(buffer) >= HEAD_SIZE:
+            length, word, wire_id, deadline, epoch, command_len, session_len = frames.CALL_HEAD.unpack_from(buffer)
+            end = frames.HEADER_SIZE + length
+            session_at = HEAD_SIZE + command_len
+            arguments_at = session_at + session_len
+            # A valid small call is handled here, everything else in `parse_other`.
+            if (
+                word not in frames.CALL_WORDS
+                or not arguments_at <= end <= len(buffer)
+                or end > READ_SIZE
+                or length > self.worker.max_frame
+                or not wire_id
+            ):
+                if not self.parse_other():
+                    return
+                continue
+            # A copy: while a view of the buffer existed, `del buffer[:end]` would fail.
+            data = bytes(buffer[:end])
+            session = frames.session_name(data[session_at:arguments_at]) if session_len else None
+            self.on_call(wire_id, deadline, epoch, data[HEAD_SIZE:session_at], session, data[arguments_at:], end)
+        while buffer and self.parse_other():
+            pass
 
-    def on_call(self, wire_id: int, body: memoryview, end: int) -> None:
+    def parse_other(self) -> bool:
+        """Record and remove the first frame in the buffer. Return False if it is incomplete, or the last one."""
+        buffer = self.input.buffer
+        header = self.input.header()
+        if header is None:
+            return False
+        kind, wire_id, end, known = header
+        if len(buffer) < end:
+            return False
+        # A view of a copy, as above.
+        body = memoryview(buffer[frames.HEADER_SIZE : end] if known else b"")
+        if not known:
+            del buffer[:end]
+        elif kind == frames.CALL:
+            deadline, epoch, name, session, begin = frames.call_prefix(body)
+            self.on_call(wire_id, deadline, epoch, name.encode(), session, body[begin:], end)
+        elif kind == frames.SESSION_END:
+            self.on_session_end(body, end)
+        elif kind == frames.SHUTDOWN:
+            self.draining = True
+            del buffer[:end]
+            return False
+        else:
+            raise ProtocolError("out_of_order", f"unexpected frame of kind {kind} on the calls descriptor")
+        return True
+
+    def on_call(
+        self,
+        wire_id: int,
+        deadline: int,
+        epoch: int,
+        name: bytes,
+        session: str | None,
+        payload: bytes | memoryview,
+        end: int,
+    ) -> None:
         """Check a call and record it. A call that cannot be run is answered with the error."""
-        prefix = frames.call_prefix(body)
+        worker = self.worker
         try:
-            pending = self.parse_call(wire_id, prefix, body)
+            command = self.commands[name]  # raises the error if there is none
+            arguments = decode(payload)
+            command.check(arguments)
+            call = Call(wire_id, deadline, worker.calls)
+            if command.injects:
+                command.check_session(session is not None)
+                if command.session_parameter is not None and session is not None:
+                    arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
+                if command.call_parameter is not None:
+                    arguments[command.call_parameter] = call
+            pending = Pending(self.runner, call, command, arguments, session, epoch)
+        except ProtocolError:  # the name is invalid
+            raise
         except BaseException as error:
-            failure = error_frames.exception_frame(wire_id, error, 0, 0, self.worker.max_frame)
+            failure = error_frames.exception_frame(wire_id, error, 0, 0, worker.max_frame)
             # No call between the removal and the answer: the call is answered exactly once.
             del self.input.buffer[:end]
             self.last_read = wire_id
-            self.worker.output.parts += (failure,)
-            self.worker.calls.cancelled.pop(wire_id, None)
+            worker.output.parts += (failure,)
+            worker.calls.cancelled.pop(wire_id, None)
             return
         # No call from here until `last_read` is set: the call is recorded exactly once. The control thread reads
         # `last_read` first (see `Runner.state`), so the call must be in `unanswered` when `last_read` includes it.
@@ -94,25 +149,8 @@ class Reader:
         self.runner.waiting += (pending,)
         self.last_read = wire_id
         # The cancel may have arrived before the call. It found no call to answer then, so it is handled now.
-        if wire_id in self.worker.calls.cancelled:
+        if wire_id in worker.calls.cancelled:
             self.cancels += ((wire_id, False),)
-
-    def parse_call(self, wire_id: int, prefix: tuple[int, int, str, str | None, int], body: memoryview) -> Pending:
-        """Return the call with its decoded arguments. Raises `CallRejection` if they do not fit the handler."""
-        deadline, epoch, name, session, begin = prefix
-        worker = self.worker
-        command = worker.commands.get(name)
-        if command is None:
-            raise error_frames.unknown_command(name, worker.commands)
-        arguments = decode(body[begin:])
-        command.check(arguments)
-        command.check_session(session is not None)
-        call = Call(wire_id, deadline, worker.calls)
-        if command.session_parameter is not None and session is not None:
-            arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
-        if command.call_parameter is not None:
-            arguments[command.call_parameter] = call
-        return Pending(call, command, arguments, session, epoch)
 
     def on_session_end(self, body: memoryview, end: int) -> None:
         """Record the end of a session. Its hooks run after its last call."""
