@@ -291,3 +291,94 @@ def test_command_returns_the_function_unchanged():
     assert price.__name__ == "price"
     with pytest.raises(ValueError, match="already"):
         app.command(price)
+
+
+def test_async_with_runs_async_hooks_and_handlers_in_the_running_loop():
+    loops = []
+    asyncio_app = herder.App()
+
+    @asyncio_app.on_start
+    async def connect():
+        loops.append(asyncio.get_running_loop())
+
+    @asyncio_app.command
+    async def add(item: str, session: herder.Session, call: herder.Call):
+        loops.append(asyncio.get_running_loop())
+        assert herder.current_call() is call
+        session.state.setdefault("items", []).append(item)
+        return session.state["items"]
+
+    @asyncio_app.command
+    def plain(n: int) -> int:
+        return n + 1
+
+    @asyncio_app.on_session_end
+    async def forget(session: herder.Session, reason: str):
+        loops.append((session.state["items"], reason))
+
+    async def main():
+        async with Client(asyncio_app) as client:
+            assert loops == [asyncio.get_running_loop()]
+            assert await client.call("add", item="tea", session="ann") == ["tea"]
+            assert await client.call("add", item="rye", session="ann") == ["tea", "rye"]
+            assert await client.call("plain", n=1) == 2
+            await client.end_session("ann", "expired")
+            assert await client.call("add", item="tea", session="ann") == ["tea"]
+        return asyncio.get_running_loop()
+
+    loop = asyncio.run(main())
+    assert loops == [loop, loop, loop, (["tea", "rye"], "expired"), loop]
+
+
+def test_async_calls_fail_like_sync_ones():
+    async def main():
+        async with Client(app) as client:
+            with pytest.raises(CallError, match="unknown_command"):
+                await client.call("nothing")
+            with pytest.raises(CallError, match="no such item") as raised:
+                await client.call("add", item="gold", session="ann")
+            assert raised.value.code == "unknown_item" and isinstance(raised.value.__cause__, herder.Rejected)
+            return await client.call("letters", n=2)
+
+    assert asyncio.run(main()) == ["a", "b"]
+
+
+def test_async_calls_overlap_and_are_cancelled():
+    overlapping = herder.App()
+    arrived = []
+
+    @overlapping.command
+    async def meet(name: str) -> list:
+        arrived.append(name)
+        try:
+            while len(arrived) < 2:
+                await asyncio.sleep(0)  # noqa: TID251 (in the app, not in the test)
+        except asyncio.CancelledError:
+            arrived.append("cancelled")
+            raise
+        return sorted(arrived)
+
+    async def main():
+        async with Client(overlapping) as client:
+            both = await asyncio.gather(client.call("meet", name="a"), client.call("meet", name="b"))
+            assert both == [["a", "b"], ["a", "b"]]
+            arrived.clear()
+            waiting = asyncio.ensure_future(client.call("meet", name="a"))
+            while not arrived:
+                await asyncio.sleep(0)  # noqa: TID251 (yields only)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+    asyncio.run(main())
+    assert arrived == ["a", "cancelled"]
+
+
+def test_in_a_running_loop_a_sync_client_runs_sync_handlers_only():
+    async def main():
+        with Client(app) as client:
+            assert client.call("price", item="tea") == 450
+            with pytest.raises(CallError, match="async with Client"):
+                client.call("restock", item="tea")
+
+    asyncio.run(main())
