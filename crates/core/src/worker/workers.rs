@@ -2,7 +2,7 @@
 //! goes through a method here, which also updates the numbers that follow from it.
 
 use super::{
-    Attempt, Attempts, Ping, Process, Slot, WorkerState, counts::Counts, enhanced_state::EnhancedState,
+    Attempt, Attempts, EndedAttempt, Ping, Process, Slot, WorkerState, counts::Counts, enhanced_state::EnhancedState,
     load_levels::LoadLevels, pace::Pace, placement::Placement,
 };
 use crate::{
@@ -312,8 +312,17 @@ impl Workers {
 
 /// Attempts.
 impl Workers {
-    /// Adds an attempt that is sent to its process. Returns whether it is in advance.
+    /// Adds an attempt that is sent to a process with a [free place](Slot::has_place).
     #[inline(always)]
+    pub(crate) fn start_attempt_at_once(&mut self, worker: WorkerId, attempt: Attempt) {
+        let slot = &mut self.slots[index(worker)];
+        debug_assert!(slot.has_place(), "{worker} has no free place");
+        slot.attempts.push_begun(attempt);
+        self.index.counts.in_flight += 1;
+        self.index.put_load(slot);
+    }
+
+    /// Adds an attempt that is sent to its process. Returns whether it is in advance.
     pub(crate) fn start_attempt(&mut self, now: Timestamp, worker: WorkerId, attempt: Attempt) -> bool {
         let slot = &mut self.slots[index(worker)];
         let before = slot.attempts.in_advance();
@@ -327,19 +336,34 @@ impl Workers {
     }
 
     /// Removes an attempt of a process whose final frame has arrived. Returns `None` if it is not unfinished.
-    // Inlined always, as is what it calls, so that the attempt is not copied.
     #[inline(always)]
-    pub(crate) fn finish_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<Attempt> {
+    pub(crate) fn finish_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<EndedAttempt> {
+        let Finished { worker, wire, ok, ran } = finished;
+        let slot = self.slots.get_mut(index(worker.id)).filter(|slot| slot.worker == worker)?;
+        let Some(ended) = slot.attempts.remove_only(wire) else {
+            return self.finish_attempt_among_others(now, finished);
+        };
+        // Before the load is updated, which depends on the limit.
+        slot.observe(ran);
+        slot.count_finished(now);
+        self.index.counts.in_flight -= 1;
+        self.index.put_load(slot);
+        self.enhanced_state.count(index(worker.id), now.nanos_since(ended.since), ok);
+        Some(ended)
+    }
+
+    #[inline(never)]
+    fn finish_attempt_among_others(&mut self, now: Timestamp, finished: Finished) -> Option<EndedAttempt> {
         let Finished { worker, wire, ok, ran } = finished;
         let (attempt, slot) = self.remove_attempt(now, worker, wire, ran)?;
-        if let Process::Live { idle_since, .. } = &mut slot.process {
-            *idle_since = now;
+        let ended = attempt.ended(ok, ran);
+        if ended.is_given_back {
+            slot.set_idle_since(now);
+        } else {
+            slot.count_finished(now);
+            self.enhanced_state.count(index(worker.id), now.nanos_since(ended.since), ok);
         }
-        if !attempt.is_given_back(ok, ran) {
-            *slot.finished_attempts += 1;
-            self.enhanced_state.count(index(worker.id), now.nanos_since(attempt.since), ok);
-        }
-        Some(attempt)
+        Some(ended)
     }
 
     /// Removes an attempt that was not sent to its process.
@@ -347,7 +371,6 @@ impl Workers {
         self.remove_attempt(now, worker, wire, Duration::ZERO).map(|(attempt, _)| attempt)
     }
 
-    #[inline(always)]
     fn remove_attempt(
         &mut self,
         now: Timestamp,
@@ -380,7 +403,7 @@ impl Index {
     #[inline(always)]
     fn put_load(&mut self, slot: &Slot) {
         let place = index(slot.worker.id);
-        self.levels.put(place, slot.accepts().then(|| slot.load(self.places)));
+        self.levels.put(place, slot.load(self.places));
         if let Some(placement) = &mut self.placement {
             placement.mark(place);
         }

@@ -3,55 +3,56 @@
 //! death.
 
 use crate::{
-    CallId, Delivery, Effect, Effects, Finished, LogEvent, Timestamp, WireId, WorkerRef,
+    CallId, Delivery, Effect, Effects, FinalAnswer, Finished, LogEvent, Timestamp, WireId, WorkerRef,
     calls::{Call, CallKey, CallState},
     failure::CallFailure,
+    messages::return_first,
     pool::Core,
     session::SessionEventKind,
-    worker::{Attempt, SlotHolder},
+    worker::{AttemptSession, EndedAttempt},
 };
 
 impl Core {
     /// Performs the step of [`Input::Final`](crate::Input::Final): answers the call of the attempt, unless that is
-    /// settled already, and frees its call slot.
-    pub fn finish(&mut self, now: Timestamp, finished: Finished, effects: &mut Effects) {
+    /// settled already, and frees its call slot. If no effect precedes the answer, it is returned, not appended: it must be
+    /// carried out before the effects in the list.
+    #[must_use = "a caller whose answer is not delivered waits forever"]
+    pub fn finish(&mut self, now: Timestamp, finished: Finished, effects: &mut Effects) -> Option<FinalAnswer> {
         self.tick(now, effects);
-        let Finished { worker, wire, ok, ran } = finished;
-        let Some(attempt) = self.workers.finish_attempt(now, finished) else {
+        let Finished { worker, wire, ok, .. } = finished;
+        let Some(ended) = self.workers.finish_attempt(now, finished) else {
             // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
             // answer a call twice (I1).
             self.counters.unknown_frames += 1;
-            return effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
+            effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
+            return None;
         };
-        match attempt.holder {
-            SlotHolder::Revoking(call) if attempt.is_given_back(ok, ran) => {
-                return self.finish_taken_back(now, worker, Some(call.id), effects);
-            }
-            // One arm, so that `deliver` is inlined.
-            SlotHolder::Call(call) | SlotHolder::Revoking(call) => {
-                self.deliver(now, call, worker, &attempt, ok, effects);
-            }
-            SlotHolder::Abandoned { .. } if attempt.is_taken_back => {
-                return self.finish_taken_back(now, worker, None, effects);
-            }
-            SlotHolder::Abandoned { .. } => {
+        if ended.is_given_back {
+            self.finish_taken_back(now, worker, ended.call.map(|call| call.id), effects);
+            return None;
+        }
+        let answer = match ended.call {
+            Some(call) => self.answer(now, call, worker, &ended, ok).and_then(|answer| return_first(answer, effects)),
+            None => {
                 self.counters.late_answers += 1;
                 effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
+                None
             }
-        }
-        self.free_call_slot(now, worker, &attempt, effects);
+        };
+        self.free_call_slot(now, worker, &ended, effects);
+        answer
     }
 
-    fn deliver(
+    /// Settles a call with the final frame of an attempt, and returns what the shell must deliver.
+    fn answer(
         &mut self,
         now: Timestamp,
         key: CallKey,
         worker: WorkerRef,
-        attempt: &Attempt,
+        ended: &EndedAttempt,
         ok: bool,
-        effects: &mut Effects,
-    ) {
-        let Some(call) = self.calls.settle_key(key) else { return };
+    ) -> Option<FinalAnswer> {
+        let call = self.calls.settle_key(key)?;
         if ok {
             self.counters.ok += 1;
             self.retries.succeeded(now);
@@ -59,18 +60,21 @@ impl Core {
             self.counters.failed += 1;
         }
         self.admission.answered(now, call.permit, ok);
-        let (routing, attempts) = (attempt.routing, call.attempts);
-        let delivery =
-            Delivery { worker, routing, attempts, admitted: call.admitted, sent: attempt.sent, finished: now };
-        effects.push(Effect::Deliver { call: key.id, delivery, earlier: call.losses });
+        let (routing, attempts) = (ended.routing, call.attempts);
+        let delivery = Delivery { worker, routing, attempts, admitted: call.admitted, sent: ended.sent, finished: now };
+        Some(FinalAnswer { call: key.id, delivery, earlier: call.losses })
     }
 
-    fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, effects: &mut Effects) {
-        self.waiting.observe(now.nanos_since(attempt.since));
+    fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, ended: &EndedAttempt, effects: &mut Effects) {
+        self.waiting.observe(now.nanos_since(ended.since));
         self.begin_in_advance(now, worker.id);
         // The session first: its next call joins the queues, so that `fill_worker` chooses among all waiting calls.
-        if let Some(session) = attempt.session {
-            self.end_session_call(now, session.row, session.is_strict, true, effects);
+        if let Some(AttemptSession { row, is_strict }) = ended.session {
+            let has_followup = self.sessions.finish_call(now, row, is_strict, true);
+            // By far the most frequent case is that neither the session nor another call of it waits for this end.
+            if has_followup || self.waiting.len() > 0 {
+                self.follow_session_call(now, row, is_strict, has_followup, effects);
+            }
         }
         self.fill_worker(now, worker.id, effects);
         self.close_if_drained(now, effects);
