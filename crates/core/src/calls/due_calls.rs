@@ -26,7 +26,6 @@ pub(super) struct DueCalls {
     last: CallIndex,
     heap: IndexedHeap<(Timestamp, CallId)>,
     next_at: Timestamp,
-    len: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +48,7 @@ enum Place {
 impl Default for DueCalls {
     fn default() -> Self {
         let heap = IndexedHeap::default();
-        Self { entries: Vec::new(), first: NONE, last: NONE, heap, next_at: Timestamp::NEVER, len: 0 }
+        Self { entries: Vec::new(), first: NONE, last: NONE, heap, next_at: Timestamp::NEVER }
     }
 }
 
@@ -71,7 +70,6 @@ impl DueCalls {
         if self.entries.len() <= index.0 as usize {
             self.add_entries(index);
         }
-        self.len += 1;
         self.next_at = self.next_at.min(at);
         let before = self.last;
         match self.entries.get_mut(before.0 as usize) {
@@ -100,11 +98,10 @@ impl DueCalls {
     pub(super) fn remove(&mut self, index: CallIndex) {
         let Some(entry) = self.entries.get_mut(index.0 as usize) else { return };
         match std::mem::replace(&mut entry.place, Place::Absent) {
-            Place::Absent => return,
+            Place::Absent => {}
             Place::Listed { before, after } => self.unlink(before, after),
             Place::InHeap(position) => self.remove_from_heap(position),
         }
-        self.len -= 1;
     }
 
     #[inline(always)]
@@ -153,9 +150,10 @@ impl DueCalls {
         listed.into_iter().chain(self.heap.first().map(|(key, _)| key)).min()
     }
 
-    /// Returns the number of calls that are due at some time.
+    /// Returns the number of calls that are due at some time. Costs the largest number of calls that there were at one
+    /// time.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.entries.iter().filter(|entry| entry.place != Place::Absent).count()
     }
 
     /// Reports the entries that are not exactly `expected`, by time, id and index. For tests.
@@ -174,7 +172,7 @@ impl DueCalls {
         }
         let first = entries.first().map(|(key, _)| *key);
         let (next, listed) = (first.map_or(Timestamp::NEVER, |(at, _)| at), self.listed());
-        let is_counted = self.len == entries.len() && self.len == listed.len() + self.heap.len();
+        let is_counted = entries.len() == listed.len() + self.heap.len();
         let position = |item: u32| match self.entries[item as usize].place {
             Place::InHeap(position) => position,
             Place::Absent | Place::Listed { .. } => u32::MAX,

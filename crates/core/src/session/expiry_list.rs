@@ -62,7 +62,7 @@ impl ExpiryList {
     }
 
     /// Appends a row. `now` must not be earlier than in any previous call.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(&mut self, row: u32, now: Timestamp) -> ListPosition {
         if self.blocks.get(self.last as usize).is_none_or(|block| block.used as usize == BLOCK) {
             self.add_block();

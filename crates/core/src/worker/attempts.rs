@@ -23,17 +23,14 @@ pub(crate) struct Attempt {
     pub(crate) is_taken_back: bool,
 }
 
-/// An attempt that is over: what its end means for its call and its session.
+/// An attempt that is over and answers its call: what is left of an [`Attempt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EndedAttempt {
-    /// The call, unless it is settled.
-    pub(crate) call: Option<CallKey>,
+pub(crate) struct AnsweredAttempt {
+    pub(crate) call: CallKey,
     pub(crate) sent: Timestamp,
     pub(crate) since: Timestamp,
     pub(crate) routing: Routing,
     pub(crate) session: Option<AttemptSession>,
-    /// Whether the worker gave it back without having run it.
-    pub(crate) is_given_back: bool,
 }
 
 /// The session of an attempt.
@@ -80,26 +77,22 @@ impl Attempt {
 
     /// Returns the call of the attempt, unless it is settled.
     pub(crate) fn call(&self) -> Option<CallId> {
-        self.call_key().map(|call| call.id)
-    }
-
-    fn call_key(&self) -> Option<CallKey> {
         match self.holder {
-            SlotHolder::Call(call) | SlotHolder::Revoking(call) => Some(call),
+            SlotHolder::Call(call) | SlotHolder::Revoking(call) => Some(call.id),
             SlotHolder::Abandoned { .. } => None,
         }
     }
 
-    /// Returns what the end of the attempt means, after a final frame with this result and run time.
-    pub(super) fn ended(&self, ok: bool, ran: Duration) -> EndedAttempt {
+    /// Returns what is left of the attempt if it answers this call.
+    #[inline(always)]
+    pub(crate) fn answered(&self, call: CallKey) -> AnsweredAttempt {
         let Self { sent, since, routing, session, .. } = *self;
-        let is_given_back = self.is_given_back(ok, ran);
-        EndedAttempt { call: self.call_key(), sent, since, routing, session, is_given_back }
+        AnsweredAttempt { call, sent, since, routing, session }
     }
 
     /// Returns whether its final frame, with this result and run time, shows that the worker gave it back. The frame may
     /// overtake the worker's answer, which is on the other descriptor.
-    pub(super) fn is_given_back(&self, ok: bool, ran: Duration) -> bool {
+    pub(crate) fn is_given_back(&self, ok: bool, ran: Duration) -> bool {
         self.is_taken_back || (!ok && ran.is_zero() && matches!(self.holder, SlotHolder::Revoking(_)))
     }
 
@@ -195,16 +188,16 @@ impl Attempts {
     /// that nothing else of the process changes. Returns `None`, and changes nothing, in all other cases.
     // Returns the fields that are needed, since the compiler would copy the whole attempt several times.
     #[inline(always)]
-    pub(super) fn remove_only(&mut self, wire: WireId) -> Option<EndedAttempt> {
+    pub(super) fn remove_only(&mut self, wire: WireId) -> Option<AnsweredAttempt> {
         let oldest = self.oldest.as_ref().filter(|oldest| oldest.wire == wire)?;
         let SlotHolder::Call(call) = oldest.holder else { return None };
         if self.len > 1 || !self.in_advance.is_empty() {
             return None;
         }
-        let Attempt { sent, since, routing, session, .. } = *oldest;
+        let answered = oldest.answered(call);
         self.len = 0;
         self.oldest = None;
-        Some(EndedAttempt { call: Some(call), sent, since, routing, session, is_given_back: false })
+        Some(answered)
     }
 
     pub(super) fn remove(&mut self, wire: WireId) -> Option<Attempt> {

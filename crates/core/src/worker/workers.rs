@@ -2,8 +2,8 @@
 //! goes through a method here, which also updates the numbers that follow from it.
 
 use super::{
-    Attempt, Attempts, EndedAttempt, Ping, Process, Slot, WorkerState, counts::Counts, enhanced_state::EnhancedState,
-    load_levels::LoadLevels, pace::Pace, placement::Placement,
+    AnsweredAttempt, Attempt, Attempts, Ping, Process, Slot, WorkerState, counts::Counts,
+    enhanced_state::EnhancedState, load_levels::LoadLevels, pace::Pace, placement::Placement,
 };
 use crate::{
     Answers, CancelSettings, Finished, Generation, HealthSettings, Pipeline, Settings, Timestamp, WireId, WorkerId,
@@ -335,35 +335,34 @@ impl Workers {
         is_in_advance
     }
 
-    /// Removes an attempt of a process whose final frame has arrived. Returns `None` if it is not unfinished.
+    /// Removes the attempt whose final frame has arrived, if it is the only one of its process, answers its call, and
+    /// nothing else of the process changes: by far the most frequent case. Otherwise changes nothing and returns `None`:
+    /// then [`finish_attempt`](Self::finish_attempt) removes it.
     #[inline(always)]
-    pub(crate) fn finish_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<EndedAttempt> {
+    pub(crate) fn finish_only_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<AnsweredAttempt> {
         let Finished { worker, wire, ok, ran } = finished;
         let slot = self.slots.get_mut(index(worker.id)).filter(|slot| slot.worker == worker)?;
-        let Some(ended) = slot.attempts.remove_only(wire) else {
-            return self.finish_attempt_among_others(now, finished);
-        };
+        let answered = slot.attempts.remove_only(wire)?;
         // Before the load is updated, which depends on the limit.
         slot.observe(ran);
         slot.count_finished(now);
         self.index.counts.in_flight -= 1;
         self.index.put_load(slot);
-        self.enhanced_state.count(index(worker.id), now.nanos_since(ended.since), ok);
-        Some(ended)
+        self.enhanced_state.count(index(worker.id), now.nanos_since(answered.since), ok);
+        Some(answered)
     }
 
-    #[inline(never)]
-    fn finish_attempt_among_others(&mut self, now: Timestamp, finished: Finished) -> Option<EndedAttempt> {
+    /// Removes an attempt of a process whose final frame has arrived. Returns `None` if it is not unfinished.
+    pub(crate) fn finish_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<Attempt> {
         let Finished { worker, wire, ok, ran } = finished;
         let (attempt, slot) = self.remove_attempt(now, worker, wire, ran)?;
-        let ended = attempt.ended(ok, ran);
-        if ended.is_given_back {
+        if attempt.is_given_back(ok, ran) {
             slot.set_idle_since(now);
         } else {
             slot.count_finished(now);
-            self.enhanced_state.count(index(worker.id), now.nanos_since(ended.since), ok);
+            self.enhanced_state.count(index(worker.id), now.nanos_since(attempt.since), ok);
         }
-        Some(ended)
+        Some(attempt)
     }
 
     /// Removes an attempt that was not sent to its process.
