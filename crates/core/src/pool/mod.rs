@@ -47,7 +47,7 @@ use crate::{
     retries::Retries,
     session::Sessions,
     waiting::WaitingCalls,
-    worker::{Slot, Workers},
+    worker::{Capabilities, Slot, Workers},
 };
 use std::hash::{Hash, Hasher};
 
@@ -116,7 +116,7 @@ impl Core {
             }
             // The life of a process.
             Input::Ready { worker, window, control, in_order } => {
-                self.on_ready(now, worker, window, control, in_order, effects);
+                self.on_ready(now, worker, Capabilities { window, control, in_order }, effects);
             }
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
             Input::Activity { worker, nonce, activity } => self.on_activity(now, worker, nonce, activity, effects),

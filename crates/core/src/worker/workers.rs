@@ -2,7 +2,7 @@
 //! goes through a method here, which also updates the numbers that follow from it.
 
 use super::{
-    AnsweredAttempt, Attempt, Attempts, Ping, Process, Slot, WorkerState, counts::Counts,
+    AnsweredAttempt, Attempt, Attempts, Capabilities, Ping, Process, Slot, WorkerState, counts::Counts,
     enhanced_state::EnhancedState, load_levels::LoadLevels, pace::Pace, placement::Placement,
 };
 use crate::{
@@ -209,24 +209,16 @@ impl Workers {
     }
 
     /// Records that a starting process is ready. Returns false if there is no such process.
-    /// `control` states whether it has a control channel, and `in_order` how many calls it begins in order.
-    pub(crate) fn ready(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerRef,
-        window: u32,
-        control: bool,
-        in_order: Option<NonZeroU32>,
-    ) -> bool {
+    pub(crate) fn ready(&mut self, now: Timestamp, worker: WorkerRef, process: Capabilities) -> bool {
         if !self.is_starting(worker) {
             return false;
         }
         // A worker may offer more calls than the settings allow, or none.
-        let window = window.clamp(1, self.window.max(1));
-        let ping = if control { Ping::Due { at: now + self.health.interval } } else { Ping::Off };
+        let process = Capabilities { window: process.window.clamp(1, self.window.max(1)), ..process };
+        let ping = if process.control { Ping::Due { at: now + self.health.interval } } else { Ping::Off };
         let idle_check = Derived(Timestamp::NEVER);
         let live = Process::Live { since: now, ping, misses: 0, unresponsive: None, idle_since: now, idle_check };
-        let pace = Pace::new(self.pipeline, self.concurrency, window, control, in_order);
+        let pace = Pace::new(self.pipeline, self.concurrency, process);
         self.update(worker.id, |slot| (slot.process, slot.pace) = (live, pace));
         self.record(now, worker.id, WorkerState::Initializing, WorkerState::Ready, "ready");
         true
