@@ -55,6 +55,8 @@ def error_frame(
 def encode_within(fields: dict[str, Any], room: int) -> bytes:
     """Encode `fields` into at most `room` bytes: drop the last `errors` first, then shorten the other fields."""
     payload = encode(fields)
+    if len(payload) <= room:
+        return payload
     while len(payload) > room and "errors" in fields:
         kept = fields["errors"][: len(fields["errors"]) // 2]
         fields = {**fields, "errors": kept} if kept else without_field(fields, "errors")
