@@ -27,7 +27,18 @@ MAX_CODE = 256  # characters; a longer code is dropped before the message is sho
 UNLIMITED = 1 << 30  # bytes; used where no `max_frame` applies
 FALLBACK_ERROR = b'{"kind":"exception","message":"<an exception that cannot be described>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-HERDER_MODULES = ("aio", "aio_calls", "aio_hooks", "aio_reader", "binding", "loop", "testing", "typed", "worker")
+HERDER_MODULES = (
+    "aio",
+    "aio_calls",
+    "aio_hooks",
+    "aio_reader",
+    "aio_threads",
+    "binding",
+    "loop",
+    "testing",
+    "typed",
+    "worker",
+)
 HERDER_FILES = frozenset(os.path.join(FOLDER, name + ".py") for name in HERDER_MODULES)
 
 
