@@ -58,6 +58,8 @@ pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[doc(hidden)] // for `herder python install`
+pub use herder_actors::PYTHON_PACKAGE;
 #[doc(inline)]
 pub use herder_actors::{Error, PoolConfig, PoolSupervisor, Reply, Result, SessionId};
 pub use pool::{call::Call, handle::Pool};

@@ -24,7 +24,6 @@ mod losses;
 mod other_user;
 mod overflow;
 mod panics;
-mod python_logs;
 mod queue;
 mod recorder;
 mod restarts;

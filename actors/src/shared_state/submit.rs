@@ -25,9 +25,7 @@ impl State {
         self.calls.insert(id, Call { command, session: name, body, deadline, sent: None, reply, permit });
         let now = self.begin_step();
         let submission = Submission { call: id, session, deadline, idempotent, fingerprint };
-        if let Some(dispatch) = self.core.submit(now, &submission, &mut self.effects) {
-            self.send(dispatch);
-        }
+        self.core.submit(now, &submission, &mut self.effects);
     }
 
     /// Cancels a call that its caller has abandoned.

@@ -1,6 +1,6 @@
 //! The command-line arguments and their help texts. Each argument is parsed into a type that holds only valid values.
 
-use crate::{bench, logs};
+use crate::bench;
 use clap::{Args, Parser, Subcommand, builder::UnknownArgumentValueParser};
 use herder::{
     config::{Server, duration},
@@ -58,7 +58,8 @@ Examples:
   herder check production.toml
   herder check --import                       also start a worker of each pool and import its app
 
-Makes the same checks as `serve`: unknown keys, invalid values, missing app files, interpreters and programs, and a missing token if
+Starts each interpreter once and prints its version, its environment (uv, Poetry, conda, venv), and the package `herder` that workers
+import. Makes the same checks as `serve`: unknown keys, invalid values, missing app files, interpreters and programs, and a missing token if
 the server needs one (`server.token`, HERDER_TOKEN). Prints each problem as FILE:LINE:COLUMN: KEY: MESSAGE, without LINE:COLUMN if the
 problem has no place in the file.
 
@@ -102,6 +103,17 @@ would need the help of the worker, such as `double_runs`, are null.
 Exit codes: 0 all guarantees held; 1 calls were lost, processes or descriptors leaked, fewer than 95 % of the calls not in flight at
 a kill were answered by their handler (with a result or an exception), the pool did not recover, or no worker was killed or paused; 2 invalid arguments or configuration.";
 
+const PYTHON_EXAMPLES: &str = "\
+Examples:
+  herder python install
+  herder python install --venv ../carts/.venv
+  .venv/bin/python -m pip uninstall herder          remove it again
+
+Editors, type checkers and tests then find `import herder`. Workers do not need this: they import the package of the program, or an
+installed one that equals it. An earlier installation of this command is replaced; one of pip or uv is not touched.
+
+Exit codes: 0 success; 1 there is no such environment, its Python is too old, or something else has installed `herder` there.";
+
 /// Runs supervised pools of Python worker processes with session affinity.
 #[derive(Debug, Parser)]
 #[command(name = "herder", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -128,6 +140,23 @@ pub(crate) enum Command {
     Chaos(Chaos),
     /// Measure how a command scales with the number of workers, and what limits scaling
     Bench(bench::Options),
+    /// Install the Python package of this program for editors and type checkers
+    #[command(subcommand)]
+    Python(Python),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Python {
+    /// Install the Python package of this program into a virtual environment
+    Install(PythonInstall),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = PYTHON_EXAMPLES)]
+pub(crate) struct PythonInstall {
+    /// The virtual environment [default: $VIRTUAL_ENV, else .venv]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) venv: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -175,9 +204,6 @@ pub(crate) struct Serve {
     /// `server.errors` [default: full on loopback, else brief]
     #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
     pub(crate) errors: Option<ErrorDetail>,
-    /// Form of the log on standard error. With `json`, each line is one JSON object
-    #[arg(long, value_name = "text|json", default_value = "text", hide_possible_values = true)]
-    pub(crate) log_format: logs::Format,
     /// Number of HTTP server threads. With 1, HTTP and all pools share one thread, which is the fastest for small calls; with more,
     /// each pool uses one more thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]

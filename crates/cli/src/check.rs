@@ -1,11 +1,12 @@
-//! `herder check`: reads a configuration file and reports its problems, with the same checks as `serve`. Starts
-//! nothing, except with `--import`.
+//! `herder check`: reads a configuration file and reports its problems, with the same checks as `serve`, and asks each
+//! interpreter for its version. Starts no workers, except with `--import`.
 
 use crate::{
     access::Access,
     args::Check,
     error::{CommandError, Outcome},
     logs,
+    python::Interpreter,
     source::{Origin, Source},
     table,
 };
@@ -13,10 +14,10 @@ use actix_rt::System;
 use bytes::Bytes;
 use herder::{
     Error, Pool, PoolConfig,
-    config::{Config, ConfigError, WorkerType},
+    config::{Config, ConfigError, EnvMode, Launch, WorkerType},
 };
 use serde::de::IgnoredAny;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 /// The timeout for stopping a worker that was started for `--import`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ pub(crate) fn run(options: &Check) -> Outcome {
     {
         return Err(problems(options, &[format!("server.listen: {text}")]));
     }
+    interpreters(options, &source.pools)?;
     if options.import {
         import(options, &source.pools)?;
     }
@@ -60,6 +62,35 @@ fn problems(options: &Check, problems: &[String]) -> CommandError {
 fn count_error(options: &Check, count: usize) -> CommandError {
     let noun = if count == 1 { "problem" } else { "problems" };
     CommandError::usage(format_args!("{count} {noun} in {}", options.file.display()))
+}
+
+/// Prints the interpreter of each pool. Fails if one of them is too old.
+fn interpreters(options: &Check, pools: &[PoolConfig]) -> Outcome {
+    let mut too_old = Vec::new();
+    for config in pools {
+        let name = config.name();
+        match interpreter_command(config).map(Interpreter::ask) {
+            None => {}
+            Some(Ok(interpreter)) => match interpreter.too_old() {
+                Some(reason) => too_old.push(format!("pools.{name}.python: {reason}")),
+                None => table::print_line(&format!("{name}: {interpreter}")),
+            },
+            // A wrapper may accept only the arguments of a worker.
+            Some(Err(reason)) => table::print_line(&format!("{name}: unknown version of Python: {reason}")),
+        }
+    }
+    if too_old.is_empty() { Ok(()) } else { Err(problems(options, &too_old)) }
+}
+
+/// Returns a command for the interpreter in the directory and with the variables of a worker.
+fn interpreter_command(config: &PoolConfig) -> Option<Command> {
+    let Launch::App { python, .. } = config.launch() else { return None };
+    let mut command = Command::new(python);
+    if config.env_mode() == EnvMode::Clean {
+        command.env_remove("PYTHONPATH").env_remove("PYTHONHOME");
+    }
+    command.current_dir(config.cwd()).envs(config.env());
+    Some(command)
 }
 
 /// Starts one worker of each pool, one pool after the other.

@@ -12,6 +12,7 @@ mod logs;
 #[cfg(test)]
 mod page_tests;
 mod problem;
+mod python;
 mod recorder;
 mod serve;
 mod signals;
@@ -21,7 +22,7 @@ mod table;
 mod why;
 
 use anstream::{AutoStream, ColorChoice};
-use args::{Arguments, Command};
+use args::{Arguments, Command, Python};
 use clap::Parser;
 use error::CommandError;
 use std::{io, process::ExitCode};
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Recorder(options) => recorder::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Python(Python::Install(options)) => python::install(&options),
     };
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +61,6 @@ fn print(failure: &CommandError) {
         CommandError::Interrupted(signal) => format!("{}: stopped before completion", signal.name()),
     };
     match AutoStream::choice(&io::stderr()) {
-        _ if logs::is_json() => logs::write_line(&text),
         ColorChoice::Never => logs::write_line(&format!("error: {text}")),
         _ => logs::write_line(&format!("\x1b[1;31merror:\x1b[0m {text}")),
     }

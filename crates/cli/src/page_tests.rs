@@ -14,7 +14,19 @@ fn file() -> PathBuf {
 fn commands() -> Vec<Command> {
     let mut program = Arguments::command();
     program.build();
-    program.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect()
+    let all = program.get_subcommands().filter(|command| command.get_name() != "help").cloned();
+    // A group such as `herder python` stands for its subcommands.
+    all.flat_map(|command| {
+        let inner: Vec<_> = command.get_subcommands().filter(|inner| inner.get_name() != "help").cloned().collect();
+        if inner.is_empty() { vec![command] } else { inner }
+    })
+    .collect()
+}
+
+/// Returns the command as it is typed, without `herder`.
+fn typed(command: &Command) -> &str {
+    let name = command.get_bin_name().unwrap_or_default();
+    name.strip_prefix("herder ").unwrap_or(name)
 }
 
 /// The row of an argument or option: how it is written, its help, and its default.
@@ -54,7 +66,7 @@ fn with_tables(page: &str, commands: &[Command]) -> String {
     let mut in_table = false;
     for line in page.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
-            command = commands.iter().find(|command| heading == format!("`herder {}`", command.get_name()));
+            command = commands.iter().find(|command| heading == format!("`herder {}`", typed(command)));
         }
         in_table &= line.starts_with('|');
         if !in_table {
@@ -93,6 +105,6 @@ fn every_command_is_listed_with_a_section() {
     let sections: Vec<&str> =
         page.lines().filter_map(|line| line.strip_prefix("## `herder ")?.strip_suffix('`')).collect();
     let commands = commands();
-    let names: Vec<&str> = commands.iter().map(|command| command.get_name()).collect();
+    let names: Vec<&str> = commands.iter().map(typed).collect();
     assert_eq!((listed, sections), (names.clone(), names));
 }

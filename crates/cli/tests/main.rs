@@ -20,6 +20,7 @@ mod init;
 mod lifecycle;
 mod logs;
 mod pipelining;
+mod python;
 mod recorder;
 mod signals;
 mod support;

@@ -2,7 +2,8 @@
 //! that a row that is only tracked has no space for it (R10).
 
 use super::expiry_list::ListPosition;
-use crate::{SessionId, Timestamp, derived::Statistic, time::Nanos};
+use crate::{SessionId, Timestamp, derived::Statistic};
+use std::time::Duration;
 
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +46,7 @@ impl<R> Row<R> {
 
     /// Returns whether the timeout of the session has passed, whether or not it has been marked.
     #[inline]
-    pub(crate) fn is_due(&self, now: Timestamp, timeout: Nanos) -> bool {
+    pub(crate) fn is_due(&self, now: Timestamp, timeout: Duration) -> bool {
         match self.state {
             RowState::Busy(_) => false,
             RowState::Idle(_) => now >= self.last + timeout,

@@ -4,7 +4,7 @@
 use super::{AfterEpoch, Route, Routes, Row, SessionEventKind, Table, Tracked, step::Step};
 use crate::{
     CallId, Epoch, Routing, RowKey, SessionSettings, Settings, Timestamp, WorkerRef, WorkerTypeSettings,
-    derived::Derived, due::Due, time::Nanos,
+    derived::Derived, due::Due,
 };
 use std::{
     hash::{Hash, Hasher},
@@ -28,8 +28,6 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sessions {
     pub(super) settings: SessionSettings,
-    /// The timeout of the settings.
-    pub(super) timeout: Nanos,
     pub(super) kind: Kind,
     pub(super) next_epoch: u64,
     pub(super) next_sweep: Timestamp,
@@ -74,7 +72,6 @@ impl Sessions {
         };
         Self {
             settings: settings.sessions.clone(),
-            timeout: settings.sessions.timeout.into(),
             kind,
             next_epoch: 0,
             next_sweep: Timestamp::NEVER,

@@ -63,18 +63,14 @@ impl LoadLevels {
             }
         }
         if level != NONE {
-            let words = &mut self.words[usize::from(level) * self.words_per_level + word];
-            // Otherwise the bits that follow from the word are set already.
-            if *words == 0 {
-                self.summaries[usize::from(level)] |= 1 << (word >> self.group);
-                self.occupied |= 1 << level;
-            }
-            *words |= bit;
+            self.words[usize::from(level) * self.words_per_level + word] |= bit;
+            self.summaries[usize::from(level)] |= 1 << (word >> self.group);
+            self.occupied |= 1 << level;
         }
     }
 
     /// Updates what follows from a group of words of a level, one of which has become zero.
-    #[inline(always)]
+    #[inline]
     fn summarize(&mut self, level: u8, group: usize) {
         if self.words_per_level == 1 {
             self.summaries[usize::from(level)] = 0;

@@ -1,0 +1,167 @@
+//! What an interpreter says about itself: version, folders, kind of environment, installed package. Starts the interpreter,
+//! and holds only its answer.
+
+use serde::Deserialize;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// The oldest version of Python that can run a worker.
+const MINIMUM: (u32, u32) = (3, 10);
+
+/// Prints one line of JSON, in every version of Python from 2.7 on. The current folder is removed from `sys.path`, since a
+/// `json.py` in it would be imported.
+const SCRIPT: &str = r#"
+import sys
+sys.path[:] = [folder for folder in sys.path if folder not in ("", ".")]
+import json, os
+def read(*parts):
+    try:
+        with open(os.path.join(*parts)) as file:
+            return file.read()
+    except Exception:
+        return ""
+def environment(prefix):
+    config = read(prefix, "pyvenv.cfg")
+    if os.path.isdir(os.path.join(prefix, "conda-meta")):
+        return "conda environment"
+    if not config:
+        return None
+    if "\nuv = " in "\n" + config:
+        return "uv environment"
+    if "pypoetry" in prefix or os.path.isfile(os.path.join(os.path.dirname(prefix), "poetry.lock")):
+        return "Poetry environment"
+    return "virtual environment"
+def installed():
+    for folder in sys.path:
+        found = read(folder, "herder", "__init__.py").partition('\n__version__ = "')[2].partition('"')[0]
+        if found:
+            return [found, folder]
+try:
+    import sysconfig
+    packages = sysconfig.get_path("purelib")
+except Exception:
+    packages = None
+print(json.dumps({"version": list(sys.version_info[:3]), "executable": sys.executable, "prefix": sys.prefix,
+    "packages": packages, "environment": environment(sys.prefix), "installed": installed()}))
+"#;
+
+/// The answer of an interpreter.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Interpreter {
+    pub(crate) version: (u32, u32, u32),
+    pub(crate) executable: String,
+    pub(crate) prefix: String,
+    /// The folder of installed packages.
+    pub(crate) packages: Option<PathBuf>,
+    /// The kind of environment, if it is one: of uv, Poetry, conda or venv.
+    pub(crate) environment: Option<String>,
+    /// Version and folder of the package `herder` that `import herder` would find.
+    installed: Option<(String, String)>,
+}
+
+impl Interpreter {
+    /// Starts the interpreter, and waits until it has answered.
+    ///
+    /// # Errors
+    /// Fails if the program cannot be started or is no Python.
+    pub(crate) fn ask(mut command: Command) -> Result<Self, String> {
+        let program = Path::new(command.get_program()).display().to_string();
+        let output = command.args(["-c", SCRIPT]).stdin(Stdio::null()).output();
+        let output = output.map_err(|error| format!("{program} cannot be started: {error}"))?;
+        // A `sitecustomize` module may print lines before the answer.
+        let answer = String::from_utf8_lossy(&output.stdout).lines().last().map(serde_json::from_str);
+        match answer {
+            Some(Ok(answer)) => Ok(answer),
+            _ => {
+                let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+                let reason = errors.lines().last().unwrap_or("it printed nothing").to_owned();
+                Err(format!("{program} does not answer like Python ({}): {reason}", output.status))
+            }
+        }
+    }
+
+    /// Returns why the interpreter cannot run a worker, if it is too old.
+    pub(crate) fn too_old(&self) -> Option<String> {
+        let ((major, minor), (needed_major, needed_minor)) = ((self.version.0, self.version.1), MINIMUM);
+        let reason = || {
+            let (executable, patch) = (&self.executable, self.version.2);
+            format!(
+                "{executable} is Python {major}.{minor}.{patch}; Herder needs Python {needed_major}.{needed_minor} or later"
+            )
+        };
+        ((major, minor) < MINIMUM).then(reason)
+    }
+
+    /// Returns the version of the installed package and what workers do with it.
+    fn package(&self) -> String {
+        const OWN: &str = env!("CARGO_PKG_VERSION");
+        match &self.installed {
+            None => format!("herder {OWN} of this program"),
+            Some((version, folder)) if version == OWN => {
+                format!("herder {OWN} in {folder}, if its files equal those of this program")
+            }
+            Some((version, folder)) => {
+                format!("herder {OWN} of this program, not the installed {version} in {folder}")
+            }
+        }
+    }
+}
+
+/// Shows the version, the environment and the package that workers import.
+impl fmt::Display for Interpreter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (major, minor, patch) = self.version;
+        write!(f, "Python {major}.{minor}.{patch}, ")?;
+        match &self.environment {
+            Some(kind) => write!(f, "{kind} {}; ", self.prefix)?,
+            None => write!(f, "{}; ", self.executable)?,
+        }
+        f.write_str(&self.package())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interpreter(json: &str) -> Interpreter {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const NEW: &str = r#"{"version": [3, 12, 1], "executable": "/v/bin/python", "prefix": "/v", "packages": "/v/lib",
+        "environment": "uv environment", "installed": null}"#;
+
+    /// R74: the line names the environment, and which package workers import.
+    #[test]
+    fn r74_the_line_names_the_environment_and_the_package() {
+        let own = env!("CARGO_PKG_VERSION");
+        let shown = |json: &str| interpreter(json).to_string();
+        assert_eq!(shown(NEW), format!("Python 3.12.1, uv environment /v; herder {own} of this program"));
+        let other = shown(&NEW.replace("null", r#"["0.0.1", "/v/lib"]"#));
+        assert!(other.ends_with("of this program, not the installed 0.0.1 in /v/lib"), "{other}");
+        let same = shown(&NEW.replace("null", &format!(r#"["{own}", "/v/lib"]"#)));
+        assert!(same.ends_with(&format!("herder {own} in /v/lib, if its files equal those of this program")), "{same}");
+    }
+
+    #[test]
+    fn versions_before_3_10_are_too_old() {
+        assert_eq!(interpreter(NEW).too_old(), None);
+        for (version, expected) in [("3, 9, 18", Some("3.9.18")), ("2, 7, 18", Some("2.7.18")), ("3, 10, 0", None)] {
+            let reason = interpreter(&NEW.replace("3, 12, 1", version)).too_old();
+            assert_eq!(reason.is_some(), expected.is_some(), "{version}");
+            assert!(reason.unwrap_or_default().contains(expected.unwrap_or_default()), "{version}");
+        }
+    }
+
+    /// The real interpreter of this machine answers.
+    #[test]
+    fn the_interpreter_of_this_machine_answers() {
+        let answer = Interpreter::ask(Command::new("python3")).unwrap();
+        assert!(answer.too_old().is_none() && answer.packages.is_some_and(|folder| folder.is_absolute()));
+        assert!(Interpreter::ask(Command::new("false")).unwrap_err().contains("does not answer like Python"));
+        assert!(Interpreter::ask(Command::new("/none")).unwrap_err().contains("cannot be started"));
+    }
+}

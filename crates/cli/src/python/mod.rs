@@ -1,0 +1,8 @@
+//! `herder python`: the Python package of this program, for editors and type checkers. `interpreter` asks an interpreter for
+//! its version and folders; `herder check` uses it too.
+
+mod install;
+mod interpreter;
+
+pub(crate) use install::run as install;
+pub(crate) use interpreter::Interpreter;

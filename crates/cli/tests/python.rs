@@ -1,0 +1,164 @@
+//! `herder python install`, and what `herder check` says about interpreters.
+
+use crate::support::{folder, herder};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Runs `herder` in a folder. Returns the exit code, standard output and standard error.
+fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = herder(folder, args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs the interpreter of `.venv`, which must succeed. Returns its output.
+fn python(folder: &Path, args: &[&str]) -> String {
+    let output = Command::new(folder.join(".venv/bin/python")).current_dir("/").args(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Creates the virtual environment `.venv`.
+fn create_venv(folder: &Path) -> PathBuf {
+    let output = Command::new("python3").args(["-m", "venv", "--without-pip", ".venv"]).current_dir(folder).output();
+    assert!(output.unwrap().status.success());
+    PathBuf::from(python(folder, &["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).trim())
+}
+
+fn write_script(folder: &Path, name: &str, text: &str) {
+    fs::write(folder.join(name), text).unwrap();
+    fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+const DISTRIBUTION: &str = "from importlib.metadata import distribution
+found = distribution('herder')
+print(found.version, all(found.locate_file(file).exists() for file in found.files), len(found.files))";
+
+/// R74: Python's metadata has the package, with all its files. A second installation replaces the first.
+#[test]
+fn r74_the_package_is_installed_with_its_metadata() {
+    let folder = folder("");
+    let packages = create_venv(folder.path());
+    for _ in 0..2 {
+        let (code, out, err) = run(folder.path(), &["python", "install"]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.contains(packages.to_str().unwrap()) && out.contains("pip uninstall herder"), "{out}");
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(python(folder.path(), &["-c", "import herder; print(herder.__version__)"]).trim(), version);
+        let found = python(folder.path(), &["-c", DISTRIBUTION]);
+        assert!(found.starts_with(&format!("{version} True ")), "{found}");
+        fs::write(packages.join("herder/removed_in_the_next_version.py"), "").unwrap();
+    }
+    assert!(packages.join("herder/removed_in_the_next_version.py").exists(), "a file that is not ours stays");
+}
+
+/// R74: pip knows the package. Skipped if this machine has no pip.
+#[test]
+fn r74_pip_lists_and_uninstalls_what_herder_has_installed() {
+    let folder = folder("");
+    let packages = create_venv(folder.path());
+    assert_eq!(run(folder.path(), &["python", "install", "--venv", ".venv"]).0, 0);
+    let pip = |args: &[&str]| {
+        let venv = folder.path().join(".venv");
+        let mut command = Command::new("python3");
+        command.args(["-m", "pip", "--python", venv.to_str().unwrap(), "--disable-pip-version-check"]);
+        command.args(args).output().unwrap()
+    };
+    let listed = pip(&["list"]);
+    if !listed.status.success() {
+        println!("NOTHING WAS PROVED: there is no pip");
+        return;
+    }
+    assert!(String::from_utf8_lossy(&listed.stdout).contains(concat!("herder  ", env!("CARGO_PKG_VERSION"))));
+    let removed = pip(&["uninstall", "--yes", "herder"]);
+    assert!(removed.status.success(), "{removed:?}");
+    assert_eq!(fs::read_dir(&packages).unwrap().count(), 0, "nothing is left in {packages:?}");
+}
+
+/// A package that something else has installed is not changed.
+#[test]
+fn a_foreign_package_is_not_overwritten() {
+    let folder = folder("");
+    let packages = create_venv(folder.path());
+    let refused = |expected: &str| {
+        let (code, out, err) = run(folder.path(), &["python", "install"]);
+        assert_eq!((code, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains(expected), "{err}");
+    };
+    fs::create_dir(packages.join("herder")).unwrap();
+    fs::write(packages.join("herder/__init__.py"), "mine = 1\n").unwrap();
+    refused("was not installed by this command");
+    let metadata = packages.join("herder-9.9.dist-info");
+    fs::create_dir(&metadata).unwrap();
+    fs::write(metadata.join("INSTALLER"), "pip\n").unwrap();
+    refused("by pip: run");
+    assert_eq!(fs::read_to_string(packages.join("herder/__init__.py")).unwrap(), "mine = 1\n");
+    let (code, _, err) = run(folder.path(), &["python", "install", "--venv", "none"]);
+    assert!(code == 1 && err.contains("python3 -m venv none"), "{err}");
+}
+
+/// A record that names files outside of the folder of packages removes none of them.
+#[test]
+fn a_record_with_other_files_removes_none_of_them() {
+    let folder = folder("");
+    let packages = create_venv(folder.path());
+    assert_eq!(run(folder.path(), &["python", "install"]).0, 0);
+    let record = packages.join(concat!("herder-", env!("CARGO_PKG_VERSION"), ".dist-info/RECORD"));
+    let outside = folder.path().join("app.py");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, format!("{},,\n../../../../app.py,,\n{text}", outside.display())).unwrap();
+    assert_eq!(run(folder.path(), &["python", "install"]).0, 0);
+    assert!(outside.exists());
+}
+
+const POOL: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\n";
+
+/// R64: a Python that is too old is refused by `check`, in one sentence.
+#[test]
+fn r64_check_refuses_a_python_that_is_too_old() {
+    let folder = folder(&format!("{POOL}python = './python'\n"));
+    let old = "import sys\nscript = sys.argv[2]\nsys.version_info = (3, 9, 18)\nexec(script)\n";
+    fs::write(folder.path().join("old.py"), old).unwrap();
+    write_script(folder.path(), "python", "#!/bin/sh\nexec python3 old.py \"$@\"\n");
+    let (code, out, err) = run(folder.path(), &["check"]);
+    assert_eq!((code, err.as_str()), (2, "error: 1 problem in herder.toml\n"), "{out}");
+    assert!(out.starts_with("herder.toml: pools.one.python: "), "{out}");
+    assert!(out.ends_with("is Python 3.9.18; Herder needs Python 3.10 or later\n"), "{out}");
+    write_script(folder.path(), "python", "#!/bin/sh\necho no; exit 3\n");
+    let (code, out, _) = run(folder.path(), &["check"]);
+    assert!(code == 0 && out.contains("one: unknown version of Python: "), "{out}");
+}
+
+/// R74: `python` may be the folder of a project or of an environment, and `check` names its kind.
+#[test]
+fn r74_check_names_the_environment_of_a_project() {
+    let folder = folder(&format!("{POOL}python = './project'\n"));
+    let project = folder.path().join("project");
+    fs::create_dir(&project).unwrap();
+    let (code, out, _) = run(folder.path(), &["check"]);
+    assert!(code == 2 && out.contains("has no environment: run `python3 -m venv .venv` there"), "{out}");
+    create_venv(&project);
+    let line = || {
+        let (code, out, err) = run(folder.path(), &["check"]);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        out.lines().next().unwrap().to_owned()
+    };
+    assert!(line().contains(", virtual environment "), "{}", line());
+    fs::write(project.join("poetry.lock"), "").unwrap();
+    assert!(line().contains(", Poetry environment "), "{}", line());
+    let config = project.join(".venv/pyvenv.cfg");
+    fs::write(&config, fs::read_to_string(&config).unwrap() + "uv = 0.9.1\n").unwrap();
+    assert!(line().contains(", uv environment "), "{}", line());
+    fs::create_dir(project.join(".venv/conda-meta")).unwrap();
+    assert!(line().contains(", conda environment "), "{}", line());
+    assert_eq!(run(&project, &["python", "install"]).0, 0);
+    assert!(line().contains("herder 0.") && line().contains("if its files equal"), "{}", line());
+    fs::remove_dir_all(project.join(".venv/conda-meta")).unwrap();
+    symlink(".venv", project.join("linked")).unwrap();
+    fs::write(folder.path().join("herder.toml"), format!("{POOL}python = './project/linked'\n")).unwrap();
+    assert!(line().contains("project/linked"), "{}", line());
+}
