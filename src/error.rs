@@ -24,6 +24,7 @@
 
 #[doc(inline)]
 pub use herder_actors::{
-    Attempt, AttemptProblemDetails, Attempts, Category, Cause, Decision, ErrorDetail, ErrorId, ExitMemory, ExitReport,
-    Incident, InvalidErrorDetail, OutOfMemory, ProblemDetails, Severity, Strategy, decide,
+    ArgumentError, ArgumentStep, Attempt, AttemptProblemDetails, Attempts, Category, Cause, Decision, ErrorDetail,
+    ErrorId, ExitMemory, ExitReport, Incident, InvalidErrorDetail, OutOfMemory, ProblemDetails, Severity, Strategy,
+    decide,
 };

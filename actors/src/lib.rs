@@ -89,4 +89,6 @@ pub use herder_process::{
 pub use herder_process::{in_fork, inspect};
 #[doc(hidden)]
 pub use herder_python::FILES as PYTHON_PACKAGE;
-pub use herder_wire::{PayloadError, Stamps, check_json, check_json_object, without_byte_order_mark};
+pub use herder_wire::{
+    ArgumentError, ArgumentStep, PayloadError, Stamps, check_json, check_json_object, without_byte_order_mark,
+};

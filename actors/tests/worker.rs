@@ -4,14 +4,14 @@
 use crate::harness::*;
 use herder_actors::testing::*;
 use herder_actors::{
-    Cancel, ChildHandle, Error, Execute, GetStatus, Health, InjectPanic, InjectStop, KillWorker, PoolHealth, PoolState,
-    Shutdown, WaitReady, WorkerId, WorkerState,
+    ArgumentError, ArgumentStep, Cancel, ChildHandle, Error, ErrorDetail, Execute, GetStatus, Health, InjectPanic,
+    InjectStop, KillWorker, PoolHealth, PoolState, Shutdown, WaitReady, WorkerId, WorkerState,
 };
 use herder_core::{ExitStatus, WireId};
 use herder_wire::{
-    EndReason, HostMessage, SessionStateSupport, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
+    EndReason, HostMessage, SessionStateSupport, Stamps, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 fn lost_reason(outcome: &Outcome) -> &str {
@@ -69,6 +69,30 @@ async fn worker_error_kinds_map_to_errors() {
         assert_eq!(answer.get().await.unwrap_err().slug(), slug);
     }
     assert_eq!(harness.status().await.counters.failed, kinds.len() as u64);
+}
+
+/// R38: the arguments that do not fit are listed in the error, in its problem document, and in its long text.
+#[actix::test]
+async fn r38_arguments_that_do_not_fit_are_listed() {
+    let (harness, mut peer) = Harness::basic("arguments").await;
+    let loc = vec![ArgumentStep::Key("order".into()), ArgumentStep::Index(2)];
+    let errors = vec![ArgumentError::new(loc, "Field required", "missing")];
+    for (kind, listed) in [(WorkerErrorKind::BadArguments, &errors[..]), (WorkerErrorKind::Malformed, &[])] {
+        let answer = harness.execute(echo(1));
+        let wire = peer.call().await.wire;
+        let error = WorkerError { errors: errors.clone().into(), ..WorkerError::new(kind, "no") };
+        peer.calls.send(&WorkerMessage::Error { wire, stamps: Stamps::NOT_RUN, error }).await;
+        let error = answer.get().await.unwrap_err();
+        assert_eq!(error.argument_errors(), listed);
+        let brief = serde_json::to_value(error.problem_in(ErrorDetail::Brief)).unwrap();
+        let shown = json!([{ "loc": ["order", 2], "msg": "Field required", "type": "missing" }]);
+        let (status, shown) = if listed.is_empty() { (400, Value::Null) } else { (422, shown) };
+        assert_eq!((&brief["status"], &brief["errors"]), (&json!(status), &shown));
+        assert_eq!(
+            error.verbose().to_string().ends_with("\n  arguments:\n  | order[2]: Field required"),
+            !listed.is_empty()
+        );
+    }
 }
 
 /// R41: answers that arrive byte by byte, or several in one read, are decoded.

@@ -22,7 +22,7 @@ pub(super) fn all() -> Vec<Error> {
     let unbuilt = PoolConfig::basic("no name").app("m:app").build().unwrap_err();
     vec![
         Error::UnknownCommand { command: text(), hint: text() },
-        Error::BadArguments { message: text() },
+        Error::BadArguments { message: text(), errors: Vec::new() },
         Error::Malformed { message: text(), cause: None },
         Error::InvalidSession(SessionId::new("").unwrap_err()),
         Error::Rejected { message: text(), code: None, worker: worker_ref, attempts: attempts() },

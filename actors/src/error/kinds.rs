@@ -3,7 +3,7 @@
 use super::{attempts::Attempts, exit::ExitReport};
 use crate::config::InvalidConfig;
 use herder_core::{BindError, Generation, InvalidSessionId, SessionId, WorkerId, WorkerRef};
-use herder_wire::{WorkerError, WorkerErrorKind};
+use herder_wire::{ArgumentError, WorkerError, WorkerErrorKind};
 use std::{sync::Arc, time::Duration};
 
 /// The result type of this crate.
@@ -34,8 +34,10 @@ pub enum Error {
     /// The arguments do not match the handler's parameters.
     #[error("wrong arguments: {message}")]
     BadArguments {
-        /// Which parameter, and what is wrong with its argument.
+        /// Which parameter, and what is wrong with its argument; the first one if there are several.
         message: String,
+        /// All values that do not fit, at most 50, if the worker lists them.
+        errors: Vec<ArgumentError>,
     },
     /// The arguments are not valid JSON, or not a JSON object.
     #[error("malformed arguments: {message}")]
@@ -316,11 +318,11 @@ impl Error {
 
     /// Converts an error that a worker sent.
     pub(crate) fn of_worker(command: &str, worker: WorkerRef, error: WorkerError) -> Self {
-        let WorkerError { kind, message, type_name, code, traceback } = error;
+        let WorkerError { kind, message, type_name, code, traceback, errors } = error;
         match kind {
             WorkerErrorKind::Rejected => Self::Rejected { message, code, worker, attempts: Attempts::default() },
             WorkerErrorKind::UnknownCommand => Self::UnknownCommand { command: command.into(), hint: message },
-            WorkerErrorKind::BadArguments => Self::BadArguments { message },
+            WorkerErrorKind::BadArguments => Self::BadArguments { message, errors: errors.into_vec() },
             WorkerErrorKind::Malformed => Self::Malformed { message, cause: None },
             WorkerErrorKind::Unencodable => Self::Unencodable { message, worker, attempts: Attempts::default() },
             WorkerErrorKind::Cancelled => Self::Cancelled { message, worker: Some(worker) },

@@ -3,6 +3,7 @@
 use super::{Attempt, Error, ErrorId};
 use crate::recorder::RecordedFrame;
 use herder_core::{Category, Generation, Severity, Strategy, WorkerId};
+use herder_wire::ArgumentError;
 use serde::{Serialize, Serializer};
 use std::str::FromStr;
 
@@ -81,6 +82,9 @@ pub struct ProblemDetails {
     /// The code that the handler gave (`Rejected`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The arguments that do not fit (`BadArguments`), in the form of FastAPI.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ArgumentError>,
     /// The slot of the worker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerId>,
@@ -197,6 +201,7 @@ impl Error {
             attempt_errors: self.attempts().iter().map(AttemptProblemDetails::from).collect(),
             error_id: self.error_id(),
             code,
+            errors: self.argument_errors().to_vec(),
             worker: worker.map(|worker| worker.id),
             generation: worker.map(|worker| worker.generation),
             exit_status: report.exit_status,

@@ -2,6 +2,7 @@
 
 use super::{Attempt, Error, ErrorId, ExitReport, kinds::whole_seconds, table::RetryAfter};
 use herder_core::{Category, Decision, Severity, Strategy, WorkerRef};
+use herder_wire::ArgumentError;
 use std::{ops::Deref, time::Duration};
 
 impl Error {
@@ -115,6 +116,14 @@ impl Error {
             | Self::SessionWorkerLost { report, .. }
             | Self::StartFailed { report, .. } => Some(report),
             _ => None,
+        }
+    }
+
+    /// Returns the arguments that do not fit, if this is [`Error::BadArguments`] and the worker lists them.
+    pub fn argument_errors(&self) -> &[ArgumentError] {
+        match self {
+            Self::BadArguments { errors, .. } => errors,
+            _ => &[],
         }
     }
 

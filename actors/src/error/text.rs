@@ -1,6 +1,7 @@
 //! The error as text: the multi-line form, and the form without details of workers. Pure functions.
 
 use super::{Error, ExitReport, kinds::run_possibility_text};
+use herder_wire::ArgumentError;
 use std::{error::Error as _, fmt};
 
 struct Verbose<'a>(&'a Error);
@@ -77,6 +78,9 @@ impl Error {
         }
         match self {
             Self::Exception { traceback: Some(traceback), .. } => write_lines(f, "traceback", traceback.lines()),
+            Self::BadArguments { errors, .. } => {
+                write_lines(f, "arguments", errors.iter().map(ArgumentError::to_string))
+            }
             _ => self.report().map_or(Ok(()), |report| write_report(f, report)),
         }
     }
@@ -108,7 +112,7 @@ fn write_report(f: &mut fmt::Formatter<'_>, report: &ExitReport) -> fmt::Result 
     write_lines(f, "last output", report.stderr_tail.iter().map(String::as_str))
 }
 
-fn write_lines<'a>(f: &mut fmt::Formatter<'_>, what: &str, lines: impl Iterator<Item = &'a str>) -> fmt::Result {
+fn write_lines(f: &mut fmt::Formatter<'_>, what: &str, lines: impl Iterator<Item: fmt::Display>) -> fmt::Result {
     let mut lines = lines.peekable();
     if lines.peek().is_some() {
         write!(f, "\n  {what}:")?;

@@ -1,8 +1,8 @@
 //! Problem documents (RFC 9457): as text for a terminal, and as the error of a command whose call failed. Pure.
 
 use crate::error::{CommandError, Outcome};
-use herder::Error;
-use serde::de::IgnoredAny;
+use herder::{Error, error::ArgumentError};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -14,6 +14,10 @@ pub(crate) fn render(problem: &Value) -> String {
     let facts = facts(problem);
     if !facts.is_empty() {
         text += &format!("\n  {}", facts.join("; "));
+    }
+    let errors = problem["errors"].as_array().into_iter().flatten();
+    for error in errors.filter_map(|error| ArgumentError::deserialize(error).ok()) {
+        text += &format!("\n  {error}");
     }
     let earlier =
         problem["attempt_errors"].as_array().into_iter().flatten().filter_map(|error| error["detail"].as_str());
@@ -102,6 +106,14 @@ mod tests {
         assert_eq!(render(&problem), expected);
         let lost = json!({ "detail": "lost", "attempts": 2, "attempt_errors": [{ "detail": "worker w2 of generation 1 is lost" }] });
         assert_eq!(render(&lost), "lost\n  attempt 1: worker w2 of generation 1 is lost");
+        let wrong = json!({ "detail": "wrong arguments: no", "errors": [
+            { "loc": ["order", "lines", 0, "price"], "msg": "Input should be a valid number", "type": "float_type" },
+            { "loc": 1 }, { "loc": ["count"], "msg": "Field required", "type": "missing", "input": {} },
+        ] });
+        let expected =
+            "wrong arguments: no\n  order.lines[0].price: Input should be a valid number\n  count: Field required";
+        assert_eq!(render(&wrong), expected);
+        assert_eq!(render(&json!({ "detail": "d", "errors": {} })), "d");
         assert_eq!(render(&json!(null)), "the server returned an error without details");
     }
 }

@@ -159,7 +159,11 @@ fn handler_and_argument_errors_have_their_status() {
     let problem = rejected.problem(422, "rejected");
     assert_eq!((&problem["code"], &problem["detail"]), (&json!("today"), &json!("rejected: not today")));
     for body in ["{}", r#"{"fil": "x"}"#, r#"{"file": 1}"#] {
-        server.call("plain/wait", body, &[]).problem(422, "bad-arguments");
+        let wrong = server.call("plain/wait", body, &[]);
+        let errors = &wrong.problem(422, "bad-arguments")["errors"];
+        let places = errors.as_array().unwrap().iter().map(|error| &error["loc"]);
+        assert!(places.clone().any(|place| *place == json!(["file"])), "{wrong:?}");
+        assert!(errors.as_array().unwrap().iter().all(|error| error["msg"].is_string() && error["type"].is_string()));
     }
     let without = server.call("plain/count", "{}", &[]);
     assert!(

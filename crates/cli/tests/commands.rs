@@ -240,6 +240,8 @@ fn call_and_status_against_a_server() {
         "{err}"
     );
     assert_eq!(with(&["call", "kept", "echo", "[]"]).0, 2, "the server refuses it as malformed");
+    let (code, _, err) = with(&["call", "kept", "wait", r#"{"file": 1, "fil": 2}"#]);
+    assert!(code == 1 && err.contains("\n  file: ") && err.contains("\n  fil: "), "one line for each argument: {err}");
 
     let (code, out, _) = with(&["status"]);
     let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();

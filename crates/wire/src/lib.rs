@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod argument_error;
 mod body;
 mod call;
 mod decoder;
@@ -38,9 +39,11 @@ mod host;
 mod kind;
 mod payload;
 mod scan;
+mod text;
 mod worker;
 mod worker_error;
 
+pub use argument_error::{ArgumentError, ArgumentStep};
 pub use call::{CallFrame, CallHead, check_call_size};
 pub use decoder::{Decoder, Frame};
 pub use error::{EncodeError, FrameError};

@@ -1,9 +1,11 @@
 //! The errors that workers send. Holds no state.
 
+use crate::{ArgumentError, argument_error, text::Text};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, IgnoredAny, MapAccess, Visitor},
 };
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// An error as a worker reports it.
@@ -25,12 +27,15 @@ pub struct WorkerError {
     /// The traceback, as text of several lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
+    /// The arguments that do not fit, for [`WorkerErrorKind::BadArguments`]. At most 50 are read, with at most 64 KiB of text.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub errors: Box<[ArgumentError]>,
 }
 
 impl WorkerError {
     /// Creates an error with a kind and a message only.
     pub fn new(kind: WorkerErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), type_name: None, code: None, traceback: None }
+        Self { kind, message: message.into(), type_name: None, code: None, traceback: None, errors: Box::default() }
     }
 }
 
@@ -51,6 +56,7 @@ impl<'de> Visitor<'de> for Fields {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WorkerError, A::Error> {
         let (mut kind, mut message, mut type_name, mut code, mut traceback) = (None, None, None, None, None);
+        let mut errors = Box::default();
         while let Some(Text(key)) = map.next_key()? {
             match &*key {
                 "kind" => kind = Some(WorkerErrorKind::named(&map.next_value::<Text>()?.0)),
@@ -58,44 +64,18 @@ impl<'de> Visitor<'de> for Fields {
                 "type" => type_name = text(map.next_value()?),
                 "code" => code = text(map.next_value()?),
                 "traceback" => traceback = text(map.next_value()?),
+                "errors" => errors = argument_error::read(&map.next_value::<Box<RawValue>>()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         let kind = kind.ok_or_else(|| de::Error::missing_field("kind"))?;
         let message = message.ok_or_else(|| de::Error::missing_field("message"))?;
-        Ok(WorkerError { kind, message, type_name, code, traceback })
+        Ok(WorkerError { kind, message, type_name, code, traceback, errors })
     }
 }
 
 fn text(value: Option<Text>) -> Option<String> {
     value.map(|Text(text)| text)
-}
-
-/// A string whose lone surrogates are replaced. It is parsed as bytes, because serde_json refuses lone surrogates in a `str`.
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(LossyTextVisitor)
-    }
-}
-
-struct LossyTextVisitor;
-
-impl Visitor<'_> for LossyTextVisitor {
-    type Value = Text;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a string")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
-        Ok(Text(text.to_owned()))
-    }
-
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Text, E> {
-        Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
-    }
 }
 
 /// The kinds of errors. A kind that a later version adds is read as [`Self::Exception`].

@@ -34,9 +34,21 @@ fn worker_error() -> impl Strategy<Value = WorkerError> {
     let more = [K::Cancelled, K::TooLarge, K::StartFailed];
     let kind = proptest::sample::select([&kinds[..], &more[..]].concat());
     let text = || option::of(any::<String>());
-    (kind, any::<String>(), text(), text(), text()).prop_map(|(kind, message, type_name, code, traceback)| {
-        WorkerError { kind, message, type_name, code, traceback }
-    })
+    (kind, any::<String>(), text(), text(), text(), vec(argument_error(), 0..4)).prop_map(
+        |(kind, message, type_name, code, traceback, errors)| WorkerError {
+            kind,
+            message,
+            type_name,
+            code,
+            traceback,
+            errors: errors.into(),
+        },
+    )
+}
+
+fn argument_error() -> impl Strategy<Value = ArgumentError> {
+    let step = prop_oneof![".{0,20}".prop_map(ArgumentStep::Key), any::<u64>().prop_map(ArgumentStep::Index)];
+    (vec(step, 0..5), ".{0,200}", ".{0,20}").prop_map(|(loc, msg, kind)| ArgumentError::new(loc, msg, kind))
 }
 
 fn host_message() -> impl Strategy<Value = HostMessage> {
@@ -317,6 +329,61 @@ fn r38_the_texts_of_an_error_are_read_leniently() {
     for bad in ["{}", r#"{"kind":"exception"}"#, r#"{"message":"m"}"#, r#"{"kind":1,"message":"m"}"#, "[]", "1"] {
         assert!(read(bad.as_bytes()).is_err(), "{bad}");
     }
+}
+
+fn list_of(errors: &str) -> Box<[ArgumentError]> {
+    let text = format!(r#"{{"kind":"bad_arguments","errors":{errors},"message":"m"}}"#);
+    let error: WorkerError = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{errors:.80}: {error}"));
+    assert_eq!((error.kind, &*error.message), (WorkerErrorKind::BadArguments, "m"));
+    error.errors
+}
+
+#[test]
+fn the_errors_of_the_arguments_are_read() {
+    let sent = r#"[{"type":"float_type","loc":["order","lines",0,"a b"],"msg":"no","input":[{}],"url":null},
+                   {"loc":[],"msg":"","type":""}, {"loc":[0,"\ud800"],"msg":"\udc00","type":"t"}]"#;
+    let key = |key: &str| ArgumentStep::Key(key.into());
+    let errors = list_of(sent);
+    let loc = vec![key("order"), key("lines"), ArgumentStep::Index(0), key("a b")];
+    assert_eq!(errors[0], ArgumentError::new(loc, "no", "float_type"));
+    assert_eq!(errors[1], ArgumentError::new(Vec::new(), "", ""));
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(texts[..2], [r#"order.lines[0]["a b"]: no"#, ""]);
+    assert!(texts[2].starts_with("[0][\"\u{fffd}") && texts[2].ends_with('\u{fffd}'), "{texts:?}");
+}
+
+/// R41: whatever a worker sends as `errors`, the call gets its error, and no large list is kept.
+#[test]
+fn r41_hostile_errors_of_the_arguments_are_cut_or_ignored() {
+    let fits = r#"{"loc":["a"],"msg":"m","type":"t"}"#;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for bad in
+        ["null", "1", "-1.5e300", "true", r#""text""#, "{}", r#"{"loc":[],"msg":"","type":""}"#, "[[]]", "[1]", &deep]
+    {
+        assert_eq!(*list_of(bad), [], "{bad:.40}");
+    }
+    for bad in [
+        r#"{"loc":[],"msg":""}"#,
+        r#"{"loc":"a","msg":"","type":""}"#,
+        r#"{"loc":[-1],"msg":"","type":""}"#,
+        r#"{"loc":[1.5],"msg":"","type":""}"#,
+        r#"{"loc":[null],"msg":"","type":""}"#,
+        r#"{"loc":[18446744073709551616],"msg":"","type":""}"#,
+        r#"{"loc":[],"msg":1,"type":""}"#,
+        r#"{"loc":[],"loc":[],"msg":"","type":""}"#,
+    ] {
+        assert_eq!(*list_of(&format!("[{fits},{bad}]")), [], "one bad error makes the list a bad one: {bad}");
+    }
+    assert_eq!(list_of(&format!("[{}{fits}]", format!("{fits},").repeat(1_000_000))).len(), 50);
+    let long = "\u{e4}".repeat(1000);
+    let errors = list_of(&format!(r#"[{{"loc":["{long}"],"msg":"{long}","type":"{long}"}}]"#));
+    let cut = "\u{e4}".repeat(200);
+    assert_eq!(*errors, [ArgumentError::new(vec![ArgumentStep::Key(cut.clone())], cut.clone(), cut)]);
+    let steps = list_of(&format!(r#"[{{"loc":[{}1],"msg":"","type":""}}]"#, "1,".repeat(100_000)));
+    assert_eq!(steps[0].loc.len(), 32);
+    let large = format!(r#"{{"loc":[{}1],"msg":"{long}","type":""}}"#, format!("\"{long}\",").repeat(31));
+    let errors = list_of(&format!("[{fits},{},{fits}]", vec![large; 9].join(",")));
+    assert_eq!(errors.len(), 1 + 5, "64 KiB of texts are five of the large errors");
 }
 
 /// A byte order mark before a result is removed.
