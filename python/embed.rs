@@ -20,6 +20,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "aio_plain.py",
     "aio_reader.py",
     "aio_recovery.py",
+    "aio_threads.py",
     "annotations.py",
     "app.py",
     "argument_errors.py",

@@ -19,7 +19,7 @@ use herder::{
     recorder::{Descriptor, Direction},
     session::{Affinity, Routing},
     status::WorkerId,
-    testing::{TestPool, pool, wait_until},
+    testing::{TestPool, pool, wait_for_log, wait_until},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -243,6 +243,41 @@ async fn calls_in_advance_exist_in_both_worker_types() {
             assert_eq!(has_calls_in_advance(&pool).await, is_expected, "{worker_type} {keys}");
             pool.shutdown_and_check().await;
         }
+    }
+}
+
+/// R40, R76: log records, and sync handlers in threads, exist in pools of both types. A record names the session of its call in
+/// both.
+#[tokio::test]
+async fn log_records_and_handler_threads_exist_in_both_worker_types() {
+    const APP: &str = "
+import logging, threading
+import herder
+app = herder.App(run_sync='thread')
+both = threading.Barrier(2)
+
+@app.command
+def meet():
+    both.wait()
+    logging.getLogger('meeting').warning('met')
+";
+    for worker_type in ["basic", "enhanced"] {
+        let pool = pool("meet", |context| {
+            context.file("app.py", APP);
+            if worker_type == "basic" {
+                context.basic().app("app.py:app").pool_size(1).overflow(0).concurrency(2).build()
+            } else {
+                context.enhanced().app("app.py:app").pool_size(1).overflow(0).concurrency(2).build()
+            }
+        })
+        .await;
+        let calls = ["ann", "bob"].map(|session| pool.call::<()>("meet", &json!({})).session(session).reply()).into();
+        assert!(answers(calls).await.iter().all(Result::is_ok), "both run at once");
+        let worker = format!("worker={}/w1.1", pool.name());
+        for session in ["session=ann", "session=bob"] {
+            wait_for_log(&["WARN", "message=met", &worker, "logger=meeting", "command=meet", session]).await;
+        }
+        pool.shutdown_and_check().await;
     }
 }
 

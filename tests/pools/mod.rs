@@ -24,6 +24,7 @@ mod losses;
 mod other_user;
 mod overflow;
 mod panics;
+mod python_logs;
 mod queue;
 mod recorder;
 mod restarts;

@@ -47,7 +47,7 @@ async fn check(mode: &'static str, expected: &[End]) {
         match outcome {
             Ok(_) => assert_eq!(runs, 1, "{mode}: call {number} was answered"),
             Err(error) => {
-                assert!(runs <= usize::from(error.may_have_run()), "{mode}: {number} ran {runs} times, {error:?}")
+                assert!(runs <= usize::from(error.may_have_run()), "{mode}: {number} ran {runs} times, {error:?}");
             }
         }
     }

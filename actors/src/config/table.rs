@@ -56,7 +56,7 @@ table! {
     QUEUE_SHED: Flag(Flag) = Any "queue.shed" { default: true },
         "whether to refuse a call at once if its estimated wait is more than twice the time that it may wait, until `queue.timeout` or its deadline";
     CONCURRENCY: Count(Count) = Any "concurrency" { default: 1, min: 1, max: 1024 },
-        "maximum number of calls that a worker runs concurrently; more than 1 helps only async handlers";
+        "maximum number of calls that a worker runs concurrently; more than 1 helps only async handlers and those in threads";
     PIPELINE: CountOr(CountOr) = Any "pipeline" { default: "auto", words: &["auto"], min: 1, max: 1024 },
         "maximum number of unfinished calls of a worker, as a multiple of `concurrency`; with more than 1 the next calls wait in the worker; `auto`: more than 1 only while its calls are short";
     START_TIMEOUT: Span(Span) = Any "start_timeout" { default: seconds(60) },

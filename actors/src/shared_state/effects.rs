@@ -4,8 +4,8 @@ use super::state::{Deferred, FinalFrame, State};
 use crate::{Error, Reply, Result, call_log::Success};
 use bytes::Bytes;
 use herder_core::{
-    CallFailure, CallId, Delivery, Effect, Epoch, Input, KillReason, LogEvent, SessionEndReason, StopMethod, WireId,
-    WorkerLoss, WorkerRef,
+    CallFailure, CallId, Delivery, Dispatch, Effect, Epoch, FinalAnswer, Input, KillReason, LogEvent, SessionEndReason,
+    StopMethod, WireId, WorkerLoss, WorkerRef,
 };
 use herder_wire::{CallHead, CallResult, EndReason, HEADER_LEN, HostMessage};
 
@@ -42,8 +42,8 @@ impl State {
 
     fn apply_effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Send { worker, call, wire, epoch } => self.send(worker, call, wire, epoch),
-            Effect::Deliver { call, delivery, earlier } => self.deliver(call, delivery, &earlier),
+            Effect::Send { worker, call, wire, epoch } => self.send(Dispatch { worker, call, wire, epoch }),
+            Effect::Deliver { call, delivery, earlier } => self.deliver(&FinalAnswer { call, delivery, earlier }),
             Effect::Settle { call, failure, earlier } => self.settle(call, failure, &earlier),
             Effect::Cancel { worker, wire, interrupt } => {
                 self.send_control(worker, &HostMessage::Cancel { wire, interrupt });
@@ -98,7 +98,7 @@ impl State {
 
     /// Writes the call into the outbox of the process. If that fails, the caller gets the error here and the core takes the
     /// attempt back. The size was checked before admission, so this happens only if the core and the links disagree.
-    fn send(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
+    pub(super) fn send(&mut self, Dispatch { worker, call: id, wire, epoch }: Dispatch) {
         let Err(error) = self.write_call(worker, id, wire, epoch) else { return };
         if self.core.process_of(worker.id) != Some(worker) {
             // A step that handles an exit first handles what was due, and that may have sent a call to the same process,
@@ -110,7 +110,8 @@ impl State {
             let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
             call.answer(Err(error));
         }
-        // The effects of this input are applied by the loop in `apply_effects` that called this function.
+        // The effects of this input are applied by the loop in `apply_effects`, in which this function is called, or which
+        // follows.
         self.handle(Input::SendFailed { worker, wire });
     }
 
@@ -135,7 +136,10 @@ impl State {
         Ok(())
     }
 
-    fn deliver(&mut self, id: CallId, delivery: Delivery, earlier: &[WorkerLoss]) {
+    /// Answers a call with the frame that was just received.
+    pub(super) fn deliver(&mut self, answer: &FinalAnswer) {
+        let FinalAnswer { call: id, delivery, earlier } = answer;
+        let (id, delivery) = (*id, *delivery);
         let Some(call) = self.calls.remove(&id) else { return };
         match self.current_frame.take() {
             Some(FinalFrame::Result(result)) => {

@@ -307,7 +307,10 @@ impl State {
         if let Some(link) = self.link(worker) {
             link.finished(header.wire);
         }
-        self.core.finish(now, Finished { worker, wire: header.wire, ok, ran }, &mut self.effects);
+        let finished = Finished { worker, wire: header.wire, ok, ran };
+        if let Some(answer) = self.core.finish(now, finished, &mut self.effects) {
+            self.deliver(&answer);
+        }
         if let Some(fingerprint) = cleared {
             self.core.clear_payload(fingerprint);
         }

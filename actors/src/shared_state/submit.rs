@@ -25,7 +25,9 @@ impl State {
         self.calls.insert(id, Call { command, session: name, body, deadline, sent: None, reply, permit });
         let now = self.begin_step();
         let submission = Submission { call: id, session, deadline, idempotent, fingerprint };
-        self.core.submit(now, &submission, &mut self.effects);
+        if let Some(dispatch) = self.core.submit(now, &submission, &mut self.effects) {
+            self.send(dispatch);
+        }
     }
 
     /// Cancels a call that its caller has abandoned.

@@ -1,6 +1,6 @@
 //! The command-line arguments and their help texts. Each argument is parsed into a type that holds only valid values.
 
-use crate::bench;
+use crate::{bench, logs};
 use clap::{Args, Parser, Subcommand, builder::UnknownArgumentValueParser};
 use herder::{
     config::{Server, duration},
@@ -204,6 +204,9 @@ pub(crate) struct Serve {
     /// `server.errors` [default: full on loopback, else brief]
     #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
     pub(crate) errors: Option<ErrorDetail>,
+    /// Form of the log on standard error. With `json`, each line is one JSON object
+    #[arg(long, value_name = "text|json", default_value = "text", hide_possible_values = true)]
+    pub(crate) log_format: logs::Format,
     /// Number of HTTP server threads. With 1, HTTP and all pools share one thread, which is the fastest for small calls; with more,
     /// each pool uses one more thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]

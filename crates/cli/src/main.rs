@@ -61,6 +61,7 @@ fn print(failure: &CommandError) {
         CommandError::Interrupted(signal) => format!("{}: stopped before completion", signal.name()),
     };
     match AutoStream::choice(&io::stderr()) {
+        _ if logs::is_json() => logs::write_line(&text),
         ColorChoice::Never => logs::write_line(&format!("error: {text}")),
         _ => logs::write_line(&format!("\x1b[1;31merror:\x1b[0m {text}")),
     }

@@ -162,8 +162,8 @@ fn log_filter_without_effect_exits_with_2() {
         run_stdout(herder(folder.path(), &["call", "kept", "echo"]).env("HERDER_LOG", filter).output().unwrap())
     };
     for (filter, expected) in [
-        ("json", "HERDER_LOG: `json` is not a filter; JSON logs are not supported yet"),
-        ("JSON,info", "HERDER_LOG: `JSON` is not a filter; JSON logs"),
+        ("json", "HERDER_LOG: `json` is not a filter; for JSON logs, use `herder serve --log-format json`"),
+        ("JSON,info", "HERDER_LOG: `JSON` is not a filter; for JSON logs"),
         ("inof", "HERDER_LOG: `inof` is neither a log level nor a target of Herder"),
         ("herder_actors=loud", "HERDER_LOG: "),
     ] {

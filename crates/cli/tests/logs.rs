@@ -144,3 +144,94 @@ fn read_until(reader: &mut PipeReader, text: &str) -> bool {
 fn drain(mut reader: PipeReader) {
     std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
 }
+
+const LOGGING: &str = r#"
+import logging, os
+import herder
+
+log = logging.getLogger("shop.db")
+app = herder.App()
+
+@app.command
+def buy(n: int):
+    print("a line")
+    log.debug("detail")
+    log.warning("order %d\n2026 ERROR forged", n, extra={"n": n, "tags": ["a"]})
+    try: {}["key"]
+    except KeyError: log.exception("lost")
+    return log.isEnabledFor(logging.DEBUG)
+
+@app.command
+async def raw(text: str):
+    os.write(2, text.encode("latin-1"))
+"#;
+
+/// Starts a server with a pool `shop` of [`LOGGING`].
+fn logging_server(args: &[&str], filter: &str) -> Server {
+    let folder = folder("[pools.shop]\napp = 'shop.py:app'\npool_size = 1\noverflow = 0\n");
+    fs::write(folder.path().join("shop.py"), LOGGING).unwrap();
+    let server = Server::start(folder, args, &[("HERDER_LOG", filter)]);
+    server.until_ready();
+    server
+}
+
+/// R40: a record of Python's `logging` is one line with level, logger, fields, traceback and call. `print` stays a line.
+#[test]
+fn r40_records_of_logging_are_events_with_the_call() {
+    let server = logging_server(&[], "info");
+    let reply = server.call("shop/buy", r#"{"n": 7}"#, &[("Herder-Session", "ann")]);
+    assert_eq!(reply.result(), false, "HERDER_LOG is the level of the root logger");
+    server.until_logged("herder::worker: lost");
+    let log = server.log();
+    let line = |text: &str| log.lines().find(|line| line.contains(text)).unwrap();
+    let order = line(r"WARN herder::worker: order 7\n2026 ERROR forged worker=shop/w1.1");
+    for part in
+        [r#"logger="shop.db""#, r#"session="ann""#, r#"command="buy""#, "attempt=", r#"{\"n\":7,\"tags\":[\"a\"]}"#]
+    {
+        assert!(order.contains(part), "{part}: {order}");
+    }
+    let lost = line("ERROR herder::worker: lost");
+    assert!(lost.contains(r#"traceback="Traceback (most recent call last):\n"#), "{lost}");
+    assert!(line("herder::worker: a line").contains("INFO"), "{log}");
+    assert!(!log.contains("detail"), "{log}");
+
+    let server = logging_server(&[], "info,herder::worker=debug");
+    assert_eq!(server.call("shop/buy", r#"{"n": 7}"#, &[]).result(), true);
+    server.until_logged("DEBUG herder::worker: detail");
+}
+
+/// R40: with `--log-format json` every line is one JSON object, whatever workers print and log, also for a panic and an error
+/// of the command.
+#[test]
+fn r40_json_log_is_one_object_on_each_line() {
+    let mut server = logging_server(&["--log-format", "json"], "info");
+    server.call("shop/buy", r#"{"n": 7}"#, &[("Herder-Session", "ann")]);
+    server.call("shop/raw", r#"{"text": "\u0000\u001b[2J {\"level\": \"ERROR\"} \u00ff\n"}"#, &[]);
+    server.until_logged("lost");
+    server.until_logged(r#"[2J {"#);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    let log = server.log();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of = |message: &str| lines.iter().find(|line| line["message"].as_str().unwrap().starts_with(message)).unwrap();
+    let order = of("order 7");
+    assert_eq!((&order["level"], &order["target"]), (&"WARN".into(), &"herder::worker".into()));
+    assert_eq!((&order["worker"], &order["logger"]), (&"shop/w1.1".into(), &"shop.db".into()));
+    assert_eq!((&order["session"], &order["command"]), (&"ann".into(), &"buy".into()));
+    assert_eq!(order["fields"], serde_json::json!({ "n": 7, "tags": ["a"] }));
+    assert!(of("lost")["traceback"].as_str().unwrap().ends_with("KeyError: 'key'"));
+    assert_eq!((&of("a line")["level"], &of("a line")["stream"]), (&"INFO".into(), &"stdout".into()));
+    assert_eq!(of(r"\u{0}\u{1b}[2J {")["stream"], "stderr");
+    assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"].is_string()));
+}
+
+/// The error with which the command ends is an object, too.
+#[test]
+fn json_log_has_the_error_of_the_command() {
+    let folder = folder("[pools.shop]\napp = 'missing.py:app'\n");
+    let output = crate::support::herder(folder.path(), &["serve", "--log-format", "json"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).expect(&text);
+    assert_eq!((&line["level"], &line["target"]), (&"ERROR".into(), &"herder".into()));
+    assert!(line["message"].as_str().unwrap().contains("missing.py"), "{text}");
+}

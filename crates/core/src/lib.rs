@@ -61,8 +61,8 @@ pub use ids::{
     PoolName, WireId, WorkerId, WorkerRef,
 };
 pub use messages::{
-    Answers, AttemptState, Delivery, Effect, Effects, Finished, Input, LogEvent, SessionCall, SessionEndReason,
-    StopMethod, Submission,
+    Answers, AttemptState, Delivery, Dispatch, Effect, Effects, FinalAnswer, Finished, Input, LogEvent, SessionCall,
+    SessionEndReason, StopMethod, Submission,
 };
 pub use pool::Core;
 pub use process_activity::ProcessActivity;

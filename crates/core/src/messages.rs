@@ -253,6 +253,53 @@ pub enum Effect {
     Stopped,
 }
 
+/// A call that must be sent to a process. See [`Effect::Send`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Dispatch {
+    /// The process.
+    pub worker: WorkerRef,
+    /// The call.
+    pub call: CallId,
+    /// The id of the attempt.
+    pub wire: WireId,
+    /// The epoch of the session, if the pool routes the call's session.
+    pub epoch: Option<Epoch>,
+}
+
+/// A call that must be answered with the final frame that was just reported. See [`Effect::Deliver`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FinalAnswer {
+    /// The call.
+    pub call: CallId,
+    /// The circumstances of the answer.
+    pub delivery: Delivery,
+    /// The losses of its earlier attempts, in order.
+    pub earlier: LostAttempts,
+}
+
+impl From<Dispatch> for Effect {
+    fn from(Dispatch { worker, call, wire, epoch }: Dispatch) -> Self {
+        Self::Send { worker, call, wire, epoch }
+    }
+}
+
+impl From<FinalAnswer> for Effect {
+    fn from(FinalAnswer { call, delivery, earlier }: FinalAnswer) -> Self {
+        Self::Deliver { call, delivery, earlier }
+    }
+}
+
+/// Returns an effect that is the first one of a step; otherwise appends it. Nearly all steps have one effect, which then
+/// need not pass through the list.
+#[inline(always)]
+pub(crate) fn return_first<T: Into<Effect>>(effect: T, effects: &mut Effects) -> Option<T> {
+    if effects.is_empty() {
+        return Some(effect);
+    }
+    effects.push(effect.into());
+    None
+}
+
 /// The circumstances of an answer: the process, the routing, the attempts and the times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Delivery {

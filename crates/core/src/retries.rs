@@ -104,6 +104,8 @@ fn scatter(seed: u64, call: u64, attempt: u32) -> u64 {
 
 /// The number of seconds that count.
 const WINDOW: usize = 10;
+/// A second in nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 /// The retries within the window that need no successes, so that a pool that has just started, or is nearly idle, may
 /// retry too.
 const RESERVE: u64 = 10;
@@ -112,7 +114,7 @@ const RESERVE: u64 = 10;
 /// outage. Counts successes and retries of the last ten seconds, one bucket a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Budget {
-    /// The number of the last second in which something was counted.
+    /// The beginning of the last second in which something was counted, in nanoseconds.
     second: u64,
     /// The bucket of that second.
     place: usize,
@@ -144,9 +146,9 @@ impl Budget {
     /// Clears the buckets of the seconds that have passed and returns the index of the current one.
     #[inline]
     fn advance(&mut self, now: Timestamp) -> usize {
-        let second = now.0 / 1_000_000_000;
-        if second != self.second {
-            self.begin(second);
+        // Not a comparison of numbers of seconds, which would take a division for each call.
+        if now.0.wrapping_sub(self.second) >= SECOND {
+            self.begin(now.0 / SECOND);
         }
         self.place
     }
@@ -154,12 +156,14 @@ impl Budget {
     #[cold]
     fn begin(&mut self, second: u64) {
         // At most `WINDOW` buckets are cleared, however long the pool was idle.
-        for passed in (self.second + 1..=second).rev().take(WINDOW) {
+        let before = self.second / SECOND;
+        for passed in (before + 1..=second).rev().take(WINDOW) {
             let place = (passed % WINDOW as u64) as usize;
             (self.successes[place], self.retries[place]) = (0, 0);
         }
-        self.second = second.max(self.second);
-        self.place = (self.second % WINDOW as u64) as usize;
+        let second = second.max(before);
+        self.second = second * SECOND;
+        self.place = (second % WINDOW as u64) as usize;
     }
 }
 

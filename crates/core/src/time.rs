@@ -31,8 +31,28 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
+        self + Nanos::from(span)
+    }
+}
+
+/// A length of time in nanoseconds, as [`Timestamp`] counts them. A timeout that each call adds is stored this way: to add a
+/// [`Duration`] takes a multiplication and several more instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Nanos(u64);
+
+impl From<Duration> for Nanos {
+    fn from(span: Duration) -> Self {
         let seconds = span.as_secs().saturating_mul(1_000_000_000);
-        Self(self.0.saturating_add(seconds.saturating_add(u64::from(span.subsec_nanos()))))
+        Self(seconds.saturating_add(u64::from(span.subsec_nanos())))
+    }
+}
+
+impl Add<Nanos> for Timestamp {
+    type Output = Self;
+
+    #[inline]
+    fn add(self, span: Nanos) -> Self {
+        Self(self.0.saturating_add(span.0))
     }
 }
 

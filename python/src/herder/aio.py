@@ -1,7 +1,7 @@
 """The main loop of a worker with async handlers: calls are tasks of one asyncio loop, up to `concurrency` at once.
 
-Everything runs on the main thread. Sync handlers of such an app block the loop, as in any asyncio program. This module
-is imported only for an app with async handlers or hooks, since asyncio takes 10 MiB.
+Everything runs on the main thread, except sync handlers with `run_sync="thread"`. Other sync handlers block the loop,
+as in any asyncio program. This module is imported only for an app that needs it, since asyncio takes 10 MiB.
 """
 
 # All pending work is in lists and flags, and each iteration of the loop looks there. So an exception that the
@@ -117,6 +117,10 @@ class Server:
         self.fatal: BaseException | None = None
         self.loop.call_type = Pending
         self.polled: int | None = None  # the events for which the loop waits; None: unknown
+        if any(command.in_thread for command in worker.commands.values()):
+            from herder.aio_threads import HandlerThreads
+
+            self.runner.threads = HandlerThreads(self.loop)
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 

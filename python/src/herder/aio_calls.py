@@ -1,4 +1,4 @@
-"""Runs the calls of an asyncio worker: async handlers as tasks, sync handlers in an iteration of the loop."""
+"""Runs the calls of an asyncio worker: async handlers as tasks, sync handlers in a step of the loop or in a thread."""
 
 # Exactly one answer. A call is in `unanswered` from the moment it is read until its answer is in the output. The answer
 # is added and the call removed without a Python call in between. So an exception at any moment (see `descriptor_io`)
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.aio_loop import WorkerEventLoop
+    from herder.aio_threads import HandlerThreads
     from herder.binding import Command
     from herder.call import Call, Calls
     from herder.worker import Worker
@@ -109,6 +110,7 @@ class Runner:
         self.loop = loop
         self.base_context: Context  # the context after the `on_start` hooks
         self.on_answered = on_answered
+        self.threads: HandlerThreads | None = None  # set if the app has handlers that run in threads
         self.unanswered: dict[int, Pending] = {}
         self.waiting: deque[Pending] = deque()  # the unanswered calls that have not begun
         self.step = self.signals = 0  # a step of the loop, and the number of signals during it
@@ -128,7 +130,7 @@ class Runner:
             # Already answered: an exception hit `begin_task` or `run_sync` before it removed the call from `waiting`.
             if self.unanswered.get(pending.wire_id) is not pending:
                 del self.waiting[0]
-            elif pending.command.is_async:
+            elif pending.command.is_async or pending.command.in_thread:
                 self.begin_task(pending)
             else:
                 self.flush()  # finished answers must not wait until this handler has ended
@@ -143,14 +145,15 @@ class Runner:
         return context
 
     def begin_task(self, pending: Pending) -> None:
-        """Start the task of an async handler."""
+        """Start the task of an async handler, or of a sync handler that runs in a thread."""
+        run = self.run_in_thread if pending.command.in_thread else self.run_async
         try:
             del self.waiting[0]
             context = self.new_context(pending)
             if TASKS_TAKE_CONTEXT and self.loop._task_factory is None:
-                task = self.loop.create_task(self.run_async(pending), context=context)  # type: ignore[call-arg]
+                task = self.loop.create_task(run(pending), context=context)  # type: ignore[call-arg]
             else:  # in a copy of the context; the application's factory may not accept one
-                task = context.run(self.loop.create_task, self.run_async(pending))
+                task = context.run(self.loop.create_task, run(pending))
             pending.task = task
             task.add_done_callback(pending)
         except BaseException as error:
@@ -189,6 +192,27 @@ class Runner:
             pending.started = now()
             result = await run_steps(pending.command.call(**pending.arguments), wire_id, calls)
             self.succeed(pending, result)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.fail(pending, error)
+
+    async def run_in_thread(self, pending: Pending) -> None:
+        """Run a sync handler in a thread and answer its call. This is the coroutine of the call's task."""
+        assert self.threads is not None
+        calls, wire_id = self.calls, pending.wire_id
+        if self.unanswered.get(wire_id) is not pending:
+            return  # already answered: an exception hit `begin_task` after the task was created
+        try:
+            pending.begun = True  # before `cancelled` is read: see `state`
+            if wire_id in calls.cancelled and calls.refuses(wire_id):
+                raise CallRejection("cancelled", "the call was cancelled before it started")
+            pending.started = now()
+            result, error = await self.threads.run(pending.command.call, pending.arguments)
+            if error is None:
+                self.succeed(pending, result)
+            else:  # not raised: in a coroutine, `StopIteration` would become another exception
+                self.fail(pending, error)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -300,7 +324,13 @@ class Runner:
         # Not before the handler has begun: asyncio would cancel the task before its first step, where `run_async`
         # cannot catch it. `run_async` checks `cancelled` itself then. And not if the signal has interrupted the handler
         # already: `take_interrupt` is True only once.
-        elif interrupt and pending.begun and pending.task is not None and self.calls.take_interrupt(wire_id):
+        elif (
+            interrupt
+            and pending.begun
+            and pending.task is not None
+            and not pending.command.in_thread  # it cannot be interrupted, but the handler may check `call.cancelled`
+            and self.calls.take_interrupt(wire_id)
+        ):
             pending.task.cancel()
 
     def withdraw(self, pending: Pending) -> None:

@@ -31,14 +31,23 @@ class App:
     `app.state` is a namespace for the application's own objects. It exists as long as the worker.
 
     JSON has neither NaN nor infinities: a result with one is an error, or with `nan="null"` has `null` there.
+
+    Handlers that are not `async` run on the main thread, one at a time, and block the async ones meanwhile. With
+    `run_sync="thread"` each runs in a thread, and up to the pool's `concurrency` at once. They are not interrupted when
+    their call is cancelled: check `herder.current_call().cancelled`.
     """
 
-    def __init__(self, *, nan: Literal["error", "null"] = "error") -> None:
+    def __init__(
+        self, *, nan: Literal["error", "null"] = "error", run_sync: Literal["main", "thread"] = "main"
+    ) -> None:
         if nan not in ("error", "null"):
             raise ValueError(f"nan={nan!r} is invalid; expected 'error' or 'null'")
+        _check_run_sync(run_sync)
         self.state = SimpleNamespace()
         self._nan_as_null = nan == "null"
         self._encoders: dict[type, Callable[[Any], Any]] = {}
+        self._run_sync = run_sync
+        self._threaded: set[str] = set()  # the commands whose handlers run in threads if they are not async
         self._functions: dict[str, tuple[Callable[..., Any], bool]] = {}
         self._on_start: list[Callable[[], Any]] = []
         self._on_session_end: list[Callable[..., Any]] = []
@@ -46,15 +55,33 @@ class App:
     @overload
     def command(self, function: F, /) -> F: ...
     @overload
-    def command(self, /, *, name: str | None = None, idempotent: bool = False) -> Callable[[F], F]: ...
+    def command(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        idempotent: bool = False,
+        run_sync: Literal["main", "thread"] | None = None,
+    ) -> Callable[[F], F]: ...
 
-    def command(self, function: F | None = None, /, *, name: str | None = None, idempotent: bool = False) -> Any:
+    def command(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        idempotent: bool = False,
+        run_sync: Literal["main", "thread"] | None = None,
+    ) -> Any:
         """Register a function as a command, under its own name or `name`.
 
         The keys of a call's JSON object become keyword arguments. Herder supplies parameters annotated `herder.Session`
         and `herder.Call`. The function may be plain, `async def`, or a generator (its items become a list). Set
         `idempotent` if a call may run more than once without harm: Herder retries it when its worker is lost.
+        `run_sync` overrides that of the app.
         """
+        if run_sync is not None:
+            _check_run_sync(run_sync)
 
         def register(function: F) -> F:
             command = name or getattr(function, "__name__", None)
@@ -65,6 +92,8 @@ class App:
             if len(command.encode()) > 0xFFFF:
                 raise ValueError("a command name is limited to 65535 bytes")
             self._functions[command] = (function, idempotent)
+            if (run_sync or self._run_sync) == "thread" and not is_async(function):
+                self._threaded.add(command)
             return function
 
         return register if function is None else register(function)
@@ -115,8 +144,18 @@ class App:
 
     def _commands(self) -> dict[str, Command]:
         """Return the commands. Raises `TypeError` for a function that cannot be called with keyword arguments."""
-        return {name: Command(name, *entry) for name, entry in self._functions.items()}
+        commands = {name: Command(name, *entry) for name, entry in self._functions.items()}
+        for name in self._threaded:
+            commands[name].in_thread = True
+        return commands
 
     def _uses_asyncio(self) -> bool:
+        if self._threaded:
+            return True
         functions = [entry[0] for entry in self._functions.values()] + self._on_start + self._on_session_end
         return any(is_async(function) for function in functions)
+
+
+def _check_run_sync(value: str) -> None:
+    if value not in ("main", "thread"):
+        raise ValueError(f"run_sync={value!r} is invalid; expected 'main' or 'thread'")

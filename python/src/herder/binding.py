@@ -157,6 +157,7 @@ class Command:
         "call_parameter",
         "complete_count",
         "idempotent",
+        "in_thread",
         "injects",
         "is_async",
         "name",
@@ -184,6 +185,7 @@ class Command:
         # None: no other arguments. Otherwise the handler has `**kwargs` and accepts all names but these.
         self.reserved = injected if parameters.has_kwargs else None
         self.is_async = is_async(function)
+        self.in_thread = False  # whether it runs in a thread; the app sets it
         self.call = _callable(function)
         self.arguments: ArgumentConverter | None = None  # what converts the arguments, unless all types are plain
         if None in plain.values() or plain_types(parameters.kwargs) != ():

@@ -27,7 +27,18 @@ MAX_CODE = 256  # characters; a longer code is dropped before the message is sho
 UNLIMITED = 1 << 30  # bytes; used where no `max_frame` applies
 FALLBACK_ERROR = b'{"kind":"exception","message":"<an exception that cannot be described>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-HERDER_MODULES = ("aio", "aio_calls", "aio_hooks", "aio_reader", "binding", "loop", "testing", "typed", "worker")
+HERDER_MODULES = (
+    "aio",
+    "aio_calls",
+    "aio_hooks",
+    "aio_reader",
+    "aio_threads",
+    "binding",
+    "loop",
+    "testing",
+    "typed",
+    "worker",
+)
 HERDER_FILES = frozenset(os.path.join(FOLDER, name + ".py") for name in HERDER_MODULES)
 
 
@@ -55,6 +66,8 @@ def error_frame(
 def encode_within(fields: dict[str, Any], room: int) -> bytes:
     """Encode `fields` into at most `room` bytes: drop the last `errors` first, then shorten the other fields."""
     payload = encode(fields)
+    if len(payload) <= room:
+        return payload
     while len(payload) > room and "errors" in fields:
         kept = fields["errors"][: len(fields["errors"]) // 2]
         fields = {**fields, "errors": kept} if kept else without_field(fields, "errors")

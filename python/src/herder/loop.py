@@ -20,7 +20,7 @@ from herder import contexts, error_frames, frames, hooks, log_output, signals
 from herder.call import Call, now
 from herder.codec import decode
 from herder.descriptor_io import LARGE_PART, is_stream_error, wait_until_ready
-from herder.errors import CallRejection, HookTimeout, Interrupted, ProtocolError
+from herder.errors import CallRejection, HookTimeout, Interrupted, ProtocolError, Rejected
 from herder.session import Session
 
 TYPE_CHECKING = False
@@ -145,91 +145,97 @@ class MainLoop:
             size = len(data)
             # The names are bytes, since a view of a large frame has no hash.
             names = data if type(data) is bytes else bytes(data[: frames.NAMES_LIMIT])
-            while True:
-                # A valid call is handled here, everything else in `handle_other`.
-                begin = offset + 36
-                if begin > size:
-                    if offset < size and self.handle_other():
-                        offset = self.offset
-                        continue
-                    break
-                length, word, wire_id, deadline, epoch, command_len, session_len = unpack(data, offset)
-                end = offset + 16 + length
-                session_at = begin + command_len
-                arguments_at = session_at + session_len
-                if (
-                    (word != call and word != optional_call)
-                    or end > size
-                    or arguments_at > end
-                    or length > max_frame
-                    or not wire_id
-                ):
-                    if self.handle_other():
-                        offset = self.offset
-                        continue
-                    break
-                # These two change together. If an exception came between them, the call would be handled neither as
-                # the next frame nor as the current call, and would get no answer. From here on, `resume` answers the
-                # call with any exception. The times of the call before must be reset by then.
-                self.started = self.finished = 0
-                self.offset, self.current = end, wire_id
-                offset = end
-                if session_len:
-                    session = frames.session_name(names[session_at:arguments_at])
-                command = commands[names[begin:session_at]]  # raises the error if there is none
-                arguments = decode(data[arguments_at:end])
-                command.check(arguments)
-                if command.injects:
-                    if command.session_parameter is not None:
-                        if session_len:
-                            arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
+            try:
+                while True:
+                    # A valid call is handled here, everything else in `handle_other`.
+                    begin = offset + 36
+                    if begin > size:
+                        if offset < size and self.handle_other():
+                            offset = self.offset
+                            continue
+                        break
+                    length, word, wire_id, deadline, epoch, command_len, session_len = unpack(data, offset)
+                    end = offset + 16 + length
+                    session_at = begin + command_len
+                    arguments_at = session_at + session_len
+                    if (
+                        (word != call and word != optional_call)
+                        or end > size
+                        or arguments_at > end
+                        or length > max_frame
+                        or not wire_id
+                    ):
+                        if self.handle_other():
+                            offset = self.offset
+                            continue
+                        break
+                    # These two change together. If an exception came between them, the call would be handled neither
+                    # as the next frame nor as the current call, and would get no answer. From here on, `resume` answers
+                    # the call with any exception. The times of the call before must be reset by then.
+                    self.started = self.finished = 0
+                    self.offset, self.current = end, wire_id
+                    offset = end
+                    if session_len:
+                        session = frames.session_name(names[session_at:arguments_at])
+                    command = commands[names[begin:session_at]]  # raises the error if there is none
+                    arguments = decode(data[arguments_at:end])
+                    command.check(arguments)
+                    if command.injects:
+                        if command.session_parameter is not None:
+                            if session_len:
+                                arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
+                            else:
+                                command.check_session(False)  # raises the error
+                        if command.call_parameter is not None:
+                            arguments[command.call_parameter] = Call(wire_id, deadline, calls)
+                    context = contexts.copy_for_call(base) if "_decimal" in modules else copy_base()
+                    calls.deadline = deadline
+                    # Written before `cancelled` is read; the control thread does the opposite. See `Calls.state`.
+                    calls.running = calls.last_begun = wire_id
+                    if cancelled and wire_id in cancelled and calls.refuses(wire_id):
+                        raise CallRejection("cancelled", "the call was cancelled before it started")
+                    self.started = started = now()
+                    result = run_in(context, command.call, **arguments)
+                    calls.running = 0
+                    self.finished = finished = now()
+                    # The handler has forked and this is the child, which returned from the handler. It must not go on
+                    # as the worker: the parent answers the call.
+                    if calls.forked:
+                        os._exit(0)
+                    payload = encode(result)
+                    length = 16 + len(payload)
+                    if length > max_frame:
+                        raise error_frames.result_too_large(command.name, length, max_frame)
+                    if cancelled:
+                        cancelled.pop(wire_id, None)
+                    head = pack_head(length, result_word, wire_id, started, finished)
+                    result = arguments = context = None  # free large values before the next read
+                    # The answer is added and `current` is reset without a call in between. Otherwise an exception could
+                    # come between them, and the call would get a second answer. The answer is written at once: it must
+                    # not wait until the next handler has ended, and the host relies on it (`in_order`).
+                    if length < not_small:
+                        parts += (head + payload,)
+                        self.current = 0
+                        try:
+                            for count in writes:  # as in `OutputBuffer.flush`
+                                parts[0] = parts[0][count:]
+                                break
+                        except BlockingIOError:
+                            pass
+                        if parts[0]:
+                            output.finish()
                         else:
-                            command.check_session(False)  # raises the error
-                    if command.call_parameter is not None:
-                        arguments[command.call_parameter] = Call(wire_id, deadline, calls)
-                context = contexts.copy_for_call(base) if "_decimal" in modules else copy_base()
-                calls.deadline = deadline
-                # Written before `cancelled` is read; the control thread does the opposite. See `Calls.state`.
-                calls.running = calls.last_begun = wire_id
-                if cancelled and wire_id in cancelled and calls.refuses(wire_id):
-                    raise CallRejection("cancelled", "the call was cancelled before it started")
-                self.started = started = now()
-                result = run_in(context, command.call, **arguments)
-                calls.running = 0
-                self.finished = finished = now()
-                # The handler has forked and this is the child, which returned from the handler. It must not go on as
-                # the worker: the parent answers the call.
-                if calls.forked:
-                    os._exit(0)
-                payload = encode(result)
-                length = 16 + len(payload)
-                if length > max_frame:
-                    raise error_frames.result_too_large(command.name, length, max_frame)
-                if cancelled:
-                    cancelled.pop(wire_id, None)
-                head = pack_head(length, result_word, wire_id, started, finished)
-                result = arguments = context = None  # free large values before the next read
-                # The answer is added and `current` is reset without a call in between. Otherwise an exception could
-                # come between them, and the call would get a second answer. The answer is written at once: it must not
-                # wait until the next handler has ended, and the host relies on it (`in_order`).
-                if length < not_small:
-                    parts += (head + payload,)
-                    self.current = 0
-                    try:
-                        for count in writes:  # as in `OutputBuffer.flush`
-                            parts[0] = parts[0][count:]
-                            break
-                    except BlockingIOError:
-                        pass
-                    if parts[0]:
-                        output.finish()
+                            del parts[0]
                     else:
-                        del parts[0]
-                else:
-                    parts += (head, payload)
-                    self.current = 0
-                    payload = b""
-                    output.finish()
+                        parts += (head, payload)
+                        self.current = 0
+                        payload = b""
+                        output.finish()
+            except (CallRejection, Rejected) as error:  # refused by Herder or by the handler: usual, unlike the others
+                self.pending_error = error
+                result = arguments = context = payload = None
+                self.resume()
+                continue
             data = names = b""  # free a large frame before the next read
             if parts:
                 output.finish()

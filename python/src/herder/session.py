@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 from herder.errors import SessionStateUnavailable
 
 TYPE_CHECKING = False
@@ -12,10 +14,11 @@ if TYPE_CHECKING:
 class Sessions:
     """The state of each session with its epoch, by session id."""
 
-    __slots__ = ("states", "unavailable")
+    __slots__ = ("lock", "states", "unavailable")
 
     def __init__(self, unavailable: str | None = None) -> None:
         self.unavailable = unavailable
+        self.lock = allocate_lock()
         self.states: dict[str, tuple[int, dict[str, Any]]] = {}
 
     def state(self, id: str, epoch: int) -> dict[str, Any]:
@@ -25,15 +28,25 @@ class Sessions:
         """
         if self.unavailable is not None:
             raise SessionStateUnavailable(self.unavailable)
-        current, state = self.states.get(id, (-1, {}))
+        entry = self.states.get(id)
+        if entry is None:
+            entry = self.states.setdefault(id, (epoch, {}))  # atomic: handlers may run in threads
+        if entry[0] < epoch:
+            entry = self._replace(id, epoch)
+        current, state = entry
         if current > epoch:
             raise SessionStateUnavailable(
                 f"session {id!r} was rebound: this call belongs to epoch {epoch}, the current epoch is {current}"
             )
-        if current < epoch:
-            state = {}
-            self.states[id] = (epoch, state)
         return state
+
+    def _replace(self, id: str, epoch: int) -> tuple[int, dict[str, Any]]:
+        """Replace an older state, once: other threads may do so at the same time."""
+        with self.lock:
+            entry = self.states.get(id)
+            if entry is None or entry[0] < epoch:
+                entry = self.states[id] = (epoch, {})
+            return entry
 
     def drop(self, id: str, epoch: int) -> None:
         """Delete the state of `id`, unless a newer epoch has begun."""

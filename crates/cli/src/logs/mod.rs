@@ -3,12 +3,17 @@
 //! A thread that logs is never blocked and never panics, whatever happens to standard error: a separate thread writes
 //! ([`Output`]). Everything else that the process prints on standard error after the start of logging, panics included,
 //! uses the same thread, because a direct write would block if the reader has stopped reading.
+//!
+//! The log is text or, for `serve --log-format json`, one JSON object on each line.
 
+mod format;
 mod writer;
 
+pub(crate) use format::Format;
 pub(crate) use writer::Output;
 
 use crate::error::{CommandError, Outcome};
+use format::{JsonFormat, WORKER};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, IsTerminal, Write},
@@ -22,8 +27,6 @@ use tracing::Metadata;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
 use writer::Source;
 
-/// The target of log lines that workers have printed.
-const WORKER: &str = "herder::worker";
 /// How long the process waits at its end for a log that is not read.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -36,15 +39,24 @@ const PARTS: [&str; 5] = ["herder", "actix", "tokio", "mio", "ureq"];
 
 static LOG: OnceLock<Output> = OnceLock::new();
 
-/// Starts logging. `default` is the filter if `HERDER_LOG` is not set.
+/// Starts logging as text. `default` is the filter if `HERDER_LOG` is not set.
 pub(crate) fn start(default: &str) -> Outcome {
+    start_as(Format::Text, default)
+}
+
+/// Starts logging in this form. `default` is the filter if `HERDER_LOG` is not set.
+pub(crate) fn start_as(format: Format, default: &str) -> Outcome {
     let chosen = std::env::var("HERDER_LOG").ok().filter(|text| !text.is_empty());
     let filter = filter(chosen.as_deref().unwrap_or(default))
         .map_err(|error| CommandError::usage(format_args!("HERDER_LOG: {error}; allowed: {ALLOWED}")))?;
-    let output = Output::start("herder-stderr", io::stderr().as_fd()).map_err(CommandError::failed)?;
+    let output = Output::start("herder-stderr", io::stderr().as_fd(), format).map_err(CommandError::failed)?;
     // `log_internal_errors` would report errors with `eprintln!`, which can block and panic.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output.clone()).log_internal_errors(false);
-    logs.with_ansi(io::stderr().is_terminal()).try_init().map_err(CommandError::failed)?;
+    match format {
+        Format::Text => logs.with_ansi(io::stderr().is_terminal()).try_init(),
+        Format::Json => logs.with_ansi(false).event_format(JsonFormat).try_init(),
+    }
+    .map_err(CommandError::failed)?;
     std::panic::set_hook(Box::new(log_panic));
     // Cannot be set already: `try_init` succeeds only once in a process.
     _ = LOG.set(output);
@@ -58,6 +70,11 @@ pub(crate) fn write_line(text: &str) {
         Some(output) => output.line(text),
         None => _ = writeln!(io::stderr(), "{text}"),
     }
+}
+
+/// Returns whether the log has started and is JSON.
+pub(crate) fn is_json() -> bool {
+    LOG.get().is_some_and(|output| output.format() == Format::Json)
 }
 
 /// Returns the number of lines that were dropped since the process started.
@@ -119,7 +136,7 @@ impl Write for EventWriter<'_> {
 fn filter(text: &str) -> Result<EnvFilter, String> {
     if let Some(word) = single_words(text).find(|word| !is_level(word) && !is_part(word)) {
         return Err(if word.eq_ignore_ascii_case("json") {
-            format!("`{word}` is not a filter; JSON logs are not supported yet")
+            format!("`{word}` is not a filter; for JSON logs, use `herder serve --log-format json`")
         } else {
             format!("`{word}` is neither a log level nor a target of Herder; for another target, write `{word}=trace`")
         });

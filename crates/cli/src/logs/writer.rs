@@ -4,7 +4,9 @@
 //! `tracing-appender` is not used. Its queue is bounded only in lines, it does not count lines that could not be
 //! written, and it reports errors with `eprintln!`, which panics if standard error has failed.
 
+use super::format::{self, Format, LONGEST};
 use rustix::event::{PollFd, PollFlags, poll};
+use serde_json::Map;
 use std::{
     collections::VecDeque,
     io,
@@ -16,13 +18,14 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tracing::Level;
 use tracing_subscriber::fmt::{
     format::Writer,
     time::{FormatTime, SystemTime},
 };
 
-/// The longest line, in bytes. A longer one is cut.
-const LONGEST: usize = 64 * 1024;
+/// The message of a JSON log where lines are missing.
+const DROPPED: &str = "dropped log lines: the log is read too slowly or cannot be written";
 /// The bytes that a line counts in addition to its text.
 const OVERHEAD: usize = 64;
 
@@ -69,6 +72,7 @@ struct Handle(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    format: Format,
     queue: Mutex<Queue>,
     /// Notified when a line is queued, and when the last handle is dropped.
     arrived: Condvar,
@@ -101,13 +105,13 @@ struct Line {
 
 impl Output {
     /// Starts a thread with this name that writes to a copy of the descriptor.
-    pub(crate) fn start(thread: &str, to: BorrowedFd<'_>) -> io::Result<Self> {
-        Self::with(thread, Descriptor(to.try_clone_to_owned()?), LIMITS)
+    pub(crate) fn start(thread: &str, to: BorrowedFd<'_>, format: Format) -> io::Result<Self> {
+        Self::with(thread, Descriptor(to.try_clone_to_owned()?), LIMITS, format)
     }
 
-    fn with(thread: &str, sink: impl Sink, limits: Limits) -> io::Result<Self> {
+    fn with(thread: &str, sink: impl Sink, limits: Limits, format: Format) -> io::Result<Self> {
         let (queue, dropped) = (Mutex::default(), AtomicU64::new(0));
-        let shared = Arc::new(Shared { limits, queue, arrived: Condvar::new(), done: Condvar::new(), dropped });
+        let shared = Arc::new(Shared { limits, format, queue, arrived: Condvar::new(), done: Condvar::new(), dropped });
         let output = Self(Arc::new(Handle(shared.clone())));
         thread::Builder::new().name(thread.into()).spawn(move || {
             WriterThread { shared: &shared, sink, unreported_drops: 0, last_line_partial: false }.run();
@@ -135,9 +139,18 @@ impl Output {
         shared.arrived.notify_one();
     }
 
-    /// Queues a text with a line break.
+    /// Returns the form of the lines.
+    pub(crate) fn format(&self) -> Format {
+        self.0.0.format
+    }
+
+    /// Queues a text with a line break; in a JSON log as an event with level ERROR.
     pub(crate) fn line(&self, text: &str) {
-        self.push(Source::Host, format!("{text}\n").as_bytes());
+        let line = match self.format() {
+            Format::Text => format!("{text}\n"),
+            Format::Json => format::line(Level::ERROR, "herder", text.to_owned(), Map::new()),
+        };
+        self.push(Source::Host, line.as_bytes());
     }
 
     /// Returns the number of lines that were dropped: because there was no space, or because they could not be written.
@@ -258,7 +271,10 @@ impl<S: Sink> WriterThread<'_, S> {
 
     fn note(&self) -> String {
         let mut note = if self.last_line_partial { String::from("\n") } else { String::new() };
-        if self.unreported_drops > 0 {
+        if self.unreported_drops > 0 && self.shared.format == Format::Json {
+            let fields = Map::from_iter([("dropped".into(), self.unreported_drops.into())]);
+            note += &format::line(Level::WARN, "herder::log", DROPPED.to_owned(), fields);
+        } else if self.unreported_drops > 0 {
             // If the time cannot be formatted, write the note without it.
             _ = SystemTime.format_time(&mut Writer::new(&mut note));
             note += &format!(

@@ -41,7 +41,7 @@ const BANNER_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Runs the server until a signal stops it.
 pub(crate) fn run(options: &Serve) -> Outcome {
-    logs::start(LOGGED)?;
+    logs::start_as(options.log_format, LOGGED)?;
     let overrides =
         Overrides { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: options.allow_code };
     let source = Source::of(options.source.as_deref(), overrides)?.with_programs()?;
@@ -50,7 +50,8 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     check_limits(options, &source)?;
     // Bind before any worker starts: if the address is in use, there is nothing to clean up.
     let listener = bind(listen)?;
-    let stdout = Output::start("herder-stdout", io::stdout().as_fd()).map_err(CommandError::failed)?;
+    let stdout =
+        Output::start("herder-stdout", io::stdout().as_fd(), logs::Format::Text).map_err(CommandError::failed)?;
     let connections = Descriptors::raise(options.threads.into(), &source.pools).connections_per_thread()?;
     let serving = serve(options.clone(), source, access, Listen { listener, connections }, stdout.clone());
     // A task of its own: the future of `block_on` is polled at each wake-up of the thread, and so for each request.

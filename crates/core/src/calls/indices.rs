@@ -33,7 +33,8 @@ const MIN_CHAINS: usize = 32;
 ///
 /// # Invariants
 /// - A call is in the chain of its id, and in no other.
-/// - There are at least as many chains as calls, so that chains are short.
+/// - There are at least as many chains as indices, so that chains are short. Indices are dense: there are as many as there
+///   were calls at one time.
 #[derive(Clone, Debug)]
 pub(super) struct Indices {
     /// The first call of each chain. As many as a power of two.
@@ -76,8 +77,8 @@ impl Indices {
     /// Adds an id that is not in the table.
     #[inline]
     pub(super) fn insert(&mut self, id: CallId, index: CallIndex) {
-        if self.len >= self.chains.len() {
-            self.grow();
+        if self.links.len() <= index.0 as usize {
+            self.grow(index);
         }
         self.len += 1;
         self.put(id, index);
@@ -110,17 +111,18 @@ impl Indices {
     #[inline]
     fn put(&mut self, id: CallId, index: CallIndex) {
         let chain = self.chain_of(id);
-        let link = Link { id, after: self.chains[chain] };
-        match self.links.get_mut(index.0 as usize) {
-            Some(unused) => *unused = link,
-            // Indices are dense, so this one is the next.
-            None => self.links.push(link),
-        }
-        self.chains[chain] = index;
+        let first = &mut self.chains[chain];
+        self.links[index.0 as usize] = Link { id, after: *first };
+        *first = index;
     }
 
+    /// Makes room for an index, which is the next one, and for as many chains.
     #[cold]
-    fn grow(&mut self) {
+    fn grow(&mut self, index: CallIndex) {
+        self.links.resize(index.0 as usize + 1, Link { id: CallId(0), after: NONE });
+        if self.links.len() <= self.chains.len() {
+            return;
+        }
         let larger = vec![NONE; self.chains.len() * 2].into();
         let before = std::mem::replace(&mut self.chains, larger);
         for mut index in before {
@@ -183,5 +185,7 @@ mod tests {
             indices.remove(CallId(id), CallIndex(1));
         }
         assert_eq!((indices.chains.len(), indices.get(CallId(0))), (MIN_CHAINS, Some(CallIndex(0))));
+        (2..100).for_each(|index| indices.insert(CallId(100_000 + u64::from(index)), CallIndex(index)));
+        assert_eq!(indices.chains.len(), 128);
     }
 }

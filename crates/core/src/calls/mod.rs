@@ -3,6 +3,7 @@
 //! shell.
 
 mod call;
+mod due_calls;
 mod indices;
 
 pub(crate) use call::{Call, CallState, Role};
@@ -10,11 +11,11 @@ pub(crate) use call::{Call, CallState, Role};
 use crate::{
     CallId, Fingerprint, Timestamp, WireId, WorkerRef,
     derived::Derived,
-    due::DueTimes,
     failure::WorkerLoss,
     slab::Slab,
     waiting::{Queue, QueuePosition, WaitingCalls},
 };
+use due_calls::DueCalls;
 pub(crate) use indices::CallKey;
 use indices::{CallIndex, Indices};
 use std::{
@@ -36,19 +37,16 @@ use std::{
 pub(crate) struct Calls {
     cells: Slab<Call>,
     indices: Indices,
-    /// The time at which each call must be examined, by index.
-    due: Derived<DueTimes<(Timestamp, CallId)>>,
+    due: Derived<DueCalls>,
 }
 
 impl Calls {
     #[inline(always)]
     pub(crate) fn admit(&mut self, call: Call) -> CallKey {
-        let (id, due) = (call.id, due_entry(&call));
+        let (id, due) = (call.id, call.due());
         let index = CallIndex(self.cells.insert(call));
         self.indices.insert(id, index);
-        if let Some(due) = due {
-            self.due.add(index.0, due);
-        }
+        self.due.add(index, due, id);
         CallKey { id, index: Derived(index) }
     }
 
@@ -65,7 +63,7 @@ impl Calls {
         // The index may be that of another call by now (I1).
         let call = self.cells.remove_if(index.0.0, |call| call.id == id)?;
         self.indices.remove(id, *index);
-        self.due.remove(index.0.0);
+        self.due.remove(*index);
         Some(call)
     }
 
@@ -76,7 +74,6 @@ impl Calls {
 
     /// Returns the call that must be examined first, and when: at its deadline, at the end of its wait for any worker,
     /// or at its retry.
-    #[inline]
     pub(crate) fn next_due(&self) -> Option<(Timestamp, CallId)> {
         self.due.first()
     }
@@ -84,7 +81,7 @@ impl Calls {
     /// Returns when the next call must be examined, or [`Timestamp::NEVER`].
     #[inline]
     pub(crate) fn next_due_at(&self) -> Timestamp {
-        self.next_due().map_or(Timestamp::NEVER, |(at, _)| at)
+        self.due.next_at()
     }
 
     /// Returns the index of a pending call.
@@ -239,12 +236,12 @@ impl Calls {
     /// The only way in which a call changes. Moves its entry in `due` if its time has changed.
     #[inline]
     fn change(&mut self, id: CallId, change: impl FnOnce(&mut Call)) -> Option<&Call> {
-        let index = self.index(id)?.0;
-        let call = self.cells.get_mut(index)?;
+        let index = self.index(id)?;
+        let call = self.cells.get_mut(index.0)?;
         let before = call.due();
         change(call);
         if call.due() != before {
-            self.due.set(index, due_entry(call));
+            self.due.set(index, call.due(), id);
         }
         Some(call)
     }
@@ -256,19 +253,13 @@ impl Calls {
                 broken.push(format!("the index of {} does not lead to it", call.id));
             }
         }
-        let due = self.iter().filter_map(|call| Some((due_entry(call)?, self.index(call.id)?.0)));
-        self.due.verify("calls", due, broken);
+        let due = self.iter().filter_map(|call| Some(((call.due(), call.id), self.index(call.id)?)));
+        self.due.verify(due.filter(|((at, _), _)| *at != Timestamp::NEVER), broken);
         let calls = self.cells.iter().count();
         if calls != self.indices.len() {
             broken.push(format!("{calls} calls have {} indices", self.indices.len()));
         }
     }
-}
-
-/// Returns the entry of a call among the due times.
-#[inline(always)]
-fn due_entry(call: &Call) -> Option<(Timestamp, CallId)> {
-    Some((call.due(), call.id)).filter(|(due, _)| *due != Timestamp::NEVER)
 }
 
 /// Compares the calls, and not their indices, which depend on the calls before them.

@@ -47,7 +47,7 @@ use crate::{
     retries::Retries,
     session::Sessions,
     waiting::WaitingCalls,
-    worker::{Slot, Workers},
+    worker::{Capabilities, Slot, Workers},
 };
 use std::hash::{Hash, Hasher};
 
@@ -93,21 +93,30 @@ impl Core {
     }
 
     /// Performs one step. What is due at `now` is handled before the input.
-    /// [`submit`](Self::submit) and [`finish`](Self::finish) are the steps of two inputs that nearly all steps have.
+    /// [`submit`](Self::submit) and [`finish`](Self::finish) are the steps of two inputs that nearly all steps have. They
+    /// return the first effect of the step, which this method appends before the others.
     pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
         // First, so that no input is processed for a call whose deadline has passed.
         self.tick(now, effects);
         match input {
             Input::Tick => {}
             // The life of a call.
-            Input::Submit(submission) => self.submit(now, &submission, effects),
+            Input::Submit(submission) => {
+                if let Some(dispatch) = self.submit(now, &submission, effects) {
+                    effects.insert(0, dispatch.into());
+                }
+            }
             Input::Cancel(call) => self.abandon(now, call, effects),
             Input::SendFailed { worker, wire } => self.on_send_failed(now, worker, wire, effects),
             Input::AttemptState { worker, wire, state } => self.on_attempt_state(now, worker, wire, state, effects),
-            Input::Final { worker, wire, ok, ran } => self.finish(now, Finished { worker, wire, ok, ran }, effects),
+            Input::Final { worker, wire, ok, ran } => {
+                if let Some(answer) = self.finish(now, Finished { worker, wire, ok, ran }, effects) {
+                    effects.insert(0, answer.into());
+                }
+            }
             // The life of a process.
             Input::Ready { worker, window, control, in_order } => {
-                self.on_ready(now, worker, window, control, in_order, effects);
+                self.on_ready(now, worker, Capabilities { window, control, in_order }, effects);
             }
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
             Input::Activity { worker, nonce, activity } => self.on_activity(now, worker, nonce, activity, effects),

@@ -59,7 +59,7 @@ impl Sessions {
     fn warm_role(&self, session: &SessionCall, step: &Step<'_>) -> Option<Role> {
         let routes = self.routes().filter(|routes| !routes.is_scanning())?;
         let (key, row) = routes.table.get_by_id(&session.id)?;
-        let (worker, epoch) = row.settled_binding(step.now, self.settings.timeout)?;
+        let (worker, epoch) = row.settled_binding(step.now, self.timeout)?;
         let mode = session.affinity.unwrap_or(routes.settings.mode);
         // The current call may have been admitted in an earlier epoch, for whose end a hint call waits.
         let is_ended = row.route.after_epoch() == AfterEpoch::Forget;
@@ -79,24 +79,26 @@ impl Sessions {
         session: &SessionCall,
         workers: &Workers,
     ) -> Option<(Role, WorkerRef)> {
-        let timeout = self.settings.timeout;
+        let timeout = self.timeout;
         let routes = self.routes_mut().filter(|routes| !routes.is_scanning())?;
         let mode = session.affinity.unwrap_or(routes.settings.mode);
-        let (key, row) = routes.table.get_by_id(&session.id)?;
-        let (worker, epoch) = row.settled_binding(now, timeout)?;
-        let is_hit = mode != Affinity::Hint && row.route.current_call().is_none() && !row.route.has_followup();
-        if !is_hit || !workers.can_take(worker) {
+        if mode == Affinity::Hint {
             return None;
         }
         let Routes { table, events, counters, .. } = routes;
-        counters.hits += 1;
-        table.begin_call(key, |route| {
+        table.begin_call_by_id(&session.id, |key, row| {
+            let (worker, epoch) = row.settled_binding(now, timeout)?;
+            let route = &mut row.route;
+            if route.current_call().is_some() || route.has_followup() || !workers.can_take(worker) {
+                return None;
+            }
+            counters.hits += 1;
             route.set_current_call(Some(call));
             route.mark_sent(worker);
             let sent = SessionEventKind::Sent(Routing::Hit);
             events.record_event(&mut route.last_event, now, sent, Some(worker), Duration::ZERO);
-        })?;
-        Some((Role::routed(key, epoch, mode), worker))
+            Some((Role::routed(key, epoch, mode), worker))
+        })
     }
 
     /// Returns what the session of a call requires, and whether the call creates the session.

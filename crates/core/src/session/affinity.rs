@@ -10,8 +10,9 @@ use super::{EventId, EventRing, Row, RowCursor, Table};
 use crate::{
     AffinitySettings, CallId, Epoch, Generation, RowKey, Timestamp, WorkerId, WorkerRef,
     derived::{Derived, Statistic},
+    time::Nanos,
 };
-use std::{num::NonZero, time::Duration};
+use std::num::NonZero;
 
 /// The session affinity of one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -288,7 +289,7 @@ impl Row<Route> {
     /// Returns the process to which the session is bound, and the epoch of its state, if that is also the epoch of calls
     /// that are admitted now, and the session has not expired.
     #[inline(always)]
-    pub(super) fn settled_binding(&self, now: Timestamp, timeout: Duration) -> Option<(WorkerRef, Epoch)> {
+    pub(super) fn settled_binding(&self, now: Timestamp, timeout: Nanos) -> Option<(WorkerRef, Epoch)> {
         match self.route.binding {
             Binding::Bound { worker, epoch, .. } if epoch == self.route.epoch && !self.is_due(now, timeout) => {
                 Some((worker, epoch))

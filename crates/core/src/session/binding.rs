@@ -44,7 +44,7 @@ impl Sessions {
     pub(crate) fn worker_of(&mut self, id: &[u8], step: &mut Step<'_>) -> Lookup {
         let Some(routes) = self.routes() else { return Lookup::NotBound };
         let Some((row, found)) = routes.table.get(id) else { return Lookup::NotBound };
-        if routes.is_scanning() || found.is_due(step.now, self.settings.timeout) {
+        if routes.is_scanning() || found.is_due(step.now, self.timeout) {
             return self.worker_of_slow(row, step);
         }
         // By far the most frequent case.

@@ -103,7 +103,11 @@ impl EventRing {
             && (link.event.kind, link.event.worker) == (what, worker)
         {
             let event = &mut link.event;
-            (event.last, event.times, event.waited) = (now, event.times.saturating_add(1), event.waited.max(waited));
+            (event.last, event.times) = (now, event.times.saturating_add(1));
+            // Most calls have not waited, and where this is known nothing is compared.
+            if !waited.is_zero() {
+                event.waited = event.waited.max(waited);
+            }
             return;
         }
         let event = SessionEvent { kind: what, worker, first: now, last: now, times: 1, waited };

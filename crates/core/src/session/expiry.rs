@@ -25,7 +25,7 @@ pub(super) enum SessionAge {
 impl Sessions {
     /// Applies the expiry to a session that is read. With two-phase expiry, the read itself marks the session.
     pub(super) fn expiry_on_read(&mut self, row: RowKey, step: &mut Step<'_>) -> SessionAge {
-        let (now, timeout) = (step.now, self.settings.timeout);
+        let (now, timeout) = (step.now, self.timeout);
         let Some(routes) = self.routes() else { return SessionAge::Alive };
         if !routes.table.is_due(row, now, timeout) {
             return SessionAge::Alive;
@@ -111,7 +111,7 @@ impl Sessions {
 
     /// Marks the oldest due session (two-phase expiry only).
     fn mark_one(&mut self, step: &mut Step<'_>) -> bool {
-        let timeout = self.settings.timeout;
+        let timeout = self.timeout;
         let Some(routes) = self.routes() else { return false };
         if routes.settings.expiry == Expiry::Immediate {
             return false;
@@ -125,7 +125,7 @@ impl Sessions {
 
     /// Returns the oldest session that has expired and need not be remembered.
     fn oldest_removable(&self, now: Timestamp) -> Option<RowKey> {
-        let timeout = self.settings.timeout;
+        let timeout = self.timeout;
         let due =
             |oldest: Option<(RowKey, Timestamp)>| oldest.filter(|(_, last)| now >= *last + timeout).map(|(row, _)| row);
         match &self.kind {
@@ -186,8 +186,8 @@ impl Sessions {
     /// Returns the number of sessions that have expired and are not removed yet.
     pub(super) fn count_expired(&self, now: Timestamp) -> usize {
         match &self.kind {
-            Kind::Tracked(table) => table.count_due(now, self.settings.timeout),
-            Kind::Routed(routes) => routes.table.count_due(now, self.settings.timeout) + routes.table.marked_len(),
+            Kind::Tracked(table) => table.count_due(now, self.timeout),
+            Kind::Routed(routes) => routes.table.count_due(now, self.timeout) + routes.table.marked_len(),
         }
     }
 }

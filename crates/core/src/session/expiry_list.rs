@@ -19,10 +19,12 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ListPosition(u32);
 
-/// The counters of a block. Its entries are stored separately, since most touches need only these few bytes of many
-/// blocks.
+/// A block. Its entries are stored separately, since most touches need only these few bytes of many blocks, and since
+/// growth must not copy them: at a million sessions that stops the pool.
 #[derive(Clone, Debug)]
 struct Block {
+    /// Row numbers, the earliest first; [`NONE`] for a removed row.
+    entries: Box<[u32; BLOCK]>,
     live: u32,
     /// Entries in use, whether live or removed.
     used: u32,
@@ -35,9 +37,6 @@ struct Block {
 /// Rows in the order in which they were appended.
 #[derive(Clone, Debug)]
 pub(crate) struct ExpiryList {
-    /// Row numbers, the earliest first; [`NONE`] for a removed row.
-    #[expect(clippy::vec_box, reason = "growth must not copy the blocks: at a million sessions that stops the pool")]
-    entries: Vec<Box<[u32; BLOCK]>>,
     blocks: Vec<Block>,
     /// The first unused block; each unused block names the next one in `next`.
     vacant: u32,
@@ -55,7 +54,7 @@ pub(crate) struct Sparse(u32);
 
 impl ExpiryList {
     pub(crate) fn new() -> Self {
-        Self { entries: Vec::new(), blocks: Vec::new(), vacant: NONE, first: NONE, last: NONE, len: 0, skip: 0 }
+        Self { blocks: Vec::new(), vacant: NONE, first: NONE, last: NONE, len: 0, skip: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -63,14 +62,14 @@ impl ExpiryList {
     }
 
     /// Appends a row. `now` must not be earlier than in any previous call.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(&mut self, row: u32, now: Timestamp) -> ListPosition {
         if self.blocks.get(self.last as usize).is_none_or(|block| block.used as usize == BLOCK) {
             self.add_block();
         }
         let block = &mut self.blocks[self.last as usize];
         let entry = block.used as usize;
-        self.entries[self.last as usize][entry % BLOCK] = row;
+        block.entries[entry % BLOCK] = row;
         block.live += 1;
         block.used += 1;
         block.newest = now;
@@ -83,9 +82,9 @@ impl ExpiryList {
     #[inline]
     pub(crate) fn remove(&mut self, place: ListPosition) -> Option<Sparse> {
         let (at, entry) = (place.0 as usize / BLOCK, place.0 as usize % BLOCK);
-        self.entries[at][entry] = NONE;
-        self.len -= 1;
         let block = &mut self.blocks[at];
+        block.entries[entry] = NONE;
+        self.len -= 1;
         block.live -= 1;
         let live = block.live as usize;
         if live == 0 {
@@ -114,12 +113,12 @@ impl ExpiryList {
 
     /// Returns the row at a position. For checks.
     pub(crate) fn at(&self, place: ListPosition) -> u32 {
-        self.entries[place.0 as usize / BLOCK][place.0 as usize % BLOCK]
+        self.blocks[place.0 as usize / BLOCK].entries[place.0 as usize % BLOCK]
     }
 
     /// Returns the row that was appended first.
     pub(crate) fn first(&self) -> Option<u32> {
-        self.entries.get(self.first as usize).map(|entries| entries[self.skip])
+        self.blocks.get(self.first as usize).map(|block| block.entries[self.skip])
     }
 
     /// Returns the number of due rows, which are always the first ones of the list. `is_over(time)` returns whether all
@@ -143,13 +142,13 @@ impl ExpiryList {
     }
 
     fn rows(&self, at: u32) -> impl Iterator<Item = u32> {
-        let used = self.blocks[at as usize].used as usize;
-        self.entries[at as usize][..used].iter().copied().filter(|row| *row != NONE)
+        let block = &self.blocks[at as usize];
+        block.entries[..block.used as usize].iter().copied().filter(|row| *row != NONE)
     }
 
     #[inline]
     fn skip_empty(&mut self) {
-        let entries = &self.entries[self.first as usize];
+        let entries = &self.blocks[self.first as usize].entries;
         while entries[self.skip] == NONE {
             // Ends at a live entry, since a block without one is dropped.
             self.skip += 1;
@@ -159,16 +158,17 @@ impl ExpiryList {
     /// Appends an empty block.
     #[cold]
     fn add_block(&mut self) {
-        let block = Block { live: 0, used: 0, previous: self.last, next: NONE, newest: Timestamp(0) };
+        let (previous, newest) = (self.last, Timestamp(0));
         let at = match self.blocks.get_mut(self.vacant as usize) {
             // The entries of a reused block are not cleared: entries from `used` on are never read.
-            Some(vacant) => {
-                let next = std::mem::replace(vacant, block).next;
+            Some(block) => {
+                let next = std::mem::replace(&mut block.next, NONE);
+                (block.live, block.used, block.previous, block.newest) = (0, 0, previous, newest);
                 std::mem::replace(&mut self.vacant, next)
             }
             None => {
-                self.blocks.push(block);
-                self.entries.push(Box::new([NONE; BLOCK]));
+                let entries = Box::new([NONE; BLOCK]);
+                self.blocks.push(Block { entries, live: 0, used: 0, previous, next: NONE, newest });
                 (self.blocks.len() - 1) as u32
             }
         };
@@ -224,8 +224,8 @@ impl ExpiryList {
             rows[live] = row;
             live += 1;
         }
-        self.entries[into as usize][..SPARSE].copy_from_slice(&rows);
         let block = &mut self.blocks[into as usize];
+        block.entries[..SPARSE].copy_from_slice(&rows);
         (block.live, block.used) = (live as u32, live as u32);
         self.drop_block(from);
     }

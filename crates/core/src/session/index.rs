@@ -37,7 +37,7 @@ impl Index {
 
     /// Returns the first result of `match_row` that is not `None`, called with each row that has this hash.
     #[inline(always)]
-    pub(crate) fn find<T>(&self, hash: u32, match_row: impl Fn(u32) -> Option<T>) -> Option<T> {
+    pub(crate) fn find<T>(&self, hash: u32, mut match_row: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let entries = &self.segments[self.segment(hash)].entries;
         let mut at = first_bucket(hash);
         loop {

@@ -41,7 +41,7 @@ impl Sessions {
     /// is answered with the loss of its state.
     pub(crate) fn restore(&mut self, now: Timestamp, snapshot: SessionsSnapshot) {
         self.next_epoch = snapshot.next_epoch;
-        let timeout = self.settings.timeout;
+        let timeout = self.timeout;
         for bound in snapshot.bound {
             if bound.idle.is_none_or(|last| now < last + timeout) {
                 self.restore_lost(now, bound.session, bound.worker);

@@ -25,7 +25,7 @@ impl Sessions {
 
     /// Restarts the timeout of a session. Returns false if it does not exist.
     pub(crate) fn renew(&mut self, id: &[u8], step: &mut Step<'_>) -> bool {
-        let timeout = self.settings.timeout;
+        let timeout = self.timeout;
         let renewed = match &mut self.kind {
             Kind::Tracked(table) => table.renew(id, step.now, timeout),
             Kind::Routed(routes) if routes.is_scanning() => return self.renew_slow(id, step),
@@ -62,7 +62,7 @@ impl Sessions {
 
     /// Returns the row of a session that exists and has not expired.
     pub(super) fn live_row(&mut self, id: &[u8], step: &mut Step<'_>) -> Option<RowKey> {
-        let (now, timeout) = (step.now, self.settings.timeout);
+        let (now, timeout) = (step.now, self.timeout);
         let routes = match &self.kind {
             Kind::Tracked(table) => {
                 return table.get(id).filter(|(_, row)| !row.is_due(now, timeout)).map(|(key, _)| key);
@@ -180,7 +180,7 @@ impl Sessions {
 
     /// Returns `None` for a session that has ended, even if its row still exists.
     fn state_of<R>(&self, now: Timestamp, row: &Row<R>) -> Option<SessionState> {
-        if !row.is_due(now, self.settings.timeout) {
+        if !row.is_due(now, self.timeout) {
             return Some(SessionState::Active);
         }
         match self.routes()?.settings.expiry {

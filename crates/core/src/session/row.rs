@@ -2,8 +2,7 @@
 //! that a row that is only tracked has no space for it (R10).
 
 use super::expiry_list::ListPosition;
-use crate::{SessionId, Timestamp, derived::Statistic};
-use std::time::Duration;
+use crate::{SessionId, Timestamp, derived::Statistic, time::Nanos};
 
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +45,7 @@ impl<R> Row<R> {
 
     /// Returns whether the timeout of the session has passed, whether or not it has been marked.
     #[inline]
-    pub(crate) fn is_due(&self, now: Timestamp, timeout: Duration) -> bool {
+    pub(crate) fn is_due(&self, now: Timestamp, timeout: Nanos) -> bool {
         match self.state {
             RowState::Busy(_) => false,
             RowState::Idle(_) => now >= self.last + timeout,

@@ -4,7 +4,7 @@
 use super::{AfterEpoch, Route, Routes, Row, SessionEventKind, Table, Tracked, step::Step};
 use crate::{
     CallId, Epoch, Routing, RowKey, SessionSettings, Settings, Timestamp, WorkerRef, WorkerTypeSettings,
-    derived::Derived, due::Due,
+    derived::Derived, due::Due, time::Nanos,
 };
 use std::{
     hash::{Hash, Hasher},
@@ -28,6 +28,8 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sessions {
     pub(super) settings: SessionSettings,
+    /// The timeout of the settings.
+    pub(super) timeout: Nanos,
     pub(super) kind: Kind,
     pub(super) next_epoch: u64,
     pub(super) next_sweep: Timestamp,
@@ -72,6 +74,7 @@ impl Sessions {
         };
         Self {
             settings: settings.sessions.clone(),
+            timeout: settings.sessions.timeout.into(),
             kind,
             next_epoch: 0,
             next_sweep: Timestamp::NEVER,

@@ -10,12 +10,9 @@ use super::{
     index::Index,
     row::{Row, RowState},
 };
-use crate::{RowKey, SessionId, Timestamp};
+use crate::{RowKey, SessionId, Timestamp, time::Nanos};
 use foldhash::quality::FixedState;
-use std::{
-    hash::{BuildHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::hash::{BuildHasher, Hash, Hasher};
 
 const CHUNK: usize = 1024;
 const NONE: u32 = u32::MAX;
@@ -121,7 +118,7 @@ impl<R> Table<R> {
 
     /// Restarts the timeout of a session that is not due. Does the same as [`get`](Self::get) and
     /// [`touch`](Self::touch) with one search.
-    pub(crate) fn renew(&mut self, id: &[u8], now: Timestamp, timeout: Duration) -> RenewOutcome {
+    pub(crate) fn renew(&mut self, id: &[u8], now: Timestamp, timeout: Nanos) -> RenewOutcome {
         let Some((key, _)) = self.get(id) else { return RenewOutcome::Absent };
         let Some(row) = self.rows.at_mut(key.index).filter(|row| !row.is_due(now, timeout)) else {
             return RenewOutcome::Due;
@@ -164,6 +161,29 @@ impl<R> Table<R> {
         Some(result)
     }
 
+    /// Does what [`begin_call`](Self::begin_call) does for the session with this id, with one search, if `change` returns a
+    /// result. Returns `None` otherwise, and if there is no such session. `change` is called once at most.
+    #[inline(always)]
+    pub(crate) fn begin_call_by_id<T>(
+        &mut self,
+        id: &SessionId,
+        mut change: impl FnMut(RowKey, &mut Row<R>) -> Option<T>,
+    ) -> Option<T> {
+        let hash = self.hash(id.as_bytes());
+        let Self { rows, index, expiry, .. } = self;
+        let (result, sparse) = index.find(hash, |place| {
+            let row = rows.at_mut(place).filter(|row| row.id == *id)?;
+            let Some(result) = change(RowKey { index: place, stamp: row.stamp }, row) else {
+                return Some((None, SparseBlock::Nothing));
+            };
+            let sparse = expiry.remove(row.state);
+            row.state = RowState::Busy(row.pending() + 1);
+            Some((Some(result), sparse))
+        })?;
+        self.compact(sparse);
+        result
+    }
+
     /// Counts a finished call of the session. `ran` is true if a worker finished it. Returns its row, or `None` if
     /// there is no such row.
     #[inline(always)]
@@ -192,7 +212,7 @@ impl<R> Table<R> {
         true
     }
 
-    pub(crate) fn is_due(&self, key: RowKey, now: Timestamp, timeout: Duration) -> bool {
+    pub(crate) fn is_due(&self, key: RowKey, now: Timestamp, timeout: Nanos) -> bool {
         self.row(key).is_some_and(|row| row.is_due(now, timeout))
     }
 
@@ -211,7 +231,7 @@ impl<R> Table<R> {
 
     /// Returns the number of idle sessions that are due and neither marked nor removed. Costs the number of blocks of
     /// the expiry list, not of sessions.
-    pub(crate) fn count_due(&self, now: Timestamp, timeout: Duration) -> usize {
+    pub(crate) fn count_due(&self, now: Timestamp, timeout: Nanos) -> usize {
         let is_over = |last: Timestamp| now >= last + timeout;
         self.expiry.idle.count_due(is_over, |row| self.rows.at(row).is_some_and(|row| is_over(row.last)))
     }
@@ -394,7 +414,7 @@ mod tests {
         let keys: Vec<RowKey> = (0..4).map(|n| table.insert(Timestamp(n), id(n), Tracked::default())).collect();
         table.touch(keys[0], Timestamp(10));
         table.begin_call(keys[1], |_| ());
-        let timeout = Duration::from_nanos(5);
+        let timeout = Nanos::from(std::time::Duration::from_nanos(5));
         assert_eq!(table.oldest_idle(), Some((keys[2], Timestamp(2))));
         assert_eq!(table.count_due(Timestamp(8), timeout), 2);
         assert!(!table.is_due(keys[1], Timestamp(99), timeout), "a session with a call is not due");

@@ -6,7 +6,7 @@ use crate::{
     Timestamp, WorkerId, WorkerRef, WorkerTypeSettings,
     calls::{Calls, Role},
     failure::{CallFailure, KillReason},
-    worker::Workers,
+    worker::{Capabilities, Workers},
 };
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Parts {
         let (sessions, mut workers) = (Sessions::new(&settings, 1), Workers::new(&settings));
         for id in [1, 2] {
             let worker = workers.start(Timestamp(0), WorkerId(id));
-            assert!(workers.ready(Timestamp(0), worker, 1, false, None));
+            assert!(workers.ready(Timestamp(0), worker, Capabilities { window: 1, control: false, in_order: None }));
         }
         let (calls, effects) = (Calls::default(), Effects::new());
         Self { sessions, workers, calls, effects, now: Timestamp(1) }

@@ -6,7 +6,7 @@ mod list;
 mod queue;
 mod service_time;
 
-use crate::{CallId, QueueSettings, RowKey, WorkerId, derived::Derived, failure::CallFailure};
+use crate::{CallId, QueueSettings, RowKey, Timestamp, WorkerId, derived::Derived, failure::CallFailure, time::Nanos};
 use fairness::{Fairness, VirtualTime};
 use foldhash::fast::FixedState;
 use list::{CallList, WaitingSlab};
@@ -68,6 +68,8 @@ pub(crate) struct WaitingCalls {
     service_time: Option<ServiceTimeEwma>,
     limit: usize,
     per_session: usize,
+    /// The time for which a call waits for any worker.
+    timeout: Nanos,
 }
 
 impl WaitingCalls {
@@ -82,7 +84,14 @@ impl WaitingCalls {
             service_time: settings.shed.then(ServiceTimeEwma::default),
             limit: settings.limit,
             per_session: settings.per_session,
+            timeout: settings.timeout.into(),
         }
+    }
+
+    /// Returns when a wait for any worker ends that begins now.
+    #[inline]
+    pub(crate) fn wait_until(&self, now: Timestamp) -> Timestamp {
+        now + self.timeout
     }
 
     /// Returns the position of a call that is admitted now, if its session has no other waiting call.

@@ -12,6 +12,7 @@ const SMOOTHING: u32 = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct ServiceTimeEwma {
     run_ns: u64,
+    /// The number of finished attempts, which is not counted above [`MIN_SAMPLES`].
     seen: u32,
 }
 
@@ -20,14 +21,18 @@ impl ServiceTimeEwma {
     #[inline]
     pub(super) fn observe(&mut self, ran_ns: u64) {
         // The two cases differ only in that a constant weight needs no division.
-        if self.seen >= SMOOTHING {
-            self.seen = self.seen.saturating_add(1);
+        if self.seen >= MIN_SAMPLES {
             self.average(ran_ns, SMOOTHING);
         } else {
-            self.seen += 1;
-            // The plain average of all attempts so far.
-            self.average(ran_ns, self.seen);
+            self.observe_first(ran_ns);
         }
+    }
+
+    #[cold]
+    fn observe_first(&mut self, ran_ns: u64) {
+        self.seen += 1;
+        // At first the plain average of all attempts so far.
+        self.average(ran_ns, self.seen.min(SMOOTHING));
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// One unfinished attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Attempt {
     pub(crate) wire: WireId,
     pub(crate) holder: SlotHolder,
@@ -23,6 +23,16 @@ pub(crate) struct Attempt {
     pub(crate) is_taken_back: bool,
 }
 
+/// An attempt that is over and answers its call: what is left of an [`Attempt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AnsweredAttempt {
+    pub(crate) call: CallKey,
+    pub(crate) sent: Timestamp,
+    pub(crate) since: Timestamp,
+    pub(crate) routing: Routing,
+    pub(crate) session: Option<AttemptSession>,
+}
+
 /// The session of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AttemptSession {
@@ -33,7 +43,7 @@ pub(crate) struct AttemptSession {
 }
 
 /// The occupant of a call slot of the worker.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SlotHolder {
     /// An attempt of a call that is not settled.
     Call(CallKey),
@@ -73,9 +83,15 @@ impl Attempt {
         }
     }
 
+    /// Returns what is left of the attempt if it answers this call.
+    #[inline(always)]
+    pub(crate) fn answered(&self, call: CallKey) -> AnsweredAttempt {
+        let Self { sent, since, routing, session, .. } = *self;
+        AnsweredAttempt { call, sent, since, routing, session }
+    }
+
     /// Returns whether its final frame, with this result and run time, shows that the worker gave it back. The frame may
     /// overtake the worker's answer, which is on the other descriptor.
-    #[inline]
     pub(crate) fn is_given_back(&self, ok: bool, ran: Duration) -> bool {
         self.is_taken_back || (!ok && ran.is_zero() && matches!(self.holder, SlotHolder::Revoking(_)))
     }
@@ -140,24 +156,50 @@ const VACANT: usize = 16;
 impl Attempts {
     /// Adds the latest attempt, of a call that is not settled. Its wire id must be higher than all others. It is in
     /// advance if `places` others may have begun. Returns whether it is.
-    #[inline(always)]
     pub(crate) fn push(&mut self, attempt: Attempt, places: u32) -> bool {
         let is_in_advance = self.len - self.withdrawn >= places;
         if is_in_advance {
-            self.add_in_advance(&attempt);
+            self.in_advance += attempt.in_advance();
+            self.append(attempt);
         } else {
-            self.last_begun = attempt.wire.0;
+            self.push_begun(attempt);
         }
+        is_in_advance
+    }
+
+    /// Adds the latest attempt, which is not in advance: fewer others have begun than the process has places.
+    #[inline(always)]
+    pub(super) fn push_begun(&mut self, attempt: Attempt) {
+        self.last_begun = attempt.wire.0;
+        self.append(attempt);
+    }
+
+    #[inline(always)]
+    fn append(&mut self, attempt: Attempt) {
         self.len += 1;
         if self.oldest.is_none() {
             self.oldest = Some(attempt);
         } else {
             self.later.push_back((attempt.wire, Some(attempt)));
         }
-        is_in_advance
     }
 
+    /// Removes the only attempt, in by far the most frequent case: its call is not settled, and it is not in advance, so
+    /// that nothing else of the process changes. Returns `None`, and changes nothing, in all other cases.
+    // Returns the fields that are needed, since the compiler would copy the whole attempt several times.
     #[inline(always)]
+    pub(super) fn remove_only(&mut self, wire: WireId) -> Option<AnsweredAttempt> {
+        let oldest = self.oldest.as_ref().filter(|oldest| oldest.wire == wire)?;
+        let SlotHolder::Call(call) = oldest.holder else { return None };
+        if self.len > 1 || !self.in_advance.is_empty() {
+            return None;
+        }
+        let answered = oldest.answered(call);
+        self.len = 0;
+        self.oldest = None;
+        Some(answered)
+    }
+
     pub(super) fn remove(&mut self, wire: WireId) -> Option<Attempt> {
         let attempt = match &self.oldest {
             Some(oldest) if oldest.wire == wire => self.oldest.take()?,
@@ -176,19 +218,12 @@ impl Attempts {
         Some(attempt)
     }
 
-    #[cold]
-    fn add_in_advance(&mut self, attempt: &Attempt) {
-        self.in_advance += attempt.in_advance();
-    }
-
-    #[cold]
     fn remove_in_advance(&mut self, attempt: &Attempt) {
         if self.is_in_advance(attempt) {
             self.in_advance -= attempt.in_advance();
         }
     }
 
-    #[cold]
     fn forget_abandoned(&mut self, attempt: &Attempt) {
         self.abandoned -= 1;
         self.withdrawn -= u32::from(attempt.is_withdrawn());
@@ -244,8 +279,9 @@ impl Attempts {
     /// Changes the holder of an attempt, and with it the time of its next step, and whether it is in advance.
     fn set_holder(&mut self, wire: WireId, holder: SlotHolder) {
         let Some(attempt) = self.get_mut(wire) else { return };
-        let before = std::mem::replace(attempt, Attempt { holder, ..attempt.clone() });
-        let after = attempt.clone();
+        let before = *attempt;
+        attempt.holder = holder;
+        let after = *attempt;
         if before.due().is_some() {
             self.timed.retain(|(_, timed)| *timed != wire);
         }
@@ -373,7 +409,7 @@ impl Attempts {
         if self.begun() >= places {
             return None;
         }
-        let next = self.iter_in_advance().next()?.clone();
+        let next = *self.iter_in_advance().next()?;
         self.in_advance -= next.in_advance();
         self.last_begun = next.wire.0;
         let attempt = self.get_mut(next.wire)?;
@@ -384,7 +420,7 @@ impl Attempts {
     /// Records that the worker was asked to take back an attempt. Returns false if it was asked before, or the call is
     /// settled.
     pub(super) fn revoke(&mut self, wire: WireId) -> bool {
-        let Some(SlotHolder::Call(call)) = self.get(wire).map(|attempt| attempt.holder.clone()) else { return false };
+        let Some(SlotHolder::Call(call)) = self.get(wire).map(|attempt| attempt.holder) else { return false };
         self.set_holder(wire, SlotHolder::Revoking(call));
         true
     }

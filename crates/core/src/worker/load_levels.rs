@@ -63,14 +63,18 @@ impl LoadLevels {
             }
         }
         if level != NONE {
-            self.words[usize::from(level) * self.words_per_level + word] |= bit;
-            self.summaries[usize::from(level)] |= 1 << (word >> self.group);
-            self.occupied |= 1 << level;
+            let words = &mut self.words[usize::from(level) * self.words_per_level + word];
+            // Otherwise the bits that follow from the word are set already.
+            if *words == 0 {
+                self.summaries[usize::from(level)] |= 1 << (word >> self.group);
+                self.occupied |= 1 << level;
+            }
+            *words |= bit;
         }
     }
 
     /// Updates what follows from a group of words of a level, one of which has become zero.
-    #[inline]
+    #[inline(always)]
     fn summarize(&mut self, level: u8, group: usize) {
         if self.words_per_level == 1 {
             self.summaries[usize::from(level)] = 0;

@@ -21,9 +21,10 @@ pub use history::{HISTORY_LIMIT, Transition};
 pub use metrics::WorkerMetrics;
 pub use state::{Health, InvalidTransition, WorkerState};
 
-pub(crate) use attempts::{Attempt, AttemptSession, Attempts, Escalation, SlotHolder};
+pub(crate) use attempts::{AnsweredAttempt, Attempt, AttemptSession, Attempts, Escalation, SlotHolder};
 pub(crate) use history::History;
 pub(crate) use in_advance::InAdvance;
+pub(crate) use pace::Capabilities;
 pub(crate) use pings::PingOutcome;
 pub(crate) use slot::{Ping, Process, Slot};
 pub(crate) use workers::{BeforeStop, DeadProcess, Workers};

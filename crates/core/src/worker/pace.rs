@@ -33,15 +33,21 @@ pub(crate) struct Pace {
     check: Option<(Timestamp, WireId)>,
 }
 
+/// What a process states of itself when it becomes ready. See [`Input::Ready`](crate::Input::Ready).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capabilities {
+    /// The number of unfinished calls that it accepts.
+    pub(crate) window: u32,
+    /// Whether it has a control channel.
+    pub(crate) control: bool,
+    /// The maximum number of calls that have begun and are not finished, if it begins its calls in order.
+    pub(crate) in_order: Option<NonZeroU32>,
+}
+
 impl Pace {
-    /// Returns the pace of a process that has just become ready and accepts `window` unfinished calls.
-    pub(super) fn new(
-        pipeline: Pipeline,
-        concurrency: u32,
-        window: u32,
-        control: bool,
-        in_order: Option<NonZeroU32>,
-    ) -> Self {
+    /// Returns the pace of a process that has just become ready.
+    pub(super) fn new(pipeline: Pipeline, concurrency: u32, process: Capabilities) -> Self {
+        let Capabilities { window, control, in_order } = process;
         let places = match pipeline {
             Pipeline::Fixed(_) => window,
             Pipeline::Auto => in_order.map_or(concurrency, |calls| calls.get().min(concurrency)).min(window),
@@ -137,8 +143,13 @@ mod tests {
 
     const MICROS: Duration = Duration::from_micros(1);
 
+    /// Returns a process that begins its calls in order if `in_order` is not 0.
+    fn process(window: u32, control: bool, in_order: u32) -> Capabilities {
+        Capabilities { window, control, in_order: NonZeroU32::new(in_order) }
+    }
+
     fn adaptive(places: u32) -> Pace {
-        Pace::new(Pipeline::Auto, 4, 4 * 32, true, NonZeroU32::new(places))
+        Pace::new(Pipeline::Auto, 4, process(4 * 32, true, places))
     }
 
     fn limits(pace: &mut Pace, runs: &[Duration]) -> Vec<u32> {
@@ -167,7 +178,7 @@ mod tests {
         let mut pace = adaptive(3);
         assert_eq!((pace.places(), pace.limit()), (3, 3));
         assert_eq!(limits(&mut pace, &[MICROS * 500, MICROS]), [12, 12]);
-        let mut narrow = Pace::new(Pipeline::Auto, 1, 5, true, NonZeroU32::new(1));
+        let mut narrow = Pace::new(Pipeline::Auto, 1, process(5, true, 1));
         assert_eq!(limits(&mut narrow, &[MICROS]), [5], "the process accepts no more");
     }
 
@@ -182,9 +193,9 @@ mod tests {
     #[test]
     fn nothing_is_in_advance_without_the_statement_of_the_process() {
         let others = [
-            Pace::new(Pipeline::Fixed(4), 2, 8, true, NonZeroU32::new(1)),
-            Pace::new(Pipeline::Auto, 2, 64, true, None),
-            Pace::new(Pipeline::Auto, 2, 64, false, NonZeroU32::new(2)),
+            Pace::new(Pipeline::Fixed(4), 2, process(8, true, 1)),
+            Pace::new(Pipeline::Auto, 2, process(64, true, 0)),
+            Pace::new(Pipeline::Auto, 2, process(64, false, 2)),
         ];
         for (mut pace, places) in others.into_iter().zip([8, 2, 2]) {
             assert_eq!(limits(&mut pace, &[MICROS]), [places]);

@@ -43,7 +43,7 @@ impl Placement {
     }
 
     /// Marks a slot whose number of sessions or attempts, or whose ability to accept calls, may have changed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn mark(&mut self, slot: usize) {
         match slot.checked_sub(self.base_slots) {
             None => self.base.mark(slot),
@@ -85,11 +85,18 @@ impl WinnerTree {
         tree
     }
 
-    #[inline]
+    // Nearly all leaves that change are marked already.
+    #[inline(always)]
     fn mark(&mut self, leaf: usize) {
-        if !std::mem::replace(&mut self.is_marked[leaf], true) {
-            self.marked.push(leaf);
+        if !self.is_marked[leaf] {
+            self.add_mark(leaf);
         }
+    }
+
+    #[inline(never)]
+    fn add_mark(&mut self, leaf: usize) {
+        self.is_marked[leaf] = true;
+        self.marked.push(leaf);
     }
 
     fn best(&mut self, key_of: impl Fn(usize) -> u64) -> Option<usize> {

@@ -124,7 +124,10 @@ impl Workers {
     /// Returns the slot that accepts a call, at once or else in advance, and has the lowest load; base workers first.
     #[inline(always)]
     pub(super) fn first_that_accepts(&self) -> Option<&Slot> {
-        self.index.levels.first(|slot| self.slots[slot].load(self.places)).map(|slot| &self.slots[slot])
+        self.index
+            .levels
+            .first(|slot| self.slots[slot].load(self.places).unwrap_or(u32::MAX))
+            .map(|slot| &self.slots[slot])
     }
 
     /// Returns the process for a new session: the one with the fewest sessions, then the fewest calls. An overflow
@@ -239,7 +242,7 @@ impl Workers {
         }
         let mut levels = LoadLevels::new(self.slots.len(), loads(self.window, self.places));
         for (place, slot) in self.slots.iter().enumerate() {
-            levels.put(place, slot.accepts().then(|| slot.load(self.places)));
+            levels.put(place, slot.load(self.places));
         }
         let outdated = self.slots.iter().filter(|slot| !slot.is_limit_current(self.is_health_gated()));
         broken.extend(outdated.map(|slot| format!("{} accepts calls against the state of its process", slot.worker)));

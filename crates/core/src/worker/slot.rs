@@ -151,12 +151,31 @@ impl Slot {
         self.attempts.count() < *self.open_places
     }
 
-    /// Returns the load by which a slot that accepts a call is chosen: the number of its attempts, and more if the call
-    /// would be in advance than any slot with a free place has. `places` is the maximum of all slots.
-    #[inline]
-    pub(super) fn load(&self, places: u32) -> u32 {
-        let (attempts, own) = (self.attempts.count(), *self.open_places);
-        if attempts < own { attempts } else { attempts - own + places }
+    /// Returns the load by which a slot is chosen that accepts a call: the number of its attempts, and more if the call
+    /// would be in advance than any slot with a free place has. `places` is the maximum of all slots. `None` if it accepts
+    /// none.
+    #[inline(always)]
+    pub(super) fn load(&self, places: u32) -> Option<u32> {
+        match self.attempts.count() {
+            attempts if attempts < *self.open_places => Some(attempts),
+            attempts if attempts < *self.limit => Some(attempts - *self.open_places + places),
+            _ => None,
+        }
+    }
+
+    /// Counts a finished attempt.
+    #[inline(always)]
+    pub(super) fn count_finished(&mut self, now: Timestamp) {
+        *self.finished_attempts += 1;
+        self.set_idle_since(now);
+    }
+
+    /// Records that the process had an attempt until now.
+    #[inline(always)]
+    pub(super) fn set_idle_since(&mut self, now: Timestamp) {
+        if let Process::Live { idle_since, .. } = &mut self.process {
+            *idle_since = now;
+        }
     }
 
     /// Counts the run time of a finished call.

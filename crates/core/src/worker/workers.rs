@@ -2,8 +2,8 @@
 //! goes through a method here, which also updates the numbers that follow from it.
 
 use super::{
-    Attempt, Attempts, Ping, Process, Slot, WorkerState, counts::Counts, enhanced_state::EnhancedState,
-    load_levels::LoadLevels, pace::Pace, placement::Placement,
+    AnsweredAttempt, Attempt, Attempts, Capabilities, Ping, Process, Slot, WorkerState, counts::Counts,
+    enhanced_state::EnhancedState, load_levels::LoadLevels, pace::Pace, placement::Placement,
 };
 use crate::{
     Answers, CancelSettings, Finished, Generation, HealthSettings, Pipeline, Settings, Timestamp, WireId, WorkerId,
@@ -209,24 +209,16 @@ impl Workers {
     }
 
     /// Records that a starting process is ready. Returns false if there is no such process.
-    /// `control` states whether it has a control channel, and `in_order` how many calls it begins in order.
-    pub(crate) fn ready(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerRef,
-        window: u32,
-        control: bool,
-        in_order: Option<NonZeroU32>,
-    ) -> bool {
+    pub(crate) fn ready(&mut self, now: Timestamp, worker: WorkerRef, process: Capabilities) -> bool {
         if !self.is_starting(worker) {
             return false;
         }
         // A worker may offer more calls than the settings allow, or none.
-        let window = window.clamp(1, self.window.max(1));
-        let ping = if control { Ping::Due { at: now + self.health.interval } } else { Ping::Off };
+        let process = Capabilities { window: process.window.clamp(1, self.window.max(1)), ..process };
+        let ping = if process.control { Ping::Due { at: now + self.health.interval } } else { Ping::Off };
         let idle_check = Derived(Timestamp::NEVER);
         let live = Process::Live { since: now, ping, misses: 0, unresponsive: None, idle_since: now, idle_check };
-        let pace = Pace::new(self.pipeline, self.concurrency, window, control, in_order);
+        let pace = Pace::new(self.pipeline, self.concurrency, process);
         self.update(worker.id, |slot| (slot.process, slot.pace) = (live, pace));
         self.record(now, worker.id, WorkerState::Initializing, WorkerState::Ready, "ready");
         true
@@ -312,8 +304,17 @@ impl Workers {
 
 /// Attempts.
 impl Workers {
-    /// Adds an attempt that is sent to its process. Returns whether it is in advance.
+    /// Adds an attempt that is sent to a process with a [free place](Slot::has_place).
     #[inline(always)]
+    pub(crate) fn start_attempt_at_once(&mut self, worker: WorkerId, attempt: Attempt) {
+        let slot = &mut self.slots[index(worker)];
+        debug_assert!(slot.has_place(), "{worker} has no free place");
+        slot.attempts.push_begun(attempt);
+        self.index.counts.in_flight += 1;
+        self.index.put_load(slot);
+    }
+
+    /// Adds an attempt that is sent to its process. Returns whether it is in advance.
     pub(crate) fn start_attempt(&mut self, now: Timestamp, worker: WorkerId, attempt: Attempt) -> bool {
         let slot = &mut self.slots[index(worker)];
         let before = slot.attempts.in_advance();
@@ -326,17 +327,31 @@ impl Workers {
         is_in_advance
     }
 
-    /// Removes an attempt of a process whose final frame has arrived. Returns `None` if it is not unfinished.
-    // Inlined always, as is what it calls, so that the attempt is not copied.
+    /// Removes the attempt whose final frame has arrived, if it is the only one of its process, answers its call, and
+    /// nothing else of the process changes: by far the most frequent case. Otherwise changes nothing and returns `None`:
+    /// then [`finish_attempt`](Self::finish_attempt) removes it.
     #[inline(always)]
+    pub(crate) fn finish_only_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<AnsweredAttempt> {
+        let Finished { worker, wire, ok, ran } = finished;
+        let slot = self.slots.get_mut(index(worker.id)).filter(|slot| slot.worker == worker)?;
+        let answered = slot.attempts.remove_only(wire)?;
+        // Before the load is updated, which depends on the limit.
+        slot.observe(ran);
+        slot.count_finished(now);
+        self.index.counts.in_flight -= 1;
+        self.index.put_load(slot);
+        self.enhanced_state.count(index(worker.id), now.nanos_since(answered.since), ok);
+        Some(answered)
+    }
+
+    /// Removes an attempt of a process whose final frame has arrived. Returns `None` if it is not unfinished.
     pub(crate) fn finish_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<Attempt> {
         let Finished { worker, wire, ok, ran } = finished;
         let (attempt, slot) = self.remove_attempt(now, worker, wire, ran)?;
-        if let Process::Live { idle_since, .. } = &mut slot.process {
-            *idle_since = now;
-        }
-        if !attempt.is_given_back(ok, ran) {
-            *slot.finished_attempts += 1;
+        if attempt.is_given_back(ok, ran) {
+            slot.set_idle_since(now);
+        } else {
+            slot.count_finished(now);
             self.enhanced_state.count(index(worker.id), now.nanos_since(attempt.since), ok);
         }
         Some(attempt)
@@ -347,7 +362,6 @@ impl Workers {
         self.remove_attempt(now, worker, wire, Duration::ZERO).map(|(attempt, _)| attempt)
     }
 
-    #[inline(always)]
     fn remove_attempt(
         &mut self,
         now: Timestamp,
@@ -380,7 +394,7 @@ impl Index {
     #[inline(always)]
     fn put_load(&mut self, slot: &Slot) {
         let place = index(slot.worker.id);
-        self.levels.put(place, slot.accepts().then(|| slot.load(self.places)));
+        self.levels.put(place, slot.load(self.places));
         if let Some(placement) = &mut self.placement {
             placement.mark(place);
         }

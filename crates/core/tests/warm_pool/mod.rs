@@ -2,7 +2,7 @@
 //! measure `serve`.
 
 use herder_core::{
-    Affinity, AffinitySettings, CallId, Core, Effect, Effects, Expiry, Finished, Generation, IfAbsent, Input,
+    Affinity, AffinitySettings, CallId, Core, Dispatch, Effect, Effects, Expiry, Finished, Generation, IfAbsent, Input,
     OnExpired, Routing, SessionCall, SessionId, Settings, Submission, Timestamp, WorkerId, WorkerRef,
     WorkerTypeSettings,
 };
@@ -37,6 +37,8 @@ impl WarmPool {
             let worker = WorkerRef { id: WorkerId(id), generation: Generation(1) };
             core.handle(Timestamp(1), Input::Ready { worker, window: 1, control: true, in_order: None }, &mut effects);
         }
+        // Those of the start. A call has exactly one effect at each end, which the core returns.
+        effects.clear();
         let mut pool =
             Self { core, now: Timestamp(1), calls: 0, effects, sessions: (0..sessions).map(session).collect() };
         (0..calls * sessions.max(1)).for_each(|_| _ = pool.call());
@@ -67,13 +69,21 @@ impl WarmPool {
     /// Submits the call, and answers it.
     pub(crate) fn serve(&mut self, next: &Submission) -> Routing {
         let (core, effects) = (&mut self.core, &mut self.effects);
-        effects.clear();
-        core.submit(self.now, next, effects);
-        let [Effect::Send { worker, wire, .. }] = effects[..] else { panic!("not sent at once: {effects:?}") };
-        effects.clear();
-        core.finish(self.now + RUN, Finished { worker, wire, ok: true, ran: Duration::ZERO }, effects);
-        let [Effect::Deliver { delivery, .. }] = effects[..] else { panic!("not delivered: {effects:?}") };
-        delivery.routing
+        let dispatch = core.submit(self.now, next, effects);
+        let Dispatch { worker, wire, .. } = dispatch.unwrap_or_else(|| appended_dispatch(effects));
+        let finished = Finished { worker, wire, ok: true, ran: Duration::ZERO };
+        let Some(answer) = core.finish(self.now + RUN, finished, effects) else { panic!("not delivered: {effects:?}") };
+        assert!(effects.is_empty(), "more than one effect: {effects:?}");
+        answer.delivery.routing
+    }
+}
+
+/// Returns the dispatch of the first call of a session, which binds it.
+#[cold]
+fn appended_dispatch(effects: &mut Effects) -> Dispatch {
+    match effects.pop() {
+        Some(Effect::Send { worker, call, wire, epoch }) => Dispatch { worker, call, wire, epoch },
+        other => panic!("not sent at once: {other:?}, {effects:?}"),
     }
 }
 

@@ -42,7 +42,8 @@ struct Harness {
 
 fn harness(limits: Limits) -> Harness {
     let ((steps, received_steps), (sender, written)) = (mpsc::channel(), mpsc::channel());
-    let output = Output::with("test", ScriptedSink { steps: received_steps, written: sender }, limits).unwrap();
+    let output =
+        Output::with("test", ScriptedSink { steps: received_steps, written: sender }, limits, Format::Text).unwrap();
     Harness { output, steps, written }
 }
 

@@ -3,55 +3,88 @@
 //! death.
 
 use crate::{
-    CallId, Delivery, Effect, Effects, Finished, LogEvent, Timestamp, WireId, WorkerRef,
-    calls::{Call, CallKey, CallState},
+    CallId, Delivery, Effect, Effects, FinalAnswer, Finished, LogEvent, Timestamp, WireId, WorkerId, WorkerRef,
+    calls::{Call, CallState},
     failure::CallFailure,
+    messages::return_first,
     pool::Core,
     session::SessionEventKind,
-    worker::{Attempt, SlotHolder},
+    worker::{AnsweredAttempt, AttemptSession, SlotHolder},
 };
 
 impl Core {
     /// Performs the step of [`Input::Final`](crate::Input::Final): answers the call of the attempt, unless that is
-    /// settled already, and frees its call slot.
-    pub fn finish(&mut self, now: Timestamp, finished: Finished, effects: &mut Effects) {
+    /// settled already, and frees its call slot. If no effect precedes the answer, it is returned, not appended: it must be
+    /// carried out before the effects in the list.
+    #[must_use = "a caller whose answer is not delivered waits forever"]
+    pub fn finish(&mut self, now: Timestamp, finished: Finished, effects: &mut Effects) -> Option<FinalAnswer> {
         self.tick(now, effects);
+        match self.workers.finish_only_attempt(now, finished) {
+            Some(answered) => self.answer(now, finished, &answered, effects),
+            None => self.finish_among_others(now, finished, effects),
+        }
+    }
+
+    /// Does what [`finish`](Self::finish) does, for any attempt.
+    // Not inlined, as `answer` is into both: the usual attempt needs none of this.
+    #[inline(never)]
+    fn finish_among_others(
+        &mut self,
+        now: Timestamp,
+        finished: Finished,
+        effects: &mut Effects,
+    ) -> Option<FinalAnswer> {
         let Finished { worker, wire, ok, ran } = finished;
         let Some(attempt) = self.workers.finish_attempt(now, finished) else {
             // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
             // answer a call twice (I1).
             self.counters.unknown_frames += 1;
-            return effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
+            effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
+            return None;
         };
         match attempt.holder {
             SlotHolder::Revoking(call) if attempt.is_given_back(ok, ran) => {
-                return self.finish_taken_back(now, worker, Some(call.id), effects);
+                self.finish_taken_back(now, worker, Some(call.id), effects);
             }
-            // One arm, so that `deliver` is inlined.
             SlotHolder::Call(call) | SlotHolder::Revoking(call) => {
-                self.deliver(now, call, worker, &attempt, ok, effects);
+                return self.answer(now, finished, &attempt.answered(call), effects);
             }
             SlotHolder::Abandoned { .. } if attempt.is_taken_back => {
-                return self.finish_taken_back(now, worker, None, effects);
+                self.finish_taken_back(now, worker, None, effects);
             }
             SlotHolder::Abandoned { .. } => {
                 self.counters.late_answers += 1;
                 effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
+                self.free_call_slot(now, worker.id, attempt.since, attempt.session, effects);
             }
         }
-        self.free_call_slot(now, worker, &attempt, effects);
+        None
     }
 
-    fn deliver(
+    /// Answers the call of an attempt with its final frame, and frees its call slot.
+    #[inline(always)]
+    fn answer(
         &mut self,
         now: Timestamp,
-        key: CallKey,
-        worker: WorkerRef,
-        attempt: &Attempt,
-        ok: bool,
+        finished: Finished,
+        answered: &AnsweredAttempt,
         effects: &mut Effects,
-    ) {
-        let Some(call) = self.calls.settle_key(key) else { return };
+    ) -> Option<FinalAnswer> {
+        let answer = self.settle_with_answer(now, finished, answered).and_then(|answer| return_first(answer, effects));
+        self.free_call_slot(now, finished.worker.id, answered.since, answered.session, effects);
+        answer
+    }
+
+    /// Settles a call with the final frame of an attempt, and returns what the shell must deliver.
+    #[inline(always)]
+    fn settle_with_answer(
+        &mut self,
+        now: Timestamp,
+        finished: Finished,
+        answered: &AnsweredAttempt,
+    ) -> Option<FinalAnswer> {
+        let Finished { worker, ok, .. } = finished;
+        let call = self.calls.settle_key(answered.call)?;
         if ok {
             self.counters.ok += 1;
             self.retries.succeeded(now);
@@ -59,20 +92,31 @@ impl Core {
             self.counters.failed += 1;
         }
         self.admission.answered(now, call.permit, ok);
-        let (routing, attempts) = (attempt.routing, call.attempts);
-        let delivery =
-            Delivery { worker, routing, attempts, admitted: call.admitted, sent: attempt.sent, finished: now };
-        effects.push(Effect::Deliver { call: key.id, delivery, earlier: call.losses });
+        let (routing, attempts, sent) = (answered.routing, call.attempts, answered.sent);
+        let delivery = Delivery { worker, routing, attempts, admitted: call.admitted, sent, finished: now };
+        Some(FinalAnswer { call: answered.call.id, delivery, earlier: call.losses })
     }
 
-    fn free_call_slot(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, effects: &mut Effects) {
-        self.waiting.observe(now.nanos_since(attempt.since));
-        self.begin_in_advance(now, worker.id);
+    #[inline(always)]
+    fn free_call_slot(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerId,
+        since: Timestamp,
+        session: Option<AttemptSession>,
+        effects: &mut Effects,
+    ) {
+        self.waiting.observe(now.nanos_since(since));
+        self.begin_in_advance(now, worker);
         // The session first: its next call joins the queues, so that `fill_worker` chooses among all waiting calls.
-        if let Some(session) = attempt.session {
-            self.end_session_call(now, session.row, session.is_strict, true, effects);
+        if let Some(AttemptSession { row, is_strict }) = session {
+            let has_followup = self.sessions.finish_call(now, row, is_strict, true);
+            // By far the most frequent case is that neither the session nor another call of it waits for this end.
+            if has_followup || self.waiting.len() > 0 {
+                self.follow_session_call(now, row, is_strict, has_followup, effects);
+            }
         }
-        self.fill_worker(now, worker.id, effects);
+        self.fill_worker(now, worker, effects);
         self.close_if_drained(now, effects);
     }
 

@@ -32,7 +32,7 @@ impl Core {
     pub(in crate::pool) fn take_back_calls_not_begun(&mut self, now: Timestamp, dead: &DeadProcess) {
         let may_have_run = dead.may_have_run();
         for id in dead.attempts.iter().filter(|attempt| !may_have_run(attempt)).filter_map(Attempt::call) {
-            self.calls.take_back(id, now + self.settings.queue.timeout);
+            self.calls.take_back(id, self.waiting.wait_until(now));
         }
     }
 

@@ -74,7 +74,7 @@ impl Core {
         self.calls.unqueue(id, &mut self.waiting);
         self.retries.spend(now);
         self.counters.retries += 1;
-        self.calls.restart_wait(id, now + self.settings.queue.timeout);
+        self.calls.restart_wait(id, self.waiting.wait_until(now));
         self.dispatch_or_enqueue(now, id, effects);
     }
 

@@ -2,28 +2,44 @@
 //! the pool for that, and [`Sessions`](crate::session::Sessions) decides what the session of the call requires.
 
 use crate::{
-    CallId, Effect, Effects, LostAttempts, Routing, RowKey, Submission, Timestamp, WorkerRef,
+    CallId, Dispatch, Effect, Effects, LostAttempts, Routing, RowKey, Submission, Timestamp, WorkerRef,
     admission::Permit,
     calls::{Call, CallState, Role},
     failure::CallFailure,
-    pool::{Core, dispatch::DispatchOutcome},
+    messages::return_first,
+    pool::{
+        Core,
+        dispatch::{DispatchOutcome, new_attempt},
+    },
     session::{Admitted, SessionEventKind},
     waiting::Queue,
 };
 
 impl Core {
-    /// Performs the step of [`Input::Submit`](crate::Input::Submit).
-    pub fn submit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) {
+    /// Performs the step of [`Input::Submit`](crate::Input::Submit). If the call is sent at once and no effect precedes
+    /// that, the dispatch is returned, not appended: it must be carried out before the effects in the list.
+    #[must_use = "a call that is not sent is never answered"]
+    pub fn submit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) -> Option<Dispatch> {
         self.tick(now, effects);
         self.counters.submitted += 1;
-        let call = submission.call;
-        if let Err(failure) = self.admit(now, submission, effects) {
-            self.counters.refused += 1;
-            effects.push(Effect::Settle { call, failure, earlier: LostAttempts::default() });
+        match self.admit(now, submission, effects) {
+            Ok(dispatch) => return_first(dispatch?, effects),
+            Err(failure) => {
+                self.counters.refused += 1;
+                let (call, earlier) = (submission.call, LostAttempts::default());
+                effects.push(Effect::Settle { call, failure, earlier });
+                None
+            }
         }
     }
 
-    fn admit(&mut self, now: Timestamp, submission: &Submission, effects: &mut Effects) -> Result<(), CallFailure> {
+    /// Admits a call, and returns its dispatch if nothing else follows from the admission.
+    fn admit(
+        &mut self,
+        now: Timestamp,
+        submission: &Submission,
+        effects: &mut Effects,
+    ) -> Result<Option<Dispatch>, CallFailure> {
         self.restarts.check_open(now, self.workers.live() > 0)?;
         if submission.deadline <= now {
             return Err(CallFailure::DeadlineExceeded { may_have_run: false });
@@ -35,10 +51,11 @@ impl Core {
             let wire = self.fresh_wire();
             let call = self.new_call(now, submission, role, permit);
             let call = self.calls.admit(Call { state: CallState::Sent { worker, wire }, attempts: 1, ..call });
-            self.start_attempt(now, call, role, (worker, wire, routing), effects);
-            return Ok(());
+            let attempt = new_attempt(now, call, role, wire, routing);
+            self.workers.start_attempt_at_once(worker.id, attempt);
+            return Ok(Some(Dispatch { worker, call: call.id, wire, epoch: role.epoch() }));
         }
-        self.admit_to_session(now, submission, permit, effects)
+        self.admit_to_session(now, submission, permit, effects).map(|()| None)
     }
 
     /// Returns the worker to which a call is sent in the step of its submission, in by far the most frequent case: any
@@ -60,7 +77,7 @@ impl Core {
             id: submission.call,
             admitted: now,
             deadline: submission.deadline,
-            queue_until: now + self.settings.queue.timeout,
+            queue_until: self.waiting.wait_until(now),
             idempotent: submission.idempotent,
             attempts: 0,
             role,

@@ -109,7 +109,7 @@ impl Core {
     /// Lets a call that was sent and has not begun wait again, at its earlier position, or sends it to a process with a
     /// free place.
     pub(in crate::pool) fn requeue(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
-        self.calls.take_back(id, now + self.settings.queue.timeout);
+        self.calls.take_back(id, self.waiting.wait_until(now));
         if self.ends_as_poison(now, id, effects) || self.ends_by_queue_timeout(now, id, effects) {
             return;
         }

@@ -160,28 +160,12 @@ impl Core {
         if let Some(row) = role.row() {
             self.sessions.record_sent(now, row, worker, routing, waited);
         }
-        self.start_attempt(now, call, role, (worker, wire, routing), effects);
-        DispatchOutcome::Sent
-    }
-
-    /// Starts an attempt of a call that is marked as sent.
-    #[inline(always)]
-    pub(super) fn start_attempt(
-        &mut self,
-        now: Timestamp,
-        call: CallKey,
-        role: Role,
-        (worker, wire, routing): (WorkerRef, WireId, Routing),
-        effects: &mut Effects,
-    ) {
-        let session = role.row().map(|row| AttemptSession { row, is_strict: role.is_strict() });
         let epoch = self.wire_epoch(role);
-        let holder = SlotHolder::Call(call);
-        let attempt = Attempt { wire, holder, sent: now, since: now, routing, session, is_taken_back: false };
-        if self.workers.start_attempt(now, worker.id, attempt) {
-            self.calls.set_in_advance(call.id);
+        if self.workers.start_attempt(now, worker.id, new_attempt(now, call, role, wire, routing)) {
+            self.calls.set_in_advance(id);
         }
-        effects.push(Effect::Send { worker, call: call.id, wire, epoch });
+        effects.push(Effect::Send { worker, call: id, wire, epoch });
+        DispatchOutcome::Sent
     }
 
     fn wire_epoch(&self, role: Role) -> Option<Epoch> {
@@ -198,4 +182,12 @@ impl Core {
     fn can_take(&self, worker: WorkerRef) -> bool {
         self.workers.can_take(worker)
     }
+}
+
+/// Returns an attempt of a call that is sent now.
+#[inline(always)]
+pub(super) fn new_attempt(now: Timestamp, call: CallKey, role: Role, wire: WireId, routing: Routing) -> Attempt {
+    let session = role.row().map(|row| AttemptSession { row, is_strict: role.is_strict() });
+    let holder = SlotHolder::Call(call);
+    Attempt { wire, holder, sent: now, since: now, routing, session, is_taken_back: false }
 }

@@ -111,7 +111,20 @@ impl Core {
         effects: &mut Effects,
     ) {
         let has_followup = self.sessions.finish_call(now, row, was_current, ran);
-        // By far the most frequent case is that neither the session nor another call of it waits for this end.
+        self.follow_session_call(now, row, was_current, has_followup, effects);
+    }
+
+    /// Does what follows from the end of a call of a session. `has_followup` is what
+    /// [`finish_call`](crate::session::Sessions::finish_call) returned.
+    #[inline(never)]
+    pub(in crate::pool) fn follow_session_call(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        was_current: bool,
+        has_followup: bool,
+        effects: &mut Effects,
+    ) {
         if was_current && (has_followup || self.waiting.next_of_session(row).is_some()) {
             self.start_next_call(now, row, effects);
         } else if has_followup {
@@ -152,7 +165,7 @@ impl Core {
         };
         self.calls.unqueue(next, &mut self.waiting);
         // The call's wait for any worker begins now, if it waits for one.
-        self.calls.restart_wait(next, now + self.settings.queue.timeout);
+        self.calls.restart_wait(next, self.waiting.wait_until(now));
         self.calls.set_position(next, self.waiting.position_in_next_round());
         self.sessions.set_current_call(row, Some(next));
         Some(next)

@@ -1,7 +1,6 @@
 //! Which processes are started, and when: those that are scheduled, and those that waiting calls need (R12, R13).
 
-use crate::{Effect, Effects, Timestamp, WorkerId, WorkerRef, pool::Core};
-use std::num::NonZeroU32;
+use crate::{Effect, Effects, Timestamp, WorkerId, WorkerRef, pool::Core, worker::Capabilities};
 
 impl Core {
     /// Starts the processes that are scheduled and due, at most `start_batch` at a time (R13).
@@ -44,12 +43,10 @@ impl Core {
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
-        window: u32,
-        control: bool,
-        in_order: Option<NonZeroU32>,
+        process: Capabilities,
         effects: &mut Effects,
     ) {
-        if !self.workers.ready(now, worker, window, control, in_order) {
+        if !self.workers.ready(now, worker, process) {
             return;
         }
         // A recovery comes first: it may schedule more starts, which `start_due_processes` begins. Both come before

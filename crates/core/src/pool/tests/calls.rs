@@ -132,3 +132,58 @@ fn r30_pool_stops_even_if_a_process_does_not_exit() {
     assert_eq!(harness.exit_by_signal(process(2, 2)), []);
     assert_eq!((harness.wait(Duration::from_secs(60)), harness.core.processes().count()), (vec![], 1));
 }
+
+/// The shell carries out the effect that a step returns before those in the list. So a step returns it only if no other
+/// effect precedes it, and `handle` appends what both return in the same order.
+#[test]
+fn step_returns_its_effect_only_if_it_is_the_first() {
+    let mut harness = Harness::new(WorkerTypeSettings::Basic, 2);
+    let (short, _) = harness.call_within(None, Duration::from_secs(1));
+    let (long, effects) = harness.call(None);
+    let (worker, wire) = sent(&effects, long).unwrap();
+    let finished = Finished { worker, wire, ok: true, ran: Duration::ZERO };
+    let (waiting, _) = harness.call(None);
+    let now = harness.now;
+
+    // The call that waits is sent after the answer.
+    let (mut core, mut effects) = (harness.core.clone(), Effects::new());
+    let answer = core.finish(now, finished, &mut effects).unwrap();
+    assert_eq!((answer.call, effects.len(), sent(&effects, waiting).is_some()), (long, 1, true));
+
+    // What is due at the time of the frame precedes the answer.
+    let late = now + Duration::from_secs(2);
+    let (mut core, mut effects) = (harness.core.clone(), Effects::new());
+    assert_eq!(core.finish(late, finished, &mut effects), None);
+    let place = |wanted: fn(&Effect) -> bool| effects.iter().position(wanted).unwrap();
+    assert!(
+        place(|effect| matches!(effect, Effect::Settle { .. }))
+            < place(|effect| matches!(effect, Effect::Deliver { .. }))
+    );
+    assert!(settled(&effects, short).is_some() && routing(&effects, long).is_some());
+
+    for at in [now, late] {
+        let (mut core, mut returned) = (harness.core.clone(), Effects::new());
+        let answer = core.finish(at, finished, &mut returned);
+        let returned: Effects = answer.map(Effect::from).into_iter().chain(returned).collect();
+        let (mut core, mut handled) = (harness.core.clone(), Effects::new());
+        core.handle(at, Input::Final { worker, wire, ok: true, ran: Duration::ZERO }, &mut handled);
+        assert_eq!(returned, handled);
+    }
+
+    // The same for a call that is sent at once.
+    let (mut core, mut effects) = (harness.core.clone(), Effects::new());
+    core.handle(now, Input::Cancel(waiting), &mut effects);
+    assert!(core.finish(now, finished, &mut effects).is_none(), "the cancel precedes it");
+    let next = Submission {
+        call: CallId(9),
+        session: None,
+        deadline: late + Duration::from_secs(30),
+        idempotent: false,
+        fingerprint: None,
+    };
+    let mut effects = Effects::new();
+    assert_eq!(core.clone().submit(now, &next, &mut effects).map(|dispatch| dispatch.call), Some(CallId(9)));
+    assert_eq!(effects, []);
+    assert_eq!(core.submit(late, &next, &mut effects), None, "the deadline of a call has passed before");
+    assert!(matches!(effects[..], [Effect::Settle { .. }, .., Effect::Send { call: CallId(9), .. }]), "{effects:?}");
+}
