@@ -81,6 +81,8 @@ const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 /// The token of the host's HTTP server. Workers do not inherit it: a worker that prints or sends its environment must not
 /// reveal it. A pool's `env` may set it.
 const TOKEN: &str = "HERDER_TOKEN";
+/// The number of a worker's slot.
+const SLOT: &str = "HERDER_SLOT";
 
 impl ProcessLauncher {
     pub(crate) fn new(config: PoolConfig) -> Self {
@@ -152,7 +154,7 @@ impl Launcher for ProcessLauncher {
                     let script = installed.path().join("herder/__main__.py");
                     let args = vec![script.into_os_string(), app.as_str().into()];
                     let command = command(&config, worker, python.clone().into_os_string(), args);
-                    let command = with_package(command, &config, installed.path());
+                    let command = with_package(command, &config, worker, installed.path());
                     // Remembered before the spawn: a pool that is dropped while the process starts keeps the directory until
                     // this future has returned or was dropped.
                     keep_installed(&mut packages.borrow_mut(), installed);
@@ -186,22 +188,35 @@ fn command(config: &PoolConfig, worker: WorkerRef, program: OsString, args: Vec<
         let kept = CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
         command = kept.fold(command, |command, (key, value)| command.env(*key, value));
     }
-    config.env().iter().fold(command, |command, (key, value)| command.env(key, value))
+    let command = command.env(SLOT, slot_number(worker).to_string());
+    config.env().iter().fold(command, |command, (key, value)| command.env(key, in_slot(value, worker)))
+}
+
+/// Returns the number of the worker's slot from 0, as devices are numbered: `w1` has 0. Later processes of a slot have the same
+/// number.
+fn slot_number(worker: WorkerRef) -> u32 {
+    worker.id.0.saturating_sub(1)
+}
+
+/// Returns the value of a variable of the pool's `env` in this slot.
+fn in_slot(value: &str, worker: WorkerRef) -> String {
+    value.replace("{slot}", &slot_number(worker).to_string())
 }
 
 /// Returns the value of a variable in the worker's environment, unless it is empty.
-fn value(config: &PoolConfig, key: &str) -> Option<OsString> {
+fn value(config: &PoolConfig, worker: WorkerRef, key: &str) -> Option<OsString> {
     let inherited = || env::var_os(key).filter(|_| config.env_mode() != EnvMode::Clean);
-    config.env().get(key).map(OsString::from).or_else(inherited).filter(|value| !value.is_empty())
+    let own = config.env().get(key).map(|value| OsString::from(in_slot(value, worker)));
+    own.or_else(inherited).filter(|value| !value.is_empty())
 }
 
 /// Adds the variables for the embedded package. Python must not write bytecode beside the package by itself, since the host
 /// refuses files that it does not know: the package writes its bytecode itself (`bytecode.py`) and then restores the user's
 /// value of the variable.
-fn with_package(command: Command, config: &PoolConfig, package: &Path) -> Command {
+fn with_package(command: Command, config: &PoolConfig, worker: WorkerRef, package: &Path) -> Command {
     const DONT_WRITE: &str = "PYTHONDONTWRITEBYTECODE";
-    let command = command.env("HERDER_BYTECODE", value(config, DONT_WRITE).unwrap_or_default());
-    command.env(DONT_WRITE, "1").env("PYTHONPATH", python_path(package, value(config, "PYTHONPATH")))
+    let command = command.env("HERDER_BYTECODE", value(config, worker, DONT_WRITE).unwrap_or_default());
+    command.env(DONT_WRITE, "1").env("PYTHONPATH", python_path(package, value(config, worker, "PYTHONPATH")))
 }
 
 /// Returns the value of `PYTHONPATH`. The embedded package comes first, since another installed version of it may implement

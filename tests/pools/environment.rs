@@ -130,3 +130,46 @@ async fn a_token_in_the_pools_env_reaches_the_workers() {
         pool.shutdown_and_check().await;
     }
 }
+
+/// `{slot}` in a value of `env` and `HERDER_SLOT` are the number of the slot. The next process of a slot has the same one, and
+/// overflow workers have the numbers after those of the base workers.
+#[tokio::test]
+async fn each_slot_has_its_number_in_the_environment() {
+    const SLOTS: &str = "
+import os, time
+import herder
+app = herder.App()
+
+@app.command
+def slot(folder: str, count: int) -> list:
+    own = [os.environ['HERDER_SLOT'], os.environ['DEVICE'], os.environ['PYTHONPATH'].split(':')[-1]]
+    open(f'{folder}/{own[0]}-{os.getpid()}', 'w').close()
+    while len(os.listdir(folder)) < count:
+        time.sleep(0.01)
+    return own
+";
+    let pool = pool("slots", |context| {
+        context.file("app.py", SLOTS);
+        let pool = context.basic().app("app.py:app").pool_size(2).overflow(1).env_mode(EnvMode::Clean);
+        pool.env("DEVICE", "gpu{slot}/{slot}{x}").env("PYTHONPATH", "/packages/{slot}").build()
+    })
+    .await;
+    let slots = async || {
+        // Each call waits for the others, so each runs on a worker of its own.
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = json!({ "folder": folder.path(), "count": 3 });
+        let calls = (0..3).map(|_| pool.call::<Vec<String>>("slot", &arguments));
+        let answers = futures_util::future::join_all(calls.map(std::future::IntoFuture::into_future)).await;
+        let mut slots: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        slots.sort();
+        slots
+    };
+    let expected = ["0", "1", "2"]
+        .map(|slot| vec![slot.to_owned(), format!("gpu{slot}/{slot}{{x}}"), format!("/packages/{slot}")]);
+    assert_eq!(slots().await, expected);
+    for worker in pool.base_workers().await {
+        pool.kill_worker(worker.process()).await.unwrap();
+    }
+    assert_eq!(slots().await, expected, "after the death of both base workers");
+    pool.shutdown_and_check().await;
+}

@@ -24,7 +24,7 @@ const START_BATCH: u32 = 8;
 /// then; a process in uninterruptible sleep is not.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Variables that only Herder sets.
-const RESERVED_VARIABLES: [&str; 4] = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_LOG_FD", "HERDER_BYTECODE"];
+const RESERVED_VARIABLES: [&str; 5] = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_LOG_FD", "HERDER_BYTECODE", "HERDER_SLOT"];
 
 impl PoolBuilder<Basic> {
     /// Checks the configuration and looks for an interpreter: reads `VIRTUAL_ENV`, and checks whether a few paths exist.

@@ -89,7 +89,8 @@ impl<T> PoolBuilder<T> {
         self
     }
 
-    /// Sets an environment variable of each worker. Workers do not inherit the host's `HERDER_TOKEN`; this method can set it.
+    /// Sets an environment variable of each worker. `{slot}` in the value is the number of the worker's slot, from 0: `w1` has 0.
+    /// Each worker also has it in `HERDER_SLOT`. Workers do not inherit the host's `HERDER_TOKEN`; this method can set it.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.common.env.insert(name.into(), value.into());
         self

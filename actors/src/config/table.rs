@@ -31,8 +31,8 @@ table! {
         "an executable that implements the worker protocol, used instead of `app`";
     PYTHON: Text(Text) = Any "python" { default: "$VIRTUAL_ENV, else .venv next to the file, else the environment of this program, else python3", allowed: "a program name, a path, or the folder of an environment or project" },
         "the Python interpreter that runs `app`";
-    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD or HERDER_BYTECODE" },
-        "environment variables set for each worker";
+    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE or HERDER_SLOT" },
+        "environment variables set for each worker; `{slot}` in a value is the number of its slot, from 0";
     ENV_MODE: Choice(Choice) = Any "env_mode" { default: "inherit", words: &["inherit", "clean"] },
         "whether workers inherit the host's environment";
     NUMERIC_THREADS: CountOr(CountOr) = Any "numeric_threads" { default: "auto", words: &["auto", "unset"], min: 1, max: 65_535 },

@@ -223,8 +223,8 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_eq!(basic().retry(Retry::new().backoff(late)).build().unwrap_err().key(), "retry.waits");
     assert_snapshot!(refusal(basic().cwd("/no/such/folder").build()), @"`cwd` is /no/such/folder; allowed: an existing folder");
     assert_snapshot!(refusal(basic().python("").build()), @r#"`python` is ""; allowed: a program name, a path, or the folder of an environment or project"#);
-    assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD or HERDER_BYTECODE"#);
-    assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD or HERDER_BYTECODE"#);
+    assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE or HERDER_SLOT"#);
+    assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE or HERDER_SLOT"#);
     assert_snapshot!(refusal(PoolConfig::basic("carts").build()), @"`app` is not set; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refusal(PoolConfig::basic("carts").app("carts.py").build()), @"`app` is `carts.py`; allowed: `module:app` or `path/to/file.py:app`");
     assert_snapshot!(refusal(basic().command(["./worker"]).build()), @"`command` is set together with `app`; allowed: exactly one of `app` and `command`");
