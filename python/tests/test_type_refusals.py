@@ -353,7 +353,6 @@ def test_the_limit_of_recursion_is_no_other_error():
     class Chain:
         next: "list[Chain]"
 
-    globals()["Chain"] = Chain
     command = command_of(Chain)
     outcomes = set()
     for depth in range(50, 700, 7):

@@ -227,7 +227,7 @@ def test_aliases_and_type_parameters_of_python_3_12():
     )
     assert convert(names["Numbers"][int], {"1": [2]}) == {1: [2]}
     assert convert(names["Nested"], [1, [2, [3]]]) == [1, [2, [3]]]
-    assert errors_of(names["Nested"], [1, ["a"]])[0][0][1] == "int_type"
+    assert "int_type" in [type for _, type, _ in errors_of(names["Nested"], [1, ["a"]])[0]]
     crate = names["Crate"]
     assert convert(crate[int], {"value": 1, "rest": [{"value": 2, "rest": []}]}).rest[0].value == 2
     assert errors_of(crate[int], {"value": 1, "rest": [{"value": "a", "rest": []}]})[0][0][0] == ["rest", 0, "value"]

@@ -47,11 +47,14 @@ def own_annotations(cls: type) -> dict[str, Any]:
 
 
 def names_of(cls: type) -> dict[str, Any]:
-    """Return the names that annotations in a class may use: those of its module, then those of the class."""
+    """Return the names that annotations in a class may use: those of its module, then those of the class, and its own.
+
+    Its own name is for a class that is defined in a function and contains itself.
+    """
     module = vars(sys.modules.get(cls.__module__, builtins))
     own = {name: value for name, value in vars(cls).items() if not hasattr(builtins, name)}
     parameters = {each.__name__: each for each in getattr(cls, "__type_params__", ())}
-    return {**own, **module, **parameters}
+    return {cls.__name__: cls, **own, **module, **parameters}
 
 
 def dataclass_fields(cls: Any) -> list[FieldType]:
