@@ -22,7 +22,11 @@ use tracing::Level;
 /// A handle of a pool. In a forked copy of the process that started the pool, its methods fail at once with
 /// [`Error::Forked`], and dropping it does nothing: the pool's threads run in the other process.
 #[derive(Clone, Debug)]
-pub struct PoolClient {
+pub struct PoolClient(Arc<Inner>);
+
+/// What all clones of a handle share. Each call clones the handle; a clone of an address would allocate twice.
+#[derive(Debug)]
+struct Inner {
     supervisor: Addr<PoolSupervisor>,
     shared: Arc<Shared>,
 }
@@ -30,9 +34,9 @@ pub struct PoolClient {
 /// Forgets the address in a forked copy of the process. Dropping the last address wakes the pool's runtime, and another
 /// thread may have held a lock of that runtime at the fork: the drop would block for ever. With the forgotten clone, no
 /// address in the copy is the last one.
-impl Drop for PoolClient {
+impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.is_here() {
+        if !self.shared.is_here() {
             mem::forget(self.supervisor.clone());
         }
     }
@@ -42,16 +46,16 @@ impl PoolClient {
     /// Starts the supervisor on the current arbiter.
     pub fn start(supervisor: PoolSupervisor) -> Self {
         let shared = supervisor.shared();
-        Self { supervisor: supervisor.start(), shared }
+        Self(Arc::new(Inner { supervisor: supervisor.start(), shared }))
     }
 
     /// Returns the address of the supervisor.
     pub fn supervisor(&self) -> &Addr<PoolSupervisor> {
-        &self.supervisor
+        &self.0.supervisor
     }
 
     fn is_here(&self) -> bool {
-        self.shared.is_here()
+        self.0.shared.is_here()
     }
 
     /// Sends a message to the supervisor and waits for the answer.
@@ -66,13 +70,13 @@ impl PoolClient {
         if !self.is_here() {
             return Err(Error::Forked { may_have_run: false });
         }
-        Ok(self.supervisor.send(message).await?)
+        Ok(self.0.supervisor.send(message).await?)
     }
 
     /// Logs that all base workers of the pool are ready.
     pub fn log_ready(&self, pool: &PoolName, workers: u32) {
         let pool = pool.clone();
-        self.shared.call_log().events().queue(Level::INFO, move || {
+        self.0.shared.call_log().events().queue(Level::INFO, move || {
             tracing::info!(%pool, "ready: {workers} of {workers} workers");
         });
     }
@@ -80,7 +84,7 @@ impl PoolClient {
     /// Logs that some workers of the pool failed to start.
     pub fn log_partial_start(&self, pool: &PoolName, error: Error) {
         let pool = pool.clone();
-        self.shared.call_log().events().queue(Level::WARN, move || {
+        self.0.shared.call_log().events().queue(Level::WARN, move || {
             tracing::warn!(%pool, %error, "the pool has fewer workers than configured: some failed to start");
         });
     }
@@ -91,11 +95,12 @@ impl PoolClient {
         if !self.is_here() {
             // Checked before anything that takes a lock, since another thread may have held the lock at the fork. For the
             // same reason no event is logged.
-            let (error, error_id) = (Error::Forked { may_have_run: false }, self.shared.call_log().error_id(CallId(0)));
+            let (error, error_id) =
+                (Error::Forked { may_have_run: false }, self.0.shared.call_log().error_id(CallId(0)));
             return PendingReply { state: Pending::Refused(Some(Box::new(error))), error_id };
         }
-        let (id, command) = (self.shared.next_call(), request.command().clone());
-        let error_id = self.shared.call_log().error_id(id);
+        let (id, command) = (self.0.shared.next_call(), request.command().clone());
+        let error_id = self.0.shared.call_log().error_id(id);
         let state = self.submit(id, request).unwrap_or_else(|error| {
             let error = error.with_id(error_id);
             self.log_refusal(id, &command, &error);
@@ -107,14 +112,14 @@ impl PoolClient {
     /// Logs a call that the caller of this method refuses, as the pool logs its own refusals. Returns the id under which the
     /// log has the call.
     pub fn refused(&self, command: &str, error: &Error) -> ErrorId {
-        let id = self.shared.next_call();
+        let id = self.0.shared.next_call();
         self.log_refusal(id, &command.into(), error);
-        self.shared.call_log().error_id(id)
+        self.0.shared.call_log().error_id(id)
     }
 
     fn log_refusal(&self, id: CallId, command: &Arc<str>, error: &Error) {
-        if self.shared.call_log().log_refusal(id, command, None, error, self.shared.clock().now()) {
-            self.supervisor.do_send(FailuresSuppressed);
+        if self.0.shared.call_log().log_refusal(id, command, None, error, self.0.shared.clock().now()) {
+            self.0.supervisor.do_send(FailuresSuppressed);
         }
     }
 
@@ -122,15 +127,15 @@ impl PoolClient {
         // `do_send` to a stopped supervisor drops the message silently, and the caller would get `PoolClosed` with
         // `may_have_run: true`. This check gives the definite answer. If the pool stops right after it, the indefinite one is
         // still correct.
-        if !self.supervisor.connected() {
+        if !self.0.supervisor.connected() {
             return Err(Error::closed(false));
         }
         // The permit travels with the call and is dropped when the call is answered, before its caller is woken. If
         // `Incoming::of` fails here, it is dropped at once.
-        let permit = self.shared.enter()?;
+        let permit = self.0.shared.enter()?;
         let (reply, answer) = oneshot::channel();
-        let deadline = self.shared.clock().now() + request.timeout.unwrap_or(self.shared.timeout());
-        self.supervisor.do_send(Submit(Incoming::of(request, id, deadline, reply, Some(permit))?));
+        let deadline = self.0.shared.clock().now() + request.timeout.unwrap_or(self.0.shared.timeout());
+        self.0.supervisor.do_send(Submit(Incoming::of(request, id, deadline, reply, Some(permit))?));
         Ok(Pending::Waiting { answer, id, client: self.clone() })
     }
 }
@@ -185,7 +190,7 @@ impl Drop for PendingReply {
         {
             // An answer that arrives between this check and the cancel is dropped; the pool ignores the cancel of a settled
             // call.
-            client.supervisor.do_send(Cancel(*id));
+            client.0.supervisor.do_send(Cancel(*id));
         }
     }
 }
