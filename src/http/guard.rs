@@ -5,7 +5,7 @@ use super::{
     call::CallErrorResponse,
     call_route::CallRoute,
     connections::{self, ActiveRequest},
-    hosts::Host,
+    hosts::{Host, is_common_loopback},
     refusal::Refusal,
     unread,
 };
@@ -111,7 +111,8 @@ impl RequestGuard {
 fn check_host(request: &HttpRequest, more: &[String]) -> Result<(), Refusal> {
     let listen = request.app_config().local_addr();
     let local = connections::local_address(request);
-    let named = request.headers().get_all(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+    let named = request.headers().get_all(header::HOST).map(|host| host.as_bytes());
+    let named = named.filter(|host| !is_common_loopback(host)).map(String::from_utf8_lossy);
     let asked = request.uri().authority().map(|authority| authority.as_str().into());
     for host in named.chain(asked) {
         if !Host::parse(&host).is_some_and(|host| host.is_allowed(listen, local, more)) {

@@ -50,6 +50,22 @@ impl<'a> Name<'a> {
     }
 }
 
+/// Returns whether a value of `Host` is `127.0.0.1` or `localhost`, with or without a port. These are allowed by every check of
+/// a host ([`Host::is_allowed`]). They are recognized without parsing, because most requests to a server on a loopback address
+/// have one of them.
+pub(super) fn is_common_loopback(host: &[u8]) -> bool {
+    let port = [&b"127.0.0.1"[..], b"localhost"].into_iter().find_map(|name| host.strip_prefix(name));
+    match port {
+        Some([]) => true,
+        Some([b':', digits @ ..]) => {
+            let is_number = matches!(digits.len(), 1..=5) && digits.iter().all(u8::is_ascii_digit);
+            // Texts of the same length are ordered like their numbers.
+            is_number && (digits.len() < 5 || digits <= &b"65535"[..])
+        }
+        _ => false,
+    }
+}
+
 impl<'a> Host<'a> {
     /// Parses `name`, `name:port`, `[v6]` or `[v6]:port`.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
@@ -101,6 +117,28 @@ impl<'a> Host<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Every host that is recognized without parsing is parsed as a loopback name.
+        #[test]
+        fn common_loopback_hosts_are_loopback_names(host in "(127.0.0.1|localhost|LOCALHOST|127.1)(:[0-9+ ]{0,6})?.?") {
+            let parsed = Host::parse(&host).is_some_and(|host| host.name.is_loopback());
+            prop_assert!(parsed || !is_common_loopback(host.as_bytes()), "{}", host);
+        }
+    }
+
+    #[test]
+    fn common_loopback_hosts_are_recognized() {
+        for host in ["localhost", "127.0.0.1", "localhost:1", "127.0.0.1:7878", "127.0.0.1:65535"] {
+            assert!(is_common_loopback(host.as_bytes()), "{host}");
+        }
+        for host in
+            ["", ":80", "127.0.0.1:", "127.0.0.1:65536", "localhost:000080", "localhost.evil.example", "127.0.0.11"]
+        {
+            assert!(!is_common_loopback(host.as_bytes()), "{host}");
+        }
+    }
 
     fn allowed(host: &str, listen: &str, more: &[&str]) -> bool {
         let more: Vec<_> = more.iter().map(|name| (*name).to_owned()).collect();
