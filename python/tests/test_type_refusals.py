@@ -22,6 +22,7 @@ from herder.binding import Command
 from herder.codec import decode, encode
 from herder.errors import CallRejection
 from herder.results import Encoder, Rules
+from herder.testing import CallError, Client
 
 Meta = herder.Meta
 
@@ -179,6 +180,27 @@ def test_a_worker_converts_arguments(typed_worker):
     assert answer.error["message"] == "place: items[0].color: Input should be 'red' (and 2 more errors)"
     assert (answer.started, answer.ended) == (0, 0), "the handler has not run"
     assert typed_worker.call("place", items=[ITEM]).error_kind == "bad_arguments"
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_the_test_client_converts_arguments_and_shows_the_errors(wait):
+    app = herder.App()
+
+    async def later(at: dt.date, kinds: list[Kind] = ()):
+        return [at.year, len(kinds)]
+
+    def now(at: dt.date, kinds: list[Kind] = ()):
+        return [at.year, len(kinds)]
+
+    app.command(name="place")(later if wait else now)
+    with Client(app) as client:
+        assert client.call("place", at="2026-01-31", kinds=["a", 2]) == [2026, 2]
+        with pytest.raises(CallError, match="at: Input should be a valid date") as raised:
+            client.call("place", at="x", kinds=["b"])
+    assert [(each["loc"], each["type"]) for each in raised.value.errors] == [
+        (["at"], "date_parsing"),
+        (["kinds", 0], "enum"),
+    ]
 
 
 def test_an_exception_of_the_conversion_is_that_of_the_handler(typed_worker):

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import ipaddress
 import pathlib
 import typing
 import uuid
@@ -230,6 +231,8 @@ FITS = [
     (decimal.Decimal, 10**30, decimal.Decimal(10**30)),
     (decimal.Decimal, 9.99, decimal.Decimal("9.99")),
     (pathlib.Path, "a/b", pathlib.Path("a/b")),
+    (ipaddress.IPv4Address, "10.0.0.1", ipaddress.IPv4Address("10.0.0.1")),
+    (dict[ipaddress.IPv6Network, int], {"2001:db8::/32": 1}, {ipaddress.IPv6Network("2001:db8::/32"): 1}),
     (pathlib.PurePosixPath, "/a", pathlib.PurePosixPath("/a")),
     (Order, {"id": 1, "lines": [{"sku": "a", "price": 2}], "new": 1}, Order(1, [Line("a", 2.0)])),
     (Optional[Line], {"sku": "a", "price": 1.0, "tags": ["x"]}, Line("a", 1.0, ["x"])),
@@ -369,6 +372,11 @@ ERRORS = [
         True,
         one([], "decimal_type", "Decimal input should be an integer, float, string or Decimal object"),
     ),
+    *(
+        (ipaddress.IPv4Address, value, one([], "ip_v4_address", "Input is not a valid IPv4 address"))
+        for value in ("10.0.0", "::1", 1, "10.0.0.01")
+    ),
+    (ipaddress.IPv4Network, "10.0.0.1/8", one([], "ip_v4_network", "Input is not a valid IPv4 network")),
     (Line, [], one([], "dataclass_type", "Input should be a dictionary or an instance of Line")),
     (
         Order,

@@ -243,6 +243,10 @@ class Compiler:
 
             makers = {"uuid": typed_values.uuid_node, "decimal": typed_values.decimal_node}
             return makers.get(module, typed_values.path_node)(cls)
+        if module == "ipaddress":
+            from herder.typed_values import address_node
+
+            return address_node(cls)
         return None
 
     def record(self, cls: Any, annotation: Any, scope: Scope) -> Node:

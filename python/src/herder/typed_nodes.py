@@ -7,7 +7,7 @@ alone:
 | `kind` | parts |
 |---|---|
 | `any`, `int`, `float`, `bool`, `str`, `none`, `bytes` | none |
-| `datetime`, `date`, `time`, `timedelta`, `uuid`, `decimal`, `path` | none; `annotation` is the class |
+| `datetime`, `date`, `time`, `timedelta`, `uuid`, `decimal`, `path`, `address` | none; `annotation` is the class |
 | `literal`, `enum`, `flag` | `values`: the JSON values |
 | `list`, `set`, `frozenset`, `deque`, `tuple` (of any length) | `items`: the node of the elements |
 | `fixed_tuple` | `items`: the node of each element |

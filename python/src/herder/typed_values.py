@@ -1,4 +1,4 @@
-"""Nodes of values that are strings or numbers in JSON: literals, enumerations, UUIDs, decimals, paths. No state."""
+"""Nodes of strings and numbers with a meaning: literals, enumerations, UUIDs, decimals, paths, addresses. No state."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 HEX = "[0-9a-fA-F]"
 HYPHENATED = f"{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}"
 UUID_TEXT = re.compile(rf"(?:urn:uuid:)?{HYPHENATED}|\{{{HYPHENATED}\}}|{HEX}{{32}}")
+ADDRESS_CLASS = re.compile("IPv([46])(Address|Interface|Network)")
 EXACT_DIGITS = 15  # a double keeps every decimal number of so many digits
 
 
@@ -191,3 +192,22 @@ def path_node(cls: Any) -> Node:
             raise InvalidValue("path_type", f"Input is not a valid path: {text(error)}") from None
 
     return Node("path", convert, annotation=cls, convert_key=convert)
+
+
+def address_node(cls: Any) -> Node | None:
+    """Return the node of a class of `ipaddress`, or None."""
+    match = ADDRESS_CLASS.fullmatch(cls.__name__)
+    if match is None:
+        return None
+    version, part = match.groups()
+    wrong = (f"ip_v{version}_{part.lower()}", f"Input is not a valid IPv{version} {part.lower()}")
+
+    def convert(value: Any) -> Any:
+        if type(value) is str:  # an integer would be an address too
+            try:
+                return cls(value)
+            except ValueError:
+                pass
+        raise InvalidValue(*wrong)
+
+    return Node("address", convert, annotation=cls, convert_key=convert)
