@@ -260,3 +260,32 @@ def test_bytes_are_the_inverse_of_base64():
     for size in range(64):
         data = bytes(range(size))
         assert convert(bytes, base64.b64encode(data).decode()) == data
+
+
+@dataclasses.dataclass
+class Left:
+    inner: "Left | Right | list[Left] | list[Right] | None"
+    left: int = 0
+
+
+@dataclasses.dataclass
+class Right:
+    inner: "Left | Right | list[Left] | list[Right] | None"
+    right: int = 0
+
+
+def test_a_wrong_value_deep_in_a_recursive_union_is_refused_at_once():
+    """Each of the 60 levels would be tried twice as often as the one around it."""
+    for inner in ("wrong", None):
+        value = {"inner": inner}
+        for level in range(60):
+            value = {"inner": [value] if level % 2 else value}
+        if inner is None:
+            assert isinstance(convert(Left | Right, value), Left)
+            assert isinstance(convert(Left | Right, {**value, "right": 1}), Right)
+        else:
+            assert len(errors_of(Left | Right, value)[0]) == 50
+    command = command_of(Left | Right)
+    with pytest.raises(CallRejection):
+        command.call(value={"inner": 1})
+    assert command.arguments.outcomes and not any(command.arguments.outcomes)

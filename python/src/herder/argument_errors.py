@@ -57,6 +57,12 @@ class InvalidValue(Exception):
             path.append(key)
         return self
 
+    def copy(self) -> InvalidValue:
+        """Return a copy, whose paths can be extended independently."""
+        copy = InvalidValue("", "")
+        copy.errors = [(type, message, [*path]) for type, message, path in self.errors]
+        return copy
+
     @property
     def is_full(self) -> bool:
         """Whether no more errors are kept. A long list of wrong values would take long to refuse otherwise."""

@@ -16,7 +16,7 @@ import sys
 from herder.annotations import UNION_TYPE_NAMES, evaluate, is_any, unknown_reason
 from herder.argument_errors import UNEXPECTED, InvalidValue, collect, describe_parameters, rejection
 from herder.typed_containers import array_node, dict_node, fixed_tuple_node, union_node
-from herder.typed_nodes import ANY, NO_DEFAULT, SCALARS, STR, Field, Node, Reference, Unsupported
+from herder.typed_nodes import ANY, NO_DEFAULT, SCALARS, STR, Field, Node, Reference, Unsupported, all_nodes
 from herder.typed_records import fields_converter, names_of
 
 TYPE_CHECKING = False
@@ -368,6 +368,8 @@ class ArgumentConverter:
             [field.name for field in self.fields], parameters.required, parameters.has_kwargs
         )
         self.convert_fields = fields_converter(self.fields)
+        nodes = all_nodes([*(field.node for field in self.fields), *([self.kwargs] if self.kwargs else [])])
+        self.outcomes = [each.outcomes for each in nodes if each.outcomes is not None]
 
     def wrap(self, function: Callable[..., Any], is_async: bool) -> Callable[..., Any]:
         """Return a function that converts its arguments and calls `function` with them.
@@ -387,6 +389,8 @@ class ArgumentConverter:
 
     def convert(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Convert arguments by name. Raises `CallRejection` with all errors."""
+        for outcomes in self.outcomes:  # an exception at any moment may have left some of another call
+            outcomes.clear()
         try:
             return self.bind(arguments)
         except InvalidValue as error:
@@ -396,6 +400,9 @@ class ArgumentConverter:
                 raise
             deepest = max(arguments, key=lambda name: depth(arguments[name]))
             invalid = InvalidValue("nested_too_deeply", "Input is nested too deeply").within(deepest)
+        finally:
+            for outcomes in self.outcomes:
+                outcomes.clear()
         raise rejection(self.command, invalid, self.expected)
 
     def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:

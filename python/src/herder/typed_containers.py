@@ -33,6 +33,8 @@ ARRAY_ERRORS = {
 }
 CONSTRUCTORS: dict[str, Callable[[Any], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
 KEY = UnionLabel("[key]")  # in the path of an error of a key, as in pydantic
+FLAT = frozenset({"literal", "enum", "flag", "bytes", "uuid", "decimal", "path", "address"})  # with the next line, all
+FLAT |= {"int", "float", "bool", "str", "none", "datetime", "date", "time", "timedelta"}  # without values in them
 RECORDS = frozenset({"dataclass", "typed_dict", "named_tuple", "pydantic", "msgspec"})
 
 
@@ -251,18 +253,47 @@ def _union_of_several(members: list[Node], annotation: Any) -> Node:
                 failed[index] = error
         raise _in_order(failed, labels)
 
+    outcomes: dict[int, Any] = {}
+    is_repeated = sum(each.exact is None and each.kind not in FLAT for each in members) > 1
     convert_key = _key_converter(ordered) if all(each.convert_key for each in members) else None
     hashable = None if any(each.hashable is not True for each in members) else True
     label = "|".join(each.label for each in members)
-    return Node(
+    node = Node(
         "union",
-        convert,
+        remember(convert, outcomes) if is_repeated else convert,
         label=label,
         annotation=annotation,
         items=tuple(members),
         convert_key=convert_key,
         hashable=hashable,
     )
+    node.outcomes = outcomes if is_repeated else None
+    return node
+
+
+def remember(convert: Converter, outcomes: dict[int, Any]) -> Converter:
+    """Return `convert`, which converts each list and object once, although several members of a union contain it.
+
+    Members that contain the union itself would try every value in it again: a wrong value at the 30th level would be
+    tried a billion times. `outcomes` must be empty at the start of a call. It holds the values, so that each has an
+    `id` of its own.
+    """
+
+    def convert_once(value: Any) -> Any:
+        if type(value) is not dict and type(value) is not list:
+            return convert(value)
+        known = outcomes.get(id(value))
+        if known is None:
+            try:
+                known = (value, convert(value), None)
+            except InvalidValue as error:
+                known = (value, None, error.copy())
+            outcomes[id(value)] = known
+        if known[2] is not None:
+            raise known[2].copy()
+        return known[1]
+
+    return convert_once
 
 
 def _known_keys(node: Node) -> frozenset[str]:

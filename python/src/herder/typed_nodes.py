@@ -74,6 +74,7 @@ class Node:
         "kind",
         "label",
         "metadata",
+        "outcomes",
         "values",
     )
 
@@ -104,6 +105,7 @@ class Node:
         self.hashable = hashable  # whether the converted values have a hash; None: not all have, or it is unknown
         self.constraints: dict[str, Any] = {}
         self.metadata: tuple[Any, ...] = ()
+        self.outcomes: dict[int, Any] | None = None  # of a union: see `typed_containers.remember`
 
     def copy(self) -> Node:
         """Return a copy that may be changed. Nodes are shared otherwise."""
@@ -126,6 +128,18 @@ class Reference(Node):
             return self.target.convert(value)
 
         super().__init__("reference", convert, label=label, hashable=None)
+
+
+def all_nodes(roots: list[Node]) -> list[Node]:
+    """Return these nodes and all within them, each once."""
+    found: dict[int, Node] = {}
+    while roots:
+        node = roots.pop()
+        if id(node) not in found:
+            found[id(node)] = node
+            target = node.target if isinstance(node, Reference) else None
+            roots += [*node.items, *(field.node for field in node.fields), *([target] if target else [])]
+    return list(found.values())
 
 
 def _exactly(kind: type) -> Converter:
