@@ -1,6 +1,9 @@
 //! The source of the pools: a configuration file, an app, or two demo pools if neither is given.
 
-use crate::error::{CommandError, Outcome};
+use crate::{
+    error::{CommandError, Outcome},
+    python,
+};
 use herder::{
     PoolConfig,
     config::{Config, ConfigError, Server},
@@ -103,7 +106,9 @@ impl Source {
     }
 
     fn app(app: &str, overrides: Overrides) -> Outcome<Self> {
-        let pool = pool(&name_of(app)?, app, overrides.enhanced, overrides.pool_size, overrides.allow_code)?;
+        let name = name_of(app)?;
+        let python = python::inline_python(app)?;
+        let pool = pool(&name, app, python, overrides.enhanced, overrides.pool_size, overrides.allow_code)?;
         Ok(Self { origin: Origin::App, server: Server::default(), pools: vec![pool] })
     }
 
@@ -112,7 +117,7 @@ impl Source {
             return Err(CommandError::usage("--enhanced needs an APP; the demo pool `sessions` is enhanced already"));
         }
         let size = Some(overrides.pool_size.unwrap_or(DEMO_WORKERS));
-        let demo = |name, enhanced| pool(name, DEMO_APP, enhanced, size, overrides.allow_code);
+        let demo = |name, enhanced| pool(name, DEMO_APP, None, enhanced, size, overrides.allow_code);
         let pools = vec![demo("basic", false)?, demo("sessions", true)?];
         Ok(Self { origin: Origin::Demo, server: Server::default(), pools })
     }
@@ -131,15 +136,24 @@ fn configuration_error(error: ConfigError) -> CommandError {
 }
 
 // The variable is always set. Otherwise the worker would inherit it from the environment of `herder`.
-fn pool(name: &str, app: &str, enhanced: bool, size: Option<usize>, allow_code: bool) -> Outcome<PoolConfig> {
+fn pool(
+    name: &str,
+    app: &str,
+    python: Option<PathBuf>,
+    enhanced: bool,
+    size: Option<usize>,
+    allow_code: bool,
+) -> Outcome<PoolConfig> {
     let allow = if allow_code { "1" } else { "0" };
-    let built = if enhanced {
-        let pool = PoolConfig::enhanced(name).app(app).env(ALLOW_CODE, allow);
-        size.map_or(pool.clone(), |size| pool.pool_size(size)).build()
-    } else {
-        let pool = PoolConfig::basic(name).app(app).env(ALLOW_CODE, allow);
-        size.map_or(pool.clone(), |size| pool.pool_size(size)).build()
-    };
+    // The two builders have different types.
+    macro_rules! build {
+        ($start:expr) => {{
+            let pool = $start.app(app).env(ALLOW_CODE, allow);
+            let pool = python.map_or(pool.clone(), |python| pool.python(python));
+            size.map_or(pool.clone(), |size| pool.pool_size(size)).build()
+        }};
+    }
+    let built = if enhanced { build!(PoolConfig::enhanced(name)) } else { build!(PoolConfig::basic(name)) };
     built.map_err(CommandError::usage)
 }
 

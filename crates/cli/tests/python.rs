@@ -1,6 +1,6 @@
 //! `herder python install`, and what `herder check` says about interpreters.
 
-use crate::support::{folder, herder};
+use crate::support::{Server, folder, herder};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -161,4 +161,34 @@ fn r74_check_names_the_environment_of_a_project() {
     symlink(".venv", project.join("linked")).unwrap();
     fs::write(folder.path().join("herder.toml"), format!("{POOL}python = './project/linked'\n")).unwrap();
     assert!(line().contains("project/linked"), "{}", line());
+}
+
+/// An app with inline dependencies runs in the environment that uv creates for its file.
+#[test]
+fn an_app_with_inline_dependencies_runs_in_the_environment_of_uv() {
+    const APP: &str = "# /// script\n# dependencies = ['six']\n# ///\nimport os\nimport herder\napp = herder.App()\n
+@app.command
+def environment(): return os.environ.get('SCRIPT_ENVIRONMENT')
+";
+    let serve = |uv: &str| {
+        let folder = folder("");
+        fs::write(folder.path().join("script.py"), APP).unwrap();
+        write_script(folder.path(), "uv", uv);
+        write_script(folder.path(), "python", "#!/bin/sh\nSCRIPT_ENVIRONMENT=yes exec python3 \"$@\"\n");
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        (folder, path)
+    };
+    let (place, path) =
+        serve("#!/bin/sh\necho \"$@\" >> uv.log\n[ \"$1\" = python ] && echo \"$PWD/python\"\nexit 0\n");
+    let server = Server::start(place, &["script.py:app", "--pool-size", "1"], &[("PATH", &path)]);
+    assert_eq!(server.call("script/environment", "{}", &[]).result(), "yes");
+    let log = fs::read_to_string(server.file("uv.log")).unwrap();
+    assert_eq!(log, "sync --quiet --script script.py\npython find --script script.py\n");
+    let (place, path) = serve("#!/bin/sh\necho no such package >&2\nexit 1\n");
+    let output = herder(place.path(), &["serve", "script.py:app"]).env("PATH", path).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && err.contains("no such package") && err.contains("uv sync --script"),
+        "{err}"
+    );
 }

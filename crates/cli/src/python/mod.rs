@@ -3,6 +3,8 @@
 
 mod install;
 mod interpreter;
+mod script;
 
 pub(crate) use install::run as install;
 pub(crate) use interpreter::Interpreter;
+pub(crate) use script::inline_python;
