@@ -1,6 +1,7 @@
 """Results of types that JSON does not have: their forms, and the errors of those without one."""
 
 import array
+import collections
 import dataclasses
 import gc
 import json
@@ -9,17 +10,18 @@ import socket
 import subprocess
 import sys
 import unittest.mock
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 
 import herder
 from herder.errors import CallRejection
 from herder.testing import CallError, Client
-from result_table import FORMS, ID, Level, Line, Money, Order, Point, Zone
+from result_table import FORMS, ID, Access, Level, Line, Money, Order, Point, Text, Zone
 
 
 def encoded(value, app=None):
@@ -214,18 +216,33 @@ def test_an_encoder_that_cannot_be_registered(kind, function, error):
         app.encoder(kind)(function)
 
 
+FORKS = """
+import os
+read, write = os.pipe()
+class Forks: pass
+class Marks: pass
+
+@app.encoder(Forks)
+def forks(value):
+    child = os.fork()
+    return os.waitpid(child, 0)[1] if child else "child"
+
+@app.encoder(Marks)
+def marks(value): return os.write(write, b"x")
+
+@app.command
+def get(): return [Forks(), Marks()]
+
+@app.command
+def count(): return len(os.read(read, 9))
+"""
+
+
 def test_the_child_of_a_fork_in_an_encoder_ends(start):
-    host = start(
-        "import os\n"
-        "class Forks: pass\n"
-        "@app.encoder(Forks)\n"
-        "def forks(value):\n"
-        "    child = os.fork()\n"
-        "    return os.waitpid(child, 0)[1] if child else 'child'\n"
-        "@app.command\n"
-        "def get(): return [Forks(), os.getpid()]\n"
-    )
-    assert host.call("get").result == [0, host.call("get").result[1]]
+    """It must not go on as a second worker, nor encode the rest."""
+    host = start(FORKS)
+    assert host.call("get").result == [0, 1]
+    assert host.call("count").result == 1
 
 
 # --- NaN --------------------------------------------------------------------------------------------------------------
@@ -406,6 +423,8 @@ REFUSED = {
     "equal keys": ({ID: 1, "a": {str(ID): 1, ID: 2}}, "result.a: two keys have the form '12345678-1234"),
     "long key": ({"x" * 9999: [object()]}, "result." + "x" * 64 + "[0]: a value"),
     "hostile key": ({"a\n": {1: [object()]}}, "result['a\\n'][1][0]: a value"),
+    "too many digits": ({"a": [{ID: 1}, 10**5000]}, "result.a[1]: Exceeds the limit"),
+    "path after others": ({"a": [1], "b": {"c": (2,)}, "d": object()}, "result.d: a value of type object"),
     "long path": (deep(object(), 200), "result" + "[0]" * 16 + "..." + "[0]" * 16 + ": a value"),
 }
 
@@ -444,6 +463,19 @@ def test_a_value_that_changes_while_it_is_encoded():
     assert encoded(items) == [1, 3, 4, 5, 5]
 
 
+def test_an_error_that_the_second_pass_does_not_meet_is_kept():
+    class Once:
+        raised = False
+
+        def __json__(self):
+            if not Once.raised:
+                Once.raised = True
+                raise LookupError("the first time")
+            return 1
+
+    assert refusal([Once()]) == "the first time"
+
+
 @pytest.mark.parametrize("command", ["get", "a_get"])
 def test_results_of_both_loops(start, command):
     """The loop of apps without async handlers, and that of apps with some."""
@@ -468,3 +500,52 @@ def test_results_of_both_loops(start, command):
             refused.error_kind == "unencodable"
             and "result[0].price: a value of type object" in refused.error["message"]
         )
+
+
+PARAMETERS = {
+    "dataclass": Line,
+    "nested dataclass": Order,
+    "datetime": datetime,
+    "datetime in UTC": datetime,
+    "date": date,
+    "time": time,
+    "time in UTC": time,
+    "no time": timedelta,
+    "timedelta": timedelta,
+    "minutes": timedelta,
+    "negative timedelta": timedelta,
+    "longest timedelta": timedelta,
+    "UUID": UUID,
+    "Decimal": Decimal,
+    "large Decimal": Decimal,
+    "str Enum": Text,
+    "IntEnum": Level,
+    "Flag": Access,
+    "set": set[int],
+    "frozenset": frozenset[UUID],
+    "tuple": tuple[int, UUID],
+    "NamedTuple": Point,
+    "bytes": bytes,
+    "bytearray": bytearray,
+    "Path": Path,
+    "deque": collections.deque,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_form_is_read_by_a_parameter_of_the_type(name):
+    """What one command returns, another one takes."""
+    value, form = FORMS[name]
+    received = []
+    app = herder.App()
+
+    def take(x):
+        received.append(x)
+        return x
+
+    take.__annotations__ = {"x": PARAMETERS[name]}
+    app.command(take)
+    with Client(app) as client:
+        assert client.call("take", x=form) == form
+    if name not in ("dataclass", "nested dataclass", "NamedTuple"):  # they have fields of the type Any
+        assert received == [value] and type(received[0]) is type(value)

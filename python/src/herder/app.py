@@ -123,7 +123,8 @@ class App:
         for a value. With an encoder for a subclass of `str`, `int`, `float`, `list`, `tuple` or `dict`, all results of
         the app are encoded in Python and not in C.
         """
-        if not isinstance(kind, type) or kind in (str, int, float, bool, type(None), list, tuple, dict):
+        # Not `isinstance`: Python 3.10 calls `list[int]` an instance of `type`.
+        if not issubclass(type(kind), type) or kind in (str, int, float, bool, type(None), list, tuple, dict):
             raise TypeError(f"@app.encoder({kind!r}) is invalid; expected a class that JSON does not have")
 
         def register(function: F) -> F:

@@ -84,6 +84,7 @@ class Encoder:
             plain = with_recursion_limit(MAX_NESTING, walk.plain, value)
             if error is not None and not walk.converted_keys:
                 raise error
+            error = None
             return with_recursion_limit(MAX_NESTING, self.write, plain)
         except NoForm as found:
             raise unencodable(found if found is error else NoForm(f"{walk.place()}: {found}")) from None
@@ -263,6 +264,11 @@ class Walk:
     def check(self, value: Any) -> None:
         """Check a value without parts."""
         kind = type(value)
+        if issubclass(kind, int):
+            try:
+                int.__repr__(value)
+            except ValueError as error:  # more digits than Python converts
+                raise NoForm(text(error)) from None
         # `inf - inf` is NaN, which is true. The `-` of numpy would warn.
         if issubclass(kind, float) and float.__sub__(value, value) and not self.nan_as_null:
             raise NoForm('NaN and infinities cannot be encoded as JSON; return None, or create the app with nan="null"')
