@@ -39,7 +39,8 @@ HERDER_MODULES = (
     "typed",
     "worker",
 )
-HERDER_FILES = frozenset(os.path.join(FOLDER, name + ".py") for name in HERDER_MODULES)
+CONVERTERS = ("typed_constraints", "typed_containers", "typed_foreign", "typed_nodes", "typed_records", "typed_values")
+HERDER_FILES = frozenset(os.path.join(FOLDER, name + ".py") for name in HERDER_MODULES + CONVERTERS)
 
 
 def exception_frame(wire_id: int, error: BaseException, started: int, ended: int, max_frame: int = UNLIMITED) -> bytes:
