@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from host import TIMEOUT
+
 ASYNC = "\n@app.command\nasync def makes_it_asyncio(): pass\n"
 BOTH = pytest.mark.parametrize("more", ["", ASYNC], ids=["sync", "asyncio"])
 
@@ -437,7 +439,7 @@ def flood(n: int):
     except BlockingIOError:
         pass
     assert 0 < received < 5000
-    host.log_socket.setblocking(True)
+    host.log_socket.settimeout(TIMEOUT)
     host.call("end")
     assert host.record()["dropped"] == 5000 - received
     host.call("end")
@@ -453,7 +455,7 @@ def test_the_number_of_dropped_records_is_sent_at_the_exit(start):
         while host.record():
             received += 1
     except BlockingIOError:
-        host.log_socket.setblocking(True)
+        host.log_socket.settimeout(TIMEOUT)
     host.shutdown()
     assert host.record() == {"dropped": 5000 - received}
 

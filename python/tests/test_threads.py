@@ -2,10 +2,12 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
 from herder import frames
+from herder.session import Sessions
 from host import FakeHost, write_app
 
 THREADS = """
@@ -110,6 +112,7 @@ async def cancel_all():
     wire_id = host.send("wait", n=0)
     assert host.wait_for_line() == "in 0"
     assert host.call("cancel_all").result is None
+    assert host.call("open_gate", n=1).result is None  # the next answer is not that of the cancelled task
     host.send("open_gate", n=0)
     answer = host.answers(2)[wire_id]
     assert (answer.error_kind, answer.error["type"]) == ("exception", "CancelledError")
@@ -164,20 +167,28 @@ def counter(session: herder.Session):
     assert host.call("items").error_kind == "bad_arguments"
 
 
-def test_calls_of_a_session_that_run_at_once_share_its_state(start):
-    app = """
-barrier = threading.Barrier(8)
+@pytest.mark.parametrize("before", [{}, {"ann": (1, {"old": 1})}], ids=["new", "older epoch"])
+def test_threads_that_ask_for_a_state_at_once_get_the_same(before):
+    """Both find no state, or an older one, before either of them has created it."""
+    both, local, found = threading.Barrier(2), threading.local(), []
 
-@app.command
-def state(session: herder.Session):
-    barrier.wait()
-    return id(session.state)
-"""
-    host = start(THREADS + app, concurrency=8)
-    for epoch in range(1, 20):
-        for _ in range(8):
-            host.send("state", session="ann", epoch=epoch)
-        assert len({answer.result for answer in host.answers(8).values()}) == 1
+    class States(dict):
+        def get(self, *arguments):
+            value = super().get(*arguments)
+            if not hasattr(local, "waited"):
+                local.waited = True
+                both.wait(60)
+            return value
+
+    sessions = Sessions()
+    sessions.states = States(before)
+    threads = [threading.Thread(target=lambda: found.append(sessions.state("ann", 2))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0] is found[1] is dict.get(sessions.states, "ann")[1]
+    assert found[0] == {}
 
 
 def test_the_hook_of_a_session_waits_for_its_thread(start):
@@ -205,10 +216,16 @@ def test_a_drain_waits_for_threads(start):
     assert host.wait_for_exit()[0] == 0
 
 
-def test_a_fork_in_a_thread_answers_once(start):
-    host = start(THREADS + "\n@app.command\ndef fork(): return os.fork() and os.getpid()", concurrency=2)
+def test_a_fork_in_a_thread_answers_once_and_the_child_exits(start):
+    app = """
+@app.command
+def fork():
+    child = os.fork()
+    return [os.getpid(), os.waitpid(child, 0)[1]] if child else None
+"""
+    host = start(THREADS + app, concurrency=2)
     for _ in range(3):
-        assert host.call("fork").result == host.process.pid
+        assert host.call("fork").result == [host.process.pid, 0]
 
 
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="counts threads in /proc")
