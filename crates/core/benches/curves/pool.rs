@@ -2,7 +2,7 @@
 
 use crate::steps::Steps;
 use herder_core::{
-    CallId, Core, Effect, Effects, Generation, IfAbsent, Input, SessionCall, SessionId, Settings, Submission,
+    CallId, Core, Effect, Effects, Finished, Generation, IfAbsent, Input, SessionCall, SessionId, Settings, Submission,
     Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
 };
 use std::{collections::VecDeque, time::Duration};
@@ -34,29 +34,36 @@ impl Pool {
 
     /// Submits a call and returns its id.
     pub(crate) fn submit(&mut self, session: Option<SessionId>) -> CallId {
-        let (call, input) = self.submission(session);
-        self.handle(input);
+        let submission = self.submission(session);
+        let call = submission.call;
+        self.handle(Input::Submit(submission));
         call
     }
 
-    /// Submits a call as a measured step.
+    /// Submits a call as a measured step. As in the shell, no input is built.
     pub(crate) fn count_submit(&mut self, session: Option<SessionId>, steps: &mut Steps) -> CallId {
-        let (call, input) = self.submission(session);
-        self.count(input, steps);
-        call
+        let submission = self.submission(session);
+        let Self { core, now, effects, .. } = self.begin_step();
+        let dispatch = steps.count(|| core.submit(*now, &submission, effects));
+        self.effects.extend(dispatch.map(Effect::from));
+        self.note_sent();
+        submission.call
     }
 
     /// Answers the oldest attempt and returns its call.
     pub(crate) fn answer(&mut self) -> CallId {
-        let (call, input) = self.oldest();
-        self.handle(input);
+        let (call, Finished { worker, wire, ok, ran }) = self.oldest();
+        self.handle(Input::Final { worker, wire, ok, ran });
         call
     }
 
-    /// Answers the oldest attempt as a measured step.
+    /// Answers the oldest attempt as a measured step. As in the shell, no input is built.
     pub(crate) fn count_answer(&mut self, steps: &mut Steps) -> CallId {
-        let (call, input) = self.oldest();
-        self.count(input, steps);
+        let (call, finished) = self.oldest();
+        let Self { core, now, effects, .. } = self.begin_step();
+        let answer = steps.count(|| core.finish(*now, finished, effects));
+        assert!(answer.is_some(), "not answered: {:?}", self.effects);
+        self.note_sent();
         call
     }
 
@@ -65,7 +72,8 @@ impl Pool {
     }
 
     pub(crate) fn count_cancel(&mut self, call: CallId, steps: &mut Steps) {
-        self.count(Input::Cancel(call), steps);
+        let Self { core, now, effects, .. } = self.begin_step();
+        steps.count(|| core.handle(*now, Input::Cancel(call), effects));
         assert!(matches!(self.effects[..], [Effect::Settle { .. }]), "it did not wait: {:?}", self.effects);
     }
 
@@ -97,31 +105,28 @@ impl Pool {
         self.running.len()
     }
 
-    fn submission(&mut self, session: Option<SessionId>) -> (CallId, Input) {
+    fn submission(&mut self, session: Option<SessionId>) -> Submission {
         self.calls += 1;
         let call = CallId(self.calls);
         let session = session.map(|id| SessionCall { id, if_absent: IfAbsent::Create, affinity: None });
         let deadline = self.now + LONG;
-        (call, Input::Submit(Submission { call, session, deadline, idempotent: false, fingerprint: None }))
+        Submission { call, session, deadline, idempotent: false, fingerprint: None }
     }
 
-    fn oldest(&mut self) -> (CallId, Input) {
+    fn oldest(&mut self) -> (CallId, Finished) {
         let (call, worker, wire) = self.running.pop_front().expect("a call that runs");
-        (call, Input::Final { worker, wire, ok: true, ran: Duration::ZERO })
+        (call, Finished { worker, wire, ok: true, ran: Duration::ZERO })
+    }
+
+    fn begin_step(&mut self) -> &mut Self {
+        self.now = self.now + PAUSE;
+        self.effects.clear();
+        self
     }
 
     fn handle(&mut self, input: Input) {
-        self.now = self.now + PAUSE;
-        self.effects.clear();
-        self.core.handle(self.now, input, &mut self.effects);
-        self.note_sent();
-    }
-
-    fn count(&mut self, input: Input, steps: &mut Steps) {
-        self.now = self.now + PAUSE;
-        let Self { core, now, effects, .. } = self;
-        effects.clear();
-        steps.count(|| core.handle(*now, input, effects));
+        let Self { core, now, effects, .. } = self.begin_step();
+        core.handle(*now, input, effects);
         self.note_sent();
     }
 
