@@ -72,7 +72,8 @@ pub struct HistoryEntry {
     /// When the last of them happened.
     #[serde(serialize_with = "rfc3339")]
     pub until: SystemTime,
-    /// `sent`, `bound`, `unbound`, `lost`, `loss_reported`, `expired`, `refused`, `left_queue` or `removed`.
+    /// `sent`, `bound`, `unbound`, `lost`, `loss_reported`, `expired`, `refused`, `taken_back`, `left_queue` or
+    /// `removed`.
     pub kind: &'static str,
     /// How a call was routed, why a binding or the session ended, or why a call was refused.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -100,12 +100,7 @@ impl Connections {
         // request that ends now, either this loop finds its connection idle, or `end` finds the flag set.
         self.0.draining.store(true, Ordering::SeqCst);
         let all: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
-        for connection in all.iter().filter(|connection| connection.requests.load(Ordering::SeqCst) == 0) {
-            // Close only the reading side, so that a response that is being written still arrives. Set `shut` first:
-            // the end of the input must not look like a disconnect to a request that has just arrived.
-            connection.shut.store(true, Ordering::SeqCst);
-            _ = shutdown(&connection.stream, Shutdown::Read);
-        }
+        all.iter().for_each(|connection| connection.close_if_idle());
     }
 }
 
@@ -131,7 +126,22 @@ impl Connection {
         let (requests, shut) = (AtomicUsize::new(0), AtomicBool::new(false));
         let connection = Arc::new(Self { number, local, requests, shut, stream, client_close, all: all.clone() });
         all.lock().insert(number, Arc::downgrade(&connection));
+        // A connection that was accepted before a drain may get here after it. Either `drain` finds it in the list, or it
+        // finds the flag set.
+        if connection.is_draining() {
+            connection.close_if_idle();
+        }
         connection
+    }
+
+    /// Closes the reading side if no request is being served. Requests that have already arrived are still served.
+    fn close_if_idle(&self) {
+        if self.requests.load(Ordering::SeqCst) == 0 {
+            // Only the reading side, so that a response that is being written still arrives. `shut` is set first: the end
+            // of the input must not look like a disconnect to a request that has just arrived.
+            self.shut.store(true, Ordering::SeqCst);
+            _ = shutdown(&self.stream, Shutdown::Read);
+        }
     }
 
     /// Returns the connection of a request, if it is watched.
@@ -262,5 +272,28 @@ pub(super) fn end<B>(busy: ActiveRequest, response: &mut ServiceResponse<B>) {
     let drains = all.is_some_and(|all| all.draining.load(Ordering::SeqCst));
     if drains || response.request().head().upgrade() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// A connection that was accepted just before a drain, and is registered after it, is closed like the idle ones.
+    #[tokio::test]
+    async fn connection_that_a_drain_did_not_find_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Connections::default();
+        for drains_first in [false, true] {
+            let _client = TcpStream::connect(address).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            if drains_first {
+                connections.drain();
+            }
+            let connection = Connection::served(&connections, stream);
+            assert_eq!(connection.is_shut(), drains_first);
+        }
     }
 }

@@ -143,6 +143,21 @@ def closed() -> None:
     signal.pause()
 
 
+def out_of_order() -> None:
+    """Answer the third call first, and run the fourth one."""
+    taken = [next_call() for _ in range(4)]
+    for _, number in taken:
+        run(number)
+    calls.sendall(result(taken[2][0]))
+
+
+def of_no_call() -> None:
+    """Answer the second call under another id, and run the third one."""
+    _, second, third = take(3)
+    calls.sendall(result(second[0] + 1000))
+    run(third[1])
+
+
 # -----------------------------------------------------------------------------------------------------------------------
 
 

@@ -87,6 +87,13 @@ async fn r20_calls_behind_a_protocol_violation_may_have_run() {
     }
 }
 
+/// R20: answers that contradict what the worker states about their order.
+#[tokio::test]
+async fn r20_calls_of_a_worker_that_answers_in_another_order_may_have_run() {
+    check("out_of_order", &[End::Lost, End::Lost, End::Result, End::Lost]).await;
+    check("of_no_call", &[End::Result, End::Lost, End::Lost]).await;
+}
+
 /// R20: a worker that can answer no more may begin calls without answering those before.
 #[tokio::test]
 async fn r20_calls_of_a_worker_that_closed_its_socket_may_have_run() {

@@ -116,7 +116,9 @@ impl State {
     }
 
     fn write_call(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {
-        let Some(call) = self.calls.get_mut(&id) else { return Ok(()) };
+        // Without its call, the attempt must not stay: it would occupy the worker until the deadline.
+        let unknown = || Error::Internal { reason: format!("call {} is not pending", id.0).into() };
+        let call = self.calls.get_mut(&id).ok_or_else(unknown)?;
         // Not `self.link(worker)`, which would borrow all of the state: `call` is borrowed from `self.calls` meanwhile.
         let link =
             self.links.get_mut(worker.id.0 as usize - 1).and_then(Option::as_mut).filter(|link| link.worker == worker);

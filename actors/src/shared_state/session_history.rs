@@ -73,6 +73,7 @@ fn kind_and_reason(kind: SessionEventKind) -> (&'static str, Option<&'static str
         SessionEventKind::RefusedExpired => ("refused", Some("expired")),
         SessionEventKind::RefusedBusy => ("refused", Some("busy")),
         SessionEventKind::RefusedFull => ("refused", Some("queue_full")),
+        SessionEventKind::TakenBack => ("taken_back", None),
         SessionEventKind::LeftQueue => ("left_queue", None),
         SessionEventKind::Removed(why) => ("removed", Some(past_reason(why))),
     }

@@ -377,6 +377,6 @@ pub enum LogEvent {
     PoolRecovered,
     /// A final frame arrived after its call was settled.
     LateAnswer(WorkerRef, WireId),
-    /// A final frame of an unknown attempt arrived.
+    /// A final frame of an unknown attempt arrived, or a result of an attempt that the process had withdrawn.
     UnknownAnswer(WorkerRef, WireId),
 }

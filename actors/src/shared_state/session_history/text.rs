@@ -84,6 +84,9 @@ fn event_text(state: &State, event: &SessionEvent) -> String {
         SessionEventKind::RefusedExpired => failed_with("`session-expired`"),
         SessionEventKind::RefusedBusy => failed_with(&format!("`worker-busy`: {worker} was busy")),
         SessionEventKind::RefusedFull => failed_with("`session-queue-full`"),
+        SessionEventKind::TakenBack => {
+            format!("{} returned to the queue: {worker} had not begun, and was busy or died", calls(event.times.into()))
+        }
         SessionEventKind::LeftQueue => {
             let count = calls(event.times.into());
             format!("{count} left the queue unsent: timed out or abandoned by the caller{}", waited(event))

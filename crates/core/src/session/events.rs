@@ -52,6 +52,8 @@ pub enum SessionEventKind {
     RefusedBusy,
     /// A call was answered `SessionQueueFull`.
     RefusedFull,
+    /// A call that was sent in advance waits again, since the worker gave it back or died before it began.
+    TakenBack,
     /// A waiting call was answered or abandoned before it was sent.
     LeftQueue,
     /// The session was removed for this reason.

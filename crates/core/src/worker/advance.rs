@@ -71,7 +71,7 @@ impl Workers {
 
     /// Asks a process to take back an attempt, if it was not asked before. Returns the call of the attempt.
     pub(crate) fn revoke(&mut self, worker: WorkerRef, wire: WireId, effects: &mut Effects) -> Option<CallId> {
-        self.current(worker)?;
+        self.current(worker).filter(|slot| slot.can_revoke())?;
         let is_new = self.update(worker.id, |slot| slot.attempts.revoke(wire));
         let call = self.slot(worker.id).attempts.get(wire).and_then(Attempt::call);
         call.filter(|_| is_new).inspect(|_| effects.push(Effect::Revoke { worker, wire }))

@@ -70,6 +70,12 @@ pub(crate) enum Escalation {
 }
 
 impl Attempt {
+    /// Returns whether a final frame with this result and run time contradicts the worker's answer that the attempt will not
+    /// begin.
+    pub(crate) fn contradicts(&self, ok: bool, ran: Duration) -> bool {
+        self.is_withdrawn() && (ok || !ran.is_zero())
+    }
+
     /// Returns whether the worker answered that the attempt has not begun and will not begin.
     fn is_withdrawn(&self) -> bool {
         matches!(self.holder, SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } })
@@ -145,6 +151,8 @@ pub(crate) struct Attempts {
     /// The wire id of the latest attempt that counts as begun, or 0. Only rises, so that what has begun is never in advance again.
     last_begun: u64,
     in_advance: InAdvance,
+    /// The latest attempt that finished before an older one, or 0. Decides nothing while processes do as they state.
+    overtook: u64,
     /// Few even if all attempts are abandoned: those that the worker has not answered wait for the oldest of them.
     timed: Vec<(Timestamp, WireId)>,
 }
@@ -232,6 +240,7 @@ impl Attempts {
 
     fn vacate(&mut self, wire: WireId) -> Option<Attempt> {
         let place = self.place_of(wire)?;
+        self.overtook = self.overtook.max(wire.0);
         self.later[place].1.take()
     }
 
@@ -377,6 +386,22 @@ impl Attempts {
                 before.is_some() && attempt.wire <= last
             }
         }
+    }
+
+    /// Returns whether the answers show that the process does not begin its attempts in order, at most `at_once` at a time: one
+    /// has finished while that many older ones had neither finished nor been withdrawn.
+    pub(super) fn contradict_order(&self, at_once: u32) -> bool {
+        let older = self.iter().take_while(|attempt| attempt.wire.0 < self.overtook);
+        older.filter(|attempt| !attempt.is_withdrawn()).count() >= at_once as usize
+    }
+
+    /// Returns the latest attempt that finished before an older one, or 0.
+    pub(super) fn overtook(&self) -> u64 {
+        self.overtook
+    }
+
+    pub(super) fn set_overtook(&mut self, wire: u64) {
+        self.overtook = wire;
     }
 
     /// Returns the attempts that have not begun, as far as the pool knows.
@@ -525,6 +550,21 @@ mod tests {
             assert!(attempts.is_consistent(), "{attempts:?}");
             assert_eq!((attempts.len(), wires(&attempts)), (model.len(), model.clone()));
         }
+    }
+
+    #[test]
+    fn answers_contradict_an_order_if_too_many_older_attempts_are_unfinished() {
+        let mut attempts = Attempts::default();
+        (1..=5).for_each(|wire| _ = attempts.push(attempt(wire), 9));
+        attempts.remove(WireId(1));
+        assert!(!attempts.contradict_order(1));
+        attempts.remove(WireId(4));
+        assert!(attempts.contradict_order(1) && attempts.contradict_order(2) && !attempts.contradict_order(3));
+        attempts.abandon(WireId(2));
+        attempts.set_escalation(WireId(2), Escalation::Withdrawn { kill: None });
+        assert!(attempts.contradict_order(1) && !attempts.contradict_order(2));
+        attempts.remove(WireId(3));
+        assert!(!attempts.contradict_order(1), "attempt 5 may have begun, as the first that is left");
     }
 
     #[test]

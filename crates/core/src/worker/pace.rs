@@ -48,12 +48,13 @@ impl Pace {
     /// Returns the pace of a process that has just become ready.
     pub(super) fn new(pipeline: Pipeline, concurrency: u32, process: Capabilities) -> Self {
         let Capabilities { window, control, in_order } = process;
+        // Without a control channel, it cannot answer a revoke, which the statement includes.
+        let in_order = in_order.filter(|_| control);
         let places = match pipeline {
             Pipeline::Fixed(_) => window,
             Pipeline::Auto => in_order.map_or(concurrency, |calls| calls.get().min(concurrency)).min(window),
         };
-        let can_revoke = control && in_order.is_some();
-        let recent = (pipeline == Pipeline::Auto && can_revoke).then_some(0);
+        let recent = (pipeline == Pipeline::Auto && in_order.is_some()).then_some(0);
         Self { window, places, limit: places, in_order, recent, check: None }
     }
 
@@ -69,6 +70,12 @@ impl Pace {
     #[inline]
     pub(super) fn limit(&self) -> u32 {
         self.limit
+    }
+
+    /// Forgets that the process begins its calls in order.
+    pub(super) fn distrust_order(&mut self) {
+        (self.in_order, self.recent) = (None, None);
+        self.update_limit();
     }
 
     pub(super) fn in_order(&self) -> Option<NonZeroU32> {
@@ -188,6 +195,15 @@ mod tests {
         assert_eq!(limits(&mut pace, &[MICROS * 10]), [32]);
         pace.observe_slow();
         assert_eq!(pace.limit(), 1);
+    }
+
+    #[test]
+    fn nothing_is_in_advance_once_the_process_did_not_do_as_it_stated() {
+        let mut pace = adaptive(1);
+        assert_eq!(limits(&mut pace, &[MICROS * 10]), [32]);
+        pace.distrust_order();
+        assert_eq!((pace.limit(), pace.in_order()), (1, None));
+        assert_eq!(limits(&mut pace, &[MICROS * 10]), [1]);
     }
 
     #[test]

@@ -186,10 +186,16 @@ impl Slot {
         }
     }
 
-    /// Returns the attempts in advance that another worker could run, and that the process was not asked to take back.
+    /// Returns the attempts in advance that another worker could run, and that the process was not asked to take back. None
+    /// if the process may run what it gives back.
     pub(super) fn revocable(&self) -> impl Iterator<Item = &Attempt> {
         let is_revocable = |attempt: &&Attempt| matches!(attempt.holder, SlotHolder::Call(_)) && !attempt.is_strict();
-        self.attempts.iter_in_advance().filter(is_revocable)
+        self.attempts.iter_in_advance().filter(is_revocable).filter(|_| self.can_revoke())
+    }
+
+    /// Returns whether the process can be asked to take back attempts.
+    pub(super) fn can_revoke(&self) -> bool {
+        self.pace.in_order().is_some()
     }
 
     /// Returns whether its attempts in advance agree with its pace. For tests.

@@ -64,7 +64,7 @@ pub(crate) struct DeadProcess {
     /// Its unfinished attempts.
     pub(crate) attempts: Attempts,
     /// The maximum number of attempts that had begun and were not finished, if it began its attempts in order and all its
-    /// answers were read.
+    /// answers were read and do not contradict that.
     pub(crate) in_order: Option<NonZeroU32>,
 }
 
@@ -260,6 +260,7 @@ impl Workers {
             _ => (None, exit.kill_reason),
         };
         let in_order = slot.pace.in_order().filter(|_| answers == Answers::ReadToEnd);
+        let in_order = in_order.filter(|at_once| !slot.attempts.contradict_order(at_once.get()));
         let exit = ProcessExit { kill_reason, ..exit };
         self.record_exit(now, worker.id, state, live_since);
         let attempts = self.update(worker.id, |slot| {
@@ -269,6 +270,15 @@ impl Workers {
             std::mem::take(&mut slot.attempts)
         });
         Some(DeadProcess { worker, exit, live_since, attempts, in_order })
+    }
+
+    /// Stops relying on what a process stated about the order of its calls, after it did otherwise. It is sent no more calls in
+    /// advance, and at its exit each unfinished call may have run.
+    #[cold]
+    pub(crate) fn distrust_order(&mut self, worker: WorkerRef) {
+        if self.current(worker).is_some_and(|slot| slot.pace.in_order().is_some()) {
+            self.update(worker.id, |slot| slot.pace.distrust_order());
+        }
     }
 
     fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {
@@ -359,7 +369,11 @@ impl Workers {
 
     /// Removes an attempt that was not sent to its process.
     pub(crate) fn take_back_attempt(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
-        self.remove_attempt(now, worker, wire, Duration::ZERO).map(|(attempt, _)| attempt)
+        let overtook = self.current(worker)?.attempts.overtook();
+        let (attempt, slot) = self.remove_attempt(now, worker, wire, Duration::ZERO)?;
+        // The process never had it, so this is no answer before those of older attempts.
+        slot.attempts.set_overtook(overtook);
+        Some(attempt)
     }
 
     fn remove_attempt(

@@ -69,9 +69,12 @@ impl Harness {
         if self.finish_withdrawn(worker, wire) {
             return;
         }
-        let call = self.fakes.answer(worker, wire).map(|attempt| attempt.call);
+        let attempt = self.fakes.answer(worker, wire);
+        let call = attempt.map(|attempt| attempt.call);
         // Mostly short, so that calls follow in advance; some are slow.
         let ran = if wire.0.is_multiple_of(7) { Duration::from_millis(3) } else { Duration::from_micros(100) };
+        let is_withdrawn = attempt.is_some_and(|attempt| attempt.state == Some(AttemptState::Withdrawn));
+        let (ok, ran) = if is_withdrawn { (false, Duration::ZERO) } else { (ok, ran) };
         let waits = call.filter(|id| self.model.calls.contains_key(id));
         self.input(Input::Final { worker, wire, ok, ran }, Cause::Final(call));
         call.into_iter().for_each(|id| self.clear_payload(id));
@@ -173,7 +176,7 @@ impl Harness {
         let (window, control) = (self.rng.range(0, 5), self.rng.chance(80));
         let process = self.fakes.process(worker);
         (process.ready, process.control, process.window) = (true, control, window.max(1) as usize);
-        process.in_order = NonZeroU32::new(window % 3);
+        process.in_order = NonZeroU32::new(window % 3).filter(|_| control);
         let offered = process.window.min(self.settings.window() as usize);
         process.places = match (self.settings.pipeline, process.in_order) {
             (Pipeline::Auto, in_order) => {
@@ -277,6 +280,9 @@ impl Harness {
             _ => live.map(|worker| (worker, WireId(1 << 40))),
         };
         let Some((worker, wire)) = frame else { return };
+        if let Some(process) = self.fakes.processes.get_mut(&worker) {
+            process.in_order = None; // nothing that it states is relied on any more
+        }
         self.input(Input::Final { worker, wire, ok: true, ran: Duration::ZERO }, Cause::Other);
         self.input(Input::SendFailed { worker, wire }, Cause::Other);
         self.input(Input::Pong { worker, nonce: 1 }, Cause::Other);

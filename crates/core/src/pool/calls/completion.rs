@@ -38,8 +38,7 @@ impl Core {
         let Some(attempt) = self.workers.finish_attempt(now, finished) else {
             // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
             // answer a call twice (I1).
-            self.counters.unknown_frames += 1;
-            effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
+            self.on_unknown_answer(worker, wire, effects);
             return None;
         };
         match attempt.holder {
@@ -49,16 +48,30 @@ impl Core {
             SlotHolder::Call(call) | SlotHolder::Revoking(call) => {
                 return self.answer(now, finished, &attempt.answered(call), effects);
             }
-            SlotHolder::Abandoned { .. } if attempt.is_taken_back => {
-                self.finish_taken_back(now, worker, None, effects);
-            }
             SlotHolder::Abandoned { .. } => {
+                if attempt.contradicts(ok, ran) {
+                    // The call may have run elsewhere as well, or its caller may have been told that it did not run.
+                    self.on_unknown_answer(worker, wire, effects);
+                }
+                if attempt.is_taken_back {
+                    self.finish_taken_back(now, worker, None, effects);
+                    return None;
+                }
                 self.counters.late_answers += 1;
                 effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
                 self.free_call_slot(now, worker.id, attempt.since, attempt.session, effects);
             }
         }
         None
+    }
+
+    /// Handles a final frame that the process must not have sent. It has none for an attempt that it should have one for, or it
+    /// runs what it gave back.
+    #[cold]
+    fn on_unknown_answer(&mut self, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
+        self.counters.unknown_frames += 1;
+        effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
+        self.workers.distrust_order(worker);
     }
 
     /// Answers the call of an attempt with its final frame, and frees its call slot.

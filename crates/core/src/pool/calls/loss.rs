@@ -108,7 +108,7 @@ impl Core {
         let may_have_run = dead.may_have_run();
         for attempt in dead.attempts.iter().filter(|attempt| attempt.strict_row().is_none()) {
             match (attempt.call(), attempt.session) {
-                (Some(id), _) if !may_have_run(attempt) => self.requeue(now, id, effects),
+                (Some(id), _) if !may_have_run(attempt) => self.requeue(now, id, dead.worker, effects),
                 (Some(id), _) => self.retry_or_fail(now, id, dead.loss(true), effects),
                 // The call was settled before. Its session counted the attempt.
                 (None, Some(session)) => self.end_session_call(now, session.row, false, false, effects),

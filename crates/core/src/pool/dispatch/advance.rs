@@ -7,7 +7,7 @@
 
 use crate::{
     AttemptState, CallId, Effects, Timestamp, WireId, WorkerId, WorkerRef, failure::CallFailure, pool::Core,
-    waiting::Queue,
+    session::SessionEventKind, waiting::Queue,
 };
 
 impl Core {
@@ -73,7 +73,7 @@ impl Core {
         // A withdrawn attempt leaves its place to the next one.
         self.begin_in_advance(now, worker.id);
         if let Some(id) = taken_back {
-            self.requeue(now, id, effects);
+            self.requeue(now, id, worker, effects);
         }
     }
 
@@ -89,7 +89,7 @@ impl Core {
     ) {
         self.begin_in_advance(now, worker.id);
         if let Some(id) = call {
-            self.requeue(now, id, effects);
+            self.requeue(now, id, worker, effects);
         }
         self.fill_worker(now, worker.id, effects);
         self.close_if_drained(now, effects);
@@ -106,10 +106,13 @@ impl Core {
         is_over
     }
 
-    /// Lets a call that was sent and has not begun wait again, at its earlier position, or sends it to a process with a
-    /// free place.
-    pub(in crate::pool) fn requeue(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
+    /// Lets a call that was sent to `worker` and has not begun wait again, at its earlier position, or sends it to a process
+    /// with a free place.
+    pub(in crate::pool) fn requeue(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
         self.calls.take_back(id, self.waiting.wait_until(now));
+        if let Some(row) = self.calls.get(id).and_then(|call| call.role.row()) {
+            self.sessions.record(now, row, SessionEventKind::TakenBack, Some(worker));
+        }
         if self.ends_as_poison(now, id, effects) || self.ends_by_queue_timeout(now, id, effects) {
             return;
         }

@@ -302,6 +302,40 @@ fn r20_calls_of_a_process_whose_answers_are_unknown_are_lost() {
     assert!(calls.iter().all(may_have_run));
 }
 
+/// R20: what a process does shows that it does not begin its calls in order. Then each of them may have run.
+#[test]
+fn r20_nothing_is_concluded_from_a_statement_that_the_answers_contradict() {
+    let (out_of_order, of_no_attempt) = (WireId(3), WireId(99));
+    for (answer, lost) in [(out_of_order, 3), (of_no_attempt, 4)] {
+        let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
+        settings.pipeline = Pipeline::Fixed(4);
+        let mut harness = pool_of(settings);
+        let calls: Vec<CallId> = (0..4).map(|_| harness.call(None).0).collect();
+        harness.finish_after((process(1, 1), answer), MICROS);
+        let effects = harness.exit_by_signal(process(1, 1));
+        let is_lost = |call: &&CallId| matches!(settled(&effects, **call), Some(CallFailure::WorkerLost(_)));
+        assert_eq!(calls.iter().filter(is_lost).count(), lost);
+    }
+}
+
+/// R71: a process that gave a call back and runs it all the same is sent nothing in advance any more. The call is answered once,
+/// by the process that it was sent to then.
+#[test]
+fn r71_process_that_runs_what_it_gave_back_is_sent_nothing_in_advance() {
+    let mut harness = short(WorkerTypeSettings::Basic, 1);
+    let running = harness.send().unwrap();
+    let (call, effects) = harness.call(None);
+    let given_back = sent(&effects, call).unwrap();
+    assert_eq!(revoked(&harness.wait(MILLIS * 5)), [given_back]);
+    harness.answer(given_back, AttemptState::Withdrawn);
+    let effects = harness.finish_after(given_back, MICROS);
+    assert!(effects.contains(&Effect::Log(LogEvent::UnknownAnswer(given_back.0, given_back.1))), "{effects:?}");
+    assert_eq!(settled(&effects, call), None);
+    let again = sent(&harness.finish_after(running, MICROS), call).expect("it is sent again");
+    assert_eq!(harness.send(), None, "nothing is sent in advance");
+    assert!(harness.finish_after(again, MICROS).iter().any(|effect| matches!(effect, Effect::Deliver { .. })));
+}
+
 /// R20: the state of a session is lost even for a call that had not begun, but the error says that the call did not run.
 #[test]
 fn r20_strict_call_that_had_not_begun_did_not_run() {
