@@ -82,6 +82,11 @@ async fn blocked_log_delays_nothing_and_loses_nothing() {
     let brief = start(shell("echo last output; exit 4").label("brief")).await.child;
     assert_eq!(brief.wait().await, ExitStatus::Code(4));
     assert_eq!(brief.output_tail(), ["last output"]);
+    // The monitor does not read while the queue is full. It reads what is left when the worker has exited.
+    let record = r#"os.write(int(os.environ['HERDER_LOG_FD']), b'{"message": "last record"}'); os._exit(5)"#;
+    let recording = start(python(record).label("recording")).await.child;
+    assert_eq!(recording.wait().await, ExitStatus::Code(5));
+    assert_eq!(recording.output_tail(), ["INFO log: last record"]);
     let lasting = start(shell("sleep 1000").label("lasting")).await.child;
     lasting.stop(std::time::Duration::ZERO, std::time::Duration::MAX);
     assert_eq!(lasting.wait().await, ExitStatus::Signal(15));
@@ -97,6 +102,7 @@ async fn blocked_log_delays_nothing_and_loses_nothing() {
     }
     assert_eq!(events_seen.iter().filter(|line| line.contains("worker=flood")).count(), count);
     assert_eq!(events_seen.iter().filter(|line| line.contains("last output")).count(), 1);
+    assert_eq!(events_seen.iter().filter(|line| line.contains("last record")).count(), 1);
     let of_records: Vec<_> = events_seen.iter().filter(|line| line.contains("worker=logging")).collect();
     assert_eq!(of_records.iter().filter(|line| line.contains("....")).count(), records);
     assert!(of_records.iter().any(|line| line.contains(&format!("dropped={refused}"))), "{:?}", of_records.last());
