@@ -1,5 +1,7 @@
 //! The reader after the exit of its process, and an exit that is seen late.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use super::*;
 use crate::{
     Error, Execute, PoolConfig, PoolSupervisor,
