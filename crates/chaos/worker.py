@@ -107,7 +107,7 @@ def refuse(id: int, call: herder.Call, how: str) -> Any:
     if how == "no":
         raise herder.Rejected("not today", code="today")
     if how == "result":
-        return {1, 2}
+        return object()
     if how == "memory":  # more than the limit: only this call fails, with a MemoryError
         bytearray(2 * GIB)
     if how == "descriptors":  # 100 more with each call, until the limit is reached
