@@ -103,14 +103,16 @@ impl Pace {
 
     /// Records that a call runs for longer than all calls in advance may take.
     pub(super) fn observe_slow(&mut self) {
-        self.observe_recent(nanos(BUDGET));
+        self.observe_recent(nanos(BUDGET) + 1); // with exactly that run time, one call would fit
     }
 
     fn update_limit(&mut self) {
-        // Before its first answer, nothing is known about the calls of a process.
+        // The budget is for the calls in advance, not for the one that runs: a call of 1 ms would otherwise have none
+        // behind it, and its worker would sleep and wake for each call. Before its first answer, nothing is known about
+        // the calls of a process.
         let depth = match self.recent {
             None | Some(0) => 1,
-            Some(recent) => (nanos(BUDGET) / recent).clamp(1, u64::from(Pipeline::Auto.max_depth())) as u32,
+            Some(recent) => (1 + nanos(BUDGET) / recent).min(u64::from(Pipeline::Auto.max_depth())) as u32,
         };
         self.limit = self.places.saturating_mul(depth).min(self.window);
     }
@@ -174,8 +176,9 @@ mod tests {
         let mut pace = adaptive(1);
         assert_eq!(pace.limit(), 1, "nothing is known yet");
         assert_eq!(limits(&mut pace, &[MICROS * 30]), [32], "the largest depth");
-        assert_eq!(limits(&mut pace, &[MICROS * 250, Duration::ZERO]), [8, 8], "a call that did not run says nothing");
-        assert_eq!(limits(&mut pace, &[MICROS * 1001, MICROS * 5000]), [1, 1]);
+        assert_eq!(limits(&mut pace, &[MICROS * 250, Duration::ZERO]), [9, 9], "a call that did not run says nothing");
+        assert_eq!(limits(&mut pace, &[MICROS * 1050]), [2], "one call of 1 ms is in advance");
+        assert_eq!(limits(&mut pace, &[MICROS * 2000, MICROS * 2001, MICROS * 5000]), [2, 1, 1]);
         let after = limits(&mut pace, &[MICROS * 50; 40]);
         assert!(after.is_sorted() && after[0] == 1 && after[5] == 1 && after[39] >= 20, "{after:?}");
     }
@@ -184,7 +187,7 @@ mod tests {
     fn limit_is_a_multiple_of_the_calls_that_run_at_once() {
         let mut pace = adaptive(3);
         assert_eq!((pace.places(), pace.limit()), (3, 3));
-        assert_eq!(limits(&mut pace, &[MICROS * 500, MICROS]), [12, 12]);
+        assert_eq!(limits(&mut pace, &[MICROS * 500, MICROS]), [15, 15]);
         let mut narrow = Pace::new(Pipeline::Auto, 1, process(5, true, 1));
         assert_eq!(limits(&mut narrow, &[MICROS]), [5], "the process accepts no more");
     }
