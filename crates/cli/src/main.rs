@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Command::Recorder(options) => recorder::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
-        Command::Python(Python::Install(options)) => python::install(&options),
+        Command::Python(Python::Install(options)) => python::install(options.venv.as_deref()),
     };
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,

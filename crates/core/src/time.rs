@@ -25,13 +25,19 @@ impl Timestamp {
     pub(crate) fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// Returns the point in time that is `span` later.
+    #[inline]
+    pub(crate) fn after(self, span: Nanos) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
 }
 
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        self + Nanos::from(span)
+        self.after(Nanos::from(span))
     }
 }
 
@@ -44,15 +50,6 @@ impl From<Duration> for Nanos {
     fn from(span: Duration) -> Self {
         let seconds = span.as_secs().saturating_mul(1_000_000_000);
         Self(seconds.saturating_add(u64::from(span.subsec_nanos())))
-    }
-}
-
-impl Add<Nanos> for Timestamp {
-    type Output = Self;
-
-    #[inline]
-    fn add(self, span: Nanos) -> Self {
-        Self(self.0.saturating_add(span.0))
     }
 }
 

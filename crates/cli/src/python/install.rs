@@ -3,7 +3,6 @@
 
 use super::Interpreter;
 use crate::{
-    args::PythonInstall,
     error::{CommandError, Outcome},
     table,
 };
@@ -20,8 +19,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const INSTALLER: &str = "herder";
 
 /// Installs the package.
-pub(crate) fn run(options: &PythonInstall) -> Outcome {
-    let venv = environment(options.venv.as_deref())?;
+pub(crate) fn run(venv: Option<&Path>) -> Outcome {
+    let venv = environment(venv)?;
     let python = venv.join("bin/python");
     let interpreter = Interpreter::ask(Command::new(&python)).map_err(CommandError::failed)?;
     if let Some(reason) = interpreter.too_old() {

@@ -116,7 +116,7 @@ impl Sessions {
         if routes.settings.expiry == Expiry::Immediate {
             return false;
         }
-        let due = routes.table.oldest_idle().filter(|(_, last)| step.now >= *last + timeout);
+        let due = routes.table.oldest_idle().filter(|(_, last)| step.now >= last.after(timeout));
         if let Some((row, _)) = due {
             self.mark(row, step);
         }
@@ -126,8 +126,9 @@ impl Sessions {
     /// Returns the oldest session that has expired and need not be remembered.
     fn oldest_removable(&self, now: Timestamp) -> Option<RowKey> {
         let timeout = self.timeout;
-        let due =
-            |oldest: Option<(RowKey, Timestamp)>| oldest.filter(|(_, last)| now >= *last + timeout).map(|(row, _)| row);
+        let due = |oldest: Option<(RowKey, Timestamp)>| {
+            oldest.filter(|(_, last)| now >= last.after(timeout)).map(|(row, _)| row)
+        };
         match &self.kind {
             Kind::Tracked(table) => due(table.oldest_idle()),
             Kind::Routed(routes) => match routes.settings.expiry {

@@ -43,7 +43,7 @@ impl Sessions {
         self.next_epoch = snapshot.next_epoch;
         let timeout = self.timeout;
         for bound in snapshot.bound {
-            if bound.idle.is_none_or(|last| now < last + timeout) {
+            if bound.idle.is_none_or(|last| now < last.after(timeout)) {
                 self.restore_lost(now, bound.session, bound.worker);
             }
         }

@@ -48,7 +48,7 @@ impl<R> Row<R> {
     pub(crate) fn is_due(&self, now: Timestamp, timeout: Nanos) -> bool {
         match self.state {
             RowState::Busy(_) => false,
-            RowState::Idle(_) => now >= self.last + timeout,
+            RowState::Idle(_) => now >= self.last.after(timeout),
             RowState::Marked(..) => true,
         }
     }

@@ -232,7 +232,7 @@ impl<R> Table<R> {
     /// Returns the number of idle sessions that are due and neither marked nor removed. Costs the number of blocks of
     /// the expiry list, not of sessions.
     pub(crate) fn count_due(&self, now: Timestamp, timeout: Nanos) -> usize {
-        let is_over = |last: Timestamp| now >= last + timeout;
+        let is_over = |last: Timestamp| now >= last.after(timeout);
         self.expiry.idle.count_due(is_over, |row| self.rows.at(row).is_some_and(|row| is_over(row.last)))
     }
 

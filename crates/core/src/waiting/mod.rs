@@ -91,7 +91,7 @@ impl WaitingCalls {
     /// Returns when a wait for any worker ends that begins now.
     #[inline]
     pub(crate) fn wait_until(&self, now: Timestamp) -> Timestamp {
-        now + self.timeout
+        now.after(self.timeout)
     }
 
     /// Returns the position of a call that is admitted now, if its session has no other waiting call.
