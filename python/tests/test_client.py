@@ -229,6 +229,11 @@ def test_a_builtin_is_bound_unless_its_parameters_are_positional_only():
         Client(app)
 
 
+def test_a_name_in_the_place_of_the_function_is_refused_with_the_form_to_write():
+    with pytest.raises(TypeError, match=r"write name='place'"):
+        herder.App().command("place")
+
+
 @pytest.fixture
 def client():
     with Client(app) as client:

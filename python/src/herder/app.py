@@ -80,6 +80,8 @@ class App:
         `idempotent` if a call may run more than once without harm: Herder retries it when its worker is lost.
         `run_sync` overrides that of the app.
         """
+        if isinstance(function, str):
+            raise TypeError(f"@app.command({function!r}) takes no name in this place: write name={function!r}")
         if run_sync is not None:
             _check_run_sync(run_sync)
 
