@@ -234,7 +234,10 @@ class Command:
     def check_session(self, present: bool) -> None:
         """Raise `CallRejection` if the handler has a session parameter and the call has no session."""
         if self.session_parameter is not None and not present:
-            text = f"{self.name} needs a session: set the header `Herder-Session` (in Rust, call `.session(..)`)"
+            text = (
+                f"{self.name} needs a session: set the header `Herder-Session` (`herder call`: `--session`; in Rust:"
+                " `.session(..)`)"
+            )
             raise CallRejection("bad_arguments", text)
 
     def _rejection(self, arguments: dict[str, Any]) -> CallRejection:
