@@ -46,7 +46,10 @@ def _version(folder: str) -> str | None:
 def _difference(folder: str, own: str, version: str) -> str | None:
     host = _version(own)
     if version != host:
-        return f"it has version {version}, and the host has version {host}: install that version, or uninstall the copy"
+        return (
+            f"it has version {version}, and the host has version {host}: install that version"
+            " (`herder python install`, or its wheel), or uninstall the copy"
+        )
     for name in sorted(os.listdir(os.path.join(own, "herder"))):
         if not name.endswith(".py"):
             continue
@@ -58,8 +61,8 @@ def _difference(folder: str, own: str, version: str) -> str | None:
             return f"{name} cannot be read: {error.strerror}"
         if not is_equal:
             return (
-                f"its {name} differs from that of the host, although both have version {version}: install the wheel"
-                " that the host's program comes from"
+                f"its {name} differs from that of the host, although both have version {version}: install that of the"
+                " host (`herder python install`, or the wheel that the host's program comes from)"
             )
     return None
 
@@ -87,7 +90,7 @@ def _bytecode_problem(folder: str) -> str | None:
         return "the interpreter has no bytecode files"
     if sys.pycache_prefix is None and not os.environ.get(KEY) and os.access(package, os.W_OK):
         return None  # Python writes the files, as it does for other packages
-    return f"it is not compiled: run `python -m compileall {package}`"
+    return f"it is not compiled: run `{sys.executable} -m compileall {package}`"
 
 
 def _use(path: list[str]) -> None:
