@@ -1,8 +1,16 @@
 """Fixtures that end their workers after the test."""
 
+import signal
+
 import pytest
 
 from host import FakeHost, write_app
+
+# A shell ignores these signals in what it runs in the background, and the workers would inherit that. The real host
+# starts its workers with default dispositions.
+for ignored in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, signal.SIG_DFL)
 
 
 @pytest.fixture
