@@ -5,12 +5,13 @@ import datetime as dt
 import decimal
 import typing
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 
 from herder.binding import Command
 from herder.errors import CallRejection
+from herder.results import Encoder, Rules
 
 
 def command_of(annotation):
@@ -102,6 +103,46 @@ class TestPydantic:
         assert convert(Item, {"x": "1"}).x == 1
         assert errors_of(Item, {})[0] == (["x"], "missing", "Field required")
 
+    def test_a_standard_dataclass_may_extend_one_of_pydantic(self):
+        @self.pydantic.dataclasses.dataclass
+        class Item:
+            x: int
+
+        @dataclasses.dataclass
+        class Named(Item):
+            name: str = ""
+
+        value = convert(Named, {"x": "1", "name": "a"})
+        assert type(value) is Named and value == Named(1, "a")
+        assert Encoder(Rules({}), False).encode(value) == b'{"x":1,"name":"a"}'
+
+    def test_a_discriminator_selects_the_model(self):
+        class Cat(self.pydantic.BaseModel):
+            kind: Literal["cat"]
+            size: int
+
+        class Dog(self.pydantic.BaseModel):
+            kind: Literal["dog"]
+            size: int
+
+        pet = Annotated[Cat | Dog, self.pydantic.Field(discriminator="kind")]
+        assert type(convert(pet, {"kind": "dog", "size": 1})) is Dog
+        assert [each[:2] for each in errors_of(pet, {"kind": "dog"})] == [(["dog", "size"], "missing")]
+        assert errors_of(list[pet], [{"kind": "cow"}])[0][:2] == ([0], "union_tag_invalid")
+
+    def test_its_field_is_no_default(self):
+        def handler(value: int = self.pydantic.Field(5)):  # type: ignore[misc]
+            pass
+
+        @dataclasses.dataclass
+        class Item:
+            x: int = self.pydantic.Field(5)
+
+        with pytest.raises(TypeError, match="the default of 'value' is a FieldInfo of pydantic"):
+            Command("send", handler, False)
+        with pytest.raises(TypeError, match="FieldInfo as the default of `x` is no default"):
+            command_of(Item)
+
     def test_constraints_of_its_field_are_checked_by_herder(self):
         field = self.pydantic.Field(gt=3, description="d")
         assert convert(Annotated[int, field], 4) == 4
@@ -148,6 +189,8 @@ class TestMsgspec:
         ]
         assert errors_of(list[self.Order], [{}]) == [([0, "allLines"], "missing", "Field required")]
         assert errors_of(self.Line, {"price": 1, "counts": {"1": "x"}})[0][0] == ["counts", "[...]"]
+        wrong_key = errors_of(list[self.Line], [{"price": 1, "counts": {"x": 2}}])
+        assert wrong_key == [([0, "counts", "[key]"], "value_error", "Expected `int`, got `str`")]
         assert errors_of(self.Line, 3) == [([], "value_error", "Expected `object`, got `int`")]
 
     def test_generic_structs_work(self):

@@ -78,6 +78,7 @@ REFUSED = [
     (5, "5 cannot be read from JSON"),
     ([], r"\[\] cannot be read from JSON"),
     (list[socket.socket], "socket.socket cannot be read"),
+    (list[herder.Session], "herder.session.Session cannot be read"),
     (int | socket.socket, "socket.socket cannot be read"),
     (Annotated[socket.socket, "text"], "socket.socket cannot be read"),
     (Outer, r"parameter `value` \(Holder.sock\): socket.socket cannot be read"),
@@ -105,6 +106,10 @@ REFUSED = [
     (Annotated[str, Meta(pattern="(")], r"the constraint `pattern='\('` is invalid"),
     (Annotated[str, Meta(max_length=-1)], "the constraint `max_length=-1` is invalid"),
 ]
+
+
+if sys.version_info >= (3, 11):  # Python 3.10 has no such syntax
+    REFUSED.append((eval("tuple[int, *tuple[str, ...]]"), r"\*tuple\[str, ...\] cannot be read from JSON"))
 
 
 def command_of(annotation):

@@ -7,6 +7,7 @@ installed: results and errors of standard types do not depend on that.
 import base64
 import dataclasses
 import datetime as dt
+import enum
 import importlib
 import sys
 import typing
@@ -213,6 +214,46 @@ def test_an_iterator_of_other_metadata_is_ignored():
 
     with pytest.raises(CallRejection, match="greater than or equal to 3"):
         convert(Annotated[int, Alien()], 2)
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+    @classmethod
+    def _missing_(cls, value):
+        return cls.LOW if value == "low" else None
+
+
+def test_a_missing_member_is_not_one_of_an_equal_value():
+    assert convert(Level, "low") is Level.LOW
+    for value in (True, 1.0, 2, None):
+        assert errors_of(Level, value)[0] == [([], "enum", "Input should be 1")]
+
+
+@dataclasses.dataclass
+class Shadowing:
+    @dataclasses.dataclass
+    class Line:
+        size: int
+
+    line: "Line"
+
+
+def test_the_names_of_a_class_are_before_those_of_its_module():
+    @dataclasses.dataclass
+    class Tree:
+        trees: "list[Tree]" = dataclasses.field(default_factory=list)
+
+    assert convert(Shadowing, {"line": {"size": 1}}).line == Shadowing.Line(1)
+    assert type(convert(Tree, {"trees": [{}]}).trees[0]) is Tree
+
+
+def test_a_default_that_describes_one_is_refused():
+    def handler(value: list = dataclasses.field(default_factory=list)):  # noqa: B008
+        pass
+
+    with pytest.raises(TypeError, match="the default of 'value' is a Field of dataclasses, and the handler would get"):
+        Command("handler", handler, False)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="needs the syntax of Python 3.12")

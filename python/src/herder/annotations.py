@@ -71,6 +71,7 @@ class OptionalStub:
 
 
 TYPING_STUBS = {"Any": object, "Optional": OptionalStub, "Union": UnionStub}
+DESCRIPTIONS = frozenset({"pydantic.fields.FieldInfo", "dataclasses.Field", "msgspec._core.Field"})
 ONLY_FOR_CHECKERS = "exists for type checkers only; import it outside `if TYPE_CHECKING`"
 
 
@@ -145,13 +146,21 @@ def includes(annotation: Any, injected: type) -> bool:
     """Whether the annotation is `injected`, or a union with it (`herder.Session | None` includes a session)."""
     if annotation is injected:
         return True
-    return any(includes(each, injected) for each in getattr(annotation, "__args__", None) or ())
+    if type(annotation).__name__ not in UNION_TYPE_NAMES and not hasattr(annotation, "__metadata__"):
+        return False  # `list[herder.Session]` is a list, which Herder does not supply
+    return any(includes(each, injected) for each in annotation.__args__)
 
 
 def is_any(annotation: Any) -> bool:
     """Whether the annotation is `typing.Any`, or that of typing_extensions for Python 3.10."""
     name = getattr(annotation, "_name", None) or getattr(annotation, "__name__", None)
     return name == "Any" and getattr(annotation, "__module__", None) in ("typing", "typing_extensions")
+
+
+def describes_default(default: Any) -> bool:
+    """Whether the default is a description, as in `x: int = Field(5)`, which only the classes of its library read."""
+    kind = type(default)
+    return f"{kind.__module__}.{kind.__name__}" in DESCRIPTIONS or kind.__module__ == "fastapi.params"
 
 
 def annotation_globals(function: Any) -> dict[str, Any]:

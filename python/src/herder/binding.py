@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 
-from herder.annotations import UNION_TYPE_NAMES, annotation_globals, evaluate, includes, is_any
+from herder.annotations import UNION_TYPE_NAMES, annotation_globals, describes_default, evaluate, includes, is_any
 from herder.argument_errors import (
     MISSING,
     UNEXPECTED,
@@ -79,8 +79,20 @@ def read_parameters(function: Callable[..., Any]) -> Parameters:
         elif parameter.kind is not parameter.VAR_POSITIONAL:
             found.names[parameter.name] = annotation
             if parameter.default is not parameter.empty:
+                _check_default(function, parameter.name, parameter.default)
                 found.defaults[parameter.name] = parameter.default
     return found
+
+
+def _check_default(function: Any, name: str, default: Any) -> None:
+    """Raise `TypeError` for a description of a default, `x: int = Field(5)`: the handler would get the description."""
+    kind = type(default)
+    if describes_default(default):
+        package = kind.__module__.partition(".")[0]
+        raise TypeError(
+            f"{getattr(function, '__qualname__', function)}: the default of {name!r} is a {kind.__name__} of {package},"
+            f" and the handler would get that object; write `{name}: Annotated[int, herder.Meta(ge=1)] = 5`"
+        )
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:

@@ -34,7 +34,7 @@ def find_form(kind: type, to_json: Form) -> Form | None:
     names = [(package_of(base), _qualname_of(base)) for base in bases]
     if ("enum", "Enum") in names:
         return _enum
-    if declares(bases, "__pydantic_serializer__"):
+    if declares(bases, "__pydantic_serializer__") and not _adds_fields(kind):
         return _pydantic_form(bases, to_json)
     if ("msgspec", "Struct") in names:
         return _msgspec_form(to_json)
@@ -43,6 +43,12 @@ def find_form(kind: type, to_json: Form) -> Form | None:
     if declares(bases, "__dataclass_fields__"):
         return _fields_form(_dataclass_fields(kind))
     return next((FORMS[name] for name in names if name in FORMS), None)
+
+
+def _adds_fields(kind: type) -> bool:
+    """Whether it is a standard dataclass that extends one of pydantic, whose serializer does not know its fields."""
+    own = _dict_of(kind)
+    return "__dataclass_fields__" in own and "__pydantic_serializer__" not in own
 
 
 def declares(bases: tuple[type, ...], attribute: str) -> bool:

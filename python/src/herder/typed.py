@@ -161,6 +161,8 @@ class Compiler:
     def generic(self, annotation: Any, scope: Scope) -> Node:
         """Compile a type with arguments, as `list[int]`."""
         origin, arguments = annotation.__origin__, getattr(annotation, "__args__", None)
+        if getattr(annotation, "__unpacked__", False):  # `*tuple[str, ...]`, which is not one element
+            raise Unsupported(f"{annotation!r} cannot be read from JSON; write a list, or a dataclass with one")
         name = getattr(origin, "_name", None) or getattr(origin, "__name__", "")
         if name == "Literal":
             from herder.typed_values import literal_node

@@ -49,7 +49,7 @@ SIZED = {
     "str": "String",
     "bytes": "Data",
 }
-TRANSFORMS = ("strip_whitespace", "to_upper", "to_lower", "ascii_only")
+APPLIED = ("strip_whitespace", "to_upper", "to_lower", "ascii_only", "discriminator")  # by pydantic
 FIELD_SETTINGS = ("alias", "validation_alias", "default_factory")
 
 
@@ -103,13 +103,13 @@ def _predicates(each: Any) -> list[tuple[str, Any]]:
 
 
 def needs_pydantic(metadata: Iterable[Any]) -> bool:
-    """Whether only pydantic can apply the metadata: a validator, or a transformation of strings."""
+    """Whether only pydantic can apply the metadata: a validator, a discriminator, or a transformation of strings."""
     for each in metadata:
         if isinstance(each, type):
             continue
         if hasattr(type(each), "__get_pydantic_core_schema__"):
             return True
-        if type(each).__module__.startswith("pydantic") and any(getattr(each, name, None) for name in TRANSFORMS):
+        if type(each).__module__.startswith("pydantic") and any(getattr(each, name, None) for name in APPLIED):
             return True
     return False
 

@@ -10,6 +10,7 @@ import sys
 
 from herder.argument_errors import InvalidValue
 from herder.text import text
+from herder.typed_containers import KEY
 from herder.typed_nodes import Node, Unsupported
 
 TYPE_CHECKING = False
@@ -43,7 +44,8 @@ def pydantic_node(annotation: Any) -> Node:
     try:
         # As FastAPI: Python objects, not the JSON text, are validated.
         validate = TypeAdapter(annotation).validate_python
-        validate_now = getattr(annotation, "__pydantic_validator__", None)
+        # That of a base class, as of a standard dataclass that extends one of pydantic, would return the base class.
+        validate_now = getattr(annotation, "__dict__", {}).get("__pydantic_validator__")
         if validate_now is not None:
             validate = validate_now.validate_python  # without the calls of the adapter
     except Exception as error:
@@ -94,15 +96,18 @@ def msgspec_node(annotation: Any) -> Node:
 
 
 PLACE = re.compile(r"\[([0-9]+)\]|\[\.\.\.\]|\.([^.\[]+)")
+IN_KEY = "key` in `"
 MISSING_FIELD = "Object missing required field `"
 
 
 def _from_msgspec(sentence: str) -> InvalidValue:
     """Return the error that msgspec describes as ``Expected `int`, got `str` - at `$.lines[0].price` ``."""
-    message, _, place = sentence.rpartition(" - at `$")
-    if not message:
+    message, at, place = sentence.rpartition(" - at `")
+    if not at:
         message, place = sentence, ""
-    path = _parse_place(place.rstrip("`"))
+    path = _parse_place(place.rstrip("`").removeprefix(IN_KEY))
+    if place.startswith("key`"):
+        path.append(KEY)
     if message.startswith(MISSING_FIELD):
         invalid = InvalidValue("missing", "Field required").within(message[len(MISSING_FIELD) :].rstrip("`"))
     else:

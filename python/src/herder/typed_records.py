@@ -9,6 +9,7 @@ import builtins
 import inspect
 import sys
 
+from herder.annotations import describes_default
 from herder.argument_errors import MISSING, UNEXPECTED, InvalidValue, collect
 from herder.text import text
 from herder.typed_containers import convert_positional
@@ -47,14 +48,18 @@ def own_annotations(cls: type) -> dict[str, Any]:
 
 
 def names_of(cls: type) -> dict[str, Any]:
-    """Return the names that annotations in a class may use: those of its module, then those of the class, and its own.
+    """Return the names that annotations in a class may use: its classes, those of its module, and its other names.
 
-    Its own name is for a class that is defined in a function and contains itself.
+    A field may be called as its type, `date: date = TODAY`: so other values of the class come after the module. A class
+    that is defined in a function and contains itself finds itself, whatever the module has under its name.
     """
     module = vars(sys.modules.get(cls.__module__, builtins))
     own = {name: value for name, value in vars(cls).items() if not hasattr(builtins, name)}
+    inner = {name: value for name, value in own.items() if isinstance(value, type) and not name.startswith("__")}
+    if "<locals>" in cls.__qualname__:
+        inner = {cls.__name__: cls, **inner}
     parameters = {each.__name__: each for each in getattr(cls, "__type_params__", ())}
-    return {cls.__name__: cls, **own, **module, **parameters}
+    return {cls.__name__: cls, **own, **module, **inner, **parameters}
 
 
 def dataclass_fields(cls: Any) -> list[FieldType]:
@@ -67,6 +72,8 @@ def dataclass_fields(cls: Any) -> list[FieldType]:
         if kind is not getattr(dataclasses, "_FIELD_CLASSVAR") and field.init:  # noqa: B009 - not in typeshed
             owner = next((base for base in cls.__mro__ if field.name in own_annotations(base)), cls)
             has_default = field.default is not dataclasses.MISSING
+            if has_default and describes_default(field.default):
+                raise Unsupported(f"{type(field.default).__name__} as the default of `{field.name}` is no default")
             required = not has_default and field.default_factory is dataclasses.MISSING
             default = field.default if has_default else NO_DEFAULT
             fields.append(FieldType(field.name, field.type, owner, required, default))
@@ -206,8 +213,9 @@ def named_tuple_node(cls: Any) -> tuple[Node, Callable[[tuple[Field, ...]], None
                 found = convert_fields(value)
             except InvalidValue as error:
                 errors = error
-            for name in value.keys() - names:  # unlike a dataclass, as in pydantic
-                errors = collect(errors, InvalidValue(*UNEXPECTED), name)
+            for name in value:
+                if name not in names:  # unlike a dataclass, as in pydantic
+                    errors = collect(errors, InvalidValue(*UNEXPECTED), name)
             if errors is not None:
                 raise errors
             return cls(**found)

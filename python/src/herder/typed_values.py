@@ -112,8 +112,12 @@ def enum_node(cls: Any) -> Node:
     is_flag = issubclass(cls, enum.Flag)
     own = is_flag or "_missing_" in {key for base in cls.__mro__ if base not in ENUM_BASES for key in vars(base)}
 
+    values = {value for _, value in table}
+
     def missing(value: Any) -> Any:
         if is_flag and (type(value) is not int or value < 0):  # a negative number would be the inverse
+            raise InvalidValue(*wrong)
+        if value in values:  # of another type: Python would find the member 1 for `true`, without `_missing_`
             raise InvalidValue(*wrong)
         try:
             return cls(value)
