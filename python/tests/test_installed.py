@@ -127,3 +127,9 @@ def test_a_compiled_copy_that_cannot_be_written_is_imported(own, installed):
 def test_a_copy_that_is_the_hosts_own_folder_is_not_compared(own, tmp_path):
     (tmp_path / "link").symlink_to(own)
     assert run(own, tmp_path / "link")[0] is None
+
+
+def test_the_path_of_the_copy_need_not_be_text(own, tmp_path):
+    change(copy(tmp_path / "caf\udce9"), "codec.py")  # a byte that is not UTF-8
+    stated, _ = run(own, tmp_path / "caf\udce9")
+    assert stated["path"].endswith("caf\\udce9")

@@ -402,6 +402,28 @@ def fork():
 
 
 @BOTH
+def test_a_fork_that_has_closed_the_descriptor_writes_nothing_to_its_own_files(start, tmp_path, more):
+    app = f"""
+import multiprocessing, os
+from herder.log_output import output
+
+def work():
+    file = os.open({str(tmp_path / "own")!r}, os.O_CREAT | os.O_WRONLY)
+    os.dup2(file, output.fd)
+    log.info("in the child")
+
+@app.command
+def fork():
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    return child.exitcode
+"""
+    assert start(LOG + app + more, log="info").call("fork").result == 0
+    assert (tmp_path / "own").read_bytes() == b""
+
+
+@BOTH
 def test_programs_and_their_environment_do_not_get_the_descriptor(start, more):
     app = """
 import subprocess

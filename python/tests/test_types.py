@@ -10,6 +10,7 @@ import datetime as dt
 import enum
 import importlib
 import sys
+import threading
 import typing
 from typing import Annotated, Any, TypedDict
 
@@ -330,3 +331,14 @@ def test_a_wrong_value_deep_in_a_recursive_union_is_refused_at_once():
     with pytest.raises(CallRejection):
         command.call(value={"inner": 1})
     assert command.arguments.outcomes and not any(command.arguments.outcomes)
+
+
+def test_what_a_union_remembers_belongs_to_one_thread():
+    """A call in one thread must not make the conversion of another thread convert its values again."""
+    command = command_of(Left | Right)
+    outcomes = command.arguments.outcomes[0]
+    outcomes.known[1] = (None, None, None)
+    thread = threading.Thread(target=command.call, kwargs={"value": {"inner": None}})
+    thread.start()
+    thread.join()
+    assert len(outcomes) == 1

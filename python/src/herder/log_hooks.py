@@ -33,7 +33,7 @@ RECORD_ATTRIBUTES = frozenset(ATTRIBUTES.split()) | {SENT}
 
 def install(fd: int, level: str) -> None:
     """Connect the libraries that are imported, and those that will be. `level` is that of the host's log."""
-    output.fd = fd
+    output.fd, output.inode = fd, os.fstat(fd).st_ino
     output.level = LEVELS.get(level, LEVELS["info"])
     os.set_inheritable(fd, False)
     for name, hook in HOOKS.items():

@@ -42,10 +42,11 @@ encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, check_circul
 class LogOutput:
     """The log descriptor, the level below which nothing is sent, and the number of dropped records."""
 
-    __slots__ = ("dropped", "fd", "level", "names_of")
+    __slots__ = ("dropped", "fd", "inode", "level", "names_of")
 
     def __init__(self) -> None:
         self.fd = -1
+        self.inode = 0  # of the descriptor: see `_send`
         self.level = 0
         self.dropped = 0
         # Returns the command and the session of the call with this wire id; below 0: of a hook, 0: of the context. The
@@ -90,6 +91,9 @@ class LogOutput:
         if dropped:
             record["dropped"] = dropped
         try:
+            # A fork may close all descriptors, as a daemon does, and use the number for a file of its own.
+            if calls.forked and os.fstat(self.fd).st_ino != self.inode:
+                return
             os.write(self.fd, shorten(record))
         except (OSError, MemoryError):
             # The buffer is full, or the host has closed its end. The loss is not reported here: the process could only

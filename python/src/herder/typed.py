@@ -392,7 +392,7 @@ class ArgumentConverter:
     def convert(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Convert arguments by name. Raises `CallRejection` with all errors."""
         for outcomes in self.outcomes:  # an exception at any moment may have left some of another call
-            outcomes.clear()
+            outcomes.known.clear()
         try:
             return self.bind(arguments)
         except InvalidValue as error:
@@ -404,7 +404,7 @@ class ArgumentConverter:
             invalid = InvalidValue("nested_too_deeply", "Input is nested too deeply").within(deepest)
         finally:
             for outcomes in self.outcomes:
-                outcomes.clear()
+                outcomes.known.clear()
         raise rejection(self.command, invalid, self.expected)
 
     def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Their converters are quick if everything fits: they leave the loops to C code, a
 
 from __future__ import annotations
 
+from _thread import _local
 from collections import OrderedDict, deque
 from itertools import chain
 
@@ -253,7 +254,7 @@ def _union_of_several(members: list[Node], annotation: Any) -> Node:
                 failed[index] = error
         raise _in_order(failed, labels)
 
-    outcomes: dict[int, Any] = {}
+    outcomes = Outcomes()
     is_repeated = sum(each.exact is None and each.kind not in FLAT for each in members) > 1
     convert_key = _key_converter(ordered) if all(each.convert_key for each in members) else None
     hashable = None if any(each.hashable is not True for each in members) else True
@@ -271,7 +272,17 @@ def _union_of_several(members: list[Node], annotation: Any) -> Node:
     return node
 
 
-def remember(convert: Converter, outcomes: dict[int, Any]) -> Converter:
+class Outcomes(_local):
+    """What `remember` keeps: each thread has its own, since handlers may run in several threads at once."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[Any, Any, InvalidValue | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+
+def remember(convert: Converter, outcomes: Outcomes) -> Converter:
     """Return `convert`, which converts each list and object once, although several members of a union contain it.
 
     Members that contain the union itself would try every value in it again: a wrong value at the 30th level would be
@@ -282,13 +293,14 @@ def remember(convert: Converter, outcomes: dict[int, Any]) -> Converter:
     def convert_once(value: Any) -> Any:
         if type(value) is not dict and type(value) is not list:
             return convert(value)
-        known = outcomes.get(id(value))
+        outcomes_of_thread = outcomes.known
+        known = outcomes_of_thread.get(id(value))
         if known is None:
             try:
                 known = (value, convert(value), None)
             except InvalidValue as error:
                 known = (value, None, error.copy())
-            outcomes[id(value)] = known
+            outcomes_of_thread[id(value)] = known
         if known[2] is not None:
             raise known[2].copy()
         return known[1]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from herder.typed_containers import Outcomes
+
     Converter = Callable[[Any], Any]
 
 
@@ -105,7 +107,7 @@ class Node:
         self.hashable = hashable  # whether the converted values have a hash; None: not all have, or it is unknown
         self.constraints: dict[str, Any] = {}
         self.metadata: tuple[Any, ...] = ()
-        self.outcomes: dict[int, Any] | None = None  # of a union: see `typed_containers.remember`
+        self.outcomes: Outcomes | None = None  # of a union: see `typed_containers.remember`
 
     def copy(self) -> Node:
         """Return a copy that may be changed. Nodes are shared otherwise."""

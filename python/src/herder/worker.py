@@ -171,7 +171,8 @@ def _exchange_hellos(fd: int, control_fd: int, installed: dict[str, str] | None)
         "stack_signal": int(signal.SIGUSR1),
     }
     if installed is not None:
-        hello["installed"] = installed
+        # Names of directories may have any bytes, which JSON cannot have.
+        hello["installed"] = {name: text(value) for name, value in installed.items()}
     write_all(fd, frames.frame(frames.HELLO, 0, encode(hello)))
     if control_fd >= 0:
         from herder.control import Control
