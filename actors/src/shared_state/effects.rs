@@ -110,8 +110,8 @@ impl State {
             let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
             call.answer(Err(error));
         }
-        // The effects of this input are applied by the loop in `apply_effects`, in which this function is called, or which
-        // follows.
+        // The effects of this input are applied by the loop in `apply_effects`: this function is called in it, or, by
+        // `submit`, before it.
         self.handle(Input::SendFailed { worker, wire });
     }
 

@@ -144,10 +144,9 @@ impl Child {
         self.process().exit_memory.get().cloned().unwrap_or_default()
     }
 
-    /// Returns the last complete lines of standard error and log records, or of standard output if the worker wrote nothing to standard error:
-    /// at most 40 lines and 8 KiB, but at least one line. Lines over 4 KiB were split, and bytes that are not UTF-8 were
-    /// replaced.
-    /// Complete after [`wait`](Self::wait) has returned.
+    /// Returns the last complete lines of standard error and of log records, or of standard output if there are none of
+    /// these: at most 40 lines and 8 KiB, but at least one line. Lines over 4 KiB were split, and bytes that are not UTF-8
+    /// were replaced. Complete after [`wait`](Self::wait) has returned.
     pub fn output_tail(&self) -> Vec<String> {
         let tails = lock(&self.process().tails);
         if tails.stderr.is_empty() { tails.stdout.lines() } else { tails.stderr.lines() }

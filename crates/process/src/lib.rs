@@ -67,7 +67,6 @@ mod monitor;
 mod output_log;
 mod process_mark;
 mod reaper;
-
 mod sample;
 mod signals;
 mod spawner;

@@ -35,7 +35,10 @@ pub(crate) fn run(venv: Option<&Path>) -> Outcome {
     Ok(())
 }
 
-/// Returns the environment: the given one, or the first that exists of `$VIRTUAL_ENV` and `.venv`.
+/// Returns the environment: the given one, else `$VIRTUAL_ENV` if it is set, else `.venv`.
+///
+/// # Errors
+/// Fails if it has no interpreter.
 fn environment(given: Option<&Path>) -> Outcome<PathBuf> {
     let active = || env::var_os("VIRTUAL_ENV").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let folder = given.map(Path::to_path_buf).or_else(active).unwrap_or_else(|| ".venv".into());

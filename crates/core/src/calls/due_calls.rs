@@ -15,7 +15,8 @@ const NONE: CallIndex = CallIndex(u32::MAX);
 /// earlier than that of the last one of the list is in a heap instead.
 ///
 /// # Invariants
-/// - A call has one entry, which is `Listed` or `InHeap` and leads to its place there, or none.
+/// - A call that is due at some time has one entry, which is `Listed` or `InHeap` and leads to its place there. Other calls
+///   have none.
 /// - The list is in the order of the times, and of the ids where these are equal.
 /// - `next_at` is the time of the first call, or [`Timestamp::NEVER`].
 #[derive(Clone, Debug)]

@@ -151,7 +151,8 @@ pub(crate) struct Attempts {
     /// The wire id of the latest attempt that counts as begun, or 0. Only rises, so that what has begun is never in advance again.
     last_begun: u64,
     in_advance: InAdvance,
-    /// The latest attempt that finished before an older one, or 0. Decides nothing while processes do as they state.
+    /// The latest attempt that finished before an older one, or 0. Has an effect only if a process contradicts what it
+    /// stated about its order.
     overtook: u64,
     /// Few even if all attempts are abandoned: those that the worker has not answered wait for the oldest of them.
     timed: Vec<(Timestamp, WireId)>,
