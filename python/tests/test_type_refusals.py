@@ -108,6 +108,14 @@ REFUSED = [
 ]
 
 
+class Depends:
+    """Resembles that of FastAPI."""
+
+    dependency = None
+
+
+Depends.__module__ = "fastapi.params"
+REFUSED.append((Annotated[int, Depends()], "Depends of FastAPI is not applied; call the function in the handler"))
 if sys.version_info >= (3, 11):  # Python 3.10 has no such syntax
     REFUSED.append((eval("tuple[int, *tuple[str, ...]]"), r"\*tuple\[str, ...\] cannot be read from JSON"))
 

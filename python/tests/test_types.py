@@ -231,6 +231,15 @@ def test_a_missing_member_is_not_one_of_an_equal_value():
         assert errors_of(Level, value)[0] == [([], "enum", "Input should be 1")]
 
 
+class Mark(bytes, enum.Enum):
+    A = b"a"
+
+
+def test_the_error_of_bytes_shows_what_the_caller_should_send():
+    assert errors_of(typing.Literal[b"a", "b"], "a")[0] == [([], "literal_error", "Input should be 'YQ==' or 'b'")]
+    assert errors_of(Mark, "a")[0] == [([], "enum", "Input should be 'YQ=='")]
+
+
 @dataclasses.dataclass
 class Shadowing:
     @dataclasses.dataclass
@@ -264,10 +273,13 @@ def test_aliases_and_type_parameters_of_python_3_12():
         "type Numbers[K] = dict[K, list[int]]\n"
         "type Nested = list[Nested] | int\n"
         "import dataclasses\n"
-        "@dataclasses.dataclass\nclass Crate[V]:\n    value: 'V'\n    rest: 'list[Crate[V]]'\n",
+        "@dataclasses.dataclass\nclass Crate[V]:\n    value: 'V'\n    rest: 'list[Crate[V]]'\n"
+        "import datetime\n"
+        "def first[D: datetime.date](days: 'list[D]'):\n    return days[0]\n",
         names,
     )
     assert convert(names["Numbers"][int], {"1": [2]}) == {1: [2]}
+    assert Command("first", names["first"], False).call(days=["2026-01-31"]) == dt.date(2026, 1, 31)
     assert convert(names["Nested"], [1, [2, [3]]]) == [1, [2, [3]]]
     assert "int_type" in [type for _, type, _ in errors_of(names["Nested"], [1, ["a"]])[0]]
     crate = names["Crate"]

@@ -164,8 +164,15 @@ def describes_default(default: Any) -> bool:
 
 
 def annotation_globals(function: Any) -> dict[str, Any]:
-    """Return the globals in which the annotations of a function, or of a class that is a command, are evaluated."""
+    """Return the names with which the annotations of a function, or of a class that is a command, are evaluated."""
     function = inspect.unwrap(function)
+    names = _module_globals(function)
+    # Those of `def first[T](items: list[T])`.
+    parameters = {each.__name__: each for each in getattr(function, "__type_params__", ())}
+    return {**names, **parameters} if parameters else names
+
+
+def _module_globals(function: Any) -> dict[str, Any]:
     if isinstance(function, type):
         constructors = (getattr(function, name, None) for name in ("__new__", "__init__"))
         constructor = next((each for each in constructors if hasattr(each, "__globals__")), None)

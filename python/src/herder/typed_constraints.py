@@ -63,6 +63,8 @@ def read_constraints(metadata: Iterable[Any]) -> list[tuple[str, Any]]:
             found.append(("pattern", each))
             continue
         module = type(each).__module__.partition(".")[0]
+        if module == "fastapi" and hasattr(each, "dependency"):  # the caller could send the user that it wants to be
+            raise Unsupported(f"{type(each).__name__} of FastAPI is not applied; call the function in the handler")
         nested = getattr(each, "metadata", None)
         if module in ("pydantic", "fastapi") and isinstance(nested, list):  # pydantic's FieldInfo
             _refuse_settings(each)

@@ -30,7 +30,7 @@ def literal_node(values: tuple[Any, ...], annotation: Any) -> Node:
     for value in values:
         json_value = _json_value(value, f"Literal[{value!r}]")
         table.setdefault((type(json_value), json_value), value)
-    expected = _listed([_repr(value) for value in values])
+    expected = _listed([repr(value) for _, value in table])
     wrong = ("literal_error", f"Input should be {expected}")
     return _table_node("literal", table, wrong, f"literal[{','.join(map(_repr, values))}]", annotation, None)
 
@@ -107,7 +107,7 @@ def enum_node(cls: Any) -> Node:
     for member in members:
         json_value = _json_value(member.value, f"{name}.{member.name}")
         table.setdefault((type(json_value), json_value), member)
-    shown = list(dict.fromkeys(repr(member.value) for member in members))
+    shown = list(dict.fromkeys(repr(value) for _, value in table))
     wrong = ("enum", f"Input should be {_listed(shown)}")
     is_flag = issubclass(cls, enum.Flag)
     own = is_flag or "_missing_" in {key for base in cls.__mro__ if base not in ENUM_BASES for key in vars(base)}
