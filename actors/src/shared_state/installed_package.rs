@@ -9,13 +9,15 @@ const MAX_CHARS: usize = 512;
 
 impl State {
     /// Logs the installed copy that a worker states. All workers of a pool normally state the same one, which is logged once.
-    pub(crate) fn log_installed_package(&mut self, stated: InstalledPackage) {
+    pub(crate) fn log_installed_package(&mut self, mut stated: InstalledPackage) {
+        // Kept until the next start, and a worker's text may be as long as its frame.
+        stated.path = shorten(&stated.path);
+        stated.unused = stated.unused.as_deref().map(shorten);
         if self.installed_package.as_ref() == Some(&stated) {
             return;
         }
         let pool = self.config.name().clone();
-        let path: String = stated.path.chars().take(MAX_CHARS).collect();
-        let unused: Option<String> = stated.unused.as_ref().map(|reason| reason.chars().take(MAX_CHARS).collect());
+        let InstalledPackage { path, unused } = stated.clone();
         self.installed_package = Some(stated);
         let events = self.call_log.events();
         match unused {
@@ -27,4 +29,8 @@ impl State {
             }),
         }
     }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(MAX_CHARS).collect()
 }

@@ -6,7 +6,7 @@ use crate::{
     args::Check,
     error::{CommandError, Outcome},
     logs,
-    python::Interpreter,
+    python::{Interpreter, TOKEN},
     source::{Origin, Source},
     table,
 };
@@ -17,7 +17,10 @@ use herder::{
     config::{Config, ConfigError, EnvMode, Launch, WorkerType},
 };
 use serde::de::IgnoredAny;
-use std::{process::Command, time::Duration};
+use std::{env, process::Command, time::Duration};
+
+/// The variables of this process that workers have with `env_mode = "clean"`: the list of the launcher in `herder-actors`.
+const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 
 /// The timeout for stopping a worker that was started for `--import`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,14 +85,17 @@ fn interpreters(options: &Check, pools: &[PoolConfig]) -> Outcome {
     if too_old.is_empty() { Ok(()) } else { Err(problems(options, &too_old)) }
 }
 
-/// Returns a command for the interpreter in the directory and with the variables of a worker.
+/// Returns a command for the interpreter in the directory and with the variables of the first worker, but without those of
+/// numeric libraries.
 fn interpreter_command(config: &PoolConfig) -> Option<Command> {
     let Launch::App { python, .. } = config.launch() else { return None };
     let mut command = Command::new(python);
     if config.env_mode() == EnvMode::Clean {
-        command.env_remove("PYTHONPATH").env_remove("PYTHONHOME");
+        let kept = CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
+        command.env_clear().envs(kept);
     }
-    command.current_dir(config.cwd()).envs(config.env());
+    command.env_remove(TOKEN).env("HERDER_SLOT", "0").current_dir(config.cwd());
+    command.envs(config.env().iter().map(|(key, value)| (key, value.replace("{slot}", "0"))));
     Some(command)
 }
 

@@ -101,6 +101,53 @@ fn a_foreign_package_is_not_overwritten() {
     assert!(code == 1 && err.contains("python3 -m venv none"), "{err}");
 }
 
+/// A link leads to somebody's sources, also in place of a package that this command has installed.
+#[test]
+fn a_package_that_is_a_symbolic_link_stays() {
+    let folder = folder("");
+    let packages = create_venv(folder.path());
+    assert_eq!(run(folder.path(), &["python", "install"]).0, 0);
+    let sources = folder.path().join("sources");
+    fs::rename(packages.join("herder"), &sources).unwrap();
+    fs::write(sources.join("app.py"), "mine = 1\n").unwrap();
+    symlink(&sources, packages.join("herder")).unwrap();
+    let (code, _, err) = run(folder.path(), &["python", "install"]);
+    assert!(code == 1 && err.contains("is a symbolic link"), "{err}");
+    assert_eq!(fs::read_to_string(sources.join("app.py")).unwrap(), "mine = 1\n");
+}
+
+/// R74: the packages of a system's interpreter belong to its package manager.
+#[test]
+fn a_package_is_installed_in_environments_only() {
+    let folder = folder("");
+    fs::create_dir_all(folder.path().join("system/bin")).unwrap();
+    let answer = r#"{"version": [3, 12, 1], "executable": "p", "prefix": "p", "packages": "/nowhere", "environment": null,
+        "installed": null}"#;
+    write_script(folder.path(), "system/bin/python", &format!("#!/bin/sh\necho '{}'\n", answer.replace('\n', "")));
+    let (code, _, err) = run(folder.path(), &["python", "install", "--venv", "system"]);
+    assert!(code == 1 && err.contains("is not the interpreter of a virtual environment"), "{err}");
+}
+
+/// The server's token is for its clients: interpreters run the code of their environments, and uv that of packages.
+#[test]
+fn the_token_does_not_reach_programs_of_a_command() {
+    let folder = folder(&format!("{POOL}python = './python'\n"));
+    write_script(folder.path(), "python", "#!/bin/sh\nenv >> seen\nexec python3 \"$@\"\n");
+    write_script(folder.path(), "uv", "#!/bin/sh\nenv >> seen\nexit 1\n");
+    fs::write(folder.path().join("script.py"), "# /// script\n# dependencies = []\n# ///\n").unwrap();
+    create_venv(folder.path());
+    fs::remove_file(folder.path().join(".venv/bin/python")).unwrap();
+    write_script(folder.path(), ".venv/bin/python", "#!/bin/sh\nenv >> seen\nexit 1\n");
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    for args in [&["check"][..], &["serve", "script.py:app"], &["python", "install"]] {
+        let mut command = herder(folder.path(), args);
+        command.env("PATH", &path).env("HERDER_TOKEN", "a-secret-of-24-characters").output().unwrap();
+        let seen = fs::read_to_string(folder.path().join("seen")).unwrap();
+        assert!(seen.contains("PATH=") && !seen.contains("a-secret-of"), "{args:?}: {seen}");
+        fs::remove_file(folder.path().join("seen")).unwrap();
+    }
+}
+
 /// A record that names files outside of the folder of packages removes none of them.
 #[test]
 fn a_record_with_other_files_removes_none_of_them() {

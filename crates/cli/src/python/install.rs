@@ -1,7 +1,7 @@
 //! `herder python install`: writes the package of this program into a virtual environment, with the metadata by which pip lists
 //! and uninstalls it. Changes no files of packages that something else has installed.
 
-use super::Interpreter;
+use super::{Interpreter, TOKEN};
 use crate::{
     error::{CommandError, Outcome},
     table,
@@ -22,16 +22,30 @@ const INSTALLER: &str = "herder";
 pub(crate) fn run(venv: Option<&Path>) -> Outcome {
     let venv = environment(venv)?;
     let python = venv.join("bin/python");
-    let interpreter = Interpreter::ask(Command::new(&python)).map_err(CommandError::failed)?;
+    let mut command = Command::new(&python);
+    command.env_remove(TOKEN);
+    let interpreter = Interpreter::ask(command).map_err(CommandError::failed)?;
     if let Some(reason) = interpreter.too_old() {
         return Err(CommandError::failed(reason));
+    }
+    // The packages of a system's interpreter belong to its package manager.
+    if interpreter.environment.is_none() {
+        return Err(CommandError::failed(format_args!(
+            "{} is not the interpreter of a virtual environment: name one with --venv",
+            python.display()
+        )));
     }
     let folder = interpreter.packages.as_deref();
     let folder =
         folder.ok_or_else(|| CommandError::failed(format_args!("{} has no folder of packages", python.display())))?;
     let files = write(folder, &python)?;
     table::print_line(&format!("installed herder {VERSION} ({files} files) into {}", folder.display()));
-    table::print_line(&format!("to remove it: {} -m pip uninstall herder", python.display()));
+    // An environment of uv has no pip.
+    let uninstall = match interpreter.environment.as_deref() {
+        Some("uv environment") => format!("uv pip uninstall --python {} herder", python.display()),
+        _ => format!("{} -m pip uninstall herder", python.display()),
+    };
+    table::print_line(&format!("to remove it: {uninstall}"));
     Ok(())
 }
 
@@ -89,6 +103,7 @@ fn metadata_text() -> String {
 /// Removes a package that this command has written. Fails if something else has installed `herder`.
 fn remove_earlier(folder: &Path, python: &Path) -> Outcome {
     let earlier = installed(folder);
+    refuse_links(folder, &earlier)?;
     let foreign = earlier.iter().find(|metadata| installer(metadata) != INSTALLER);
     if let Some(metadata) = foreign {
         let by = Some(installer(metadata)).filter(|name| !name.is_empty());
@@ -107,6 +122,17 @@ fn remove_earlier(folder: &Path, python: &Path) -> Outcome {
         )));
     }
     earlier.iter().try_for_each(|metadata| remove(folder, metadata))
+}
+
+/// Fails if the package or its metadata is a symbolic link: files would be removed and written where it leads, which may be
+/// somebody's sources.
+fn refuse_links(folder: &Path, earlier: &[PathBuf]) -> Outcome {
+    let paths = ["herder", "herder.py"].map(|name| folder.join(name)).into_iter().chain(earlier.iter().cloned());
+    let is_link = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    match paths.into_iter().find(is_link) {
+        None => Ok(()),
+        Some(path) => Err(CommandError::failed(format_args!("{} is a symbolic link: remove it first", path.display()))),
+    }
 }
 
 /// Returns the metadata folders of all installed versions of `herder`.

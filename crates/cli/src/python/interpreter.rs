@@ -4,12 +4,22 @@
 use serde::Deserialize;
 use std::{
     fmt,
+    io::Read,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
 
 /// The oldest version of Python that can run a worker.
 const MINIMUM: (u32, u32) = (3, 10);
+
+/// The time that an interpreter has for its answer: a wrapper may wait for a terminal, or start a container.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The bytes that are read of what it prints.
+const MAX_OUTPUT: u64 = 64 * 1024;
 
 /// Prints one line of JSON, in every version of Python from 2.7 on. The current folder is removed from `sys.path`, since a
 /// `json.py` in it would be imported.
@@ -63,22 +73,27 @@ pub(crate) struct Interpreter {
 }
 
 impl Interpreter {
-    /// Starts the interpreter, and waits until it has answered.
+    /// Starts the interpreter, and waits until it has answered, at most ten seconds.
     ///
     /// # Errors
-    /// Fails if the program cannot be started or is no Python.
-    pub(crate) fn ask(mut command: Command) -> Result<Self, String> {
+    /// Fails if the program cannot be started, is no Python, or does not answer in time.
+    pub(crate) fn ask(command: Command) -> Result<Self, String> {
+        Self::ask_within(command, LIMIT)
+    }
+
+    fn ask_within(mut command: Command, limit: Duration) -> Result<Self, String> {
         let program = Path::new(command.get_program()).display().to_string();
-        let output = command.args(["-c", SCRIPT]).stdin(Stdio::null()).output();
-        let output = output.map_err(|error| format!("{program} cannot be started: {error}"))?;
+        command.args(["-c", SCRIPT]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
+        let Some((output, errors, status)) = finish(child, limit) else {
+            return Err(format!("{program} has not answered within {} s", limit.as_secs()));
+        };
         // A `sitecustomize` module may print lines before the answer.
-        let answer = String::from_utf8_lossy(&output.stdout).lines().last().map(serde_json::from_str);
-        match answer {
+        match output.lines().last().map(serde_json::from_str) {
             Some(Ok(answer)) => Ok(answer),
             _ => {
-                let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-                let reason = errors.lines().last().unwrap_or("it printed nothing").to_owned();
-                Err(format!("{program} does not answer like Python ({}): {reason}", output.status))
+                let reason = errors.lines().last().unwrap_or("it printed nothing");
+                Err(format!("{program} does not answer like Python ({status}): {reason}"))
             }
         }
     }
@@ -108,6 +123,34 @@ impl Interpreter {
             }
         }
     }
+}
+
+/// Returns what a program prints on standard output and standard error, and its exit status, or `None` if it prints nothing
+/// until the limit. Kills it then, and if it still runs after it has closed its output.
+fn finish(mut child: Child, limit: Duration) -> Option<(String, String, ExitStatus)> {
+    let output = child.stdout.take().map(read_in_thread);
+    let errors = child.stderr.take().map(read_in_thread);
+    let output = output.map(|output| output.recv_timeout(limit));
+    // What it has started may keep standard error open.
+    let errors = errors.and_then(|errors| errors.recv_timeout(Duration::from_millis(100)).ok()).unwrap_or_default();
+    _ = child.kill();
+    let status = child.wait().ok()?;
+    match output {
+        Some(Err(RecvTimeoutError::Timeout)) => None,
+        Some(Ok(output)) => Some((output, errors, status)),
+        _ => Some((String::new(), errors, status)),
+    }
+}
+
+/// Reads a stream to its end, or to the limit. The thread ends with the last program that has the stream open.
+fn read_in_thread(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        _ = stream.take(MAX_OUTPUT).read_to_end(&mut bytes);
+        _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    receiver
 }
 
 /// Shows the version, the environment and the package that workers import.
@@ -163,5 +206,17 @@ mod tests {
         assert!(answer.too_old().is_none() && answer.packages.is_some_and(|folder| folder.is_absolute()));
         assert!(Interpreter::ask(Command::new("false")).unwrap_err().contains("does not answer like Python"));
         assert!(Interpreter::ask(Command::new("/none")).unwrap_err().contains("cannot be started"));
+    }
+
+    /// A wrapper that never answers is killed, also if it has closed its output.
+    #[test]
+    fn a_program_that_does_not_answer_is_killed() {
+        let ask = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            Interpreter::ask_within(command, Duration::from_millis(200)).unwrap_err()
+        };
+        assert!(ask("exec sleep 1000").contains("has not answered within"));
+        assert!(ask("exec sleep 1000 >&- 2>&-").contains("does not answer like Python"));
     }
 }
