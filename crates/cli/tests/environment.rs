@@ -171,7 +171,9 @@ fn r74_an_installed_package_is_used_only_if_it_equals_the_hosts() {
         let folder = place(&POOL.replace("pool_size = 1", "pool_size = 2"));
         let site_packages = install_package(&folder.path().join(".venv"));
         change(&site_packages.join("herder"));
-        let server = serve(folder, |command| _ = command.env_remove("PYTHONDONTWRITEBYTECODE"));
+        let server = serve(folder, |command| {
+            _ = command.env_remove("PYTHONDONTWRITEBYTECODE").env_remove("PYTHONPYCACHEPREFIX");
+        });
         let log = server.log();
         let lines: Vec<_> = log.lines().filter(|line| line.contains("the installed Python package")).collect();
         let [line] = lines[..] else { panic!("not one line: {log}") };
