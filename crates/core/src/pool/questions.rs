@@ -47,7 +47,7 @@ impl Core {
             state: slot.state(self.workers.is_health_gated()),
             health: slot.health(),
             unresponsive: slot.unresponsive(),
-            in_flight: slot.in_flight() - slot.attempts().in_advance().calls(),
+            in_flight: slot.attempts().begun() as usize,
             window: slot.places(),
             queued: self.waiting.for_worker(slot.worker.id) + slot.attempts().in_advance().calls(),
             operations: *slot.finished_attempts,
@@ -62,7 +62,7 @@ impl Core {
     /// Returns the status of the queue.
     pub fn queue_status(&self) -> QueueStatus {
         let (capacity, in_advance) = (self.workers.capacity(), self.workers.in_advance().calls());
-        let (in_flight, waiting) = (self.workers.in_flight() - in_advance, self.waiting.len() + in_advance);
+        let (in_flight, waiting) = (self.workers.begun(), self.waiting.len() + in_advance);
         let load = (capacity > 0).then(|| (in_flight + waiting) as f64 / capacity as f64);
         let ahead = self.ahead_of(Queue::AnyWorker, None) + usize::from(in_flight >= capacity);
         let expected_wait_ms = self.waiting.expected_wait(ahead, self.places_for(Queue::AnyWorker)).map(millis);

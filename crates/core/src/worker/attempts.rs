@@ -414,8 +414,8 @@ impl Attempts {
         attempt.wire.0 > self.last_begun && !attempt.is_withdrawn()
     }
 
-    /// Returns the number of attempts that count as begun.
-    pub(super) fn begun(&self) -> u32 {
+    /// Returns the number of attempts that count as begun. The others wait in advance, or the worker will not begin them.
+    pub(crate) fn begun(&self) -> u32 {
         self.len - self.withdrawn - self.in_advance.attempts()
     }
 

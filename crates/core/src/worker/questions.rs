@@ -192,6 +192,11 @@ impl Workers {
         self.index.counts.in_flight
     }
 
+    /// Returns the number of attempts that count as begun. O(slots).
+    pub(crate) fn begun(&self) -> usize {
+        self.slots.iter().map(|slot| slot.attempts.begun() as usize).sum()
+    }
+
     /// Returns the sum of the places of the ready processes: how many calls run at the same time.
     pub(crate) fn capacity(&self) -> usize {
         self.index.counts.capacity

@@ -64,6 +64,12 @@ impl Process {
         not_withdrawn.skip(self.places).map(|attempt| attempt.call)
     }
 
+    /// Returns the number of attempts that may run now.
+    pub(crate) fn begun(&self) -> usize {
+        let is_withdrawn = |attempt: &&Attempt| attempt.state == Some(AttemptState::Withdrawn);
+        self.unfinished.values().filter(|attempt| !is_withdrawn(attempt)).take(self.places).count()
+    }
+
     /// Returns whether its oldest attempt is one that it has withdrawn.
     fn is_blocked(&self) -> bool {
         self.unfinished.first_key_value().is_some_and(|(_, first)| first.state == Some(AttemptState::Withdrawn))

@@ -121,6 +121,26 @@ fn r71_long_call_ends_the_sending_in_advance() {
     assert_eq!(harness.counts(), (1, 0));
 }
 
+/// R71: what a worker gave back, or will not begin, does not count as running while a long call delays its final frame.
+#[test]
+fn r71_calls_that_will_not_begin_are_not_in_flight() {
+    for abandoned in [false, true] {
+        let mut harness = short(WorkerTypeSettings::Basic, 1);
+        harness.send().unwrap();
+        let (call, effects) = harness.call(None);
+        let attempt = sent(&effects, call).unwrap();
+        assert_eq!(harness.counts(), (1, 1));
+        harness.wait(MILLIS * 2);
+        if abandoned {
+            harness.step(Input::Cancel(call));
+            assert_eq!(harness.counts(), (1, 0));
+        }
+        harness.answer(attempt, AttemptState::Withdrawn);
+        assert_eq!(harness.counts(), (1, usize::from(!abandoned)));
+        assert_eq!(harness.core.workers(harness.now)[0].in_flight, 1);
+    }
+}
+
 /// R12: a free place comes first, also when a process exits and its calls return.
 #[test]
 fn r12_no_call_is_in_advance_while_a_worker_has_a_free_place() {
@@ -161,7 +181,7 @@ fn r36_queue_timeout_takes_a_call_back() {
     assert_eq!(revoked(&effects), [attempt], "once, although two reasons arose, and never the strict call");
     let effects = harness.answer(attempt, AttemptState::Withdrawn);
     assert_eq!(settled(&effects, call), Some(CallFailure::QueueTimeout));
-    assert_eq!(harness.counts(), (2, 1), "the attempt stays until its frame");
+    assert_eq!(harness.counts(), (1, 1), "the attempt stays until its frame, but does not run");
     harness.finish_after(first, Duration::from_secs(5));
     assert!(delivered(&harness.finish_after(strict_attempt, MICROS)).is_some());
     assert_eq!(harness.not_run(attempt), [], "not a late answer");
