@@ -1,7 +1,7 @@
 //! `herder python install`: writes the package of this program into a virtual environment, with the metadata by which pip lists
 //! and uninstalls it. Changes no files of packages that something else has installed.
 
-use super::{Interpreter, TOKEN};
+use super::interpreter::{Interpreter, TOKEN};
 use crate::{
     error::{CommandError, Outcome},
     table,

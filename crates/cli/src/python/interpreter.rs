@@ -15,6 +15,10 @@ use std::{
 /// The oldest version of Python that can run a worker.
 const MINIMUM: (u32, u32) = (3, 10);
 
+/// The variable with the server's token. No program that this command starts gets it: interpreters run the code of their
+/// environments, and uv that of packages.
+pub(crate) const TOKEN: &str = "HERDER_TOKEN";
+
 /// The time that an interpreter has for its answer: a wrapper may wait for a terminal, or start a container.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -81,6 +85,7 @@ impl Interpreter {
         Self::ask_within(command, LIMIT)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "`finish` waits for the child; it needs no death signal")]
     fn ask_within(mut command: Command, limit: Duration) -> Result<Self, String> {
         let program = Path::new(command.get_program()).display().to_string();
         command.args(["-c", SCRIPT]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -127,6 +132,7 @@ impl Interpreter {
 
 /// Returns what a program prints on standard output and standard error, and its exit status, or `None` if it prints nothing
 /// until the limit. Kills it then, and if it still runs after it has closed its output.
+#[expect(clippy::disallowed_methods, reason = "limits the time of a program that may never answer")]
 fn finish(mut child: Child, limit: Duration) -> Option<(String, String, ExitStatus)> {
     let output = child.stdout.take().map(read_in_thread);
     let errors = child.stderr.take().map(read_in_thread);

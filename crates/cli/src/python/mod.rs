@@ -6,9 +6,5 @@ mod interpreter;
 mod script;
 
 pub(crate) use install::run as install;
-pub(crate) use interpreter::Interpreter;
+pub(crate) use interpreter::{Interpreter, TOKEN};
 pub(crate) use script::inline_python;
-
-/// The variable with the server's token. No program that this command starts gets it: interpreters run the code of their
-/// environments, and uv that of packages.
-pub(crate) const TOKEN: &str = "HERDER_TOKEN";

@@ -1,7 +1,7 @@
 //! Inline dependencies of an app (PEP 723): a comment block in its file that uv turns into an environment. Runs uv, holds
 //! nothing.
 
-use super::TOKEN;
+use super::interpreter::TOKEN;
 use crate::error::{CommandError, Outcome};
 use std::{
     fs, io,
