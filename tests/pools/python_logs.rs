@@ -71,7 +71,7 @@ async fn r40_a_record_is_one_event_with_the_call() {
 /// R40: what a worker logs directly before its death is in the log, and in the error of its call.
 #[tokio::test]
 async fn r40_the_last_record_of_a_worker_is_in_the_log_and_in_the_error() {
-    let pool = start("last_words").await;
+    let pool = start("exit_output").await;
     let error = pool.call::<()>("die", &json!({})).await.unwrap_err();
     let Error::WorkerLost { report, .. } = &error else { panic!("{error:?}") };
     assert_eq!(report.stderr_tail.last().map(String::as_str), Some("CRITICAL shop.db: the last words"));

@@ -180,16 +180,20 @@ class Runner:
         finally:
             asyncio._set_running_loop(self.loop)
 
+    def begin_handler(self, pending: Pending) -> None:
+        """Record that the call of a task begins. Raises `CallRejection` if it was cancelled or revoked."""
+        pending.begun = True  # before `cancelled` is read: see `state`
+        if pending.wire_id in self.calls.cancelled and self.calls.refuses(pending.wire_id):
+            raise CallRejection("cancelled", "the call was cancelled before it started")
+        pending.started = now()
+
     async def run_async(self, pending: Pending) -> None:
         """Run an async handler and answer its call. This is the coroutine of the call's task."""
         calls, wire_id = self.calls, pending.wire_id
         if self.unanswered.get(wire_id) is not pending:
             return  # already answered: an exception hit `begin_task` after the task was created
         try:
-            pending.begun = True  # before `cancelled` is read: see `state`
-            if wire_id in calls.cancelled and calls.refuses(wire_id):
-                raise CallRejection("cancelled", "the call was cancelled before it started")
-            pending.started = now()
+            self.begin_handler(pending)
             result = await run_steps(pending.command.call(**pending.arguments), wire_id, calls)
             self.succeed(pending, result)
         except GeneratorExit:
@@ -200,14 +204,10 @@ class Runner:
     async def run_in_thread(self, pending: Pending) -> None:
         """Run a sync handler in a thread and answer its call. This is the coroutine of the call's task."""
         assert self.threads is not None
-        calls, wire_id = self.calls, pending.wire_id
-        if self.unanswered.get(wire_id) is not pending:
+        if self.unanswered.get(pending.wire_id) is not pending:
             return  # already answered: an exception hit `begin_task` after the task was created
         try:
-            pending.begun = True  # before `cancelled` is read: see `state`
-            if wire_id in calls.cancelled and calls.refuses(wire_id):
-                raise CallRejection("cancelled", "the call was cancelled before it started")
-            pending.started = now()
+            self.begin_handler(pending)
             result, error = await self.threads.run(pending.command.call, pending.arguments)
             if error is None:
                 self.succeed(pending, result)
