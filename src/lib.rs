@@ -58,8 +58,8 @@ pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-#[doc(hidden)] // for `herder python install`
-pub use herder_actors::PYTHON_PACKAGE;
+#[doc(hidden)] // for `herder python install` and `herder check`
+pub use herder_actors::{CLEAN_ENV_VARIABLES, PYTHON_PACKAGE};
 #[doc(inline)]
 pub use herder_actors::{Error, PoolConfig, PoolSupervisor, Reply, Result, SessionId};
 pub use pool::{call::Call, handle::Pool};

@@ -76,8 +76,8 @@ pub(crate) struct ProcessLauncher {
     packages: Rc<RefCell<Vec<Installed>>>,
 }
 
-/// The variables that a worker keeps in a clean environment.
-const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+/// The variables of the host that a worker keeps in a clean environment.
+pub const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 /// The token of the host's HTTP server. Workers do not inherit it: a worker that prints or sends its environment must not
 /// reveal it. A pool's `env` may set it.
 const TOKEN: &str = "HERDER_TOKEN";

@@ -92,3 +92,5 @@ pub use herder_python::FILES as PYTHON_PACKAGE;
 pub use herder_wire::{
     ArgumentError, ArgumentStep, PayloadError, Stamps, check_json, check_json_object, without_byte_order_mark,
 };
+#[doc(hidden)]
+pub use launcher::CLEAN_ENV_VARIABLES;

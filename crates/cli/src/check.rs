@@ -19,9 +19,6 @@ use herder::{
 use serde::de::IgnoredAny;
 use std::{env, process::Command, time::Duration};
 
-/// The variables of this process that workers have with `env_mode = "clean"`: the list of the launcher in `herder-actors`.
-const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
-
 /// The timeout for stopping a worker that was started for `--import`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -91,7 +88,7 @@ fn interpreter_command(config: &PoolConfig) -> Option<Command> {
     let Launch::App { python, .. } = config.launch() else { return None };
     let mut command = Command::new(python);
     if config.env_mode() == EnvMode::Clean {
-        let kept = CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
+        let kept = herder::CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
         command.env_clear().envs(kept);
     }
     command.env_remove(TOKEN).env("HERDER_SLOT", "0").current_dir(config.cwd());
