@@ -239,3 +239,15 @@ def environment(): return os.environ.get('SCRIPT_ENVIRONMENT')
         "{err}"
     );
 }
+
+/// `check` asks an interpreter in the environment of the first worker.
+#[test]
+fn an_interpreter_is_asked_in_the_environment_of_a_worker() {
+    let folder = folder(&format!("{POOL}python = './python'\nenv_mode = 'clean'\nenv = {{ GPU = 'gpu{{slot}}' }}\n"));
+    write_script(folder.path(), "python", "#!/bin/sh\nenv > seen\nexec python3 \"$@\"\n");
+    let output = herder(folder.path(), &["check"]).env("OF_THE_HOST", "1").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let seen = fs::read_to_string(folder.path().join("seen")).unwrap();
+    assert!(seen.contains("GPU=gpu0\n") && seen.contains("HERDER_SLOT=0\n"), "{seen}");
+    assert!(seen.contains("PATH=") && !seen.contains("OF_THE_HOST"), "{seen}");
+}
