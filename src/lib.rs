@@ -21,7 +21,7 @@
 //! | [`config`] | the settings of a pool, and the configuration file |
 //! | [`messages`] | the messages of actix applications |
 //! | [`error`] | what an [`Error`] says about the call, and what to do next |
-//! | [`status`] | workers, queues and counters |
+//! | [`status`] | workers, queues, counters and commands |
 //! | [`session`] | affinity, routing, and the history of a session |
 //! | [`breaker`], [`quarantine`] | the circuit breaker; calls that killed their workers |
 //! | [`recorder`] | the last frames, transitions and output of a worker process |

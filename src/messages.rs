@@ -25,7 +25,7 @@
 
 #[doc(inline)]
 pub use herder_actors::{
-    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
+    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
     GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PrepareShutdown,
     RecordOutcome, ReleaseFromQuarantine, RemoveWorkerSessions, ResetBreaker, SessionStatus, Shutdown, TrackSession,

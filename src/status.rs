@@ -1,4 +1,4 @@
-//! The status of a pool: workers, queues and counters.
+//! The status of a pool: workers, queues and counters, and its commands.
 //!
 //! ```
 //! use herder::status::{PoolState, WorkerState};
@@ -24,8 +24,8 @@
 
 #[doc(inline)]
 pub use herder_actors::{
-    ActiveFeatures, Counters, Generation, InvalidPoolName, InvalidTransition, InvalidWorkerId, PoolHealth, PoolName,
-    PoolState, ProcessActivity, QueueStatus, RemainingWorker, SessionAffinity, ShutdownReport, Status,
-    TransitionStatus, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState,
+    ActiveFeatures, CommandDescription, Counters, Generation, InvalidPoolName, InvalidTransition, InvalidWorkerId,
+    PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus, RemainingWorker, SessionAffinity, ShutdownReport,
+    Status, TransitionStatus, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState,
     WorkerStatus,
 };

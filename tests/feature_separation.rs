@@ -281,6 +281,40 @@ def meet():
     }
 }
 
+/// R73: workers of both types describe their commands, and the next worker of a changed application replaces the descriptions.
+#[tokio::test]
+async fn descriptions_of_commands_exist_in_both_worker_types() {
+    const APP: &str = "import herder\napp = herder.App()\n\n@app.command\n";
+    const OLD: &str = "def old(x: int, session: herder.Session) -> list[str]:\n    'Do it.'\n    return []\n";
+    const NEW: &str = "def new():\n    pass\n";
+    for worker_type in ["basic", "enhanced"] {
+        let pool = pool("described", |context| {
+            context.file("app.py", &format!("{APP}{OLD}"));
+            if worker_type == "basic" {
+                context.basic().app("app.py:app").pool_size(1).overflow(0).build()
+            } else {
+                context.enhanced().app("app.py:app").pool_size(1).overflow(0).build()
+            }
+        })
+        .await;
+        let commands = pool.commands().await.unwrap();
+        let parameters = json!({
+            "type": "object", "properties": { "x": { "type": "integer" } }, "required": ["x"], "additionalProperties": false,
+        });
+        let expected = json!([{
+            "name": "old", "description": "Do it.", "idempotent": false, "needs_session": true, "parameters": parameters,
+            "result": { "type": "array", "items": { "type": "string" } },
+        }]);
+        assert_eq!(serde_json::to_value(&commands[..]).unwrap(), expected);
+        std::fs::write(pool.dir().join("app.py"), format!("{APP}{NEW}")).unwrap();
+        pool.kill_worker(pool.base_workers().await[0].process()).await.unwrap();
+        pool.wait_healthy("new").await;
+        let names: Vec<_> = pool.commands().await.unwrap().iter().map(|command| command.name.clone()).collect();
+        assert_eq!(names, ["new"]);
+        pool.shutdown_and_check().await;
+    }
+}
+
 /// Returns whether worker `w1` was sent a call before it had answered the previous one, as far as its recording shows.
 async fn has_calls_in_advance(pool: &TestPool) -> bool {
     let recording = pool.recorder(WorkerId(1), None).await.unwrap();

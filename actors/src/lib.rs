@@ -15,6 +15,7 @@ mod call_log;
 mod child;
 mod client;
 mod clock;
+mod commands;
 mod config;
 mod error;
 mod events;
@@ -37,6 +38,7 @@ mod worker;
 pub use child::{ChildHandle, LaunchError};
 pub use client::{PendingReply, PoolClient};
 pub use clock::now;
+pub use commands::CommandDescription;
 pub use config::{
     Affinity, AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
     IfAbsent, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue,
@@ -50,7 +52,7 @@ pub use error::{
 };
 pub use launcher::{LaunchFuture, Launched, Launcher};
 pub use messages::{
-    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
+    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
     GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PoolHealth,
     PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, RemainingWorker, RemoveWorkerSessions, Request,

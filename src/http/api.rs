@@ -182,6 +182,7 @@ fn pool_scope(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
         .app_data(web::Data::new(limits))
         .service(read("", pools::list))
         .service(read("/{pool}", pools::status))
+        .service(read("/{pool}/commands", pools::commands))
         .service(read("/{pool}/workers", pools::workers))
         .service(read("/{pool}/workers/{id}/recorder", pools::recorder))
         .service(read("/{pool}/sessions", sessions::list))

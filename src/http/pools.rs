@@ -5,7 +5,8 @@ use super::{backlog::BacklogCache, body_reader::Limits, refusal::Refusal};
 use crate::Pool;
 use actix_web::{HttpRequest, HttpResponse, web};
 use herder_actors::{
-    Error, Fingerprint, Generation, InvalidFingerprint, PoolHealth, PoolName, Result, WorkerId, WorkerType,
+    CommandDescription, Error, Fingerprint, Generation, InvalidFingerprint, PoolHealth, PoolName, Result, WorkerId,
+    WorkerType,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -104,6 +105,20 @@ pub(super) async fn status(name: web::Path<String>, pools: web::Data<Pools>) -> 
 pub(super) async fn workers(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
     let workers = pools.find(&name)?.workers().await?;
     Ok(HttpResponse::Ok().json(json!({ "workers": workers })))
+}
+
+/// The answer to `GET /v1/pools/{pool}/commands`.
+#[derive(Serialize)]
+struct CommandList<'a> {
+    pool: &'a PoolName,
+    commands: &'a [CommandDescription],
+}
+
+/// `GET /v1/pools/{pool}/commands`.
+pub(super) async fn commands(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let pool = pools.find(&name)?;
+    let commands = pool.commands().await?;
+    Ok(HttpResponse::Ok().json(CommandList { pool: pool.name(), commands: &commands }))
 }
 
 /// The query of the recorder: the generation of the process.

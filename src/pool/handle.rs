@@ -5,11 +5,11 @@ use super::call::Call;
 use actix::Addr;
 use bytes::Bytes;
 use herder_actors::{
-    BreakerStatus, EndSession, Fingerprint, Generation, GetBreaker, GetQuarantine, GetRecorder, GetSessionHistory,
-    GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolClient, PoolConfig,
-    PoolHealth, PoolName, PoolSupervisor, PrepareShutdown, QuarantineEntry, RecordOutcome, Recording,
-    ReleaseFromQuarantine, Request, ResetBreaker, Result, SessionHistory, SessionInfo, SessionPage, Shutdown,
-    ShutdownReport, Status, WaitReady, WorkerId, WorkerInfo, WorkerRef,
+    BreakerStatus, CommandDescription, EndSession, Fingerprint, Generation, GetBreaker, GetCommands, GetQuarantine,
+    GetRecorder, GetSessionHistory, GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers,
+    Outcome, PoolClient, PoolConfig, PoolHealth, PoolName, PoolSupervisor, PrepareShutdown, QuarantineEntry,
+    RecordOutcome, Recording, ReleaseFromQuarantine, Request, ResetBreaker, Result, SessionHistory, SessionInfo,
+    SessionPage, Shutdown, ShutdownReport, Status, WaitReady, WorkerId, WorkerInfo, WorkerRef,
 };
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
@@ -133,6 +133,15 @@ impl Pool {
     /// Fails if the pool has ended.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
         self.0.client.ask(ListWorkers).await?
+    }
+
+    /// Returns the commands of the pool with the JSON Schemas of their arguments and results, as the worker that became
+    /// ready most recently describes them. Empty before the first worker is ready.
+    ///
+    /// # Errors
+    /// Fails if the pool has ended.
+    pub async fn commands(&self) -> Result<Arc<[CommandDescription]>> {
+        self.0.client.ask(GetCommands).await?
     }
 
     /// Returns the flight recorder of a worker process: its last frames in both directions, its state transitions, its

@@ -1,7 +1,7 @@
 //! Messages about a pool and its workers. Sent to the supervisor.
 
 use crate::{
-    Recording, Result,
+    CommandDescription, Recording, Result,
     status::{Status, WorkerEntry, millis},
 };
 use actix::Message;
@@ -36,6 +36,12 @@ pub struct HealthCheck;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Vec<WorkerInfo>>")]
 pub struct ListWorkers;
+
+/// Returns the descriptions of the commands of the worker that became ready most recently, in the order in which it
+/// registered them. Empty before the first worker is ready.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Arc<[CommandDescription]>>")]
+pub struct GetCommands;
 
 /// Returns the recording of a worker process: its last frames, its state transitions, its last output, and its exit. The
 /// error is `NoSuchWorker` and lists the recorded processes.

@@ -2,9 +2,9 @@
 
 use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
-    Error, GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers,
-    PoolHealth, PrepareShutdown, RecordOutcome, Recording, ReleaseFromQuarantine, ResetBreaker, Result, Shutdown,
-    ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
+    CommandDescription, Error, GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus,
+    HealthCheck, KillWorker, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, Recording, ReleaseFromQuarantine,
+    ResetBreaker, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{BreakerStatus, Core, Input, KillReason, PoolName, PoolState, QuarantineEntry};
@@ -151,6 +151,14 @@ impl Handler<ListWorkers> for PoolSupervisor {
 
     fn handle(&mut self, _: ListWorkers, _: &mut Self::Context) -> Self::Result {
         self.active(|active| Ok(active.status().workers.into_iter().map(Into::into).collect()))
+    }
+}
+
+impl Handler<GetCommands> for PoolSupervisor {
+    type Result = Result<Arc<[CommandDescription]>>;
+
+    fn handle(&mut self, _: GetCommands, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| Ok(active.shared_state.borrow().command_descriptions()))
     }
 }
 

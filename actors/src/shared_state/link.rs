@@ -10,13 +10,13 @@ use crate::{
 use foldhash::fast::FixedState;
 use herder_core::{KillReason, ProcessActivity, Suspect, Timestamp, WireId, WorkerRef};
 use herder_process::Signal;
-use herder_wire::{CommandEntry, HostMessage, SessionEnd};
+use herder_wire::{HostMessage, SessionEnd};
 use std::{collections::HashMap, rc::Rc, time::Duration};
 use tokio::sync::Notify;
 
-/// The commands of a worker by name. Each call looks its command up. The names come from the application, not from callers, so
-/// that the hashes need not resist attacks.
-pub(crate) type CommandTable = HashMap<String, CommandEntry, FixedState>;
+/// The commands of a worker by name, and whether each is idempotent. Each call looks its command up. The names come from the
+/// application, not from callers, so that the hashes need not resist attacks.
+pub(crate) type CommandTable = HashMap<String, bool, FixedState>;
 
 /// The connection to one process. Removed when the process has exited.
 pub(crate) struct Link {

@@ -3,6 +3,7 @@
 //! change does not await, does no I/O and runs no user code.
 
 mod call;
+mod commands;
 mod effects;
 mod errors;
 mod exits;

@@ -6,6 +6,7 @@ use crate::{
     call_log::{AnsweredCall, CallLog, LogDecision, Success},
     child::{ChildHandle, LaunchError},
     clock::Clock,
+    commands::Descriptions,
     error::ExitRecord,
     launcher::UnclaimedChild,
     recorder::{Descriptor, Recorder},
@@ -15,7 +16,7 @@ use herder_core::{
     BindError, CallId, Core, Effects, Finished, Input, LogEvent, ProcessActivity, ProcessExit, SessionId, Timestamp,
     WorkerId, WorkerRef,
 };
-use herder_wire::{CallResult, Header, InstalledPackage, SessionStateSupport, WorkerError};
+use herder_wire::{CallResult, CommandEntry, Header, InstalledPackage, SessionStateSupport, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
     num::NonZeroU32,
@@ -48,6 +49,8 @@ pub(crate) struct State {
     pub(super) rearm: Rc<Notify>,
     /// The commands of the worker that became ready most recently.
     pub(super) commands: Option<Rc<CommandTable>>,
+    /// What that worker says about them.
+    pub(super) descriptions: Descriptions,
     pub(super) exit_records: VecDeque<(WorkerRef, ExitRecord)>,
     /// The most recent failed start. Cleared when every base worker is ready.
     pub(super) last_start_error: Option<(WorkerRef, ProcessExit, ExitRecord)>,
@@ -119,6 +122,7 @@ impl State {
             timer_deadline: Timestamp::NEVER,
             rearm: Rc::default(),
             commands: None,
+            descriptions: Descriptions::default(),
             exit_records: VecDeque::new(),
             last_start_error: None,
             installed_package: None,
@@ -322,11 +326,12 @@ impl State {
         worker: WorkerRef,
         window: u32,
         in_order: Option<NonZeroU32>,
-        commands: CommandTable,
+        commands: Vec<CommandEntry>,
     ) {
         // Without a link the state was rebuilt, and this process is being killed.
         let Some(control) = self.link(worker).map(|link| link.has_control) else { return };
-        self.commands = Some(Rc::new(commands));
+        self.commands = Some(Rc::new(commands.iter().map(|entry| (entry.name.clone(), entry.idempotent)).collect()));
+        self.describe_commands(commands);
         // Without a control descriptor the worker cannot answer a revoke, which it has to for `in_order`.
         let in_order = in_order.filter(|_| control);
         self.handle(Input::Ready { worker, window, control, in_order });

@@ -5,6 +5,10 @@ use crate::Error;
 use herder_core::{CallId, Input, Submission};
 use herder_wire::check_call_size;
 
+/// The longest names that are compared with an unknown one, and how many.
+const MAX_COMPARED_BYTES: usize = 64;
+const MAX_COMPARED_NAMES: usize = 256;
+
 impl State {
     /// Submits a call. The caller gets a refusal the same way as any other answer.
     pub(crate) fn submit(&mut self, incoming: Incoming) {
@@ -16,7 +20,7 @@ impl State {
         }
         let Incoming { id, command, session, body, deadline, idempotent, reply, permit } = incoming;
         let declared =
-            || self.commands.as_ref().and_then(|table| table.get(&*command)).is_some_and(|entry| entry.idempotent);
+            || self.commands.as_ref().and_then(|table| table.get(&*command)).is_some_and(|idempotent| *idempotent);
         let idempotent = idempotent.unwrap_or_else(declared);
         let name = session.as_ref().map(|session| session.id.clone());
         // Inserted before the core handles the submission: the core may dispatch the call in this step, which needs the
@@ -58,7 +62,22 @@ impl State {
         }
         let mut names: Vec<&str> = table.keys().map(String::as_str).collect();
         names.sort_unstable();
-        let hint = format!("available commands: {}", names.join(", "));
+        let listed = names.join(", ");
+        let hint = match similar(&incoming.command, &names) {
+            Some(meant) => format!("did you mean `{meant}`? Available commands: {listed}"),
+            None => format!("available commands: {listed}"),
+        };
         Some(Error::UnknownCommand { command: incoming.command.to_string(), hint })
     }
+}
+
+/// Returns the command that was probably meant: the nearest one, if at most a third of its letters differ. The work is bounded,
+/// since callers choose the text and this runs on the thread of the pool.
+fn similar<'a>(given: &str, names: &[&'a str]) -> Option<&'a str> {
+    if given.len() > MAX_COMPARED_BYTES {
+        return None;
+    }
+    let compared = names.iter().filter(|name| name.len() <= MAX_COMPARED_BYTES).take(MAX_COMPARED_NAMES);
+    let near = compared.map(|name| (strsim::osa_distance(given, name), *name));
+    near.filter(|(distance, name)| *distance <= usize::max(1, name.len() / 3)).min().map(|(_, name)| name)
 }

@@ -130,7 +130,7 @@ pub fn ready() -> Ready {
 }
 
 pub(super) fn command(name: &str, idempotent: bool) -> CommandEntry {
-    CommandEntry { name: name.into(), idempotent }
+    CommandEntry::new(name, idempotent)
 }
 
 /// Creates the result of a call, with this JSON.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Launch,
     recorder::{Descriptor, MalformedFrame, Recorder},
-    shared_state::{CommandTable, FinalFrame, SharedState, with},
+    shared_state::{FinalFrame, SharedState, with},
 };
 use bytes::BytesMut;
 use herder_core::{Answers, WorkerRef};
@@ -266,8 +266,7 @@ impl<'a> Reader<'a> {
         // The window of the hello is the maximum (I2); the ready message can only reduce it.
         let window = ready.window.map_or(hello_window, |window| window.get().min(hello_window));
         let in_order = ready.in_order.or(hello_in_order);
-        let commands: CommandTable = ready.commands.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        let _ = with(&self.shared_state, |state| state.on_ready(self.worker, window, in_order, commands));
+        let _ = with(&self.shared_state, |state| state.on_ready(self.worker, window, in_order, ready.commands));
     }
 
     /// Handles the end of the stream. A process that is exiting has [`EXIT_TIMEOUT`] for it; a process that only closed its

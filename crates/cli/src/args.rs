@@ -17,6 +17,7 @@ Examples:
   herder serve                                      two demo pools, or ./herder.toml if there is one
   herder serve carts.py:app --enhanced              an enhanced pool `carts`, with session affinity
   herder call basic echo '{\"x\": 1}'                 one call, to a running server or to a pool started for it
+  herder commands basic                             the commands of a pool, and their arguments
   herder status                                     the pools of the running server
   herder why sessions ann                           what happened to a session
   herder recorder sessions w2                       what happened to a worker
@@ -24,8 +25,8 @@ Examples:
   herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   how the command scales with the number of workers
 
 Environment:
-  HERDER_URL    server used by `call`, `status`, `why` and `recorder`
-  HERDER_TOKEN  token that `serve` requires and the four client commands send
+  HERDER_URL    server used by `call`, `commands`, `status`, `why` and `recorder`
+  HERDER_TOKEN  token that `serve` requires and these five client commands send
   HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
 
 const SERVE_EXAMPLES: &str = "\
@@ -44,13 +45,27 @@ restarts; 2 invalid arguments or configuration; 130, 143 stopped by a second sig
 const CALL_EXAMPLES: &str = "\
 Examples:
   herder call basic echo '{\"x\": 1}'
+  herder call carts add --arg item=tea --arg count=2 --session ann
+  herder call images resize --arg data=@photo.jpg --arg width=200
   herder call sessions count --session ann
   echo '{\"ms\": 100}' | herder call basic sleep - --timeout 5s
 
 Uses the server given by --url or HERDER_URL. With no URL, uses the server at the configured address. If no server runs there,
-starts the pool, makes the call, and stops the pool.
+starts the pool, makes the call, and stops the pool. `herder commands POOL COMMAND` shows the arguments of a command.
 
 Exit codes: 0 success; 1 the call failed; 2 invalid arguments or configuration.";
+
+const COMMANDS_EXAMPLES: &str = "\
+Examples:
+  herder commands basic                             all commands of a pool
+  herder commands carts add                         the arguments of one command, and how to call it
+  herder commands carts --json                      with the JSON Schemas of arguments and results
+
+Uses the server given by --url or HERDER_URL. With no URL, uses the server at the configured address. If no server runs there,
+starts one worker of the pool, asks it, and stops it. Arguments and descriptions come from the annotations and the documentation strings
+of the handlers.
+
+Exit codes: 0 success; 1 the pool or the command does not exist, or no worker started; 2 invalid arguments or configuration.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -128,6 +143,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Call a command and print its result as JSON
     Call(Call),
+    /// Show the commands of a pool, their arguments and their results
+    Commands(Commands),
     /// Check a configuration file
     Check(Check),
     /// Show the pools of a running server
@@ -223,6 +240,10 @@ pub(crate) struct Call {
     /// The arguments, a JSON object; `-` reads it from standard input
     #[arg(value_name = "JSON|-", default_value = "{}")]
     pub(crate) arguments: String,
+    /// One argument, by its name. A string is taken as it is; values of other types are JSON. `NAME=@FILE` reads the value from a
+    /// file (`@-`: standard input; `@@` for a text that begins with `@`). Can be repeated
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = named_argument)]
+    pub(crate) args: Vec<(String, String)>,
     /// The session the call belongs to
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
@@ -243,12 +264,29 @@ pub(crate) struct Call {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = COMMANDS_EXAMPLES)]
+pub(crate) struct Commands {
+    /// The pool's name
+    pub(crate) pool: String,
+    /// Show only this command, with its arguments and its result
+    pub(crate) command: Option<String>,
+    /// Print the descriptions as JSON, with the JSON Schemas
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerAt,
+    /// The configuration file [default: ./herder.toml if it exists, else the demo pools]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 #[command(after_help = CHECK_EXAMPLES)]
 pub(crate) struct Check {
     /// The configuration file
     #[arg(default_value = "herder.toml")]
     pub(crate) file: PathBuf,
-    /// Also start one worker of each pool, list its commands, and stop it; imports the apps and runs their hooks
+    /// Also start one worker of each pool, list its commands with their arguments, and stop it; imports the apps and runs their hooks
     #[arg(long)]
     pub(crate) import: bool,
 }
@@ -387,6 +425,12 @@ fn client_timeout(text: &str) -> Result<Duration, String> {
     let time = duration::parse(text)?;
     let fits = !time.is_zero() && time <= Server::LONGEST_TIMEOUT;
     if fits { Ok(time) } else { Err("out of bounds; allowed: a duration greater than 0s and at most 24h".into()) }
+}
+
+fn named_argument(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let pair = pair.ok_or("allowed: NAME=VALUE, such as item=tea")?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
 fn base_url(text: &str) -> Result<String, String> {

@@ -2,16 +2,18 @@
 
 use crate::{
     args::Call,
-    client::{Client, path, token},
+    client::{Client, path},
+    commands,
     error::{CommandError, Outcome},
-    logs,
+    logs, named_arguments,
     problem::{check_object, problem},
-    source::{Overrides, Source},
+    source::Source,
     table,
+    target::Target,
 };
 use actix_rt::System;
 use bytes::Bytes;
-use herder::{Error, Pool, Reply, config::duration};
+use herder::{Error, Pool, Reply, config::duration, status::CommandDescription};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use std::{io::Read, time::Duration};
@@ -31,23 +33,11 @@ pub(crate) fn run(options: &Call) -> Outcome {
     // The command prints the error of its call itself.
     logs::start("warn,herder::call=off")?;
     let arguments = arguments(options)?;
-    let answer = match &options.server.url {
-        Some(url) => remote(&Client::new(url, token(None)), options, &arguments)?,
-        None => {
-            let source = source(options)?;
-            let configured = source.server.token.as_ref().map(|token| token.expose().to_owned());
-            let client = Client::new(&format!("http://{}", source.server.listen), token(configured));
-            if client.answers() { remote(&client, options, &arguments)? } else { local(source, options, arguments)? }
-        }
+    let answer = match Target::find(&options.server, options.config.as_deref())? {
+        Target::Server(client) => remote(&client, options, arguments)?,
+        Target::Local(source) => local(source, options, arguments)?,
     };
     print(&answer, options.meta)
-}
-
-fn source(options: &Call) -> Outcome<Source> {
-    match &options.config {
-        Some(file) => Source::file(file, Overrides::default()),
-        None => Source::of(None, Overrides::default()),
-    }
 }
 
 fn arguments(options: &Call) -> Outcome<String> {
@@ -70,12 +60,27 @@ fn print(answer: &str, with_meta: bool) -> Outcome {
     Ok(())
 }
 
-fn remote(client: &Client, options: &Call, arguments: &str) -> Outcome<String> {
+/// Adds the arguments of `--arg`, converted by the schema of the command. Without such options, the schema is not needed.
+fn complete(arguments: String, options: &Call, described: &[CommandDescription]) -> Outcome<String> {
+    match described.is_empty() {
+        // The pool has had no worker so far.
+        true => named_arguments::merge(&arguments, &options.args, &options.command, None),
+        false => {
+            let command = commands::find(described, &options.command)?;
+            named_arguments::merge(&arguments, &options.args, &options.command, Some(command))
+        }
+    }
+}
+
+fn remote(client: &Client, options: &Call, mut arguments: String) -> Outcome<String> {
+    if !options.args.is_empty() {
+        arguments = complete(arguments, options, &commands::of_server(client, &options.pool)?.commands)?;
+    }
     let mut headers = Vec::new();
     headers.extend(options.session.iter().map(|session| ("Herder-Session", session.clone())));
     headers.extend(options.timeout.map(|timeout| ("Herder-Timeout", duration::show(timeout))));
     headers.extend(options.idempotent.then(|| ("Herder-Idempotent", "true".to_owned())));
-    client.post(&path(&[&options.pool, "call", &options.command]), &headers, arguments)
+    client.post(&path(&[&options.pool, "call", &options.command]), &headers, &arguments)
 }
 
 /// Starts the pool, makes the call, and stops the pool.
@@ -83,17 +88,21 @@ fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
     check_object(&arguments)?;
     let config = source.named(&options.pool)?;
     let reply = System::new().block_on(async {
-        let pool = Pool::start(config).await?;
+        let pool = Pool::start(config).await.map_err(|error| problem(&error))?;
         let reply = call(&pool, options, arguments).await;
         if let Err(error) = pool.shutdown(Duration::from_secs(5)).await {
             tracing::warn!(%error, "pool shutdown failed");
         }
         reply
-    });
-    reply.and_then(|reply| serde_json::to_string(&reply).map_err(Error::decode)).map_err(|error| problem(&error))
+    })?;
+    serde_json::to_string(&reply).map_err(|error| problem(&Error::decode(error)))
 }
 
-async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, Error> {
+async fn call(pool: &Pool, options: &Call, mut arguments: String) -> Outcome<Reply> {
+    if !options.args.is_empty() {
+        let described = pool.commands().await.map_err(|error| problem(&error))?;
+        arguments = complete(arguments, options, &described)?;
+    }
     let mut call = pool.call_json::<IgnoredAny>(&options.command, Bytes::from(arguments));
     if let Some(session) = &options.session {
         call = call.session(session);
@@ -104,5 +113,5 @@ async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, E
     if options.idempotent {
         call = call.idempotent(true);
     }
-    call.reply().await
+    call.reply().await.map_err(|error| problem(&error))
 }

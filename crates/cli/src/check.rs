@@ -4,23 +4,19 @@
 use crate::{
     access::Access,
     args::Check,
+    commands,
     error::{CommandError, Outcome},
     logs,
     python::{Interpreter, TOKEN},
     source::{Origin, Source},
     table,
 };
-use actix_rt::System;
-use bytes::Bytes;
 use herder::{
-    Error, Pool, PoolConfig,
+    PoolConfig,
     config::{Config, ConfigError, EnvMode, Launch, WorkerType},
+    status::{CommandDescription, PoolName},
 };
-use serde::de::IgnoredAny;
-use std::{env, process::Command, time::Duration};
-
-/// The timeout for stopping a worker that was started for `--import`.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+use std::{env, process::Command};
 
 /// Checks a file.
 pub(crate) fn run(options: &Check) -> Outcome {
@@ -103,25 +99,19 @@ fn import(options: &Check, pools: &[PoolConfig]) -> Outcome {
     let mut failed = Vec::new();
     for config in pools {
         let name = config.name();
-        match System::new().block_on(commands(config)) {
-            Ok(commands) => table::print_line(&format!("{name}: {commands}")),
+        match commands::of_worker(config) {
+            Ok(commands) => commands.iter().for_each(|command| print_command(name, command)),
             Err(error) => failed.push(format!("pools.{name}: {error}")),
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(problems(options, &failed)) }
 }
 
-/// Returns the commands of a pool.
-// There is no request for the commands of a pool. The error for an unknown command lists them, and no command has an
-// empty name.
-async fn commands(config: &PoolConfig) -> Result<String, Error> {
-    let pool = Pool::start(config.clone().with_pool_size(1)?.with_overflow(0)?).await?;
-    let answer = pool.call_json::<IgnoredAny>("", Bytes::from_static(b"{}")).reply().await;
-    pool.shutdown(STOP_TIMEOUT).await?;
-    match answer {
-        Err(Error::UnknownCommand { hint, .. }) => Ok(hint.trim_start_matches("available commands: ").to_owned()),
-        Err(error) => Err(error),
-        Ok(_) => Ok("the worker did not report its commands".into()),
+/// Prints a command with its arguments, and why its JSON Schemas are incomplete.
+fn print_command(pool: &PoolName, command: &CommandDescription) {
+    table::print_line(&format!("{pool}: {}", commands::signature(command)));
+    if let Some(reason) = &command.schema_error {
+        table::print_line(&format!("{pool}: {}: incomplete JSON Schema: {reason}", command.name));
     }
 }
 

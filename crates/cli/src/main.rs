@@ -7,18 +7,22 @@ mod call;
 mod chaos;
 mod check;
 mod client;
+mod commands;
 mod error;
 mod logs;
+mod named_arguments;
 #[cfg(test)]
 mod page_tests;
 mod problem;
 mod python;
 mod recorder;
+mod schema;
 mod serve;
 mod signals;
 mod source;
 mod status;
 mod table;
+mod target;
 mod why;
 
 use anstream::{AutoStream, ColorChoice};
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Call(options) => call::run(&options),
+        Command::Commands(options) => commands::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Why(options) => why::run(&options),

@@ -22,7 +22,8 @@ fn run_stdout(output: Output) -> (i32, String, String) {
 #[test]
 fn help() {
     let folder = folder("");
-    let commands = ["", "serve", "call", "check", "status", "why", "recorder", "chaos", "bench", "python install"];
+    let commands =
+        ["", "serve", "call", "commands", "check", "status", "why", "recorder", "chaos", "bench", "python install"];
     for command in commands {
         let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let (code, help, _) = run(folder.path(), &args);
@@ -140,8 +141,19 @@ fn check_imports_apps() {
     let (code, out, err) = run(folder.path(), &["check", "--import"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let lines: Vec<_> = out.lines().collect();
-    assert_eq!(lines[1], "kept: count, die, echo, fail, odd, pid, refuse, tell, wait");
-    assert_eq!(lines[2], "ok: 1 pool: kept (enhanced, 1 workers); listens on 127.0.0.1:1");
+    let commands = [
+        "echo(..)",
+        "wait(file: string)",
+        "count()",
+        "pid()",
+        "fail()",
+        "refuse()",
+        "die()",
+        "odd()",
+        "tell(text: string)",
+    ];
+    assert_eq!(lines[1..10], commands.map(|command| format!("kept: {command}")));
+    assert_eq!(lines[10], "ok: 1 pool: kept (enhanced, 1 workers); listens on 127.0.0.1:1");
     fs::write(folder.path().join("app.py"), "import nonsense_that_is_not_there\n").unwrap();
     fs::write(folder.path().join("herder.toml"), &two).unwrap();
     let (code, out, err) = run(folder.path(), &["check", "--import"]);
@@ -152,6 +164,74 @@ fn check_imports_apps() {
         "{out}"
     );
     assert!(lines[2].starts_with("herder.toml: pools.other: ") && lines[2].contains("exit status 3"), "{out}");
+}
+
+const TYPED: &str = r#"
+import datetime
+from typing import Annotated
+import herder
+app = herder.App()
+
+@app.command
+def add(
+    item: str,
+    count: Annotated[int, herder.Meta(ge=1, description="how many")] = 1,
+    day: datetime.date | None = None,
+    data: bytes = b"",
+) -> list[str | int | None]:
+    """Add an item.
+
+    The cart keeps it.
+
+    Args:
+        item: what to add
+    """
+    return [item, count, day and day.isoformat(), len(data)]
+"#;
+
+/// R73: `commands` and `call --arg` work with a server, and without one.
+#[test]
+fn r73_named_arguments_are_converted_by_the_schema_of_the_command() {
+    let folder =
+        folder("[server]\nlisten = '127.0.0.1:1'\n[pools.carts]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n");
+    fs::write(folder.path().join("app.py"), TYPED).unwrap();
+    let (code, overview, err) = run(folder.path(), &["commands", "carts"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let server = Server::start(folder, &["--listen", "127.0.0.1:0"], &[]);
+    server.until_ready();
+    let url = server.url();
+    let asked = |args: &[&str]| run(server.folder.path(), &[args, &["--url", &url]].concat());
+    assert_eq!(asked(&["commands", "carts"]), (0, overview.clone(), String::new()));
+    let (_, details, _) = asked(&["commands", "carts", "add"]);
+    assert_snapshot!(format!("{overview}\n{details}"));
+    let all = ["--arg", "item=1", "--arg", "count=2", "--arg", "day=2026-01-31", "--arg", "data=@app.py"];
+    let answer = format!("[\"1\",2,\"2026-01-31\",{}]\n", TYPED.len());
+    assert_eq!(asked(&[&["call", "carts", "add"], &all[..]].concat()), (0, answer, String::new()));
+    let local = run(server.folder.path(), &["call", "carts", "add", "--arg", "item=tea"]);
+    assert_eq!(local, (0, "[\"tea\",1,null,0]\n".into(), String::new()));
+    for (args, code, expected) in [
+        (
+            &["call", "carts", "add", "--arg", "count=two"][..],
+            2,
+            "--arg count: `two` is invalid; expected JSON of the type integer",
+        ),
+        (
+            &["call", "carts", "add", "--arg", "cuont=2"],
+            2,
+            "`add` has no argument `cuont`; did you mean `count`? the command takes item, ",
+        ),
+        (&["call", "carts", "add", "--arg", "item"], 2, "allowed: NAME=VALUE"),
+        (&["call", "carts", "ad", "--arg", "item=tea"], 1, "unknown command `ad`; did you mean `add`?"),
+        (&["call", "carts", "ad"], 1, "unknown command `ad`; did you mean `add`? Available commands: add"),
+        (&["commands", "carts", "ad"], 1, "unknown command `ad`; did you mean `add`?"),
+        (&["commands", "cart"], 1, "unknown pool `cart`"),
+    ] {
+        let (found, out, err) = asked(args);
+        assert_eq!((found, out.as_str()), (code, ""), "{args:?} {err}");
+        assert!(err.contains(expected), "{args:?} {err}");
+    }
+    let (_, json, _) = asked(&["commands", "carts", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), server.get("/v1/pools/carts/commands").json);
 }
 
 /// A filter that would match nothing is an error; so is an unsupported format.

@@ -53,7 +53,7 @@ pub use host::{EndReason, HostMessage, SessionEnd};
 pub use kind::{FrameDirection, FrameKind};
 pub use payload::{MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark};
 pub use scan::MAX_DEPTH;
-pub use worker::{CallResult, CommandEntry, Ready, Stamps, WorkerMessage};
+pub use worker::{CallResult, CommandEntry, RawJson, Ready, Stamps, WorkerMessage};
 pub use worker_error::{WorkerError, WorkerErrorKind};
 
 /// The version of the protocol that both sides must use.

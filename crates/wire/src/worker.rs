@@ -7,6 +7,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use herder_core::{AttemptState, Timestamp, WireId};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::{collections::HashSet, num::NonZeroU32, time::Duration};
 
 /// A message from a worker.
@@ -143,6 +144,9 @@ pub struct Ready {
 }
 
 /// One command of a worker.
+///
+/// The keys that describe the command for people and clients are unchecked JSON: calls do not depend on them, so a wrong one
+/// is no error of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandEntry {
     /// The name that calls use.
@@ -150,7 +154,58 @@ pub struct CommandEntry {
     /// Whether a call of this command may run again on another worker after its worker died.
     #[serde(default)]
     pub idempotent: bool,
+    /// Whether a call of this command is refused if it has no session: true or false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_session: Option<RawJson>,
+    /// What the command does: a string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<RawJson>,
+    /// The JSON Schema of the arguments: an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<RawJson>,
+    /// The JSON Schema of the result: an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<RawJson>,
+    /// Why a schema is missing or accepts more than the command: a string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_error: Option<RawJson>,
 }
+
+impl CommandEntry {
+    /// Creates the entry of a command without a description.
+    pub fn new(name: impl Into<String>, idempotent: bool) -> Self {
+        Self {
+            name: name.into(),
+            idempotent,
+            needs_session: None,
+            description: None,
+            parameters: None,
+            result: None,
+            schema_error: None,
+        }
+    }
+}
+
+/// JSON text as it was received. Its syntax is valid, except that a string may have the escape of an unpaired surrogate, a
+/// number may be beyond the range of a double, and it may be nested deeply.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RawJson(pub Box<RawValue>);
+
+impl RawJson {
+    /// Returns the text.
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for RawJson {}
 
 impl Ready {
     pub(crate) fn parse(body: &Body) -> Result<Self, FrameError> {

@@ -93,7 +93,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
             WorkerHello { pid, window, control, stack_signal, in_order, installed }
         },
     );
-    let entry = any::<(String, bool)>().prop_map(|(name, idempotent)| CommandEntry { name, idempotent });
+    let entry = any::<(String, bool)>().prop_map(|(name, idempotent)| CommandEntry::new(name, idempotent));
     let limits = (option::of(positive()), option::of(positive()));
     let ready = (vec(entry, 0..5), limits).prop_map(|(mut commands, (window, in_order))| {
         commands.sort_by(|a, b| a.name.cmp(&b.name));

@@ -51,6 +51,7 @@ class Parameters:
         self.defaults: dict[str, Any] = {}
         self.kwargs_name = ""  # the name of `**kwargs`
         self.kwargs: Any = object  # its annotation
+        self.returns: Any = NO_ANNOTATION  # that of the result, not evaluated
 
     @property
     def required(self) -> frozenset[str]:
@@ -66,7 +67,9 @@ class Parameters:
 def read_parameters(function: Callable[..., Any]) -> Parameters:
     """Read the signature of `function`. Raises `TypeError` if it cannot be called with keyword arguments."""
     found = Parameters(annotation_globals(_unwrap(inspect.unwrap(function))))
-    for parameter in _signature(function).parameters.values():
+    signature = _signature(function)
+    found.returns = signature.return_annotation
+    for parameter in signature.parameters.values():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             name = getattr(function, "__qualname__", function)
             raise TypeError(

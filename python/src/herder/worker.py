@@ -59,6 +59,7 @@ class Worker:
         self.sessions = Sessions(state if isinstance(state, str) else None)
         self.app: App
         self.commands: dict[str, Command] = {}
+        self.described: list[Any] = []  # the commands as `ready` describes them
         self.encode: Callable[[Any], bytes]  # for results
         self.run_hook: Callable[..., Any] = _run_sync_hook
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
@@ -232,6 +233,7 @@ def _start_app(worker: Worker, target: str) -> bool:
                 aio.prepare(worker)
             worker.encode = worker.app._encode()
             _import_remaining_modules(worker)
+        worker.described = _describe_commands(worker)
         for hook in worker.app._on_start:
             worker.run_hook(hook)
     except BaseException as error:
@@ -257,8 +259,19 @@ def _import_remaining_modules(worker: Worker) -> None:
         from herder import loop  # noqa: F401
 
 
+def _describe_commands(worker: Worker) -> list[Any]:
+    """Describe the commands, before a hook drops the rights to read files of libraries."""
+    from herder import schemas
+
+    described = schemas.describe_commands(worker.app, worker.commands, worker.encode)
+    return schemas.within(described, worker.max_frame - READY_KEYS)
+
+
+READY_KEYS = 100  # bytes of a `ready` without its commands
+
+
 def _ready_message(worker: Worker) -> dict[str, Any]:
-    commands = [{"name": command.name, "idempotent": command.idempotent} for command in worker.commands.values()]
+    commands, worker.described = worker.described, []
     if worker.request_shutdown is not None:
         return {"commands": commands}
     # With sync handlers only, one call runs at a time. So the window is `pipeline`, whatever `concurrency` is. The host

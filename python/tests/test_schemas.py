@@ -1,0 +1,480 @@
+"""R73: the JSON Schemas of commands accept the arguments that the commands accept."""
+
+import collections.abc
+import dataclasses
+import datetime as dt
+import decimal
+import functools
+import re
+import typing
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+
+import pytest
+
+import herder
+from herder import schemas
+from herder.codec import encode
+from herder.errors import CallRejection
+from type_tables import ERRORS, FITS, ID, Box, Color, Derived, Json, Line, Perm, Tree
+
+JSON = Json  # the type names itself, in the scope of this module
+# Values for every annotation, beside those of the tables.
+VALUES = [
+    None,
+    True,
+    0,
+    1,
+    -1,
+    2.5,
+    1e300,
+    "",
+    "a",
+    "1",
+    "red",
+    "2026-01-31",
+    ID,
+    "AP8=",
+    [],
+    [1],
+    ["a"],
+    [[1]],
+    [1, "a"],
+]
+VALUES += [{}, {"a": 1}, {"1": "a"}, {"x": 1}, {"x": 1, "label": "b", "z": 1}, {"sku": "a", "price": 1, "tags": None}]
+
+
+def described(function, app=None):
+    app = app or herder.App()
+    app.command(function)
+    commands = app._commands()
+    [entry] = schemas.describe_commands(app, commands, app._encode())
+    return entry
+
+
+def command_of(annotation):
+    def handler(**arguments):
+        return arguments
+
+    def signature(value):
+        pass
+
+    signature.__annotations__ = {"value": annotation}
+    handler.__wrapped__ = signature
+    return handler
+
+
+def accepts(command, value):
+    arguments = {"value": value}
+    try:
+        command.check(arguments)
+        command.call(**arguments)
+    except CallRejection:
+        return False
+    except KeyError:  # of `__post_init__`
+        return False
+    return True
+
+
+def validator_of(schema):
+    """A validator that reads `$` as the standard does: Python's also matches before a last newline."""
+    jsonschema = pytest.importorskip("jsonschema")
+
+    def pattern(_validator, expression, instance, _schema):
+        if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", expression), instance):
+            yield jsonschema.ValidationError(expression)
+
+    base = jsonschema.Draft202012Validator
+    base.check_schema(schema)
+    return jsonschema.validators.extend(base, {"pattern": pattern})(schema)
+
+
+def has_whole_float(value):
+    if isinstance(value, (list, dict)):
+        return any(map(has_whole_float, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and value.is_integer()
+
+
+# What JSON Schema cannot express (docs/python-types.md): the schema accepts these, the command refuses them.
+BROADER = {
+    (float, 10**400): "numbers beyond a double",
+    (dt.datetime, "2026-02-30"): "days",
+    (dt.date, "2025-02-29"): "days",
+    (dt.timedelta, 1e300): "range",
+    (dt.timedelta, 10**400): "range",
+    (dt.timedelta, "P" + "9" * 5000 + "D"): "range",
+    (decimal.Decimal, 0.1 + 0.2): "digits of a double",
+    (decimal.Decimal, "1e99999999999999999999"): "range",
+}
+
+
+def is_known_difference(annotation, value, valid):
+    if (
+        annotation == Annotated[float, herder.Meta(multiple_of=0.1)]
+    ):  # validators compute with doubles, without tolerance
+        return True
+    if not valid:
+        return False
+    if has_whole_float(value):  # for JSON Schema, 1.0 is an integer, and equals 1
+        return True
+    try:
+        return (annotation, value) in BROADER
+    except TypeError:
+        return False
+
+
+def is_checked_by_code(annotation):
+    """Whether JSON Schema cannot express a part of the annotation."""
+    text = repr(annotation)
+    return any(
+        part in text
+        for part in (
+            "IPv",
+            "datetime.datetime(",
+            "datetime.date(",
+            "Derived",
+            "Annotated[bytes",
+            "Annotated[set",
+            "Size",
+        )
+    ) or re.search(r"dict\[(uuid|datetime)", text)
+
+
+ANNOTATIONS = list({repr(each): each for each, *_ in [*FITS, *ERRORS]}.values())
+
+
+def values_for(annotation):
+    name = repr(annotation)
+    return [value for each, value, _ in [*FITS, *ERRORS] if repr(each) == name] + VALUES
+
+
+@pytest.mark.parametrize("annotation", ANNOTATIONS, ids=lambda each: str(each)[:40])
+def test_a_schema_accepts_what_the_command_accepts(annotation):
+    """With the values of the tables of types, and with others."""
+    app = herder.App()
+    app.command(command_of(annotation))
+    command = app._commands()["handler"]
+    [entry] = schemas.describe_commands(app, app._commands(), app._encode())
+    assert "schema_error" not in entry
+    validator = validator_of(entry["parameters"])
+    assert not validator.is_valid({}) and not validator.is_valid({"value": values_for(annotation)[0], "other": 1})
+    for value in values_for(annotation):
+        fits, valid = accepts(command, value), validator.is_valid({"value": value})
+        if is_checked_by_code(annotation):
+            fits = valid = True if "Size" in repr(annotation) or not fits else valid
+        if fits != valid:
+            assert is_known_difference(annotation, value, valid), (value, fits, valid, entry["parameters"])
+    encode(entry)
+
+
+def test_plain_parameters():
+    def add(session: herder.Session, item: str, count: int = 1, note: str | None = None, wrong: int = None): ...  # noqa: RUF013
+
+    assert described(add) == {
+        "name": "add",
+        "idempotent": False,
+        "needs_session": True,
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "item": {"type": "string"},
+                "count": {"type": "integer", "default": 1},
+                "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+                "wrong": {"type": "integer"},
+            },
+            "required": ["item"],
+            "additionalProperties": False,
+        },
+    }
+
+
+def test_other_arguments():
+    def plain(session: herder.Session, **options): ...
+
+    schema = described(plain)["parameters"]
+    assert schema == {"type": "object", "properties": {}, "propertyNames": {"not": {"enum": ["session"]}}}
+
+    def typed(day: dt.date, **options: list[int]): ...
+
+    schema = described(typed)["parameters"]
+    assert schema["additionalProperties"] == {"type": "array", "items": {"type": "integer"}}
+    assert schema["required"] == ["day"]
+
+
+@dataclasses.dataclass
+class Options:
+    """How to draw."""
+
+    color: Color = Color.RED
+    sizes: list[int] = dataclasses.field(default_factory=list)
+    day: dt.date = dt.date(2026, 1, 31)
+
+
+class Nested(NamedTuple):
+    box: Box[Line]
+    flags: Perm = Perm.READ
+
+
+def test_records_are_definitions():
+    def draw(
+        options: Annotated[Options | None, herder.Meta(description="all of them")] = None,
+        nested: Nested = None,
+        tree: Tree = None,
+        price: Annotated[decimal.Decimal, herder.Meta(gt=decimal.Decimal(0), examples=["1.5"])] = decimal.Decimal(
+            "1.10"
+        ),
+    ): ...
+
+    schema = described(draw)["parameters"]
+    assert schema["properties"]["options"] == {
+        "anyOf": [{"$ref": "#/$defs/Options"}, {"type": "null"}],
+        "description": "all of them",
+        "default": None,
+    }
+    assert schema["properties"]["tree"] == {"$ref": "#/$defs/Tree"}
+    price = schema["properties"]["price"]
+    assert (price["default"], price["exclusiveMinimum"], price["examples"]) == ("1.10", 0, ["1.5"])
+    assert schema["$defs"].keys() == {"Options", "Nested", "Box", "Line", "Tree"}
+    assert schema["$defs"]["Options"]["description"] == "How to draw."
+    assert schema["$defs"]["Options"]["properties"]["day"]["default"] == "2026-01-31"
+    assert schema["$defs"]["Options"]["properties"]["color"] == {"enum": ["red", 1, None], "default": "red"}
+    assert schema["$defs"]["Tree"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
+    assert "description" not in schema["$defs"]["Line"]
+    as_array, as_object = schema["$defs"]["Nested"]["anyOf"]
+    assert as_array["prefixItems"][1] == {"type": "integer", "minimum": 0, "maximum": 3}
+    assert as_object["properties"]["flags"]["default"] == 1 and as_array["minItems"] == 1
+
+
+def test_two_classes_of_one_name_have_two_definitions():
+    first = dataclasses.make_dataclass("Item", [("a", int)])
+    second = dataclasses.make_dataclass("Item", [("b", first)])
+
+    def handler(x: first, y: second, z: list[first]): ...
+
+    schema = described(handler)["parameters"]
+    assert schema["$defs"]["Item_2"]["properties"] == {"b": {"$ref": "#/$defs/Item"}}
+    assert schema["properties"]["z"]["items"] == schema["properties"]["x"] == {"$ref": "#/$defs/Item"}
+
+
+GOOGLE = """Add an item.
+
+    Longer.
+
+    Args:
+        item: What to add,
+            as a name.
+        count (int): How many: at most 10.
+        none: Not a parameter.
+
+    Returns:
+        The cart.
+    """
+SPHINX = """Add an item.
+
+    :param item: What to add,
+        as a name.
+    :param int count: How many: at most 10.
+    :returns: the cart
+    """
+NUMPY = """Add an item.
+
+    Parameters
+    ----------
+    item : str
+        What to add,
+        as a name.
+    count : int, optional
+        How many: at most 10.
+
+    Returns
+    -------
+    list
+    """
+
+
+@pytest.mark.parametrize("text", [GOOGLE, SPHINX, NUMPY], ids=["google", "sphinx", "numpy"])
+def test_documentation_strings_describe_parameters(text):
+    def add(item: str, count: Annotated[int, herder.Meta(le=10)] = 1): ...
+
+    add.__doc__ = text
+    entry = described(add)
+    assert entry["description"].startswith("Add an item.\n\n") and "    :" not in entry["description"]
+    properties = entry["parameters"]["properties"]
+    assert properties["item"]["description"] == "What to add, as a name."
+    assert properties["count"] == {
+        "type": "integer",
+        "maximum": 10,
+        "default": 1,
+        "description": "How many: at most 10.",
+    }
+
+
+def test_the_documentation_of_callable_objects():
+    class Handler:
+        """The class."""
+
+        def __call__(self, x: int):
+            """Handle x."""
+
+    def plain(a: int, b: int = 1):
+        """Add."""
+
+    app = herder.App()
+    app.command(name="object")(Handler())
+    app.command(name="partial")(functools.partial(plain, b=2))
+    found = schemas.describe_commands(app, app._commands(), app._encode())
+    assert [each.get("description") for each in found] == ["Handle x.", "Add."]
+
+
+class Counts(TypedDict, total=False):
+    a: typing.Required[int] if hasattr(typing, "Required") else int
+
+
+def test_results():
+    class Money:
+        pass
+
+    @dataclasses.dataclass
+    class Price:
+        money: int
+
+    def result_of(annotation, *, function=lambda: None, app=None):
+        def handler(): ...
+
+        if function is not None:
+            handler = function
+        handler.__annotations__ = {} if annotation is ... else {"return": annotation}
+        return described(handler, app).get("result")
+
+    def items():
+        yield 1
+
+    async def async_items():
+        yield 1
+
+    assert result_of(...) is None
+    assert result_of(None) == {"type": "null"}
+    assert result_of(Any) == {}
+    assert result_of("dict[str, list[int | None]]") == {
+        "type": "object",
+        "additionalProperties": {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
+    }
+    assert result_of(dt.timedelta) == {"type": "string", "format": "duration"}
+    assert result_of(decimal.Decimal | None)["anyOf"][0] == {"type": "string", "format": "decimal"}
+    assert result_of(collections.abc.Iterator[int], function=items) == {"type": "array", "items": {"type": "integer"}}
+    lines = result_of(collections.abc.AsyncIterator[Line], function=async_items)
+    assert lines["items"] == {"$ref": "#/$defs/Line"} and lines["$defs"].keys() == {"Line"}
+    assert result_of(..., function=items) is None and result_of(int, function=items) == {"type": "array"}
+    line = result_of(Line)["$defs"]["Line"]
+    assert line["required"] == ["sku", "price", "tags"] and line["properties"]["tags"]["type"] == "array"
+    assert result_of(Nested)["$defs"]["Nested"]["prefixItems"][1]["type"] == "integer"
+    assert result_of(Money) is None and result_of("Missing") is None
+    app = herder.App()
+    app.encoder(Price)(lambda price: price.money)
+    assert result_of(list[Price], app=app) == {"type": "array"}
+
+
+def test_what_cannot_be_described_accepts_everything():
+    def large(x: Literal["a"] = "a"):
+        pass
+
+    large.__doc__ = "x" * schemas.MAX_COMMAND
+    entry = described(large)
+    assert entry.keys() == {"name", "idempotent", "schema_error"}
+    assert entry["schema_error"].startswith("the description has 26")
+
+
+def test_descriptions_are_left_out_if_they_do_not_fit():
+    entries = [{"name": "a", "idempotent": False, "description": "x" * 100}, {"name": "b", "idempotent": True}]
+    assert schemas.within(entries, 1000) == entries
+    assert schemas.within(entries, 150) == [{"name": "a", "idempotent": False}, entries[1]]
+    assert schemas.within(entries, 1) == [{"name": "a", "idempotent": False}, entries[1]]
+
+
+def test_models_of_pydantic():
+    pydantic = pytest.importorskip("pydantic", minversion="2.0")
+
+    class Part(pydantic.BaseModel):
+        code: str = pydantic.Field(alias="id", description="its number")
+
+    first = Part
+
+    class Part(pydantic.BaseModel):
+        other: first | None = None
+
+    class Broken(pydantic.BaseModel):
+        call: typing.Callable[[], int]
+
+    def handler(x: first, y: Part, z: Annotated[list[first], pydantic.Field(min_length=1)]) -> first: ...
+
+    entry = described(handler)
+    schema, result = entry["parameters"], entry["result"]
+    assert "schema_error" not in entry
+    validator = validator_of(schema)
+    assert validator.is_valid({"x": {"id": "a"}, "y": {"other": {"id": "b"}}, "z": [{"id": "c"}]})
+    for wrong in ({"code": "a"}, {"id": 1}):
+        assert not validator.is_valid({"x": wrong, "y": {}, "z": [{"id": "c"}]})
+        assert not validator.is_valid({"x": {"id": "a"}, "y": {"other": wrong}, "z": [{"id": "c"}]})
+    assert not validator.is_valid({"x": {"id": "a"}, "y": {}, "z": []})
+    assert result["properties"]["id"]["description"] == "its number"
+
+    def broken(x: int, y: Broken): ...
+
+    entry = described(broken)
+    assert entry["parameters"]["properties"] == {"x": {"type": "integer"}, "y": {}}
+    assert entry["schema_error"].startswith("parameter `y`: ")
+
+
+def test_structs_of_msgspec():
+    msgspec = pytest.importorskip("msgspec")
+
+    class Part(msgspec.Struct, rename="camel"):
+        part_code: str
+        more: list["Part"] = msgspec.field(default_factory=list)
+
+    globals()["Part"] = Part
+
+    def handler(x: Part, y: Line) -> list[Part]: ...
+
+    entry = described(handler)
+    validator = validator_of(entry["parameters"])
+    line = {"sku": "a", "price": 1}
+    assert validator.is_valid({"x": {"partCode": "a", "more": [{"partCode": "b"}]}, "y": line})
+    assert not validator.is_valid({"x": {"partCode": "a", "more": [{"partCode": 1}]}, "y": line})
+    assert entry["result"]["items"] == {"$ref": "#/$defs/Part"}
+
+
+APP = '''
+@app.command(idempotent=True)
+def double(x: int) -> int:
+    """Double a number."""
+    return 2 * x
+'''
+
+
+def test_a_worker_sends_its_descriptions(start):
+    host = start(APP)
+    assert host.ready_message["commands"] == [
+        {
+            "name": "double",
+            "idempotent": True,
+            "description": "Double a number.",
+            "parameters": {
+                "type": "object",
+                "properties": {"x": {"type": "integer"}},
+                "required": ["x"],
+                "additionalProperties": False,
+            },
+            "result": {"type": "integer"},
+        }
+    ]
+    small = start(APP, max_frame=160)
+    assert small.ready_message["commands"] == [{"name": "double", "idempotent": True}]
+    assert small.call("double", x=2).result == 4
+
+
+def test_derived_dataclasses_list_what_their_constructor_takes():
+    def handler(x: Derived): ...
+
+    schema = described(handler)["parameters"]["$defs"]["Derived"]
+    assert schema["properties"].keys() == {"sku", "price", "tags", "code", "key"}
+    assert schema["required"] == ["sku", "price", "key"]
