@@ -31,6 +31,8 @@ pub const FILES: &[(&str, &str)] = embed![
     "contexts.py",
     "control.py",
     "demo.py",
+    "dependencies.py",
+    "depends.py",
     "descriptor_io.py",
     "docstrings.py",
     "error_frames.py",

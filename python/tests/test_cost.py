@@ -22,6 +22,14 @@ def begin():
 def small(x, text: str = ""):
     return {"x": x, "text": text}
 
+def provider():
+    yield
+
+@app.command
+def unused(value: object = herder.Depends(provider)):
+    # A command with a dependency: the others must not pay for it.
+    return value
+
 @app.command
 def end():
     sys.setprofile(None)

@@ -3,7 +3,7 @@
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
 
-pub(super) const PAGES: [&str; 20] = [
+pub(super) const PAGES: [&str; 21] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -19,6 +19,7 @@ pub(super) const PAGES: [&str; 20] = [
     "docs/notes/actix-http-pipelining.md",
     "docs/performance.md",
     "docs/protocol.md",
+    "docs/python-dependencies.md",
     "docs/python-types.md",
     "docs/requirements.md",
     "docs/semantics.md",

@@ -33,12 +33,14 @@ from herder.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from herder.depends import Depends
     from herder.meta import Meta
 
 __version__ = "0.1.0"
 __all__ = [
     "App",
     "Call",
+    "Depends",
     "HookTimeout",
     "Interrupted",
     "Meta",
@@ -50,7 +52,11 @@ __all__ = [
 
 
 def __getattr__(name):  # type: ignore[no-untyped-def]  # no annotations: old versions must reach the version check
-    """Import `Meta` when an app uses it."""
+    """Import `Depends` and `Meta` when an app uses them."""
+    if name == "Depends":
+        from herder.depends import Depends
+
+        return Depends
     if name == "Meta":
         from herder.meta import Meta
 

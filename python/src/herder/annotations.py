@@ -133,7 +133,7 @@ def _evaluate_members(annotation: Any, module_globals: dict[str, Any]) -> Any:
         except NameError as error:
             return unknown(str(annotation), f"cannot be evaluated: {error}")
         return value if any(includes(value, each) for each in INJECTED_TYPES.values()) else annotation
-    if kind == "_AnnotatedAlias":
+    if kind == "_AnnotatedAlias" and not is_dependency(annotation):
         inner = evaluate(annotation.__origin__, module_globals)
         return inner if any(includes(inner, each) for each in INJECTED_TYPES.values()) else annotation
     members = annotation.__args__ if kind in UNION_TYPE_NAMES else ()
@@ -149,6 +149,11 @@ def includes(annotation: Any, injected: type) -> bool:
     if type(annotation).__name__ not in UNION_TYPE_NAMES and not hasattr(annotation, "__metadata__"):
         return False  # `list[herder.Session]` is a list, which Herder does not supply
     return any(includes(each, injected) for each in annotation.__args__)
+
+
+def is_dependency(annotation: Any) -> bool:
+    """Whether the annotation is `Annotated` with a `herder.Depends`. Does not import that."""
+    return any(type(each).__module__ == "herder.depends" for each in getattr(annotation, "__metadata__", ()))
 
 
 def is_any(annotation: Any) -> bool:

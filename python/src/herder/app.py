@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 from herder.binding import Command, is_async
@@ -30,6 +31,9 @@ class App:
 
     `app.state` is a namespace for the application's own objects. It exists as long as the worker.
 
+    `app.dependency_overrides` maps providers of `herder.Depends` to those that replace them, as in tests:
+    `app.dependency_overrides[get_conn] = fake_conn`.
+
     JSON has neither NaN nor infinities: a result with one is an error, or with `nan="null"` has `null` there.
 
     Handlers that are not `async` run on the main thread, one at a time, and block the async ones meanwhile. With
@@ -51,6 +55,8 @@ class App:
         self._functions: dict[str, tuple[Callable[..., Any], bool]] = {}
         self._on_start: list[Callable[[], Any]] = []
         self._on_session_end: list[Callable[..., Any]] = []
+        self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self._needs_loop = False  # whether a command is async; known after `_commands`
 
     @overload
     def command(self, function: F, /) -> F: ...
@@ -147,13 +153,24 @@ class App:
 
     def _commands(self) -> dict[str, Command]:
         """Return the commands. Raises `TypeError` for a function that cannot be called with keyword arguments."""
-        commands = {name: Command(name, *entry) for name, entry in self._functions.items()}
+        compiler = None
+        if "herder.depends" in sys.modules:
+            from herder.dependencies import Compiler
+
+            compiler = Compiler(self.dependency_overrides)
+        commands = {name: Command(name, *entry, compiler) for name, entry in self._functions.items()}
         for name in self._threaded:
+            if commands[name].is_async:
+                raise TypeError(
+                    f"command {name!r} runs in a thread, where its async dependencies cannot be awaited; declare it"
+                    " with `async def`, or its providers without `async`"
+                )
             commands[name].in_thread = True
+        self._needs_loop = any(command.is_async for command in commands.values())
         return commands
 
     def _uses_asyncio(self) -> bool:
-        if self._threaded:
+        if self._threaded or self._needs_loop:
             return True
         functions = [entry[0] for entry in self._functions.values()] + self._on_start + self._on_session_end
         return any(is_async(function) for function in functions)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from herder.dependencies import Compiler
+    from herder.depends import Dependency
     from herder.typed import ArgumentConverter
 
 ANY_TYPE: frozenset[type] = frozenset({dict, list, str, int, float, bool, type(None)})
@@ -43,12 +45,16 @@ PLAIN_TYPES: dict[Any, tuple[type, ...]] = {
 
 
 class Parameters:
-    """The parameters of a callable: annotations by name, and the names without a default."""
+    """The parameters of a callable: annotations by name, and the names without a default.
+
+    Those with `herder.Depends` are only in `dependencies`.
+    """
 
     def __init__(self, scope: dict[str, Any]) -> None:
         self.scope = scope  # the names that annotations may use
         self.names: dict[str, Any] = {}
         self.defaults: dict[str, Any] = {}
+        self.dependencies: dict[str, Dependency] = {}  # the other parameters: no arguments of the callable
         self.kwargs_name = ""  # the name of `**kwargs`
         self.kwargs: Any = object  # its annotation
         self.returns: Any = NO_ANNOTATION  # that of the result, not evaluated
@@ -67,6 +73,7 @@ class Parameters:
 def read_parameters(function: Callable[..., Any]) -> Parameters:
     """Read the signature of `function`. Raises `TypeError` if it cannot be called with keyword arguments."""
     found = Parameters(annotation_globals(_unwrap(inspect.unwrap(function))))
+    depends = sys.modules.get("herder.depends")  # not loaded: the app does not use it
     signature = _signature(function)
     found.returns = signature.return_annotation
     for parameter in signature.parameters.values():
@@ -77,7 +84,10 @@ def read_parameters(function: Callable[..., Any]) -> Parameters:
             )
         annotation = parameter.annotation
         annotation = object if annotation is NO_ANNOTATION else evaluate(annotation, found.scope)
-        if parameter.kind is parameter.VAR_KEYWORD:
+        dependency = depends and depends.find_dependency(annotation, parameter.default)
+        if dependency:
+            found.dependencies[parameter.name] = dependency
+        elif parameter.kind is parameter.VAR_KEYWORD:
             found.kwargs_name, found.kwargs = parameter.name, annotation
         elif parameter.kind is not parameter.VAR_POSITIONAL:
             found.names[parameter.name] = annotation
@@ -183,28 +193,48 @@ class Command:
         "types_of",
     )
 
-    def __init__(self, name: str, function: Callable[..., Any], idempotent: bool) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Any], idempotent: bool, compiler: Compiler | None = None
+    ) -> None:
         self.name = name
         self.idempotent = idempotent
         self.parameters = parameters = read_parameters(function)
         self.session_parameter = _injected_parameter(name, parameters.names, Session)
         self.call_parameter = _injected_parameter(name, parameters.names, Call)
-        injected = frozenset(each for each in (self.session_parameter, self.call_parameter) if each is not None)
+        self.is_async = is_async(function)
+        self.call = _callable(function)
+        if parameters.dependencies and compiler is not None:
+            self._add_dependencies(function, compiler)
+        supplied = frozenset(each for each in (self.session_parameter, self.call_parameter) if each is not None)
+        injected = supplied | parameters.dependencies.keys()  # what callers cannot supply
         plain = {each: plain_types(kind) for each, kind in parameters.names.items() if each not in injected}
         self.accepted_types = {each: frozenset(kinds) if kinds else ANY_TYPE for each, kinds in plain.items()}
         self.types_of = self.accepted_types.get
         self.required = parameters.required - injected
         # With so many arguments none is missing. -1: unknown, since `**kwargs` accepts more names.
         self.complete_count = -1 if parameters.has_kwargs else len(self.accepted_types)
-        self.injects = bool(injected)  # whether the loop adds a `Session` or a `Call` to the arguments
+        self.injects = bool(supplied)  # whether the loop adds a `Session` or a `Call` to the arguments
         # None: no other arguments. Otherwise the handler has `**kwargs` and accepts all names but these.
         self.reserved = injected if parameters.has_kwargs else None
-        self.is_async = is_async(function)
         self.in_thread = False  # whether it runs in a thread; the app sets it
-        self.call = _callable(function)
         self.arguments: ArgumentConverter | None = None  # what converts the arguments, unless all types are plain
         if None in plain.values() or plain_types(parameters.kwargs) != ():
             self._convert_arguments(function, injected)
+
+    def _add_dependencies(self, function: Callable[..., Any], compiler: Compiler) -> None:
+        """Let the call run the providers of its dependencies. They may need the session or the call as well."""
+        from herder.dependencies import CALL_PARAMETER, SESSION_PARAMETER, InvalidDependency
+
+        try:
+            plan = compiler.plan(self.parameters)
+        except InvalidDependency as refused:
+            raise TypeError(f"command {self.name!r}{_place(function)}: {refused}") from None
+        if plan.needs_session and self.session_parameter is None:
+            self.session_parameter = SESSION_PARAMETER
+        if plan.needs_call and self.call_parameter is None:
+            self.call_parameter = CALL_PARAMETER
+        self.call = plan.wrap(self.call, self.is_async, self.call_parameter, self.session_parameter)
+        self.is_async = self.is_async or plan.is_async
 
     def _convert_arguments(self, function: Callable[..., Any], injected: frozenset[str]) -> None:
         """Let the call convert its arguments. `check` only refuses the names of injected parameters then."""
@@ -324,6 +354,11 @@ def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
             return [item async for item in function(**arguments)]
 
         return collect
+    return with_own_frame(function)
+
+
+def with_own_frame(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that runs in a Python frame of its own, which can be interrupted."""
     if hasattr(function, "__code__"):
         return function
     return lambda **arguments: function(**arguments)

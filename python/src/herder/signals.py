@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 IMPORT_MACHINERY = "<frozen importlib._bootstrap"  # and `_bootstrap_external`
+protected_files: set[str] = set()  # an interrupt is never raised in a frame of these files, only in what they call
 sigterm_ignored = False  # whether `hold_sigterm` applies
 saved_masks: dict[int, set[int]] = {}  # the signal masks to restore after a fork, by the id of the forking thread
 
@@ -74,6 +75,8 @@ def is_uninterruptible(frame: FrameType | None, loop_code: Container[CodeType]) 
     """Whether `frame` or one of its callers, up to the first in `loop_code`, runs code that must not be interrupted."""
     # That is an import, since a module may stay broken if its import is interrupted (C extensions are initialized once
     # per process); or a fork hook of this file, since signals would stay blocked.
+    if frame is not None and frame.f_code.co_filename in protected_files:
+        return True
     while frame is not None and frame.f_code not in loop_code:
         file = frame.f_code.co_filename
         if file.startswith(IMPORT_MACHINERY) or file == ignore.__code__.co_filename:

@@ -13,7 +13,7 @@ import collections
 import enum
 import sys
 
-from herder.annotations import UNION_TYPE_NAMES, evaluate, is_any, unknown_reason
+from herder.annotations import UNION_TYPE_NAMES, evaluate, is_any, is_dependency, unknown_reason
 from herder.argument_errors import UNEXPECTED, InvalidValue, collect, describe_parameters, rejection
 from herder.typed_containers import array_node, dict_node, fixed_tuple_node, union_node
 from herder.typed_nodes import ANY, NO_DEFAULT, SCALARS, STR, Field, Node, Reference, Unsupported, all_nodes
@@ -151,6 +151,7 @@ class Compiler:
         from herder import typed_constraints
 
         metadata = annotation.__metadata__
+        _refuse_dependency(annotation)
         if typed_constraints.needs_pydantic(metadata):
             from herder.typed_foreign import pydantic_node
 
@@ -312,6 +313,18 @@ class Compiler:
             if getattr(origin, "__parameters__", ()):
                 found.update(self.class_variables(origin, self.bound(origin, base.__args__, scope)))
         return found
+
+
+def _refuse_dependency(annotation: Any) -> None:
+    """Raise `Unsupported` for an `Annotated` whose metadata says that it is no argument."""
+    if is_dependency(annotation):
+        raise Unsupported(
+            "herder.Depends applies to a whole parameter; write `Annotated[X | None, herder.Depends(..)]`"
+        )
+    for each in annotation.__metadata__:
+        kind = type(each)
+        if kind.__module__ == "fastapi.params" and kind.__name__ in ("Depends", "Security"):
+            raise Unsupported(f"{kind.__name__} of FastAPI is unknown to Herder; write herder.Depends")
 
 
 def _is_required(annotation: Any, otherwise: bool) -> bool:

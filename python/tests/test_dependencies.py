@@ -1,0 +1,303 @@
+"""`herder.Depends`: what providers may be, when they and their clean-up run, and what callers see."""
+
+import gc
+from contextlib import asynccontextmanager, contextmanager
+from typing import Annotated
+
+import pytest
+
+import herder
+from herder.binding import Command
+from herder.dependencies import Compiler
+from herder.testing import CallError, Client
+
+# Each step adds a line to `log`.
+APP = """
+from typing import Annotated
+from herder import Call, Depends, Rejected
+
+log = []
+
+def outer():
+    log.append("begin outer")
+    try:
+        yield "outer"
+    except BaseException as error:
+        log.append(f"outer sees {type(error).__name__}")
+        raise
+    finally:
+        log.append("end outer")
+
+def inner(outer: Annotated[str, Depends(outer)], call: Call):
+    log.append("begin inner")
+    yield f"{outer}>inner of {call.id == herder.current_call().id}"
+    log.append("end inner")
+
+class Settings:
+    def __init__(self, outer: str = Depends(outer), unit: str = "s"):
+        self.text = outer + unit
+
+@app.command
+def both(x: int, inner: Annotated[str, Depends(inner)], settings: Settings = Depends()):
+    log.append("handler")
+    if x < 0:
+        raise Rejected("negative", code="negative")
+    return [x, inner, settings.text]
+
+@app.command
+def wait(inner: Annotated[str, Depends(inner)]):
+    print("waits")
+    while True:
+        time.sleep(0.01)
+
+@app.command
+def take():
+    taken = log.copy()
+    log.clear()
+    return taken
+"""
+IN_THREADS = "app = herder.App(run_sync='thread')\n" + APP
+ASYNC = APP.replace("time.sleep", "await asyncio.sleep").replace("def take", "_def take").replace("def __", "_def __")
+ASYNC = ASYNC.replace("\ndef ", "\nasync def ").replace("_def", "def")
+
+
+@pytest.mark.parametrize("app", [APP, IN_THREADS, ASYNC], ids=["sync", "threads", "async"])
+def test_providers_run_once_in_order_and_end_in_reverse(start, app):
+    host = start(app)
+    begun = ["begin outer", "begin inner", "handler"]
+    assert host.call("both", x=1).result == [1, "outer>inner of True", "outers"]
+    assert host.call("take").result == [*begun, "end inner", "end outer"]
+    # The generators see the exception of the handler, and the caller still gets it.
+    refused = host.call("both", x=-1)
+    assert (refused.error["kind"], refused.error["code"]) == ("rejected", "negative")
+    assert host.call("take").result == [*begun, "outer sees Rejected", "end outer"]
+    # Nothing runs for a call that is refused. A dependency is no argument.
+    assert host.call("both", x="1").error_kind == "bad_arguments"
+    unexpected = {"loc": ["inner"], "msg": "Extra inputs are not permitted", "type": "extra_forbidden"}
+    assert host.call("both", x=1, inner="mine").error["errors"] == [unexpected]
+    assert host.call("take").result == []
+
+
+@pytest.mark.parametrize(("app", "seen"), [(APP, "Interrupted"), (ASYNC, "CancelledError")], ids=["sync", "async"])
+def test_clean_up_runs_after_a_cancel(start, app, seen):
+    host = start(app)
+    wire_id = host.send("wait")
+    assert host.wait_for_line() == "waits"
+    host.cancel(wire_id, interrupt=True)
+    assert host.answer().error_kind == "cancelled"
+    assert host.call("take").result == ["begin outer", "begin inner", f"outer sees {seen}", "end outer"]
+
+
+def test_interrupts_wait_while_a_frame_of_the_dependencies_is_innermost(start):
+    """An interrupt between two clean-ups would lose the second one. The signal handler is called with such a frame."""
+    host = start("""
+        from herder import Depends, dependencies, signals
+        frames = []
+
+        def provider():
+            frames.append(sys._getframe(1))
+
+        @app.command
+        def check(value: object = Depends(provider)):
+            own = signals.is_uninterruptible(sys._getframe(), ())
+            return [frames[0].f_code.co_name, signals.is_uninterruptible(frames[0], ()), own]
+    """)
+    assert host.call("check").result == ["begin", True, False]
+
+
+def test_a_clean_up_that_raises(start):
+    host = start("""
+        from herder import Depends, Rejected
+
+        def conn():
+            yield "conn"
+            raise OSError("commit failed")
+
+        def translated():
+            try:
+                yield
+            except KeyError as error:
+                raise Rejected(f"no {error.args[0]}", code="missing") from None
+
+        def hidden():
+            try:
+                yield
+            except ValueError:
+                pass
+
+        def twice():
+            yield 1
+            yield 2
+
+        @app.command
+        def commit(conn: str = Depends(conn)):
+            return 1
+
+        @app.command
+        def translate(each: None = Depends(translated)):
+            return {}["tea"]
+
+        @app.command
+        def hide(each: None = Depends(hidden)):
+            raise ValueError("not hidden")
+
+        @app.command
+        def two(each: int = Depends(twice)):
+            return each
+    """)
+    failed = host.call("commit").error
+    assert (failed["type"], failed["message"]) == ("OSError", "commit failed")
+    assert 'raise OSError("commit failed")' in failed["traceback"]
+    translated = host.call("translate").error
+    assert (translated["kind"], translated["message"], translated["code"]) == ("rejected", "no tea", "missing")
+    assert host.call("hide").error["message"] == "not hidden"
+    assert host.call("two").error["message"] == "the provider twice yielded a second time; it must yield once"
+    host.shutdown()
+    _, _, logged = host.wait_for_exit()
+    assert "the clean-up of the dependency conn raised an exception:" in logged
+    assert "commit failed" in logged and "translated" not in logged and "hidden" not in logged
+
+
+def counted():
+    counted.count += 1
+    return counted.count
+
+
+counted.count = 0
+
+
+async def opened():
+    yield "opened"
+
+
+async def outside(call: herder.Call, opened: str = herder.Depends(opened)) -> str:
+    assert call.id == herder.current_call().id
+    return opened + " outside"
+
+
+class Repository:
+    def __init__(self, session: herder.Session):
+        self.session = session.id
+
+
+type_alias = Annotated[int, herder.Depends(counted)]
+app = herder.App()
+
+
+@app.command
+def cached(a: type_alias, b: type_alias, c: Annotated[int, herder.Depends(counted, use_cache=False)]) -> list[int]:
+    return [a == b, c - a]
+
+
+@app.command
+def mixed(text: Annotated[str, herder.Depends(outside)], **others) -> list:
+    """A sync handler with an async provider."""
+    return [text, others]
+
+
+@app.command
+def stored(repository: Annotated[Repository, herder.Depends()]) -> str:
+    return repository.session
+
+
+@app.command
+async def items(text: Annotated[str, herder.Depends(outside)]):
+    yield text
+
+
+def test_the_client_supplies_dependencies_and_overrides():
+    with Client(app) as client:
+        assert client.call("cached") == [True, 1]
+        assert client.call("mixed", y=1) == ["opened outside", {"y": 1}]
+        assert client.call("items") == ["opened outside"]
+        assert client.call("stored", session="ann") == "ann"
+        for name in ("text", "<call>"):
+            with pytest.raises(CallError, match="unexpected argument"):
+                client.call("mixed", **{name: "mine"})
+        with pytest.raises(CallError, match="needs a session"):
+            client.call("stored")
+        app.dependency_overrides[opened] = lambda: "fake"
+        try:
+            assert client.call("mixed") == ["fake outside", {}]
+        finally:
+            app.dependency_overrides.clear()
+        assert client.call("mixed") == ["opened outside", {}]
+
+
+def test_no_cycle_of_objects_is_left_behind_after_an_error():
+    app = herder.App()
+
+    class Big:
+        pass
+
+    @app.command
+    def fail(value: Annotated[object, herder.Depends(Big)]):
+        raise ValueError
+
+    (command,) = app._commands().values()
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError):
+            command.call()
+        assert not [each for each in gc.get_objects() if type(each) is Big]
+    finally:
+        gc.enable()
+
+
+def needs_b(b: "Annotated[int, herder.Depends(needs_a)]"):
+    return b
+
+
+def needs_a(a: Annotated[int, herder.Depends(needs_b)]):
+    return a
+
+
+def no_default(limit: int):
+    return limit
+
+
+@contextmanager
+def wrapped():
+    yield 1
+
+
+@asynccontextmanager
+async def wrapped_async():
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        (Annotated[int, herder.Depends(needs_a)], "a dependency needs itself: needs_a -> needs_b -> needs_a"),
+        (Annotated[int, herder.Depends(no_default)], "provider no_default: nothing supplies the parameter `limit`"),
+        (Annotated[int, herder.Depends(wrapped)], "the provider wrapped is wrapped, as by @contextmanager"),
+        (Annotated[int, herder.Depends(wrapped_async)], "the provider wrapped_async is wrapped"),
+        (Annotated[int, herder.Depends()] | None, "herder.Depends applies to a whole parameter"),
+        (dict[str, Annotated[str, herder.Depends(counted)]], "herder.Depends applies to a whole parameter"),
+    ],
+)
+def test_what_cannot_be_supplied_is_refused_when_the_app_is_loaded(annotation, message):
+    def handler(value: annotation): ...
+
+    with pytest.raises(TypeError) as refused:
+        Command("f", handler, False, Compiler({}))
+    assert str(refused.value).startswith("command 'f' (") and message in str(refused.value)
+
+
+def test_a_handler_in_a_thread_cannot_have_async_dependencies():
+    app = herder.App(run_sync="thread")
+
+    @app.command
+    def handler(text: str = herder.Depends(outside)): ...
+
+    with pytest.raises(TypeError, match="command 'handler' runs in a thread, where its async dependencies"):
+        app._commands()
+
+
+def test_depends_checks_what_it_is_given():
+    with pytest.raises(TypeError, match="a provider is a function or a class"):
+        herder.Depends("conn")
+    with pytest.raises(ValueError, match="scope='request' is invalid; expected"):
+        herder.Depends(counted, scope="request")
