@@ -25,6 +25,6 @@
 #[doc(inline)]
 pub use herder_actors::{
     ArgumentError, ArgumentStep, Attempt, AttemptProblemDetails, Attempts, Category, Cause, Decision, ErrorDetail,
-    ErrorId, ExitMemory, ExitReport, Incident, InvalidErrorDetail, OutOfMemory, ProblemDetails, Severity, Strategy,
-    decide,
+    ErrorId, ExitMemory, ExitReport, Incident, InvalidErrorDetail, OutOfMemory, ProblemDetails, RejectionData,
+    Severity, Strategy, decide,
 };

@@ -315,6 +315,48 @@ async fn descriptions_of_commands_exist_in_both_worker_types() {
     }
 }
 
+/// A handler reads the headers of its call, its session and its dependencies in both worker types, sync or async. Calls without
+/// headers have none of another call.
+#[tokio::test]
+async fn headers_and_dependencies_exist_in_both_worker_types() {
+    const APP: &str = "
+import herder
+app = herder.App()
+
+def tenant(call: herder.Call):
+    yield call.headers.get('x-tenant')
+
+@app.command
+def read(tenant: str | None = herder.Depends(tenant)):
+    call = herder.current_call()
+    return [tenant, call.headers, call.trace, call.request_id, call.session and call.session.id]
+";
+    for (worker_type, handler) in [("basic", "def read"), ("enhanced", "def read"), ("enhanced", "async def read")] {
+        let pool = pool("headers", |context| {
+            context.file("app.py", &APP.replace("def read", handler));
+            if worker_type == "basic" {
+                context.basic().app("app.py:app").pool_size(1).overflow(0).build()
+            } else {
+                context.enhanced().app("app.py:app").pool_size(1).overflow(0).build()
+            }
+        })
+        .await;
+        let read = || pool.call::<Value>("read", &json!({}));
+        let none = json!([null, {}, null, null, null]);
+        assert_eq!(read().await.unwrap(), none);
+        let call = read().header("X-Tenant", "a").header("traceparent", "00-1").header("x-tenant", "b").session("ann");
+        let headers = json!({ "traceparent": "00-1", "x-tenant": "a, b" });
+        assert_eq!(call.await.unwrap(), json!(["a, b", headers, "00-1", null, "ann"]));
+        assert_eq!(read().header("x-request-id", "é").await.unwrap()[3], "é");
+        assert_eq!(read().await.unwrap(), none);
+        let invalid = read().header("x tenant", "a").await.unwrap_err();
+        assert!(matches!(&invalid, Error::Malformed { .. }), "{invalid:?}");
+        let large = read().header("x-tenant", &"x".repeat(64 << 10)).await.unwrap_err();
+        assert!(matches!(&large, Error::TooLarge { may_have_run: false, .. }), "{large:?}");
+        pool.shutdown_and_check().await;
+    }
+}
+
 /// Returns whether worker `w1` was sent a call before it had answered the previous one, as far as its recording shows.
 async fn has_calls_in_advance(pool: &TestPool) -> bool {
     let recording = pool.recorder(WorkerId(1), None).await.unwrap();

@@ -154,6 +154,11 @@ class FakeHost:
         prefix = frames.PREFIX.pack(deadline, epoch, len(command.encode()), len((session or "").encode()))
         return self.next_id, frames.frame(frames.CALL, self.next_id, prefix + names + payload, flags)
 
+    def send_headers(self, wire_id, **headers):
+        """Send the headers of the call that gets this wire id, as an optional frame."""
+        body = json.dumps({name.replace("_", "-"): value for name, value in headers.items()}).encode()
+        self.calls.sendall(frames.frame(frames.HEADERS, wire_id, body, frames.OPTIONAL))
+
     def send(self, command, _payload=None, *, session=None, epoch=1, deadline=0, **arguments):
         """Send a call; return its wire id."""
         payload = json.dumps(arguments).encode() if _payload is None else _payload

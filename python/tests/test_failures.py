@@ -2,6 +2,7 @@
 
 import json
 import sys
+from http import HTTPStatus
 
 import pytest
 
@@ -409,6 +410,39 @@ def test_the_traceback_is_shortened_first(room):
 def test_a_code_is_complete_or_absent():
     frame = error_frames.exception_frame(7, Rejected("no", "c" * 2000), 1, 2, 1024)
     assert payload(frame) == {"kind": "rejected", "message": "no"}
+
+
+def test_data_and_status_of_a_rejection():
+    rejected = Rejected("no", data={"left": 0, "é": [1.5, None]}, status=409)
+    fields = {"kind": "rejected", "message": "no", "data": {"left": 0, "é": [1.5, None]}, "status": 409}
+    assert payload(error_frames.exception_frame(7, rejected, 1, 2)) == fields
+    del fields["data"]
+    assert payload(error_frames.exception_frame(7, rejected, 1, 2, 80)) == fields, "it does not fit: none, not a part"
+    # What the handler has changed since is checked again.
+    rejected.data, rejected.status = object(), 500
+    assert payload(error_frames.exception_frame(7, rejected, 1, 2)) == {"kind": "rejected", "message": "no"}
+    rejected.data = nested = []
+    nested.append(nested)
+    assert payload(error_frames.exception_frame(7, rejected, 1, 2)) == {"kind": "rejected", "message": "no"}
+    assert payload(error_frames.exception_frame(7, Rejected("no", status=HTTPStatus.GONE), 1, 2))["status"] == 410
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"status": 500}, ValueError, "status=500) is invalid; expected an integer from 400 to 499"),
+        ({"status": 399}, ValueError, "status=399) is invalid"),
+        ({"status": "409"}, ValueError, "status='409') is invalid"),
+        ({"status": True}, ValueError, "status=True) is invalid"),
+        ({"data": {1, 2}}, TypeError, "expected a JSON value: a value of type set cannot be encoded as JSON"),
+        ({"data": float("nan")}, TypeError, "expected a JSON value"),
+        ({"data": "x" * 65_535}, ValueError, "has 65537 bytes of JSON; the limit is 65536 bytes"),
+    ],
+)
+def test_a_rejection_is_checked_where_it_is_raised(arguments, error, message):
+    with pytest.raises(error) as refused:
+        Rejected("no", **arguments)
+    assert message in str(refused.value)
 
 
 def test_an_exception_while_an_error_is_described_gives_the_fallback(monkeypatch):

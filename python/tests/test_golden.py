@@ -35,6 +35,7 @@ NAMES = {
     frames.CALL: "call",
     frames.RESULT: "result",
     frames.ERROR: "error",
+    frames.HEADERS: "headers",
     frames.CANCEL: "cancel",
     frames.REVOKE: "revoke",
     frames.ATTEMPT_STATE: "attempt_state",
@@ -59,6 +60,8 @@ def decoded(data):
         deadline, epoch, command, session, begin = frames.call_prefix(body)
         fields |= {"deadline": deadline, "epoch": epoch, "command": command, "session": session}
         fields |= {"payload": decode(body[begin:]), "payload_hex": body[begin:].hex()}
+    elif kind == frames.HEADERS:
+        fields["headers"] = frames.headers(body)
     elif kind == frames.CANCEL:
         fields["interrupt"] = bool(flags & frames.INTERRUPT)
     elif kind == frames.SESSION_END:

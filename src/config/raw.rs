@@ -41,6 +41,7 @@ pub(super) struct RawPool {
     queue_shed: Option<bool>,
     concurrency: Option<usize>,
     pipeline: Option<RawPipeline>,
+    forward_headers: Option<Vec<String>>,
     #[serde(deserialize_with = "duration::written")]
     start_timeout: Option<Duration>,
     #[serde(rename = "cancel.interrupt", deserialize_with = "duration::written")]
@@ -244,6 +245,7 @@ impl RawPool {
             timeout = self.timeout,
             concurrency = self.concurrency,
             pipeline = self.pipeline.map(Pipeline::from),
+            forward_headers = self.forward_headers.as_ref(),
             start_timeout = self.start_timeout,
             max_frame = self.max_frame,
         )

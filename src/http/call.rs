@@ -8,7 +8,7 @@ use super::{
     body_reader::{BodyReader, Failed, Limits},
     connections::while_connected,
     envelope,
-    headers::Options,
+    headers::{Options, forward},
     pools::Pools,
     unread,
 };
@@ -107,7 +107,7 @@ async fn submit(
         // The pool gets the time that is left after the body has arrived.
     };
     let call = pool.call_json::<IgnoredAny>(command, arguments).timeout(reader.time_left());
-    let reply = options.apply(call).reply();
+    let reply = forward(request.headers(), pool, options.apply(call)).reply();
     let id = reply.error_id();
     let Some(reply) = while_connected(request, reply).await else {
         return Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)));

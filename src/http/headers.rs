@@ -2,7 +2,7 @@
 //! values. Pure.
 
 use super::refusal::Refusal;
-use crate::{Call, config::duration};
+use crate::{Call, Pool, config::duration};
 use actix_web::http::header::{HeaderMap, HeaderName};
 use herder_actors::{Affinity, IfAbsent, SessionId};
 use std::time::Duration;
@@ -99,6 +99,18 @@ impl Options {
             None => call,
         }
     }
+}
+
+/// Adds the headers that the pool forwards to a call. Allocates nothing for the others.
+pub(super) fn forward<T>(headers: &HeaderMap, pool: &Pool, mut call: Call<T>) -> Call<T> {
+    let names = pool.config().forward_headers();
+    if names.is_empty() {
+        return call;
+    }
+    for (name, value) in headers.iter().filter(|(name, _)| names.iter().any(|each| **each == *name.as_str())) {
+        call = call.header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+    }
+    call
 }
 
 /// Parses the value of a header. A header that occurs twice is refused, since it is unclear which one is meant.

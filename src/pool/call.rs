@@ -48,6 +48,22 @@ impl<T> Call<T> {
         self
     }
 
+    /// Adds a header, which the handler reads from `herder.current_call().headers`. The name is in lower case there; several
+    /// values of one name are joined by `", "`. A pool's `forward_headers` concern only the headers of HTTP requests.
+    ///
+    /// A name has at most 128 characters of those that HTTP allows, and a value no control characters: the call fails with
+    /// [`Error::Malformed`] otherwise. All headers together have at most 64 KiB as JSON ([`Error::TooLarge`]).
+    ///
+    /// ```
+    /// # async fn example(pool: herder::Pool) -> herder::Result<()> {
+    /// let price: u64 = pool.call("price", &serde_json::json!({})).header("x-tenant", "acme").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request.header(name, value);
+        self
+    }
+
     /// Sets what happens if the session does not exist. By default it is created.
     pub fn if_absent(mut self, if_absent: IfAbsent) -> Self {
         self.if_absent = if_absent;

@@ -18,6 +18,7 @@ pub(super) fn all() -> Vec<Error> {
     let worker_ref = WorkerRef { id: worker, generation };
     let report = || Arc::<ExitReport>::default();
     let (may_have_run, attempts) = (true, Attempts::default);
+    let (code, data, status) = (None, None, None);
     let retry_after = Duration::ZERO;
     let unbuilt = PoolConfig::basic("no name").app("m:app").build().unwrap_err();
     vec![
@@ -25,7 +26,7 @@ pub(super) fn all() -> Vec<Error> {
         Error::BadArguments { message: text(), errors: Vec::new() },
         Error::Malformed { message: text(), cause: None },
         Error::InvalidSession(SessionId::new("").unwrap_err()),
-        Error::Rejected { message: text(), code: None, worker: worker_ref, attempts: attempts() },
+        Error::Rejected { message: text(), code, data, status, worker: worker_ref, attempts: attempts() },
         Error::Exception { kind: text(), message: text(), traceback: None, worker: worker_ref, attempts: attempts() },
         Error::Unencodable { message: text(), worker: worker_ref, attempts: attempts() },
         Error::TooLarge { message: text(), may_have_run, worker: None },

@@ -36,7 +36,7 @@ async fn r49_scripted_worker_returns_results_and_errors_like_a_real_one() {
     let script = Script::new()
         .command("double", async |call| Ok((2 * call.argument::<u64>("n")?).into()))
         .command("echo", async |call| Ok(json!([call.command(), call.arguments(), call.worker().id.0 > 0])))
-        .command("no", async |_| Err(Fault::rejected("not today").code("today")))
+        .command("no", async |_| Err(Fault::rejected("not today").code("today").data(&json!([1, "a"])).status(409)))
         .command("raise", async |_| Err(Fault::raised("KeyError", "'tea'")))
         .command("panic", async |_| panic!("a bug in the script"));
     let pool = pool_with("errors", script).await;
@@ -45,7 +45,8 @@ async fn r49_scripted_worker_returns_results_and_errors_like_a_real_one() {
     let bad = call(&pool, "double", json!({ "n": "many" })).await.unwrap_err();
     assert!(matches!(bad, Error::BadArguments { .. }) && bad.to_string().contains("n: "), "{bad}");
     let no = call(&pool, "no", json!({})).await.unwrap_err();
-    assert!(matches!(&no, Error::Rejected { code: Some(code), .. } if code == "today"), "{no:?}");
+    let Error::Rejected { code: Some(code), data: Some(data), .. } = &no else { panic!("{no:?}") };
+    assert_eq!((&**code, data.decode().unwrap(), no.http_status()), ("today", (1, "a"), 409));
     let raised = call(&pool, "raise", json!({})).await.unwrap_err();
     assert!(matches!(&raised, Error::Exception { .. }) && raised.to_string().contains("KeyError"), "{raised}");
     let panicked = call(&pool, "panic", json!({})).await.unwrap_err();

@@ -13,7 +13,8 @@ use herder_core::{
     InvalidPoolName, OnExpired, Pipeline, PoisonSettings, PoolName, QueueSettings, RestartSettings, RetrySettings,
     SessionSettings, Settings, WorkerTypeSettings,
 };
-use std::collections::BTreeMap;
+use herder_wire::is_header_name;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -79,6 +80,7 @@ fn build<R>(
         worker_type: kind,
     };
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
+    let forward_headers = forward_headers(&given.forward_headers)?;
     let ResolvedProgram { launch, cwd, stale_venvs } = given.program.build()?;
     let Common { env, env_mode, numeric_threads, .. } = given;
     Ok(PoolConfig {
@@ -90,6 +92,7 @@ fn build<R>(
         env,
         env_mode,
         numeric_threads,
+        forward_headers,
         timeout,
         stop,
         max_frame,
@@ -181,6 +184,37 @@ fn pool_name(name: &str) -> Result<PoolName, InvalidConfig> {
         let allowed = "1 to 64 letters, digits, `_` or `-`, starting with a letter or digit";
         InvalidConfig::new("name", format_args!("`{}`", name.escape_debug()), allowed)
     })
+}
+
+/// The maximum number of headers that are forwarded.
+const MAX_FORWARDED: usize = 32;
+/// Headers that say something about the connection or the framing of the request, not about the call.
+const NOT_FORWARDED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Returns the names in lower case, each once.
+fn forward_headers(given: &[String]) -> Result<Box<[Box<str>]>, InvalidConfig> {
+    let names: BTreeSet<_> = given.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let is_valid = |name: &str| is_header_name(name) && !name.starts_with("herder-") && !NOT_FORWARDED.contains(&name);
+    if let Some(name) = names.iter().find(|name| !is_valid(name)) {
+        return Err(InvalidConfig::new(FORWARD_HEADERS.path, format_args!("{name:?}"), FORWARD_HEADERS.allowed));
+    }
+    if names.len() > MAX_FORWARDED {
+        let found = format_args!("{} names", names.len());
+        return Err(InvalidConfig::new(FORWARD_HEADERS.path, found, FORWARD_HEADERS.allowed));
+    }
+    Ok(names.into_iter().map(Into::into).collect())
 }
 
 fn check_env(env: &BTreeMap<String, String>) -> Result<(), InvalidConfig> {

@@ -49,6 +49,7 @@ pub(super) struct Common {
     pub(super) queue: Queue,
     pub(super) concurrency: Option<usize>,
     pub(super) pipeline: Option<Pipeline>,
+    pub(super) forward_headers: Vec<String>,
     pub(super) start_timeout: Option<Duration>,
     pub(super) cancel: Cancel,
     pub(super) stop: Stop,
@@ -173,6 +174,13 @@ impl<T> PoolBuilder<T> {
     /// ```
     pub fn pipeline(mut self, calls: impl Into<Pipeline>) -> Self {
         self.common.pipeline = Some(calls.into());
+        self
+    }
+
+    /// Sets the headers of HTTP requests that handlers can read, by their names. Default: none. A handler also gets those of
+    /// `Call::header`, whatever their names are.
+    pub fn forward_headers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.common.forward_headers = names.into_iter().map(Into::into).collect();
         self
     }
 

@@ -38,6 +38,7 @@ pub struct PoolConfig {
     pub(super) env: BTreeMap<String, String>,
     pub(super) env_mode: EnvMode,
     pub(super) numeric_threads: NumericThreads,
+    pub(super) forward_headers: Box<[Box<str>]>,
     pub(super) timeout: Duration,
     pub(super) stop: StopSettings,
     pub(super) max_frame: u32,
@@ -118,6 +119,11 @@ impl PoolConfig {
     /// Returns the setting for the threads of numeric libraries.
     pub fn numeric_threads(&self) -> NumericThreads {
         self.numeric_threads
+    }
+
+    /// Returns the names of the headers of HTTP requests that handlers can read, in lower case.
+    pub fn forward_headers(&self) -> &[Box<str>] {
+        &self.forward_headers
     }
 
     /// Returns the deadline of a call that sets none.

@@ -59,6 +59,8 @@ table! {
         "maximum number of calls that a worker runs concurrently; more than 1 helps only async handlers and those in threads";
     PIPELINE: CountOr(CountOr) = Any "pipeline" { default: "auto", words: &["auto"], min: 1, max: 1024 },
         "maximum number of unfinished calls of a worker, as a multiple of `concurrency`; with more than 1 the next calls wait in the worker; `auto`: more than 1 only while its calls are short";
+    FORWARD_HEADERS: List(Text) = Any "forward_headers" { default: "none", allowed: "at most 32 names of headers, such as [\"x-tenant\"], not hop-by-hop, `content-length` or `herder-` headers" },
+        "the headers of HTTP requests that handlers can read (`herder.Call.headers`)";
     START_TIMEOUT: Span(Span) = Any "start_timeout" { default: seconds(60) },
         "maximum time from starting a worker's process until the worker is ready";
     CANCEL_INTERRUPT: Span(Span) = Any "cancel.interrupt" { default: seconds(1) },

@@ -233,6 +233,24 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_snapshot!(refusal(PoolConfig::basic("carts").command(Vec::<String>::new()).build()), @r#"`command` is []; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
 }
 
+/// Names of headers are compared in lower case. Those of the connection, and those that Herder reads, cannot be forwarded.
+#[test]
+fn names_of_forwarded_headers_are_checked() {
+    let names = |names: &[&str]| basic().forward_headers(names.iter().copied()).build();
+    let config = names(&["X-Tenant", "traceparent", "x-tenant", "Authorization"]).unwrap();
+    assert_eq!(config.forward_headers().join(" "), "authorization traceparent x-tenant");
+    assert!(basic().build().unwrap().forward_headers().is_empty());
+    for bad in
+        ["", "x tenant", "x-tenant:", "é", "Connection", "TE", "content-length", "Herder-Session", &"x".repeat(129)]
+    {
+        assert_eq!(names(&[bad]).unwrap_err().key(), "forward_headers", "{bad}");
+    }
+    assert_snapshot!(refusal(names(&["x-a", "Upgrade"])), @r#"`forward_headers` is "upgrade"; allowed: at most 32 names of headers, such as ["x-tenant"], not hop-by-hop, `content-length` or `herder-` headers"#);
+    let many: Vec<_> = (0..33).map(|number| format!("x-{number}")).collect();
+    assert!(basic().forward_headers(&many[..32]).build().is_ok());
+    assert_eq!(basic().forward_headers(&many).build().unwrap_err().key(), "forward_headers");
+}
+
 #[test]
 fn command_paths_are_resolved_against_the_base() {
     let argv = |program: &str| match PoolConfig::basic("c").relative_to("/usr").command([program, "-x"]).build() {

@@ -3,7 +3,7 @@
 use super::{attempts::Attempts, exit::ExitReport};
 use crate::config::InvalidConfig;
 use herder_core::{BindError, Generation, InvalidSessionId, SessionId, WorkerId, WorkerRef};
-use herder_wire::{ArgumentError, WorkerError, WorkerErrorKind};
+use herder_wire::{ArgumentError, RejectionData, WorkerError, WorkerErrorKind};
 use std::{sync::Arc, time::Duration};
 
 /// The result type of this crate.
@@ -58,6 +58,10 @@ pub enum Error {
         message: String,
         /// The handler's code, if it gave one.
         code: Option<String>,
+        /// What else the handler tells its callers, if anything.
+        data: Option<RejectionData>,
+        /// The status over HTTP that the handler chose, from 400 to 499; `None` for 422.
+        status: Option<u16>,
         /// The process that ran the call.
         worker: WorkerRef,
         /// The earlier attempts, each lost with its worker.
@@ -318,9 +322,11 @@ impl Error {
 
     /// Converts an error that a worker sent.
     pub(crate) fn of_worker(command: &str, worker: WorkerRef, error: WorkerError) -> Self {
-        let WorkerError { kind, message, type_name, code, traceback, errors } = error;
+        let WorkerError { kind, message, type_name, code, data, status, traceback, errors } = error;
         match kind {
-            WorkerErrorKind::Rejected => Self::Rejected { message, code, worker, attempts: Attempts::default() },
+            WorkerErrorKind::Rejected => {
+                Self::Rejected { message, code, data, status, worker, attempts: Attempts::default() }
+            }
             WorkerErrorKind::UnknownCommand => Self::UnknownCommand { command: command.into(), hint: message },
             WorkerErrorKind::BadArguments => Self::BadArguments { message, errors: errors.into_vec() },
             WorkerErrorKind::Malformed => Self::Malformed { message, cause: None },

@@ -3,7 +3,7 @@
 use super::{Attempt, Error, ErrorId};
 use crate::recorder::RecordedFrame;
 use herder_core::{Category, Generation, Severity, Strategy, WorkerId};
-use herder_wire::ArgumentError;
+use herder_wire::{ArgumentError, RejectionData};
 use serde::{Serialize, Serializer};
 use std::str::FromStr;
 
@@ -82,6 +82,9 @@ pub struct ProblemDetails {
     /// The code that the handler gave (`Rejected`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What else the handler tells its callers (`Rejected`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<RejectionData>,
     /// The arguments that do not fit (`BadArguments`), in the form of FastAPI.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ArgumentError>,
@@ -181,9 +184,9 @@ impl Error {
     pub fn problem(&self) -> ProblemDetails {
         let (report, worker) = (self.report().cloned().unwrap_or_default(), self.worker());
         let traceback = self.traceback().map(String::from);
-        let code = match self {
-            Self::Rejected { code, .. } => code.clone(),
-            _ => None,
+        let (code, data) = match self {
+            Self::Rejected { code, data, .. } => (code.clone(), data.clone()),
+            _ => (None, None),
         };
         let (strategy, if_idempotent) = (self.strategy(), self.strategy_if_idempotent());
         ProblemDetails {
@@ -201,6 +204,7 @@ impl Error {
             attempt_errors: self.attempts().iter().map(AttemptProblemDetails::from).collect(),
             error_id: self.error_id(),
             code,
+            data,
             errors: self.argument_errors().to_vec(),
             worker: worker.map(|worker| worker.id),
             generation: worker.map(|worker| worker.generation),

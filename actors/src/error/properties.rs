@@ -58,7 +58,10 @@ impl Error {
 
     /// Returns the HTTP status of the error.
     pub fn http_status(&self) -> u16 {
-        self.row().status
+        match self {
+            Self::Rejected { status: Some(status), .. } => *status,
+            _ => self.row().status,
+        }
     }
 
     /// Returns how long to wait before the next attempt, if that is known.

@@ -4,6 +4,7 @@ use crate::{Affinity, Error, IfAbsent, Reply, Result};
 use actix::Message;
 use bytes::Bytes;
 use herder_core::{SessionCall, SessionId};
+use herder_wire::CallHeaders;
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
@@ -35,6 +36,8 @@ pub struct Request {
     pub(crate) session: Option<Result<SessionCall>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: Option<bool>,
+    /// In a box, since most calls have none.
+    pub(crate) headers: Option<Box<Result<CallHeaders>>>,
 }
 
 impl Execute {
@@ -57,6 +60,13 @@ impl Execute {
     #[must_use]
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.0.idempotent = Some(idempotent);
+        self
+    }
+
+    /// Adds a header, which the handler can read, in lower case and without control characters.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.0.header(name, value);
         self
     }
 }
@@ -83,6 +93,13 @@ impl ExecuteInSession {
     #[must_use]
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.0.idempotent = Some(idempotent);
+        self
+    }
+
+    /// Adds a header, which the handler can read, in lower case and without control characters.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.0.header(name, value);
         self
     }
 
@@ -118,7 +135,7 @@ impl Request {
     }
 
     fn new(command: &str, body: Result<Bytes>) -> Self {
-        Self { command: command.into(), body, session: None, timeout: None, idempotent: None }
+        Self { command: command.into(), body, session: None, timeout: None, idempotent: None, headers: None }
     }
 
     pub(crate) fn command(&self) -> &Arc<str> {
@@ -138,6 +155,15 @@ impl Request {
     /// Sets whether the call may run again.
     pub fn idempotent(&mut self, idempotent: Option<bool>) {
         self.idempotent = idempotent;
+    }
+
+    /// Adds a header, which the handler can read. An invalid one is an error when the call is submitted.
+    pub fn header(&mut self, name: &str, value: &str) {
+        let headers = self.headers.get_or_insert_with(|| Box::new(Ok(CallHeaders::default())));
+        let added = headers.as_mut().as_mut().map_or(Ok(()), |headers| headers.add(name, value));
+        if let Err(invalid) = added {
+            **headers = Err(Error::malformed(invalid));
+        }
     }
 }
 

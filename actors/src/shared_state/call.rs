@@ -3,6 +3,7 @@
 use crate::{Error, Reply, Request, Result, gate::Permit};
 use bytes::Bytes;
 use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
+use herder_wire::CallHeaders;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -20,6 +21,8 @@ pub(crate) struct Incoming {
     pub(crate) deadline: Timestamp,
     /// Whether the call may run twice. `None`: as the handler declares.
     pub(crate) idempotent: Option<bool>,
+    /// The encoded headers, if the call has any.
+    pub(crate) headers: Option<Box<[u8]>>,
     pub(crate) reply: oneshot::Sender<Answer>,
     /// The place at the gate. `None` for calls by message, which only the core's limits bound.
     pub(crate) permit: Option<Permit>,
@@ -32,6 +35,7 @@ pub(crate) struct Call {
     pub(crate) session: Option<herder_core::SessionId>,
     pub(crate) body: Bytes,
     pub(crate) deadline: Timestamp,
+    pub(crate) headers: Option<Box<[u8]>>,
     /// The most recent attempt.
     pub(crate) sent: Option<(WorkerRef, WireId)>,
     pub(crate) reply: oneshot::Sender<Answer>,
@@ -49,7 +53,7 @@ impl Incoming {
     /// Creates the call of a request.
     ///
     /// # Errors
-    /// The error of the request's session or arguments.
+    /// The error of the request's session, arguments or headers.
     pub(crate) fn of(
         request: Request,
         id: CallId,
@@ -57,14 +61,37 @@ impl Incoming {
         reply: oneshot::Sender<Answer>,
         permit: Option<Permit>,
     ) -> Result<Self> {
-        let Request { command, body, session, idempotent, .. } = request;
-        Ok(Self { id, command, session: session.transpose()?, body: body?, deadline, idempotent, reply, permit })
+        let Request { command, body, session, idempotent, headers, .. } = request;
+        let headers = headers.map(|headers| encoded(&(*headers)?)).transpose()?;
+        Ok(Self {
+            id,
+            command,
+            session: session.transpose()?,
+            body: body?,
+            deadline,
+            idempotent,
+            headers,
+            reply,
+            permit,
+        })
     }
 
     /// Refuses the call.
     pub(crate) fn refuse(self, refusal: Error) {
         settle(self.reply, self.permit, Err(refusal));
     }
+}
+
+/// The maximum length of the headers of a call, in bytes of JSON.
+const MAX_HEADERS: usize = 64 * 1024;
+
+fn encoded(headers: &CallHeaders) -> Result<Box<[u8]>> {
+    let too_large = |message| Error::TooLarge { message, may_have_run: false, worker: None };
+    let json = headers.to_json().map_err(|error| too_large(error.to_string()))?;
+    if json.len() > MAX_HEADERS {
+        return Err(too_large(format!("the headers have {} bytes; the limit is {MAX_HEADERS} bytes", json.len())));
+    }
+    Ok(json.into())
 }
 
 /// Sends the answer. The place at the gate is released first: the caller may submit its next call as soon as it is woken,

@@ -1,13 +1,13 @@
 //! Applies the core's effects. Cheap effects are applied at once; those that need the supervisor are deferred.
 
 use super::state::{Deferred, FinalFrame, State};
-use crate::{Error, Reply, Result, call_log::Success};
+use crate::{Error, Reply, Result, call_log::Success, recorder::Descriptor};
 use bytes::Bytes;
 use herder_core::{
     CallFailure, CallId, Delivery, Dispatch, Effect, Epoch, FinalAnswer, Input, KillReason, LogEvent, SessionEndReason,
     StopMethod, WireId, WorkerLoss, WorkerRef,
 };
-use herder_wire::{CallHead, CallResult, EndReason, HEADER_LEN, HostMessage};
+use herder_wire::{CallHead, CallResult, EndReason, HEADER_LEN, HostMessage, encode_headers};
 
 /// Results up to this size, in bytes, are copied out of the read buffer, which can then be reused at once. A reply that an
 /// application keeps would otherwise keep 64 KiB.
@@ -129,8 +129,13 @@ impl State {
         let (command, deadline) = (&*call.command, Some(call.deadline));
         let head = CallHead { wire, deadline, command, session };
         let (tail, body_length) = (link.calls.tail(), call.body.len());
-        let begin = tail.len() + HEADER_LEN;
         let too_large = |message| Error::TooLarge { message, may_have_run: false, worker: None };
+        if let Some(headers) = &call.headers {
+            let begin = tail.len();
+            encode_headers(wire, headers, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
+            link.recorder.sent(Descriptor::Calls, &tail[begin..]);
+        }
+        let begin = tail.len() + HEADER_LEN;
         head.encode(body_length, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
         link.recorder.call(self.now, wire, tail.len() - begin + body_length, command);
         link.calls.push_body(&call.body);
@@ -204,7 +209,7 @@ mod tests {
         let deadline = state.clock.now() + Duration::from_secs(60);
         let (command, body) = ("add".into(), Bytes::from_static(b"{}"));
         let (id, session, idempotent, permit) = (CallId(1), None, None, None);
-        state.submit(Incoming { id, command, session, body, deadline, idempotent, reply, permit });
+        state.submit(Incoming { id, command, session, body, deadline, idempotent, headers: None, reply, permit });
         let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         // The effects of both inputs are applied afterwards, as those of one step are.
         state.on_exit(worker, end, Answers::ReadToEnd, ExitRecord::default(), None);

@@ -18,7 +18,7 @@ impl State {
             let refusal = self.record_failure(incoming.id, &incoming.command, session, refusal);
             return incoming.refuse(refusal);
         }
-        let Incoming { id, command, session, body, deadline, idempotent, reply, permit } = incoming;
+        let Incoming { id, command, session, body, deadline, idempotent, headers, reply, permit } = incoming;
         let declared =
             || self.commands.as_ref().and_then(|table| table.get(&*command)).is_some_and(|idempotent| *idempotent);
         let idempotent = idempotent.unwrap_or_else(declared);
@@ -26,7 +26,7 @@ impl State {
         // Inserted before the core handles the submission: the core may dispatch the call in this step, which needs the
         // arguments.
         let fingerprint = self.watched_fingerprint(&command, &body);
-        self.calls.insert(id, Call { command, session: name, body, deadline, sent: None, reply, permit });
+        self.calls.insert(id, Call { command, session: name, body, deadline, headers, sent: None, reply, permit });
         let now = self.begin_step();
         let submission = Submission { call: id, session, deadline, idempotent, fingerprint };
         if let Some(dispatch) = self.core.submit(now, &submission, &mut self.effects) {
@@ -50,9 +50,18 @@ impl State {
     /// receive it, so it must not count as an answer for the breaker, nor bind a session.
     fn too_large(&self, incoming: &Incoming) -> Option<Error> {
         let session = incoming.session.as_ref().map_or(0, |session| session.id.as_str().len());
-        let error =
-            check_call_size(&incoming.command, session, incoming.body.len(), self.config().max_frame()).err()?;
-        Some(Error::TooLarge { message: error.to_string(), may_have_run: false, worker: None })
+        let max_frame = self.config().max_frame();
+        let too_large = |message| Some(Error::TooLarge { message, may_have_run: false, worker: None });
+        if let Err(error) = check_call_size(&incoming.command, session, incoming.body.len(), max_frame) {
+            return too_large(error.to_string());
+        }
+        let headers = incoming.headers.as_ref().map_or(0, |headers| headers.len());
+        if headers > max_frame as usize {
+            return too_large(format!(
+                "the headers have {headers} bytes; the limit is {max_frame} bytes (`max_frame`)"
+            ));
+        }
+        None
     }
 
     fn unknown_command(&self, incoming: &Incoming) -> Option<Error> {

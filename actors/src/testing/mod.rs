@@ -27,7 +27,7 @@ pub use wait::{HANG_TIMEOUT, wait_until, with_timeout};
 pub mod wire {
     pub use herder_core::WireId;
     pub use herder_wire::{
-        CallFrame, CallResult, CommandEntry, EndReason, HostHello, HostMessage, InstalledPackage, RawJson, Ready,
-        SessionEnd, SessionStateSupport, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
+        CallFrame, CallHeaders, CallResult, CommandEntry, EndReason, HostHello, HostMessage, InstalledPackage, RawJson,
+        Ready, SessionEnd, SessionStateSupport, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
     };
 }

@@ -19,6 +19,9 @@ pub(crate) fn render(problem: &Value) -> String {
     for error in errors.filter_map(|error| ArgumentError::deserialize(error).ok()) {
         text += &format!("\n  {error}");
     }
+    if !problem["data"].is_null() {
+        text += &format!("\n  data {}", problem["data"]);
+    }
     let earlier =
         problem["attempt_errors"].as_array().into_iter().flatten().filter_map(|error| error["detail"].as_str());
     for (number, detail) in (1..).zip(earlier) {
@@ -114,6 +117,8 @@ mod tests {
             "wrong arguments: no\n  order.lines[0].price: Input should be a valid number\n  count: Field required";
         assert_eq!(render(&wrong), expected);
         assert_eq!(render(&json!({ "detail": "d", "errors": {} })), "d");
+        let rejected = json!({ "detail": "rejected: no", "code": "out", "data": { "left": 0 } });
+        assert_eq!(render(&rejected), "rejected: no\n  code out\n  data {\"left\":0}");
         assert_eq!(render(&json!(null)), "the server returned an error without details");
     }
 }

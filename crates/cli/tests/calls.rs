@@ -158,6 +158,8 @@ fn handler_and_argument_errors_have_their_status() {
     let rejected = server.call("plain/refuse", "{}", &[]);
     let problem = rejected.problem(422, "rejected");
     assert_eq!((&problem["code"], &problem["detail"]), (&json!("today"), &json!("rejected: not today")));
+    let conflict = server.call("plain/refuse", r#"{"data": {"left": [0]}, "status": 409}"#, &[]);
+    assert_eq!(conflict.problem(409, "rejected")["data"], json!({ "left": [0] }));
     for body in ["{}", r#"{"fil": "x"}"#, r#"{"file": 1}"#] {
         let wrong = server.call("plain/wait", body, &[]);
         let errors = &wrong.problem(422, "bad-arguments")["errors"];

@@ -1,8 +1,9 @@
 //! The messages that the host sends: encoded by the host, parsed by workers written in Rust. Holds no state.
 
 use crate::{
-    CallFrame, EncodeError, Flags, Frame, FrameError, FrameKind, Header, HostHello,
+    CallFrame, CallHeaders, EncodeError, Flags, Frame, FrameError, FrameKind, Header, HostHello,
     body::{Body, put_frame},
+    encode_headers,
 };
 use bytes::BytesMut;
 use herder_core::{Epoch, SessionId, WireId};
@@ -15,6 +16,13 @@ pub enum HostMessage {
     Hello(HostHello),
     /// One attempt of a call.
     Call(CallFrame),
+    /// The headers of the call that follows.
+    Headers {
+        /// The wire id of the attempt.
+        wire: WireId,
+        /// Its headers.
+        headers: CallHeaders,
+    },
     /// Cancels one call.
     Cancel {
         /// The wire id of the attempt.
@@ -49,6 +57,7 @@ impl HostMessage {
         Ok(match kind {
             FrameKind::Hello => Self::Hello(HostHello::parse(&body())?),
             FrameKind::Call => Self::Call(CallFrame::parse(frame)?),
+            FrameKind::Headers => Self::Headers { wire, headers: CallHeaders::parse(&body())? },
             FrameKind::Cancel => Self::Cancel { wire, interrupt: flags.kind_bits & FrameKind::INTERRUPT != 0 },
             FrameKind::Revoke => Self::Revoke { wire },
             FrameKind::Ping => Self::Ping { nonce: wire.0 },
@@ -70,6 +79,7 @@ impl HostMessage {
         match self {
             Self::Hello(hello) => put(FrameKind::Hello, none, no_call, &[&hello.to_json()?]),
             Self::Call(call) => call.encode(max_frame, out),
+            Self::Headers { wire, headers } => encode_headers(*wire, &headers.to_json()?, max_frame, out),
             Self::Cancel { wire, interrupt } => {
                 let of_kind = if *interrupt { FrameKind::INTERRUPT } else { 0 };
                 put(FrameKind::Cancel, Flags { kind_bits: of_kind, ..none }, *wire, &[])

@@ -62,6 +62,8 @@ kinds! {
     Result = 4, "result", ToHost;
     /// The error of a call, or the reason why the worker could not start. Final.
     Error = 5, "error", ToHost;
+    /// The headers of the call that follows. Optional.
+    Headers = 6, "headers", ToWorker;
     /// Cancels one call.
     Cancel = 10, "cancel", ToWorker;
     /// Takes one call back if it has not begun.
@@ -114,6 +116,7 @@ impl FrameKind {
             Self::Call => (W::Call, B::AtLeast(20), 0),
             Self::Result => (W::Call, B::AtLeast(16), 0),
             Self::Error => (W::Any, B::AtLeast(16), 0),
+            Self::Headers => (W::Call, B::AtLeast(2), 0),
             Self::Cancel => (W::Call, B::Empty, Self::INTERRUPT),
             Self::Revoke => (W::Call, B::Empty, 0),
             Self::AttemptState => (W::Call, B::AtLeast(1), 0),

@@ -34,6 +34,7 @@ mod call;
 mod decoder;
 mod error;
 mod header;
+mod headers;
 mod hello;
 mod host;
 mod kind;
@@ -48,13 +49,14 @@ pub use call::{CallFrame, CallHead, check_call_size};
 pub use decoder::{Decoder, Frame};
 pub use error::{EncodeError, FrameError};
 pub use header::{Flags, Header};
+pub use headers::{CallHeaders, InvalidHeader, encode_headers, is_header_name};
 pub use hello::{HostHello, InstalledPackage, SessionStateSupport, WorkerHello};
 pub use host::{EndReason, HostMessage, SessionEnd};
 pub use kind::{FrameDirection, FrameKind};
-pub use payload::{MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark};
+pub use payload::{MAX_INTEGER_DIGITS, PayloadError, RawJson, check_json, check_json_object, without_byte_order_mark};
 pub use scan::MAX_DEPTH;
-pub use worker::{CallResult, CommandEntry, RawJson, Ready, Stamps, WorkerMessage};
-pub use worker_error::{WorkerError, WorkerErrorKind};
+pub use worker::{CallResult, CommandEntry, Ready, Stamps, WorkerMessage};
+pub use worker_error::{MAX_DATA, RejectionData, WorkerError, WorkerErrorKind};
 
 /// The version of the protocol that both sides must use.
 pub const PROTOCOL_VERSION: u32 = 1;

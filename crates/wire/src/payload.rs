@@ -2,7 +2,8 @@
 //! no state and builds no tree of values.
 
 use crate::scan::{MAX_DEPTH, Root, scan};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::value::RawValue;
 use std::str;
 
 /// Maximum digits of an integer. Python refuses to read a longer one.
@@ -151,3 +152,24 @@ fn number(text: &str) -> &str {
     let end = text.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E'));
     &text[..end.unwrap_or(text.len())]
 }
+
+/// JSON text as it was received. Its syntax is valid, except that a string may have the escape of an unpaired surrogate, a
+/// number may be beyond the range of a double, and it may be nested deeply.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RawJson(pub Box<RawValue>);
+
+impl RawJson {
+    /// Returns the text.
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for RawJson {}

@@ -1,13 +1,12 @@
 //! The messages that a worker sends: parsed by the host, encoded by workers written in Rust. Holds no state.
 
 use crate::{
-    EncodeError, Flags, Frame, FrameError, FrameKind, Header, WorkerError, WorkerHello,
+    EncodeError, Flags, Frame, FrameError, FrameKind, Header, RawJson, WorkerError, WorkerHello,
     body::{Body, put_frame, to_json},
 };
 use bytes::{Bytes, BytesMut};
 use herder_core::{AttemptState, Timestamp, WireId};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use std::{collections::HashSet, num::NonZeroU32, time::Duration};
 
 /// A message from a worker.
@@ -77,6 +76,7 @@ impl WorkerMessage {
             FrameKind::AttemptState => Self::AttemptState { wire, state: state_from_byte(body.u8()?)? },
             FrameKind::Pong => Self::Pong { nonce: wire.0 },
             FrameKind::Call
+            | FrameKind::Headers
             | FrameKind::Cancel
             | FrameKind::Revoke
             | FrameKind::Ping
@@ -185,27 +185,6 @@ impl CommandEntry {
         }
     }
 }
-
-/// JSON text as it was received. Its syntax is valid, except that a string may have the escape of an unpaired surrogate, a
-/// number may be beyond the range of a double, and it may be nested deeply.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RawJson(pub Box<RawValue>);
-
-impl RawJson {
-    /// Returns the text.
-    pub fn get(&self) -> &str {
-        self.0.get()
-    }
-}
-
-impl PartialEq for RawJson {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
-    }
-}
-
-impl Eq for RawJson {}
 
 impl Ready {
     pub(crate) fn parse(body: &Body) -> Result<Self, FrameError> {

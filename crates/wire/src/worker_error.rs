@@ -1,6 +1,6 @@
 //! The errors that workers send. Holds no state.
 
-use crate::{ArgumentError, argument_error, text::Text};
+use crate::{ArgumentError, RawJson, argument_error, text::Text};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, IgnoredAny, MapAccess, Visitor},
@@ -24,6 +24,12 @@ pub struct WorkerError {
     /// The code of a rejection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What a rejection tells programs: JSON of at most [`MAX_DATA`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<RejectionData>,
+    /// The status of a rejection over HTTP, from 400 to 499.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// The traceback, as text of several lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
@@ -35,7 +41,9 @@ pub struct WorkerError {
 impl WorkerError {
     /// Creates an error with a kind and a message only.
     pub fn new(kind: WorkerErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), type_name: None, code: None, traceback: None, errors: Box::default() }
+        let message = message.into();
+        let (type_name, code, data, status, traceback) = (None, None, None, None, None);
+        Self { kind, message, type_name, code, data, status, traceback, errors: Box::default() }
     }
 }
 
@@ -56,7 +64,7 @@ impl<'de> Visitor<'de> for Fields {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WorkerError, A::Error> {
         let (mut kind, mut message, mut type_name, mut code, mut traceback) = (None, None, None, None, None);
-        let mut errors = Box::default();
+        let (mut data, mut status, mut errors) = (None, None, Box::default());
         while let Some(Text(key)) = map.next_key()? {
             match &*key {
                 "kind" => kind = Some(WorkerErrorKind::named(&map.next_value::<Text>()?.0)),
@@ -64,18 +72,60 @@ impl<'de> Visitor<'de> for Fields {
                 "type" => type_name = text(map.next_value()?),
                 "code" => code = text(map.next_value()?),
                 "traceback" => traceback = text(map.next_value()?),
+                "data" => data = RejectionData::read(map.next_value()?),
+                "status" => status = rejection_status(&map.next_value::<Box<RawValue>>()?),
                 "errors" => errors = argument_error::read(&map.next_value::<Box<RawValue>>()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         let kind = kind.ok_or_else(|| de::Error::missing_field("kind"))?;
         let message = message.ok_or_else(|| de::Error::missing_field("message"))?;
-        Ok(WorkerError { kind, message, type_name, code, traceback, errors })
+        Ok(WorkerError { kind, message, type_name, code, data, status, traceback, errors })
     }
+}
+
+/// Reads the status of a rejection. Anything else is ignored.
+fn rejection_status(value: &RawValue) -> Option<u16> {
+    value.get().parse().ok().filter(|status| (400..500).contains(status))
 }
 
 fn text(value: Option<Text>) -> Option<String> {
     value.map(|Text(text)| text)
+}
+
+/// The maximum length of the data of a rejection, in bytes of JSON.
+pub const MAX_DATA: usize = 64 * 1024;
+
+/// The data of a rejection: the JSON text of a value that is not null, as the worker sent it, at most [`MAX_DATA`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct RejectionData(RawJson);
+
+impl RejectionData {
+    /// Encodes a value.
+    ///
+    /// # Errors
+    /// The encoder's. `Ok(None)` if the value is null or too long.
+    pub fn new<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Option<Self>> {
+        serde_json::value::to_raw_value(value).map(Self::read)
+    }
+
+    fn read(value: Box<RawValue>) -> Option<Self> {
+        (value.get() != "null" && value.get().len() <= MAX_DATA).then_some(Self(RawJson(value)))
+    }
+
+    /// Returns the JSON text.
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+
+    /// Decodes the value.
+    ///
+    /// # Errors
+    /// The value does not have the type `T`.
+    pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
+        serde_json::from_str(self.get())
+    }
 }
 
 /// The kinds of errors. A kind that a later version adds is read as [`Self::Exception`].

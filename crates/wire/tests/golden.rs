@@ -88,6 +88,7 @@ fn describe_host(message: &HostMessage) -> Value {
             "session": call.session.as_ref().map(|(session, _)| session.as_str()),
             "payload_hex": hex(&call.payload),
         }),
+        HostMessage::Headers { headers, .. } => json!({"headers": headers}),
         HostMessage::Cancel { interrupt, .. } => json!({"interrupt": interrupt}),
         HostMessage::Revoke { .. } | HostMessage::Ping { .. } | HostMessage::Shutdown => json!({}),
         HostMessage::SessionEnd(end) => {

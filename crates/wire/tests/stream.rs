@@ -34,12 +34,16 @@ fn worker_error() -> impl Strategy<Value = WorkerError> {
     let more = [K::Cancelled, K::TooLarge, K::StartFailed];
     let kind = proptest::sample::select([&kinds[..], &more[..]].concat());
     let text = || option::of(any::<String>());
-    (kind, any::<String>(), text(), text(), text(), vec(argument_error(), 0..4)).prop_map(
-        |(kind, message, type_name, code, traceback, errors)| WorkerError {
+    let data = option::of(any::<i64>().prop_map(|number| RejectionData::new(&[number]).unwrap().unwrap()));
+    let rejection = (data, option::of(400..500_u16));
+    (kind, any::<String>(), text(), text(), text(), vec(argument_error(), 0..4), rejection).prop_map(
+        |(kind, message, type_name, code, traceback, errors, (data, status))| WorkerError {
             kind,
             message,
             type_name,
             code,
+            data,
+            status,
             traceback,
             errors: errors.into(),
         },
@@ -78,6 +82,11 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         call.prop_map(HostMessage::Call),
         (wire(), any::<bool>()).prop_map(|(wire, interrupt)| HostMessage::Cancel { wire, interrupt }),
         wire().prop_map(|wire| HostMessage::Revoke { wire }),
+        (wire(), vec(("[a-zA-Z-]{1,9}", "[ -~é]{0,20}"), 0..4)).prop_map(|(wire, all)| {
+            let mut headers = CallHeaders::default();
+            all.iter().for_each(|(name, value)| headers.add(name, value).unwrap());
+            HostMessage::Headers { wire, headers }
+        }),
         any::<u64>().prop_map(|nonce| HostMessage::Ping { nonce }),
         end.prop_map(HostMessage::SessionEnd),
         Just(HostMessage::Shutdown),
@@ -350,6 +359,24 @@ fn the_errors_of_the_arguments_are_read() {
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(texts[..2], [r#"order.lines[0]["a b"]: no"#, ""]);
     assert!(texts[2].starts_with("[0][\"\u{fffd}") && texts[2].ends_with('\u{fffd}'), "{texts:?}");
+}
+
+#[test]
+fn data_and_status_of_a_rejection_are_read_or_ignored() {
+    let read = |data: &str, status: &str| {
+        let text = format!(r#"{{"kind":"rejected","data":{data},"status":{status},"message":"m"}}"#);
+        let error: WorkerError = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text:.80}: {error}"));
+        assert_eq!(error.message, "m");
+        (error.data.map(|data| data.get().to_owned()), error.status)
+    };
+    let data = r#"{"left":0,"digits":12345678901234567890123456789}"#;
+    assert_eq!(read(data, "409"), (Some(data.into()), Some(409)));
+    let largest = format!("\"{}\"", "x".repeat(MAX_DATA - 2));
+    assert_eq!(read(&largest, "499"), (Some(largest.clone()), Some(499)));
+    assert_eq!(read(&format!("[{largest}]"), "399").0, None);
+    for status in ["399", "500", "-409", "409.0", "\"409\"", "null", "[]", "18446744073709551616"] {
+        assert_eq!(read("null", status), (None, None), "{status}");
+    }
 }
 
 /// R41: whatever a worker sends as `errors`, the call gets its error, and no large list is kept.

@@ -46,6 +46,7 @@ def prepare(worker: Worker) -> None:
     worker.interrupting = server.runner.interrupting
     worker.aio = server
     log_output.output.names_of = server.names_of
+    worker.calls.session_of = server.runner.session_of
 
 
 def serve(worker: Worker) -> None:

@@ -18,6 +18,7 @@ from herder.aio_recovery import end_stuck_tasks, is_asyncio_code
 from herder.call import now, task_call
 from herder.descriptor_io import LARGE_PART, is_stream_error
 from herder.errors import CallRejection, Interrupted
+from herder.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 SIGNALS_UNTIL_INTERRUPT = 5  # signals, 10 ms apart, that must arrive during one step before the step is interrupted
+SPARE_HEADERS = 32  # calls whose headers are kept although they are answered
 NO_TASKS: frozenset[Any] = frozenset()
 TASKS_TAKE_CONTEXT = sys.version_info >= (3, 11)
 EXCEPTION_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # exists since Python 3.11
@@ -217,6 +219,22 @@ class Runner:
             raise
         except BaseException as error:
             self.fail(pending, error)
+
+    def session_of(self, wire_id: int) -> Session | None:
+        """Return the session of a call that is not answered yet."""
+        pending = self.unanswered.get(wire_id)
+        if pending is None or pending.session is None:
+            return None
+        return Session(pending.session, pending.epoch, self.worker.sessions)
+
+    def keep_headers(self, wire_id: int, headers: dict[str, str]) -> None:
+        """Keep the headers of the call that follows until it is answered, or longer."""
+        kept = self.calls.headers
+        # Those of answered calls are dropped all at once, so that a call without headers needs to drop nothing.
+        if len(kept) > 2 * len(self.unanswered) + SPARE_HEADERS:
+            for each in [each for each in kept if each not in self.unanswered]:
+                del kept[each]
+        kept[wire_id] = headers
 
     # --- answering ----------------------------------------------------------------------------------------------------
 

@@ -99,6 +99,9 @@ class Reader:
             self.on_call(wire_id, deadline, epoch, name.encode(), session, body[begin:], end)
         elif kind == frames.SESSION_END:
             self.on_session_end(body, end)
+        elif kind == frames.HEADERS:
+            self.runner.keep_headers(wire_id, frames.headers(body))
+            del buffer[:end]
         elif kind == frames.SHUTDOWN:
             self.draining = True
             del buffer[:end]

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from herder.session import Session
+
 if sys.platform == "linux":  # the same clock as below, and faster
     now: Callable[[], int] = time.monotonic_ns
 else:
@@ -33,7 +35,18 @@ class Calls:
     The main thread writes `last_begun`, `running` and `deadline`; the control thread writes the rest.
     """
 
-    __slots__ = ("cancelled", "closing", "deadline", "forked", "last_begun", "max_cancels", "revoking", "running")
+    __slots__ = (
+        "cancelled",
+        "closing",
+        "deadline",
+        "forked",
+        "headers",
+        "last_begun",
+        "max_cancels",
+        "revoking",
+        "running",
+        "session_of",
+    )
 
     def __init__(self) -> None:
         self.running = 0  # the wire id of the call whose handler runs on the main thread; below 0: the id of a hook
@@ -46,6 +59,8 @@ class Calls:
         self.revoking = 0  # the wire id of the call whose revoke the control thread handles at this moment
         self.closing = False
         self.forked = False  # this process is a fork of the worker
+        self.headers: dict[int, dict[str, str]] = {}  # of calls that have some; some are kept after the end of the call
+        self.session_of: Callable[[int], Session | None] = _no_session  # returns the session of a running call
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
         """Record that `wire_id` is cancelled. The call may run, wait, or not have been read yet."""
@@ -112,8 +127,12 @@ class Calls:
         return True
 
 
+def _no_session(_wire_id: int) -> None:
+    return None
+
+
 class Call:
-    """One call, for its handler."""
+    """One call, for its handler, which gets it from a parameter with this annotation or from `current_call()`."""
 
     __slots__ = ("_calls", "_deadline", "id")
 
@@ -131,6 +150,29 @@ class Call:
     def cancelled(self) -> bool:
         """Whether the call was abandoned or its deadline has passed. Stop soon: the result is not used."""
         return self._calls.is_cancelled(self.id)
+
+    @property
+    def session(self) -> Session | None:
+        """The session of the call, or None if it has none. Read it during the call: it is None after the end."""
+        return self._calls.session_of(self.id)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that the pool's `forward_headers` let through, with names in lower case.
+
+        Several values of one name are joined by ", ". Read them during the call: they may be gone after its end.
+        """
+        return self._calls.headers.get(self.id, {})
+
+    @property
+    def trace(self) -> str | None:
+        """The header `traceparent` (W3C Trace Context), if the caller sent it and the pool forwards it."""
+        return self.headers.get("traceparent")
+
+    @property
+    def request_id(self) -> str | None:
+        """The header `X-Request-Id`, if the caller sent it and the pool forwards it."""
+        return self.headers.get("x-request-id")
 
     def __repr__(self) -> str:
         return f"<herder.Call {self.id}>"

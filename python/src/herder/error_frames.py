@@ -9,7 +9,7 @@ import os
 import sys
 
 from herder import frames, stdlib
-from herder.codec import encode
+from herder.codec import decode, encode
 from herder.errors import CallRejection, Interrupted, Rejected
 from herder.text import PRINT_RECURSION_LIMIT, escape_surrogates, type_name, with_recursion_limit
 from herder.text import text as text
@@ -34,6 +34,7 @@ HERDER_MODULES = (
     "aio_reader",
     "aio_threads",
     "binding",
+    "dependencies",
     "loop",
     "testing",
     "typed",
@@ -59,16 +60,19 @@ def error_frame(
 ) -> bytes:
     """Return an error frame of at most `max_frame` bytes. The values of `fields` must be exact `str` objects.
 
-    Only `errors` is a list.
+    Only `errors` is a list, `status` a number, and `data` any JSON value.
     """
     return frames.answer(frames.ERROR, wire_id, started, ended, encode_within(fields, max_frame - frames.STAMPS_SIZE))
 
 
 def encode_within(fields: dict[str, Any], room: int) -> bytes:
-    """Encode `fields` into at most `room` bytes: drop the last `errors` first, then shorten the other fields."""
+    """Encode `fields` into at most `room` bytes: drop `data` and the last `errors`, then shorten the other fields."""
     payload = encode(fields)
     if len(payload) <= room:
         return payload
+    if "data" in fields:
+        fields = without_field(fields, "data")
+        payload = encode(fields)
     while len(payload) > room and "errors" in fields:
         kept = fields["errors"][: len(fields["errors"]) // 2]
         fields = {**fields, "errors": kept} if kept else without_field(fields, "errors")
@@ -110,7 +114,7 @@ def describe(error: Any) -> dict[str, Any]:
         errors = error.__dict__.get("errors")
         return {**fields, "errors": errors} if errors else fields
     if issubclass(kind, Rejected):
-        return {"kind": "rejected", "message": text(error), **optional_field("code", error)}
+        return {"kind": "rejected", "message": text(error), **optional_field("code", error), **rejected_fields(error)}
     if issubclass(kind, Interrupted):
         return {"kind": "cancelled", "message": "the call was interrupted"}
     return describe_exception("exception", error)
@@ -126,6 +130,20 @@ def optional_field(name: str, error: BaseException) -> dict[str, str]:
     except BaseException:
         return {}
     return {} if value is None else {name: text(value)}
+
+
+def rejected_fields(error: Rejected) -> dict[str, Any]:
+    """Return the status and the data of a rejection, as far as they are still valid: both can be changed."""
+    fields: dict[str, Any] = {}
+    status, data = error.__dict__.get("status"), error.__dict__.get("data")
+    if type(status) is int and 400 <= status <= 499:
+        fields["status"] = status
+    if data is not None:
+        try:
+            fields["data"] = decode(encode(data))
+        except CallRejection as refused:
+            log(f"herder: the data of a Rejected cannot be sent: {refused.message}")
+    return fields
 
 
 def describe_exception(kind: str, error: BaseException) -> dict[str, str]:

@@ -7,13 +7,42 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Rejected(Exception):
-    """Raised by a handler to reject a call. The caller gets the message and the code; the call is never retried."""
+MAX_DATA = 64 * 1024  # bytes of JSON
 
-    def __init__(self, message: str, code: str | None = None) -> None:
+
+class Rejected(Exception):
+    """Raised by a handler to reject a call. The caller gets the message, the code and the data; it is never retried.
+
+    `data` is a JSON value of at most 64 KiB. `status`, from 400 to 499, is that of the response over HTTP; without it,
+    422.
+    """
+
+    def __init__(self, message: str, code: str | None = None, *, data: Any = None, status: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
+        self.data = data
+        self.status = None if status is None else _checked_status(status)
+        if data is not None:
+            _check_data(data)
+
+
+def _checked_status(status: Any) -> int:
+    if not isinstance(status, int) or isinstance(status, bool) or not 400 <= status <= 499:
+        raise ValueError(f"herder.Rejected(status={status!r}) is invalid; expected an integer from 400 to 499")
+    return int(status)  # of `http.HTTPStatus`
+
+
+def _check_data(data: Any) -> None:
+    """Raise an exception here, in the handler, for data that could not be sent later."""
+    from herder.codec import encode
+
+    try:
+        size = len(encode(data))
+    except CallRejection as refused:
+        raise TypeError(f"herder.Rejected(data=..) is invalid; expected a JSON value: {refused.message}") from None
+    if size > MAX_DATA:
+        raise ValueError(f"herder.Rejected(data=..) has {size} bytes of JSON; the limit is {MAX_DATA} bytes")
 
 
 class Interrupted(BaseException):

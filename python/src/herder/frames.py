@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from herder.errors import ProtocolError
+from herder.errors import CallRejection, ProtocolError
 
 PROTOCOL = 1
 
@@ -13,6 +13,7 @@ READY = 2
 CALL = 3
 RESULT = 4
 ERROR = 5
+HEADERS = 6
 CANCEL = 10
 REVOKE = 11
 ATTEMPT_STATE = 13
@@ -24,7 +25,7 @@ SHUTDOWN = 20
 OPTIONAL = 0x01  # a receiver ignores the frame if it does not know the kind
 INTERRUPT = 0x02  # of a `cancel` frame: interrupt the handler
 
-TO_WORKER = frozenset({HELLO, CALL, CANCEL, REVOKE, PING, SESSION_END, SHUTDOWN})
+TO_WORKER = frozenset({HELLO, CALL, HEADERS, CANCEL, REVOKE, PING, SESSION_END, SHUTDOWN})
 TO_HOST = frozenset({READY, RESULT, ERROR, ATTEMPT_STATE, PONG})
 RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # the states in an `attempt_state` frame
 REASONS = {1: "ended", 2: "expired", 3: "moved"}
@@ -67,7 +68,7 @@ def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int
         return _check_unknown(kind, flags)
     if flags & ~(OPTIONAL | (INTERRUPT if kind == CANCEL else 0)):
         raise ProtocolError("reserved_flags", f"a frame of kind {kind} sets the reserved flags {flags:#x}")
-    if kind in (CALL, CANCEL, REVOKE) and not wire_id:
+    if kind in (CALL, HEADERS, CANCEL, REVOKE) and not wire_id:
         raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has no wire id")
     if kind in (HELLO, SESSION_END, SHUTDOWN) and wire_id:
         raise ProtocolError("unexpected_wire_id", f"a frame of kind {kind} must have wire id 0, but has {wire_id}")
@@ -95,6 +96,21 @@ def call_prefix(body: bytes | memoryview) -> tuple[int, int, str, str | None, in
         raise ProtocolError("short_body", "the body of a call frame is shorter than its names")
     command = utf8(body[PREFIX_SIZE:session_at])
     return deadline, epoch, command, session_name(body[session_at:end]) if session_len else None, end
+
+
+def headers(body: bytes | memoryview) -> dict[str, str]:
+    """Return the headers from the body of a `headers` frame."""
+    from herder.codec import decode  # here, since programs that only import `herder` do not need it
+
+    if len(body) < 2:
+        raise ProtocolError("short_body", "the body of a headers frame is too short")
+    try:
+        found = decode(body)
+    except CallRejection as refused:
+        raise ProtocolError("malformed_json", f"headers: {refused.message}") from None
+    if type(found) is not dict or not all(type(value) is str for value in found.values()):
+        raise ProtocolError("malformed_json", "headers: expected an object of strings")
+    return found
 
 
 def session_end(body: bytes | memoryview) -> tuple[int, str, str]:

@@ -39,6 +39,7 @@ def serve(worker: Worker) -> None:
     """Answer calls until the host closes the descriptor or shuts down. Raises `ProtocolError` and `OSError`."""
     loop = MainLoop(worker)
     log_output.output.names_of = loop.names_of
+    worker.calls.session_of = loop.session_of
     stream_error = loop.run_guarded(MAX_NESTED_EXCEPTIONS)
     if stream_error is not None:
         raise stream_error
@@ -267,7 +268,7 @@ class MainLoop:
                 self.begin_large(frames.HEADER_SIZE + length, kind, wire_id)
             return False
         if known:
-            self.on_non_call(kind, data[begin:end], end)
+            self.on_non_call(kind, wire_id, data[begin:end], end)
         else:
             self.offset = end
         if self.closing:
@@ -336,13 +337,17 @@ class MainLoop:
         self.data, self.offset, self.large_frame = frame, 0, None
         return True
 
-    def on_non_call(self, kind: int, body: bytes | memoryview, end: int) -> None:
+    def on_non_call(self, kind: int, wire_id: int, body: bytes | memoryview, end: int) -> None:
         """Handle a frame that is not a valid call and ends at the offset `end`."""
         if kind == frames.SHUTDOWN:
             self.closing = True
         elif kind == frames.SESSION_END:
             session_end = hooks.PendingSessionEnd(self.worker, *frames.session_end(body))
             self.offset, self.session_end = end, session_end
+        elif kind == frames.HEADERS:
+            # Those of the call that follows. Calls run one after the other, so those of the last one are not needed.
+            self.worker.calls.headers = {wire_id: frames.headers(body)}
+            self.offset = end
         elif kind == frames.CALL:
             frames.call_prefix(body)  # raises the error
         else:
@@ -367,19 +372,29 @@ class MainLoop:
 
     def names_of(self, wire_id: int) -> tuple[str | None, str | None]:
         """Return the command and the session of the running call, or the session of the running hook, for the log."""
-        # The run of a call does not store its names anywhere: they are still in the frame. `run` handles the frames of
-        # `data` from its start, and the frame of the running call ends at `offset`.
         if wire_id < 0:
             return None, None if self.session_end is None else self.session_end.session
+        command, session, _epoch = self.names_in_frame(wire_id)
+        return command, session
+
+    def names_in_frame(self, wire_id: int) -> tuple[str | None, str | None, int]:
+        """Return the command, the session and the epoch of the running call."""
+        # The run of a call does not store its names anywhere: they are still in the frame. `run` handles the frames of
+        # `data` from its start, and the frame of the running call ends at `offset`.
         data, begin = self.data, 0
         while wire_id and begin + frames.CALL_HEAD.size <= self.offset:
-            length, word, id, _deadline, _epoch, command_len, session_len = frames.CALL_HEAD.unpack_from(data, begin)
+            length, word, id, _deadline, epoch, command_len, session_len = frames.CALL_HEAD.unpack_from(data, begin)
             if id == wire_id and word in frames.CALL_WORDS:
                 names = bytes(data[begin + frames.CALL_HEAD.size :][: command_len + session_len])
                 session = names[command_len:].decode("utf-8", "replace")
-                return names[:command_len].decode("utf-8", "replace"), session or None
+                return names[:command_len].decode("utf-8", "replace"), session or None, epoch
             begin += frames.HEADER_SIZE + length
-        return None, None
+        return None, None, 0
+
+    def session_of(self, wire_id: int) -> Session | None:
+        """Return the session of the running call."""
+        _command, session, epoch = self.names_in_frame(wire_id)
+        return None if session is None else Session(session, epoch, self.worker.sessions)
 
     def resume(self) -> None:
         """Handle the exception that ended the last run of the loop, and finish the steps that it interrupted."""

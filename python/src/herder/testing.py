@@ -33,6 +33,8 @@ class CallError(Exception):
         self.message: str = fields["message"]
         self.type: str | None = fields.get("type")
         self.code: str | None = fields.get("code")
+        self.data: Any = fields.get("data")  # for `rejected`, as `status`
+        self.status: int | None = fields.get("status")
         self.traceback: str | None = fields.get("traceback")
         self.errors: list[dict[str, Any]] = fields.get("errors", [])  # for `bad_arguments`
         super().__init__(f"{self.kind}: {self.message}")
@@ -44,17 +46,23 @@ class Client:
     Set `session_state` to a message to test handlers as in a pool without session affinity: `session.state` then
     raises `SessionStateUnavailable` with it.
 
+    `headers` are those of each call, with names in lower case.
+
     In a running event loop, write `async with Client(app) as client`, and await the methods of `client`, which is an
     `AsyncClient`. The hooks then run when the block is entered.
     """
 
-    def __init__(self, app: App, *, session_state: str | None = None) -> None:
+    def __init__(self, app: App, *, session_state: str | None = None, headers: dict[str, str] | None = None) -> None:
         self._app = app
         self._commands = app._commands()
+        self._overrides = dict(app.dependency_overrides)
         self._encode = app._encode()
         self._sessions = Sessions(session_state)
         self._epochs: dict[str, int] = {}
         self._calls = Calls()
+        self._headers = headers
+        self._call_sessions: dict[int, Session] = {}
+        self._calls.session_of = self._call_sessions.get
         self._id = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         # In a running loop, the hooks wait for the block: async ones can only be awaited.
@@ -74,6 +82,8 @@ class Client:
     def _bind(self, name: str, session: str | None, arguments: dict[str, Any]) -> Callable[[], Any]:
         """Check the arguments. Return a function that calls the handler, to be run in a context of its own."""
         self._id += 1
+        if self._overrides != self._app.dependency_overrides:
+            self._commands, self._overrides = self._app._commands(), dict(self._app.dependency_overrides)
         command = self._commands.get(name)
         if command is None:
             raise error_frames.unknown_command(name, self._commands)
@@ -84,8 +94,12 @@ class Client:
         command.check(given)
         command.check_session(session is not None)
         call = Call(self._id, 0, self._calls)
+        if self._headers is not None:
+            self._calls.headers[call.id] = self._headers
+        if session is not None:
+            self._call_sessions[call.id] = self._session(session)
         if command.session_parameter is not None and session is not None:
-            given[command.session_parameter] = self._session(session)
+            given[command.session_parameter] = self._call_sessions[call.id]
         if command.call_parameter is not None:
             given[command.call_parameter] = call
 

@@ -1,7 +1,8 @@
 //! How a scripted command fails. Plain data.
 
 use herder_core::ExitStatus;
-use herder_wire::{WorkerError, WorkerErrorKind};
+use herder_wire::{RejectionData, WorkerError, WorkerErrorKind};
+use serde_json::Value;
 
 /// Why a scripted command returns no value.
 ///
@@ -24,7 +25,7 @@ pub struct Fault(pub(super) Kind);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The worker answers with this error.
-    Error(WorkerError),
+    Error(Box<WorkerError>),
     /// The process ends with this status.
     Ends(ExitStatus),
     /// The worker sends these bytes instead of an answer.
@@ -35,17 +36,17 @@ impl Fault {
     /// The handler raises an exception of this type, such as `KeyError`.
     pub fn raised(type_name: &str, message: &str) -> Self {
         let error = WorkerError::new(WorkerErrorKind::Exception, message);
-        Self(Kind::Error(WorkerError { type_name: Some(type_name.into()), ..error }))
+        Self(Kind::Error(Box::new(WorkerError { type_name: Some(type_name.into()), ..error })))
     }
 
     /// The handler rejects the call.
     pub fn rejected(message: &str) -> Self {
-        Self(Kind::Error(WorkerError::new(WorkerErrorKind::Rejected, message)))
+        Self(Kind::Error(Box::new(WorkerError::new(WorkerErrorKind::Rejected, message))))
     }
 
     /// The arguments do not match the handler's parameters.
     pub fn bad_arguments(message: &str) -> Self {
-        Self(Kind::Error(WorkerError::new(WorkerErrorKind::BadArguments, message)))
+        Self(Kind::Error(Box::new(WorkerError::new(WorkerErrorKind::BadArguments, message))))
     }
 
     /// Adds a code to the error, which callers can check.
@@ -53,6 +54,24 @@ impl Fault {
     pub fn code(mut self, code: &str) -> Self {
         if let Kind::Error(error) = &mut self.0 {
             error.code = Some(code.into());
+        }
+        self
+    }
+
+    /// Adds data to a rejection: JSON of at most 64 KiB. Null, and what is longer, count as none, as from a real worker.
+    #[must_use]
+    pub fn data(mut self, data: &Value) -> Self {
+        if let Kind::Error(error) = &mut self.0 {
+            error.data = RejectionData::new(data).unwrap_or_default(); // a `Value` can be encoded
+        }
+        self
+    }
+
+    /// Sets the status of a rejection over HTTP, from 400 to 499.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        if let Kind::Error(error) = &mut self.0 {
+            error.status = Some(status);
         }
         self
     }

@@ -2,7 +2,7 @@
 
 use super::Fault;
 use herder_core::{SessionId, WorkerRef};
-use herder_wire::CallFrame;
+use herder_wire::{CallFrame, CallHeaders};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{cell::RefCell, rc::Rc};
@@ -34,6 +34,7 @@ pub struct Invocation {
     command: Box<str>,
     arguments: Value,
     session: Option<Session>,
+    headers: CallHeaders,
 }
 
 /// The session of a call, with the state that its worker keeps: `Null` at first. The state is dropped when the session ends
@@ -45,9 +46,14 @@ pub struct Session {
 }
 
 impl Invocation {
-    pub(super) fn new(worker: WorkerRef, call: &CallFrame, session: Option<Session>) -> Result<Self, Fault> {
+    pub(super) fn new(
+        worker: WorkerRef,
+        call: &CallFrame,
+        session: Option<Session>,
+        headers: CallHeaders,
+    ) -> Result<Self, Fault> {
         let arguments = serde_json::from_slice(&call.payload).map_err(|error| bad_arguments(&error))?;
-        Ok(Self { worker, command: call.command.clone(), arguments, session })
+        Ok(Self { worker, command: call.command.clone(), arguments, session, headers })
     }
 
     /// Returns the process that runs the call.
@@ -80,6 +86,11 @@ impl Invocation {
     pub fn argument<T: DeserializeOwned>(&self, name: &str) -> Result<T, Fault> {
         let one = &self.arguments[name];
         T::deserialize(one).map_err(|error| Fault::bad_arguments(&format!("{name}: {error}")))
+    }
+
+    /// Returns the value of a header of the call, whose name is given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)
     }
 
     /// Returns the call's session.

@@ -11,8 +11,8 @@ use crate::{
 use actix_rt::task::JoinHandle;
 use herder_core::{Epoch, ExitStatus, SessionId, WireId};
 use herder_wire::{
-    CallFrame, CallResult, HostMessage, Ready, SessionEnd, Stamps, WorkerError, WorkerErrorKind, WorkerHello,
-    WorkerMessage,
+    CallFrame, CallHeaders, CallResult, HostMessage, Ready, SessionEnd, Stamps, WorkerError, WorkerErrorKind,
+    WorkerHello, WorkerMessage,
 };
 use serde_json::Value;
 use std::{
@@ -47,6 +47,8 @@ pub(super) struct Worker {
     starts: watch::Receiver<StartBehavior>,
     stopped: watch::Receiver<bool>,
     sessions: HashMap<SessionId, (Epoch, Rc<RefCell<Value>>)>,
+    /// The headers of calls that have not been received yet.
+    headers: HashMap<WireId, CallHeaders>,
     running: HashMap<WireId, JoinHandle<()>>,
     done: (mpsc::UnboundedSender<FinishedCall>, mpsc::UnboundedReceiver<FinishedCall>),
     /// Whether the shutdown message was received: the worker finishes its calls, then exits.
@@ -68,7 +70,7 @@ impl Worker {
         peer: FakeWorker,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let (sessions, running) = (HashMap::new(), HashMap::new());
+        let (sessions, headers, running) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self {
             peer,
             script,
@@ -76,6 +78,7 @@ impl Worker {
             starts,
             stopped,
             sessions,
+            headers,
             running,
             done: mpsc::unbounded_channel(),
             shutting_down: false,
@@ -149,6 +152,7 @@ impl Worker {
     async fn on_message(&mut self, message: HostMessage, permits: &Arc<Semaphore>) {
         match message {
             HostMessage::Call(call) => self.start_call(&call, permits.clone()),
+            HostMessage::Headers { wire, headers } => drop(self.headers.insert(wire, headers)),
             HostMessage::Cancel { wire, .. } => self.cancel(wire).await,
             HostMessage::Ping { nonce } => {
                 let pong = encoded(&WorkerMessage::Pong { nonce });
@@ -168,14 +172,15 @@ impl Worker {
         let (wire, done, clock) = (call.wire, self.done.0.clone(), self.clock.clone());
         let handler = self.script.commands.get(&*call.command).map(|command| command.handler.clone());
         let session = call.session.as_ref().map(|(id, epoch)| self.session(id, *epoch));
-        let invocation = Invocation::new(self.peer.worker, call, session);
+        let headers = self.headers.remove(&wire).unwrap_or_default();
+        let invocation = Invocation::new(self.peer.worker, call, session, headers);
         let task = async move {
             let _permit = permits.acquire().await;
             let started = clock.now();
             let outcome = match (handler, invocation) {
                 (Some(handler), Ok(invocation)) => catch_panic(handler(invocation)).await,
                 (Some(_), Err(fault)) => Err(fault),
-                (None, _) => Err(Fault(Kind::Error(WorkerError::new(WorkerErrorKind::UnknownCommand, "")))),
+                (None, _) => Err(Fault(Kind::Error(Box::new(WorkerError::new(WorkerErrorKind::UnknownCommand, ""))))),
             };
             let stamps = Stamps { started, ended: clock.now() };
             let _ = done.send(FinishedCall { wire, stamps, outcome }); // fails if the worker has ended
@@ -209,7 +214,7 @@ impl Worker {
                 let payload = value.to_string().into_bytes().into();
                 self.send(&WorkerMessage::Result(CallResult { wire, stamps, payload })).await;
             }
-            Err(Kind::Error(error)) => self.send(&WorkerMessage::Error { wire, stamps, error }).await,
+            Err(Kind::Error(error)) => self.send(&WorkerMessage::Error { wire, stamps, error: *error }).await,
             Err(Kind::Bytes(bytes)) => drop(self.peer.calls.write(&bytes).await),
             Err(Kind::Ends(status)) => return Some(status),
         }

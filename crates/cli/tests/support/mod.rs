@@ -43,7 +43,8 @@ def pid(): return os.getpid()
 def fail(): raise ValueError("on purpose")
 
 @app.command
-def refuse(): raise herder.Rejected("not today", code="today")
+def refuse(data=None, status: int | None = None):
+    raise herder.Rejected("not today", code="today", data=data, status=status)
 
 @app.command
 def die(): os._exit(3)

@@ -1,0 +1,65 @@
+"""`herder.Call`: the headers and the session of a call."""
+
+import pytest
+
+from herder.testing import Client
+
+APP = """
+from herder import Call
+
+calls = []
+
+@app.command
+def read(call: Call):
+    calls.append(call)
+    return [call.headers, call.trace, call.request_id, call.session and [call.session.id, call.session.state]]
+
+@app.command
+def write(value: int, session: herder.Session):
+    herder.current_call().session.state["value"] = value
+
+@app.command
+def kept():
+    return len(herder.current_call()._calls.headers)
+"""
+HANDLERS = {
+    "sync": APP,
+    "async": APP.replace("def ", "async def "),
+    "thread": "app = herder.App(run_sync='thread')" + APP,
+}
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+def test_a_call_has_its_headers_and_its_session(start, kind):
+    host = start(HANDLERS[kind])
+    assert host.call("read").result == [{}, None, None, None]
+    host.send_headers(host.next_id + 1, x_tenant="a, b", traceparent="00-1", x_request_id="7")
+    headers = {"x-tenant": "a, b", "traceparent": "00-1", "x-request-id": "7"}
+    host.call("write", value=3, session="ann")
+    assert host.call("read").result[0] == {}, "the headers belong to the call before"
+    host.send_headers(host.next_id + 1, x_tenant="a, b", traceparent="00-1", x_request_id="7")
+    assert host.call("read", session="ann").result == [headers, "00-1", "7", ["ann", {"value": 3}]]
+
+
+def test_headers_of_overlapping_calls_are_kept_and_dropped_later(start):
+    host = start(HANDLERS["async"].replace("calls.append", "await asyncio.sleep(0); calls.append"), concurrency=4)
+    for number in range(200):
+        host.send_headers(host.next_id + 1, x_number=str(number))
+        host.send("read")
+    answers = host.answers(200)
+    assert sorted(int(each.result[0]["x-number"]) for each in answers.values()) == list(range(200))
+    host.send_headers(host.next_id + 1, x_number="last")
+    assert host.call("kept").result == 1
+
+
+def test_the_client_sets_headers():
+    import herder
+
+    app = herder.App()
+
+    @app.command
+    def read(call: herder.Call, session: herder.Session):
+        return [call.headers["x-tenant"], call.session.id, session.id]
+
+    with Client(app, headers={"x-tenant": "acme"}) as client:
+        assert client.call("read", session="ann") == ["acme", "ann", "ann"]
