@@ -64,6 +64,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "typed_nodes.py",
     "typed_records.py",
     "typed_schemas.py",
+    "typed_source.py",
     "typed_times.py",
     "typed_values.py",
     "worker.py",

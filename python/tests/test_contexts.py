@@ -55,8 +55,12 @@ def ask_the_thread() -> list:
 """
 
 
-def test_r26_a_call_sees_what_on_start_left_and_nothing_of_another_call(start):
-    host = start(SYNC)
+WITHOUT_C = "import sys\nsys.modules['_decimal'] = None\n"  # a build of Python without the C code of `decimal`
+
+
+@pytest.mark.parametrize("first", ["", WITHOUT_C])
+def test_r26_a_call_sees_what_on_start_left_and_nothing_of_another_call(start, first):
+    host = start(first + SYNC)
     assert host.call("paint", to="red", session="ann").result == "of on_start"
     assert host.call("paint", to="blue", session="ann").result == "of on_start"
     assert host.call("third", prec=4).result == [12, "0.3333"]

@@ -64,6 +64,33 @@ def test_a_call_that_is_sent_alone_runs_few_functions(start):
     assert len(names) - len(empty) == CALLS * len(PER_CALL), names
 
 
+TYPED = """
+import dataclasses
+
+@dataclasses.dataclass
+class Item:
+    sku: str
+    price: float
+    note: str | None = None
+
+@app.command
+def place(item: Item, count: int = 1):
+    return item
+"""
+# One `convert` for the arguments and one for the item: the generated functions themselves test values of exact types.
+BINDING = ["decode", "_parse_float", "check", "convert", "convert", "__init__"]
+PER_TYPED_CALL = [*BINDING, "place", "encode", "form", "<lambda>"]
+
+
+def test_a_typed_call_runs_few_functions(start):
+    host = start(COUNTED + TYPED)
+    item = {"sku": "a", "price": 1.5}
+    assert host.call("place", item=item).result == {**item, "note": None}  # compiles the functions
+    empty = counted(host, lambda: None)
+    names = counted(host, lambda: [host.call("place", item=item) for _ in range(CALLS)])
+    assert len(names) - len(empty) == CALLS * len(PER_TYPED_CALL), names
+
+
 def test_calls_that_are_sent_together_run_few_functions(start):
     host = start(COUNTED, pipeline=CALLS)
     empty = counted(host, lambda: None)

@@ -115,8 +115,10 @@ class Depends:
 
 
 Depends.__module__ = "fastapi.params"
-REFUSED.append((Annotated[int, Depends()], "Depends of FastAPI is not applied; call the function in the handler"))
-if sys.version_info >= (3, 11):  # Python 3.10 has no such syntax
+REFUSED.append((Annotated[int, Depends()], "Depends of FastAPI is unknown to Herder; write herder.Depends"))
+if sys.version_info >= (3, 11):  # Python 3.10 has no such names and no such syntax
+    REFUSED.append((typing.Self, "`Self` has a meaning only in a class; write the name of the class"))
+    REFUSED.append((typing.Unpack[tuple[int]], "`Unpack` is not supported; write a parameter for each key"))
     REFUSED.append((eval("tuple[int, *tuple[str, ...]]"), r"\*tuple\[str, ...\] cannot be read from JSON"))
 
 

@@ -8,14 +8,17 @@ import base64
 import dataclasses
 import datetime as dt
 import enum
+import functools
 import importlib
 import sys
 import threading
+import traceback
 import typing
 from typing import Annotated, Any, TypedDict
 
 import pytest
 
+from herder import typed, typed_records, typed_source
 from herder.binding import Command, plain_types
 from herder.errors import CallRejection
 from herder.typed import ArgumentConverter
@@ -78,6 +81,137 @@ def test_a_value_that_does_not_fit_is_refused(libraries, annotation, value, expe
     if expected is not None:
         assert errors == expected
     assert message.startswith("handler: value") and errors[0][2] in message
+
+
+def outcome(annotation, value):
+    try:
+        return repr(convert(annotation, value))
+    except CallRejection as rejection:
+        return rejection.errors, rejection.message
+
+
+def test_the_generated_source_agrees_with_the_loop(monkeypatch):
+    """The loop converts objects that lack a field, and the arguments of a handler with `**kwargs`."""
+    rows = [(annotation, value) for table in (FITS, ERRORS) for annotation, value, _ in table]
+    generated = [outcome(*row) for row in rows]
+    monkeypatch.setattr(typed_records, "dataclass_converter", lambda *given: given[-1])
+    monkeypatch.setattr(typed, "handler_caller", lambda *given: lambda **named: given[1](**given[-1].convert(named)))
+    assert [outcome(*row) for row in rows] == generated
+
+
+@dataclasses.dataclass
+class Named:
+    """Fields with the names that generated source uses."""
+
+    v0: int
+    value: str
+    errors: int = 3
+    construct: list = dataclasses.field(default_factory=list)
+    convert: float | None = None
+
+    def __post_init__(self):
+        if self.v0 == 7:
+            raise ValueError("seven")
+
+
+@dataclasses.dataclass
+class Spread:
+    """A constructor of its own, whose other parameters have defaults."""
+
+    a: int
+    b: str = "b"
+
+    def __init__(self, scale: int = 2, *, a: int, b: str = "other"):
+        self.a, self.b = a * scale, b
+
+
+@dataclasses.dataclass
+class Registered:
+    a: int
+    b: int = 5
+
+    def __new__(cls, **given):
+        made = super().__new__(cls)
+        made.given = given
+        return made
+
+
+@dataclasses.dataclass
+class Untrue:
+    """Defaults that do not have the type of their field: they are not converted."""
+
+    a: dt.date = None
+    b: str = 1
+
+
+@pytest.mark.parametrize(
+    "annotation,value,expected",
+    [
+        (Named, {"v0": 1, "value": "a"}, Named(1, "a")),
+        (Named, {"v0": 1, "value": "a", "construct": [1], "convert": 2}, Named(1, "a", 3, [1], 2.0)),
+        (Named, {"v0": 7, "value": "a"}, one([], "value_error", "Value error, seven")),
+        (Named, {"v0": "a", "errors": "b"}, [(["v0"], *WRONG_INT), (["value"], *REQUIRED), (["errors"], *WRONG_INT)]),
+        (Spread, {"a": 1}, Spread(a=1)),
+        (Registered, {"a": 1}, Registered(a=1)),
+        (Untrue, {}, Untrue()),
+        (Untrue, {"b": 1}, one(["b"], "string_type", "Input should be a valid string")),
+    ],
+)
+def test_a_dataclass_is_constructed_from_what_is_given(annotation, value, expected):
+    if isinstance(expected, list):
+        assert errors_of(annotation, value)[0] == expected
+        return
+    converted = convert(annotation, value)
+    assert converted == expected and vars(converted) == vars(expected)
+
+
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*arguments, **named):
+        return "decorated", function(*arguments, **named)
+
+    return wrapper
+
+
+def test_a_handler_gets_its_own_defaults():
+    def handler(at: dt.date, *rest, v1: int = 1, arguments: str | None = None):
+        return at.day, v1, arguments
+
+    def plain(at: dt.date, size: int = 1, errors: str | None = None):
+        return at.day, size, errors
+
+    method = Holder().method
+    for function, expected in [(handler, (5, 1, None)), (plain, (5, 1, None)), (method, (5, 1, None))]:
+        for wrapped, result in [(function, expected), (decorated(function), ("decorated", expected))]:
+            call = Command("handler", wrapped, False).call
+            assert call(at="2026-01-05") == result
+            with pytest.raises(
+                CallRejection, match=r"it takes at, .* \(optional\), .* \(optional\) \(and 1 more error\)"
+            ):
+                call(at=1, other=1)
+    assert Command("plain", plain, False).call(at="2026-01-05", errors="x", size=2) == (5, 2, "x")
+
+
+class Holder:
+    def method(self, at: dt.date, v1: int = 1, v2: str | None = None):
+        return at.day, v1, v2
+
+
+def test_a_traceback_shows_the_generated_source():
+    try:
+        convert(Derived, {"sku": "a", "price": 1, "code": 3, "key": True})
+    except KeyError as error:
+        shown = "".join(traceback.format_exception(error))
+    assert "<herder Derived" in shown and "return construct(v0, v1, v2, v3, key=v4)" in shown
+
+
+def test_a_conversion_that_is_interrupted_while_it_is_compiled_is_repeated(monkeypatch):
+    command = command_of(Line)
+    monkeypatch.setattr(typed_source.Source, "compile", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        command.call(value={"sku": "a", "price": 1})
+    monkeypatch.undo()
+    assert command.call(value={"sku": "a", "price": 1})["value"] == Line("a", 1.0)
 
 
 PLAIN = [
@@ -247,6 +381,31 @@ class Shadowing:
         size: int
 
     line: "Line"
+
+
+def test_strings_in_a_class_from_make_dataclass():
+    """Before Python 3.12, its module is that of `make_dataclass`."""
+    made = dataclasses.make_dataclass("made", [("at", "dt.date"), ("line", "Line | None"), "rest"])
+    made.__module__ = "types"
+    found = convert(made, {"at": "2026-01-31", "line": {"sku": "a", "price": 1}, "rest": [1]})
+    assert (found.at, found.line, found.rest) == (dt.date(2026, 1, 31), Line("a", 1.0), [1])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="`typing` of Python 3.11 has Self and Unpack")
+def test_self_is_the_class_around_it():
+    @dataclasses.dataclass
+    class Node:
+        next: "typing.Self | None" = None
+
+    @dataclasses.dataclass
+    class Named(Node):
+        name: str = ""
+
+    found = convert(Named, {"name": "a", "next": {"name": "b", "next": None}})
+    assert found == Named(Named(None, "b"), "a")
+    assert errors_of(Named, {"next": {"next": {"name": 1}}})[0] == one(
+        ["next", "next", "name"], "string_type", "Input should be a valid string"
+    )
 
 
 def test_the_names_of_a_class_are_before_those_of_its_module():

@@ -141,6 +141,7 @@ class Wide:
 
 
 TZ = dt.timezone(dt.timedelta(hours=5, minutes=30))
+PARIS = dt.timezone(dt.timedelta(minutes=9, seconds=21))
 Meta = herder.Meta
 
 # annotation, JSON value, what the handler gets
@@ -170,7 +171,10 @@ FITS = [
     (float | str, 1, 1.0),
     (dt.datetime | str, "2026-01-01T00:00:00", "2026-01-01T00:00:00"),
     (dt.datetime | Literal["2026-01-01"], "2026-01-01", "2026-01-01"),
-    (dt.datetime | dt.date, "2026-01-01", dt.datetime(2026, 1, 1)),
+    (dt.datetime | dt.date, "2026-01-01", dt.date(2026, 1, 1)),
+    (dt.datetime | pathlib.PurePosixPath | dt.date, "2026-01-01T08:00", dt.datetime(2026, 1, 1, 8)),
+    (dict[dt.datetime | dt.date, int], {"2026-01-01": 1}, {dt.date(2026, 1, 1): 1}),
+    (list[int | str | None], [1, "a", None], [1, "a", None]),
     (uuid.UUID | int, ID, uuid.UUID(ID)),
     (list[int] | list[str], ["a"], ["a"]),
     (Union[int | None, list[str]], None, None),
@@ -218,6 +222,8 @@ FITS = [
     (dt.datetime, "2026-01-31T08:40:01.5-00:00", dt.datetime(2026, 1, 31, 8, 40, 1, 500000, tzinfo=UTC)),
     (dt.datetime, "2026-01-31", dt.datetime(2026, 1, 31)),
     (dt.date, "2024-02-29", dt.date(2024, 2, 29)),
+    (dt.datetime, "1880-01-01T00:00:00+00:09:21", dt.datetime(1880, 1, 1, tzinfo=PARIS)),
+    (dt.time, "00:00:00-010203.000004", dt.time(tzinfo=dt.timezone(-dt.timedelta(0, 3723, 4)))),
     (dt.time, "08:40", dt.time(8, 40)),
     (dt.time, "23:59:59.999999+05", dt.time(23, 59, 59, 999999, dt.timezone(dt.timedelta(hours=5)))),
     (dt.timedelta, "PT1H30M", dt.timedelta(hours=1, minutes=30)),

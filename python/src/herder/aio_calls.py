@@ -142,7 +142,7 @@ class Runner:
     def new_context(self, pending: Pending) -> Context:
         """Return a new copy of the base context for this call."""
         base = self.base_context
-        context = contexts.copy_for_call(base) if "_decimal" in sys.modules else base.copy()
+        context = contexts.copy_for_call(base) if "decimal" in sys.modules else base.copy()
         context.run(task_call.set, pending.call)
         return context
 

@@ -256,6 +256,10 @@ class Command:
             given = JSON_NAMES.get(type(arguments), type(arguments).__name__)
             raise CallRejection("malformed", f"the arguments must be an object, not {given}")
         types_of = self.types_of
+        if self.arguments is not None:  # all other checks are part of the conversion
+            if not self.reserved or self.reserved.isdisjoint(arguments):
+                return
+            raise self._rejection(arguments)
         for name, value in arguments.items():
             kinds = types_of(name)
             if kinds is None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from contextvars import Context
     from typing import Any
 
-DECIMAL = ("_decimal", "_pydecimal")  # the implementations of `decimal`; only one of them is loaded
+DECIMAL = ("_decimal", "_pydecimal")  # the implementations of `decimal`, which has loaded one of them
 
 
 def copy_for_call(base: Context) -> Context:

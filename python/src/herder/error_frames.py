@@ -40,7 +40,16 @@ HERDER_MODULES = (
     "typed",
     "worker",
 )
-CONVERTERS = ("typed_constraints", "typed_containers", "typed_foreign", "typed_nodes", "typed_records", "typed_values")
+CONVERTERS = (
+    "typed_constraints",
+    "typed_containers",
+    "typed_foreign",
+    "typed_nodes",
+    "typed_records",
+    "typed_source",
+    "typed_values",
+)
+GENERATED = "<herder "  # the start of the names of the files that `typed_source` generates
 HERDER_FILES = frozenset(os.path.join(FOLDER, name + ".py") for name in HERDER_MODULES + CONVERTERS)
 
 
@@ -200,7 +209,7 @@ def _minimal_traceback(error: BaseException, tb: TracebackType | None) -> str:
 
 def skip_herder_frames(tb: TracebackType | None) -> TracebackType | None:
     """Skip the leading frames of Herder, then all but the last `MAX_TRACEBACK_FRAMES`: each costs memory if printed."""
-    while tb is not None and tb.tb_frame.f_code.co_filename in HERDER_FILES:
+    while tb is not None and _is_ours(tb.tb_frame.f_code.co_filename):
         tb = tb.tb_next
     ahead = tb
     for _ in range(MAX_TRACEBACK_FRAMES):
@@ -210,6 +219,10 @@ def skip_herder_frames(tb: TracebackType | None) -> TracebackType | None:
     while tb is not None and ahead is not None:
         tb, ahead = tb.tb_next, ahead.tb_next
     return tb
+
+
+def _is_ours(file: str) -> bool:
+    return file in HERDER_FILES or file.startswith(GENERATED)
 
 
 def unknown_command(name: str, commands: Iterable[str]) -> CallRejection:

@@ -189,7 +189,7 @@ class MainLoop:
                                 command.check_session(False)  # raises the error
                         if command.call_parameter is not None:
                             arguments[command.call_parameter] = Call(wire_id, deadline, calls)
-                    context = contexts.copy_for_call(base) if "_decimal" in modules else copy_base()
+                    context = contexts.copy_for_call(base) if "decimal" in modules else copy_base()
                     calls.deadline = deadline
                     # Written before `cancelled` is read; the control thread does the opposite. See `Calls.state`.
                     calls.running = calls.last_begun = wire_id

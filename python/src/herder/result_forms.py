@@ -76,7 +76,13 @@ def _enum(value: Any) -> Any:
 
 
 def _fields_form(names: list[str]) -> Form:
-    return lambda value: {name: getattr(value, name) for name in names}
+    """Return the function from an object to a dict of its fields."""
+    # Python normalizes other names than those of ASCII in source; `dataclasses` does not.
+    if not all(name.isascii() and name.isidentifier() for name in names):
+        return lambda value: {name: getattr(value, name) for name in names}
+    # As source, it takes half the time of the loop.
+    form: Form = eval(f"lambda value: {{{', '.join(f'{name!r}: value.{name}' for name in names)}}}", {})
+    return form
 
 
 def _dataclass_fields(kind: type) -> list[str]:

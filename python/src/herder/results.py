@@ -112,7 +112,8 @@ class Rules:
 
     def form(self, value: Any) -> Any:
         """Return the form of a value. Raises `NoForm`, or what code of the application raises."""
-        form = self.form_of(type(value))
+        kind = type(value)
+        form = self.known.get(kind) or self.form_of(kind)
         result = value if form is None else form(value)
         if calls.forked:  # the child of a fork in an encoder: it must not go on as the worker
             os._exit(0)

@@ -18,6 +18,7 @@ from herder.argument_errors import UNEXPECTED, InvalidValue, collect, describe_p
 from herder.typed_containers import array_node, dict_node, fixed_tuple_node, union_node
 from herder.typed_nodes import ANY, NO_DEFAULT, SCALARS, STR, Field, Node, Reference, Unsupported, all_nodes
 from herder.typed_records import fields_converter, names_of
+from herder.typed_source import handler_caller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.binding import Parameters
+    from herder.errors import CallRejection
+    from herder.typed_nodes import Converter
 
 ARRAYS: dict[Any, str] = {
     list: "list",
@@ -56,11 +59,17 @@ HINT = (
 class Scope:
     """Where an annotation is written: the names that strings in it may use, and the types of its type variables."""
 
-    __slots__ = ("names", "type_variables")
+    __slots__ = ("compile_self", "names", "type_variables")
 
-    def __init__(self, names: dict[str, Any], type_variables: dict[Any, Any] | None = None) -> None:
+    def __init__(
+        self,
+        names: dict[str, Any],
+        type_variables: dict[Any, Any] | None = None,
+        compile_self: Callable[[], Node] | None = None,
+    ) -> None:
         self.names = names
         self.type_variables = type_variables or {}
+        self.compile_self = compile_self  # returns the node of the class around the annotation
 
 
 class Compiler:
@@ -165,6 +174,8 @@ class Compiler:
         if getattr(annotation, "__unpacked__", False):  # `*tuple[str, ...]`, which is not one element
             raise Unsupported(f"{annotation!r} cannot be read from JSON; write a list, or a dataclass with one")
         name = getattr(origin, "_name", None) or getattr(origin, "__name__", "")
+        if name == "Unpack":
+            raise Unsupported("`Unpack` is not supported; write a parameter for each key, or one for the whole object")
         if name == "Literal":
             from herder.typed_values import literal_node
 
@@ -232,6 +243,10 @@ class Compiler:
         name = getattr(annotation, "_name", None)
         if name == "LiteralString":
             return STR
+        if name == "Self":
+            if scope.compile_self is None:
+                raise Unsupported("`Self` has a meaning only in a class; write the name of the class")
+            return scope.compile_self()
         raise Unsupported(f"{_name(annotation)} cannot be read from JSON; {HINT}")
 
     def standard(self, cls: type) -> Node | None:
@@ -292,7 +307,11 @@ class Compiler:
         variables = self.class_variables(cls, scope)
         fields = []
         for each in types:
-            inner = Scope(names_of(each.owner), variables.get(each.owner, scope.type_variables))
+            inner = Scope(
+                names_of(each.owner, scope.names),
+                variables.get(each.owner, scope.type_variables),
+                lambda: self.record(cls, cls, scope),
+            )
             annotation = each.annotation
             if isinstance(annotation, str) or hasattr(annotation, "__forward_arg__"):
                 annotation = evaluate(annotation, inner.names)
@@ -364,6 +383,7 @@ class ArgumentConverter:
         """Compile the annotations, except those of `injected`. Raises `UnsupportedParameter`."""
         self.command = command
         self.injected = injected  # the parameters that Herder supplies: their values are passed on
+        self.supplied = injected - parameters.dependencies.keys()  # those whose values are among the arguments
         compiler, scope = Compiler(), Scope(parameters.scope)
         self.fields = tuple(
             Field(
@@ -393,6 +413,9 @@ class ArgumentConverter:
         (`__post_init__`, validators) can be interrupted then, and its exceptions are those of the handler.
         """
         convert = self.convert
+        if self.kwargs is None:
+            supplied = (Field(name, ANY, True, NO_DEFAULT) for name in self.supplied)
+            return handler_caller(self.command, function, (*self.fields, *supplied), is_async, self)
 
         def call(**arguments: Any) -> Any:
             return function(**convert(arguments))
@@ -404,21 +427,35 @@ class ArgumentConverter:
 
     def convert(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Convert arguments by name. Raises `CallRejection` with all errors."""
-        for outcomes in self.outcomes:  # an exception at any moment may have left some of another call
-            outcomes.known.clear()
+        self.forget()  # an exception at any moment may have left some outcomes of another call
+        errors: InvalidValue | None = None
         try:
             return self.bind(arguments)
         except InvalidValue as error:
-            invalid = error
+            errors = error
         except RecursionError as error:
-            if not _raised_here(error):
+            errors = self.too_deep(error, arguments)
+            if errors is None:
                 raise
-            deepest = max(arguments, key=lambda name: depth(arguments[name]))
-            invalid = InvalidValue("nested_too_deeply", "Input is nested too deeply").within(deepest)
         finally:
-            for outcomes in self.outcomes:
-                outcomes.known.clear()
-        raise rejection(self.command, invalid, self.expected)
+            self.forget()
+        raise self.rejection(errors)
+
+    def forget(self) -> None:
+        """Forget what unions remember."""
+        for outcomes in self.outcomes:
+            outcomes.known.clear()
+
+    def too_deep(self, error: RecursionError, arguments: dict[str, Any]) -> InvalidValue | None:
+        """Return the error of a value that is nested too deeply; None if the application caused the exception."""
+        if not _raised_here(error):
+            return None
+        deepest = max(arguments, key=lambda name: depth(arguments[name]))
+        return InvalidValue("nested_too_deeply", "Input is nested too deeply").within(deepest)
+
+    def rejection(self, errors: InvalidValue) -> CallRejection:
+        """Return the answer for a call with these errors."""
+        return rejection(self.command, errors, self.expected)
 
     def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Convert arguments by name. Raises `InvalidValue` with all errors."""
@@ -430,23 +467,33 @@ class ArgumentConverter:
                 return found
         except InvalidValue as error:
             errors = error
-        for name, value in arguments.items():
-            try:
-                if name in self.injected:
-                    found[name] = value
-                elif name not in self.names:
-                    found[name] = self.extra(value)
-            except InvalidValue as error:
-                errors = collect(errors, error, name)
+        found.update((name, arguments[name]) for name in self.injected if name in arguments)
+        if self.kwargs is None:
+            errors = self.unexpected(errors, arguments)
+        else:
+            errors = self.extra(self.kwargs.convert, errors, arguments, found)
         if errors is not None:
             raise errors
         return found
 
-    def extra(self, value: Any) -> Any:
-        """Convert an argument for `**kwargs`."""
-        if self.kwargs is None:
-            raise InvalidValue(*UNEXPECTED)
-        return self.kwargs.convert(value)
+    def unexpected(self, errors: InvalidValue | None, arguments: dict[str, Any]) -> InvalidValue | None:
+        """Add the errors of arguments that are no parameters."""
+        for name in arguments:
+            if name not in self.names and name not in self.injected:
+                errors = collect(errors, InvalidValue(*UNEXPECTED), name)
+        return errors
+
+    def extra(
+        self, convert: Converter, errors: InvalidValue | None, arguments: dict[str, Any], found: dict[str, Any]
+    ) -> InvalidValue | None:
+        """Convert the arguments for `**kwargs` into `found`, and add their errors."""
+        for name, value in arguments.items():
+            if name not in self.names and name not in self.injected:
+                try:
+                    found[name] = convert(value)
+                except InvalidValue as error:
+                    errors = collect(errors, error, name)
+        return errors
 
 
 def depth(value: Any) -> int:

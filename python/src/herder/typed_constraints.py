@@ -176,7 +176,7 @@ def _with_checks(node: Node, constraints: list[tuple[str, Any]], metadata: tuple
         return converted
 
     constrained = node.copy()
-    constrained.exact = None
+    constrained.unchanged = frozenset()
     constrained.convert = convert
     constrained.convert_key = None if convert_key is None else convert_constrained_key
     constrained.constraints = {**node.constraints, **dict(constraints)}

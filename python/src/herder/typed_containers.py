@@ -63,14 +63,13 @@ def convert_each(convert: Converter, values: Iterable[Any], keys: list[str] | No
 
 def array_node(kind: str, item: Node, annotation: Any) -> Node:
     """Return the node of an array of any length: `kind` is the Python type that it becomes."""
-    wrong_type, convert_item = ARRAY_ERRORS[kind], item.convert
-    exact = {item.exact} if item.exact else None
+    wrong_type, convert_item, unchanged = ARRAY_ERRORS[kind], item.convert, item.unchanged
     construct = CONSTRUCTORS.get(kind)
 
     def to_list(value: Any) -> list[Any]:
         if type(value) is not list:
             raise InvalidValue(*wrong_type)
-        if item is ANY or (exact and exact.issuperset(map(type, value))):
+        if item is ANY or (unchanged and unchanged.issuperset(map(type, value))):
             return value
         return convert_each(convert_item, value)
 
@@ -150,15 +149,14 @@ def wrong_length(type: str, name: str, bound: str, limit: int, size: int, unit: 
 
 def dict_node(key: Node, item: Node, annotation: Any) -> Node:
     """Return the node of a dictionary. `key` must have `convert_key`."""
-    convert_key, convert_item = key.convert_key, item.convert
-    exact = {item.exact} if item.exact else None
+    convert_key, convert_item, unchanged = key.convert_key, item.convert, item.unchanged
     plain_keys = key is STR or key is ANY
     construct = OrderedDict if annotation is OrderedDict else dict
 
     def to_dict(value: Any) -> dict[Any, Any]:
         if type(value) is not dict:
             raise InvalidValue(*WRONG_TYPE[dict])
-        if item is ANY or (exact and exact.issuperset(map(type, value.values()))):
+        if item is ANY or (unchanged and unchanged.issuperset(map(type, value.values()))):
             return value
         return dict(zip(value, convert_each(convert_item, value.values(), list(value)), strict=True))
 
@@ -227,20 +225,25 @@ def optional_node(inner: Node) -> Node:
         return None if value is None else convert_inner(value)
 
     return Node(
-        "optional", convert, label=inner.label, annotation=inner.annotation, items=(inner,), hashable=inner.hashable
+        "optional",
+        convert,
+        label=inner.label,
+        annotation=inner.annotation,
+        unchanged=inner.unchanged | NONE.unchanged,
+        items=(inner,),
+        hashable=inner.hashable,
     )
 
 
 def _union_of_several(members: list[Node], annotation: Any) -> Node:
-    exact = frozenset(each.exact for each in members if each.exact)
-    # Members that leave the value as it is come first, as those of `exact` do: literals, and types with constraints.
-    ordered = sorted(members, key=lambda each: each.kind != "literal" and each.json_type is None)
+    unchanged = frozenset(chain.from_iterable(each.unchanged for each in members))
+    ordered = _in_order_of_trial(members)
     choices = [(each.convert, _known_keys(each), members.index(each)) for each in ordered]
     labels = [UnionLabel(each.label) for each in members]
     has_records = sum(each.kind in RECORDS for each in members) > 1
 
     def convert(value: Any) -> Any:
-        if type(value) in exact:
+        if type(value) in unchanged:
             return value
         tried = choices
         if has_records and type(value) is dict:
@@ -255,7 +258,7 @@ def _union_of_several(members: list[Node], annotation: Any) -> Node:
         raise _in_order(failed, labels)
 
     outcomes = Outcomes()
-    is_repeated = sum(each.exact is None and each.kind not in FLAT for each in members) > 1
+    is_repeated = sum(each.kind not in FLAT for each in members) > 1
     convert_key = _key_converter(ordered) if all(each.convert_key for each in members) else None
     hashable = None if any(each.hashable is not True for each in members) else True
     label = "|".join(each.label for each in members)
@@ -264,12 +267,22 @@ def _union_of_several(members: list[Node], annotation: Any) -> Node:
         remember(convert, outcomes) if is_repeated else convert,
         label=label,
         annotation=annotation,
+        unchanged=unchanged,
         items=tuple(members),
         convert_key=convert_key,
         hashable=hashable,
     )
     node.outcomes = outcomes if is_repeated else None
     return node
+
+
+def _in_order_of_trial(members: list[Node]) -> list[Node]:
+    # Members that leave the value as it is come first, as those of `unchanged` do: literals, types with constraints.
+    ordered = sorted(members, key=lambda each: each.kind != "literal" and each.json_type is None)
+    first = next((at for at, each in enumerate(ordered) if each.kind == "datetime"), len(ordered))
+    # A date alone is also a datetime, its midnight. So a `date` after it would never be tried.
+    dates = [each for each in ordered[first:] if each.kind == "date"]
+    return [*ordered[:first], *dates, *(each for each in ordered[first:] if each not in dates)]
 
 
 class Outcomes(_local):

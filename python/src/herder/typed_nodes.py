@@ -58,17 +58,17 @@ class Field:
 
 
 NO_DEFAULT = object()
+JSON_TYPES: frozenset[type] = frozenset({dict, list, str, int, float, bool, type(None)})
 
 
 class Node:
-    """A type. If `exact` is set, every value of exactly this JSON type fits, unchanged, without `convert`."""
+    """A type. Every value of exactly one of the JSON types `unchanged` fits as it is, without `convert`."""
 
     __slots__ = (
         "annotation",
         "constraints",
         "convert",
         "convert_key",
-        "exact",
         "fields",
         "hashable",
         "items",
@@ -77,6 +77,7 @@ class Node:
         "label",
         "metadata",
         "outcomes",
+        "unchanged",
         "values",
     )
 
@@ -88,6 +89,7 @@ class Node:
         label: str | None = None,
         annotation: Any = None,
         exact: type | None = None,
+        unchanged: frozenset[type] | None = None,
         items: tuple[Node, ...] = (),
         fields: tuple[Field, ...] = (),
         values: tuple[Any, ...] = (),
@@ -98,8 +100,8 @@ class Node:
         self.convert = convert
         self.label = label or kind  # in the path of an error within a union
         self.annotation = annotation
-        self.exact = exact
-        self.json_type = exact  # like `exact`, but also with constraints
+        self.unchanged = (frozenset({exact}) if exact else frozenset()) if unchanged is None else unchanged
+        self.json_type = exact  # the JSON type of a converter that leaves values as they are, also with constraints
         self.items = items
         self.fields = fields
         self.values = values
@@ -200,7 +202,7 @@ def to_bytearray(value: Any) -> bytearray:
     return bytearray(to_bytes(value))
 
 
-ANY = Node("any", unchanged, hashable=None, convert_key=unchanged)
+ANY = Node("any", unchanged, unchanged=JSON_TYPES, hashable=None, convert_key=unchanged)
 NONE = Node("none", _exactly(type(None)), exact=type(None))
 STR = Node("str", _exactly(str), exact=str, convert_key=unchanged)
 SCALARS: dict[Any, Node] = {

@@ -11,9 +11,9 @@ import sys
 
 from herder.annotations import describes_default
 from herder.argument_errors import MISSING, UNEXPECTED, InvalidValue, collect
-from herder.text import text
 from herder.typed_containers import convert_positional
 from herder.typed_nodes import NO_DEFAULT, Field, Node, Unsupported
+from herder.typed_source import ABSENT, dataclass_converter, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.typed_nodes import Converter
-
-ABSENT = object()  # replaces the value of a key that the object does not have
 
 
 class FieldType:
@@ -47,13 +45,16 @@ def own_annotations(cls: type) -> dict[str, Any]:
     return inspect.get_annotations(cls)
 
 
-def names_of(cls: type) -> dict[str, Any]:
+def names_of(cls: type, around: dict[str, Any]) -> dict[str, Any]:
     """Return the names that annotations in a class may use: its classes, those of its module, and its other names.
+
+    `around` has the names where the class is used. They replace those of its module if that is unknown: the module of a
+    class from `make_dataclass` is `types` before Python 3.12.
 
     A field may be called as its type, `date: date = TODAY`: so other values of the class come after the module. A class
     that is defined in a function and contains itself finds itself, whatever the module has under its name.
     """
-    module = vars(sys.modules.get(cls.__module__, builtins))
+    module = around if cls.__module__ == "types" else vars(sys.modules.get(cls.__module__, builtins))
     own = {name: value for name, value in vars(cls).items() if not hasattr(builtins, name)}
     inner = {name: value for name, value in own.items() if isinstance(value, type) and not name.startswith("__")}
     if "<locals>" in cls.__qualname__:
@@ -76,7 +77,9 @@ def dataclass_fields(cls: Any) -> list[FieldType]:
                 raise Unsupported(f"{type(field.default).__name__} as the default of `{field.name}` is no default")
             required = not has_default and field.default_factory is dataclasses.MISSING
             default = field.default if has_default else NO_DEFAULT
-            fields.append(FieldType(field.name, field.type, owner, required, default))
+            # What `make_dataclass` writes for a field without a type; the module need not have imported `typing`.
+            annotation = object if field.type == "typing.Any" else field.type
+            fields.append(FieldType(field.name, annotation, owner, required, default))
     _check_constructor(cls, fields)
     return fields
 
@@ -101,14 +104,18 @@ def dataclass_node(cls: Any) -> tuple[Node, Callable[[tuple[Field, ...]], None]]
     def construct(found: dict[str, Any]) -> Any:
         try:
             return cls(**found)
-        except ValueError as error:  # of `__post_init__`
-            raise InvalidValue("value_error", f"Value error, {text(error)}") from None
-        except AssertionError as error:
-            raise InvalidValue("assertion_error", f"Assertion failed, {text(error)}") from None
+        except (ValueError, AssertionError) as error:  # of `__post_init__`
+            raise refused(error) from None
 
     wrong = ("dataclass_type", f"Input should be a dictionary or an instance of {cls.__name__}")
     hashable = False if cls.__hash__ is None else None
-    return _record_node("dataclass", cls, wrong, construct, hashable)
+    node, complete_step_by_step = _record_node("dataclass", cls, wrong, construct, hashable)
+
+    def complete(fields: tuple[Field, ...]) -> None:
+        complete_step_by_step(fields)
+        node.convert = dataclass_converter(cls, fields, wrong, node.convert)
+
+    return node, complete
 
 
 def typed_dict_fields(cls: Any) -> list[FieldType]:
@@ -156,15 +163,15 @@ def _record_node(
 
 def fields_converter(fields: tuple[Field, ...]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a function that converts the fields in an object. It raises `InvalidValue` with all errors."""
-    table = [(field.name, field.node.exact, field.node.convert, field.required) for field in fields]
+    table = [(field.name, field.node.unchanged, field.node.convert, field.required) for field in fields]
 
     def convert(value: dict[str, Any]) -> dict[str, Any]:
         get = value.get
         found = {}
         errors = None
-        for name, exact, convert_field, required in table:
+        for name, unchanged, convert_field, required in table:
             given = get(name, ABSENT)
-            if type(given) is exact:  # the usual case, without a call
+            if type(given) in unchanged:  # the usual case, without a call
                 found[name] = given
             elif given is not ABSENT:
                 try:

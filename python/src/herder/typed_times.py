@@ -5,7 +5,7 @@ than Python 3.11, and 3.14 more.
 
 - date: `YYYY-MM-DD`
 - time: `HH:MM`, `HH:MM:SS`, or with a fraction of a second after `.` or `,` (digits after the sixth are dropped); then
-  nothing, `Z`, `+HH:MM`, `+HHMM` or `+HH`
+  nothing, `Z`, `+HH:MM`, `+HHMM` or `+HH`; an offset may have seconds too, which Python writes for old dates of cities
 - datetime: a date, `T` or a space, a time; or a date alone, which is its midnight
 - timedelta: `P[nW][nD][T[nH][nM][nS]]`, signed, with a fraction of seconds; or a number, which is seconds
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DATE = "([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 TIME = (
     "([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9])(?:[.,]([0-9]+))?)?"
-    "(?:([Zz])|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)?"
+    "(?:([Zz])|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9])(?::?([0-5][0-9])(?:[.]([0-9]{1,6}))?)?)?)?"
 )
 DATE_TEXT = re.compile(DATE)
 TIME_TEXT = re.compile(TIME)
@@ -92,10 +92,12 @@ def _microseconds(fraction: str | None) -> int:
     return int(fraction[:6].ljust(6, "0")) if fraction else 0
 
 
-def _zone(sign: str | None, hours: str, minutes: str | None) -> datetime.timezone | None:
+def _zone(
+    sign: str | None, hours: str, minutes: str | None, seconds: str | None, fraction: str | None
+) -> datetime.timezone | None:
     if sign is None:
         return None
-    offset = datetime.timedelta(hours=int(hours), minutes=int(minutes or 0))
+    offset = datetime.timedelta(0, int(seconds or 0), _microseconds(fraction), 0, int(minutes or 0), int(hours))
     return datetime.timezone(-offset if sign == "-" else offset) if offset else UTC
 
 
