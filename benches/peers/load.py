@@ -51,9 +51,17 @@ def closed(server, connections, seconds, pinned=False):
     return {**figures, "cpu_us": 1e6 * cpu / (figures["rate"] * seconds)}
 
 
-def open_loop(server, rate, connections, seconds):
-    """Send requests at a constant rate, whether or not the answers keep up."""
-    command = [oha(), "--no-tui", "--output-format", "json", "--latency-correction", "-q", str(int(rate))]
+def open_loop(server, connections, seconds):
+    """Send requests at 70 % of the server's peak, whether or not the answers keep up."""
+    # The peak is measured with the same tool: oha needs more CPU time for a request than wrk, so that 70 % of what wrk
+    # measures could be more than server and oha can do together on these cores.
+    peak = constant_rate(server, connections, seconds, [])["rate"]
+    return constant_rate(server, connections, seconds + 3, ["--latency-correction", "-q", str(int(0.7 * peak))])
+
+
+def constant_rate(server, connections, seconds, options):
+    """Send requests with oha: at the rate of its option `-q`, or as fast as the answers arrive."""
+    command = [oha(), "--no-tui", "--output-format", "json", *options]
     command += ["-c", str(connections), "-z", f"{seconds}s", "-m", "POST", "-d", BODY]
     result = json.loads(run([*command, "-T", "application/json", server.url]))
     statuses = {status: count for status, count in result["statusCodeDistribution"].items() if status != "200"}

@@ -27,7 +27,7 @@ EPILOG = """examples:
 
 exit codes: 0 everything was measured; 1 something could not be measured; 2 wrong arguments"""
 SERVERS = ["Herder", "uvicorn", "granian", "FastAPI", "gunicorn"]
-CONFIG = '[pools.echo]\napp = "herder.demo:app"\npool_size = {workers}\n'
+CONFIG = '[pools.echo]\napp = "herder.demo:app"\npool_size = {workers}\noverflow = 0\n'  # as many workers as the peers
 
 
 def main():
@@ -101,8 +101,7 @@ def measure_server(name, arguments, connections, extra):
         for number in connections:
             figures[str(number)] = load.closed(server, number, arguments.seconds, arguments.pinned)
         if not arguments.no_open:
-            rate = 0.7 * figures[str(connections[-1])]["rate"]
-            figures["open"] = load.open_loop(server, rate, connections[-1], arguments.seconds + 3)
+            figures["open"] = load.open_loop(server, connections[-1], arguments.seconds)
     return figures
 
 

@@ -28,6 +28,8 @@ pub(super) struct RawPool {
     pool_size: Option<usize>,
     overflow: Option<usize>,
     #[serde(deserialize_with = "duration::written")]
+    overflow_delay: Option<Duration>,
+    #[serde(deserialize_with = "duration::written")]
     overflow_idle_timeout: Option<Duration>,
     #[serde(deserialize_with = "duration::written")]
     timeout: Option<Duration>,
@@ -241,6 +243,7 @@ impl RawPool {
             with_program,
             pool_size = self.pool_size,
             overflow = self.overflow,
+            overflow_delay = self.overflow_delay,
             overflow_idle_timeout = self.overflow_idle_timeout,
             timeout = self.timeout,
             concurrency = self.concurrency,

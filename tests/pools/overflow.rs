@@ -1,4 +1,4 @@
-//! Overflow workers (R12): they start when all base workers are busy, stop after `overflow_idle_timeout`, and get no session
+//! Overflow workers (R12): they start when calls have waited, stop after `overflow_idle_timeout`, and get no session
 //! while a base worker runs.
 
 use crate::pools::steps::{answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};

@@ -63,6 +63,7 @@ fn build<R>(
     let settings = Settings {
         pool_size,
         overflow: OVERFLOW.take_u32(given.overflow)?,
+        overflow_delay: OVERFLOW_DELAY.take(given.overflow_delay)?,
         concurrency: CONCURRENCY.take_u32(given.concurrency)?,
         pipeline: pipeline(given.pipeline)?,
         queue: queue(given.queue)?,

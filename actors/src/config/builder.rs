@@ -44,6 +44,7 @@ pub(super) struct Common {
     pub(super) numeric_threads: NumericThreads,
     pub(super) pool_size: Option<usize>,
     pub(super) overflow: Option<usize>,
+    pub(super) overflow_delay: Option<Duration>,
     pub(super) overflow_idle_timeout: Option<Duration>,
     pub(super) timeout: Option<Duration>,
     pub(super) queue: Queue,
@@ -129,9 +130,16 @@ impl<T> PoolBuilder<T> {
         self
     }
 
-    /// Sets the maximum number of overflow workers, started when all base workers are busy: 0 to 1024. Default: 2.
+    /// Sets the maximum number of overflow workers, started for calls that have waited for
+    /// [`overflow_delay`](Self::overflow_delay): 0 to 1024. Default: 2.
     pub fn overflow(mut self, workers: usize) -> Self {
         self.common.overflow = Some(workers);
+        self
+    }
+
+    /// Sets how long a call must have waited before an overflow worker is started for it. Default: 100 ms.
+    pub fn overflow_delay(mut self, delay: Duration) -> Self {
+        self.common.overflow_delay = Some(delay);
         self
     }
 

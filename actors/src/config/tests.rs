@@ -43,7 +43,8 @@ fn r11_defaults_are_those_of_the_core() {
     let cores = std::thread::available_parallelism().unwrap().get() as u32;
     let config = basic().build().unwrap();
     assert_eq!(config.pool_size(), (2 * cores).min(1024));
-    assert_eq!(config.settings(), Settings::new(WorkerTypeSettings::Basic, config.pool_size()));
+    let with_delay = |settings| Settings { overflow_delay: Duration::from_millis(100), ..settings };
+    assert_eq!(config.settings(), with_delay(Settings::new(WorkerTypeSettings::Basic, config.pool_size())));
     assert_eq!((config.timeout(), config.start_timeout()), (secs(30), secs(60)));
     assert_eq!(config.stop(), StopSettings { grace: secs(5), term: secs(2) });
     assert_eq!(config.max_frame(), 64 << 20);
@@ -51,7 +52,7 @@ fn r11_defaults_are_those_of_the_core() {
     assert_eq!(config.cwd(), std::env::current_dir().unwrap());
 
     let config = enhanced().pool_size(3).build().unwrap();
-    assert_eq!(config.settings(), Settings::new(WorkerTypeSettings::enhanced(), 3));
+    assert_eq!(config.settings(), with_delay(Settings::new(WorkerTypeSettings::enhanced(), 3)));
 }
 
 #[test]
@@ -176,6 +177,7 @@ fn number(path: &str, n: usize) -> Result<PoolConfig, InvalidConfig> {
 
 fn span(path: &str, d: Duration) -> Result<PoolConfig, InvalidConfig> {
     match path {
+        "overflow_delay" => basic().overflow_delay(d),
         "overflow_idle_timeout" => basic().overflow_idle_timeout(d),
         "timeout" => basic().timeout(d),
         "queue.timeout" => basic().queue(Queue::new().timeout(d)),

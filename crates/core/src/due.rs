@@ -17,6 +17,8 @@ pub(crate) enum Due {
     OverflowIdle(WorkerId),
     /// Whether the calls in advance of a worker must be taken back.
     InAdvance(WorkerId),
+    /// Whether calls have waited so long that overflow workers start.
+    Overflow,
     /// The next sweep of sessions.
     Sweep,
     /// The next step of the scan for released sessions.

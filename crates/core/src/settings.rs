@@ -121,8 +121,10 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 pub struct Settings {
     /// The number of base workers, at least 1.
     pub pool_size: u32,
-    /// The maximum number of overflow workers, which are started when all workers are busy.
+    /// The maximum number of overflow workers, which are started for calls that have waited for `overflow_delay`.
     pub overflow: u32,
+    /// The time for which a call must have waited before an overflow worker is started for it.
+    pub overflow_delay: Duration,
     /// The number of calls that a worker runs at the same time, at least 1.
     pub concurrency: u32,
     /// The number of unfinished calls that a worker may have for each call that it can run at the same time.
@@ -358,13 +360,14 @@ impl Settings {
         self
     }
 
-    /// Returns the settings of a small pool for tests and examples: everything has its default, and each worker runs
-    /// one call at a time.
+    /// Returns the settings of a small pool for tests and examples: everything has its default, except that overflow workers
+    /// start at once. Each worker runs one call at a time.
     pub fn new(kind: WorkerTypeSettings, pool_size: u32) -> Self {
         let seconds = Duration::from_secs;
         Self {
             pool_size,
             overflow: 2,
+            overflow_delay: Duration::ZERO,
             concurrency: 1,
             pipeline: Pipeline::default(),
             queue: QueueSettings { limit: 1000, per_session: 250, timeout: seconds(5), shed: true },

@@ -94,6 +94,14 @@ impl Call {
         matches!(self.state, CallState::Queued(_) | CallState::Backoff { .. })
     }
 
+    /// Returns the queue in which the call waits.
+    pub(crate) fn queue(&self) -> Option<Queue> {
+        match self.state {
+            CallState::Queued(queue) => Some(queue),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_in_advance(&self) -> bool {
         matches!(self.state, CallState::InAdvance { .. })
     }

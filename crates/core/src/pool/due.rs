@@ -35,6 +35,7 @@ impl Core {
             Due::Worker(worker) => self.worker_due(now, worker, effects),
             Due::OverflowIdle(worker) => self.overflow_idle_due(now, worker, effects),
             Due::InAdvance(worker) => self.in_advance_due(now, worker, effects),
+            Due::Overflow => self.overflow_due(now, effects),
             Due::Sweep => {
                 let (sessions, mut step) = self.sessions_step(now, effects);
                 sessions.sweep_due(&mut step);
@@ -61,15 +62,16 @@ impl Core {
     /// Returns when the next item is due, or [`Timestamp::NEVER`].
     #[inline]
     pub(super) fn next_due_at(&self) -> Timestamp {
-        let others = self.workers.next_due_at().min(self.sessions.next_due_at()).min(self.restarts.due());
-        self.calls.next_due_at().min(others)
+        let others = self.sessions.next_due_at().min(self.restarts.due()).min(self.overflow_check);
+        self.calls.next_due_at().min(self.workers.next_due_at()).min(others)
     }
 
     /// Returns what is due next, and when. Of several items that are due at one time, the lowest one.
     fn next_due(&self) -> Option<(Timestamp, Due)> {
         let call = self.calls.next_due().map(|(at, call)| (at, Due::Call(call)));
         let worker = self.workers.next_due();
-        let others = [self.sessions.next_due(), (self.restarts.due(), Due::Pool)].into_iter();
+        let overflow = (self.overflow_check, Due::Overflow);
+        let others = [self.sessions.next_due(), (self.restarts.due(), Due::Pool), overflow].into_iter();
         call.into_iter().chain(worker).chain(others).min().filter(|(at, _)| *at != Timestamp::NEVER)
     }
 }

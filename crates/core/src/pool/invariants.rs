@@ -2,7 +2,7 @@
 //! are counted ([I6 and I7](crate#invariants)). Reads only, and costs at least the size of the pool.
 
 use super::Core;
-use crate::{calls::CallState, waiting::Waiting};
+use crate::{Timestamp, calls::CallState, waiting::Waiting};
 
 impl Core {
     /// Returns a line for each invariant that is broken between the parts of the core. Always empty. Tests call it after
@@ -17,6 +17,7 @@ impl Core {
         self.workers.verify(&mut broken);
         self.verify_waiting_calls(&mut broken);
         self.verify_calls_in_advance(&mut broken);
+        self.verify_overflow_check(&mut broken);
         self.sessions.verify(&self.workers, &self.calls, &mut broken);
         if self.sessions.is_routed() {
             let sessions = |worker| (self.sessions.bound_to(worker), self.sessions.is_count_changed(worker));
@@ -45,6 +46,18 @@ impl Core {
         attempts.sort_unstable();
         if calls != attempts || calls.len() != self.workers.in_advance().calls() {
             broken.push(format!("{calls:?} are in advance, but workers have {attempts:?}"));
+        }
+    }
+
+    /// Calls that need an overflow worker are examined again, unless overflow workers start at once ([I8](crate#invariants)).
+    fn verify_overflow_check(&self, broken: &mut Vec<String>) {
+        let has_delay = !self.settings.overflow_delay.is_zero();
+        // All base workers in backoff count as starting at that time. So this misses some needs, but reports no wrong one. The
+        // exit of a process that is being stopped leads to an examination.
+        let is_needed = self.restarts.is_running() && self.could_use_overflow_worker(Timestamp::NEVER);
+        let is_stopping = self.workers.processes() > self.workers.live() + self.workers.starting();
+        if has_delay && is_needed && !is_stopping && self.overflow_check == Timestamp::NEVER {
+            broken.push("I8: calls wait for an overflow worker, but are never examined again".into());
         }
     }
 

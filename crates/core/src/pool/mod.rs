@@ -60,6 +60,8 @@ pub struct Core {
     workers: Workers,
     calls: Calls,
     waiting: WaitingCalls,
+    /// When the waiting calls are examined to start overflow workers.
+    overflow_check: Timestamp,
     retries: Retries,
     admission: Admission,
     sessions: Sessions,
@@ -83,6 +85,7 @@ impl Core {
             waiting: WaitingCalls::new(&settings.queue, workers.len()),
             workers,
             calls: Calls::default(),
+            overflow_check: Timestamp::NEVER,
             retries: Retries::new(settings.retry.clone(), seed),
             admission: Admission::new(settings.breaker.clone(), settings.poison.clone()),
             sessions: Sessions::new(&settings, seed),
@@ -166,6 +169,7 @@ impl Hash for Core {
         self.admission.hash(state);
         self.sessions.hash(state);
         self.calls.hash(state);
+        self.overflow_check.hash(state);
         self.next_wire.hash(state);
     }
 }

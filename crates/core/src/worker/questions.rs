@@ -225,6 +225,11 @@ impl Workers {
         (base.starting + base.scheduled.due(now) + overflow.starting_or_scheduled()) * self.places as usize
     }
 
+    /// Returns whether an overflow slot has neither a process nor a scheduled start.
+    pub(crate) fn has_absent_overflow(&self) -> bool {
+        self.index.counts.overflow.absent > 0
+    }
+
     pub(crate) fn overflow_is_starting_or_scheduled(&self) -> bool {
         self.index.counts.overflow.starting_or_scheduled() > 0
     }

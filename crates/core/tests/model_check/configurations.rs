@@ -281,7 +281,9 @@ fn overflow_workers_that_fail() {
     let budget = Budget { calls: 3, deaths: 3, ..NOTHING };
     let mut pool = without_deadlines(coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER])));
     (pool.settings.overflow, pool.settings.restart.max) = (2, 1);
-    explore("failing overflow", &Pool { budget, ..pool }, 170_000);
+    explore("failing overflow", &Pool { budget: budget.clone(), ..pool.clone() }, 170_000);
+    pool.settings.overflow_delay = units(1);
+    explore("failing overflow with a delay", &Pool { budget, ..pool }, 170_000);
 }
 
 /// I3, R19: a worker with capacity for two calls, and a session whose calls run one at a time.

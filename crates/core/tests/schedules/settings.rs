@@ -19,6 +19,7 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
     let settings = Settings {
         pool_size: rng.range(1, 4),
         overflow: rng.range(0, 2),
+        overflow_delay: Duration::ZERO,
         concurrency: rng.range(1, 2),
         pipeline: rng.range(1, 2).into(),
         queue: QueueSettings {
@@ -60,7 +61,10 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
     // Every other pool decides by itself. This is not drawn, so that the schedules of the corpus stay the same.
     let is_adaptive = settings.cancel.withdrawn.as_millis().is_multiple_of(2);
     let pipeline = if is_adaptive { Pipeline::Auto } else { settings.pipeline };
-    Settings { pipeline, ..settings }
+    // Nor is this one: every other pool starts overflow workers at once.
+    let is_delayed = settings.overflow_idle_timeout.as_millis().is_multiple_of(2);
+    let overflow_delay = if is_delayed { settings.overflow_idle_timeout / 8 } else { Duration::ZERO };
+    Settings { pipeline, overflow_delay, ..settings }
 }
 
 fn retry(rng: &mut Rng) -> RetrySettings {

@@ -1,8 +1,9 @@
 //! The life of a process: [`start`] (which processes are started, and what their readiness changes), [`stop`] (by a
-//! timeout, a missed ping or a request), [`death`] (its exit, step by step) and [`restarts`] (what replaces it, and the
+//! timeout, a missed ping or a request), [`overflow`] (when waiting calls start overflow workers), [`death`] (its exit, step by step) and [`restarts`] (what replaces it, and the
 //! failure of the pool). The records of the processes are in [`Workers`](crate::worker::Workers).
 
 mod death;
+mod overflow;
 mod restarts;
 mod start;
 mod stop;

@@ -1,4 +1,5 @@
-//! Which processes are started, and when: those that are scheduled, and those that waiting calls need (R12, R13).
+//! Which processes are started, and when: those that are scheduled, and those that waiting calls need (R13). When waiting
+//! calls start overflow workers is decided in [`overflow`](super::overflow).
 
 use crate::{Effect, Effects, Timestamp, WorkerId, WorkerRef, pool::Core, worker::Capabilities};
 
@@ -69,7 +70,7 @@ impl Core {
             self.start_base_workers(now, effects);
         }
         if self.restarts.is_running() {
-            self.start_overflow_workers(now, effects);
+            self.request_overflow_workers(now, effects);
         }
     }
 
@@ -82,27 +83,5 @@ impl Core {
             self.workers.schedule(worker, self.restarts.base_start_at(now, worker));
         }
         self.start_due_processes(now, effects);
-    }
-
-    /// Starts overflow workers while more calls wait that they could run than capacity is starting (R12).
-    fn start_overflow_workers(&mut self, now: Timestamp, effects: &mut Effects) {
-        // Each round schedules one slot, which raises `coming_capacity`, so the loop ends.
-        while self.calls_waiting_for_overflow() > self.workers.coming_capacity(now) {
-            // This search costs the number of slots, but each one leads to a start.
-            let absent = self.workers.absent_overflow().map(|slot| slot.worker.id);
-            let is_any_coming = self.workers.overflow_is_starting_or_scheduled();
-            let next = self.restarts.next_overflow_start(now, is_any_coming, absent);
-            let Some((worker, start_at)) = next else { return };
-            self.workers.schedule(worker, start_at);
-            self.start_due_processes(now, effects);
-        }
-    }
-
-    /// Returns the number of waiting calls that an overflow worker could run.
-    fn calls_waiting_for_overflow(&self) -> usize {
-        // Sessions are bound to base workers as long as one is alive.
-        let in_advance = self.workers.in_advance().for_any_worker();
-        let waiting = &self.waiting;
-        in_advance + if self.has_live_base_worker() { waiting.for_any_worker() } else { waiting.for_base_workers() }
     }
 }

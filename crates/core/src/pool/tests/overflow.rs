@@ -265,3 +265,33 @@ fn r12_new_sessions_start_overflow_if_no_base_worker_is_alive() {
     assert!(started(&effects).is_empty(), "w1 is alive");
     assert_eq!(started(&harness.exit_by_signal(process(1, 1))), [process(2, 1)], "w1 starts only after 100 ms");
 }
+
+/// R12: calls that wait for less than `overflow_delay` start no overflow worker, however many wait at any time.
+#[test]
+fn r12_short_waits_start_no_overflow_worker() {
+    let mut harness = Harness::with(Settings { overflow_delay: 10 * MS, ..settings(1, 2) });
+    let (first, effects) = harness.call_within(None, HOUR);
+    let mut running = sent(&effects, first).unwrap();
+    for _ in 0..20 {
+        let (next, effects) = harness.call_within(None, HOUR);
+        assert_eq!(started(&effects), []);
+        assert_eq!(started(&harness.wait(9 * MS)), []);
+        let effects = harness.finish(running);
+        assert_eq!(started(&effects), [], "the call waited for 9 ms");
+        running = sent(&effects, next).unwrap();
+    }
+}
+
+/// R12: each call starts an overflow worker once it has waited for `overflow_delay`.
+#[test]
+fn r12_long_waits_start_overflow_workers() {
+    let mut harness = busy(Settings { overflow_delay: 10 * MS, ..settings(1, 3) });
+    harness.call_within(None, HOUR);
+    harness.wait(4 * MS);
+    harness.call_within(None, HOUR);
+    assert_eq!(started(&harness.wait(5 * MS)), []);
+    assert_eq!(started(&harness.wait(MS)), [process(2, 1)], "for the call that has waited for 10 ms");
+    assert_eq!(started(&harness.wait(3 * MS)), []);
+    assert_eq!(started(&harness.wait(MS)), [process(3, 1)]);
+    assert_eq!(started(&harness.wait(HOUR / 2)), [], "no third call waits");
+}
