@@ -78,14 +78,19 @@ def test_providers_run_once_in_order_and_end_in_reverse(start, app):
     assert host.call("take").result == []
 
 
-@pytest.mark.parametrize(("app", "seen"), [(APP, "Interrupted"), (ASYNC, "CancelledError")], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("app", "seen"),
+    [(APP, ["Interrupted"]), (ASYNC, ["CancelledError", "Interrupted"])],  # the latter if it comes between two awaits
+    ids=["sync", "async"],
+)
 def test_clean_up_runs_after_a_cancel(start, app, seen):
     host = start(app)
     wire_id = host.send("wait")
     assert host.wait_for_line() == "waits"
     host.cancel(wire_id, interrupt=True)
     assert host.answer().error_kind == "cancelled"
-    assert host.call("take").result == ["begin outer", "begin inner", f"outer sees {seen}", "end outer"]
+    steps = host.call("take").result
+    assert steps in (["begin outer", "begin inner", f"outer sees {each}", "end outer"] for each in seen)
 
 
 def test_interrupts_wait_while_a_frame_of_the_dependencies_is_innermost(start):
