@@ -61,20 +61,20 @@ fn print(answer: &str, with_meta: bool) -> Outcome {
 }
 
 /// Adds the arguments of `--arg`, converted by the schema of the command. Without such options, the schema is not needed.
-fn complete(arguments: String, options: &Call, described: &[CommandDescription]) -> Outcome<String> {
+fn complete(arguments: &str, options: &Call, described: &[CommandDescription]) -> Outcome<String> {
     match described.is_empty() {
         // The pool has had no worker so far.
-        true => named_arguments::merge(&arguments, &options.args, &options.command, None),
+        true => named_arguments::merge(arguments, &options.args, &options.command, None),
         false => {
             let command = commands::find(described, &options.command)?;
-            named_arguments::merge(&arguments, &options.args, &options.command, Some(command))
+            named_arguments::merge(arguments, &options.args, &options.command, Some(command))
         }
     }
 }
 
 fn remote(client: &Client, options: &Call, mut arguments: String) -> Outcome<String> {
     if !options.args.is_empty() {
-        arguments = complete(arguments, options, &commands::of_server(client, &options.pool)?.commands)?;
+        arguments = complete(&arguments, options, &commands::of_server(client, &options.pool)?.commands)?;
     }
     let mut headers = Vec::new();
     headers.extend(options.session.iter().map(|session| ("Herder-Session", session.clone())));
@@ -101,7 +101,7 @@ fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
 async fn call(pool: &Pool, options: &Call, mut arguments: String) -> Outcome<Reply> {
     if !options.args.is_empty() {
         let described = pool.commands().await.map_err(|error| problem(&error))?;
-        arguments = complete(arguments, options, &described)?;
+        arguments = complete(&arguments, options, &described)?;
     }
     let mut call = pool.call_json::<IgnoredAny>(&options.command, Bytes::from(arguments));
     if let Some(session) = &options.session {

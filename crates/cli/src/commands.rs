@@ -187,7 +187,7 @@ mod tests {
             "add(item: string, order: Order, count: integer = 1, note: string | null = ..) -> array of string"
         );
         assert_eq!(
-            overview(&[add.clone()]),
+            overview(std::slice::from_ref(&add)),
             "COMMAND  ARGUMENTS                                                                 SESSION   DESCRIPTION\n\
              add      item: string, order: Order, count: integer = 1, note: string | null = ..  required  Adds an item."
         );

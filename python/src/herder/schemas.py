@@ -39,8 +39,8 @@ ITERATORS = frozenset({"Iterator", "Iterable", "Generator", "AsyncIterator", "As
 def describe_commands(app: App, commands: dict[str, Command], encode_result: Callable[[Any], bytes]) -> list[Any]:
     """Return the entries of the commands in `ready`."""
     entries = []
-    for name, (function, _) in app._functions.items():
-        command = commands[name]
+    for name, registered in app._functions.items():
+        command, function = commands[name], registered[0]
         entry = base_entry(command)
         try:
             description = describe(app, command, function, encode_result)
@@ -49,9 +49,14 @@ def describe_commands(app: App, commands: dict[str, Command], encode_result: Cal
                 raise ValueError(f"the description has {size} bytes; the limit is {MAX_COMMAND}")
             entry.update(description)
         except Exception as error:
-            entry["schema_error"] = text(error, 200) or type(error).__name__
+            entry["schema_error"] = reason(error)
         entries.append(entry)
     return entries
+
+
+def reason(error: Exception) -> str:
+    """Return why something cannot be described, in one line."""
+    return " ".join(text(error, 200).split()) or type(error).__name__
 
 
 def base_entry(command: Command) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def describe(
         result = _result(app, command, function)
     except Exception as error:
         result = None
-        errors.append(f"result: {text(error, 200)}")
+        errors.append(f"result: {reason(error)}")
     if result is not None:
         found["result"] = result
     if errors:

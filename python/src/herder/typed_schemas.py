@@ -10,8 +10,8 @@ import re
 import sys
 
 from herder.codec import decode
-from herder.schemas import object_schema
-from herder.text import escape_surrogates, text
+from herder.schemas import object_schema, reason
+from herder.text import escape_surrogates
 from herder.typed import Compiler, Scope
 from herder.typed_containers import RECORDS
 from herder.typed_nodes import NO_DEFAULT, Field, Node, Reference, Unsupported, all_nodes
@@ -130,7 +130,7 @@ class Schemas:
         try:
             return self.field(field)
         except Exception as error:  # of another library, or of a class of the application
-            errors.append(f"parameter `{name}`: {text(error, 200) or type(error).__name__}")
+            errors.append(f"parameter `{name}`: {reason(error)}")
             return {}
 
     def field(self, field: Field) -> dict[str, Any]:
