@@ -34,10 +34,21 @@ pub(crate) fn run(options: &Call) -> Outcome {
     logs::start("warn,herder::call=off")?;
     let arguments = arguments(options)?;
     let answer = match Target::find(&options.server, options.config.as_deref())? {
-        Target::Server(client) => remote(&client, options, arguments)?,
-        Target::Local(source) => local(source, options, arguments)?,
+        Target::Server(client) => remote(&client, options, arguments),
+        Target::Local(source) => local(source, options, arguments),
     };
-    print(&answer, options.meta)
+    print(&answer.map_err(|error| with_help(error, options))?, options.meta)
+}
+
+/// Says where the arguments of the command are shown, if they did not fit.
+fn with_help(mut error: CommandError, options: &Call) -> CommandError {
+    if let CommandError::Problem(problem) = &mut error
+        && problem["type"].as_str().is_some_and(|kind| kind.ends_with("/bad-arguments"))
+    {
+        let Call { pool, command, .. } = options;
+        problem["help"] = format!("`herder commands {pool} {command}` shows the arguments").into();
+    }
+    error
 }
 
 fn arguments(options: &Call) -> Outcome<String> {

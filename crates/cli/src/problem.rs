@@ -22,6 +22,9 @@ pub(crate) fn render(problem: &Value) -> String {
     if !problem["data"].is_null() {
         text += &format!("\n  data {}", problem["data"]);
     }
+    if let Some(help) = problem["help"].as_str() {
+        text += &format!("\n  {help}");
+    }
     let earlier =
         problem["attempt_errors"].as_array().into_iter().flatten().filter_map(|error| error["detail"].as_str());
     for (number, detail) in (1..).zip(earlier) {

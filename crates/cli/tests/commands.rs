@@ -223,6 +223,11 @@ fn r73_named_arguments_are_converted_by_the_schema_of_the_command() {
         (&["call", "carts", "add", "--arg", "item"], 2, "allowed: NAME=VALUE"),
         (&["call", "carts", "ad", "--arg", "item=tea"], 1, "unknown command `ad`; did you mean `add`?"),
         (&["call", "carts", "ad"], 1, "unknown command `ad`; did you mean `add`? Available commands: add"),
+        (
+            &["call", "carts", "add", "--arg", "item=tea", "--arg", "count=0"],
+            1,
+            "count: Input should be greater than or equal to 1\n  `herder commands carts add` shows the arguments",
+        ),
         (&["commands", "carts", "ad"], 1, "unknown command `ad`; did you mean `add`?"),
         (&["commands", "cart"], 1, "unknown pool `cart`"),
     ] {
