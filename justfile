@@ -54,6 +54,13 @@ stress COUNT="10" *FILTER:
 mutants FILE:
     cargo mutants -p herder-core --file {{FILE}} --timeout 120 -- --lib --test it -- schedules answers tests::
 
+# Check the MCP endpoint with the client library `mcp` from PyPI, which is installed into target/mcp
+mcp-check:
+    cargo build -p herder-cli
+    python3 -m venv target/mcp
+    target/mcp/bin/pip install --quiet 'mcp>=2.3,<3'
+    target/mcp/bin/python scripts/mcp-check target/debug/herder
+
 # Check what a release publishes: package the crates, build the wheel, install it, serve an app (minutes; needs maturin)
 release-check *PARTS:
     scripts/release-check {{PARTS}}

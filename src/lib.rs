@@ -29,9 +29,10 @@
 //! | [`process`] | signals, limits and orphans of the host process |
 //! | [`registry`] | names of actors |
 //!
-//! Three modules are features:
+//! Features:
 //! - `http` adds a pool's routes to any actix-web app and contains a server for them; [`Error`] implements
 //!   `ResponseError`.
+//! - `mcp` makes the commands tools of the Model Context Protocol (`http::Api::mcp`).
 //! - `testing` helps to test pools and the services that use them.
 //! - `chaos` injects faults into a pool and reports the results.
 //!

@@ -1,4 +1,4 @@
-//! The table `[server]`: addresses, host names, the token, error detail, timeouts and the buffer limit.
+//! The table `[server]`: addresses, host names, the token, error detail, timeouts, the buffer limit and MCP.
 
 use super::duration;
 use super::error::ProblemCollector;
@@ -10,7 +10,7 @@ use std::{fmt, str::FromStr};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "listen",
     "hosts",
     "token",
@@ -20,6 +20,7 @@ const KEYS: [&str; 9] = [
     "body_timeout",
     "write_timeout",
     "buffer_limit",
+    "mcp",
 ];
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +34,7 @@ const KEEP_ALIVES: &str =
     "a duration of at most 24h, such as \"75s\"; \"0s\" closes each connection after its response";
 const TIMEOUTS: &str = "a duration greater than 0s and at most 24h, such as \"30s\"";
 const BUFFER_LIMITS: &str = "a number of bytes, at least the largest `max_frame` of the pools";
+const SWITCHES: &str = "true or false";
 const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
 
 /// The settings of the HTTP server.
@@ -60,6 +62,8 @@ pub struct Server {
     pub head_timeout: Duration,
     /// How long a response may wait for a client that does not read. Default: 30 s.
     pub write_timeout: Duration,
+    /// Whether the commands are tools of the Model Context Protocol, at `/mcp`. Default: false.
+    pub mcp: bool,
 }
 
 impl Server {
@@ -106,6 +110,7 @@ impl Default for Server {
             buffer_limit: None,
             head_timeout: HEAD_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
+            mcp: false,
         }
     }
 }
@@ -163,6 +168,7 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Se
             "buffer_limit" => put(&mut server.buffer_limit, buffer_limit(value), BUFFER_LIMITS),
             "head_timeout" => put(&mut server.head_timeout, timeout(value), TIMEOUTS),
             "write_timeout" => put(&mut server.write_timeout, timeout(value), TIMEOUTS),
+            "mcp" => put(&mut server.mcp, value.get_ref().as_bool(), SWITCHES),
             _ => {
                 report.add(&name.span(), format!("server.{key}"), unknown(key, &KEYS));
                 continue;

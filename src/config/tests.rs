@@ -318,7 +318,7 @@ fn r51_unknown_keys_are_refused_with_a_hint() {
     assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Allowed: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key; allowed: interrupt, kill");
     assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
-    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Allowed: listen, hosts, token, errors, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit");
+    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Allowed: listen, hosts, token, errors, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Allowed: server, defaults, pools");
 }
 
@@ -428,7 +428,7 @@ fn r51_problems_are_reported_together() {
     let text =
         "[server]\nport = 80\n[defaults]\noverflow = -1\n[pools.b]\ntimout = '1s'\n[pools.a]\napp = 3\nqueue.limit = 0";
     assert_snapshot!(refused(text), @r"
-    herder.toml:2:1: server.port: unknown key; allowed: listen, hosts, token, errors, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit
+    herder.toml:2:1: server.port: unknown key; allowed: listen, hosts, token, errors, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
     herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a string; allowed: `module:app` or `path/to/file.py:app`
@@ -459,6 +459,8 @@ fn the_server_table_is_read_and_checked() {
     assert_snapshot!(refused_in_pool("[server]\nkeep_alive = '25h'"), @r#"herder.toml:4:14: server.keep_alive: '25h' is invalid; allowed: a duration of at most 24h, such as "75s"; "0s" closes each connection after its response"#);
     let limits = server("body_timeout = '1m'\nbuffer_limit = 0x4000000");
     assert_eq!((limits.body_timeout.as_secs(), limits.buffer_limit), (60, Some(64 << 20)));
+    assert_eq!(["", "mcp = false", "mcp = true"].map(|keys| server(keys).mcp), [false, false, true]);
+    assert_snapshot!(refused_in_pool("[server]\nmcp = 1"), @"herder.toml:4:7: server.mcp: 1 is invalid; allowed: true or false");
     assert_snapshot!(refused_in_pool("[server]\nbody_timeout = '0s'"), @r#"herder.toml:4:16: server.body_timeout: '0s' is invalid; allowed: a duration greater than 0s and at most 24h, such as "30s""#);
     assert_snapshot!(refused_in_pool("[server]\nbuffer_limit = 0"), @"herder.toml:4:16: server.buffer_limit: 0 is invalid; allowed: a number of bytes, at least the largest `max_frame` of the pools");
     assert_snapshot!(refused_in_pool("max_frame = 4096\n[server]\nbuffer_limit = 4095"), @"herder.toml:5:16: server.buffer_limit: 4095 is out of bounds; allowed: at least 4096, the `max_frame` of the pool `a`");

@@ -1,5 +1,7 @@
 //! The routes of the API and their settings. Everything else gets a 404 or a 405.
 
+#[cfg(feature = "mcp")]
+use super::mcp::{self, Mcp};
 use super::{
     body_reader::{self, Limits},
     call,
@@ -58,6 +60,9 @@ pub struct Api {
     guard: Arc<RequestGuard>,
     limits: Limits,
     dropped_log_lines: DroppedLogLines,
+    /// The sessions of MCP clients, if MCP is on.
+    #[cfg(feature = "mcp")]
+    mcp: Option<Arc<mcp::Sessions>>,
 }
 
 impl Api {
@@ -74,7 +79,14 @@ impl Api {
             _ => Buffers::new(pools.largest_frame()),
         };
         let limits = Limits { timeout: body_reader::TIMEOUT, buffers };
-        Self { pools, guard: Arc::default(), limits, dropped_log_lines: DroppedLogLines::default() }
+        Self {
+            pools,
+            guard: Arc::default(),
+            limits,
+            dropped_log_lines: DroppedLogLines::default(),
+            #[cfg(feature = "mcp")]
+            mcp: None,
+        }
     }
 
     /// Requires `Authorization: Bearer` with this token for everything except the probes.
@@ -129,17 +141,43 @@ impl Api {
         self
     }
 
+    /// Sets whether the commands are tools of the Model Context Protocol: at `/mcp` those of all pools, which only
+    /// [`routes`](Self::routes) mounts, and at `/v1/pools/{pool}/mcp` those of one pool. Off by default.
+    ///
+    /// Like [`buffer_limit`](Self::buffer_limit), the sessions of MCP clients belong to this `Api` and its clones.
+    #[cfg(feature = "mcp")]
+    #[must_use]
+    pub fn mcp(mut self, on: bool) -> Self {
+        self.mcp = on.then(|| Mcp::new_sessions(&self.pools));
+        self
+    }
+
+    /// Returns the endpoints of MCP, if they are on.
+    #[cfg(feature = "mcp")]
+    fn mcp_endpoints(&self) -> Option<web::Data<Mcp>> {
+        let sessions = self.mcp.clone()?;
+        Some(web::Data::new(Mcp::new(&self.pools, self.guard.clone(), self.limits.clone(), sessions)))
+    }
+
     /// Returns a function for `App::configure` that mounts everything.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, dropped_log_lines } = self.clone();
+        let Self { pools, guard, limits, dropped_log_lines, .. } = self.clone();
         let calls = CallRoute::new(POOLS, pools.clone(), limits.clone());
+        #[cfg(feature = "mcp")]
+        let mcp = self.mcp_endpoints();
         move |config| {
-            let all = web::scope("")
-                .app_data(web::Data::from(pools.clone()))
+            let of_pools = pool_scope(pools.clone(), limits);
+            #[cfg(feature = "mcp")]
+            let of_pools = with_mcp(of_pools, mcp.clone().map(mcp_of_pool));
+            let all = web::scope("");
+            #[cfg(feature = "mcp")]
+            let all = with_mcp(all, mcp.map(mcp_of_all));
+            let all = all
+                .app_data(web::Data::from(pools))
                 .app_data(dropped_log_lines)
                 .service(read("/healthz", probes::healthz))
                 .service(read("/readyz", probes::readyz))
-                .service(pool_scope(pools, limits))
+                .service(of_pools)
                 .default_service(web::to(no_route))
                 .wrap(from_fn({
                     let guard = guard.clone();
@@ -165,9 +203,11 @@ impl Api {
     /// # }
     /// ```
     pub fn pool_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, dropped_log_lines } = self.clone();
+        let Self { pools, guard, limits, dropped_log_lines, .. } = self.clone();
         let calls = CallRoute::new("", pools.clone(), limits.clone());
         let scope = pool_scope(pools, limits).app_data(dropped_log_lines);
+        #[cfg(feature = "mcp")]
+        let scope = with_mcp(scope, self.mcp_endpoints().map(mcp_of_pool));
         let check = move |request, next| guard::check(guard.clone(), Some(calls.clone()), request, next);
         move |config| _ = config.service(scope.wrap(from_fn(check)))
     }
@@ -175,6 +215,24 @@ impl Api {
 
 /// The path below which each pool has its routes.
 const POOLS: &str = "/v1/pools";
+
+/// Adds an endpoint of MCP, if it is on.
+#[cfg(feature = "mcp")]
+fn with_mcp(scope: actix_web::Scope, endpoint: Option<Resource>) -> actix_web::Scope {
+    match endpoint {
+        Some(endpoint) => scope.service(endpoint),
+        None => scope,
+    }
+}
+
+#[cfg(feature = "mcp")]
+fn mcp_of_all(endpoints: web::Data<Mcp>) -> Resource {
+    web::resource("/mcp")
+        .app_data(endpoints)
+        .route(web::post().to(mcp::post))
+        .route(web::delete().to(mcp::delete))
+        .default_service(web::to(|request| wrong_method(request, "POST, DELETE")))
+}
 
 fn pool_scope(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
     web::scope(POOLS)
@@ -211,6 +269,15 @@ fn pool_scope(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
                 .default_service(web::to(|request| wrong_method(request, "POST"))),
         )
         .default_service(web::to(no_route))
+}
+
+#[cfg(feature = "mcp")]
+fn mcp_of_pool(endpoints: web::Data<Mcp>) -> Resource {
+    web::resource("/{pool}/mcp")
+        .app_data(endpoints)
+        .route(web::post().to(mcp::post_of_pool))
+        .route(web::delete().to(mcp::delete_of_pool))
+        .default_service(web::to(|request| wrong_method(request, "POST, DELETE")))
 }
 
 /// Creates a resource for GET and HEAD. Other methods get a 405.

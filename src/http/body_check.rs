@@ -11,7 +11,7 @@ use herder_actors::{Error, PayloadError, check_json_object, without_byte_order_m
 
 /// Bodies of this size or more are checked on another thread: the check would block all connections of the server
 /// thread.
-const LONG: usize = 256 * 1024;
+pub(super) const LONG: usize = 256 * 1024;
 
 /// Reads and checks the arguments of a call. An empty body stands for `{}`.
 pub(super) async fn arguments(
@@ -31,7 +31,8 @@ pub(super) async fn arguments(
     Ok(Ok(body.slice(mark..)))
 }
 
-fn check(json: &[u8]) -> Result<(), PayloadError> {
+/// Checks the arguments of a call.
+pub(super) fn check(json: &[u8]) -> Result<(), PayloadError> {
     check_json_object(json).and_then(|()| surrogates::check(json))
 }
 

@@ -26,8 +26,13 @@ pub(super) fn body(result: &Bytes, meta: &impl Serialize, room: Option<Room>) ->
     with_text(meta, |meta| {
         let Some(room) = room else { return BoxBody::new(copied(result, meta)) };
         let tail = [b",\"meta\":", meta, b"}"].concat().into();
-        BoxBody::new(InPieces { parts: [Bytes::from_static(BEGIN), result.clone(), tail], _room: room })
+        in_pieces([Bytes::from_static(BEGIN), result.clone(), tail], room)
     })
+}
+
+/// Creates the body of these parts, which are not copied.
+pub(super) fn in_pieces(parts: [Bytes; 3], room: Room) -> BoxBody {
+    BoxBody::new(InPieces { parts, _room: room })
 }
 
 /// Calls `use_text` with the value as JSON. The text is written to the stack first, so that the length of the body is

@@ -99,7 +99,7 @@ impl RequestGuard {
     }
 
     /// Returns how much detail of an error this request may see.
-    fn detail(&self, request: &HttpRequest) -> ErrorDetail {
+    pub(super) fn detail(&self, request: &HttpRequest) -> ErrorDetail {
         let listens_at = request.app_config().local_addr().ip().to_canonical();
         let of_address = if listens_at.is_loopback() { ErrorDetail::Full } else { ErrorDetail::Brief };
         self.errors.unwrap_or(of_address)

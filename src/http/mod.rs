@@ -47,6 +47,7 @@
 //! | `POST /v1/pools/{pool}/breaker/reset` | `{"reset": true}`; false in a pool without a breaker |
 //! | `GET /v1/pools/{pool}/quarantine` | `{"quarantine": [..]}`: the commands with arguments that killed workers ([`QuarantineEntry`](crate::quarantine::QuarantineEntry)) |
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
+//! | `POST`, `DELETE /v1/pools/{pool}/mcp`; `POST`, `DELETE /mcp` ([`Api`] only) | with the feature `mcp` and `Api::mcp`: the commands as tools of the Model Context Protocol |
 //! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, otherwise 503 |
 //!
 //! The body of a call is a JSON object, whatever its `Content-Type`; an empty body stands for `{}`. A call has these
@@ -75,6 +76,8 @@ mod envelope;
 mod guard;
 mod headers;
 mod hosts;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod pools;
 mod probes;
 mod refusal;

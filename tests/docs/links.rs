@@ -3,7 +3,7 @@
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
 
-pub(super) const PAGES: [&str; 21] = [
+pub(super) const PAGES: [&str; 22] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -15,6 +15,7 @@ pub(super) const PAGES: [&str; 21] = [
     "docs/faults.md",
     "docs/glossary.md",
     "docs/http.md",
+    "docs/mcp.md",
     "docs/migration.md",
     "docs/notes/actix-http-pipelining.md",
     "docs/performance.md",

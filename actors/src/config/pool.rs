@@ -1,7 +1,7 @@
 //! The checked configuration of a pool. Only the builder creates it, and it is read-only, so its users check nothing again.
 
 use super::{Basic, Enhanced, EnvMode, Launch, NumericThreads, PoolBuilder};
-use herder_core::{PoolName, Settings, WorkerType};
+use herder_core::{PoolName, Settings, WorkerType, WorkerTypeSettings};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -72,6 +72,12 @@ impl PoolConfig {
     /// Returns the worker type.
     pub fn worker_type(&self) -> WorkerType {
         self.settings.worker_type()
+    }
+
+    /// Returns whether the pool keeps the calls of a session on one worker: whether it is enhanced and has the feature
+    /// `session_affinity`.
+    pub fn session_affinity(&self) -> bool {
+        matches!(self.settings.worker_type, WorkerTypeSettings::Enhanced { session_affinity: Some(_), .. })
     }
 
     /// Returns the number of base workers.

@@ -214,6 +214,9 @@ pub(crate) struct Serve {
     /// How long a response may wait for a client that does not read; overrides `server.write_timeout` [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
     pub(crate) write_timeout: Option<Duration>,
+    /// Offer the commands as tools of the Model Context Protocol, at `/mcp`; also set by `server.mcp`
+    #[arg(long)]
+    pub(crate) mcp: bool,
     /// Time limit for running requests and calls to finish after Ctrl-C or SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) shutdown_timeout: Duration,

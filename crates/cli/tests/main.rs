@@ -19,6 +19,7 @@ mod guards;
 mod init;
 mod lifecycle;
 mod logs;
+mod mcp;
 mod pipelining;
 mod python;
 mod recorder;

@@ -92,7 +92,8 @@ async fn serve(options: Serve, source: Source, access: Access, listen: Listen, s
     let pools = start(source.pools, one_thread).await?;
     // The listener is already bound, so clients can connect as soon as the banner is printed.
     let Http { mut serving, stop, connections } = http(&options, &source.server, &pools, &access, listen)?;
-    banner::print(&stdout, address, &source.origin, &pools, &access);
+    let mcp = options.mcp || source.server.mcp;
+    banner::print(&stdout, address, &source.origin, &pools, &access, mcp);
     let starts = StartTracker::default();
     let mut starts_failed = Box::pin(all_starts_failed(&starts, pools.clone()));
     let mut timeout = options.shutdown_timeout;
@@ -141,7 +142,7 @@ struct Http {
 fn http(options: &Serve, settings: &config::Server, pools: &[Pool], access: &Access, listen: Listen) -> Outcome<Http> {
     let mut api =
         Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
-    api = set_limits(api, options, settings);
+    api = set_limits(api, options, settings).mcp(options.mcp || settings.mcp);
     if let Some(detail) = options.errors.or(settings.errors) {
         api = api.errors(detail);
     }
