@@ -215,11 +215,26 @@ def test_other_arguments():
     schema = described(plain)["parameters"]
     assert schema == {"type": "object", "properties": {}, "propertyNames": {"not": {"enum": ["session"]}}}
 
-    def typed(day: dt.date, **options: list[int]): ...
+    def typed(day: dt.date, session: herder.Session, **options: list[int]): ...
 
     schema = described(typed)["parameters"]
+    assert schema["propertyNames"] == {"not": {"enum": ["session"]}}
     assert schema["additionalProperties"] == {"type": "array", "items": {"type": "integer"}}
     assert schema["required"] == ["day"]
+
+
+def test_what_herder_supplies_is_not_described():
+    def connect():
+        pass
+
+    def plain(x: int, conn: Annotated[int, herder.Depends(connect)], session: herder.Session, call: herder.Call): ...
+    def typed(
+        x: dt.date, conn: Annotated[int, herder.Depends(connect)], session: herder.Session, call: herder.Call
+    ): ...
+
+    for handler in (plain, typed):
+        schema = described(handler)["parameters"]
+        assert schema["properties"].keys() == {"x"} and "propertyNames" not in schema
 
 
 @dataclasses.dataclass

@@ -125,7 +125,7 @@ def _parameters(command: Command, encode_result: Callable[[Any], bytes], errors:
         schema = parameters_schema(command.arguments, encode_result, errors)
     else:
         schema = _plain_parameters(command)
-    if command.reserved:  # the handler has `**kwargs`, which would accept these names too
+    if command.reserved and command.parameters.has_kwargs:  # which would accept these names too
         schema["propertyNames"] = {"not": {"enum": sorted(command.reserved)}}
     return schema
 
@@ -138,9 +138,8 @@ def _plain_parameters(command: Command) -> dict[str, Any]:
         properties[name] = schema = plain_schema(kinds)
         if name in defaults:
             add_default(schema, defaults[name], kinds)
-    return object_schema(
-        properties, [name for name in properties if name not in defaults], command.reserved is not None
-    )
+    required = [name for name in properties if name not in defaults]
+    return object_schema(properties, required, command.parameters.has_kwargs)
 
 
 def object_schema(properties: dict[str, Any], required: list[str], extra: Any) -> dict[str, Any]:
