@@ -6,9 +6,8 @@ import re
 import shutil
 import subprocess
 
-from servers import BODY, HOME, PeerError
+from servers import HOME, PeerError
 
-SCRIPT = HOME / "post.lua"
 UNITS = {"us": 1, "ms": 1e3, "s": 1e6}
 
 
@@ -16,14 +15,6 @@ def prepare(open_loop):
     """Check or install the tools."""
     if not shutil.which("wrk"):
         raise PeerError("wrk is not installed; on Debian and Ubuntu: apt-get install wrk")
-    SCRIPT.write_text(
-        f"wrk.method = 'POST'\nwrk.body = '{BODY}'\nwrk.headers['Content-Type'] = 'application/json'\n"
-        "done = function(summary, latency)\n"
-        "  local e = summary.errors\n"
-        '  io.write(string.format(\'JSON {"rate":%f,"failed":%d,"p50_us":%d,"p99_us":%d,"p99.9_us":%d}\','
-        " summary.requests / summary.duration * 1e6, e.connect + e.read + e.write + e.status + e.timeout,"
-        " latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))\nend\n"
-    )
     if open_loop and not oha().exists():
         print("installing oha, which sends at a constant rate (some minutes)")
         command = ["cargo", "install", "oha", "--quiet", "--locked", "--root", HOME, "--no-default-features"]
@@ -34,9 +25,23 @@ def oha():
     return HOME / "bin/oha"
 
 
+def script(body):
+    """Write the script with which wrk sends `body`, and return its path."""
+    path = HOME / "post.lua"
+    path.write_text(
+        f"wrk.method = 'POST'\nwrk.body = '{body}'\nwrk.headers['Content-Type'] = 'application/json'\n"
+        "done = function(summary, latency)\n"
+        "  local e = summary.errors\n"
+        '  io.write(string.format(\'JSON {"rate":%f,"failed":%d,"p50_us":%d,"p99_us":%d,"p99.9_us":%d}\','
+        " summary.requests / summary.duration * 1e6, e.connect + e.read + e.write + e.status + e.timeout,"
+        " latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))\nend\n"
+    )
+    return path
+
+
 def closed(server, connections, seconds, pinned=False):
     """Send requests one after another on each connection. Adds the CPU time of the server per request."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", SCRIPT, server.url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script(server.body), server.url]
     if pinned:
         command = ["taskset", "-c", "0", *command]
     before = server.cpu_seconds()
@@ -62,7 +67,7 @@ def open_loop(server, connections, seconds):
 def constant_rate(server, connections, seconds, options):
     """Send requests with oha: at the rate of its option `-q`, or as fast as the answers arrive."""
     command = [oha(), "--no-tui", "--output-format", "json", *options]
-    command += ["-c", str(connections), "-z", f"{seconds}s", "-m", "POST", "-d", BODY]
+    command += ["-c", str(connections), "-z", f"{seconds}s", "-m", "POST", "-d", server.body]
     result = json.loads(run([*command, "-T", "application/json", server.url]))
     statuses = {status: count for status, count in result["statusCodeDistribution"].items() if status != "200"}
     if statuses:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compares Herder with other ways of calling Python, on the same work in the same run: an echo of 56 bytes of JSON.
+"""Compares Herder with other ways of calling Python, on the same work in the same run: an echo of 56 bytes of JSON, or
+with `--typed` an object of five fields that becomes a dataclass in Herder, and a model of pydantic in FastAPI.
 
 All servers are measured in each round, one after another, so that a change of the machine's speed affects all of them.
 The figures of a round are compared with each other; medians of the ratios are over rounds. The peers are installed
@@ -22,12 +23,15 @@ from servers import PeerError
 EPILOG = """examples:
   benches/peers/run.py                              three rounds with 1, 8 and 64 connections, and an open loop
   benches/peers/run.py --rounds 1 --no-open         about a minute
+  benches/peers/run.py --typed                      a dataclass beside a model of pydantic, 64 connections
   benches/peers/run.py --executors --ray            also process executors, gRPC and Ray, called from Python
   benches/peers/run.py --also 'old=/tmp/herder serve h.toml --listen 127.0.0.1:{port}=/v1/pools/echo/call/echo'
 
 exit codes: 0 everything was measured; 1 something could not be measured; 2 wrong arguments"""
 SERVERS = ["Herder", "uvicorn", "granian", "FastAPI", "gunicorn"]
-CONFIG = '[pools.echo]\napp = "herder.demo:app"\npool_size = {workers}\noverflow = 0\n'  # as many workers as the peers
+TYPED = ["Herder dataclass", "FastAPI model"]
+# As many workers as the peers.
+POOL = '[pools.{name}]\napp = "{app}"\npool_size = {workers}\noverflow = 0\n'
 
 
 def main():
@@ -51,8 +55,9 @@ def parse():
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all servers (default: 3)")
     parser.add_argument("--seconds", type=int, default=2, help="seconds of each load (default: 2)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of each server (default: 2)")
-    parser.add_argument("--connections", default="1,8,64", help="numbers of connections (default: 1,8,64)")
-    parser.add_argument("--servers", default=",".join(SERVERS), help=f"default: {','.join(SERVERS)}")
+    parser.add_argument("--connections", help="numbers of connections (default: 1,8,64; with --typed: 64)")
+    parser.add_argument("--servers", help=f"default: {','.join(SERVERS)}; with --typed: {','.join(TYPED)}")
+    parser.add_argument("--typed", action="store_true", help="arguments and results with types, not an echo")
     parser.add_argument("--no-open", action="store_true", help="no open loop")
     parser.add_argument("--pinned", action="store_true", help="servers and load on one core")
     parser.add_argument("--executors", action="store_true", help="also process executors and gRPC, called from Python")
@@ -60,7 +65,10 @@ def parse():
     parser.add_argument("--also", action="append", default=[], metavar="NAME=COMMAND=PATH", help="a further server")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--svg", type=Path, help="write a picture to this file")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.servers = arguments.servers or ",".join(TYPED if arguments.typed else SERVERS)
+    arguments.connections = arguments.connections or ("64" if arguments.typed else "1,8,64")
+    return arguments
 
 
 def also(text):
@@ -90,7 +98,8 @@ def prepare(arguments):
     subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "herder-cli"], cwd=servers.ROOT, check=True)
     packages = servers.PACKAGES + ["grpcio"] * arguments.executors + ["ray"] * arguments.ray
     servers.install(packages)
-    (servers.HOME / "herder.toml").write_text(CONFIG.format(workers=arguments.workers))
+    name, app = ("typed", servers.APPS / "typed_herder.py:app") if arguments.typed else ("echo", "herder.demo:app")
+    (servers.HOME / "herder.toml").write_text(POOL.format(name=name, app=app, workers=arguments.workers))
     load.prepare(not arguments.no_open)
 
 

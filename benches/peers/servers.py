@@ -15,6 +15,7 @@ HOME = ROOT / "target/peers"
 PYTHON = HOME / "venv/bin/python"
 PACKAGES = ["uvicorn[standard]", "fastapi", "granian", "gunicorn", "orjson"]
 BODY = '{"x":1,"text":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}'
+ORDER = '{"id":17,"sku":"tea-450","price":4.5,"gift":true,"note":"with a ribbon"}'
 READY_TIMEOUT = 30  # seconds
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -29,7 +30,12 @@ COMMANDS = {
     "granian": ([*GRANIAN, "--interface=asginl", "asgi:app"], "/"),
     "FastAPI": ([*UVICORN, "--loop=uvloop", "--http=httptools", "fast:app"], "/echo"),
     "gunicorn": ([*GUNICORN, "--keep-alive=60", "wsgi:app"], "/"),
+    "FastAPI model": ([*UVICORN, "--loop=uvloop", "--http=httptools", "typed_fast:app"], "/place"),
 }
+# name -> path of a command of Herder's pools
+COMMANDS_OF_HERDER = {"Herder": "/v1/pools/echo/call/echo", "Herder dataclass": "/v1/pools/typed/call/place"}
+# name -> the body of a request, if it is not the echo's; FastAPI takes a single model without the name of its parameter
+BODIES = {"Herder dataclass": f'{{"order":{ORDER}}}', "FastAPI model": ORDER}
 
 
 class PeerError(Exception):
@@ -48,6 +54,7 @@ class Server:
 
     def __init__(self, name, process, port, path):
         self.name, self.process, self.path = name, process, path
+        self.body = BODIES.get(name, BODY)
         self.port = port
         self.url = f"http://127.0.0.1:{port}{path}"
 
@@ -55,7 +62,7 @@ class Server:
         """Whether the server answers the echo with status 200."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("POST", self.path, BODY, {"content-type": "application/json"})
+            connection.request("POST", self.path, self.body, {"content-type": "application/json"})
             return connection.getresponse().status == 200
         except OSError:
             return False
@@ -88,9 +95,9 @@ def running(name, workers, port, extra, pinned):
 def command_of(name, extra):
     if name in extra:
         return extra[name]
-    if name == "Herder":
+    if name in COMMANDS_OF_HERDER:
         command = [str(ROOT / "target/release/herder"), "serve", str(HOME / "herder.toml"), "--listen=127.0.0.1:{port}"]
-        return command, "/v1/pools/echo/call/echo"
+        return command, COMMANDS_OF_HERDER[name]
     command, path = COMMANDS[name]
     return [str(HOME / "venv/bin" / command[0]), *command[1:]], path
 
