@@ -42,6 +42,22 @@ bench:
     cargo bench --bench echo
     benches/peers/run.py
 
+# Compare typed arguments and results with FastAPI and pydantic over HTTP (a minute; needs wrk)
+bench-typed:
+    benches/peers/run.py --typed
+
+# Check the types of the package and of the examples with mypy and Pyright, strictly (installs large packages)
+types:
+    scripts/check-types
+
+# Test the example with DSPy, and try its commands in a pool (installs dspy, which is large)
+dspy:
+    python3 -m venv target/dspy
+    target/dspy/bin/pip install --quiet dspy pytest
+    target/dspy/bin/python -m pytest -q -c python/pyproject.toml --rootdir python python/tests/test_examples.py -k dspy
+    cargo build -p herder-cli
+    scripts/try-dspy target/dspy/bin/python
+
 # Count the instructions of one call through the core, by kind of pool (needs valgrind)
 instructions:
     cargo bench -p herder-core-benches --bench instructions

@@ -72,6 +72,49 @@ def test_notebook(client, capsys):
     assert client.call("names", session="ann") == []
 
 
+def test_dspy_worker(capsys):
+    """The commands of DSPex's bridge on real dspy, each session with its own model and programs."""
+    pytest.importorskip("dspy", reason="dspy_worker.py needs dspy: `just dspy` installs it and runs this test")
+    signature = {"inputs": [{"name": "question"}], "outputs": [{"name": "answer", "description": "in words"}]}
+    with Client(load_example("dspy_worker")) as client:
+
+        def refused(command, session="ann", **arguments):
+            with pytest.raises(CallError) as error:
+                client.call(command, session=session, **arguments)
+            return error.value
+
+        assert refused("execute_program", program_id="qa", inputs={}).code == "unknown_program"
+        created = client.call("create_program", id="qa", signature=signature, session="ann")
+        assert (created["id"], created["execution_count"], created["last_executed"]) == ("qa", 0, None)
+        assert refused("create_program", id="qa", signature=signature).code == "program_exists"
+        invalid = refused("create_program", id="x", signature={"inputs": [], "outputs": []})
+        assert invalid.errors[0]["loc"] == ["signature"]
+        inputs = {"question": "2 + 2?"}
+        assert refused("execute_program", program_id="qa", inputs=inputs).code == "no_lm"
+        for session, text in [("ann", "four"), ("bob", "vier")]:
+            client.call("configure_lm", model="dummy", answers=[{"answer": text}] * 2, session=session)
+        client.call("create_program", id="qa", signature=signature, session="bob")
+        assert refused("execute_program", program_id="qa", inputs={"x": "1"}).code == "wrong_inputs"
+        for session, text in [("ann", "four"), ("bob", "vier"), ("ann", "four")]:
+            answer = client.call("execute_program", program_id="qa", inputs=inputs, session=session)
+            assert answer == {"program_id": "qa", "outputs": {"answer": text}}
+        why = {"model": "dummy", "answers": [{"reasoning": "one by one", "answer": "5"}]}
+        client.call("configure_lm", **why, session="ann")
+        client.call("create_program", id="why", signature=signature, program_type="chain_of_thought", session="ann")
+        thought = client.call("execute_program", program_id="why", inputs=inputs, session="ann")["outputs"]
+        assert thought == {"reasoning": "one by one", "answer": "5"}
+        listed = client.call("list_programs", session="ann")
+        assert [(each["id"], each["execution_count"]) for each in listed["programs"]] == [("qa", 2), ("why", 1)]
+        stats = client.call("get_stats", session="ann")
+        assert (stats["programs_count"], stats["executions"], stats["lm_configured"]) == (2, 3, True)
+        assert client.call("delete_program", program_id="qa", session="ann")["status"] == "deleted"
+        assert client.call("cleanup", session="ann") == {"status": "cleaned", "programs_removed": 1}
+        assert client.call("list_programs", session="ann")["total_count"] == 0
+        assert client.call("list_programs", session="bob")["total_count"] == 1
+        client.end_session("bob")
+        assert capsys.readouterr().out.endswith("bob ended ['qa']\n")
+
+
 def test_digits():
     pytest.importorskip("sklearn", reason="digits.py needs numpy and scikit-learn")
     with Client(load_example("digits")) as client:
