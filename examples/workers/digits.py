@@ -24,7 +24,7 @@ def train() -> None:  # takes a fraction of a second; the worker is ready after 
     app.state.model = LogisticRegression(C=0.01, max_iter=300).fit(train_images, train_labels)
 
 @app.command(idempotent=True)
-def classify(pixels: list[float]) -> dict:
+def classify(pixels: list[float]) -> dict[str, object]:
     """Return the digit that 64 pixels show (row by row, 0 is white, 16 is black), and its probability (`sure`)."""
     image = np.asarray(pixels, dtype=float)
     if image.shape != (64,):
@@ -38,7 +38,7 @@ def accuracy() -> float:
     return float(app.state.model.score(app.state.test_images, app.state.test_labels))
 
 @app.command(idempotent=True)
-def example(number: int = 0) -> dict:
+def example(number: int = 0) -> dict[str, object]:
     """Return a test image and its digit."""
     number %= len(app.state.test_labels)
     return {"pixels": app.state.test_images[number].tolist(), "digit": int(app.state.test_labels[number])}

@@ -27,11 +27,13 @@ def run(code: str, session: herder.Session) -> dict[str, Any]:
         tree = ast.parse(code)
     except SyntaxError as error:
         raise herder.Rejected(f"line {error.lineno}: {error.msg}", code="syntax") from None  # rejects the call: 422
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body[-1] if tree.body else None
     value = None
     with contextlib.redirect_stdout(io.StringIO()) as output:  # all other output goes to the log
+        if isinstance(last, ast.Expr):
+            tree.body.pop()
         exec(compile(tree, "<code>", "exec"), namespace)  # an exception is the call's error: 500, with its traceback
-        if last is not None:
+        if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), "<code>", "eval"), namespace)
     return {"output": output.getvalue(), "repr": None if value is None else repr(value)}
 

@@ -50,15 +50,16 @@ __all__ = [
     "current_call",
 ]
 
+if not TYPE_CHECKING:  # type checkers would believe that every name exists
 
-def __getattr__(name):  # type: ignore[no-untyped-def]  # no annotations: old versions must reach the version check
-    """Import `Depends` and `Meta` when an app uses them."""
-    if name == "Depends":
-        from herder.depends import Depends
+    def __getattr__(name):  # no annotations: old versions must reach the version check
+        """Import `Depends` and `Meta` when an app uses them."""
+        if name == "Depends":
+            from herder.depends import Depends
 
-        return Depends
-    if name == "Meta":
-        from herder.meta import Meta
+            return Depends
+        if name == "Meta":
+            from herder.meta import Meta
 
-        return Meta
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return Meta
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -82,7 +82,7 @@ def forget_event_loop(loop: WorkerEventLoop) -> None:
     """Make `asyncio.get_event_loop()` behave as in an app without async handlers."""
     # A sync handler must not get the worker's loop: it could not run it, since the loop runs already. Async code gets
     # it as the running loop. A loop that the application has set stays.
-    policy: Any = asyncio.get_event_loop_policy()
+    policy: Any = asyncio.get_event_loop_policy()  # pyright: ignore[reportDeprecated]
     local: Any = getattr(policy, "_local", None)
     if getattr(local, "_loop", None) is loop:
         policy._local = type(local)()  # not `set_event_loop(None)`: `get_event_loop` would raise after that
@@ -94,7 +94,7 @@ def provide_child_watcher() -> None:
     """Add a child watcher to a policy that has none, such as uvloop's: asyncio needs it to start programs."""
     if sys.version_info >= (3, 14):
         return
-    policy: Any = asyncio.get_event_loop_policy()
+    policy: Any = asyncio.get_event_loop_policy()  # pyright: ignore[reportDeprecated]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:

@@ -16,7 +16,7 @@ from herder.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from contextvars import Context
     from typing import Any
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 session_end_var: ContextVar[AsyncSessionEnd | None] = ContextVar("herder_ending", default=None)
 
 
-async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
+async def as_coroutine(steps: Any) -> Any:
     """Wrap the generator `steps` into a coroutine, which asyncio can run as a task."""
-    return await steps  # type: ignore[misc]
+    return await steps
 
 
 class AsyncSessionEnd:

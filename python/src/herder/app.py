@@ -72,7 +72,7 @@ class App:
 
     def command(
         self,
-        function: F | None = None,
+        function: Callable[..., Any] | None = None,
         /,
         *,
         name: str | None = None,
@@ -132,7 +132,8 @@ class App:
         the app are encoded in Python and not in C.
         """
         # Not `isinstance`: Python 3.10 calls `list[int]` an instance of `type`.
-        if not issubclass(type(kind), type) or kind in (str, int, float, bool, type(None), list, tuple, dict):
+        is_class = issubclass(type(kind), type)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_class or kind in (str, int, float, bool, type(None), list, tuple, dict):
             raise TypeError(f"@app.encoder({kind!r}) is invalid; expected a class that JSON does not have")
 
         def register(function: F) -> F:

@@ -45,7 +45,7 @@ def _parse(document: str, scan: Scan) -> Any:
     try:
         value, end = scan(document, 0)
     except StopIteration:
-        end = -1
+        value, end = None, -1
     return value if end == len(document) else _parse_padded(document)
 
 

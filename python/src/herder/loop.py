@@ -138,6 +138,7 @@ class MainLoop:
         context: Any
         result: Any
         arguments: Any
+        session = ""
         # Python 3.11 specializes the instructions of a function only after it has been called, or has run an
         # unconditional jump back, several times. This function is called once. So its loops are `while True`: a loop
         # with a condition ends with a conditional jump, and every call would take a quarter longer.

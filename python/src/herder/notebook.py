@@ -46,7 +46,7 @@ class CapturedOutput(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Keep `text` as far as the limit allows, and count the rest. Raises `TypeError` if it is not a `str`."""
-        if not isinstance(text, str):
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         kept = text[: self.remaining]
         if kept:

@@ -34,8 +34,8 @@ ARRAY_ERRORS = {
 }
 CONSTRUCTORS: dict[str, Callable[[Any], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
 KEY = UnionLabel("[key]")  # in the path of an error of a key, as in pydantic
-FLAT = frozenset({"literal", "enum", "flag", "bytes", "uuid", "decimal", "path", "address"})  # with the next line, all
-FLAT |= {"int", "float", "bool", "str", "none", "datetime", "date", "time", "timedelta"}  # without values in them
+SCALARS = ("int", "float", "bool", "str", "none", "datetime", "date", "time", "timedelta")
+FLAT = frozenset({*SCALARS, "literal", "enum", "flag", "bytes", "uuid", "decimal", "path", "address"})  # have no parts
 RECORDS = frozenset({"dataclass", "typed_dict", "named_tuple", "pydantic", "msgspec"})
 
 
@@ -130,6 +130,7 @@ def convert_positional(name: str, converters: list[Converter], required: int, va
     if len(value) > size:
         raise wrong_length("too_long", name, "most", size, len(value))
     errors = None
+    converted: list[Any] = []
     try:
         converted = convert_each(_call, zip(converters, value, strict=False))
     except InvalidValue as error:

@@ -216,6 +216,7 @@ def named_tuple_node(cls: Any) -> tuple[Node, Callable[[tuple[Field, ...]], None
             if type(value) is not dict:
                 raise InvalidValue(*wrong)
             errors = None
+            found: dict[str, Any] = {}
             try:
                 found = convert_fields(value)
             except InvalidValue as error:

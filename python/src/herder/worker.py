@@ -256,7 +256,7 @@ def _import_remaining_modules(worker: Worker) -> None:
     except Exception:  # the application has replaced a module that `traceback` needs: no source lines in tracebacks
         pass
     if worker.request_shutdown is None:
-        from herder import loop  # noqa: F401
+        from herder import loop  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 def _describe_commands(worker: Worker) -> list[Any]:
