@@ -81,6 +81,11 @@ mcp-check:
 release-check *PARTS:
     scripts/release-check {{PARTS}}
 
+# Check /openapi.json with a validator, and a running server against it (minutes; needs schemathesis and openapi-spec-validator)
+openapi-check *ARGS:
+    cargo build -p herder-cli
+    scripts/openapi-check target/debug/herder {{ARGS}}
+
 # Run everything that CI runs, or some of its steps
 ci *STEPS:
     .ci/run {{STEPS}}

@@ -1,4 +1,4 @@
-//! The table `[server]`: addresses, host names, the token, error detail, timeouts, the buffer limit and MCP.
+//! The table `[server]`: addresses, host names, the token, error detail, timeouts, the buffer limit, MCP and the pages for people.
 
 use super::duration;
 use super::error::ProblemCollector;
@@ -10,7 +10,7 @@ use std::{fmt, str::FromStr};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "listen",
     "hosts",
     "token",
@@ -21,6 +21,7 @@ const KEYS: [&str; 10] = [
     "write_timeout",
     "buffer_limit",
     "mcp",
+    "docs",
 ];
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,6 +65,8 @@ pub struct Server {
     pub write_timeout: Duration,
     /// Whether the commands are tools of the Model Context Protocol, at `/mcp`. Default: false.
     pub mcp: bool,
+    /// Whether `/openapi.json` and `/docs` exist. Default: yes if the server listens on loopback.
+    pub docs: Option<bool>,
 }
 
 impl Server {
@@ -111,6 +114,7 @@ impl Default for Server {
             head_timeout: HEAD_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
             mcp: false,
+            docs: None,
         }
     }
 }
@@ -169,6 +173,7 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Se
             "head_timeout" => put(&mut server.head_timeout, timeout(value), TIMEOUTS),
             "write_timeout" => put(&mut server.write_timeout, timeout(value), TIMEOUTS),
             "mcp" => put(&mut server.mcp, value.get_ref().as_bool(), SWITCHES),
+            "docs" => put(&mut server.docs, value.get_ref().as_bool().map(Some), SWITCHES),
             _ => {
                 report.add(&name.span(), format!("server.{key}"), unknown(key, &KEYS));
                 continue;

@@ -6,6 +6,7 @@ use super::{
     body_reader::{self, Limits},
     call,
     call_route::CallRoute,
+    docs::{self, Docs},
     guard::{self, RequestGuard},
     pools::{self, DroppedLogLines, Pools},
     probes,
@@ -60,6 +61,8 @@ pub struct Api {
     guard: Arc<RequestGuard>,
     limits: Limits,
     dropped_log_lines: DroppedLogLines,
+    /// Whether `/openapi.json` and `/docs` exist. `None`: depends on the address that the server listens on.
+    docs: Option<bool>,
     /// The sessions of MCP clients, if MCP is on.
     #[cfg(feature = "mcp")]
     mcp: Option<Arc<mcp::Sessions>>,
@@ -84,6 +87,7 @@ impl Api {
             guard: Arc::default(),
             limits,
             dropped_log_lines: DroppedLogLines::default(),
+            docs: None,
             #[cfg(feature = "mcp")]
             mcp: None,
         }
@@ -159,9 +163,20 @@ impl Api {
         Some(web::Data::new(Mcp::new(&self.pools, self.guard.clone(), self.limits.clone(), sessions)))
     }
 
+    /// Sets whether [`routes`](Self::routes) has `/openapi.json`, the OpenAPI document of the pools, and `/docs`, a page that
+    /// shows and calls their commands. Default: yes if the server listens on loopback.
+    ///
+    /// The document needs the token, if there is one. The page needs none: it holds no data, and asks for the token.
+    #[must_use]
+    pub fn docs(mut self, enabled: bool) -> Self {
+        self.docs = Some(enabled);
+        self
+    }
+
     /// Returns a function for `App::configure` that mounts everything.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, dropped_log_lines, .. } = self.clone();
+        let Self { pools, guard, limits, dropped_log_lines, docs, .. } = self.clone();
+        let docs = Docs { enabled: docs, needs_token: guard.token.is_some() };
         let calls = CallRoute::new(POOLS, pools.clone(), limits.clone());
         #[cfg(feature = "mcp")]
         let mcp = self.mcp_endpoints();
@@ -175,8 +190,13 @@ impl Api {
             let all = all
                 .app_data(web::Data::from(pools))
                 .app_data(dropped_log_lines)
+                .app_data(web::Data::new(docs))
                 .service(read("/healthz", probes::healthz))
                 .service(read("/readyz", probes::readyz))
+                .service(read("/openapi.json", docs::document))
+                .service(read("/docs", docs::page))
+                .service(read("/docs/page.css", docs::style))
+                .service(read("/docs/page.js", docs::script))
                 .service(of_pools)
                 .default_service(web::to(no_route))
                 .wrap(from_fn({
@@ -192,7 +212,7 @@ impl Api {
     }
 
     /// Returns a function for `configure` that mounts `/v1/pools/..` in a scope, with the checks of each request. Like
-    /// [`routes`], but for several pools and with these settings. The probes are not mounted.
+    /// [`routes`], but for several pools and with these settings. The probes, the OpenAPI document and its page are not mounted.
     ///
     /// ```no_run
     /// use actix_web::{App, web};

@@ -5,6 +5,7 @@ use super::{
     call::CallErrorResponse,
     call_route::CallRoute,
     connections::{self, ActiveRequest},
+    docs::PAGES,
     hosts::{Host, is_common_loopback},
     refusal::Refusal,
     unread,
@@ -92,7 +93,7 @@ impl RequestGuard {
         let Some(token) = &self.token else { return Ok(()) };
         match check_token(request.headers(), token) {
             Ok(()) => _ = request.extensions_mut().insert(Trusted),
-            Err(_) if is_probe => {}
+            Err(_) if is_probe || PAGES.contains(&request.path()) => {}
             Err(refusal) => return Err(refusal),
         }
         Ok(())

@@ -49,6 +49,8 @@
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
 //! | `POST`, `DELETE /v1/pools/{pool}/mcp`; `POST`, `DELETE /mcp` ([`Api`] only) | with the feature `mcp` and `Api::mcp`: the commands as tools of the Model Context Protocol |
 //! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, otherwise 503 |
+//! | `GET /openapi.json` ([`Api`] only) | the OpenAPI 3.1 document of the pools; [`Api::docs`] |
+//! | `GET /docs`, `GET /docs/page.css`, `GET /docs/page.js` ([`Api`] only) | a page that shows the commands and calls them, and its files |
 //!
 //! The body of a call is a JSON object, whatever its `Content-Type`; an empty body stands for `{}`. A call has these
 //! headers: `Herder-Session`, `Herder-Timeout` (`250ms`, `30s`), `Herder-Idempotent` (`true`, `false`),
@@ -72,12 +74,14 @@ mod call;
 mod call_route;
 mod caller;
 mod connections;
+mod docs;
 mod envelope;
 mod guard;
 mod headers;
 mod hosts;
 #[cfg(feature = "mcp")]
 mod mcp;
+mod openapi;
 mod pools;
 mod probes;
 mod refusal;

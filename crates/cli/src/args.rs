@@ -224,6 +224,9 @@ pub(crate) struct Serve {
     /// `server.errors` [default: full on loopback, else brief]
     #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
     pub(crate) errors: Option<ErrorDetail>,
+    /// Whether `/openapi.json` and the page `/docs` exist; overrides `server.docs` [default: true on loopback, else false]
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
+    pub(crate) docs: Option<bool>,
     /// Form of the log on standard error. With `json`, each line is one JSON object
     #[arg(long, value_name = "text|json", default_value = "text", hide_possible_values = true)]
     pub(crate) log_format: logs::Format,

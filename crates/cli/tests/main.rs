@@ -20,6 +20,7 @@ mod init;
 mod lifecycle;
 mod logs;
 mod mcp;
+mod openapi;
 mod pipelining;
 mod python;
 mod recorder;

@@ -6,8 +6,15 @@ use herder::{Pool, config::Launch};
 use std::net::SocketAddr;
 
 /// Prints the banner through a separate thread, because standard output may not be read. The first line that starts
-/// with `herder listens on` ends with the URL; scripts read it.
-pub(super) fn print(stdout: &Output, address: SocketAddr, origin: &Origin, pools: &[Pool], access: &Access, mcp: bool) {
+/// with `herder listens on` ends with the URL; scripts read it. `pages`: the paths that people open or enter.
+pub(super) fn print(
+    stdout: &Output,
+    address: SocketAddr,
+    origin: &Origin,
+    pools: &[Pool],
+    access: &Access,
+    pages: &[&str],
+) {
     let out = |text: &str| stdout.line(text);
     if *origin == Origin::Demo {
         out("no herder.toml in this folder; starting two demo pools, `basic` and `sessions`");
@@ -31,8 +38,8 @@ pub(super) fn print(stdout: &Output, address: SocketAddr, origin: &Origin, pools
         let (call, body) = if *origin == Origin::Demo { ("echo", "{\"x\":1}") } else { ("COMMAND", "{}") };
         out(&format!("try: curl -s http://{address}/v1/pools/{}/call/{call}{header} -d '{body}'", pool.name()));
     }
-    if mcp {
-        out(&format!("mcp: http://{address}/mcp"));
+    for page in pages {
+        out(&format!("{page}: http://{address}/{page}"));
     }
     out(&format!("herder listens on http://{address}"));
 }

@@ -92,8 +92,7 @@ async fn serve(options: Serve, source: Source, access: Access, listen: Listen, s
     let pools = start(source.pools, one_thread).await?;
     // The listener is already bound, so clients can connect as soon as the banner is printed.
     let Http { mut serving, stop, connections } = http(&options, &source.server, &pools, &access, listen)?;
-    let mcp = options.mcp || source.server.mcp;
-    banner::print(&stdout, address, &source.origin, &pools, &access, mcp);
+    banner::print(&stdout, address, &source.origin, &pools, &access, &pages(&options, &source.server, address));
     let starts = StartTracker::default();
     let mut starts_failed = Box::pin(all_starts_failed(&starts, pools.clone()));
     let mut timeout = options.shutdown_timeout;
@@ -132,6 +131,13 @@ async fn start(configs: Vec<PoolConfig>, on_this_thread: bool) -> Outcome<Vec<Po
     Ok(pools)
 }
 
+/// Returns the paths that the banner shows.
+fn pages(options: &Serve, settings: &config::Server, address: SocketAddr) -> Vec<&'static str> {
+    let mcp = options.mcp || settings.mcp;
+    let docs = options.docs.or(settings.docs).unwrap_or(address.ip().is_loopback());
+    [("docs", docs), ("mcp", mcp)].into_iter().filter_map(|(page, is_on)| is_on.then_some(page)).collect()
+}
+
 /// The running HTTP server.
 struct Http {
     serving: JoinHandle<io::Result<()>>,
@@ -145,6 +151,9 @@ fn http(options: &Serve, settings: &config::Server, pools: &[Pool], access: &Acc
     api = set_limits(api, options, settings).mcp(options.mcp || settings.mcp);
     if let Some(detail) = options.errors.or(settings.errors) {
         api = api.errors(detail);
+    }
+    if let Some(enabled) = options.docs.or(settings.docs) {
+        api = api.docs(enabled);
     }
     if let Some(token) = access.token() {
         api = api.token(token.clone());

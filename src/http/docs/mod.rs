@@ -1,0 +1,93 @@
+//! `GET /openapi.json`, and the page `GET /docs` with its two files. The document has the names, texts and types of commands,
+//! so it needs the server's token. The page and its files hold no data, and need none: a browser cannot send a token with
+//! the address of a page, so the page asks for it. Holds only its settings.
+
+use super::{
+    openapi::{self, PoolEntry},
+    pools::Pools,
+    refusal::Refusal,
+};
+use actix_web::{
+    HttpRequest, HttpResponse, Result,
+    body::MessageBody,
+    http::header::{self, HeaderName, HeaderValue},
+    web,
+};
+
+/// The paths of the page and its files, which need no token.
+pub(super) const PAGES: [&str; 3] = ["/docs", "/docs/page.css", "/docs/page.js"];
+
+/// The page may load its own files and send requests to its own server, and nothing else; no other page may contain it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'";
+const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
+
+/// The settings of these routes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Docs {
+    /// Whether the routes exist. `None`: if the server listens on loopback.
+    pub(super) enabled: Option<bool>,
+    /// Whether the server has a token.
+    pub(super) needs_token: bool,
+}
+
+impl Docs {
+    /// Answers like a path without a route if these routes are off.
+    fn check(self, request: &HttpRequest) -> Result<(), Refusal> {
+        let is_local = || request.app_config().local_addr().ip().to_canonical().is_loopback();
+        match self.enabled.unwrap_or_else(is_local) {
+            true => Ok(()),
+            false => Err(Refusal::NoRoute { path: request.path().into() }),
+        }
+    }
+}
+
+/// `GET /openapi.json`. A pool without a ready worker so far has no commands in it.
+pub(super) async fn document(
+    request: HttpRequest,
+    pools: web::Data<Pools>,
+    docs: web::Data<Docs>,
+) -> Result<HttpResponse> {
+    docs.check(&request)?;
+    let mut described = Vec::with_capacity(pools.0.len());
+    for pool in &pools.0 {
+        described.push((pool, pool.commands().await.unwrap_or_default()));
+    }
+    let entries: Vec<_> = described.iter().map(|(pool, commands)| PoolEntry::new(pool, commands)).collect();
+    let text = openapi::document(&entries, docs.needs_token)?;
+    Ok(answer("application/json", text))
+}
+
+/// `GET /docs`.
+pub(super) async fn page(request: HttpRequest, docs: web::Data<Docs>) -> Result<HttpResponse, Refusal> {
+    docs.check(&request)?;
+    Ok(answer("text/html; charset=utf-8", include_str!("page.html")))
+}
+
+/// `GET /docs/page.css`.
+pub(super) async fn style(request: HttpRequest, docs: web::Data<Docs>) -> Result<HttpResponse, Refusal> {
+    docs.check(&request)?;
+    Ok(answer("text/css; charset=utf-8", include_str!("page.css")))
+}
+
+/// `GET /docs/page.js`.
+pub(super) async fn script(request: HttpRequest, docs: web::Data<Docs>) -> Result<HttpResponse, Refusal> {
+    docs.check(&request)?;
+    Ok(answer("text/javascript; charset=utf-8", include_str!("page.js")))
+}
+
+fn answer(content_type: &'static str, body: impl MessageBody + 'static) -> HttpResponse {
+    let mut response = HttpResponse::Ok().body(body);
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        // Another version of the server has other files at the same address.
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
