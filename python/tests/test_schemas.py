@@ -452,7 +452,11 @@ def test_models_of_pydantic():
         assert not validator.is_valid({"x": wrong, "y": {}, "z": [{"id": "c"}]})
         assert not validator.is_valid({"x": {"id": "a"}, "y": {"other": wrong}, "z": [{"id": "c"}]})
     assert not validator.is_valid({"x": {"id": "a"}, "y": {}, "z": []})
-    assert result["properties"]["id"]["description"] == "its number"
+    assert (
+        result["$ref"] == "#/$defs/Part" and result["$defs"]["Part"]["properties"]["id"]["description"] == "its number"
+    )
+    # `first` and the model of the same name, each once.
+    assert schema["properties"]["x"] == schema["properties"]["z"]["items"] and len(schema["$defs"]) == 2
 
     def broken(x: int, y: Broken): ...
 

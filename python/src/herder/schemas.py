@@ -56,7 +56,8 @@ def describe_commands(app: App, commands: dict[str, Command], encode_result: Cal
 
 def reason(error: Exception) -> str:
     """Return why something cannot be described, in one line."""
-    return " ".join(text(error, 200).split()) or type(error).__name__
+    lines = text(error, 200).split("\n")  # pydantic adds a link below
+    return lines[0].strip() or type(error).__name__
 
 
 def base_entry(command: Command) -> dict[str, Any]:

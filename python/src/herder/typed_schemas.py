@@ -179,7 +179,7 @@ class Schemas:
         if kind in ("dataclass", "typed_dict", "named_tuple"):
             return {"$ref": self.definition(node, node.label)}
         if kind in ("pydantic", "msgspec"):
-            return self.merge(_foreign_schema(node, self.is_result))
+            return self.foreign_type(node)
         if kind == "address":
             return {"type": "string", "format": ADDRESSES[node.annotation.__name__]}
         if kind in ("literal", "enum"):
@@ -286,6 +286,19 @@ class Schemas:
             count = sum(field.required for field in node.fields)
             schema = {"anyOf": [self.positions(tuple(field.node for field in node.fields), count), schema]}
         return _with_documentation(schema, node.annotation)
+
+    def foreign_type(self, node: Node) -> dict[str, Any]:
+        """Return the schema of a type of another library: a reference, if it is a class with fields."""
+        key = (id(node.annotation), node.kind)
+        if key not in self.names:
+            schema = self.merge(_foreign_schema(node, self.is_result))
+            if "properties" not in schema:
+                return schema
+            # Another model may have brought the same definition.
+            name = node.label if self.foreign.get(node.label) == schema else self.new_name(node.label)
+            self.names[key], self.definitions[name], self.foreign[name] = name, schema, schema
+            self.kept.append(node.annotation)
+        return {"$ref": f"#/$defs/{self.names[key]}"}
 
     def merge(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Take over the definitions of a schema of another library."""
