@@ -54,7 +54,7 @@ fn pool(name: &str, options: &Options, folder: &Path) -> PoolBuilder<Enhanced> {
         .relative_to(env!("CARGO_MANIFEST_DIR"))
         .env(MARK, &options.mark)
         .env("PYTHONDONTWRITEBYTECODE", "")
-        .env("PYTHONPYCACHEPREFIX", file("pycache"))
+        .env("PYTHONPYCACHEPREFIX", "") // with it, each worker would compile the package
         .env("CHAOS_EXECUTION_LOG", file(EXECUTION_LOG))
         .env("CHAOS_FAIL_STARTS", file(FAIL_STARTS))
         .env("CHAOS_MIXED", if options.mixed { "1" } else { "" })

@@ -1,5 +1,5 @@
 //! The cost of an operation by the size of what it works on: workers, waiting calls, sessions. Prints a table of instructions and
-//! of nanoseconds: `cargo bench -p herder-core-benches --bench curves`. It needs valgrind, and several minutes for all sizes.
+//! of nanoseconds: `cargo bench -p herder-core-benches --features curves --bench curves`. It needs valgrind, and several minutes for all sizes.
 //!
 //! Arguments after `--`: `--max N` leaves out sizes above N, `--svg FILE` also draws the curves.
 //!

@@ -1,5 +1,5 @@
 //! The session table of one pool: operations per second compared with a plain `HashMap` in the same run, bytes per session, and
-//! the longest pauses at a million sessions: `cargo bench -p herder-core-benches --bench sessions`.
+//! the longest pauses at a million sessions: `cargo bench -p herder-core-benches --features sessions --bench sessions`.
 //!
 //! Both sides run alternately in small rounds, so that a change of the machine's speed affects both. Quote ratios only.
 #![expect(
