@@ -14,15 +14,15 @@ use crate::pools::{
 };
 use herder::{
     Error,
-    config::{Config, Enhanced, Expiry, PoolBuilder, Sessions},
+    config::{Config, Enhanced, Expiry, Health, PoolBuilder, Sessions},
     messages::GetWorker,
     recorder::{Descriptor, Direction},
     session::{Affinity, Routing},
     status::WorkerId,
-    testing::{TestPool, pool, wait_for_log, wait_until},
+    testing::{HANG_TIMEOUT, TestPool, pool, wait_for_log, wait_until},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 /// The keys of each entry in `workers` of a status, in every pool.
 const COMMON_KEYS: [&str; 10] =
@@ -353,6 +353,115 @@ def read(tenant: str | None = herder.Depends(tenant)):
         assert!(matches!(&invalid, Error::Malformed { .. }), "{invalid:?}");
         let large = read().header("x-tenant", &"x".repeat(64 << 10)).await.unwrap_err();
         assert!(matches!(&large, Error::TooLarge { may_have_run: false, .. }), "{large:?}");
+        pool.shutdown_and_check().await;
+    }
+}
+
+/// R30: pools of both types run the `on_stop` hooks of an app and leave its lifespan, once and after the last call.
+#[tokio::test]
+async fn the_end_of_an_app_is_the_same_in_both_worker_types() {
+    const APP: &str = "
+import contextlib, herder
+
+def note(text):
+    with open('notes', 'a') as file:
+        file.write(text + ' ')
+
+@contextlib.contextmanager
+def lifespan(app):
+    yield {'name': 'shop'}
+    note('left')
+
+app = herder.App(lifespan=lifespan)
+app.on_stop(lambda: note('stopped'))
+
+@app.command
+def name():
+    note('called')
+    return app.state.name
+";
+    for worker_type in ["basic", "enhanced"] {
+        let pool = pool("ends", |context| {
+            context.file("app.py", APP);
+            if worker_type == "basic" {
+                context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).build()
+            } else {
+                context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(1).build()
+            }
+        })
+        .await;
+        let notes = pool.dir().join("notes");
+        assert_eq!(pool.call::<String>("name", &json!({})).await.unwrap(), "shop");
+        pool.shutdown(HANG_TIMEOUT).await.unwrap();
+        assert_eq!(fs::read_to_string(notes).unwrap(), "called stopped left ", "{worker_type}");
+        pool.processes().nothing_left().await;
+    }
+}
+
+/// R23, R26, R35: pools of both types replace a worker whose health function fails, after its calls have ended, and enforce
+/// the timeout of a command.
+#[tokio::test]
+async fn health_functions_and_command_timeouts_exist_in_both_worker_types() {
+    const APP: &str = "
+import os, time, herder
+app = herder.App(run_sync='thread')
+
+@app.health
+async def health():
+    if os.path.exists('bad'):
+        os.remove('bad')
+        raise ConnectionError('no database')
+
+@app.command
+def wait():
+    while not os.path.exists('go'):
+        time.sleep(0.005)
+    return os.getpid()
+
+@app.command(timeout='50ms')
+def limited():
+    while not herder.current_call().cancelled:
+        time.sleep(0.005)
+
+@app.command
+def pid():
+    return os.getpid()
+";
+    let health = || Health::new().interval(Duration::from_millis(20));
+    for worker_type in ["basic", "enhanced"] {
+        let pool = pool("health", |context| {
+            context.file("app.py", APP);
+            if worker_type == "basic" {
+                let builder = context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).overflow(0);
+                builder.concurrency(2).health(health()).build()
+            } else {
+                let builder = context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(1).overflow(0);
+                builder.concurrency(2).health(health()).build()
+            }
+        })
+        .await;
+        let late = pool.call::<()>("limited", &json!({})).await.unwrap_err();
+        let timeout = Duration::from_millis(50);
+        assert!(
+            matches!(late, Error::DeadlineExceeded { command_timeout: Some(found), .. } if found == timeout),
+            "{late:?}"
+        );
+        assert!(late.to_string().contains("exceeded the timeout of its command, 50ms"), "{late}");
+        let before = pool.call::<u32>("pid", &json!({})).await.unwrap();
+        let running = submitted(&pool, [pool.call::<u32>("wait", &json!({}))], 1, 0).await;
+        fs::write(pool.dir().join("bad"), "").unwrap();
+        wait_until("the status shows the reason", async || {
+            let worker = &status(&pool).await["workers"][0];
+            worker["health"] == "unhealthy" && worker["unhealthy"] == "ConnectionError: no database"
+        })
+        .await;
+        fs::write(pool.dir().join("go"), "").unwrap();
+        let [reply] = answers(running).await.try_into().unwrap();
+        assert_eq!(reply.unwrap().decode::<u32>().unwrap(), before, "the call ends in the unhealthy worker");
+        let after = pool.call::<u32>("pid", &json!({})).await.unwrap();
+        assert_ne!(after, before, "{worker_type}");
+        let reason = "reason=exit status 0 (stopped: its health function failed): ConnectionError: no database";
+        wait_for_log(&["worker lost", &pool.name().to_string(), reason]).await;
         pool.shutdown_and_check().await;
     }
 }

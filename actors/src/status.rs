@@ -62,6 +62,9 @@ pub struct WorkerEntry {
     /// The resident memory in bytes; only with `worker_metrics`, and where `/proc` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resident_bytes: Option<u64>,
+    /// Why the health function of the app failed in this process; it is replaced when its calls have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<String>,
     /// The core's entry.
     #[serde(flatten)]
     pub status: WorkerStatus,
@@ -119,7 +122,7 @@ impl Status {
         let entry = |status: WorkerStatus| {
             let child = child(&status);
             let resident_bytes = child.as_ref().filter(|_| metrics).and_then(|child| child.resident_bytes());
-            WorkerEntry { pid: child.map(|child| child.pid()), resident_bytes, status }
+            WorkerEntry { pid: child.map(|child| child.pid()), resident_bytes, unhealthy: None, status }
         };
         let workers = core.workers.into_iter().map(entry).collect();
         Self {

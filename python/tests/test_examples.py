@@ -242,3 +242,10 @@ def test_echo_names_the_protocol_violation(echo, _way, data, fields):
     echo.calls.sendall(data)
     status, _, err = echo.wait_for_exit()
     assert status == 1 and fields["error"] in err
+
+
+@example("orders")
+def test_orders(client, capsys):
+    assert [client.call("order", item=each) for each in ("tea", "rye")] == [1, 2]
+    client.close()
+    assert capsys.readouterr().out == "2 orders were taken\nthe database is closed\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from herder import error_frames, frames
+from herder import error_frames, frames, health
 from herder.codec import decode, encode
 from herder.errors import ProtocolError
 from herder.worker import parse_hello
@@ -43,6 +43,8 @@ NAMES = {
     frames.PONG: "pong",
     frames.SESSION_END: "session_end",
     frames.SHUTDOWN: "shutdown",
+    frames.HEALTH_CHECK: "health_check",
+    frames.HEALTH: "health",
 }
 KINDS = {name: kind for kind, name in NAMES.items()}
 
@@ -64,6 +66,8 @@ def decoded(data):
         fields["headers"] = frames.headers(body)
     elif kind == frames.CANCEL:
         fields["interrupt"] = bool(flags & frames.INTERRUPT)
+    elif kind == frames.HEALTH_CHECK:
+        fields["timeout_ms"] = round(frames.health_limit(body) * 1000)
     elif kind == frames.SESSION_END:
         fields["epoch"], fields["reason"], fields["session"] = frames.session_end(body)
     return fields
@@ -79,6 +83,8 @@ def encoded(fields):
     kind, wire_id = KINDS[fields["kind"]], fields["wire_id"]
     if kind in (frames.HELLO, frames.READY):
         return frames.frame(kind, wire_id, encode(fields[fields["kind"]]))
+    if kind == frames.HEALTH:
+        return health.answer(wire_id, fields["reason"])
     if kind == frames.RESULT:
         payload = bytes.fromhex(fields["payload_hex"])
         return frames.answer(kind, wire_id, fields["started"], fields["ended"], payload)

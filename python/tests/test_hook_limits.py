@@ -15,7 +15,7 @@ enforce_limit = hooks.HookTimer.enforce_limit
 
 def enforce_limit_while_it_blocks(timer, limit):
     blocks.wait()
-    if timer.session != "stubborn":
+    if "stubborn" not in timer.what:
         timer.end_worker = lambda: None
     enforce_limit(timer, limit)
 

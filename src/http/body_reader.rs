@@ -146,7 +146,8 @@ impl BodyReader<'_> {
     #[expect(clippy::disallowed_methods, reason = "the user sets how long a body may take")]
     fn late(&self, received: usize) -> Failed {
         if Instant::now() >= self.deadline {
-            return Failed::Call(Error::DeadlineExceeded { may_have_run: false, attempts: Attempts::default() });
+            let (may_have_run, command_timeout, attempts) = (false, None, Attempts::default());
+            return Failed::Call(Error::DeadlineExceeded { may_have_run, command_timeout, attempts });
         }
         Refusal::BodyTimeout { timeout: self.limits.timeout, step: STRIDE, received }.into()
     }

@@ -35,7 +35,7 @@ pub(super) fn all() -> Vec<Error> {
         Error::SessionQueueFull { limit: 1 },
         Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO },
         Error::QueueTimeout { waited: Duration::ZERO, last_start_error: None, attempts: attempts() },
-        Error::DeadlineExceeded { may_have_run, attempts: attempts() },
+        Error::DeadlineExceeded { may_have_run, command_timeout: None, attempts: attempts() },
         Error::WorkerLost {
             worker,
             generation,
@@ -172,7 +172,8 @@ fn r32_documented_error_tables_match_the_code() {
 fn errors_with_may_have_run_return_it() {
     for may_have_run in [false, true] {
         assert_eq!(
-            Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() }.may_have_run(),
+            Error::DeadlineExceeded { may_have_run, command_timeout: None, attempts: Attempts::default() }
+                .may_have_run(),
             may_have_run
         );
         assert_eq!(Error::PoolClosed { may_have_run, attempts: Attempts::default() }.may_have_run(), may_have_run);

@@ -5,6 +5,7 @@ use crate::pools::steps::{answer, answers, sleep_for_ever, submitted};
 use herder::{
     Error,
     config::Stop,
+    status::{Generation, WorkerId},
     testing::{HANG_TIMEOUT, PoolProcesses, pool, wait_until, with_timeout},
 };
 use serde_json::{Value, json};
@@ -199,4 +200,41 @@ fn r30_pool_on_the_current_arbiter_ends_with_its_system() {
         });
         tokio::runtime::Runtime::new().unwrap().block_on(processes.nothing_left());
     }
+}
+
+/// R30: an overflow worker whose `on_stop` hook does not return is ended after `stop.grace`. Its recording says why.
+#[tokio::test]
+async fn r30_worker_whose_stop_hook_hangs_is_ended() {
+    const APP: &str = "
+import os, threading, herder
+app = herder.App()
+
+@app.command
+def wait():
+    while not os.path.exists('go'):
+        pass
+
+@app.on_stop
+def hangs():
+    print('hangs')
+    threading.Event().wait()
+";
+    let pool = pool("hung_stop", |context| {
+        context.file("app.py", APP);
+        let (idle, stop) = (Duration::from_millis(10), Stop::new().grace(Duration::from_millis(200)));
+        let builder = context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(1).overflow(1);
+        builder.overflow_idle_timeout(idle).stop(stop).build()
+    })
+    .await;
+    let calls = submitted(&pool, (0..2).map(|_| pool.call::<()>("wait", &json!({}))), 2, 0).await;
+    fs::write(pool.dir().join("go"), "").unwrap();
+    assert!(answers(calls).await.iter().all(Result::is_ok));
+    let overflow = || pool.recorder(WorkerId(2), Some(Generation(1)));
+    wait_until("the overflow worker ends", async || overflow().await.unwrap().exit.is_some()).await;
+    let recording = overflow().await.unwrap();
+    assert_eq!(recording.exit.as_ref().unwrap().exit_status, Some(1));
+    let last = recording.stderr_tail.last().unwrap();
+    assert!(last.contains("the on_stop hook hangs did not end within 0.2 s"), "{:?}", recording.stderr_tail);
+    assert!(recording.stderr_tail.iter().any(|line| line.contains("in hangs")), "{:?}", recording.stderr_tail);
+    pool.shutdown_and_check().await;
 }

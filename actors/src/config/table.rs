@@ -70,7 +70,7 @@ table! {
     CANCEL_KILL: Span(Span) = Any "cancel.kill" { default: seconds(5) },
         "time until the worker is killed, after it confirmed that a cancelled call runs";
     STOP_GRACE: Span(Span) = Any "stop.grace" { default: seconds(5) },
-        "time from the shutdown message to SIGTERM";
+        "time from the shutdown message to SIGTERM; within it, a Python worker runs its `on_stop` hooks and leaves its lifespan";
     STOP_TERM: Span(Span) = Any "stop.term" { default: seconds(2) },
         "time from SIGTERM to SIGKILL";
     SESSIONS_TIMEOUT: Span(Span) = Any "sessions.timeout" { default: seconds(300) },

@@ -145,10 +145,12 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The call's deadline passed.
-    #[error("the deadline passed{}", run_possibility_text(*may_have_run))]
+    #[error("{}{}", deadline_text(*command_timeout), run_possibility_text(*may_have_run))]
     DeadlineExceeded {
         /// False only if no worker can have received the call.
         may_have_run: bool,
+        /// The timeout that the command declares, if it was shorter than the call's own.
+        command_timeout: Option<Duration>,
         /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
@@ -366,6 +368,13 @@ pub(super) fn whole_seconds(span: Duration) -> Duration {
 /// Truncates to milliseconds.
 pub(crate) fn whole_ms(span: Duration) -> Duration {
     Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn deadline_text(command_timeout: Option<Duration>) -> String {
+    command_timeout.map_or_else(
+        || "the deadline passed".into(),
+        |timeout| format!("the call exceeded the timeout of its command, {timeout:?}"),
+    )
 }
 
 pub(super) fn run_possibility_text(may_have_run: bool) -> &'static str {

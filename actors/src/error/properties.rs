@@ -200,6 +200,14 @@ impl Error {
         }
         self
     }
+
+    /// Adds the timeout of the command to the error, if that ended the call.
+    pub(crate) fn with_command_timeout(mut self, timeout: Option<Duration>) -> Self {
+        if let Self::DeadlineExceeded { command_timeout, .. } = &mut self {
+            *command_timeout = timeout;
+        }
+        self
+    }
 }
 
 #[cfg(test)]

@@ -136,7 +136,8 @@ fn r32_calls_that_may_have_run_are_retried_only_if_idempotent() {
         report: Arc::default(),
         attempts: Attempts::default(),
     };
-    let late = |may_have_run| Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() };
+    let late =
+        |may_have_run| Error::DeadlineExceeded { may_have_run, command_timeout: None, attempts: Attempts::default() };
     let internal = Error::Internal { reason: "x".into() };
     for (error, if_idempotent) in [
         (worker_lost(vec![]), "immediate_retry"),

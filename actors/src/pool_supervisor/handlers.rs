@@ -113,6 +113,12 @@ impl RunningPool {
         };
         let name = state.config().name().clone();
         let mut status = Status::new(name, self.started_at, state.core().status(state.clock().now()), child);
+        for link in state.links().filter(|link| link.unhealthy().is_some()) {
+            let mut workers = status.workers.iter_mut();
+            if let Some(entry) = workers.find(|entry| entry.status.id == link.worker.id) {
+                entry.unhealthy = link.unhealthy().map(Into::into);
+            }
+        }
         status.state = state.pool_state();
         status.last_start_error = state.last_start_error_if_degraded().map(Into::into);
         status

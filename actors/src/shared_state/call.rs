@@ -4,7 +4,7 @@ use crate::{Error, Reply, Request, Result, gate::Permit};
 use bytes::Bytes;
 use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
 use herder_wire::CallHeaders;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// The result that a caller gets.
@@ -36,6 +36,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) deadline: Timestamp,
     pub(crate) headers: Option<Box<[u8]>>,
+    /// The timeout of the command, if `deadline` follows from it.
+    pub(crate) command_timeout: Option<Duration>,
     /// The most recent attempt.
     pub(crate) sent: Option<(WorkerRef, WireId)>,
     pub(crate) reply: oneshot::Sender<Answer>,

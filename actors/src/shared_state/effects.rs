@@ -8,6 +8,7 @@ use herder_core::{
     StopMethod, WireId, WorkerLoss, WorkerRef,
 };
 use herder_wire::{CallHead, CallResult, EndReason, HEADER_LEN, HostMessage, encode_headers};
+use std::time::Duration;
 
 /// Results up to this size, in bytes, are copied out of the read buffer, which can then be reused at once. A reply that an
 /// application keeps would otherwise keep 64 KiB.
@@ -51,6 +52,7 @@ impl State {
             Effect::Revoke { worker, wire } => self.send_control(worker, &HostMessage::Revoke { wire }),
             Effect::Ping { worker, nonce } => {
                 self.send_control(worker, &HostMessage::Ping { nonce });
+                self.check_health(worker, nonce);
                 // Sampled now, so that a missed ping can be compared with the time of the ping. `/proc` must not be read in a
                 // step.
                 self.defer(Deferred::SampleCpu(worker));
@@ -89,10 +91,30 @@ impl State {
     /// because the core no longer expects it then.
     fn stop(&mut self, worker: WorkerRef, method: StopMethod, kill_reason: KillReason) {
         let timeouts = self.config.stop();
+        let grace = match method {
+            StopMethod::AfterCalls => self.time_for_calls(worker).saturating_add(timeouts.grace),
+            StopMethod::Graceful | StopMethod::Kill => timeouts.grace,
+        };
         let Some(link) = self.link(worker) else { return };
         match method {
             StopMethod::Kill => link.kill(kill_reason),
-            StopMethod::Graceful => link.stop(kill_reason, timeouts.grace, timeouts.term),
+            StopMethod::Graceful | StopMethod::AfterCalls => link.stop(kill_reason, grace, timeouts.term),
+        }
+    }
+
+    /// Returns the time until all calls of a process have ended or should have: the last deadline, and the time in which a
+    /// call must stop after it.
+    fn time_for_calls(&self, worker: WorkerRef) -> Duration {
+        let of_worker = self.calls.values().filter(|call| call.sent.is_some_and(|(sent_to, _)| sent_to == worker));
+        let last = of_worker.map(|call| call.deadline).max();
+        last.map_or(Duration::ZERO, |last| last.since(self.now)).saturating_add(self.core.settings().cancel.kill)
+    }
+
+    /// Asks the worker to run the health function of its app, unless it runs already.
+    fn check_health(&mut self, worker: WorkerRef, nonce: u64) {
+        let timeout_ms = u64::try_from(self.core.settings().health.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        if let Some(link) = self.link(worker) {
+            link.check_health(nonce, timeout_ms);
         }
     }
 
@@ -171,6 +193,7 @@ impl State {
         self.remember_abandoned(&call);
         let abandoned = matches!(failure, CallFailure::Abandoned);
         let error = self.error(self.clock.now(), failure).with_attempts(self.attempts(earlier));
+        let error = error.with_command_timeout(call.command_timeout);
         if abandoned {
             // The caller abandoned the call, so there is no receiver. Nor does it count as a failure for the log.
             return self.log_call(id, &call.command, call.session.as_ref(), Err(&error), None);
@@ -193,7 +216,6 @@ mod tests {
     use super::*;
     use crate::{PoolConfig, clock::Clock, error::ExitRecord, shared_state::Incoming};
     use herder_core::{Answers, ExitStatus, Generation, ProcessExit, WorkerId};
-    use std::time::Duration;
     use tokio::sync::oneshot;
 
     /// R20: a step can send a call to a process and then handle the exit of that process. The call is lost, as one that was

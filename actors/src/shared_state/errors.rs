@@ -26,7 +26,7 @@ impl State {
                 Error::QueueTimeout { waited, last_start_error, attempts: Attempts::default() }
             }
             CallFailure::DeadlineExceeded { may_have_run } => {
-                Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() }
+                Error::DeadlineExceeded { may_have_run, command_timeout: None, attempts: Attempts::default() }
             }
             CallFailure::WorkerLost(loss) => {
                 let ExitCause { reason, report, .. } = self.cause(&loss);

@@ -10,13 +10,29 @@ use crate::{
 use foldhash::fast::FixedState;
 use herder_core::{KillReason, ProcessActivity, Suspect, Timestamp, WireId, WorkerRef};
 use herder_process::Signal;
-use herder_wire::{HostMessage, SessionEnd};
+use herder_wire::{CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, rc::Rc, time::Duration};
 use tokio::sync::Notify;
 
-/// The commands of a worker by name, and whether each is idempotent. Each call looks its command up. The names come from the
+/// The commands of a worker by name. Each call looks its command up. The names come from the
 /// application, not from callers, so that the hashes need not resist attacks.
-pub(crate) type CommandTable = HashMap<String, bool, FixedState>;
+pub(crate) type CommandTable = HashMap<String, CommandRules, FixedState>;
+
+/// What a command declares about its calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CommandRules {
+    /// Whether a call may run twice.
+    pub(crate) idempotent: bool,
+    /// The most time that a call may take.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl From<&CommandEntry> for CommandRules {
+    fn from(entry: &CommandEntry) -> Self {
+        let timeout = entry.timeout_ms.map(|count| Duration::from_millis(count.get()));
+        Self { idempotent: entry.idempotent, timeout }
+    }
+}
 
 /// The connection to one process. Removed when the process has exited.
 pub(crate) struct Link {
@@ -36,6 +52,7 @@ pub(crate) struct Link {
     pub(crate) has_control: bool,
     /// Whether the worker was asked to stop.
     stopping: bool,
+    health: HealthChecks,
     /// Whether the started process is the one that sent the hello, and not a wrapper around it.
     pub(crate) is_direct_child: bool,
     /// The signal at which the worker prints its stack. `None` if a wrapper was started, because the wrapper would receive
@@ -61,6 +78,7 @@ impl Link {
             abandoned: Vec::new(),
             has_control: false,
             stopping: false,
+            health: HealthChecks::default(),
             is_direct_child: false,
             stack_signal: None,
             last_cpu_sample: None,
@@ -94,6 +112,34 @@ impl Link {
 
     pub(crate) fn end_session(&mut self, end: SessionEnd) {
         self.send_in_call_order(&HostMessage::SessionEnd(end));
+    }
+
+    /// Asks the worker to run the health function of its app, if it has one and the last answer was received. In the order of
+    /// the calls, so that a worker that runs one call at a time runs it between two.
+    pub(crate) fn check_health(&mut self, nonce: u64, timeout_ms: u64) {
+        if self.health.is_offered && !std::mem::replace(&mut self.health.is_pending, true) {
+            self.send_in_call_order(&HostMessage::HealthCheck { nonce, timeout_ms });
+        }
+    }
+
+    /// Records that the app of the worker has a health function.
+    pub(crate) fn offer_health(&mut self) {
+        self.health.is_offered = true;
+    }
+
+    /// Records the answer to a health check. Returns whether it is the first reason for which the worker is unhealthy.
+    pub(crate) fn on_health(&mut self, reason: Box<str>) -> bool {
+        self.health.is_pending = false;
+        let is_first = !reason.is_empty() && self.health.reason.is_none();
+        if is_first {
+            self.health.reason = Some(reason);
+        }
+        is_first
+    }
+
+    /// Returns why the worker is unhealthy, if its health function has failed.
+    pub(crate) fn unhealthy(&self) -> Option<&str> {
+        self.health.reason.as_deref()
     }
 
     /// Records whether the worker reads the control descriptor, as its hello declares. If the worker was asked to stop before
@@ -154,6 +200,17 @@ impl Link {
     fn stack_wanted(&self, kill_reason: KillReason) -> Option<Signal> {
         self.stack_signal.filter(|_| kill_reason.is_hang())
     }
+}
+
+/// The health checks of a process.
+#[derive(Debug, Default)]
+struct HealthChecks {
+    /// Whether the app has a health function.
+    is_offered: bool,
+    /// Whether a check was sent and has no answer yet.
+    is_pending: bool,
+    /// Why the function failed.
+    reason: Option<Box<str>>,
 }
 
 /// The processor time that a process had used at a point in time.

@@ -26,6 +26,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
+/// The maximum number of characters that are kept of the reason for which a worker is unhealthy.
+const MAX_REASON_CHARS: usize = 1000;
+
 /// All state of one pool.
 pub(crate) struct State {
     pub(super) config: PoolConfig,
@@ -330,7 +333,7 @@ impl State {
     ) {
         // Without a link the state was rebuilt, and this process is being killed.
         let Some(control) = self.link(worker).map(|link| link.has_control) else { return };
-        self.commands = Some(Rc::new(commands.iter().map(|entry| (entry.name.clone(), entry.idempotent)).collect()));
+        self.commands = Some(Rc::new(commands.iter().map(|entry| (entry.name.clone(), entry.into())).collect()));
         self.describe_commands(commands);
         // Without a control descriptor the worker cannot answer a revoke, which it has to for `in_order`.
         let in_order = in_order.filter(|_| control);
@@ -341,6 +344,18 @@ impl State {
             self.last_start_error = None;
         }
         self.defer(Deferred::CheckReadiness);
+    }
+
+    /// Handles the answer to a health check. `reason`: why the worker is unhealthy; empty if it is healthy.
+    pub(crate) fn on_health(&mut self, worker: WorkerRef, reason: &str) {
+        let reason: Box<str> = reason.chars().take(MAX_REASON_CHARS).collect::<String>().into();
+        if self.link(worker).is_some_and(|link| link.on_health(reason.clone())) {
+            let pool = self.config.name().clone();
+            self.call_log.events().queue(tracing::Level::WARN, move || {
+                tracing::warn!(%pool, %worker, %reason, "worker is unhealthy: it is replaced when its calls have ended");
+            });
+            self.handle(Input::Unhealthy { worker });
+        }
     }
 
     pub(crate) fn bind(&mut self, session: SessionId, worker: WorkerId) -> Result<WorkerRef, BindError> {

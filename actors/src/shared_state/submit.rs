@@ -19,15 +19,18 @@ impl State {
             return incoming.refuse(refusal);
         }
         let Incoming { id, command, session, body, deadline, idempotent, headers, reply, permit } = incoming;
-        let declared =
-            || self.commands.as_ref().and_then(|table| table.get(&*command)).is_some_and(|idempotent| *idempotent);
-        let idempotent = idempotent.unwrap_or_else(declared);
+        let rules = self.commands.as_ref().and_then(|table| table.get(&*command)).copied().unwrap_or_default();
+        let idempotent = idempotent.unwrap_or(rules.idempotent);
         let name = session.as_ref().map(|session| session.id.clone());
         // Inserted before the core handles the submission: the core may dispatch the call in this step, which needs the
         // arguments.
         let fingerprint = self.watched_fingerprint(&command, &body);
-        self.calls.insert(id, Call { command, session: name, body, deadline, headers, sent: None, reply, permit });
         let now = self.begin_step();
+        // A timeout that ends later than the call's own deadline has no effect.
+        let command_timeout = rules.timeout.filter(|&timeout| now + timeout < deadline);
+        let deadline = command_timeout.map_or(deadline, |timeout| now + timeout);
+        let call = Call { command, session: name, body, deadline, command_timeout, headers, sent: None, reply, permit };
+        self.calls.insert(id, call);
         let submission = Submission { call: id, session, deadline, idempotent, fingerprint };
         if let Some(dispatch) = self.core.submit(now, &submission, &mut self.effects) {
             self.send(dispatch);

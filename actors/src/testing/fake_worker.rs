@@ -126,7 +126,7 @@ pub fn hello() -> WorkerHello {
 /// Returns the ready message of a worker with the commands `echo`, and `again`, which is idempotent.
 pub fn ready() -> Ready {
     let commands = vec![command("echo", false), command("again", true)];
-    Ready { commands, window: None, in_order: None }
+    Ready { commands, window: None, in_order: None, health: false }
 }
 
 pub(super) fn command(name: &str, idempotent: bool) -> CommandEntry {

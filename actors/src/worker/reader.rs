@@ -150,13 +150,19 @@ impl<'a> Reader<'a> {
     /// the process printed.
     pub(super) fn exit_detail(mut self, printed: &[String]) -> (Option<Box<str>>, Option<Box<str>>) {
         let Some(error) = self.start_error.take() else {
-            return (self.fault.get().cloned().or_else(|| self.describe_failed_start(printed)), None);
+            let fault = self.fault.get().cloned().or_else(|| self.unhealthy());
+            return (fault.or_else(|| self.describe_failed_start(printed)), None);
         };
         let text = match error.type_name {
             Some(kind) => format!("{kind}: {}", error.message),
             None => error.message,
         };
         (Some(text.into()), error.traceback.map(Into::into))
+    }
+
+    /// Returns why the worker was stopped, if its health function has failed.
+    fn unhealthy(&self) -> Option<Box<str>> {
+        self.shared_state.borrow_mut().link(self.worker).and_then(|link| link.unhealthy().map(Into::into))
     }
 
     /// Describes a failed start without an error frame: the program, if it sent no hello, and the last line that it printed.
@@ -212,6 +218,10 @@ impl<'a> Reader<'a> {
             (WorkerMessage::Error { error, stamps, .. }, HandshakeState::Serving) => {
                 self.on_final_frame(&header, FinalFrame::Error(error), stamps.run_time());
             }
+            (WorkerMessage::Health { reason, .. }, HandshakeState::Serving) => {
+                self.record(&header);
+                let _ = with(&self.shared_state, |state| state.on_health(self.worker, &reason));
+            }
             (WorkerMessage::Hello(hello), HandshakeState::Hello) => {
                 self.record(&header);
                 self.on_hello(hello);
@@ -266,6 +276,9 @@ impl<'a> Reader<'a> {
         // The window of the hello is the maximum (I2); the ready message can only reduce it.
         let window = ready.window.map_or(hello_window, |window| window.get().min(hello_window));
         let in_order = ready.in_order.or(hello_in_order);
+        if let Some(link) = self.shared_state.borrow_mut().link(self.worker).filter(|_| ready.health) {
+            link.offer_health();
+        }
         let _ = with(&self.shared_state, |state| state.on_ready(self.worker, window, in_order, ready.commands));
     }
 

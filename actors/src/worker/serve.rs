@@ -156,17 +156,20 @@ fn send_hello(shared_state: &SharedState, worker: WorkerRef) {
         pipeline,
         max_frame: at_least_one(state.config().max_frame()),
         session_state: state.session_state(),
-        session_end_timeout_ms: session_end_timeout(state.config().timeout()),
+        // The default timeout of a call, since the calls of the worker wait for a hook as they wait for each other.
+        session_end_timeout_ms: Some(milliseconds(state.config().timeout())),
+        stop_timeout_ms: Some(milliseconds(state.config().stop().grace)),
     };
     if let Some(link) = state.link(worker) {
         link.send_in_call_order(&HostMessage::Hello(hello));
     }
 }
 
-/// Returns the timeout of an `on_session_end` hook: the default timeout of a call, since the calls of the worker wait for the
-/// hook as they wait for each other.
-fn session_end_timeout(call_timeout: Duration) -> Option<NonZeroU64> {
-    NonZeroU64::new(u64::try_from(call_timeout.as_millis()).unwrap_or(u64::MAX).max(1))
+/// Returns a duration in milliseconds, at least 1.
+fn milliseconds(duration: Duration) -> NonZeroU64 {
+    u64::try_from(duration.as_millis())
+        .ok()
+        .map_or(NonZeroU64::MAX, |count| NonZeroU64::new(count).unwrap_or(NonZeroU64::MIN))
 }
 
 fn at_least_one(number: u32) -> NonZeroU32 {

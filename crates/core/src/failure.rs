@@ -180,6 +180,8 @@ pub enum KillReason {
     ProtocolViolation,
     /// The process was not ready within the start timeout.
     StartTimeout,
+    /// The health function of the app failed in the process.
+    Unhealthy,
     /// The process was an overflow worker without work.
     Idle,
     /// The pool shuts down.
@@ -222,6 +224,7 @@ impl fmt::Display for KillReason {
             Self::CancelTimeout => "killed: a cancelled or expired call did not stop",
             Self::ProtocolViolation => "killed: protocol violation",
             Self::StartTimeout => "killed: not ready within `start_timeout`",
+            Self::Unhealthy => "stopped: its health function failed",
             Self::Idle => "stopped: idle overflow worker",
             Self::Shutdown => "stopped: pool shutdown",
             Self::ActorPanicked => "killed: its actor panicked",

@@ -87,6 +87,11 @@ pub enum Input {
         /// ([`Core::unfinished`](crate::Core::unfinished)).
         suspects: Vec<Suspect>,
     },
+    /// A process reported that it is unhealthy. It is stopped when its calls have ended, and another one replaces it.
+    Unhealthy {
+        /// The process.
+        worker: WorkerRef,
+    },
     /// A process must be killed.
     Kill {
         /// The process.
@@ -356,6 +361,8 @@ pub enum SessionEndReason {
 pub enum StopMethod {
     /// Shutdown message, then SIGTERM, then SIGKILL.
     Graceful,
+    /// As graceful, but the signals wait until the deadlines of its calls.
+    AfterCalls,
     /// SIGKILL.
     Kill,
 }

@@ -41,6 +41,11 @@ impl Body {
         Ok(text)
     }
 
+    /// Takes the rest of the body as UTF-8 text.
+    pub(crate) fn last_text(mut self, field: &'static str) -> Result<Box<str>, FrameError> {
+        self.text(field, self.remaining.len())
+    }
+
     /// Takes the next `length` bytes as a session id.
     pub(crate) fn session(&mut self, length: usize) -> Result<SessionId, FrameError> {
         let kind = self.kind;

@@ -18,6 +18,9 @@ pub struct HostHello {
     /// The time in milliseconds after which the worker interrupts an `on_session_end` hook. `None` if hooks have no time limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_end_timeout_ms: Option<NonZeroU64>,
+    /// The time in milliseconds from the shutdown message within which the worker must exit. `None` if it is not limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout_ms: Option<NonZeroU64>,
 }
 
 /// The hello of a worker.
@@ -82,6 +85,7 @@ struct RawHostHello {
     max_frame: u32,
     session_state: RawSessionState,
     session_end_timeout_ms: Option<NonZeroU64>,
+    stop_timeout_ms: Option<NonZeroU64>,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +122,7 @@ impl HostHello {
             pipeline: limit("pipeline", raw.pipeline)?,
             max_frame: limit("max_frame", raw.max_frame)?,
             session_end_timeout_ms: raw.session_end_timeout_ms,
+            stop_timeout_ms: raw.stop_timeout_ms,
             session_state: match raw.session_state {
                 RawSessionState::Flag(true) => SessionStateSupport::Kept,
                 RawSessionState::Flag(false) => return Err(no_reason()),

@@ -44,6 +44,13 @@ pub enum HostMessage {
     SessionEnd(SessionEnd),
     /// Tells the worker to finish the calls it has received, and then to exit with status 0.
     Shutdown,
+    /// Asks the worker to run the health function of its app. Sent only to a worker that states that it has one.
+    HealthCheck {
+        /// The number that the answer must repeat.
+        nonce: u64,
+        /// The time in milliseconds after which the function counts as failed.
+        timeout_ms: u64,
+    },
 }
 
 impl HostMessage {
@@ -63,9 +70,13 @@ impl HostMessage {
             FrameKind::Ping => Self::Ping { nonce: wire.0 },
             FrameKind::SessionEnd => Self::SessionEnd(SessionEnd::parse(body())?),
             FrameKind::Shutdown => Self::Shutdown,
-            FrameKind::Ready | FrameKind::Result | FrameKind::Error | FrameKind::AttemptState | FrameKind::Pong => {
-                return Err(FrameError::WrongDirection(kind));
-            }
+            FrameKind::HealthCheck => Self::HealthCheck { nonce: wire.0, timeout_ms: body().u64()? },
+            FrameKind::Ready
+            | FrameKind::Result
+            | FrameKind::Error
+            | FrameKind::AttemptState
+            | FrameKind::Pong
+            | FrameKind::Health => return Err(FrameError::WrongDirection(kind)),
         })
     }
 
@@ -91,6 +102,9 @@ impl HostMessage {
                 put(FrameKind::SessionEnd, none, no_call, &parts)
             }
             Self::Shutdown => put(FrameKind::Shutdown, none, no_call, &[]),
+            Self::HealthCheck { nonce, timeout_ms } => {
+                put(FrameKind::HealthCheck, none, WireId(*nonce), &[&timeout_ms.to_le_bytes()])
+            }
         }
     }
 }

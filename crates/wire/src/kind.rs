@@ -78,6 +78,10 @@ kinds! {
     SessionEnd = 18, "session_end", ToWorker;
     /// Tells the worker to finish the calls it has received, and then to exit.
     Shutdown = 20, "shutdown", ToWorker;
+    /// Asks the worker to run the health function of its app.
+    HealthCheck = 22, "health_check", ToWorker;
+    /// The answer to a health check.
+    Health = 23, "health", ToHost;
 }
 
 /// Which wire ids a kind allows.
@@ -123,6 +127,8 @@ impl FrameKind {
             Self::Ping | Self::Pong => (W::Any, B::Empty, 0),
             Self::SessionEnd => (W::Zero, B::AtLeast(9), 0),
             Self::Shutdown => (W::Zero, B::Empty, 0),
+            Self::HealthCheck => (W::Any, B::AtLeast(8), 0),
+            Self::Health => (W::Any, B::AtLeast(0), 0),
         };
         HeaderRules { wire, body, flags }
     }

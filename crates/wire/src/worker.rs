@@ -7,7 +7,11 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use herder_core::{AttemptState, Timestamp, WireId};
 use serde::{Deserialize, Serialize};
-use std::{collections::HashSet, num::NonZeroU32, time::Duration};
+use std::{
+    collections::HashSet,
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
 
 /// A message from a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,13 @@ pub enum WorkerMessage {
     Pong {
         /// The number of the ping.
         nonce: u64,
+    },
+    /// The answer to a health check.
+    Health {
+        /// The number of the check.
+        nonce: u64,
+        /// Why the worker is unhealthy. Empty: it is healthy.
+        reason: Box<str>,
     },
 }
 
@@ -75,13 +86,15 @@ impl WorkerMessage {
             },
             FrameKind::AttemptState => Self::AttemptState { wire, state: state_from_byte(body.u8()?)? },
             FrameKind::Pong => Self::Pong { nonce: wire.0 },
+            FrameKind::Health => Self::Health { nonce: wire.0, reason: body.last_text("reason")? },
             FrameKind::Call
             | FrameKind::Headers
             | FrameKind::Cancel
             | FrameKind::Revoke
             | FrameKind::Ping
             | FrameKind::SessionEnd
-            | FrameKind::Shutdown => return Err(FrameError::WrongDirection(kind)),
+            | FrameKind::Shutdown
+            | FrameKind::HealthCheck => return Err(FrameError::WrongDirection(kind)),
         })
     }
 
@@ -109,6 +122,7 @@ impl WorkerMessage {
                 put(FrameKind::AttemptState, none, *wire, &[&[state_to_byte(*state)]])
             }
             Self::Pong { nonce } => put(FrameKind::Pong, none, WireId(*nonce), &[]),
+            Self::Health { nonce, reason } => put(FrameKind::Health, none, WireId(*nonce), &[reason.as_bytes()]),
         }
     }
 }
@@ -141,6 +155,14 @@ pub struct Ready {
     /// Replaces the same key of the hello, if the worker has found while loading that it begins calls in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_order: Option<NonZeroU32>,
+    /// Whether the worker answers health checks.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub health: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// One command of a worker.
@@ -154,6 +176,9 @@ pub struct CommandEntry {
     /// Whether a call of this command may run again on another worker after its worker died.
     #[serde(default)]
     pub idempotent: bool,
+    /// The most time in milliseconds that a call of this command may take, if it is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<NonZeroU64>,
     /// Whether a call of this command is refused if it has no session: true or false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs_session: Option<RawJson>,
@@ -182,6 +207,7 @@ impl CommandEntry {
             parameters: None,
             result: None,
             schema_error: None,
+            timeout_ms: None,
         }
     }
 }

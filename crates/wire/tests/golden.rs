@@ -91,6 +91,7 @@ fn describe_host(message: &HostMessage) -> Value {
         HostMessage::Headers { headers, .. } => json!({"headers": headers}),
         HostMessage::Cancel { interrupt, .. } => json!({"interrupt": interrupt}),
         HostMessage::Revoke { .. } | HostMessage::Ping { .. } | HostMessage::Shutdown => json!({}),
+        HostMessage::HealthCheck { timeout_ms, .. } => json!({"timeout_ms": timeout_ms}),
         HostMessage::SessionEnd(end) => {
             json!({"epoch": end.epoch.0, "reason": end.reason.name(), "session": end.session.as_str()})
         }
@@ -114,6 +115,7 @@ fn describe_worker(message: &WorkerMessage) -> Value {
         WorkerMessage::StartFailed(error) => json!({"started": 0, "ended": 0, "error": error}),
         WorkerMessage::AttemptState { state, .. } => json!({"state": format!("{state:?}").to_lowercase()}),
         WorkerMessage::Pong { .. } => json!({}),
+        WorkerMessage::Health { reason, .. } => json!({"reason": reason}),
     }
 }
 

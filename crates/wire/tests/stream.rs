@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use herder_core::{AttemptState, Epoch, SessionId, Timestamp, WireId};
 use herder_wire::*;
 use proptest::{collection::vec, option, prelude::*};
-use std::num::{NonZeroU8, NonZeroU32};
+use std::num::{NonZeroU8, NonZeroU32, NonZeroU64};
 
 const MAX: u32 = 1 << 16;
 
@@ -56,13 +56,14 @@ fn argument_error() -> impl Strategy<Value = ArgumentError> {
 }
 
 fn host_message() -> impl Strategy<Value = HostMessage> {
-    let hello = (positive(), positive(), positive(), option::of(any::<String>()), any::<u64>()).prop_map(
-        |(concurrency, pipeline, max_frame, why, end_timeout)| HostHello {
+    let hello = (positive(), positive(), positive(), option::of(any::<String>()), any::<[u64; 2]>()).prop_map(
+        |(concurrency, pipeline, max_frame, why, timeouts)| HostHello {
             concurrency,
             pipeline,
             max_frame,
             session_state: why.map_or(SessionStateSupport::Kept, SessionStateSupport::Refused),
-            session_end_timeout_ms: std::num::NonZeroU64::new(end_timeout),
+            session_end_timeout_ms: NonZeroU64::new(timeouts[0]),
+            stop_timeout_ms: NonZeroU64::new(timeouts[1]),
         },
     );
     let deadline = option::of((1..=u64::MAX).prop_map(Timestamp));
@@ -90,6 +91,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         any::<u64>().prop_map(|nonce| HostMessage::Ping { nonce }),
         end.prop_map(HostMessage::SessionEnd),
         Just(HostMessage::Shutdown),
+        any::<(u64, u64)>().prop_map(|(nonce, timeout_ms)| HostMessage::HealthCheck { nonce, timeout_ms }),
     ]
 }
 
@@ -102,12 +104,15 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
             WorkerHello { pid, window, control, stack_signal, in_order, installed }
         },
     );
-    let entry = any::<(String, bool)>().prop_map(|(name, idempotent)| CommandEntry::new(name, idempotent));
-    let limits = (option::of(positive()), option::of(positive()));
-    let ready = (vec(entry, 0..5), limits).prop_map(|(mut commands, (window, in_order))| {
+    let entry = any::<(String, bool, u64)>().prop_map(|(name, idempotent, timeout)| CommandEntry {
+        timeout_ms: NonZeroU64::new(timeout),
+        ..CommandEntry::new(name, idempotent)
+    });
+    let limits = (option::of(positive()), option::of(positive()), any::<bool>());
+    let ready = (vec(entry, 0..5), limits).prop_map(|(mut commands, (window, in_order, health))| {
         commands.sort_by(|a, b| a.name.cmp(&b.name));
         commands.dedup_by(|a, b| a.name == b.name);
-        Ready { commands, window, in_order }
+        Ready { commands, window, in_order, health }
     });
     let result = (wire(), stamps(), payload()).prop_map(|(wire, stamps, payload)| CallResult { wire, stamps, payload });
     prop_oneof![
@@ -122,6 +127,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
         worker_error().prop_map(WorkerMessage::StartFailed),
         (wire(), state()).prop_map(|(wire, state)| WorkerMessage::AttemptState { wire, state }),
         any::<u64>().prop_map(|nonce| WorkerMessage::Pong { nonce }),
+        any::<(u64, String)>().prop_map(|(nonce, reason)| WorkerMessage::Health { nonce, reason: reason.into() }),
     ]
 }
 

@@ -19,7 +19,7 @@ from contextvars import copy_context
 
 from herder import aio_calls, aio_hooks, error_frames, log_output, signals
 from herder.aio_calls import Pending, Runner
-from herder.aio_hooks import SessionEndQueue
+from herder.aio_hooks import SessionEndQueue, await_with_limit, run_outside_loop
 from herder.aio_plain import make_loop
 from herder.aio_reader import Reader
 from herder.aio_recovery import is_asyncio_callback
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+    from herder.aio_health import HealthChecks
     from herder.aio_loop import WorkerEventLoop
     from herder.worker import Worker
 
@@ -117,7 +118,16 @@ class Server:
         self.reader = Reader(worker, self.runner, self.ended_sessions)
         self.fatal: BaseException | None = None
         self.loop.call_type = Pending
+        self.health: HealthChecks | None = None  # set if the app has a health function
+        if worker.app._health is not None:
+            from herder.aio_health import HealthChecks
+
+            self.health = HealthChecks(self)
         self.polled: int | None = None  # the events for which the loop waits; None: unknown
+        if worker.starts_sessions:
+            from herder.aio_starts import SessionStarts
+
+            self.runner.starts = SessionStarts(self.runner)
         if any(command.in_thread for command in worker.commands.values()):
             from herder.aio_threads import HandlerThreads
 
@@ -155,6 +165,8 @@ class Server:
         if self.fatal is not None:
             raise self.fatal
         self.loop.on_iteration, self.loop.has_work = None, bool
+        self.update_poller()  # nothing more is read: a readable descriptor would end each wait of the loop
+        self.worker.stop_app()  # while the tasks that handlers have started still run: a connection may need them
         try:
             self.end_tasks()
         except BaseException as error:
@@ -196,7 +208,7 @@ class Server:
         reader = self.reader
         starting = self.ended_sessions.runnable or self.runner.may_begin()
         ending = self.worker.calls.closing and not reader.draining
-        unhandled = reader.cancels or reader.calls_without_memory or reader.input.chunk
+        unhandled = reader.cancels or reader.health_checks or reader.calls_without_memory or reader.input.chunk
         return bool(starting or unhandled or ending or self.done())
 
     def on_iteration(self, readable: bool) -> None:
@@ -241,6 +253,10 @@ class Server:
         while cancels:
             self.runner.cancel(*cancels[0])
             del cancels[0]  # only now: after an exception in `cancel` it is repeated, not lost
+        if self.reader.health_checks and self.health is not None:
+            check = self.reader.health_checks[0]
+            del self.reader.health_checks[0]
+            self.health.begin(*check)
         if self.ended_sessions.runnable:
             self.ended_sessions.run_next_hook()
         self.runner.begin()
@@ -300,9 +316,12 @@ LOOP_CODE = frozenset(
     for each in (
         aio_calls.run_steps,
         aio_hooks.as_coroutine,
+        Runner.run_outside_loop,
         Runner.run_sync,
         Runner.run_async,
-        SessionEndQueue.run_sync,
+        Runner.await_result,
+        run_outside_loop,
+        await_with_limit,
         SessionEndQueue.await_hook,
     )
 )

@@ -22,12 +22,13 @@ from herder.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator, Iterator
     from contextvars import Context
     from types import FrameType
     from typing import Any
 
     from herder.aio_loop import WorkerEventLoop
+    from herder.aio_starts import SessionStarts
     from herder.aio_threads import HandlerThreads
     from herder.binding import Command
     from herder.call import Call, Calls
@@ -76,6 +77,7 @@ class Pending:
         "runner",
         "session",
         "settled",
+        "start_hooks",
         "started",
         "task",
         "wire_id",
@@ -96,6 +98,7 @@ class Pending:
         self.task: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None  # why Herder cancelled the task, if it did
         self.interrupted_tasks = NO_TASKS  # tasks of the handler that must not be interrupted again
+        self.start_hooks: Iterator[Any] | None = None  # what remains of the `on_session_start` hooks, while they run
         self.settled = False  # answered, and nothing is left to do for the call
 
     def __call__(self, task: asyncio.Task[None]) -> None:
@@ -113,6 +116,8 @@ class Runner:
         self.base_context: Context  # the context after the `on_start` hooks
         self.on_answered = on_answered
         self.threads: HandlerThreads | None = None  # set if the app has handlers that run in threads
+        self.starts: SessionStarts | None = None  # set if `on_session_start` hooks run
+        self.limits_commands = any(command.concurrency for command in worker.commands.values())
         self.unanswered: dict[int, Pending] = {}
         self.waiting: deque[Pending] = deque()  # the unanswered calls that have not begun
         self.step = self.signals = 0  # a step of the loop, and the number of signals during it
@@ -121,22 +126,41 @@ class Runner:
     # --- beginning ----------------------------------------------------------------------------------------------------
 
     def may_begin(self) -> bool:
-        """Whether a call waits and fewer than `concurrency` calls run."""
+        """Whether a call waits that may begin, and fewer than `concurrency` calls run."""
         waiting = len(self.waiting)
-        return waiting > 0 and len(self.unanswered) - waiting < self.worker.concurrency
+        has_room = waiting > 0 and len(self.unanswered) - waiting < self.worker.concurrency
+        return has_room and (not (self.limits_commands or self.starts) or self.next_waiting() is not None)
+
+    def next_waiting(self) -> int | None:
+        """Return the position of the first waiting call that may begin: those before it wait for other calls."""
+        for index, pending in enumerate(self.waiting):
+            limit = pending.command.concurrency
+            is_held = limit is not None and self.count_begun(pending.command) >= limit
+            if not is_held and not (self.starts is not None and self.starts.holds(pending)):
+                return index
+        return None
+
+    def count_begun(self, command: Command) -> int:
+        """Return the number of calls of a command that are not answered and have a task."""
+        # Counted from the calls, not kept as a number, which an exception at a bad moment would leave wrong for ever.
+        return sum(each.task is not None and each.command is command for each in self.unanswered.values())
 
     def begin(self) -> None:
         """Begin the calls that may begin, but at most one sync handler, so that the loop iterates between two."""
         while self.may_begin():
-            pending = self.waiting[0]
+            index = (self.next_waiting() if self.limits_commands or self.starts else 0) or 0
+            pending = self.waiting[index]
             # Already answered: an exception hit `begin_task` or `run_sync` before it removed the call from `waiting`.
             if self.unanswered.get(pending.wire_id) is not pending:
-                del self.waiting[0]
+                del self.waiting[index]
+            elif self.starts is not None and self.starts.are_needed(pending):
+                self.flush()  # as below
+                self.starts.begin(pending, index)
             elif pending.command.is_async or pending.command.in_thread:
-                self.begin_task(pending)
+                self.begin_task(pending, index)
             else:
                 self.flush()  # finished answers must not wait until this handler has ended
-                self.run_sync(pending)
+                self.run_sync(pending, index)
                 return
 
     def new_context(self, pending: Pending) -> Context:
@@ -146,11 +170,11 @@ class Runner:
         context.run(task_call.set, pending.call)
         return context
 
-    def begin_task(self, pending: Pending) -> None:
+    def begin_task(self, pending: Pending, index: int) -> None:
         """Start the task of an async handler, or of a sync handler that runs in a thread."""
         run = self.run_in_thread if pending.command.in_thread else self.run_async
         try:
-            del self.waiting[0]
+            del self.waiting[index]
             context = self.new_context(pending)
             if TASKS_TAKE_CONTEXT and self.loop._task_factory is None:
                 task = self.loop.create_task(run(pending), context=context)  # type: ignore[call-arg]
@@ -161,21 +185,25 @@ class Runner:
         except BaseException as error:
             self.fail(pending, error)
 
-    def run_sync(self, pending: Pending) -> None:
+    def run_sync(self, pending: Pending, index: int) -> None:
         """Run a sync handler. No event loop is set as running, as in a worker without asyncio."""
         calls, wire_id = self.calls, pending.wire_id
         try:
             pending.begun = True  # before `cancelled` is read: see `state`
-            del self.waiting[0]
+            del self.waiting[index]
             context = self.new_context(pending)
             asyncio._set_running_loop(None)
             calls.running = wire_id
             if wire_id in calls.cancelled and calls.refuses(wire_id):
                 raise CallRejection("cancelled", "the call was cancelled before it started")
-            pending.started = now()
+            pending.started = pending.started or now()  # it includes the hooks of its session
             result = context.run(pending.command.call, **pending.arguments)
             calls.running = 0
-            self.succeed(pending, result)
+            if pending.command.awaits and asyncio.iscoroutine(result):  # of a wrapper around an async function
+                pending.task = context.run(self.loop.create_task, self.await_result(pending, result))
+                pending.task.add_done_callback(pending)
+            else:
+                self.succeed(pending, result)
         except BaseException as error:
             calls.running = 0
             self.fail(pending, error)
@@ -187,7 +215,23 @@ class Runner:
         pending.begun = True  # before `cancelled` is read: see `state`
         if pending.wire_id in self.calls.cancelled and self.calls.refuses(pending.wire_id):
             raise CallRejection("cancelled", "the call was cancelled before it started")
-        pending.started = now()
+        pending.started = pending.started or now()  # it includes the hooks of its session
+
+    def leave_queue(self, pending: Pending, index: int) -> None:
+        """Remove a waiting call that begins."""
+        pending.begun = True  # before `cancelled` is read: see `state`
+        del self.waiting[index]
+
+    def run_outside_loop(self, pending: Pending, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run sync code of a call in a context of its own. No event loop is set as running."""
+        context = self.new_context(pending)
+        try:
+            asyncio._set_running_loop(None)
+            self.calls.running = pending.wire_id
+            return context.run(function, *arguments)
+        finally:
+            self.calls.running = 0
+            asyncio._set_running_loop(self.loop)
 
     async def run_async(self, pending: Pending) -> None:
         """Run an async handler and answer its call. This is the coroutine of the call's task."""
@@ -203,6 +247,15 @@ class Runner:
         except BaseException as error:
             self.fail(pending, error)
 
+    async def await_result(self, pending: Pending, result: Coroutine[Any, Any, Any]) -> None:
+        """Await the coroutine that a sync handler has returned, and answer its call."""
+        try:
+            self.succeed(pending, await run_steps(result, pending.wire_id, self.calls))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.fail(pending, error)
+
     async def run_in_thread(self, pending: Pending) -> None:
         """Run a sync handler in a thread and answer its call. This is the coroutine of the call's task."""
         assert self.threads is not None
@@ -211,7 +264,9 @@ class Runner:
         try:
             self.begin_handler(pending)
             result, error = await self.threads.run(pending.command.call, pending.arguments)
-            if error is None:
+            if error is None and pending.command.awaits and asyncio.iscoroutine(result):
+                self.succeed(pending, await run_steps(result, pending.wire_id, self.calls))
+            elif error is None:
                 self.succeed(pending, result)
             else:  # not raised: in a coroutine, `StopIteration` would become another exception
                 self.fail(pending, error)
@@ -346,7 +401,8 @@ class Runner:
             interrupt
             and pending.begun
             and pending.task is not None
-            and not pending.command.in_thread  # it cannot be interrupted, but the handler may check `call.cancelled`
+            # A thread cannot be interrupted, but its handler may check `call.cancelled`.
+            and not (pending.command.in_thread and pending.start_hooks is None)
             and self.calls.take_interrupt(wire_id)
         ):
             pending.task.cancel()

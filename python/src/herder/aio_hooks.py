@@ -34,6 +34,43 @@ async def as_coroutine(steps: Any) -> Any:
     return await steps
 
 
+def run_outside_loop(
+    loop: WorkerEventLoop, timer: hooks.HookTimer, context: Context, hook: Callable[..., Any], *arguments: Any
+) -> Any:
+    """Run a sync hook with its time limit. No event loop is set as running, as in a worker without asyncio."""
+    try:
+        with timer as running:
+            asyncio._set_running_loop(None)
+            try:
+                timer.calls.running = running.id
+                return context.run(hook, *arguments)
+            finally:
+                timer.calls.running = 0
+    finally:
+        asyncio._set_running_loop(loop)
+
+
+async def await_with_limit(loop: WorkerEventLoop, timer: hooks.HookTimer, hook: Any) -> Any:
+    """Await an async hook. Cancel it after its time limit; if it ignores the cancel, leave it running."""
+    task = None
+    try:
+        with timer as running:
+            task = loop.create_task(as_coroutine(run_steps(hook, running.id, timer.calls)))
+            done, _ = await asyncio.wait({task}, timeout=timer.limit)
+            if not done:
+                task.cancel()
+                done, _ = await asyncio.wait({task}, timeout=timer.limit)
+                if not done or task.cancelled():
+                    raise HookTimeout(f"the hook exceeded its time limit of {timer.limit:g} s")
+            return task.result()
+    except GeneratorExit:
+        raise
+    except BaseException:
+        if task is not None:
+            task.cancel()  # in case this task was cancelled and not the hook's
+        raise
+
+
 class AsyncSessionEnd:
     """An ended session, and how many of its hooks were started."""
 
@@ -94,7 +131,7 @@ class SessionEndQueue:
     def run_next_hook(self) -> None:
         """Run the next hook of the first runnable session, or drop its state if all hooks have run."""
         session_end = self.runnable[0]
-        all_hooks = self.worker.app._on_session_end
+        all_hooks = self.worker.end_hooks(session_end.session.id, session_end.epoch)
         if session_end.begun == len(all_hooks):
             self.worker.sessions.drop(session_end.session.id, session_end.epoch)
             del self.runnable[0]
@@ -114,7 +151,8 @@ class SessionEndQueue:
         if is_async(hook):
             result = hook(session_end.session, session_end.reason)
         else:
-            result = self.run_sync(context, hook, session_end)
+            timer = hooks.session_end_timer(self.worker, session_end.session.id)
+            result = run_outside_loop(self.loop, timer, context, hook, session_end.session, session_end.reason)
         if not asyncio.iscoroutine(result):
             return
         task = context.run(self.loop.create_task, self.await_hook(session_end, result))
@@ -122,39 +160,13 @@ class SessionEndQueue:
         self.tasks[session_end] = task  # no call between this and the removal
         del self.runnable[0]
 
-    def run_sync(self, context: Context, hook: Callable[..., Any], session_end: AsyncSessionEnd) -> Any:
-        """Run a sync hook with its time limit. No event loop is set as running, as in a worker without asyncio."""
-        calls = self.worker.calls
-        try:
-            with hooks.HookTimer(self.worker, session_end.session.id) as running:
-                asyncio._set_running_loop(None)
-                try:
-                    calls.running = running.id
-                    return context.run(hook, session_end.session, session_end.reason)
-                finally:
-                    calls.running = 0
-        finally:
-            asyncio._set_running_loop(self.loop)
-
     async def await_hook(self, session_end: AsyncSessionEnd, hook: Any) -> None:
-        """Await an async hook. Cancel it after its time limit; if it ignores the cancel, leave it running."""
-        calls, limit = self.worker.calls, self.worker.hook_limit
-        task = None
+        """Await an async hook. Log its exceptions."""
         try:
-            with hooks.HookTimer(self.worker, session_end.session.id) as running:
-                task = self.loop.create_task(as_coroutine(run_steps(hook, running.id, calls)))
-                done, _ = await asyncio.wait({task}, timeout=limit)
-                if not done:
-                    task.cancel()
-                    done, _ = await asyncio.wait({task}, timeout=limit)
-                    if not done or task.cancelled():
-                        raise HookTimeout(f"the hook exceeded its time limit of {limit:g} s")
-                task.result()
+            await await_with_limit(self.loop, hooks.session_end_timer(self.worker, session_end.session.id), hook)
         except GeneratorExit:
             raise
         except BaseException as error:
-            if task is not None:
-                task.cancel()  # in case this task was cancelled and not the hook's
             error_frames.log_hook_error(session_end.session.id, error)
         self.end_fork()
 

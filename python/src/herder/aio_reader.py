@@ -38,6 +38,7 @@ class Reader:
         self.cancels: deque[tuple[int, bool]] = deque()  # cancels to handle: wire id, and whether to interrupt
         self.last_read = 0  # the wire id of the last call that was read; calls arrive in the order of their ids
         self.calls_without_memory: list[int] = []  # calls to fail, since there was no memory for their frames
+        self.health_checks: deque[tuple[int, float]] = deque()  # the checks to begin: nonce and limit
         self.draining = False  # nothing more is read
 
     def receive(self) -> None:
@@ -102,8 +103,12 @@ class Reader:
         elif kind == frames.HEADERS:
             self.runner.keep_headers(wire_id, frames.headers(body))
             del buffer[:end]
+        elif kind == frames.HEALTH_CHECK:
+            check = (wire_id, frames.health_limit(body, self.worker.app._health is not None))
+            del buffer[:end]  # no call between this and the record
+            self.health_checks += (check,)
         elif kind == frames.SHUTDOWN:
-            self.draining = True
+            self.draining = self.worker.calls.closing = True
             del buffer[:end]
             return False
         else:

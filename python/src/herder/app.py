@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 
-from herder.binding import Command, is_async
+from herder.binding import Command, is_async, wraps_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import Any, Literal, TypeVar, overload
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -31,6 +32,16 @@ class App:
 
     `app.state` is a namespace for the application's own objects. It exists as long as the worker.
 
+    `lifespan(app)` returns a context manager, sync or async, which each worker enters before its `on_start` hooks and
+    leaves after its `on_stop` hooks. If it yields a dict, its items become attributes of `app.state`:
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app: herder.App):
+            async with connect() as connection:
+                yield {"connection": connection}
+
+        app = herder.App(lifespan=lifespan)
+
     `app.dependency_overrides` maps providers of `herder.Depends` to those that replace them, as in tests:
     `app.dependency_overrides[get_conn] = fake_conn`.
 
@@ -42,18 +53,31 @@ class App:
     """
 
     def __init__(
-        self, *, nan: Literal["error", "null"] = "error", run_sync: Literal["main", "thread"] = "main"
+        self,
+        *,
+        nan: Literal["error", "null"] = "error",
+        run_sync: Literal["main", "thread"] = "main",
+        lifespan: Callable[[App], AbstractAsyncContextManager[Any] | AbstractContextManager[Any]] | None = None,
     ) -> None:
         if nan not in ("error", "null"):
             raise ValueError(f"nan={nan!r} is invalid; expected 'error' or 'null'")
         _check_run_sync(run_sync)
+        if lifespan is not None and not callable(lifespan):
+            raise TypeError(f"lifespan={lifespan!r} is invalid; expected a function that returns a context manager")
         self.state = SimpleNamespace()
         self._nan_as_null = nan == "null"
         self._encoders: dict[type, Callable[[Any], Any]] = {}
         self._run_sync = run_sync
         self._threaded: set[str] = set()  # the commands whose handlers run in threads if they are not async
+        self._limits: dict[
+            str, tuple[int | None, int | None]
+        ] = {}  # commands with a timeout or concurrency of their own
         self._functions: dict[str, tuple[Callable[..., Any], bool]] = {}
+        self._lifespan = lifespan
         self._on_start: list[Callable[[], Any]] = []
+        self._on_stop: list[Callable[[], Any]] = []
+        self._health: Callable[[], Any] | None = None
+        self._on_session_start: list[Callable[..., Any]] = []
         self._on_session_end: list[Callable[..., Any]] = []
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._needs_loop = False  # whether a command is async; known after `_commands`
@@ -68,6 +92,8 @@ class App:
         name: str | None = None,
         idempotent: bool = False,
         run_sync: Literal["main", "thread"] | None = None,
+        timeout: float | str | None = None,
+        concurrency: int | None = None,
     ) -> Callable[[F], F]: ...
 
     def command(
@@ -78,6 +104,8 @@ class App:
         name: str | None = None,
         idempotent: bool = False,
         run_sync: Literal["main", "thread"] | None = None,
+        timeout: float | str | None = None,
+        concurrency: int | None = None,
     ) -> Any:
         """Register a function as a command, under its own name or `name`.
 
@@ -85,11 +113,17 @@ class App:
         and `herder.Call`. The function may be plain, `async def`, or a generator (its items become a list). Set
         `idempotent` if a call may run more than once without harm: Herder retries it when its worker is lost.
         `run_sync` overrides that of the app.
+
+        `timeout`, in seconds or as in "500ms", is the most time that a call may take, with its time in the queue and
+        its retries; a shorter deadline of the call applies. `concurrency` is the most calls of the command that run at
+        once in one worker, of those that the pool's `concurrency` allows. Further ones wait there, and hold up no other
+        command.
         """
         if isinstance(function, str):
             raise TypeError(f"@app.command({function!r}) takes no name in this place: write name={function!r}")
         if run_sync is not None:
             _check_run_sync(run_sync)
+        limits = (None if timeout is None else _milliseconds(timeout), _check_concurrency(concurrency))
 
         def register(function: F) -> F:
             command = name or getattr(function, "__name__", None)
@@ -100,6 +134,8 @@ class App:
             if len(command.encode()) > 0xFFFF:
                 raise ValueError("a command name is limited to 65535 bytes")
             self._functions[command] = (function, idempotent)
+            if limits != (None, None):
+                self._limits[command] = limits
             if (run_sync or self._run_sync) == "thread" and not is_async(function):
                 self._threaded.add(command)
             return function
@@ -111,12 +147,42 @@ class App:
         self._on_start.append(function)
         return function
 
+    def on_stop(self, function: F) -> F:
+        """Run `function()` once in each worker that stops in an orderly way, after its last call.
+
+        Several functions run in reverse order. Their exceptions are only logged. From the shutdown message on, a worker
+        has `stop.grace` to end; one that has not is killed. They do not run in a worker that dies or is killed.
+        """
+        self._on_stop.append(function)
+        return function
+
+    def on_session_start(self, function: F) -> F:
+        """Run `function(session)` once for each session, as the first part of its first call.
+
+        The deadline and the cancel of that call apply. If `function` raises, the call fails with the exception, the
+        state of the session is dropped, and its next call runs the functions again. Not in a pool without session
+        affinity.
+        """
+        self._on_session_start.append(function)
+        return function
+
     def on_session_end(self, function: F) -> F:
         """Run `function(session, reason)` once for each ended session; `reason` is "ended", "expired" or "moved".
 
         Exceptions of the function are only logged.
         """
         self._on_session_end.append(function)
+        return function
+
+    def health(self, function: F) -> F:
+        """Run `function()` in each worker when the pool checks its health (`health.interval`).
+
+        If it raises, returns False or does not end within `health.timeout`, the worker is replaced after its calls have
+        ended. Between two calls, a function that is not async delays the next one by its run time.
+        """
+        if self._health is not None:
+            raise ValueError(f"the app already has a health function: {self._health!r}")
+        self._health = function
         return function
 
     def encoder(self, kind: type, /) -> Callable[[F], F]:
@@ -167,16 +233,57 @@ class App:
                     " with `async def`, or its providers without `async`"
                 )
             commands[name].in_thread = True
+        for name, limits in self._limits.items():
+            commands[name].timeout_ms, commands[name].concurrency = limits
         self._needs_loop = any(command.is_async for command in commands.values())
         return commands
 
     def _uses_asyncio(self) -> bool:
         if self._threaded or self._needs_loop:
             return True
-        functions = [entry[0] for entry in self._functions.values()] + self._on_start + self._on_session_end
-        return any(is_async(function) for function in functions)
+        hooks = (*self._on_start, *self._on_stop, *self._on_session_start, *self._on_session_end)
+        hooks += () if self._health is None else (self._health,)
+        return any(map(wraps_async, (*(entry[0] for entry in self._functions.values()), *hooks)))
+
+    def _extend_state(self, value: Any) -> None:
+        """Add what the lifespan has yielded to `app.state`."""
+        if value is None:
+            return
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise TypeError(
+                f"the lifespan yielded an object of type {type(value).__name__}; expected nothing, or a dict whose"
+                " items become attributes of `app.state`"
+            )
+        vars(self.state).update(value)
 
 
 def _check_run_sync(value: str) -> None:
     if value not in ("main", "thread"):
         raise ValueError(f"run_sync={value!r} is invalid; expected 'main' or 'thread'")
+
+
+UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}  # in milliseconds
+
+
+def _milliseconds(timeout: float | str) -> int:
+    """Convert a timeout: a number of seconds, or a text as in the configuration."""
+    seconds: Any = timeout
+    if isinstance(timeout, str):
+        number = timeout.rstrip("msh")
+        unit = UNITS.get(timeout[len(number) :].strip())
+        try:
+            seconds = float(number) * unit / 1000 if unit else None
+        except ValueError:
+            seconds = None
+    if type(seconds) not in (int, float) or not 0.001 <= seconds <= 365 * 24 * 3600:
+        raise ValueError(
+            f"timeout={timeout!r} is invalid; expected seconds from 0.001 to one year, or a text such as '500ms', '2s'"
+        )
+    milliseconds: int = round(seconds * 1000)
+    return milliseconds
+
+
+def _check_concurrency(value: int | None) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise ValueError(f"concurrency={value!r} is invalid; expected an integer of at least 1")
+    return value

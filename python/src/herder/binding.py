@@ -178,9 +178,11 @@ class Command:
     __slots__ = (
         "accepted_types",
         "arguments",
+        "awaits",
         "call",
         "call_parameter",
         "complete_count",
+        "concurrency",
         "idempotent",
         "in_thread",
         "injects",
@@ -190,6 +192,7 @@ class Command:
         "required",
         "reserved",
         "session_parameter",
+        "timeout_ms",
         "types_of",
     )
 
@@ -216,7 +219,11 @@ class Command:
         self.injects = bool(supplied)  # whether the loop adds a `Session` or a `Call` to the arguments
         # None: no other arguments. Otherwise the handler has `**kwargs` and accepts all names but these.
         self.reserved = injected if parameters.has_kwargs else None
-        self.in_thread = False  # whether it runs in a thread; the app sets it
+        self.awaits = not self.is_async and wraps_async(function)  # whether the result may be a coroutine
+        # The app sets these three.
+        self.in_thread = False  # whether it runs in a thread
+        self.concurrency: int | None = None  # how many calls of it may run at once in this worker
+        self.timeout_ms: int | None = None
         self.arguments: ArgumentConverter | None = None  # what converts the arguments, unless all types are plain
         if None in plain.values() or plain_types(parameters.kwargs) != ():
             self._convert_arguments(function, injected)
@@ -233,6 +240,10 @@ class Command:
             self.session_parameter = SESSION_PARAMETER
         if plan.needs_call and self.call_parameter is None:
             self.call_parameter = CALL_PARAMETER
+        if not self.is_async and wraps_async(
+            function
+        ):  # its coroutine must end before the clean-up of the dependencies
+            self.call, self.is_async = _awaiting(self.call), True
         self.call = plan.wrap(self.call, self.is_async, self.call_parameter, self.session_parameter)
         self.is_async = self.is_async or plan.is_async
 
@@ -344,6 +355,32 @@ def is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain)
 
 
+def wraps_async(function: Any) -> bool:
+    """Whether a function is async, or a wrapper of an async one (`functools.wraps`), which may return a coroutine."""
+    return is_async(function) or is_async(inspect.unwrap(function)) or is_async(inspect.unwrap(_unwrap(function)))
+
+
+def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an async function that also awaits the result."""
+
+    async def call(**arguments: Any) -> Any:
+        result = function(**arguments)
+        return await result if inspect.isawaitable(result) else result
+
+    return call
+
+
+async def _collect(items: Any) -> list[Any]:
+    return [item async for item in items]
+
+
+def _collect_items(result: Any) -> Any:
+    """Return the items if the result is a generator."""
+    if inspect.isgenerator(result):
+        return list(result)
+    return _collect(result) if inspect.isasyncgen(result) else result
+
+
 def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function that the loop calls. It always has its own Python frame.
 
@@ -355,9 +392,12 @@ def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(_unwrap(function)):
 
         async def collect(**arguments: Any) -> list[Any]:
-            return [item async for item in function(**arguments)]
+            return await _collect(function(**arguments))
 
         return collect
+    inner = inspect.unwrap(function)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):  # a wrapper around it
+        return lambda **arguments: _collect_items(function(**arguments))
     return with_own_frame(function)
 
 

@@ -111,9 +111,15 @@ class Control:
         return True
 
     def shutdown(self) -> None:
-        """Make the main loop answer the calls that it has received and then end. SIGTERM ends the process from now."""
-        signals.restore_sigterm()
+        """Make the main loop answer the calls that it has received and then end. SIGTERM ends the process from now.
+
+        Except in an app with `on_stop` hooks or a lifespan: there, when these have ended.
+        """
         worker = self.worker
+        # A service manager may send SIGTERM to all processes again while the app stops. So it stays ignored meanwhile,
+        # and `Lifecycle` limits the time.
+        if worker.lifecycle is None or worker.stop_limit is None:
+            signals.restore_sigterm()
         worker.calls.closing = True
         if worker.request_shutdown is not None:
             worker.request_shutdown()

@@ -21,12 +21,14 @@ PING = 14
 PONG = 15
 SESSION_END = 18
 SHUTDOWN = 20
+HEALTH_CHECK = 22
+HEALTH = 23
 
 OPTIONAL = 0x01  # a receiver ignores the frame if it does not know the kind
 INTERRUPT = 0x02  # of a `cancel` frame: interrupt the handler
 
-TO_WORKER = frozenset({HELLO, CALL, HEADERS, CANCEL, REVOKE, PING, SESSION_END, SHUTDOWN})
-TO_HOST = frozenset({READY, RESULT, ERROR, ATTEMPT_STATE, PONG})
+TO_WORKER = frozenset({HELLO, CALL, HEADERS, CANCEL, REVOKE, PING, SESSION_END, SHUTDOWN, HEALTH_CHECK})
+TO_HOST = frozenset({READY, RESULT, ERROR, ATTEMPT_STATE, PONG, HEALTH})
 RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # the states in an `attempt_state` frame
 REASONS = {1: "ended", 2: "expired", 3: "moved"}
 HELLO_LIMIT = 1 << 20
@@ -41,6 +43,7 @@ CALL_WORDS = (CALL, CALL | OPTIONAL << 8)  # that number for a valid call
 STAMPS = Struct("<QQ")  # started, ended
 ANSWER = Struct("<IBBHQQQ")  # a header, then STAMPS
 RESULT_HEAD = Struct("<IIQQQ")  # the same for a result, whose flags and reserved bytes are 0
+MILLISECONDS = Struct("<Q")  # the body of `health_check`
 ENDING = Struct("<QB")  # the start of a `session_end` body: epoch, reason
 
 HEADER_SIZE = HEADER.size
@@ -121,6 +124,16 @@ def session_end(body: bytes | memoryview) -> tuple[int, str, str]:
     if reason not in REASONS:
         raise ProtocolError("unknown_reason", f"unknown session end reason {reason}")
     return epoch, REASONS[reason], session_name(body[ENDING.size :])
+
+
+def health_limit(body: bytes | memoryview, is_offered: bool = True) -> float:
+    """Return the time limit in seconds from the body of a `health_check` frame. `is_offered`: whether it is allowed."""
+    if len(body) < MILLISECONDS.size:
+        raise ProtocolError("short_body", "the body of a health_check frame is too short")
+    if not is_offered:
+        raise ProtocolError("out_of_order", "a health_check frame, but the app has no health function")
+    milliseconds: int = MILLISECONDS.unpack_from(body)[0]
+    return milliseconds / 1000
 
 
 def session_name(data: bytes | memoryview) -> str:

@@ -1,4 +1,4 @@
-"""Runs `on_session_end` hooks with a time limit, since calls may wait until a hook has ended.
+"""Runs the hooks of sessions. `on_session_end` hooks have a time limit, since calls may wait until a hook has ended.
 
 A hook that exceeds the limit is interrupted. If it still blocks the main thread after the limit has passed again, the
 worker exits.
@@ -18,6 +18,7 @@ from herder.session import Session
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
     from typing import Any
 
     from herder.worker import Worker
@@ -33,7 +34,7 @@ class PendingSessionEnd:
         self.epoch = epoch
         self.reason = reason
         self.session = session
-        self.hooks = iter(worker.app._on_session_end)  # an iterator: a hook is not repeated after an exception
+        self.hooks = iter(worker.end_hooks(session, epoch))  # an iterator: a hook is not repeated after an exception
         self.base_context = copy_context()
 
     def run(self) -> None:
@@ -42,7 +43,8 @@ class PendingSessionEnd:
         session = Session(self.session, self.epoch, worker.sessions)
         for hook in self.hooks:
             try:
-                contexts.copy_for_call(self.base_context).run(run_with_limit, worker, hook, session, self.reason)
+                context = contexts.copy_for_call(self.base_context)
+                context.run(run_with_limit, worker, session_end_timer(worker, self.session), hook, session, self.reason)
             except BaseException as error:
                 error_frames.log_hook_error(self.session, error)
             # The hook has forked and this is the child, which returned from the hook. It must not go on as the worker.
@@ -51,14 +53,35 @@ class PendingSessionEnd:
         worker.sessions.drop(self.session, self.epoch)
 
 
-def run_with_limit(worker: Worker, hook: Callable[..., Any], session: Session, reason: str) -> None:
+def start_session(worker: Worker, base_context: Context, id: str, epoch: int) -> None:
+    """Run the `on_session_start` hooks as part of the session's first call. Raises their exceptions, and interrupts."""
+    if (id, epoch) in worker.sessions.started:
+        return
+    session = Session(id, epoch, worker.sessions)
+    try:
+        for hook in worker.app._on_session_start:
+            contexts.copy_for_call(base_context).run(worker.run_hook, hook, session)
+            if worker.calls.forked:  # the child of a fork in the hook, which must not go on as the worker
+                os._exit(0)
+        worker.sessions.started.add((id, epoch))
+    except BaseException:
+        worker.sessions.drop(id, epoch)
+        raise
+
+
+def run_with_limit(worker: Worker, timer: HookTimer, hook: Callable[..., Any], *arguments: Any) -> Any:
     """Run a hook on the main thread. Raises its exceptions, and `HookTimeout` if it exceeds the limit."""
-    with HookTimer(worker, session.id) as running:
+    with timer as running:
         worker.calls.running = running.id
         try:
-            worker.run_hook(hook, session, reason)
+            return worker.run_hook(hook, *arguments)
         finally:
             worker.calls.running = 0
+
+
+def session_end_timer(worker: Worker, session: str) -> HookTimer:
+    """Return the time limit of one run of an `on_session_end` hook."""
+    return HookTimer(worker, f"on_session_end for session {session!r}", worker.hook_limit)
 
 
 class HookTimer:
@@ -69,12 +92,12 @@ class HookTimer:
 
     count = 0
 
-    def __init__(self, worker: Worker, session: str) -> None:
+    def __init__(self, worker: Worker, what: str, limit: float | None) -> None:
         HookTimer.count -= 1
         self.id = HookTimer.count  # below 0, so it is no wire id
-        self.session = session
+        self.what = what  # for the log
         self.calls = worker.calls
-        self.limit = worker.hook_limit
+        self.limit = limit
         self.main_thread = get_ident()
         self.finished = allocate_lock()  # held until the hook has ended
 
@@ -129,6 +152,6 @@ class HookTimer:
     def log(self, text: str) -> None:
         """Log a line. Never fails, so the limit applies even if the application has closed standard error."""
         try:
-            os.write(2, f"herder: on_session_end for session {self.session!r} {text}\n".encode(errors="replace"))
+            os.write(2, f"herder: {self.what} {text}\n".encode(errors="replace"))
         except OSError:
             pass

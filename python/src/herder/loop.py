@@ -43,6 +43,7 @@ def serve(worker: Worker) -> None:
     stream_error = loop.run_guarded(MAX_NESTED_EXCEPTIONS)
     if stream_error is not None:
         raise stream_error
+    worker.stop_app()
 
 
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
@@ -79,6 +80,7 @@ class MainLoop:
         "data",
         "filled",
         "finished",
+        "health_check",
         "incomplete",
         "large_frame",
         "offset",
@@ -107,6 +109,7 @@ class MainLoop:
         self.started = 0
         self.finished = 0
         self.session_end: hooks.PendingSessionEnd | None = None  # the ended session whose hooks run
+        self.health_check: tuple[int, float] | None = None  # the check that is to run: its nonce and its limit
         self.closing = False  # nothing more is read
         self.pending_error: BaseException | None = None  # the last exception, until it is handled
 
@@ -131,6 +134,7 @@ class MainLoop:
         worker, calls, commands, base = self.worker, self.worker.calls, self.commands, self.base_context
         output, reads, parts, writes = self.output, self.reads, self.output.parts, self.output.writes
         cancelled, modules, encode = calls.cancelled, sys.modules, worker.encode
+        starts_sessions, start_session = worker.starts_sessions, hooks.start_session
         unpack, call, optional_call = frames.CALL_HEAD.unpack_from, *frames.CALL_WORDS
         pack_head, result_word = frames.RESULT_HEAD.pack, frames.RESULT
         max_frame, not_small = worker.max_frame, min(worker.max_frame + 1, LARGE_PART)
@@ -197,6 +201,8 @@ class MainLoop:
                     if cancelled and wire_id in cancelled and calls.refuses(wire_id):
                         raise CallRejection("cancelled", "the call was cancelled before it started")
                     self.started = started = now()
+                    if starts_sessions and session_len:
+                        start_session(worker, base, session, epoch)
                     result = run_in(context, command.call, **arguments)
                     calls.running = 0
                     self.finished = finished = now()
@@ -274,7 +280,7 @@ class MainLoop:
             self.offset = end
         if self.closing:
             return False
-        self.end_session()
+        self.run_other()
         return True
 
     def read(self) -> bool:
@@ -341,7 +347,7 @@ class MainLoop:
     def on_non_call(self, kind: int, wire_id: int, body: bytes | memoryview, end: int) -> None:
         """Handle a frame that is not a valid call and ends at the offset `end`."""
         if kind == frames.SHUTDOWN:
-            self.closing = True
+            self.closing = self.worker.calls.closing = True
         elif kind == frames.SESSION_END:
             session_end = hooks.PendingSessionEnd(self.worker, *frames.session_end(body))
             self.offset, self.session_end = end, session_end
@@ -349,13 +355,27 @@ class MainLoop:
             # Those of the call that follows. Calls run one after the other, so those of the last one are not needed.
             self.worker.calls.headers = {wire_id: frames.headers(body)}
             self.offset = end
+        elif kind == frames.HEALTH_CHECK:
+            check = (wire_id, frames.health_limit(body, self.worker.app._health is not None))
+            self.offset, self.health_check = end, check
         elif kind == frames.CALL:
             frames.call_prefix(body)  # raises the error
         else:
             raise ProtocolError("out_of_order", f"unexpected frame of kind {kind} on the calls descriptor")
 
-    def end_session(self) -> None:
-        """Run the hooks of an ended session."""
+    def run_other(self) -> None:
+        """Run the hooks of an ended session, and the health function."""
+        if self.health_check is not None:
+            from herder import health  # imported before, since the app has the function
+
+            self.output.finish()  # as below
+            nonce, limit = self.health_check
+            answer = health.answer(nonce, health.run(self.worker, self.base_context, limit))
+            if self.worker.calls.forked:  # as in `PendingSessionEnd`
+                os._exit(0)
+            self.output.parts += (answer,)  # no call between this and the removal
+            self.health_check = None
+            self.output.finish()
         if self.session_end is not None:
             self.output.finish()  # finished answers must not wait until the hooks have ended
             self.session_end.run()
@@ -413,7 +433,7 @@ class MainLoop:
         self.output.finish()
         if self.chunk:
             self.take_chunk()
-        self.end_session()
+        self.run_other()
 
     def answer_failed(self, error: BaseException) -> None:
         """Answer the current call with its error."""

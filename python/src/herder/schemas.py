@@ -60,14 +60,18 @@ def reason(error: Exception) -> str:
     return lines[0].strip() or type(error).__name__
 
 
+BASE_KEYS = ("name", "idempotent", "timeout_ms")
+
+
 def base_entry(command: Command) -> dict[str, Any]:
     """Return the entry of a command without its description."""
-    return {"name": command.name, "idempotent": command.idempotent}
+    entry = {"name": command.name, "idempotent": command.idempotent}
+    return entry if command.timeout_ms is None else {**entry, "timeout_ms": command.timeout_ms}
 
 
 def within(entries: list[Any], limit: int) -> list[Any]:
     """Return the entries, without the descriptions that do not fit into `limit` bytes of JSON."""
-    bases = [{"name": each["name"], "idempotent": each["idempotent"]} for each in entries]
+    bases = [{key: each[key] for key in BASE_KEYS if key in each} for each in entries]
     room = min(MAX_ALL, limit - len(encode(bases)))
     fitting = []
     for entry, base in zip(entries, bases, strict=True):

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 class Sessions:
     """The state of each session with its epoch, by session id."""
 
-    __slots__ = ("lock", "states", "unavailable")
+    __slots__ = ("lock", "started", "states", "unavailable")
 
     def __init__(self, unavailable: str | None = None) -> None:
         self.unavailable = unavailable
         self.lock = allocate_lock()
         self.states: dict[str, tuple[int, dict[str, Any]]] = {}
+        # The sessions and epochs whose `on_session_start` hooks have run; empty if the app has none. The host sends one
+        # `session_end` for each epoch of which it has sent a call, so an entry does not stay for ever.
+        self.started: set[tuple[str, int]] = set()
 
     def state(self, id: str, epoch: int) -> dict[str, Any]:
         """Return the state of `id` at `epoch`; create it if necessary. A newer epoch replaces the older state.
@@ -50,6 +53,7 @@ class Sessions:
 
     def drop(self, id: str, epoch: int) -> None:
         """Delete the state of `id`, unless a newer epoch has begun."""
+        self.started.discard((id, epoch))
         entry = self.states.get(id)
         if entry is not None and entry[0] <= epoch:
             del self.states[id]

@@ -8,6 +8,7 @@ def test_add():
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ from herder import error_frames
 from herder.call import Call, Calls, task_call
 from herder.codec import decode, encode
 from herder.errors import CallRejection
+from herder.lifecycle import Lifespan
 from herder.session import Session, Sessions
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextvars import Context
     from types import TracebackType
 
     from herder.app import App
@@ -41,7 +44,9 @@ class CallError(Exception):
 
 
 class Client:
-    """An app in this process, with separate sessions. The constructor runs its `on_start` hooks.
+    """An app in this process, with separate sessions. The constructor enters its lifespan, then runs `on_start` hooks.
+
+    `close`, or the end of the `with` block, runs its `on_stop` hooks and leaves its lifespan.
 
     Set `session_state` to a message to test handlers as in a pool without session affinity: `session.state` then
     raises `SessionStateUnavailable` with it.
@@ -65,17 +70,28 @@ class Client:
         self._calls.session_of = self._call_sessions.get
         self._id = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lifespan = None if app._lifespan is None else Lifespan(app)
+        # What is left to do at the start and at the end: at the end the last one is next.
+        self._starts: list[Callable[[], Any]] = [*app._on_start]
+        self._stops: list[Callable[[], Any]] = [*app._on_stop]
+        if self._lifespan is not None:
+            is_async, lifespan = self._lifespan.is_async, self._lifespan
+            self._starts.insert(0, lifespan.enter_async if is_async else lifespan.enter)
+            self._stops.insert(0, lifespan.leave_async if is_async else lifespan.leave)
         # In a running loop, the hooks wait for the block: async ones can only be awaited.
-        self._hooks = list(app._on_start)
         if not _is_in_loop():
-            self._run_start_hooks()
+            self._start()
 
     def call(self, command: str, /, *, session: str | None = None, **arguments: Any) -> Any:
         """Call `command` and return its result. Arguments and result are converted to JSON. Raises `CallError`."""
-        self._run_start_hooks()
+        self._start()
         try:
             run = self._bind(command, session, arguments)
-            return self._to_json(copy_context().run(lambda: self._run(run)))
+            if session is not None and self._must_begin(session):
+                with self._beginning(session) as (hooks, begun):
+                    for hook in hooks:
+                        self._context().run(self._run, hook, begun)
+            return self._to_json(self._context().run(lambda: self._run(run)))
         except BaseException as error:
             raise _call_error(error) from (None if isinstance(error, CallRejection) else error)
 
@@ -114,22 +130,32 @@ class Client:
 
     def end_session(self, session: str, reason: str = "ended") -> None:
         """End a session as a pool does: run the app's hooks and drop the state. Raises the exceptions of the hooks."""
-        self._run_start_hooks()
+        self._start()
         ended = self._session(session)
         try:
-            for hook in self._app._on_session_end:
+            for hook in self._end_hooks(ended):
                 self._run(hook, ended, reason)
         finally:
             self._forget(session)
 
     def close(self) -> None:
-        """Close the event loop of the async handlers."""
+        """Run the `on_stop` hooks, leave the lifespan and close the event loop. Raises the first exception."""
+        error = None
+        if self._starts:  # it was never started
+            self._stops.clear()
+        while self._stops:
+            try:
+                self._run(self._stops.pop())
+            except Exception as failed:
+                error = error or failed
         if self._loop is not None:
             self._loop.close()
             self._loop = None
+        if error is not None:
+            raise error
 
     def __enter__(self) -> Client:
-        self._run_start_hooks()
+        self._start()
         return self
 
     def __exit__(
@@ -138,21 +164,73 @@ class Client:
         self.close()
 
     async def __aenter__(self) -> AsyncClient:
-        while self._hooks:
-            await _awaited(self._hooks.pop(0))
+        try:
+            while self._starts:
+                await _awaited(self._starts.pop(0))
+        except BaseException:
+            self._fail_start()
+            await self._stop_async()
+            raise
         return AsyncClient(self)
 
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        self.close()
+        await self._stop_async()
 
-    def _run_start_hooks(self) -> None:
-        while self._hooks:
-            self._run(self._hooks.pop(0))
+    async def _stop_async(self) -> None:
+        error = None
+        while self._stops:
+            try:
+                await _awaited(self._stops.pop())
+            except Exception as failed:
+                error = error or failed
+        self.close()
+        if error is not None:
+            raise error
+
+    def _start(self) -> None:
+        try:
+            while self._starts:
+                self._run(self._starts.pop(0))
+        except BaseException:
+            self._fail_start()
+            self.close()
+            raise
+
+    def _fail_start(self) -> None:
+        """Skip the rest of the start, and of the stop all but the exit of the lifespan, as a worker does."""
+        self._starts.clear()
+        del self._stops[0 if self._lifespan is None else 1 :]
+
+    def _context(self) -> Context:
+        """Return the context of a call: a copy of that of an async lifespan, else of that of the caller."""
+        context = None if self._lifespan is None or not self._lifespan.is_async else self._lifespan.context
+        return copy_context() if context is None else context.copy()
 
     def _session(self, id: str) -> Session:
         return Session(id, self._epochs.setdefault(id, 1), self._sessions)
+
+    def _must_begin(self, session: str) -> bool:
+        """Whether the `on_session_start` hooks must run before the next call of the session."""
+        id = self._session(session)
+        hooks = self._app._on_session_start if self._sessions.unavailable is None else ()
+        return bool(hooks) and (id.id, id._epoch) not in self._sessions.started
+
+    @contextmanager
+    def _beginning(self, session: str) -> Iterator[tuple[list[Callable[..., Any]], Session]]:
+        """Begin a session, or drop its state if a hook raises."""
+        begun = self._session(session)
+        try:
+            yield self._app._on_session_start, begun
+            self._sessions.started.add((begun.id, begun._epoch))
+        except BaseException:
+            self._sessions.drop(begun.id, begun._epoch)
+            raise
+
+    def _end_hooks(self, ended: Session) -> list[Callable[..., Any]]:
+        """Return the `on_session_end` hooks: none for a session that was not begun, as in a worker."""
+        return [] if self._must_begin(ended.id) else self._app._on_session_end
 
     def _forget(self, session: str) -> None:
         self._sessions.drop(session, self._epochs[session])
@@ -181,7 +259,10 @@ class AsyncClient:
     """
 
     def __init__(self, client: Client) -> None:
+        import asyncio
+
         self._client = client
+        self._beginning = asyncio.Lock()
 
     async def call(self, command: str, /, *, session: str | None = None, **arguments: Any) -> Any:
         """Call `command` and return its result. Arguments and result are converted to JSON. Raises `CallError`.
@@ -192,18 +273,30 @@ class AsyncClient:
 
         try:
             run = self._client._bind(command, session, arguments)
-            task = asyncio.create_task(_awaited(run))  # a task has a context of its own
+            if session is not None and self._client._must_begin(session):
+                await self._begin(session)
+            # A task has a context of its own.
+            task = self._client._context().run(asyncio.create_task, _awaited(run))
             return self._client._to_json(await task)
         except asyncio.CancelledError:
             raise  # the caller is cancelled, and the task with it
         except BaseException as error:
             raise _call_error(error) from (None if isinstance(error, CallRejection) else error)
 
+    async def _begin(self, session: str) -> None:
+        import asyncio
+
+        async with self._beginning:  # the calls of a session wait for its hooks
+            if self._client._must_begin(session):
+                with self._client._beginning(session) as (hooks, begun):
+                    for hook in hooks:
+                        await self._client._context().run(asyncio.create_task, _awaited(hook, begun))
+
     async def end_session(self, session: str, reason: str = "ended") -> None:
         """End a session as a pool does: run the app's hooks and drop the state. Raises the exceptions of the hooks."""
         ended = self._client._session(session)
         try:
-            for hook in self._client._app._on_session_end:
+            for hook in self._client._end_hooks(ended):
                 await _awaited(hook, ended, reason)
         finally:
             self._client._forget(session)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from herder.aio import Server
     from herder.app import App
     from herder.binding import Command
+    from herder.lifecycle import Lifecycle
 
 USAGE = """\
 Herder runs this program for each of its workers; it does nothing when started by hand.
@@ -69,14 +70,30 @@ class Worker:
         self.interrupting: set[int] = set()  # calls whose tasks may be interrupted too
         self.request_shutdown: Callable[[], None] | None = None
         self.aio: Server | None = None
+        limit = hello.get("stop_timeout_ms")
+        self.stop_limit = None if limit is None else limit / 1000  # seconds from the shutdown message to the exit
+        self.starts_sessions = False  # whether `on_session_start` hooks run
+        self.lifecycle: Lifecycle | None = None  # set in an app with a lifespan or `on_stop` hooks
+
+    def end_hooks(self, session: str, epoch: int) -> list[Callable[..., Any]]:
+        """Return the `on_session_end` hooks of a session: none if a hook of its start raised."""
+        began = not self.starts_sessions or (session, epoch) in self.sessions.started
+        return self.app._on_session_end if began else []
+
+    def stop_app(self) -> None:
+        """Run the `on_stop` hooks after a shutdown, once. Called when all calls are answered; logs exceptions."""
+        # Not after an end of file: the host has died.
+        if self.lifecycle is not None and self.calls.closing:
+            self.lifecycle.stop()
 
 
-def _run_sync_hook(hook: Callable[..., Any], *arguments: Any) -> None:
+def _run_sync_hook(hook: Callable[..., Any], *arguments: Any) -> Any:
     result = hook(*arguments)
     if hasattr(result, "__await__"):  # nothing would await it
         getattr(result, "close", lambda: None)()
         name = getattr(hook, "__qualname__", hook)
         raise TypeError(f"hook {name} returned an awaitable but is not an async function; declare it with `async def`")
+    return result
 
 
 def main(arguments: list[str], installed: dict[str, str] | None = None) -> int:
@@ -194,6 +211,7 @@ def install_interrupt_handler(worker: Worker) -> None:
 
 
 LIMITS = ("concurrency", "pipeline", "max_frame")
+TIMEOUTS = ("session_end_timeout_ms", "stop_timeout_ms")  # milliseconds; absent: no limit
 
 
 def parse_hello(body: bytes) -> dict[str, Any]:
@@ -214,9 +232,10 @@ def parse_hello(body: bytes) -> dict[str, Any]:
             raise ProtocolError("malformed_json", f"hello: `{key}` is invalid; allowed: a positive integer")
         if hello[key] == 0:
             raise ProtocolError("zero_limit", f"hello: `{key}` is 0; it must be at least 1")
-    limit = hello.get("session_end_timeout_ms", 1)
-    if type(limit) is not int or limit < 1:
-        raise ProtocolError("malformed_json", "hello: `session_end_timeout_ms` is invalid; allowed: a positive integer")
+    for key in TIMEOUTS:
+        limit = hello.get(key, 1)
+        if type(limit) is not int or limit < 1:
+            raise ProtocolError("malformed_json", f"hello: `{key}` is invalid; allowed: a positive integer")
     checked: dict[str, Any] = hello
     return checked
 
@@ -226,20 +245,29 @@ def _start_app(worker: Worker, target: str) -> bool:
     try:
         worker.app = load(target)
         worker.commands = worker.app._commands()
+        worker.starts_sessions = bool(worker.app._on_session_start) and worker.sessions.unavailable is None
+        uses_asyncio = _prepare_lifecycle(worker) or worker.app._uses_asyncio()
+        if worker.app._health is not None:
+            with stdlib.prefer_stdlib():
+                from herder import health  # noqa: F401
         with stdlib.prefer_stdlib():  # these imports must not find files of the application
-            if worker.app._uses_asyncio():
+            if uses_asyncio:
                 from herder import aio
 
                 aio.prepare(worker)
             worker.encode = worker.app._encode()
             _import_remaining_modules(worker)
         worker.described = _describe_commands(worker)
+        if worker.lifecycle is not None:
+            worker.lifecycle.enter_lifespan()
         for hook in worker.app._on_start:
             worker.run_hook(hook)
     except BaseException as error:
         if calls.forked:
             os._exit(1)
         _report_start_failure(worker, error, target)
+        if worker.lifecycle is not None:
+            worker.lifecycle.undo_start()
         return False
     gc.collect()
     gc.freeze()  # the objects so far are permanent: later collections skip them
@@ -247,6 +275,16 @@ def _start_app(worker: Worker, target: str) -> bool:
     # The main loop writes the frame. An exception of a signal handler could otherwise leave it half written.
     worker.output.parts += (ready,)
     return True
+
+
+def _prepare_lifecycle(worker: Worker) -> bool:
+    """Create the lifespan of the app, if it has one. Return whether that needs an event loop."""
+    if worker.app._lifespan is None and not worker.app._on_stop:
+        return False
+    with stdlib.prefer_stdlib():
+        from herder.lifecycle import Lifecycle
+    worker.lifecycle = Lifecycle(worker)
+    return worker.lifecycle.needs_loop
 
 
 def _import_remaining_modules(worker: Worker) -> None:
@@ -272,13 +310,14 @@ READY_KEYS = 100  # bytes of a `ready` without its commands
 
 def _ready_message(worker: Worker) -> dict[str, Any]:
     commands, worker.described = worker.described, []
+    health = {} if worker.app._health is None else {"health": True}
     if worker.request_shutdown is not None:
-        return {"commands": commands}
+        return {"commands": commands, **health}
     # With sync handlers only, one call runs at a time. So the window is `pipeline`, whatever `concurrency` is. The host
     # relies on `in_order`: the loop begins calls in the order in which they arrive, and writes the answers that are
     # ready before each handler. An asyncio worker does not: its tasks end in any order, and a task that blocks the loop
     # delays the answers of the others.
-    return {"commands": commands, "window": worker.pipeline, "in_order": 1}
+    return {"commands": commands, "window": worker.pipeline, "in_order": 1, **health}
 
 
 def _report_start_failure(worker: Worker, error: BaseException, target: str) -> None:

@@ -145,7 +145,7 @@ impl Worker {
             return None;
         }
         let commands = self.script.commands.iter().map(|(name, entry)| command(name, entry.idempotent)).collect();
-        self.send(&WorkerMessage::Ready(Ready { commands, window: None, in_order: None })).await;
+        self.send(&WorkerMessage::Ready(Ready { commands, window: None, in_order: None, health: false })).await;
         Some(Arc::new(Semaphore::new(host.concurrency.get() as usize)))
     }
 
@@ -164,7 +164,8 @@ impl Worker {
                 }
             }
             HostMessage::Shutdown => self.shutting_down = true,
-            HostMessage::Hello(_) | HostMessage::Revoke { .. } => {} // this worker does not state `in_order`
+            // This worker states neither `in_order` nor `health`.
+            HostMessage::Hello(_) | HostMessage::Revoke { .. } | HostMessage::HealthCheck { .. } => {}
         }
     }
 

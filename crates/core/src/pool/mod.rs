@@ -123,6 +123,7 @@ impl Core {
             }
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
             Input::Activity { worker, nonce, activity } => self.on_activity(now, worker, nonce, activity, effects),
+            Input::Unhealthy { worker } => self.on_unhealthy(now, worker, effects),
             Input::Kill { worker, kill_reason } => self.kill(now, worker, kill_reason, effects),
             Input::Exited { worker, exit, answers, suspects } => {
                 self.on_exit(now, worker, exit, answers, &suspects, effects);

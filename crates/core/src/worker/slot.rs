@@ -239,7 +239,7 @@ impl Slot {
     pub(crate) fn health(&self) -> Health {
         match self.process {
             Process::Live { misses: 0, .. } => Health::Healthy,
-            Process::Live { .. } => Health::Unhealthy,
+            Process::Live { .. } | Process::Stopping { kill_reason: KillReason::Unhealthy, .. } => Health::Unhealthy,
             _ => Health::Unknown,
         }
     }

@@ -98,6 +98,13 @@ impl Core {
         self.apply_ping_outcome(now, worker, outcome, effects);
     }
 
+    /// Stops a process whose health function has failed. It gets no more calls, and those that it has may end.
+    pub(in crate::pool) fn on_unhealthy(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
+        if self.is_alive(worker) {
+            self.stop_process(now, worker, KillReason::Unhealthy, StopMethod::AfterCalls, effects);
+        }
+    }
+
     pub(super) fn apply_ping_outcome(
         &mut self,
         now: Timestamp,

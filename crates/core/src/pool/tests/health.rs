@@ -151,3 +151,24 @@ fn r26_late_activity_is_ignored() {
     assert_eq!(harness.step(late(2)), [], "its replacement is another process");
     assert_eq!((worker(&harness).health, worker(&harness).unresponsive), (Health::Healthy, None));
 }
+
+/// A worker that reports that it is unhealthy gets no new calls, its running call ends, and another process replaces it.
+#[test]
+fn unhealthy_worker_is_replaced_after_its_calls() {
+    let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
+    let (running, effects) = harness.call_within(None, seconds(1000));
+    let attempt = sent(&effects, running).unwrap();
+    let effects = harness.step(Input::Unhealthy { worker: process(1, 1) });
+    let stop =
+        Effect::Stop { worker: process(1, 1), method: StopMethod::AfterCalls, kill_reason: KillReason::Unhealthy };
+    assert!(effects.contains(&stop), "{effects:?}");
+    assert_eq!((worker(&harness).state, worker(&harness).health), (WorkerState::Terminating, Health::Unhealthy));
+    let (waiting, effects) = harness.call_within(None, seconds(1000));
+    assert_eq!(sent(&effects, waiting), None);
+    assert_eq!(harness.step(Input::Unhealthy { worker: process(1, 1) }), [], "a second report changes nothing");
+    let effects = harness.finish(attempt);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Deliver { call, .. } if *call == running)));
+    harness.exit(process(1, 1), None, Vec::new());
+    let effects = harness.wait(seconds(1)); // the process was young, so the next start waits for the backoff
+    assert!(effects.contains(&Effect::Start(process(1, 2))), "{effects:?}");
+}
