@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 
 ABSENT = object()  # replaces the value of a key that the object does not have
 NONE = type(None)
-HAS_OTHER_PARAMETERS = 0x0C  # the flags of code with `*args` or `**kwargs`
 _numbers = count(1)
 
 
@@ -238,14 +237,12 @@ def compiled_at_first_run(label: str, write: Callable[[], Source], is_async: boo
 def parameters_of(function: Any, fields: tuple[Field, ...]) -> Parameters | None:
     """Return name, default (or `ABSENT`) and whether it is keyword-only of each parameter of a function.
 
-    An argument that is omitted is the same as its default. None: it is no function of Python, or a decorator may hide
-    its parameters, or it lacks one of `fields`. Arguments must then be passed by name, and only those that are given.
+    An argument that is omitted is the same as its default. None: it is no function of Python, or it does not name each
+    of `fields`, as most decorators. Arguments must then be passed by name, and only those that are given.
     """
     if type(function) is not FunctionType:
         return None
     code = function.__code__
-    if code.co_flags & HAS_OTHER_PARAMETERS or code.co_posonlyargcount:
-        return None
     size = code.co_argcount
     names = code.co_varnames[: size + code.co_kwonlyargcount]
     values = function.__defaults__ or ()
