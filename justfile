@@ -58,6 +58,12 @@ dspy:
     cargo build -p herder-cli
     scripts/try-dspy target/dspy/bin/python
 
+# Send the same 40 requests to a FastAPI service and to the Herder app that it became (docs/from-fastapi.md)
+from-fastapi:
+    python3 -m venv target/fastapi && target/fastapi/bin/pip install --quiet fastapi uvicorn numpy
+    cargo build -p herder-cli
+    examples/fastapi/compare.py target/fastapi target/debug/herder
+
 # Count the instructions of one call through the core, by kind of pool (needs valgrind)
 instructions:
     cargo bench -p herder-core-benches --bench instructions

@@ -3,7 +3,7 @@
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
 
-pub(super) const PAGES: [&str; 22] = [
+pub(super) const PAGES: [&str; 23] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -13,6 +13,7 @@ pub(super) const PAGES: [&str; 22] = [
     "docs/cli.md",
     "docs/configuration.md",
     "docs/faults.md",
+    "docs/from-fastapi.md",
     "docs/glossary.md",
     "docs/http.md",
     "docs/mcp.md",

@@ -54,7 +54,7 @@ pub struct ProblemDetails {
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// The error's text.
+    /// The error's text; the handler's message alone if the handler rejected the call.
     pub detail: String,
     /// The category of the error.
     pub category: Category,
@@ -193,7 +193,7 @@ impl Error {
             r#type: format!("https://herder.invalid/errors/{}", self.slug()),
             title: self.slug().replace('-', " "),
             status: self.http_status(),
-            detail: self.to_string(),
+            detail: self.detail(),
             category: self.category(),
             severity: self.severity(),
             strategy,

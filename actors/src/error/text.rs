@@ -54,6 +54,14 @@ impl Error {
             }
             Self::StartFailed { .. } => "a worker failed to start".into(),
             Self::Internal { .. } => "internal error".into(),
+            _ => self.detail(),
+        }
+    }
+
+    /// Returns the text without what stands in other members of a problem: that a handler rejected the call.
+    pub(super) fn detail(&self) -> String {
+        match self {
+            Self::Rejected { message, .. } => message.clone(),
             _ => self.to_string(),
         }
     }

@@ -120,8 +120,8 @@ mod tests {
             "wrong arguments: no\n  order.lines[0].price: Input should be a valid number\n  count: Field required";
         assert_eq!(render(&wrong), expected);
         assert_eq!(render(&json!({ "detail": "d", "errors": {} })), "d");
-        let rejected = json!({ "detail": "rejected: no", "code": "out", "data": { "left": 0 } });
-        assert_eq!(render(&rejected), "rejected: no\n  code out\n  data {\"left\":0}");
+        let rejected = json!({ "detail": "no", "code": "out", "data": { "left": 0 } });
+        assert_eq!(render(&rejected), "no\n  code out\n  data {\"left\":0}");
         assert_eq!(render(&json!(null)), "the server returned an error without details");
     }
 }

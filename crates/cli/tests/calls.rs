@@ -157,7 +157,7 @@ fn handler_and_argument_errors_have_their_status() {
 
     let rejected = server.call("plain/refuse", "{}", &[]);
     let problem = rejected.problem(422, "rejected");
-    assert_eq!((&problem["code"], &problem["detail"]), (&json!("today"), &json!("rejected: not today")));
+    assert_eq!((&problem["code"], &problem["detail"]), (&json!("today"), &json!("not today")));
     let conflict = server.call("plain/refuse", r#"{"data": {"left": [0]}, "status": 409}"#, &[]);
     assert_eq!(conflict.problem(409, "rejected")["data"], json!({ "left": [0] }));
     for body in ["{}", r#"{"fil": "x"}"#, r#"{"file": 1}"#] {

@@ -320,10 +320,7 @@ fn call_and_status_against_a_server() {
     assert_eq!(with(&["call", "kept", "count", "--session", "c/d"]).1, "2\n", "the same server, the same session");
     let (code, _, err) = with(&["call", "kept", "refuse"]);
     assert_eq!(code, 1);
-    assert!(
-        err.starts_with("error: rejected: not today\n  rejected (422); worker w1 generation 1; code today"),
-        "{err}"
-    );
+    assert!(err.starts_with("error: not today\n  rejected (422); worker w1 generation 1; code today"), "{err}");
     assert_eq!(with(&["call", "kept", "echo", "[]"]).0, 2, "the server refuses it as malformed");
     let (code, _, err) = with(&["call", "kept", "wait", r#"{"file": 1, "fil": 2}"#]);
     assert!(code == 1 && err.contains("\n  file: ") && err.contains("\n  fil: "), "one line for each argument: {err}");
