@@ -225,8 +225,8 @@ fn r73_a_notification_cancels_a_call() {
     assert_eq!(bob.post(&cancel).send(server.address).status, 202);
     assert_eq!(server.get("/v1/pools/plain").json["queue"]["in_flight"], 1, "it was not a call of this session");
     assert_eq!(ann.post(&cancel).send(server.address).status, 202);
-    assert_eq!(waiting.join().unwrap().json["error"]["code"], -32603);
     wait_until("the worker is free", || server.get("/v1/pools/plain").json["queue"]["in_flight"] == 0);
+    assert_eq!(waiting.join().unwrap().json["error"]["code"], -32603);
     fs::write(server.file("now"), "").unwrap();
     let next = ann.ask(5, "tools/call", &json!({ "name": "plain.wait", "arguments": { "file": server.file("now") } }));
     assert_eq!(text(&next["result"]), "waited");

@@ -216,9 +216,29 @@ pub(super) fn take_handle(arguments: &[u8]) -> std::result::Result<Option<(Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Script, scripted};
 
     fn raw(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.into()).unwrap()
+    }
+
+    #[actix_web::test]
+    async fn the_list_has_pages() {
+        let name = |number| format!("c{number:03}");
+        let script = (0..PAGE + 20)
+            .fold(Script::new(), |script, number| script.command(&name(number), async |_| Ok(serde_json::Value::Null)));
+        let pool = scripted("paged", script, |context| context.basic().app("app:app").build()).await;
+        let pools = vec![McpPool { pool: (*pool).clone(), affinity: false }];
+        let endpoint = Endpoint { name: None, pools };
+        let first = endpoint.page(None, true).await.unwrap();
+        let second = endpoint.page(first.next_cursor.as_deref(), true).await.unwrap();
+        assert_eq!((first.tools.len(), second.tools.len(), &second.next_cursor), (PAGE, 20, &None));
+        let mut names: Vec<_> = first.tools.into_iter().chain(second.tools).map(|tool| tool.name).collect();
+        names.sort();
+        assert!(names.into_iter().eq((0..PAGE + 20).map(name)));
+        assert!(endpoint.page(Some("-1"), true).await.is_err());
+        drop(endpoint);
+        pool.shutdown_and_check().await;
     }
 
     #[test]
