@@ -40,6 +40,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "error_frames.py",
     "errors.py",
     "frames.py",
+    "fresh_sources.py",
     "health.py",
     "hooks.py",
     "installed.py",

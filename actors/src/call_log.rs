@@ -31,6 +31,8 @@ pub(crate) struct AnsweredCall {
     pub(crate) command: Arc<str>,
     pub(crate) session: Option<SessionId>,
     pub(crate) outcome: Result<Success, Error>,
+    /// How long it waited and ran, if a worker answered it.
+    pub(crate) times: Option<Times>,
     /// `Some` if the call is logged as a failure: the number of failures suppressed before it.
     pub(crate) logged: Option<u64>,
 }
@@ -40,6 +42,11 @@ pub(crate) struct AnsweredCall {
 pub(crate) struct Success {
     pub(crate) worker: WorkerRef,
     pub(crate) routing: Routing,
+}
+
+/// How long a call waited and ran.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
     pub(crate) queued: Duration,
     pub(crate) ran: Duration,
 }
@@ -100,7 +107,7 @@ impl CallLog {
         let logged = decision.logged();
         if logged.is_some() || Self::logs_all() {
             let (command, session, outcome) = (command.clone(), session.cloned(), Err(error.clone()));
-            self.log(AnsweredCall { id, command, session, outcome, logged });
+            self.log(AnsweredCall { id, command, session, outcome, times: None, logged });
         }
         decision == LogDecision::FirstSuppressed
     }
@@ -174,7 +181,7 @@ impl PoolStart {
     }
 
     fn log_call(&self, call: &AnsweredCall) {
-        let AnsweredCall { id, command, session, outcome, .. } = call;
+        let AnsweredCall { id, command, session, outcome, times, .. } = call;
         let (done, error) = (outcome.as_ref().ok(), outcome.as_ref().err());
         let worker_ref = done.map(|done| done.worker).or(error.and_then(Error::worker));
         tracing::debug!(
@@ -187,8 +194,8 @@ impl PoolStart {
             outcome = error.map_or("ok", Error::slug),
             error_id = error.map(|_| tracing::field::display(self.error_id(*id))),
             routing = done.map(|done| done.routing.as_str()),
-            queue_us = done.map(|done| micros(done.queued)),
-            run_us = done.map(|done| micros(done.ran)),
+            queue_us = times.map(|times| micros(times.queued)),
+            run_us = times.map(|times| micros(times.ran)),
             "call"
         );
     }

@@ -54,6 +54,12 @@ pub type LaunchFuture = Pin<Box<dyn Future<Output = Result<Launched, LaunchError
 pub trait Launcher: 'static {
     /// Starts a process for a slot. Must not block the thread.
     fn launch(&self, worker: WorkerRef) -> LaunchFuture;
+    /// Starts a process that is told this number from 0: the number of its slot, or of the slot whose worker it replaces in a
+    /// reload. Must not block the thread.
+    fn launch_with_number(&self, worker: WorkerRef, number: u32) -> LaunchFuture {
+        let _ = number;
+        self.launch(worker)
+    }
     /// Called once, when the pool has started. An implementation may queue log events; it must not call the `tracing`
     /// subscriber, which may block.
     fn log_warnings(&self) {}
@@ -144,6 +150,10 @@ impl Launcher for ProcessLauncher {
     }
 
     fn launch(&self, worker: WorkerRef) -> LaunchFuture {
+        self.launch_with_number(worker, worker.id.0.saturating_sub(1))
+    }
+
+    fn launch_with_number(&self, worker: WorkerRef, number: u32) -> LaunchFuture {
         let (config, packages, threads) = (self.config.clone(), self.packages.clone(), self.threads.clone());
         Box::pin(async move {
             let command = match config.launch() {
@@ -153,8 +163,8 @@ impl Launcher for ProcessLauncher {
                     // Run as a script: with `-m`, a `types.py` in the working directory would replace Python's own module.
                     let script = installed.path().join("herder/__main__.py");
                     let args = vec![script.into_os_string(), app.as_str().into()];
-                    let command = command(&config, worker, python.clone().into_os_string(), args);
-                    let command = with_package(command, &config, worker, installed.path());
+                    let command = command(&config, worker, number, python.clone().into_os_string(), args);
+                    let command = with_package(command, &config, number, installed.path());
                     // Remembered before the spawn: a pool that is dropped while the process starts keeps the directory until
                     // this future has returned or was dropped.
                     keep_installed(&mut packages.borrow_mut(), installed);
@@ -163,7 +173,7 @@ impl Launcher for ProcessLauncher {
                 Launch::Command { argv } => {
                     let mut parts = argv.iter().map(OsString::from);
                     let program = parts.next().unwrap_or_default();
-                    command(&config, worker, program, parts.collect())
+                    command(&config, worker, number, program, parts.collect())
                 }
             };
             let spawned = herder_process::spawn(threads.apply_to(command)).await?;
@@ -179,7 +189,7 @@ fn keep_installed(packages: &mut Vec<Installed>, installed: Installed) {
     }
 }
 
-fn command(config: &PoolConfig, worker: WorkerRef, program: OsString, args: Vec<OsString>) -> Command {
+fn command(config: &PoolConfig, worker: WorkerRef, number: u32, program: OsString, args: Vec<OsString>) -> Command {
     let label = format!("{}/{worker}", config.name());
     let clean = config.env_mode() == EnvMode::Clean;
     let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label);
@@ -188,35 +198,29 @@ fn command(config: &PoolConfig, worker: WorkerRef, program: OsString, args: Vec<
         let kept = CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
         command = kept.fold(command, |command, (key, value)| command.env(*key, value));
     }
-    let command = command.env(SLOT, slot_number(worker).to_string());
-    config.env().iter().fold(command, |command, (key, value)| command.env(key, in_slot(value, worker)))
+    let command = command.env(SLOT, number.to_string());
+    config.env().iter().fold(command, |command, (key, value)| command.env(key, in_slot(value, number)))
 }
 
-/// Returns the number of the worker's slot from 0, as devices are numbered: `w1` has 0. Later processes of a slot have the same
-/// number.
-fn slot_number(worker: WorkerRef) -> u32 {
-    worker.id.0.saturating_sub(1)
-}
-
-/// Returns the value of a variable of the pool's `env` in this slot.
-fn in_slot(value: &str, worker: WorkerRef) -> String {
-    value.replace("{slot}", &slot_number(worker).to_string())
+/// Returns the value of a variable of the pool's `env` in the slot with this number.
+fn in_slot(value: &str, number: u32) -> String {
+    value.replace("{slot}", &number.to_string())
 }
 
 /// Returns the value of a variable in the worker's environment, unless it is empty.
-fn value(config: &PoolConfig, worker: WorkerRef, key: &str) -> Option<OsString> {
+fn value(config: &PoolConfig, number: u32, key: &str) -> Option<OsString> {
     let inherited = || env::var_os(key).filter(|_| config.env_mode() != EnvMode::Clean);
-    let own = config.env().get(key).map(|value| OsString::from(in_slot(value, worker)));
+    let own = config.env().get(key).map(|value| OsString::from(in_slot(value, number)));
     own.or_else(inherited).filter(|value| !value.is_empty())
 }
 
 /// Adds the variables for the embedded package. Python must not write bytecode beside the package by itself, since the host
 /// refuses files that it does not know: the package writes its bytecode itself (`bytecode.py`) and then restores the user's
 /// value of the variable.
-fn with_package(command: Command, config: &PoolConfig, worker: WorkerRef, package: &Path) -> Command {
+fn with_package(command: Command, config: &PoolConfig, number: u32, package: &Path) -> Command {
     const DONT_WRITE: &str = "PYTHONDONTWRITEBYTECODE";
-    let command = command.env("HERDER_BYTECODE", value(config, worker, DONT_WRITE).unwrap_or_default());
-    command.env(DONT_WRITE, "1").env("PYTHONPATH", python_path(package, value(config, worker, "PYTHONPATH")))
+    let command = command.env("HERDER_BYTECODE", value(config, number, DONT_WRITE).unwrap_or_default());
+    command.env(DONT_WRITE, "1").env("PYTHONPATH", python_path(package, value(config, number, "PYTHONPATH")))
 }
 
 /// Returns the value of `PYTHONPATH`. The embedded package comes first, since another installed version of it may implement

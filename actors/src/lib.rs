@@ -55,8 +55,8 @@ pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
     GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PoolHealth,
-    PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, RemainingWorker, RemoveWorkerSessions, Request,
-    ResetBreaker, SessionStatus, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity,
+    PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport, RemainingWorker, RemoveWorkerSessions,
+    Request, ResetBreaker, SessionStatus, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity,
     WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]

@@ -8,8 +8,9 @@ use herder_actors::{
     BreakerStatus, CommandDescription, EndSession, Fingerprint, Generation, GetBreaker, GetCommands, GetQuarantine,
     GetRecorder, GetSessionHistory, GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers,
     Outcome, PoolClient, PoolConfig, PoolHealth, PoolName, PoolSupervisor, PrepareShutdown, QuarantineEntry,
-    RecordOutcome, Recording, ReleaseFromQuarantine, Request, ResetBreaker, Result, SessionHistory, SessionInfo,
-    SessionPage, Shutdown, ShutdownReport, Status, WaitReady, WorkerId, WorkerInfo, WorkerRef,
+    RecordOutcome, Recording, ReleaseFromQuarantine, Reload, ReloadReport, Request, ResetBreaker, Result,
+    SessionHistory, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, WaitReady, WorkerId, WorkerInfo,
+    WorkerRef,
 };
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
@@ -238,6 +239,19 @@ impl Pool {
     /// Fails if the pool has ended.
     pub async fn release_from_quarantine(&self, fingerprint: Fingerprint) -> Result<bool> {
         self.0.client.ask(ReleaseFromQuarantine::new(fingerprint)).await?
+    }
+
+    /// Replaces every worker by a new process, one after the other, for example after its code has changed. Each
+    /// replacement is ready before the old worker is stopped, and the old worker finishes the calls that it was sent.
+    /// The state of sessions is lost, as after the death of their worker. Waits until the last replacement is ready. A
+    /// reload that another one follows before it has ended fails with [`Error::Cancelled`](crate::Error::Cancelled).
+    ///
+    /// # Errors
+    /// Fails with [`Error::StartFailed`](crate::Error::StartFailed) if a replacement does not become ready. The workers
+    /// that were not replaced before go on serving. Fails with [`Error::PoolClosed`](crate::Error::PoolClosed) if the
+    /// pool shuts down or has ended.
+    pub async fn reload(&self) -> Result<ReloadReport> {
+        self.0.client.ask(Reload).await?
     }
 
     /// Announces that a [`shutdown`](Self::shutdown) will follow. The pool still accepts calls, but restarts a worker

@@ -27,6 +27,7 @@ mod panics;
 mod python_logs;
 mod queue;
 mod recorder;
+mod reload;
 mod restarts;
 mod retries;
 mod separation;

@@ -1,7 +1,7 @@
 //! The exit of a process in errors: what the pool recorded of it, and the details that an error contains. Plain data.
 
 use crate::{ChildHandle, ExitMemory, OutOfMemory, recorder::Recording};
-use herder_core::{ExitStatus, ProcessExit};
+use herder_core::{ExitStatus, KillReason, ProcessExit};
 use serde::{Serialize, Serializer};
 use std::{cell::OnceCell, sync::Arc};
 
@@ -73,6 +73,11 @@ impl ExitCause {
             None => "the process had already exited".into(),
         };
         Self { exit, reason, report: Arc::new(report(exit, exit_record)) }
+    }
+
+    /// Returns the cause for a process that is being stopped.
+    pub(crate) fn stopping(reason: KillReason) -> Self {
+        Self { exit: None, reason: reason.to_string().into(), report: Arc::default() }
     }
 
     /// Returns the cause of an exit, the shared one if the pool has a record of that exit.
@@ -147,7 +152,6 @@ pub(crate) fn status_parts(status: ExitStatus) -> (Option<i32>, Option<i32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herder_core::KillReason;
 
     /// R38: thousands of calls may be lost in one step. None of their errors copies the output or the stack.
     #[test]

@@ -19,8 +19,8 @@ pub use inject::{InjectPanic, InjectStop};
 pub(crate) use inject::{Panic, panic_injected};
 pub use pool::{
     GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers,
-    PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, RemainingWorker, ResetBreaker, Shutdown,
-    ShutdownReport, WaitReady, WorkerInfo,
+    PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport, RemainingWorker,
+    ResetBreaker, Shutdown, ShutdownReport, WaitReady, WorkerInfo,
 };
 pub use sessions::{
     CleanupStaleSessions, EndSession, GetSessionHistory, GetSessionInfo, ListSessions, TrackSession,

@@ -6,8 +6,8 @@ use crate::{
 };
 use actix::Message;
 use herder_core::{
-    BreakerStatus, Counters, Fingerprint, Generation, Health, Outcome, PoolName, PoolState, QuarantineEntry, WorkerId,
-    WorkerRef, WorkerState,
+    BreakerStatus, Counters, Fingerprint, Generation, Health, Outcome, PoolName, PoolState, QuarantineEntry, Reloaded,
+    WorkerId, WorkerRef, WorkerState,
 };
 use serde::Serialize;
 use std::{fmt, sync::Arc, time::Duration};
@@ -120,6 +120,30 @@ impl ReleaseFromQuarantine {
     /// Creates the message for the [fingerprint](herder_core::QuarantineEntry::fingerprint) of an entry.
     pub fn new(fingerprint: Fingerprint) -> Self {
         Self { fingerprint }
+    }
+}
+
+/// Replaces every worker by a new process, one after the other. Each replacement is ready before the old worker is stopped; the
+/// old worker finishes the calls that it was sent. If a replacement fails to start, the workers that were not replaced before
+/// go on serving, and the answer is the error. Such restarts do not count for `restart.max`. The state of sessions is lost, as
+/// after the death of their worker. Answers when the last replacement is ready. A reload ends the one before it.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<ReloadReport>")]
+pub struct Reload;
+
+/// The report of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ReloadReport {
+    /// The number of base workers that were replaced. A worker that was not ready was started again, and is not counted.
+    pub workers: u32,
+    /// The number of sessions whose state was lost. Zero in a pool without session affinity.
+    pub sessions: u32,
+}
+
+impl ReloadReport {
+    pub(crate) fn of(Reloaded { workers, sessions }: Reloaded) -> Self {
+        Self { workers, sessions }
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::{PoolSupervisor, RunningPool, tasks::DrainDeferred};
 use crate::{
-    Launcher, WorkerActor,
+    Error, Launcher, ReloadReport, WorkerActor,
     child::{ChildHandle, LaunchError},
     error::ExitRecord,
     launcher::UnclaimedChild,
     shared_state::{Deferred, WeakSharedState, step, with},
 };
 use actix::{Actor, ActorContext, Handler};
-use herder_core::{Answers, ExitStatus, Input, KillReason, ProcessExit, WorkerRef};
+use herder_core::{Answers, ExitStatus, Input, KillReason, ProcessExit, ReloadOutcome, WorkerRef};
 use std::{pin::pin, rc::Rc};
 use tokio::task::JoinError;
 use tracing::Level;
@@ -56,6 +56,7 @@ impl RunningPool {
             Deferred::CallAnswered(call) => self.call_log().log(*call),
             Deferred::FailuresSuppressed => self.log_suppressed_failures(),
             Deferred::Log(event) => self.log_event(event),
+            Deferred::ReloadEnded(outcome) => self.on_reload_ended(outcome),
             // After too many panics the core has stopped although no shutdown was requested. The supervisor stays, so that
             // every message is answered with the reason, until it receives a shutdown.
             Deferred::Stopped if self.shared_state.borrow().stopping_since().is_none() => {}
@@ -71,13 +72,15 @@ impl RunningPool {
     /// and one that panics fails only this start. A launcher that has not returned within `start_timeout` has failed, too,
     /// because the slot must not wait for ever; a process that it returns later is killed.
     fn launch(&self, worker: WorkerRef, launcher: Rc<dyn Launcher>) {
-        let (clock, timeout) = {
+        let (clock, timeout, number) = {
             let mut state = self.shared_state.borrow_mut();
             state.on_launch(worker);
-            (state.clock().clone(), state.core().settings().start_timeout)
+            let core = state.core();
+            (state.clock().clone(), core.settings().start_timeout, core.slot_number(worker.id))
         };
         let shared_state = Rc::downgrade(&self.shared_state);
-        let launching = actix_rt::spawn(async move { launcher.launch(worker).await.map(UnclaimedChild::new) });
+        let launching =
+            actix_rt::spawn(async move { launcher.launch_with_number(worker, number).await.map(UnclaimedChild::new) });
         actix_rt::spawn(async move {
             let mut launching = pin!(launching);
             // `biased`: if the launcher has returned when the timeout passes, the start has succeeded.
@@ -172,6 +175,8 @@ impl RunningPool {
         // core does not know: it ignores these reports.
         self.workers.clear();
         self.waiters.answer_all_killed();
+        // The new state knows nothing of the reloads of the old one: all workers are started again anyway.
+        self.waiters.drop_reloads();
         self.waiters.check_ready(&self.shared_state.borrow());
         let (pool, failure) = (self.pool(), self.shared_state.borrow().permanent_failure());
         match failure {
@@ -189,6 +194,26 @@ impl RunningPool {
                 self.affinity.log_rebuild(pool, &self.events());
             }
         }
+    }
+
+    /// Logs the end of a reload and answers its caller.
+    fn on_reload_ended(&mut self, outcome: ReloadOutcome) {
+        let answer = match outcome {
+            ReloadOutcome::Completed(replaced) => {
+                self.log_reload(replaced);
+                Ok(ReloadReport::of(replaced))
+            }
+            ReloadOutcome::StartFailed { worker, exit, replaced } => {
+                self.log_reload(replaced);
+                let state = self.shared_state.borrow();
+                Err(crate::shared_state::start_failed(worker, &exit, state.exit_record(worker)))
+            }
+            ReloadOutcome::Superseded => {
+                Err(Error::Cancelled { message: "another reload began before this one had ended".into(), worker: None })
+            }
+            ReloadOutcome::PoolClosed => Err(Error::closed(false)),
+        };
+        self.waiters.answer_reload(answer);
     }
 
     fn on_stopped(&mut self) {

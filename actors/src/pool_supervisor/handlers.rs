@@ -4,7 +4,8 @@ use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
     CommandDescription, Error, GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus,
     HealthCheck, KillWorker, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, Recording, ReleaseFromQuarantine,
-    ResetBreaker, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
+    Reload, ReloadReport, ResetBreaker, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo,
+    events::wait_emitted, shared_state::State,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{BreakerStatus, Core, Input, KillReason, PoolName, PoolState, QuarantineEntry};
@@ -40,6 +41,18 @@ impl Handler<KillWorker> for PoolSupervisor {
             }
             let waiter = active.waiters.wait_killed(worker);
             active.with(|state| state.handle(Input::Kill { worker, kill_reason: KillReason::Requested }))?;
+            Ok(waiter)
+        }))
+    }
+}
+
+impl Handler<Reload> for PoolSupervisor {
+    type Result = ResponseFuture<Result<ReloadReport>>;
+
+    fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
+        answer_later(self.active(|active| {
+            let waiter = active.waiters.wait_reload();
+            active.with(State::reload)?;
             Ok(waiter)
         }))
     }

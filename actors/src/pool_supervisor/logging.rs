@@ -9,7 +9,7 @@ use crate::{
     events::EventLog,
     shared_state::Deferred,
 };
-use herder_core::{KillReason, LogEvent, PoolName, ProcessExit, WorkerRef};
+use herder_core::{KillReason, LogEvent, PoolName, ProcessExit, Reloaded, WorkerRef};
 use std::sync::Arc;
 use tracing::Level;
 
@@ -79,6 +79,15 @@ impl RunningPool {
             LogEvent::UnknownAnswer(worker_ref, wire_id) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %worker_ref, %wire_id, "dropped an answer to an unknown call");
             }),
+        }
+    }
+
+    /// Logs what a reload replaced.
+    pub(super) fn log_reload(&self, Reloaded { workers, sessions }: Reloaded) {
+        if workers > 0 {
+            let pool = self.pool();
+            self.events()
+                .queue(Level::INFO, move || tracing::info!(%pool, workers, sessions, "workers replaced by a reload"));
         }
     }
 

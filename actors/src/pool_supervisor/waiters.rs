@@ -1,8 +1,9 @@
 //! Callers that wait for the pool to be ready, for the exit of a process, or for the end of the pool. Answers them; decides
 //! nothing.
 
-use crate::{Error, Result, ShutdownReport, shared_state::State};
+use crate::{Error, ReloadReport, Result, ShutdownReport, shared_state::State};
 use herder_core::{PoolState, WorkerRef};
+use std::collections::VecDeque;
 use tokio::sync::oneshot;
 
 /// The pending answers.
@@ -11,6 +12,8 @@ pub(super) struct Waiters {
     ready: PendingAnswers<(), ()>,
     killed: PendingAnswers<WorkerRef, ()>,
     stopped: PendingAnswers<(), ShutdownReport>,
+    /// In the order of the requests. Each is answered when the next one begins, at the latest.
+    reloads: VecDeque<oneshot::Sender<Result<ReloadReport>>>,
 }
 
 /// Pending answers of one kind, each with what it waits for. Abandoned ones are removed when the vector is full, so they are
@@ -52,6 +55,25 @@ impl Waiters {
 
     pub(super) fn wait_stopped(&mut self) -> oneshot::Receiver<Result<ShutdownReport>> {
         self.stopped.add(())
+    }
+
+    /// Adds a caller that requests a reload now. The core reports the end of each reload, in the order of the requests.
+    pub(super) fn wait_reload(&mut self) -> oneshot::Receiver<Result<ReloadReport>> {
+        let (sender, receiver) = oneshot::channel();
+        self.reloads.push_back(sender);
+        receiver
+    }
+
+    /// Answers the caller of the first reload that has not ended.
+    pub(super) fn answer_reload(&mut self, answer: Result<ReloadReport>) {
+        if let Some(waiter) = self.reloads.pop_front() {
+            let _ = waiter.send(answer);
+        }
+    }
+
+    /// Drops the callers of reloads, which get an error.
+    pub(super) fn drop_reloads(&mut self) {
+        self.reloads.clear();
     }
 
     /// Answers callers that wait for readiness, if the pool is ready, has failed or is closed.

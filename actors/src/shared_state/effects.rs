@@ -1,7 +1,11 @@
 //! Applies the core's effects. Cheap effects are applied at once; those that need the supervisor are deferred.
 
 use super::state::{Deferred, FinalFrame, State};
-use crate::{Error, Reply, Result, call_log::Success, recorder::Descriptor};
+use crate::{
+    Error, Reply, Result,
+    call_log::{Success, Times},
+    recorder::Descriptor,
+};
 use bytes::Bytes;
 use herder_core::{
     CallFailure, CallId, Delivery, Dispatch, Effect, Epoch, FinalAnswer, Input, KillReason, LogEvent, SessionEndReason,
@@ -77,6 +81,7 @@ impl State {
                 }
                 self.defer(Deferred::Log(event));
             }
+            Effect::ReloadEnded(outcome) => self.defer(Deferred::ReloadEnded(outcome)),
             Effect::Stopped => self.defer(Deferred::Stopped),
         }
     }
@@ -170,17 +175,18 @@ impl State {
         let FinalAnswer { call: id, delivery, earlier } = answer;
         let (id, delivery) = (*id, *delivery);
         let Some(call) = self.calls.remove(&id) else { return };
+        let times = Some(Times { queued: delivery.queued(), ran: delivery.ran() });
         match self.current_frame.take() {
             Some(FinalFrame::Result(result)) => {
                 let Delivery { worker, routing, .. } = delivery;
-                let done = Success { worker, routing, queued: delivery.queued(), ran: delivery.ran() };
-                self.log_call(id, &call.command, call.session.as_ref(), Ok(done), None);
+                let done = Success { worker, routing };
+                self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
                 call.answer(Ok(reply(result, delivery)));
             }
             Some(FinalFrame::Error(error)) => {
                 let error = Error::of_worker(&call.command, delivery.worker, error);
                 let error = error.with_attempts(self.attempts(earlier));
-                let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
+                let error = self.record_answered_failure(id, &call.command, call.session.as_ref(), error, times);
                 call.answer(Err(error));
             }
             None => {} // not reachable: only `on_final_frame` causes deliveries. The dropped call answers `PoolClosed`.
@@ -196,7 +202,7 @@ impl State {
         let error = error.with_command_timeout(call.command_timeout);
         if abandoned {
             // The caller abandoned the call, so there is no receiver. Nor does it count as a failure for the log.
-            return self.log_call(id, &call.command, call.session.as_ref(), Err(&error), None);
+            return self.log_call(id, &call.command, call.session.as_ref(), Err(&error), None, None);
         }
         let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
         call.answer(Err(error));

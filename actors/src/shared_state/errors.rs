@@ -6,7 +6,7 @@ use crate::{
     Attempt, Attempts, Error,
     error::{ExitCause, ExitRecord, whole_ms},
 };
-use herder_core::{CallFailure, ProcessExit, Quarantined, Timestamp, WorkerLoss, WorkerRef};
+use herder_core::{CallFailure, KillReason, ProcessExit, Quarantined, Timestamp, WorkerLoss, WorkerRef};
 
 impl State {
     /// Converts a failure of the core to the public error.
@@ -66,7 +66,11 @@ impl State {
     }
 
     fn cause(&self, loss: &WorkerLoss) -> ExitCause {
-        ExitCause::of(loss.exit, self.exit_record(loss.worker))
+        match (loss.exit, self.core().kill_reason_of(loss.worker)) {
+            // The caller need not wait for its exit to learn why the state of the session is lost.
+            (None, Some(KillReason::Reload)) => ExitCause::stopping(KillReason::Reload),
+            (exit, _) => ExitCause::of(exit, self.exit_record(loss.worker)),
+        }
     }
 }
 

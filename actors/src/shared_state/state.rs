@@ -3,7 +3,7 @@
 use super::{CommandTable, Link, call::Call};
 use crate::{
     Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
-    call_log::{AnsweredCall, CallLog, LogDecision, Success},
+    call_log::{AnsweredCall, CallLog, LogDecision, Success, Times},
     child::{ChildHandle, LaunchError},
     clock::Clock,
     commands::Descriptions,
@@ -13,8 +13,8 @@ use crate::{
 };
 use foldhash::fast::FixedState;
 use herder_core::{
-    BindError, CallId, Core, Effects, Finished, Input, LogEvent, ProcessActivity, ProcessExit, SessionId, Timestamp,
-    WorkerId, WorkerRef,
+    BindError, CallId, Core, Effects, Finished, Input, LogEvent, ProcessActivity, ProcessExit, ReloadOutcome,
+    SessionId, Timestamp, WorkerId, WorkerRef,
 };
 use herder_wire::{CallResult, CommandEntry, Header, InstalledPackage, SessionStateSupport, WorkerError};
 use std::{
@@ -84,6 +84,8 @@ pub(crate) enum Deferred {
     Examine(WorkerRef, u64),
     /// Log an event of the core.
     Log(LogEvent),
+    /// Report the end of the first reload that has not ended.
+    ReloadEnded(ReloadOutcome),
     /// Take over the started process, or handle the failed start.
     Launched(WorkerRef, Result<UnclaimedChild, LaunchError>),
     /// Handle the exit of this process.
@@ -154,12 +156,24 @@ impl State {
         session: Option<&SessionId>,
         error: Error,
     ) -> Error {
+        self.record_answered_failure(id, command, session, error, None)
+    }
+
+    /// Does what [`record_failure`](Self::record_failure) does, for a call that a worker may have answered, with its times.
+    pub(super) fn record_answered_failure(
+        &mut self,
+        id: CallId,
+        command: &Arc<str>,
+        session: Option<&SessionId>,
+        error: Error,
+        times: Option<Times>,
+    ) -> Error {
         let error = error.with_id(self.call_log.error_id(id));
         let admission = self.call_log.admit(command, &error, self.now);
         if admission == LogDecision::FirstSuppressed {
             self.defer(Deferred::FailuresSuppressed);
         }
-        self.log_call(id, command, session, Err(&error), admission.logged());
+        self.log_call(id, command, session, Err(&error), times, admission.logged());
         error
     }
 
@@ -170,12 +184,13 @@ impl State {
         command: &Arc<str>,
         session: Option<&SessionId>,
         outcome: Result<Success, &Error>,
+        times: Option<Times>,
         logged: Option<u64>,
     ) {
         if logged.is_some() || CallLog::logs_all() {
             let (command, session) = (command.clone(), session.cloned());
             let outcome = outcome.map_err(Clone::clone);
-            self.defer(Deferred::CallAnswered(Box::new(AnsweredCall { id, command, session, outcome, logged })));
+            self.defer(Deferred::CallAnswered(Box::new(AnsweredCall { id, command, session, outcome, times, logged })));
         }
     }
 
@@ -218,6 +233,12 @@ impl State {
     pub(crate) fn handle(&mut self, input: Input) {
         let now = self.begin_step();
         self.core.handle(now, input, &mut self.effects);
+    }
+
+    /// Begins a reload. Its end is reported as [`Deferred::ReloadEnded`]. A pool that has failed permanently or was stopped
+    /// reloads nothing.
+    pub(crate) fn reload(&mut self) {
+        self.handle(Input::Reload);
     }
 
     /// Starts the shutdown of the pool, whose drain takes at most `within`. A pool that has already stopped only reports its end
@@ -387,6 +408,9 @@ impl State {
     /// Adds the link to a started process: from now on messages to the process are queued there.
     pub(crate) fn connect(&mut self, link: Link) {
         let slot = link.worker.id.0 as usize - 1;
+        if slot >= self.links.len() {
+            self.links.resize_with(slot + 1, || None); // the slot that the first reload adds
+        }
         self.links[slot] = Some(link);
     }
 

@@ -16,6 +16,8 @@ const EXAMPLES: &str = "\
 Examples:
   herder serve                                      two demo pools, or ./herder.toml if there is one
   herder serve carts.py:app --enhanced              an enhanced pool `carts`, with session affinity
+  herder init shop                                  a new project in the folder `shop`
+  herder dev carts.py:app                           one worker, which is replaced at each save
   herder call basic echo '{\"x\": 1}'                 one call, to a running server or to a pool started for it
   herder commands basic                             the commands of a pool, and their arguments
   herder status                                     the pools of the running server
@@ -41,6 +43,29 @@ later, stops it immediately.
 
 Exit codes: 0 stopped gracefully by a signal; 1 the server could not run, or no worker of any pool started and each pool used up its
 restarts; 2 invalid arguments or configuration; 130, 143 stopped by a second signal.";
+
+const DEV_EXAMPLES: &str = "\
+Examples:
+  herder dev app.py:app
+  herder dev app.py:app --enhanced --port 0
+  herder dev                                  the pools of ./herder.toml, with one worker each
+  herder dev app.py:app --watch ../shared --watch settings.toml
+
+Serves HTTP on 127.0.0.1. When a Python file in the folder of the app is saved, a worker with the new code is started. Once it is ready,
+it replaces the old one, which finishes its calls; sessions of the old worker are lost. If the new code cannot be imported, the error is
+printed and the old worker goes on serving. `r` and Enter replace the worker by hand. Ctrl-C stops.
+
+Exit codes: 0 stopped by a signal; 1 the server could not run; 2 invalid arguments or configuration.";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  herder init shop
+  herder init                                 in the current folder, if it has none of the files
+  herder init shop --enhanced                 with a command that keeps state for each session
+
+Writes app.py, test_app.py, herder.toml, README.md and .gitignore. Never overwrites a file.
+
+Exit codes: 0 success; 1 a file exists or cannot be written; 2 invalid arguments.";
 
 const CALL_EXAMPLES: &str = "\
 Examples:
@@ -141,6 +166,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Start pools and serve them over HTTP
     Serve(Serve),
+    /// Serve an app while you write it: its worker is replaced at each save
+    Dev(Dev),
+    /// Write a new project: an app, its test, and its configuration
+    Init(Init),
     /// Call a command and print its result as JSON
     Call(Call),
     /// Show the commands of a pool, their arguments and their results
@@ -234,6 +263,61 @@ pub(crate) struct Serve {
     /// each pool uses one more thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: u16,
+}
+
+impl Serve {
+    /// Returns the options for a server on this address, whose other settings are those of the file or the defaults.
+    pub(crate) fn on(listen: SocketAddr, shutdown_timeout: Duration) -> Self {
+        Self {
+            source: None,
+            enhanced: false,
+            pool_size: None,
+            workers: None,
+            listen: Some(listen),
+            allow_code: false,
+            keep_alive: None,
+            body_timeout: None,
+            buffer_limit: None,
+            head_timeout: None,
+            write_timeout: None,
+            shutdown_timeout,
+            mcp: false,
+            errors: None,
+            docs: None,
+            log_format: logs::Format::Text,
+            threads: 1,
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(after_help = DEV_EXAMPLES)]
+pub(crate) struct Dev {
+    /// An app: `module:app` or `path/to/file.py:app`; or a TOML file [default: ./herder.toml]
+    #[arg(value_name = "APP|FILE")]
+    pub(crate) source: Option<String>,
+    /// Make the app's pool enhanced, with session affinity
+    #[arg(long)]
+    pub(crate) enhanced: bool,
+    /// Port on 127.0.0.1; 0 for any free one [default: that of `server.listen`, else 7878]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Number of workers of each pool
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) workers: usize,
+    /// Also watch this file, or the Python files of this folder; can be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(crate) watch: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = INIT_EXAMPLES)]
+pub(crate) struct Init {
+    /// The folder to write to, whose name is that of the pool [default: the current folder]
+    pub(crate) name: Option<PathBuf>,
+    /// Make the pool enhanced, and add a command that keeps state for each session
+    #[arg(long)]
+    pub(crate) enhanced: bool,
 }
 
 #[derive(Args, Debug)]

@@ -8,7 +8,10 @@ mod chaos;
 mod check;
 mod client;
 mod commands;
+mod console;
+mod dev;
 mod error;
+mod init;
 mod logs;
 mod named_arguments;
 #[cfg(test)]
@@ -37,6 +40,8 @@ fn main() -> ExitCode {
     herder::process::return_large_buffers();
     let outcome = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
+        Command::Dev(options) => dev::run(&options),
+        Command::Init(options) => init::run(&options),
         Command::Call(options) => call::run(&options),
         Command::Commands(options) => commands::run(&options),
         Command::Check(options) => check::run(&options),

@@ -22,8 +22,21 @@ fn run_stdout(output: Output) -> (i32, String, String) {
 #[test]
 fn help() {
     let folder = folder("");
-    let commands =
-        ["", "serve", "call", "commands", "check", "status", "why", "recorder", "chaos", "bench", "python install"];
+    let commands = [
+        "",
+        "serve",
+        "dev",
+        "init",
+        "call",
+        "commands",
+        "check",
+        "status",
+        "why",
+        "recorder",
+        "chaos",
+        "bench",
+        "python install",
+    ];
     for command in commands {
         let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let (code, help, _) = run(folder.path(), &args);

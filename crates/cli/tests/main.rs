@@ -13,6 +13,7 @@ mod commands;
 mod connections;
 #[cfg(target_os = "linux")]
 mod descriptors;
+mod dev;
 mod environment;
 mod errors;
 mod guards;
@@ -20,6 +21,7 @@ mod init;
 mod lifecycle;
 mod logs;
 mod mcp;
+mod new_project;
 mod openapi;
 mod pipelining;
 mod python;

@@ -186,6 +186,8 @@ pub enum KillReason {
     Idle,
     /// The pool shuts down.
     Shutdown,
+    /// Another process replaced the process in a reload, or the process was not ready when a reload began.
+    Reload,
     /// The actor of the worker panicked.
     ActorPanicked,
     /// The process was not started: the host had no file descriptors left. The worker is not at fault.
@@ -195,7 +197,7 @@ pub enum KillReason {
 impl ProcessExit {
     /// Returns whether the pool ended the process because it was no longer needed.
     pub(crate) fn is_expected(self) -> bool {
-        matches!(self.kill_reason, Some(KillReason::Idle | KillReason::Shutdown))
+        matches!(self.kill_reason, Some(KillReason::Idle | KillReason::Shutdown | KillReason::Reload))
     }
 }
 
@@ -227,6 +229,7 @@ impl fmt::Display for KillReason {
             Self::Unhealthy => "stopped: its health function failed",
             Self::Idle => "stopped: idle overflow worker",
             Self::Shutdown => "stopped: pool shutdown",
+            Self::Reload => "stopped: replaced by a reload",
             Self::ActorPanicked => "killed: its actor panicked",
             Self::NoDescriptors => "not started: the host had no file descriptors left",
         })

@@ -40,6 +40,7 @@ mod messages;
 mod pool;
 mod process_activity;
 mod recovery_snapshot;
+mod reload;
 mod restarts;
 mod retries;
 mod routing;
@@ -67,6 +68,7 @@ pub use messages::{
 pub use pool::Core;
 pub use process_activity::ProcessActivity;
 pub use recovery_snapshot::RecoverySnapshot;
+pub use reload::{ReloadOutcome, Reloaded};
 pub use routing::{RebindReason, Routing};
 pub use session::{
     AffinityStatus, BindError, Lookup, PAGE_SCAN, PastSession, REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT,

@@ -1,7 +1,8 @@
 //! What the shell and the core exchange: the inputs and effects of the core. Plain data.
 
 use crate::{
-    Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, SessionId, Suspect, Timestamp, WireId, WorkerRef,
+    Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, ReloadOutcome, SessionId, Suspect, Timestamp,
+    WireId, WorkerRef,
     failure::{CallFailure, KillReason, LostAttempts, ProcessExit},
     routing::Routing,
 };
@@ -99,6 +100,9 @@ pub enum Input {
         /// The reason.
         kill_reason: KillReason,
     },
+    /// Every worker must be replaced, one after the other, each by a process that is ready before the old one is stopped.
+    /// Answered by exactly one [`Effect::ReloadEnded`], in the order of these inputs.
+    Reload,
     /// A [`Shutdown`](Self::Shutdown) will follow. Calls are still admitted, but a worker that ends is replaced only if
     /// a call waits for one.
     PrepareShutdown,
@@ -253,6 +257,8 @@ pub enum Effect {
     },
     /// Write a log line.
     Log(LogEvent),
+    /// The first reload that has not ended has ended.
+    ReloadEnded(ReloadOutcome),
     /// The pool has stopped. Either no process is left, or the time for stopping is up for those that
     /// [`Core::processes`](crate::Core::processes) returns.
     Stopped,

@@ -109,6 +109,7 @@ def main(arguments: list[str], installed: dict[str, str] | None = None) -> int:
     control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
     log_fd = int(os.environ.pop("HERDER_LOG_FD", "-1"))
     log_level = os.environ.pop("HERDER_LOG_LEVEL", "")
+    fresh_folders = os.environ.pop("HERDER_FRESH_SOURCES", "")
     _protect_descriptors([each for each in (fd, control_fd) if each >= 0])
     signals.install()
     _reconfigure_streams()
@@ -116,6 +117,10 @@ def main(arguments: list[str], installed: dict[str, str] | None = None) -> int:
     stdlib.install()
     if log_fd >= 0:
         log_hooks.install(log_fd, log_level)
+    if fresh_folders:
+        from herder import fresh_sources
+
+        fresh_sources.install(fresh_folders)
     try:
         worker = _exchange_hellos(fd, control_fd, installed)
         if worker is None:

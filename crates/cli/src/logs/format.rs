@@ -82,8 +82,7 @@ where
     N: for<'writer> FormatFields<'writer> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let (mut fields, metadata) = (Fields::default(), event.metadata());
-        event.record(&mut fields);
+        let (mut fields, metadata) = (Fields::of(event), event.metadata());
         if metadata.target() == WORKER {
             fields.expand();
         }
@@ -94,12 +93,24 @@ where
 
 /// The fields of an event.
 #[derive(Default)]
-struct Fields {
-    message: String,
-    others: Map<String, Value>,
+pub(super) struct Fields {
+    pub(super) message: String,
+    pub(super) others: Map<String, Value>,
 }
 
 impl Fields {
+    /// Returns the fields of an event.
+    pub(super) fn of(event: &Event<'_>) -> Self {
+        let mut fields = Self::default();
+        event.record(&mut fields);
+        fields
+    }
+
+    /// Returns the text of a field; empty if the event has no such text.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.others.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// Replaces the text of a log record's own fields by the object.
     fn expand(&mut self) {
         if let Some(Value::String(text)) = self.others.get("fields")

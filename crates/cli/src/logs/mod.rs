@@ -6,13 +6,17 @@
 //!
 //! The log is text or, for `serve --log-format json`, one JSON object on each line.
 
+mod dev_format;
 mod format;
 mod writer;
 
 pub(crate) use format::Format;
 pub(crate) use writer::Output;
 
-use crate::error::{CommandError, Outcome};
+use crate::{
+    console::Style,
+    error::{CommandError, Outcome},
+};
 use format::{JsonFormat, WORKER};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -59,6 +63,25 @@ pub(crate) fn start_as(format: Format, default: &str) -> Outcome {
     .map_err(CommandError::failed)?;
     std::panic::set_hook(Box::new(log_panic));
     // Cannot be set already: `try_init` succeeds only once in a process.
+    _ = LOG.set(output);
+    Ok(())
+}
+
+/// Starts the console of `herder dev`: the calls, the output of workers and the warnings, without time and target.
+pub(crate) fn start_console(style: Style) -> Outcome {
+    let chosen = std::env::var("HERDER_LOG").ok().filter(|text| !text.is_empty());
+    let filter = filter(chosen.as_deref().unwrap_or(dev_format::LOGGED))
+        .map_err(|error| CommandError::usage(format_args!("HERDER_LOG: {error}; allowed: {ALLOWED}")))?;
+    let calls = dev_format::CALLS.parse().map_err(CommandError::failed)?;
+    let output = Output::start("herder-stderr", io::stderr().as_fd(), Format::Text).map_err(CommandError::failed)?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.add_directive(calls))
+        .with_writer(output.clone())
+        .log_internal_errors(false)
+        .event_format(dev_format::DevFormat::new(style))
+        .try_init()
+        .map_err(CommandError::failed)?;
+    std::panic::set_hook(Box::new(log_panic));
     _ = LOG.set(output);
     Ok(())
 }

@@ -23,7 +23,7 @@ const MAX_PER_THREAD: u64 = 25_600;
 
 /// The limit, and what needs descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Descriptors {
+pub(crate) struct Descriptors {
     /// The limit in force; `None` if there is none.
     limit: Option<u64>,
     /// The number of open descriptors at the start.
@@ -38,7 +38,7 @@ pub(super) struct Descriptors {
 
 impl Descriptors {
     /// Raises the limit, and counts what is needed. Worker processes get the limit that the server had before.
-    pub(super) fn raise(threads: usize, pools: &[PoolConfig]) -> Self {
+    pub(crate) fn raise(threads: usize, pools: &[PoolConfig]) -> Self {
         let limit = herder::process::raise_descriptor_limit();
         let sum = |number: fn(&PoolConfig) -> u32| pools.iter().map(|pool| u64::from(number(pool))).sum();
         let (workers, overflow) = (sum(PoolConfig::pool_size), sum(|pool| pool.settings().overflow));
@@ -49,7 +49,7 @@ impl Descriptors {
     ///
     /// # Errors
     /// Fails if the limit is too small for the workers and one connection per thread.
-    pub(super) fn connections_per_thread(&self) -> Outcome<usize> {
+    pub(crate) fn connections_per_thread(&self) -> Outcome<usize> {
         let Some(limit) = self.limit else { return Ok(per_thread(MAX_PER_THREAD)) };
         let (needed, workers) = (self.needed(), self.workers);
         let available = limit.checked_sub(needed).filter(|available| *available >= PER_CONNECTION * self.threads);

@@ -10,25 +10,25 @@ use std::{
 
 /// How long the last responses may take after the shutdown timeout, such as those of calls that were not finished in
 /// time.
-pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Stops the HTTP server gracefully. From the call on, no further connection is accepted. The future waits until the
 /// server has stopped.
-pub(super) type StopServer = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>;
+pub(crate) type StopServer = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// The parts of the server to shut down.
-pub(super) struct Drain {
-    pub(super) stop: StopServer,
-    pub(super) connections: Connections,
-    pub(super) pools: Vec<Pool>,
-    pub(super) timeout: Duration,
+pub(crate) struct Drain {
+    pub(crate) stop: StopServer,
+    pub(crate) connections: Connections,
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) timeout: Duration,
 }
 
 impl Drain {
     /// Shuts everything down. A call that is not finished in time fails with `PoolClosed`, and its response is still
     /// written.
     #[expect(clippy::disallowed_methods, reason = "the user sets how long draining may take")]
-    pub(super) async fn run(self) {
+    pub(crate) async fn run(self) {
         let Self { stop, connections, pools, timeout } = self;
         let started = Instant::now();
         // Prepare the pools first: from here on they restart no idle workers. A service manager often signals the whole

@@ -9,6 +9,9 @@ mod descriptors;
 mod drain;
 mod progress;
 
+pub(crate) use descriptors::Descriptors;
+pub(crate) use drain::Drain;
+
 use crate::{
     access::Access,
     args::Serve,
@@ -19,8 +22,7 @@ use crate::{
 };
 use actix_rt::{System, task::JoinHandle};
 use actix_web::App;
-use descriptors::Descriptors;
-use drain::{Drain, FLUSH_TIMEOUT, StopServer};
+use drain::{FLUSH_TIMEOUT, StopServer};
 use herder::{
     Pool, PoolConfig, config,
     http::{Api, Connections, Server},
@@ -64,7 +66,8 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     outcome
 }
 
-fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
+/// Binds the address.
+pub(crate) fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
     TcpListener::bind(listen).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => CommandError::failed(format_args!(
             "{listen} is already in use (run `herder status` to see whether by Herder); \
@@ -75,10 +78,10 @@ fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
 }
 
 /// The listener and its limit.
-struct Listen {
-    listener: TcpListener,
+pub(crate) struct Listen {
+    pub(crate) listener: TcpListener,
     /// The largest number of open connections for each thread.
-    connections: usize,
+    pub(crate) connections: usize,
 }
 
 async fn serve(options: Serve, source: Source, access: Access, listen: Listen, stdout: Output) -> Outcome {
@@ -121,7 +124,7 @@ async fn all_starts_failed(starts: &StartTracker, pools: Vec<Pool>) {
 }
 
 /// Starts the pools, on this thread or each on a thread of its own.
-async fn start(configs: Vec<PoolConfig>, on_this_thread: bool) -> Outcome<Vec<Pool>> {
+pub(crate) async fn start(configs: Vec<PoolConfig>, on_this_thread: bool) -> Outcome<Vec<Pool>> {
     let mut pools = Vec::with_capacity(configs.len());
     for config in configs {
         let start = Pool::start(config).without_waiting();
@@ -139,13 +142,20 @@ fn pages(options: &Serve, settings: &config::Server, address: SocketAddr) -> Vec
 }
 
 /// The running HTTP server.
-struct Http {
-    serving: JoinHandle<io::Result<()>>,
-    stop: StopServer,
-    connections: Connections,
+pub(crate) struct Http {
+    pub(crate) serving: JoinHandle<io::Result<()>>,
+    pub(crate) stop: StopServer,
+    pub(crate) connections: Connections,
 }
 
-fn http(options: &Serve, settings: &config::Server, pools: &[Pool], access: &Access, listen: Listen) -> Outcome<Http> {
+/// Serves HTTP on the listener.
+pub(crate) fn http(
+    options: &Serve,
+    settings: &config::Server,
+    pools: &[Pool],
+    access: &Access,
+    listen: Listen,
+) -> Outcome<Http> {
     let mut api =
         Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
     api = set_limits(api, options, settings).mcp(options.mcp || settings.mcp);
@@ -223,7 +233,8 @@ fn reap_if_init() -> Outcome {
     Ok(())
 }
 
-fn unexpected(ended: Result<io::Result<()>, tokio::task::JoinError>) -> CommandError {
+/// Returns the error for a server that has ended by itself.
+pub(crate) fn unexpected(ended: Result<io::Result<()>, tokio::task::JoinError>) -> CommandError {
     match ended {
         Ok(Ok(())) => CommandError::failed("the HTTP server stopped unexpectedly"),
         Ok(Err(error)) => CommandError::failed(format_args!("the HTTP server failed: {error}")),

@@ -21,6 +21,7 @@
 //!    - `stop`: it is stopped, by a timeout, a missed ping or a request.
 //!    - `death`: it exited. The order of everything that follows, for its calls, its slot and the pool.
 //!    - `restarts`: whether another one replaces it, and whether the pool fails.
+//!    - `reload`: all processes are replaced on request, each by one that is ready before.
 //! 4. `sessions`: what messages ask of the sessions.
 //! 5. `shutdown`: the end of the pool. `rebuild`: its state after a panic in a step.
 //! 6. `due`: what the passing of time brings, for all of these.
@@ -43,6 +44,7 @@ use crate::{
     Counters, Effects, Finished, Input, RecoverySnapshot, Settings, Timestamp, WireId, WorkerId, WorkerRef,
     admission::Admission,
     calls::Calls,
+    reload::Reload,
     restarts::Restarts,
     retries::Retries,
     session::Sessions,
@@ -57,6 +59,8 @@ pub struct Core {
     settings: Settings,
     started: Timestamp,
     restarts: Restarts,
+    /// The reload in progress, if there is one.
+    reload: Option<Reload>,
     workers: Workers,
     calls: Calls,
     waiting: WaitingCalls,
@@ -82,6 +86,7 @@ impl Core {
         Self {
             started: now,
             restarts: Restarts::new(settings.restart.clone(), settings.pool_size, settings.overflow),
+            reload: None,
             waiting: WaitingCalls::new(&settings.queue, workers.len()),
             workers,
             calls: Calls::default(),
@@ -128,9 +133,16 @@ impl Core {
             Input::Exited { worker, exit, answers, suspects } => {
                 self.on_exit(now, worker, exit, answers, &suspects, effects);
             }
+            Input::Reload => self.begin_reload(now, effects),
             // The end of the pool.
-            Input::PrepareShutdown => self.restarts.announce_shutdown(),
-            Input::Shutdown { until } => self.begin_shutdown(now, until, effects),
+            Input::PrepareShutdown => {
+                self.abort_reload(now, effects);
+                self.restarts.announce_shutdown();
+            }
+            Input::Shutdown { until } => {
+                self.abort_reload(now, effects);
+                self.begin_shutdown(now, until, effects);
+            }
         }
     }
 
@@ -164,6 +176,7 @@ impl Core {
 impl Hash for Core {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.restarts.hash(state);
+        self.reload.hash(state);
         self.workers.hash(state);
         self.waiting.hash(state);
         self.retries.hash(state);

@@ -34,8 +34,13 @@ impl Core {
 
     /// Returns the status of the base slots, and of the overflow slots that have a process or a scheduled start.
     pub fn workers(&self, now: Timestamp) -> Vec<WorkerStatus> {
-        let shown = |slot: &&Slot| !matches!(slot.process(), Process::Absent) || slot.base;
+        let shown = |slot: &&Slot| !matches!(slot.process(), Process::Absent) || (slot.base && !self.is_vacant(slot));
         self.workers.iter().filter(shown).map(|slot| self.worker_status(now, slot)).collect()
+    }
+
+    /// Returns whether this is the slot that reloads leave vacant.
+    fn is_vacant(&self, slot: &Slot) -> bool {
+        self.workers.vacant() == Some(slot.worker.id)
     }
 
     fn worker_status(&self, now: Timestamp, slot: &Slot) -> WorkerStatus {
@@ -91,7 +96,7 @@ impl Core {
 
     /// Returns whether every base worker is ready, or exited before it was ready at its last start.
     pub fn start_is_decided(&self) -> bool {
-        let mut base = self.workers.iter().filter(|slot| slot.base);
+        let mut base = self.workers.iter().filter(|slot| slot.base && !self.is_vacant(slot));
         base.all(|slot| slot.is_live() || self.restarts.start_is_decided(slot.worker.id))
     }
 }
@@ -107,6 +112,12 @@ impl Core {
     pub fn process_of(&self, worker: WorkerId) -> Option<WorkerRef> {
         let slot = self.workers.get(worker)?;
         slot.has_process().then_some(slot.worker)
+    }
+
+    /// Returns the number from 0 that a process of this slot is told, such as for choosing a device. Two processes have the
+    /// same number only while one of them is replaced by the other.
+    pub fn slot_number(&self, worker: WorkerId) -> u32 {
+        self.workers.get(worker).map_or(0, |slot| slot.number)
     }
 
     /// Returns the processes that have not answered their last ping yet.

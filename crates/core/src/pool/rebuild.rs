@@ -21,6 +21,9 @@ impl Core {
         let mut core = Self::build(settings, seed, now);
         core.next_wire = snapshot.next_wire;
         core.counters.state_rebuilds = snapshot.state_rebuilds;
+        if snapshot.generations.len() > core.workers.len() {
+            core.add_vacant_slot();
+        }
         core.workers.continue_generations(snapshot.generations);
         core.sessions.restore(now, snapshot.sessions);
         for worker in (1..=core.settings.pool_size).map(WorkerId) {

@@ -30,6 +30,8 @@ pub(crate) struct Restarts {
     overflow: OverflowStarts,
     /// The number of base slots, which come first.
     base: u32,
+    /// The number of base and overflow slots. A slot after those is a base slot, which reloads need.
+    slots: u32,
     /// By slot.
     records: Vec<StartRecord>,
 }
@@ -121,6 +123,7 @@ impl Restarts {
             intensity: RestartIntensity::new(settings),
             overflow: OverflowStarts::default(),
             base,
+            slots: base + overflow,
             records: vec![StartRecord::default(); (base + overflow) as usize],
         }
     }
@@ -149,7 +152,7 @@ impl Restarts {
     }
 
     fn is_base(&self, worker: WorkerId) -> bool {
-        worker.0 <= self.base
+        worker.0 <= self.base || worker.0 > self.slots
     }
 
     fn record(&self, worker: WorkerId) -> &StartRecord {
@@ -181,8 +184,9 @@ impl Restarts {
         // A shortage of descriptors is no failure of the worker: its slot waits as after a failed start, but the pool
         // does not fail because of it.
         let host_shortage = dead.exit.kill_reason == Some(KillReason::NoDescriptors);
+        let is_stopped_probe = host_shortage || dead.exit.kill_reason == Some(KillReason::Reload);
         let starts = matches!(self.phase, Phase::Running | Phase::Draining { .. })
-            || (host_shortage && self.phase == Phase::Probing);
+            || (is_stopped_probe && self.phase == Phase::Probing);
         // A death during a call does not count for the pool: otherwise the calls of one caller could make the pool fail
         // for all. The quarantine handles such calls (R37). The slot waits all the same, so that it does not respawn as
         // fast as such calls are submitted.
@@ -300,6 +304,28 @@ impl Restarts {
         let cooldown = |worker: &WorkerId| self.record(*worker).cooldown_until.max(now);
         let worker = absent.min_by_key(cooldown)?;
         Some((worker, cooldown(&worker).max(self.overflow.cooldown_until())))
+    }
+}
+
+/// Reloads.
+impl Restarts {
+    /// Adds the base slot that reloads need.
+    pub(crate) fn add_slot(&mut self) {
+        self.records.push(StartRecord::default());
+    }
+
+    /// Lets the next start of a slot not wait for earlier failures: it starts something else.
+    pub(crate) fn forget_failures(&mut self, worker: WorkerId) {
+        self.records[worker.0 as usize - 1].failures = 0;
+    }
+
+    /// Makes the probe of a failed pool due now. Returns false if the pool has not failed, or the probe runs.
+    pub(crate) fn bring_probe_forward(&mut self, now: Timestamp) -> bool {
+        let is_waiting = matches!(self.phase, Phase::Failed { .. });
+        if is_waiting {
+            self.enter(Phase::Failed { retry_at: now });
+        }
+        is_waiting
     }
 }
 

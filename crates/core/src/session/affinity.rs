@@ -115,24 +115,29 @@ pub(crate) enum AfterEpoch {
     Bind(WorkerRef),
 }
 
+impl SlotBindings {
+    /// The bindings of a slot that has had no process.
+    const NONE: Self =
+        Self { generation: Generation(0), sessions: 0, release_count: ReleaseCount(0), is_changed: Derived(false) };
+}
+
 impl Routes {
     pub(crate) fn new(settings: AffinitySettings, seed: u64, slots: usize) -> Self {
-        let unbound = SlotBindings {
-            generation: Generation(0),
-            sessions: 0,
-            release_count: ReleaseCount::default(),
-            is_changed: Derived(false),
-        };
         Self {
             settings,
             table: Table::new(seed),
-            bindings: vec![unbound; slots],
+            bindings: vec![SlotBindings::NONE; slots],
             changed: Derived(Vec::with_capacity(slots)),
             released: Vec::new(),
             counters: Statistic::default(),
             events: EventRing::default(),
             cursor: RowCursor::default(),
         }
+    }
+
+    /// Adds one more slot.
+    pub(crate) fn add_slot(&mut self) {
+        self.bindings.push(SlotBindings::NONE);
     }
 
     #[inline]

@@ -84,6 +84,13 @@ impl Sessions {
         }
     }
 
+    /// Adds one more slot.
+    pub(crate) fn add_slot(&mut self) {
+        if let Some(routes) = self.routes_mut() {
+            routes.add_slot();
+        }
+    }
+
     /// Returns what is due next, and when: a sweep or a step of the scan; or [`Timestamp::NEVER`].
     #[inline]
     pub(crate) fn next_due(&self) -> (Timestamp, Due) {

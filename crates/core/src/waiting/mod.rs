@@ -88,6 +88,11 @@ impl WaitingCalls {
         }
     }
 
+    /// Adds a queue for one more slot.
+    pub(crate) fn add_slot(&mut self) {
+        self.queues.workers.push(WaitQueue::default());
+    }
+
     /// Returns when a wait for any worker ends that begins now.
     #[inline]
     pub(crate) fn wait_until(&self, now: Timestamp) -> Timestamp {

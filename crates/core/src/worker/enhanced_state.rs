@@ -22,6 +22,14 @@ impl EnhancedState {
         }
     }
 
+    /// Adds one more slot.
+    pub(super) fn add_slot(&mut self) {
+        if let Self::Enhanced { metrics, history } = self {
+            metrics.iter_mut().for_each(|metrics| metrics.push(WorkerMetrics::default()));
+            history.iter_mut().for_each(|history| history.push(History::default()));
+        }
+    }
+
     pub(super) fn metrics_of(&self, slot: usize) -> Option<&WorkerMetrics> {
         match self {
             Self::Enhanced { metrics: Some(metrics), .. } => metrics.get(slot),

@@ -16,6 +16,8 @@ pub(super) struct Placement {
     overflow: WinnerTree,
     /// The number of base slots, which are the first ones.
     base_slots: usize,
+    /// The number of overflow slots, which follow. A slot after those is a base slot.
+    overflow_slots: usize,
 }
 
 /// A tournament of keys, whose root names the leaf with the lowest one.
@@ -39,7 +41,13 @@ struct WinnerTree {
 impl Placement {
     /// Returns the placement of these slots, all of which are marked.
     pub(super) fn new(base: usize, overflow: usize) -> Self {
-        Self { base: WinnerTree::new(base), overflow: WinnerTree::new(overflow), base_slots: base }
+        let trees = (WinnerTree::new(base), WinnerTree::new(overflow));
+        Self { base: trees.0, overflow: trees.1, base_slots: base, overflow_slots: overflow }
+    }
+
+    /// Adds a base slot after all others. All base slots are marked.
+    pub(super) fn add_base_slot(&mut self) {
+        self.base = WinnerTree::new(self.base.is_marked.len() + 1);
     }
 
     /// Marks a slot whose number of sessions or attempts, or whose ability to accept calls, may have changed.
@@ -47,27 +55,34 @@ impl Placement {
     pub(super) fn mark(&mut self, slot: usize) {
         match slot.checked_sub(self.base_slots) {
             None => self.base.mark(slot),
-            Some(overflow) => self.overflow.mark(overflow),
+            Some(overflow) if overflow < self.overflow_slots => self.overflow.mark(overflow),
+            Some(_) => self.base.mark(slot - self.overflow_slots),
         }
     }
 
     /// Returns the slot for a new session. `base_only` leaves out the overflow slots.
     pub(super) fn best(&mut self, base_only: bool, key_of: impl Fn(usize) -> u64) -> Option<usize> {
         if base_only {
-            return self.base.best(key_of);
+            let slot = self.base_leaf_to_slot();
+            return self.base.best(|leaf| key_of(slot(leaf))).map(slot);
         }
         let base_slots = self.base_slots;
         // Without a live base worker, no base slot accepts a call.
         self.overflow.best(|leaf| key_of(base_slots + leaf)).map(|leaf| base_slots + leaf)
     }
 
+    fn base_leaf_to_slot(&self) -> impl Fn(usize) -> usize + Copy + use<> {
+        let (base_slots, overflow_slots) = (self.base_slots, self.overflow_slots);
+        move |leaf| if leaf < base_slots { leaf } else { leaf + overflow_slots }
+    }
+
     /// Returns whether the invariants hold, if `key_of` returns the current keys. A slot for which `is_pending` returns
     /// true will be marked before the next choice.
     pub(super) fn is_consistent(&self, key_of: impl Fn(usize) -> u64, is_pending: impl Fn(usize) -> bool) -> bool {
-        let current = |tree: &WinnerTree, first: usize| {
-            tree.is_consistent(|leaf, key| is_pending(first + leaf) || key == key_of(first + leaf))
-        };
-        current(&self.base, 0) && current(&self.overflow, self.base_slots)
+        let is_current = |slot: usize, key: u64| is_pending(slot) || key == key_of(slot);
+        let (base_slot, overflow_slot) = (self.base_leaf_to_slot(), |leaf: usize| self.base_slots + leaf);
+        self.base.is_consistent(|leaf, key| is_current(base_slot(leaf), key))
+            && self.overflow.is_consistent(|leaf, key| is_current(overflow_slot(leaf), key))
     }
 }
 

@@ -149,10 +149,11 @@ impl Workers {
         }
     }
 
-    /// Returns the base slots with neither a process nor a scheduled start. O(slots), or O(1) if there are none.
+    /// Returns the base slots with neither a process nor a scheduled start, except for the vacant one. O(slots), or O(1) if there are none.
     pub(crate) fn absent_base(&self) -> impl Iterator<Item = &Slot> {
-        let slots = if self.index.counts.base.absent > 0 { &self.slots[..] } else { &[] };
-        slots.iter().filter(|slot| slot.base && matches!(slot.process, Process::Absent))
+        let slots = if self.absent_base_len() > 0 { &self.slots[..] } else { &[] };
+        let is_absent = |slot: &&Slot| slot.base && matches!(slot.process, Process::Absent);
+        slots.iter().filter(is_absent).filter(|slot| self.vacant() != Some(slot.worker.id))
     }
 
     /// Returns the overflow slots with neither a process nor a scheduled start. O(slots), or O(1) if there are none.
@@ -177,9 +178,10 @@ impl Workers {
         self.index.counts.starting()
     }
 
-    /// Returns the number of base slots with neither a process nor a scheduled start.
+    /// Returns the number of base slots with neither a process nor a scheduled start, except for the vacant one.
     pub(crate) fn absent_base_len(&self) -> usize {
-        self.index.counts.base.absent
+        let is_absent = |vacant: &WorkerId| matches!(self.slot(*vacant).process, Process::Absent);
+        self.index.counts.base.absent - usize::from(self.vacant().as_ref().is_some_and(is_absent))
     }
 
     /// Returns the number of processes that have not exited.
@@ -204,7 +206,8 @@ impl Workers {
 
     /// Returns the number of calls that the pool could run at the same time if all processes were ready.
     pub(crate) fn capacity_if_all_run(&self) -> usize {
-        self.index.counts.capacity + (self.slots.len() - self.index.counts.live()) * self.places as usize
+        let slots = self.slots.len() - usize::from(self.vacant().is_some());
+        self.index.counts.capacity + slots.saturating_sub(self.index.counts.live()) * self.places as usize
     }
 
     /// Returns the capacity of the starting processes.

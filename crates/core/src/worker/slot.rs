@@ -16,6 +16,9 @@ pub(crate) struct Slot {
     pub(crate) worker: WorkerRef,
     /// Whether this is the slot of a base worker, not of an overflow worker.
     pub(crate) base: bool,
+    /// The number from 0 that the process is told, such as for choosing a device. That of a replacement is the number of the
+    /// worker that it replaces.
+    pub(crate) number: u32,
     pub(super) process: Process,
     /// Attempts sent to the current process whose final frame has not arrived. At most the window
     /// ([I2](crate#invariants)).
@@ -85,6 +88,7 @@ impl Slot {
         Self {
             worker,
             base,
+            number: worker.id.0.saturating_sub(1),
             process: Process::Absent,
             attempts,
             pace,

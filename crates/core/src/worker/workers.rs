@@ -14,7 +14,8 @@ use crate::{
 };
 use std::{num::NonZeroU32, time::Duration};
 
-/// The slots of a pool, base slots first, and the numbers over all of them.
+/// The slots of a pool, base slots first, and the numbers over all of them. After them may follow one more base slot, which
+/// the first reload adds.
 ///
 /// # Invariants
 /// - A process never has more unfinished attempts than its window ([I2](crate#invariants)).
@@ -23,6 +24,9 @@ use std::{num::NonZeroU32, time::Duration};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Workers {
     pub(super) slots: Vec<Slot>,
+    /// The base slot that is not used, if there is one more than the pool has base workers. During a reload, replacements
+    /// start there, and the worker that is replaced ends there.
+    vacant: Option<WorkerId>,
     pub(super) enhanced_state: EnhancedState,
     pub(super) next_nonce: u64,
     /// The window of a process that has not said that it accepts fewer calls.
@@ -111,6 +115,7 @@ impl Workers {
         Self {
             enhanced_state: EnhancedState::new(settings, slots.len()),
             slots,
+            vacant: None,
             next_nonce: 0,
             window: settings.window(),
             start_batch: settings.start_batch as usize,
@@ -122,6 +127,35 @@ impl Workers {
             cancel: settings.cancel.clone(),
             index: Derived(index),
         }
+    }
+
+    /// Adds the base slot that replacements need. O(slots).
+    pub(crate) fn add_vacant_slot(&mut self) {
+        let id = WorkerId(u32::try_from(self.slots.len()).unwrap_or(u32::MAX).saturating_add(1));
+        let slot = Slot::new(WorkerRef { id, generation: Generation(0) }, true);
+        self.index.counts.add(&slot);
+        self.slots.push(slot);
+        self.enhanced_state.add_slot();
+        self.vacant = Some(id);
+        self.index.levels = LoadLevels::new(self.slots.len(), loads(self.window, self.places));
+        self.index.placement.iter_mut().for_each(Placement::add_base_slot);
+        let Self { index, slots, .. } = self;
+        slots.iter().for_each(|slot| index.put_load(slot));
+    }
+
+    /// Returns the base slot that is not used, if the pool has one.
+    pub(crate) fn vacant(&self) -> Option<WorkerId> {
+        self.vacant
+    }
+
+    /// Sets the number that the next process of a slot is told.
+    pub(crate) fn set_number(&mut self, worker: WorkerId, number: u32) {
+        self.update(worker, |slot| slot.number = number);
+    }
+
+    /// Makes another base slot the one that is not used.
+    pub(crate) fn set_vacant(&mut self, worker: WorkerId) {
+        self.vacant = Some(worker);
     }
 
     /// Continues the generations of earlier slots, so that none is used twice.

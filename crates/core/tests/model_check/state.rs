@@ -186,7 +186,7 @@ impl State {
                     phase.asked = true;
                 }
             }
-            Effect::Log(_) => {}
+            Effect::Log(_) | Effect::ReloadEnded(_) => {}
         }
     }
 

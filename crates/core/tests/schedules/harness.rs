@@ -31,6 +31,8 @@ pub(crate) struct Harness {
     pub(crate) draining: bool,
     /// Whether a shutdown was announced: workers then start only for waiting calls.
     pub(crate) announced: bool,
+    /// The number of reloads that have not ended.
+    pub(crate) reloads: usize,
     pub(crate) had_live_base_worker: bool,
     output: Output,
 }
@@ -121,6 +123,7 @@ impl Harness {
             next_call: 0,
             draining: false,
             announced: false,
+            reloads: 0,
             had_live_base_worker: false,
             rng,
             settings,
@@ -174,6 +177,10 @@ impl Harness {
         }
         let ended = effects.iter().any(|effect| matches!(effect, Effect::EndSession { .. }));
         assert!(!ended || self.affinity_mode().is_some(), "I5: a pool without affinity ends a session");
+        for _ in effects.iter().filter(|effect| matches!(effect, Effect::ReloadEnded(_))) {
+            assert!(self.reloads > 0, "R31: a reload ends twice");
+            self.reloads -= 1;
+        }
         self.model.observe(&mut self.fakes, effects, cause);
         if let Cause::Exit(worker) = cause {
             self.model.check_all_answered(*worker);
@@ -187,6 +194,16 @@ impl Harness {
         let epoch = call.session.and_then(|session| self.epoch(session));
         let Some(call) = self.model.calls.get_mut(&id) else { return };
         call.epoch = epoch;
+    }
+
+    /// Returns whether this is the slot of a base worker. Reloads add one after all others.
+    pub(crate) fn is_base(&self, worker: WorkerRef) -> bool {
+        let Settings { pool_size, overflow, .. } = self.settings;
+        worker.id.0 <= pool_size || worker.id.0 > pool_size + overflow
+    }
+
+    pub(crate) fn has_live_base_worker(&self) -> bool {
+        self.fakes.matching(|process| process.ready && !process.stopping).iter().any(|worker| self.is_base(*worker))
     }
 
     pub(crate) fn epoch(&self, session: usize) -> Option<Epoch> {

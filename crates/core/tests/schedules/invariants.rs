@@ -22,7 +22,7 @@ impl Harness {
         if !self.draining {
             self.check_work(&workers);
         }
-        self.had_live_base_worker = self.fakes.has_live_base_worker(self.settings.pool_size);
+        self.had_live_base_worker = self.has_live_base_worker();
     }
 
     /// I2
@@ -84,8 +84,8 @@ impl Harness {
         let before = self.model.reported_owners.insert((session, epoch), worker);
         let owner = *self.model.state_owners.entry((session, epoch)).or_insert(worker);
         assert_eq!(owner, worker, "I3: the state of epoch {epoch} moved");
-        let overflow = worker.id.0 > self.settings.pool_size;
-        let base = self.had_live_base_worker && self.fakes.has_live_base_worker(self.settings.pool_size);
+        let overflow = !self.is_base(worker);
+        let base = self.had_live_base_worker && self.has_live_base_worker();
         let bound_by_message = self.model.bound_by_message.contains(&(session, worker));
         assert!(
             before.is_some() || !overflow || !base || bound_by_message,

@@ -39,8 +39,19 @@ impl Harness {
             }
             98 if self.rng.chance(30) => self.rebuild(),
             99 if self.rng.chance(20) => self.shut_down(),
+            _ if self.reloads_often() => self.reload(),
             _ => self.step_to_wakeup(),
         }
+    }
+
+    /// Every fourth pool is reloaded. This is not drawn, so that the schedules of the corpus stay the same in the others.
+    fn reloads_often(&self) -> bool {
+        self.settings.cancel.withdrawn.as_millis() % 4 == 1
+    }
+
+    fn reload(&mut self) {
+        self.reloads += 1;
+        self.input(Input::Reload, Cause::Other);
     }
 
     fn submit_any(&mut self) {
@@ -423,7 +434,7 @@ impl Harness {
         self.model.submitted = 0;
         self.model.ended.clear();
         self.model.settled.clear();
-        self.announced = false;
+        (self.announced, self.reloads) = (false, 0);
         for worker in self.fakes.matching(|_| true) {
             self.fakes.exit(worker);
         }

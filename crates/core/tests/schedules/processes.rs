@@ -187,10 +187,6 @@ impl FakeProcesses {
         self.processes.get(&worker).is_some_and(|process| !process.unfinished.is_empty())
     }
 
-    pub(crate) fn has_live_base_worker(&self, pool_size: u32) -> bool {
-        self.processes.iter().any(|(worker, process)| worker.id.0 <= pool_size && process.ready && !process.stopping)
-    }
-
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = (WorkerRef, WireId, Attempt)> + '_ {
         self.processes
             .iter()

@@ -27,7 +27,7 @@ impl Harness {
         for _ in 0..3000 {
             self.answer_everything();
             let state = self.core.pool_state();
-            let quiet = self.model.calls.is_empty() && self.fakes.unfinished().next().is_none();
+            let quiet = self.model.calls.is_empty() && self.fakes.unfinished().next().is_none() && self.reloads == 0;
             if quiet && matches!(state, PoolState::Running | PoolState::Stopped) {
                 return;
             }

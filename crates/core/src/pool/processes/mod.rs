@@ -1,9 +1,11 @@
 //! The life of a process: [`start`] (which processes are started, and what their readiness changes), [`stop`] (by a
-//! timeout, a missed ping or a request), [`overflow`] (when waiting calls start overflow workers), [`death`] (its exit, step by step) and [`restarts`] (what replaces it, and the
-//! failure of the pool). The records of the processes are in [`Workers`](crate::worker::Workers).
+//! timeout, a missed ping or a request), [`overflow`] (when waiting calls start overflow workers), [`death`] (its exit, step
+//! by step), [`restarts`] (what replaces it, and the failure of the pool) and [`reload`] (the replacement of all on request).
+//! The records of the processes are in [`Workers`](crate::worker::Workers).
 
 mod death;
 mod overflow;
+mod reload;
 mod restarts;
 mod start;
 mod stop;

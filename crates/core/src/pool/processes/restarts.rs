@@ -18,7 +18,13 @@ impl Core {
                 None => LogEvent::StartFailed(dead.worker, dead.exit),
             }));
         }
-        match self.restarts.exited(now, dead, self.workers.base_start_is_pending()) {
+        let base_start_is_pending = self.workers.base_start_is_pending();
+        if self.workers.vacant() == Some(dead.worker.id) {
+            // Another process has taken over from it, or it was to take over from another one. It is no restart.
+            self.restarts.base_start_cancelled(now, base_start_is_pending);
+            return self.exited_in_reload(now, dead, effects);
+        }
+        match self.restarts.exited(now, dead, base_start_is_pending) {
             AfterExit::StartAt(at) => self.workers.schedule(dead.worker.id, at),
             AfterExit::Nothing => {}
             AfterExit::CancelOverflowStarts => self.workers.cancel_overflow_starts(),
@@ -29,6 +35,7 @@ impl Core {
                 }
             }
         }
+        self.exited_in_reload(now, dead, effects);
     }
 
     /// Fails all waiting calls of a failed pool that has no live or starting worker.

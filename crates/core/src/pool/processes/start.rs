@@ -56,9 +56,11 @@ impl Core {
         if self.restarts.ready(worker.id) {
             self.start_after_recovery(now, effects);
         }
+        // Before calls are sent to it: if it takes over from another worker, that one gets none any more.
+        self.ready_in_reload(now, worker, effects);
         self.start_due_processes(now, effects);
         self.fill_worker(now, worker.id, effects);
-        if worker.id.0 > self.settings.pool_size {
+        if !self.slot(worker.id).base {
             self.workers.set_idle_check(worker.id, now + self.settings.overflow_idle_timeout);
         }
         self.start_processes_for_waiting_calls(now, effects);

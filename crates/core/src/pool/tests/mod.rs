@@ -13,6 +13,7 @@ mod overflow;
 mod poison;
 mod regressions;
 mod release;
+mod reload;
 mod restarts;
 mod retries;
 mod session_events;

@@ -1,0 +1,291 @@
+//! `herder dev`: serves an app while it is written. At each save, the pools start workers with the new code, which replace
+//! the old ones once they are ready. The pools decide that ([`Pool::reload`]); nothing here stops a worker.
+
+mod watch;
+
+use crate::{
+    access::Access,
+    args::{Dev, Serve},
+    check::type_name,
+    client::Client,
+    console::{Style, traceback},
+    error::{CommandError, Outcome},
+    logs,
+    serve::{self, Descriptors, Drain, Http, Listen},
+    signals::Signals,
+    source::{Origin, Overrides, Source},
+};
+use actix_rt::System;
+use herder::{Error, Pool, PoolConfig, config::Launch};
+use std::{
+    collections::BTreeSet,
+    env,
+    io::BufRead,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use watch::{Saves, Watched};
+
+/// How long running requests may take after Ctrl-C. The person at the terminal waits.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+/// The folders whose files workers compile at each start, so that no stale bytecode runs.
+const FRESH_SOURCES: &str = "HERDER_FRESH_SOURCES";
+
+/// Why the workers are replaced.
+enum Cause {
+    Saved(BTreeSet<PathBuf>),
+    ByHand,
+}
+
+/// Serves the app until a signal stops it.
+pub(crate) fn run(options: &Dev) -> Outcome {
+    logs::start_console(Style::of_stderr())?;
+    let mut source = source(options)?.with_programs()?;
+    let watched = watched(options, &source.pools)?;
+    source.pools = source.pools.into_iter().map(|pool| fitted(pool, options, &watched)).collect::<Outcome<_>>()?;
+    let port = options.port.unwrap_or(source.server.listen.port());
+    let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let access = Access::decide(listen, &source, false)?;
+    let listener = serve::bind(listen)?;
+    let connections = Descriptors::raise(1, &source.pools).connections_per_thread()?;
+    let session = Session { source, access, watched, listen: Listen { listener, connections } };
+    System::new().block_on(session.run())
+}
+
+fn source(options: &Dev) -> Outcome<Source> {
+    let overrides = Overrides { enhanced: options.enhanced, ..Overrides::default() };
+    let source = Source::of(options.source.as_deref(), overrides)?;
+    if source.origin == Origin::Demo {
+        return Err(CommandError::usage(
+            "there is no herder.toml in this folder; name the app, as in `herder dev app.py:app`, or write a new project \
+             with `herder init`",
+        ));
+    }
+    Ok(source)
+}
+
+/// Returns what is watched: the folder of each app, and the paths of `--watch`.
+fn watched(options: &Dev, pools: &[PoolConfig]) -> Outcome<Watched> {
+    let mut watched = Watched::default();
+    pools.iter().try_for_each(|pool| watched.add(&folder_of(pool)))?;
+    options.watch.iter().try_for_each(|path| watched.add(path))?;
+    Ok(watched)
+}
+
+/// Returns the folder of a pool's app: that of its file, or the one from which its module is imported.
+fn folder_of(pool: &PoolConfig) -> PathBuf {
+    match pool.launch() {
+        Launch::App { app, .. } if app.target().ends_with(".py") => {
+            let file = pool.cwd().join(app.target());
+            file.parent().map_or_else(|| pool.cwd().to_owned(), Path::to_owned)
+        }
+        _ => pool.cwd().to_owned(),
+    }
+}
+
+/// Returns the configuration with few workers that use no stale bytecode.
+fn fitted(pool: PoolConfig, options: &Dev, watched: &Watched) -> Outcome<PoolConfig> {
+    let folders = env::join_paths(&watched.folders).map_err(CommandError::usage)?;
+    let pool = pool.with_pool_size(options.workers).and_then(|pool| pool.with_overflow(0));
+    pool.and_then(|pool| pool.with_env(FRESH_SOURCES, folders.to_string_lossy())).map_err(CommandError::usage)
+}
+
+/// One run of the command.
+struct Session {
+    source: Source,
+    access: Access,
+    watched: Watched,
+    listen: Listen,
+}
+
+impl Session {
+    async fn run(self) -> Outcome {
+        // Before the pools start, as in `serve`.
+        let mut signals = Signals::of_a_server()?;
+        let Self { source, access, watched, listen } = self;
+        let address = listen.listener.local_addr().map_err(CommandError::failed)?;
+        // Before the workers start: a save while they do is not missed.
+        let mut causes = causes(Saves::start(watched.clone())?);
+        let pools = serve::start(source.pools, true).await?;
+        let options = Serve::on(address, STOP_TIMEOUT);
+        let Http { mut serving, stop, connections } = serve::http(&options, &source.server, &pools, &access, listen)?;
+        print_banner(address, &pools, &access, &watched).await;
+        actix_rt::spawn(first_start(pools.clone()));
+        loop {
+            tokio::select! {
+                _ = signals.next() => break,
+                ended = &mut serving => return Err(serve::unexpected(ended)),
+                Some(cause) = causes.recv() => begin_reload(cause, &pools),
+            }
+        }
+        logs::write_line("stopping");
+        let drain = Drain { stop, connections, pools, timeout: STOP_TIMEOUT };
+        tokio::select! {
+            () = drain.run() => Ok(()),
+            signal = signals.next_stop() => signal.exit_now(),
+        }
+    }
+}
+
+/// Collects saves, and `r` on standard input.
+fn causes(mut saves: Saves) -> UnboundedReceiver<Cause> {
+    let (sender, causes) = mpsc::unbounded_channel();
+    let keys = sender.clone();
+    actix_rt::spawn(async move {
+        while let Some(saved) = saves.next().await {
+            _ = sender.send(Cause::Saved(saved));
+        }
+    });
+    // Not joined: the thread waits for input until the process ends.
+    _ = thread::Builder::new().name("herder-keys".into()).spawn(move || read_keys(&keys));
+    causes
+}
+
+fn read_keys(causes: &UnboundedSender<Cause>) {
+    // In the background of a shell, reading from the terminal would stop the process.
+    if !may_read_stdin() {
+        return;
+    }
+    for line in std::io::stdin().lock().lines() {
+        match line {
+            Ok(text) if text.trim() == "r" => _ = causes.send(Cause::ByHand),
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Returns whether standard input is no terminal, or the terminal of this process group.
+fn may_read_stdin() -> bool {
+    let stdin = std::io::stdin();
+    !rustix::termios::isatty(&stdin)
+        || rustix::termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// Prints the addresses, and what is watched.
+async fn print_banner(address: SocketAddr, pools: &[Pool], access: &Access, watched: &Watched) {
+    let style = Style::of_stderr();
+    for pool in pools {
+        let config = pool.config();
+        let runs = match config.launch() {
+            Launch::App { app, .. } => app.to_string(),
+            Launch::Command { argv } => argv.join(" "),
+        };
+        let workers = if config.pool_size() == 1 { "worker" } else { "workers" };
+        logs::write_line(&format!(
+            "pool {}: {}, {} {workers}, {runs}",
+            style.bold(pool.name().as_str()),
+            type_name(config.worker_type()),
+            config.pool_size()
+        ));
+    }
+    if let Access::NewToken(token) = access {
+        logs::write_line(&format!("token: {} (required by every request)", token.expose()));
+    }
+    let watched: Vec<_> = watched.folders.iter().chain(&watched.files).map(|path| shown(path)).collect();
+    logs::write_line(&format!("watching {}; r + Enter reloads, Ctrl-C stops", watched.join(", ")));
+    logs::write_line(&format!("herder listens on {}", style.cyan(&format!("http://{address}"))));
+    if has_docs(address, access).await {
+        logs::write_line(&format!("docs: {}", style.cyan(&format!("http://{address}/docs"))));
+    }
+}
+
+/// Returns whether the server has a page of its commands.
+async fn has_docs(address: SocketAddr, access: &Access) -> bool {
+    let client = Client::new(&format!("http://{address}"), access.token().map(|token| token.expose().to_owned()));
+    // The server runs on this thread, so the request must not block it.
+    actix_rt::task::spawn_blocking(move || client.get("/docs").is_ok()).await.unwrap_or(false)
+}
+
+/// Returns the path relative to the current folder, if it is in it.
+fn shown(path: &Path) -> String {
+    let current = env::current_dir().and_then(std::fs::canonicalize).unwrap_or_default();
+    match path.strip_prefix(&current) {
+        Ok(inside) if inside.as_os_str().is_empty() => ".".to_owned(),
+        Ok(inside) => inside.display().to_string(),
+        Err(_) => path.display().to_string(),
+    }
+}
+
+/// Reports whether the first workers start.
+async fn first_start(pools: Vec<Pool>) {
+    let begun = Stopwatch::start();
+    for pool in &pools {
+        match pool.ready().await {
+            Ok(()) => print_ready(pool, "ready", begun, 0).await,
+            Err(error) => print_failed(pool, &error).await,
+        }
+    }
+}
+
+/// Begins to replace the workers of all pools. A later save ends the reload: the pools report that it was superseded.
+fn begin_reload(cause: Cause, pools: &[Pool]) {
+    logs::write_line(&match cause {
+        Cause::Saved(saved) => {
+            let saved: Vec<_> = saved.iter().map(|path| shown(path)).collect();
+            format!("reloading: {} changed", saved.join(", "))
+        }
+        Cause::ByHand => "reloading: by hand".to_owned(),
+    });
+    for pool in pools {
+        let pool = pool.clone();
+        actix_rt::spawn(async move {
+            let begun = Stopwatch::start();
+            match pool.reload().await {
+                Ok(report) => print_ready(&pool, "reloaded", begun, report.sessions).await,
+                Err(Error::Cancelled { .. } | Error::PoolClosed { .. }) => {}
+                Err(error) => print_failed(&pool, &error).await,
+            }
+        });
+    }
+}
+
+/// Prints that the workers of a pool are ready, with their commands.
+async fn print_ready(pool: &Pool, done: &str, begun: Stopwatch, sessions: u32) {
+    let took = begun.millis();
+    let lost = match sessions {
+        0 => String::new(),
+        1 => "; 1 session ended by the reload".to_owned(),
+        many => format!("; {many} sessions ended by the reload"),
+    };
+    let mut commands: Vec<String> =
+        pool.commands().await.iter().flat_map(|commands| commands.iter()).map(|command| command.name.clone()).collect();
+    commands.sort_unstable();
+    let commands = format!("; commands: {}", commands.join(", "));
+    let style = Style::of_stderr();
+    logs::write_line(&format!("{} {} in {took} ms{lost}{}", style.green(done), pool.name(), style.dim(&commands)));
+}
+
+/// Prints why a worker could not start, and what goes on.
+async fn print_failed(pool: &Pool, error: &Error) {
+    let style = Style::of_stderr();
+    let report = error.report();
+    let traceback = report.and_then(|report| report.traceback.as_deref()).unwrap_or_default();
+    if traceback.is_empty() {
+        logs::write_line(&style.red(&error.to_string()));
+        report.iter().flat_map(|report| &report.stderr_tail).for_each(|line| logs::write_line(&format!("  {line}")));
+    } else {
+        logs::write_line(traceback::show(traceback, style).trim_end());
+    }
+    let serves = pool.health().await.is_ok_and(|health| health.ready_workers > 0);
+    let goes_on = if serves { "the worker from before goes on serving" } else { "no worker is running" };
+    logs::write_line(&style.yellow(&format!("{} not reloaded: {goes_on}; save a file to try again", pool.name())));
+}
+
+/// The time since something began, which is printed.
+#[derive(Clone, Copy)]
+struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(clippy::disallowed_methods, reason = "a person is told how long a reload took")]
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn millis(self) -> u128 {
+        self.0.elapsed().as_millis()
+    }
+}

@@ -1,0 +1,176 @@
+//! `herder dev`: saves, broken saves, and what the console shows.
+
+use crate::support::{Reply, folder, herder, post, wait_until};
+use herder::testing::Signal;
+use serde_json::json;
+use std::{
+    fs::{self, File},
+    io::Write,
+    net::SocketAddr,
+    process::{Child, Stdio},
+};
+use tempfile::TempDir;
+
+/// A running `herder dev`, whose standard error is in the file `log`.
+struct Dev {
+    address: SocketAddr,
+    folder: TempDir,
+    child: Child,
+}
+
+impl Dev {
+    /// Starts the command, and waits until it has reported its first start.
+    #[expect(clippy::disallowed_methods, reason = "the child is herder itself, and is reaped below")]
+    fn start(folder: TempDir, args: &[&str]) -> Self {
+        let log = File::create(folder.path().join("log")).unwrap();
+        let mut command = herder(folder.path(), &["dev"]);
+        let child = command.args(args).args(["--port", "0"]).stdin(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut dev = Self { address: ([127, 0, 0, 1], 0).into(), folder, child };
+        dev.until("listens on http://");
+        let log = dev.log();
+        let address = log.lines().find_map(|line| line.strip_prefix("herder listens on http://")).unwrap();
+        dev.address = address.parse().unwrap();
+        dev
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn until(&self, text: &str) {
+        self.until_times(text, 1);
+    }
+
+    /// Waits until the log contains a text so many times.
+    fn until_times(&self, text: &str, times: usize) {
+        wait_until(text, || self.log().matches(text).count() >= times);
+    }
+
+    fn save(&self, file: &str, text: &str) {
+        fs::write(self.folder.path().join(file), text).unwrap();
+    }
+
+    fn call(&self, command: &str, session: Option<&str>) -> Reply {
+        let request = post(&format!("/v1/pools/app/call/{command}"), "{}");
+        session.map_or(request.clone(), |session| request.header("Herder-Session", session)).send(self.address)
+    }
+
+    /// Ends the command as Ctrl-C does, and returns its log.
+    fn stop(mut self) -> String {
+        herder::testing::signal(self.child.id(), Signal::INT).unwrap();
+        let mut status = None;
+        wait_until("the command ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert_eq!(status.unwrap().code(), Some(0), "{}", self.log());
+        self.log()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the log of herder dev\n{}", self.log());
+        }
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+const APP: &str = "import herder
+from prices import PRICE
+app = herder.App()
+
+@app.command
+def price() -> int:
+    print('asked')
+    return PRICE
+
+@app.command
+def fail():
+    raise ValueError('on purpose')
+";
+
+fn project() -> TempDir {
+    let folder = folder("");
+    fs::write(folder.path().join("app.py"), APP).unwrap();
+    fs::write(folder.path().join("prices.py"), "PRICE = 1\n").unwrap();
+    folder
+}
+
+/// R31: a save, a broken save and its correction. Each save has the size of the one before, and follows it at once.
+#[test]
+fn r31_each_save_replaces_the_worker_unless_it_is_broken() {
+    let dev = Dev::start(project(), &["app.py:app"]);
+    dev.until("ready app in");
+    assert_eq!(dev.call("price", None).result(), &json!(1));
+    dev.save("prices.py", "PRICE = 2\n");
+    dev.until("reloaded app in");
+    assert_eq!(dev.call("price", None).result(), &json!(2));
+    dev.save("prices.py", "PRICE = (\n");
+    dev.until("the worker from before goes on serving");
+    assert_eq!(dev.call("price", None).result(), &json!(2));
+    dev.save("prices.py", "PRICE = 3\n");
+    dev.until_times("reloaded app in", 2);
+    assert_eq!(dev.call("price", None).result(), &json!(3));
+    let log = dev.stop();
+    assert!(log.contains("reloading: prices.py changed\n"), "{log}");
+    assert!(log.contains("prices.py\", line 1\n    PRICE = (\n") && log.contains("\nSyntaxError: "), "{log}");
+    assert!(!log.contains('\x1b'), "no colors in a file: {log}");
+}
+
+/// R31: what an enhanced pool loses is told, and Enter after `r` reloads by hand.
+#[test]
+fn r31_lost_sessions_are_told() {
+    let mut dev = Dev::start(folder(""), &["app.py:app", "--enhanced"]);
+    dev.until("ready app in");
+    assert_eq!(dev.call("count", Some("ann")).result(), &json!(1));
+    dev.child.stdin.take().unwrap().write_all(b"r\n").unwrap();
+    dev.until("; 1 session ended by the reload");
+    let lost = dev.call("count", Some("ann"));
+    let problem = lost.problem(410, "session-worker-lost");
+    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("replaced by a reload")), "{problem}");
+    assert_eq!(dev.call("count", Some("ann")).result(), &json!(1));
+    let log = dev.stop();
+    assert!(log.contains("reloading: by hand\n") && log.contains("  session ann\n"), "{log}");
+}
+
+/// The console has a line for each call, what the handler prints, and the traceback of an exception without frames of Herder.
+#[test]
+fn console_shows_calls_output_and_tracebacks() {
+    let dev = Dev::start(project(), &["app.py:app"]);
+    dev.until("ready app in");
+    dev.call("price", None).result();
+    dev.call("fail", None).problem(500, "exception");
+    dev.until("ValueError: on purpose\n");
+    let log = dev.stop();
+    assert!(log.contains("; commands: fail, price\n"), "{log}");
+    assert!(log.contains("\nasked\n"), "{log}");
+    assert!(log.lines().any(|line| line.starts_with("price  ") && line.ends_with(" ms  ok")), "{log}");
+    assert!(log.lines().any(|line| line.starts_with("fail  ") && line.contains("exception: ")), "{log}");
+    let source = "app.py\", line 12, in fail\n    raise ValueError('on purpose')\n";
+    assert!(log.contains(source) && !log.contains("loop.py"), "{log}");
+}
+
+/// An app that is broken at the start is served once it is corrected.
+#[test]
+fn app_that_is_broken_at_the_start_is_served_when_it_is_corrected() {
+    let folder = project();
+    fs::write(folder.path().join("app.py"), "import nothing_of_that_name\n").unwrap();
+    let dev = Dev::start(folder, &["app.py:app"]);
+    dev.until("no worker is running");
+    dev.save("app.py", APP);
+    dev.until("reloaded app in");
+    assert_eq!(dev.call("price", None).result(), &json!(1));
+    assert!(dev.stop().contains("ModuleNotFoundError: No module named 'nothing_of_that_name'"));
+}
+
+#[test]
+fn without_an_app_there_is_nothing_to_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = herder(folder.path(), &["dev"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("herder dev app.py:app") && text.contains("herder init"), "{text}");
+}
