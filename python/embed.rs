@@ -34,6 +34,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "control.py",
     "demo.py",
     "dependencies.py",
+    "dependency_values.py",
     "depends.py",
     "descriptor_io.py",
     "docstrings.py",

@@ -13,13 +13,13 @@ use crate::pools::{
     },
 };
 use herder::{
-    Error,
+    Error, Pool,
     config::{Config, Enhanced, Expiry, Health, PoolBuilder, Sessions},
     messages::GetWorker,
     recorder::{Descriptor, Direction},
     session::{Affinity, Routing},
     status::WorkerId,
-    testing::{HANG_TIMEOUT, TestPool, pool, wait_for_log, wait_until},
+    testing::{HANG_TIMEOUT, PoolProcesses, TestContext, TestPool, pool, pool_config, wait_for_log, wait_until},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
@@ -463,6 +463,53 @@ def pid():
         let reason = "reason=exit status 0 (stopped: its health function failed): ConnectionError: no database";
         wait_for_log(&["worker lost", &pool.name().to_string(), reason]).await;
         pool.shutdown_and_check().await;
+    }
+}
+
+/// A dependency of a session is kept until the session ends. A pool without session affinity refuses the app, in a basic pool
+/// and in an enhanced one; a dependency of the worker exists in all.
+#[tokio::test]
+async fn only_pools_with_session_affinity_keep_dependencies_of_a_session() {
+    const APP: &str = "
+import herder
+app = herder.App()
+
+def items(session: herder.Session):
+    yield []
+    print('ended', session.id)
+
+@app.command
+def add(items: list = herder.Depends(items, scope='session')):
+    items.append(0)
+    return len(items)
+";
+    let pool = pool("kept", |context| {
+        context.file("app.py", APP);
+        context.enhanced().app("app.py:app").pool_size(2).overflow(0).build()
+    })
+    .await;
+    let add = || pool.call::<u32>("add", &json!({})).session("ann");
+    assert_eq!((add().await.unwrap(), add().await.unwrap()), (1, 2));
+    pool.end_session("ann").await.unwrap();
+    wait_for_log(&["ended ann"]).await;
+    assert_eq!(add().await.unwrap(), 1);
+    pool.shutdown_and_check().await;
+
+    let without = |context: &TestContext| match context.name().starts_with("basic") {
+        true => context.basic().app("app.py:app").pool_size(1).build(),
+        false => context.enhanced().app("app.py:app").pool_size(1).session_affinity(false).build(),
+    };
+    for name in ["basic", "enhanced"] {
+        let (config, context) = pool_config(name, |context| {
+            context.file("app.py", APP);
+            without(context)
+        });
+        let error = Pool::start(config).await.unwrap_err().to_string();
+        assert!(
+            error.contains("the dependency items has scope=\"session\", but this pool has no session state:"),
+            "{error}"
+        );
+        PoolProcesses::new(context.name()).nothing_left().await;
     }
 }
 

@@ -9,6 +9,7 @@ import pytest
 import herder
 from herder.binding import Command
 from herder.dependencies import Compiler
+from herder.errors import StartFailed
 from herder.testing import CallError, Client
 
 # Each step adds a line to `log`.
@@ -163,6 +164,84 @@ def test_a_clean_up_that_raises(start):
     assert "commit failed" in logged and "translated" not in logged and "hidden" not in logged
 
 
+# Each provider prints when it begins and when it ends.
+SCOPES = """
+from typing import Annotated
+from herder import Depends, Session
+
+def engine():
+    time.sleep(0.001)
+    print("engine begins")
+    yield "engine"
+    print("engine ends")
+
+def cart(session: Session, engine: Annotated[str, Depends(engine, scope="worker")]):
+    print(f"{engine} cart of {session.id} begins")
+    yield []
+    print(f"cart of {session.id} ends")
+    raise OSError("only logged")
+
+@app.command
+def add(item: str, cart: Annotated[list, Depends(cart, scope="session")]):
+    cart.append(item)
+    return cart
+
+@app.on_session_end
+def ended(session: Session, reason: str):
+    print(f"{session.id} {reason}")
+"""
+ASYNC_SCOPES = SCOPES.replace("\ndef ", "\nasync def ").replace("time.sleep", "await asyncio.sleep")
+SCOPES_IN_THREADS = "app = herder.App(run_sync='thread')\n" + SCOPES
+
+
+@pytest.mark.parametrize("app", [SCOPES, SCOPES_IN_THREADS, ASYNC_SCOPES], ids=["sync", "threads", "async"])
+def test_values_of_a_session_and_of_the_worker_are_kept(start, app):
+    host = start(app, concurrency=4)
+    first = [host.send("add", item="a", session=session) for session in ("ann", "bob", "cid")]  # at once
+    assert {each.wire_id: each.result for each in host.answers(3).values()} == {each: ["a"] for each in first}
+    assert host.call("add", item="b", session="ann").result == ["a", "b"]
+    assert "needs a session" in host.call("add", item="b").error["message"]
+    host.end_session("ann")
+    host.call("add", item="b", session="bob")  # after the hooks
+    assert host.call("add", item="c", session="ann", epoch=2).result == ["c"]
+    host.shutdown()
+    status, out, logged = host.wait_for_exit()
+    lines = out.splitlines()
+    assert status == 0 and lines[0] == "engine begins" and lines.count("engine begins") == 1
+    assert sorted(lines[1:4]) == [f"engine cart of {each} begins" for each in ("ann", "bob", "cid")]
+    # An async worker runs the hooks beside the next calls.
+    in_order = ["ann ended", "cart of ann ends", "engine cart of ann begins"]
+    assert lines[4:7] == in_order if app is not ASYNC_SCOPES else set(lines[4:7]) == set(in_order)
+    assert sorted(lines[7:10]) == [f"cart of {each} ends" for each in ("ann", "bob", "cid")]
+    assert lines[10:] == ["engine ends"], "after what may need it"
+    assert logged.count("the clean-up of the dependency cart raised an exception:") == 4
+
+
+def test_a_value_that_could_not_be_created_is_tried_again(start):
+    host = start("""
+        runs = []
+
+        def flaky():
+            runs.append(1)
+            if len(runs) == 1:
+                raise OSError("not yet")
+            return len(runs)
+
+        @app.command
+        def use(value: int = herder.Depends(flaky, scope="worker")):
+            return value
+    """)
+    assert host.call("use").error["message"] == "not yet"
+    assert [host.call("use").result for _ in range(2)] == [2, 2]
+
+
+def test_values_of_a_session_need_session_state(start):
+    reason = 'sessions need `worker_type = "enhanced"` in [pools.shop]'
+    host = start(SCOPES, wait=False, session_state=reason)
+    expected = f'the dependency cart has scope="session", but this pool has no session state: {reason}'
+    assert host.start_error()["message"].startswith(expected)
+
+
 def counted():
     counted.count += 1
     return counted.count
@@ -229,6 +308,39 @@ def test_the_client_supplies_dependencies_and_overrides():
         assert client.call("mixed") == ["opened outside", {}]
 
 
+def test_the_client_keeps_values_until_its_end():
+    app, log = herder.App(), []
+
+    async def engine():
+        log.append("engine begins")
+        yield len(log)
+        log.append("engine ends")
+
+    def cart(session: herder.Session, engine: int = herder.Depends(engine, scope="worker")):
+        yield [session.id, engine]
+        log.append(f"cart of {session.id} ends")
+
+    @app.command
+    def add(cart: Annotated[list, herder.Depends(cart, scope="session")]):
+        return cart
+
+    app.on_stop(lambda: log.append("on_stop"))
+    for _ in range(2):  # each has its own values
+        log.clear()
+        with Client(app) as client:
+            assert [client.call("add", session=each) for each in ("ann", "bob", "ann")] == [
+                ["ann", 1],
+                ["bob", 1],
+                ["ann", 1],
+            ]
+            client.end_session("ann")
+        assert log == ["engine begins", "cart of ann ends", "cart of bob ends", "engine ends", "on_stop"]
+    with pytest.raises(
+        StartFailed, match=r'the dependency .*cart has scope="session", but this pool has no session state: no'
+    ):
+        Client(app, session_state="no")
+
+
 def test_no_cycle_of_objects_is_left_behind_after_an_error():
     app = herder.App()
 
@@ -262,6 +374,18 @@ def no_default(limit: int):
     return limit
 
 
+def of_a_call(value: int = herder.Depends(counted)):
+    return value
+
+
+def of_a_session(session: herder.Session):
+    return 1
+
+
+def of_the_call(call: herder.Call):
+    return 1
+
+
 @contextmanager
 def wrapped():
     yield 1
@@ -279,6 +403,18 @@ async def wrapped_async():
         (Annotated[int, herder.Depends(no_default)], "provider no_default: nothing supplies the parameter `limit`"),
         (Annotated[int, herder.Depends(wrapped)], "the provider wrapped is wrapped, as by @contextmanager"),
         (Annotated[int, herder.Depends(wrapped_async)], "the provider wrapped_async is wrapped"),
+        (
+            Annotated[int, herder.Depends(of_a_call, scope="worker")],
+            "its parameter `value`, which has scope='call'; write herder.Depends(counted, scope='worker')",
+        ),
+        (
+            Annotated[int, herder.Depends(of_a_session, scope="worker")],
+            "provider of_a_session: a value with scope='worker' outlives the session (`session`)",
+        ),
+        (
+            Annotated[int, herder.Depends(of_the_call, scope="session")],
+            "provider of_the_call: a value with scope='session' outlives the call (`call`)",
+        ),
         (Annotated[int, herder.Depends()] | None, "herder.Depends applies to a whole parameter"),
         (dict[str, Annotated[str, herder.Depends(counted)]], "herder.Depends applies to a whole parameter"),
     ],
@@ -306,3 +442,5 @@ def test_depends_checks_what_it_is_given():
         herder.Depends("conn")
     with pytest.raises(ValueError, match="scope='request' is invalid; expected"):
         herder.Depends(counted, scope="request")
+    with pytest.raises(ValueError, match="use_cache=False is invalid with scope='worker'"):
+        herder.Depends(counted, scope="worker", use_cache=False)

@@ -145,6 +145,24 @@ fn bad_headers_are_400() {
     assert_eq!(server.call("plain/echo", "{}", &all).status, 200);
 }
 
+/// Only the headers that the pool names reach the handler, and none without that.
+#[test]
+fn named_headers_reach_the_handler() {
+    let server = Server::with(&format!("{PLAIN}forward_headers = ['X-Tenant', 'traceparent', 'cookie']\n"));
+    let sent = [
+        ("x-tenant", "acme"),
+        ("X-TENANT", "b\u{fc}"),
+        ("Traceparent", "00-1"),
+        ("X-Other", "no"),
+        ("Authorization", "Bearer no"),
+    ];
+    let headers = json!({ "x-tenant": "acme, b\u{fc}", "traceparent": "00-1" });
+    assert_eq!(*server.call("plain/headers", "{}", &sent).result(), headers);
+    assert_eq!(*server.call("plain/headers", "{}", &[]).result(), json!({}));
+    let server = Server::with(PLAIN);
+    assert_eq!(*server.call("plain/headers", "{}", &sent).result(), json!({}));
+}
+
 #[test]
 fn handler_and_argument_errors_have_their_status() {
     let server = Server::with(PLAIN);

@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 from herder.binding import Command, is_async, wraps_async
+from herder.errors import StartFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ class App:
         self._on_session_start: list[Callable[..., Any]] = []
         self._on_session_end: list[Callable[..., Any]] = []
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
-        self._needs_loop = False  # whether a command is async; known after `_commands`
+        # The next two are known after `_commands`.
+        self._needs_loop = False  # whether a command is async
+        self._session_scoped: str | None = None  # the name of a dependency that needs session state
 
     @overload
     def command(self, function: F, /) -> F: ...
@@ -226,6 +229,11 @@ class App:
 
             compiler = Compiler(self.dependency_overrides)
         commands = {name: Command(name, *entry, compiler) for name, entry in self._functions.items()}
+        if compiler is not None:
+            self._session_scoped = compiler.session_scoped()
+            ended, stopped = compiler.hooks()
+            self._on_session_end += [each for each in ended if each not in self._on_session_end]
+            self._on_stop += [each for each in stopped if each not in self._on_stop]
         for name in self._threaded:
             if commands[name].is_async:
                 raise TypeError(
@@ -237,6 +245,14 @@ class App:
             commands[name].timeout_ms, commands[name].concurrency = limits
         self._needs_loop = any(command.is_async for command in commands.values())
         return commands
+
+    def _check_scopes(self, unavailable: str | None) -> None:
+        """Raise `StartFailed` if a dependency belongs to a session, in a pool without session state."""
+        if self._session_scoped is not None and unavailable is not None:
+            raise StartFailed(
+                f'the dependency {self._session_scoped} has scope="session", but this pool has no session state:'
+                f" {unavailable}"
+            )
 
     def _uses_asyncio(self) -> bool:
         if self._threaded or self._needs_loop:

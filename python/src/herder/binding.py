@@ -230,7 +230,8 @@ class Command:
 
     def _add_dependencies(self, function: Callable[..., Any], compiler: Compiler) -> None:
         """Let the call run the providers of its dependencies. They may need the session or the call as well."""
-        from herder.dependencies import CALL_PARAMETER, SESSION_PARAMETER, InvalidDependency
+        from herder.dependencies import CALL_PARAMETER, SESSION_PARAMETER
+        from herder.dependency_values import InvalidDependency
 
         try:
             plan = compiler.plan(self.parameters)

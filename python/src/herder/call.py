@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from herder.dependency_values import Registry
     from herder.session import Session
 
 if sys.platform == "linux":  # the same clock as below, and faster
@@ -39,6 +40,7 @@ class Calls:
         "cancelled",
         "closing",
         "deadline",
+        "dependencies",
         "forked",
         "headers",
         "last_begun",
@@ -60,6 +62,7 @@ class Calls:
         self.closing = False
         self.forked = False  # this process is a fork of the worker
         self.headers: dict[int, dict[str, str]] = {}  # of calls that have some; some are kept after the end of the call
+        self.dependencies: Registry | None = None  # the values of dependencies that outlive a call
         self.session_of: Callable[[int], Session | None] = _no_session  # returns the session of a running call
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:

@@ -1,23 +1,29 @@
-"""Compiles the dependencies of commands when the app is loaded, and runs their providers in each call.
+"""Compiles the dependencies of commands when the app is loaded.
 
-Imported only if the app uses `herder.Depends`. `Compiler` makes a `Plan` for each command: its providers in the order
-in which they run. A plan wraps the handler, so the loops know nothing of dependencies: providers and clean-up belong to
-the run of the handler, with its context, its deadline and its interrupts.
+A worker imports this module only if its app uses `herder.Depends`. `Compiler` makes a `Plan` for each command: its
+providers in the order in which they run. A plan wraps the handler, so the loops know nothing of dependencies: providers
+and clean-up belong to the run of the handler, with its context, its deadline and its interrupts.
 """
 
-# An interrupt is never raised in a frame of this file (see `signals.is_uninterruptible`), only in the frames of
-# providers and handlers. So none can come between the begin of a generator and its entry in the list of what to clean
-# up, nor between two clean-ups.
+# As in `dependency_values`, no interrupt is raised in a frame of this file.
 
 from __future__ import annotations
 
-import inspect
-
-from herder import error_frames, signals
+from herder import signals
 from herder.annotations import includes
-from herder.binding import is_async, read_parameters, with_own_frame
+from herder.binding import read_parameters
 from herder.call import Call
-from herder.errors import Rejected
+from herder.dependency_values import (
+    InvalidDependency,
+    Provider,
+    clean_up,
+    clean_up_async,
+    end_session,
+    end_session_async,
+    registry_of,
+    stop,
+    stop_async,
+)
 from herder.session import Session
 
 TYPE_CHECKING = False
@@ -26,71 +32,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.binding import Parameters
+    from herder.dependency_values import Instances, Opened, Supplied
     from herder.depends import Dependency
 
-    Opened = list[tuple["Provider", Any]]  # the generators to resume, with their providers
-    Needs = tuple[tuple[str, int], ...]  # the parameters that are supplied, and the numbers of their values
-
+# How long values are kept: a provider may need only what lives at least as long as its own value.
+LIFETIMES = {"call": 0, "session": 1, "worker": 2}
 # The numbers of the values that are not those of providers; a provider's is its place in the plan.
 CALL, SESSION = -1, -2
+LIFETIMES_OF_SUPPLIED = {CALL: 0, SESSION: 1}
 # Where the loops put the call and the session for providers if the handler has no such parameter. No argument of a call
 # is mistaken for them, since the names of injected parameters are refused.
 CALL_PARAMETER, SESSION_PARAMETER = "<call>", "<session>"
-
-
-class InvalidDependency(TypeError):
-    """A dependency that cannot be supplied. The app is refused."""
-
-
-class Provider:
-    """A provider: how it is called, and what its own parameters need."""
-
-    __slots__ = ("function", "is_async", "is_generator", "name", "needs", "scope", "supplied")
-
-    def __init__(self, function: Callable[..., Any], scope: str) -> None:
-        self.name = getattr(function, "__qualname__", None) or repr(function)
-        self.scope = scope
-        self.is_async = is_async(function)
-        self.is_generator = is_generator(function)
-        self.function = function if self.is_generator or self.is_async else with_own_frame(function)
-        self.needs: tuple[tuple[str, Provider], ...] = ()
-        self.supplied: Needs = ()  # the parameters that get the call or the session
-
-    def begin(self, arguments: dict[str, Any], opened: Opened) -> Any:
-        """Return the value of a sync provider."""
-        if not self.is_generator:
-            return self.function(**arguments)
-        generator = self.function(**arguments)
-        opened.append((self, generator))
-        for value in generator:
-            return value
-        raise RuntimeError(f"the provider {self.name} ended without yielding a value")
-
-    async def begin_async(self, arguments: dict[str, Any], opened: Opened) -> Any:
-        """Return the value of an async provider."""
-        if not self.is_generator:
-            return await self.function(**arguments)
-        generator = self.function(**arguments)
-        opened.append((self, generator))
-        async for value in generator:
-            return value
-        raise RuntimeError(f"the provider {self.name} ended without yielding a value")
-
-
-def is_generator(function: Any) -> bool:
-    """Whether a provider yields its value. Raises `InvalidDependency` for one that `contextlib` has wrapped."""
-    if any(map(_yields, (function, getattr(function, "func", None), type(function).__call__))):
-        return True
-    if _yields(getattr(function, "__wrapped__", None)):
-        raise InvalidDependency(
-            f"the provider {function.__qualname__} is wrapped, as by @contextmanager, and returns no value itself;"
-            " remove the decorator: the clean-up of a generator function runs after the call"
-        )
-    return False
-
-
-def _yields(function: Any) -> bool:
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 class Plan:
@@ -101,10 +53,12 @@ class Plan:
         for _, provider in needs:
             self._add(provider)
         self.steps = tuple((provider, self._needs_of(provider)) for provider in self.providers)
-        self.parameters: Needs = tuple((name, self.providers.index(provider)) for name, provider in needs)
+        self.parameters: Supplied = tuple((name, self.providers.index(provider)) for name, provider in needs)
         self.is_async = any(provider.is_async for provider in self.providers)
         supplied = {number for provider in self.providers for _, number in provider.supplied}
-        self.needs_call, self.needs_session = CALL in supplied, SESSION in supplied
+        scopes = {provider.scope for provider in self.providers}
+        self.needs_session = SESSION in supplied or "session" in scopes
+        self.needs_call = CALL in supplied or scopes != {"call"}  # it leads to the values that outlive a call
 
     def _add(self, provider: Provider) -> None:
         for _, inner in provider.needs:
@@ -112,7 +66,7 @@ class Plan:
         if provider not in self.providers:
             self.providers.append(provider)
 
-    def _needs_of(self, provider: Provider) -> Needs:
+    def _needs_of(self, provider: Provider) -> Supplied:
         return (*((name, self.providers.index(inner)) for name, inner in provider.needs), *provider.supplied)
 
     def wrap(
@@ -141,7 +95,11 @@ class Plan:
             try:
                 values = start(arguments)
                 for number, (provider, needs) in enumerate(steps):
-                    values[number] = provider.begin({name: values[each] for name, each in needs}, opened)
+                    given = {name: values[each] for name, each in needs}
+                    if provider.scope == "call":
+                        values[number] = provider.begin(given, opened)
+                    else:
+                        values[number] = instances(provider, values).get(provider, given)
                 for name, each in parameters:
                     arguments[name] = values[each]
                 result = function(**arguments)
@@ -164,7 +122,12 @@ class Plan:
                 values = start(arguments)
                 for number, (provider, needs) in enumerate(steps):
                     given = {name: values[each] for name, each in needs}
-                    if provider.is_async:
+                    if provider.scope != "call":
+                        kept = instances(provider, values)
+                        values[number] = (
+                            await kept.get_async(provider, given) if provider.is_async else kept.get(provider, given)
+                        )
+                    elif provider.is_async:
                         values[number] = await provider.begin_async(given, opened)
                     else:
                         values[number] = provider.begin(given, opened)
@@ -193,68 +156,10 @@ class Plan:
         return call_async if is_async or self.is_async else call
 
 
-def clean_up(provider: Provider, generator: Any, error: BaseException | None) -> BaseException | None:
-    """Resume a generator after the call, with the error of the call if it has one. Return the error of the call.
-
-    A generator that catches the error does not hide it: the call has no result. One that raises replaces it.
-    """
-    traceback = None if error is None else error.__traceback__
-    try:
-        if error is None:
-            for _ in generator:
-                raise yielded_again(provider)
-        else:
-            generator.throw(error)
-            raise yielded_again(provider)
-    except StopIteration:
-        return restored(error, traceback)
-    except BaseException as raised:
-        return settled(provider, raised, error, traceback)
-    return None
-
-
-async def clean_up_async(provider: Provider, generator: Any, error: BaseException | None) -> BaseException | None:
-    """Do the same as `clean_up` for an async generator."""
-    traceback = None if error is None else error.__traceback__
-    try:
-        if error is None:
-            async for _ in generator:
-                raise yielded_again(provider)
-        else:
-            await generator.athrow(error)
-            raise yielded_again(provider)
-    except StopAsyncIteration:
-        return restored(error, traceback)
-    except GeneratorExit:
-        raise
-    except BaseException as raised:
-        return settled(provider, raised, error, traceback)
-    return None
-
-
-def yielded_again(provider: Provider) -> RuntimeError:
-    """Return the error of a generator that does not end after its value."""
-    return RuntimeError(f"the provider {provider.name} yielded a second time; it must yield once")
-
-
-def restored(error: BaseException | None, traceback: Any) -> BaseException | None:
-    """Remove the frames of a generator from the traceback of the error that it was resumed with."""
-    if error is not None:
-        BaseException.with_traceback(error, traceback)
-    return error
-
-
-def settled(
-    provider: Provider, raised: BaseException, error: BaseException | None, traceback: Any
-) -> BaseException | None:
-    """Return the error of the call after a clean-up has raised an exception. Log it, unless it is deliberate."""
-    stops = isinstance(error, (StopIteration, StopAsyncIteration)) and raised.__cause__ is error
-    if raised is error or stops:  # Python raises a RuntimeError for the former
-        return restored(error, traceback)
-    if isinstance(raised, Exception) and not isinstance(raised, Rejected):
-        text = error_frames.format_traceback(raised)
-        error_frames.log(f"herder: the clean-up of the dependency {provider.name} raised an exception:\n{text}")
-    return raised
+def instances(provider: Provider, values: dict[int, Any]) -> Instances:
+    """Return where the value of a provider is kept that outlives the call."""
+    registry = registry_of(values[CALL]._calls)
+    return registry.worker if provider.scope == "worker" else registry.of_session(values[SESSION])
 
 
 class Compiler:
@@ -263,6 +168,7 @@ class Compiler:
     def __init__(self, overrides: Mapping[Any, Callable[..., Any]]) -> None:
         self.overrides = overrides
         self.providers: dict[Any, Provider] = {}
+        self.kept: list[Provider] = []  # those whose values outlive a call
         self.path: list[tuple[Any, str]] = []  # the providers that are being compiled: keys and names
 
     def plan(self, parameters: Parameters) -> Plan:
@@ -283,8 +189,10 @@ class Compiler:
             return self.providers[key]
         self.refuse_cycle(key, function)
         self.path.append((key, _name(function)))
-        provider = self.compile(function, dependency.scope)
+        provider = self.compile(function, dependency.scope, key)
         del self.path[-1]
+        if dependency.scope != "call":
+            self.kept.append(provider)
         if dependency.use_cache:
             self.providers[key] = provider
         return provider
@@ -296,13 +204,13 @@ class Compiler:
             names = [name for _, name in self.path[keys.index(key) :]]
             raise InvalidDependency(f"a dependency needs itself: {' -> '.join([*names, _name(function)])}")
 
-    def compile(self, function: Any, scope: str) -> Provider:
+    def compile(self, function: Any, scope: str, key: Any) -> Provider:
         """Compile a provider and what it needs."""
         try:
             parameters = read_parameters(function)
         except (TypeError, ValueError) as error:  # no signature, as some builtins
             raise InvalidDependency(f"{self.where()}: {error}; wrap it in a function") from None
-        provider = Provider(function, scope)
+        provider = Provider(function, scope, key)
         for name, annotation in parameters.names.items():
             if includes(annotation, Call):
                 provider.supplied += ((name, CALL),)
@@ -313,8 +221,29 @@ class Compiler:
                     f"{self.where()}: nothing supplies the parameter `{name}`; give it a default, or annotate it with"
                     " herder.Depends, herder.Call or herder.Session. Only handlers get the arguments of a call"
                 )
+        for name, number in provider.supplied:
+            if LIFETIMES_OF_SUPPLIED[number] < LIFETIMES[scope]:
+                what = "the session" if number == SESSION else "the call"
+                raise InvalidDependency(f"{self.where()}: a value with scope={scope!r} outlives {what} (`{name}`)")
         provider.needs = self.needs(parameters)
+        for name, inner in provider.needs:
+            if LIFETIMES[inner.scope] < LIFETIMES[scope]:
+                raise InvalidDependency(
+                    f"{self.where()}: a value with scope={scope!r} outlives that of its parameter `{name}`, which has"
+                    f" scope={inner.scope!r}; write herder.Depends({inner.name}, scope={scope!r})"
+                )
         return provider
+
+    def hooks(self) -> tuple[list[Any], list[Any]]:
+        """Return the `on_session_end` and the `on_stop` hook for the values that outlive a call, if there are some."""
+        sessions = [each for each in self.kept if each.scope == "session"]
+        end = end_session_async if any(each.is_async for each in sessions) else end_session
+        last = stop_async if any(each.is_async for each in self.kept) else stop
+        return [end] if sessions else [], [last] if self.kept else []
+
+    def session_scoped(self) -> str | None:
+        """Return the name of a provider whose value belongs to a session."""
+        return next((each.name for each in self.kept if each.scope == "session"), None)
 
     def where(self) -> str:
         """Return the path to the provider that is being compiled."""
@@ -333,4 +262,4 @@ def _name(function: Any) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
 
 
-signals.protected_files.add(clean_up.__code__.co_filename)
+signals.protected_files.add(Plan.wrap.__code__.co_filename)

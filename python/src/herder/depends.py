@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal
 
-    Scope = Literal["call"]
+    Scope = Literal["call", "session", "worker"]
 
-SCOPES = ("call",)
+SCOPES = ("call", "session", "worker")
 
 
 class Dependency:
@@ -36,12 +36,15 @@ def Depends(  # noqa: N802 - it is written like a class, as in FastAPI
     that yields its value once is resumed for clean-up after the call. Without `provider`, it is the annotated class.
 
     A provider may have dependencies itself, and parameters annotated `herder.Call` or `herder.Session`. A call runs a
-    provider once, unless `use_cache` is false.
+    provider once, unless `use_cache` is false. With `scope="worker"` or `scope="session"`, the first call that needs
+    the value creates it, and it is kept until the worker stops or the session ends.
     """
     if provider is not None and not callable(provider):
         raise TypeError(f"herder.Depends({provider!r}) is invalid: a provider is a function or a class")
     if scope not in SCOPES:
-        raise ValueError(f"scope={scope!r} is invalid; expected {' or '.join(map(repr, SCOPES))}")
+        raise ValueError(f"scope={scope!r} is invalid; expected {', '.join(map(repr, SCOPES))}")
+    if scope != "call" and not use_cache:
+        raise ValueError(f"use_cache=False is invalid with scope={scope!r}: the calls share one value")
     return Dependency(provider, scope, use_cache)
 
 

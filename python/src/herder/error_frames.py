@@ -36,6 +36,7 @@ HERDER_MODULES = (
     "aio_threads",
     "binding",
     "dependencies",
+    "dependency_values",
     "hooks",
     "lifecycle",
     "loop",

@@ -10,14 +10,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from herder.dependency_values import Registry
+
 
 class Sessions:
     """The state of each session with its epoch, by session id."""
 
-    __slots__ = ("lock", "started", "states", "unavailable")
+    __slots__ = ("dependencies", "lock", "started", "states", "unavailable")
 
     def __init__(self, unavailable: str | None = None) -> None:
         self.unavailable = unavailable
+        self.dependencies: Registry | None = None  # where the values of dependencies with scope="session" are kept
         self.lock = allocate_lock()
         self.states: dict[str, tuple[int, dict[str, Any]]] = {}
         # The sessions and epochs whose `on_session_start` hooks have run; empty if the app has none. The host sends one

@@ -61,6 +61,7 @@ class Client:
         self._app = app
         self._commands = app._commands()
         self._overrides = dict(app.dependency_overrides)
+        app._check_scopes(session_state)
         self._encode = app._encode()
         self._sessions = Sessions(session_state)
         self._epochs: dict[str, int] = {}
@@ -73,7 +74,7 @@ class Client:
         self._lifespan = None if app._lifespan is None else Lifespan(app)
         # What is left to do at the start and at the end: at the end the last one is next.
         self._starts: list[Callable[[], Any]] = [*app._on_start]
-        self._stops: list[Callable[[], Any]] = [*app._on_stop]
+        self._stops: list[Callable[[], Any]] = [*app._on_stop, self._close_dependencies]
         if self._lifespan is not None:
             is_async, lifespan = self._lifespan.is_async, self._lifespan
             self._starts.insert(0, lifespan.enter_async if is_async else lifespan.enter)
@@ -100,6 +101,7 @@ class Client:
         self._id += 1
         if self._overrides != self._app.dependency_overrides:
             self._commands, self._overrides = self._app._commands(), dict(self._app.dependency_overrides)
+            self._app._check_scopes(self._sessions.unavailable)
         command = self._commands.get(name)
         if command is None:
             raise error_frames.unknown_command(name, self._commands)
@@ -124,6 +126,14 @@ class Client:
             return command.call(**given)
 
         return run
+
+    def _close_dependencies(self) -> Any:
+        """Clean up the dependencies that outlive a call. Return what must be awaited, if anything."""
+        if self._calls.dependencies is None:
+            return None
+        from herder.dependency_values import stop_async
+
+        return stop_async(self._calls)
 
     def _to_json(self, result: Any) -> Any:
         return decode(self._encode(result))

@@ -250,6 +250,7 @@ def _start_app(worker: Worker, target: str) -> bool:
     try:
         worker.app = load(target)
         worker.commands = worker.app._commands()
+        worker.app._check_scopes(worker.sessions.unavailable)
         worker.starts_sessions = bool(worker.app._on_session_start) and worker.sessions.unavailable is None
         uses_asyncio = _prepare_lifecycle(worker) or worker.app._uses_asyncio()
         if worker.app._health is not None:

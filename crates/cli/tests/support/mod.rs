@@ -43,6 +43,9 @@ def pid(): return os.getpid()
 def fail(): raise ValueError("on purpose")
 
 @app.command
+def headers(call: herder.Call): return call.headers
+
+@app.command
 def refuse(data=None, status: int | None = None):
     raise herder.Rejected("not today", code="today", data=data, status=status)
 
