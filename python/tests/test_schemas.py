@@ -7,7 +7,7 @@ import decimal
 import functools
 import re
 import typing
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 
@@ -362,10 +362,6 @@ def test_the_documentation_of_callable_objects():
     assert [each.get("description") for each in found] == ["Handle x.", "Add."]
 
 
-class Counts(TypedDict, total=False):
-    a: typing.Required[int] if hasattr(typing, "Required") else int
-
-
 def test_results():
     class Money:
         pass
@@ -470,7 +466,7 @@ def test_structs_of_msgspec():
 
     class Part(msgspec.Struct, rename="camel"):
         part_code: str
-        more: list["Part"] = msgspec.field(default_factory=list)
+        more: "list[Part]" = msgspec.field(default_factory=list)
 
     globals()["Part"] = Part
 

@@ -8,6 +8,7 @@ mod chaos;
 mod check;
 mod client;
 mod commands;
+mod complete;
 mod console;
 mod dev;
 mod error;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     // First of all: threads inherit the signal mask.
     herder::process::reset_signals();
     herder::process::return_large_buffers();
+    complete::answer_shell();
     let outcome = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Dev(options) => dev::run(&options),

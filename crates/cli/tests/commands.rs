@@ -160,7 +160,7 @@ fn check_imports_apps() {
         "count()",
         "pid()",
         "fail()",
-        "refuse()",
+        "refuse(data: any = null, status: integer | null = null)",
         "die()",
         "odd()",
         "tell(text: string)",
@@ -248,6 +248,14 @@ fn r73_named_arguments_are_converted_by_the_schema_of_the_command() {
         assert_eq!((found, out.as_str()), (code, ""), "{args:?} {err}");
         assert!(err.contains(expected), "{args:?} {err}");
     }
+    // As fish asks; the last word is the one to complete.
+    let completed = |words: &[&str]| {
+        let mut command = herder(server.folder.path(), &[&["--", "herder"], words].concat());
+        run_stdout(command.env("COMPLETE", "fish").env("HERDER_URL", &url).output().unwrap()).1
+    };
+    assert_eq!(completed(&["call", "c"]), "carts\n");
+    assert_eq!(completed(&["call", "carts", "a"]), "add\tAdd an item.\n");
+    assert_eq!(completed(&["call", "carts", "add", "--arg", "it"]), "item=\tstring\n");
     let (_, json, _) = asked(&["commands", "carts", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), server.get("/v1/pools/carts/commands").json);
 }
