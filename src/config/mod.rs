@@ -38,6 +38,7 @@ mod error;
 mod names;
 mod raw;
 mod server;
+mod session_names;
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +57,7 @@ pub use herder_actors::{
     Sessions, Stop, StopSettings, Tracked, WorkerType,
 };
 pub use server::{InvalidToken, Server, Token};
+pub use session_names::{InvalidSessionName, SessionCookie, SessionHeader};
 
 /// The contents of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,10 @@
-//! The table `[server]`: addresses, host names, the token, error detail, timeouts, the buffer limit, MCP and the pages for people.
+//! The table `[server]`: addresses, host names, the token, error detail, the names of sessions, timeouts, the buffer limit, MCP
+//! and the pages for people.
 
 use super::duration;
 use super::error::ProblemCollector;
 use super::names::unknown;
+use super::session_names::{self, SessionCookie, SessionHeader};
 use herder_actors::{ErrorDetail, PoolConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,11 +12,13 @@ use std::{fmt, str::FromStr};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "listen",
     "hosts",
     "token",
     "errors",
+    "session_header",
+    "session_cookie",
     "keep_alive",
     "head_timeout",
     "body_timeout",
@@ -51,6 +55,10 @@ pub struct Server {
     pub token: Option<Token>,
     /// How much detail of an error callers see. Default: full if the server listens on loopback, otherwise brief.
     pub errors: Option<ErrorDetail>,
+    /// The headers from which the session of a call is read. Default: `Herder-Session` only.
+    pub session_header: Vec<SessionHeader>,
+    /// The cookie from which the session of a call is read. Default: none.
+    pub session_cookie: Option<SessionCookie>,
     /// How long an idle connection stays open for its next request. With 0, each connection closes after its response.
     /// Default: 75 s.
     pub keep_alive: Duration,
@@ -108,6 +116,8 @@ impl Default for Server {
             hosts: Vec::new(),
             token: None,
             errors: None,
+            session_header: vec![SessionHeader::default()],
+            session_cookie: None,
             keep_alive: KEEP_ALIVE,
             body_timeout: BODY_TIMEOUT,
             buffer_limit: None,
@@ -167,6 +177,8 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Se
             "hosts" => put(&mut server.hosts, hosts(value), HOSTS),
             "token" => put(&mut server.token, token(value), TOKEN),
             "errors" => put(&mut server.errors, errors(value), ERRORS),
+            "session_header" => put(&mut server.session_header, session_header(value), session_names::HEADERS),
+            "session_cookie" => put(&mut server.session_cookie, session_cookie(value), session_names::COOKIE),
             "keep_alive" => put(&mut server.keep_alive, keep_alive(value), KEEP_ALIVES),
             "body_timeout" => put(&mut server.body_timeout, timeout(value), TIMEOUTS),
             "buffer_limit" => put(&mut server.buffer_limit, buffer_limit(value), BUFFER_LIMITS),
@@ -203,6 +215,23 @@ fn token(value: &Spanned<DeValue<'_>>) -> Option<Option<Token>> {
 }
 
 fn errors(value: &Spanned<DeValue<'_>>) -> Option<Option<ErrorDetail>> {
+    value.get_ref().as_str()?.parse().ok().map(Some)
+}
+
+/// Parses a name, or a list of different names.
+fn session_header(value: &Spanned<DeValue<'_>>) -> Option<Vec<SessionHeader>> {
+    let name = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str()?.parse::<SessionHeader>().ok();
+    let names: Vec<_> = match value.get_ref().as_array() {
+        Some(items) => items.iter().map(name).collect::<Option<_>>()?,
+        None => vec![name(value)?],
+    };
+    let is_again = |(index, name): (usize, &SessionHeader)| {
+        names[..index].iter().any(|earlier| earlier.as_str().eq_ignore_ascii_case(name.as_str()))
+    };
+    ((1..=8).contains(&names.len()) && !names.iter().enumerate().any(is_again)).then_some(names)
+}
+
+fn session_cookie(value: &Spanned<DeValue<'_>>) -> Option<Option<SessionCookie>> {
     value.get_ref().as_str()?.parse().ok().map(Some)
 }
 

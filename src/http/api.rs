@@ -11,10 +11,14 @@ use super::{
     pools::{self, DroppedLogLines, Pools},
     probes,
     refusal::Refusal,
+    session_sources::SessionSources,
     sessions,
 };
 use crate::body_buffers::Buffers;
-use crate::{Pool, config::Token};
+use crate::{
+    Pool,
+    config::{SessionCookie, SessionHeader, Token},
+};
 use actix_web::{
     FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard as when,
     http::Method,
@@ -60,6 +64,7 @@ pub struct Api {
     pools: Arc<Pools>,
     guard: Arc<RequestGuard>,
     limits: Limits,
+    session_sources: Arc<SessionSources>,
     dropped_log_lines: DroppedLogLines,
     /// Whether `/openapi.json` and `/docs` exist. `None`: depends on the address that the server listens on.
     docs: Option<bool>,
@@ -86,6 +91,7 @@ impl Api {
             pools,
             guard: Arc::default(),
             limits,
+            session_sources: Arc::default(),
             dropped_log_lines: DroppedLogLines::default(),
             docs: None,
             #[cfg(feature = "mcp")]
@@ -114,6 +120,25 @@ impl Api {
     #[must_use]
     pub fn errors(mut self, detail: ErrorDetail) -> Self {
         Arc::make_mut(&mut self.guard).errors = Some(detail);
+        self
+    }
+
+    /// Sets the headers from which the session of a call is read. Default: `Herder-Session`. If it is not among them, it is
+    /// refused like any unknown `Herder-` header. A call is refused with 400 if two headers name different sessions.
+    ///
+    /// A pool without session affinity reads only `Herder-Session`.
+    #[must_use]
+    pub fn session_headers(mut self, names: impl IntoIterator<Item = SessionHeader>) -> Self {
+        Arc::make_mut(&mut self.session_sources).set_headers(names);
+        self
+    }
+
+    /// Sets the cookie from which the session of a call is read as well, in pools with session affinity. By default no
+    /// cookie is read. A browser sends a cookie with every request, also with one that a page of another site caused:
+    /// such requests are refused by their `Origin` or `Sec-Fetch-Site`. A cookie is no authorization.
+    #[must_use]
+    pub fn session_cookie(mut self, name: SessionCookie) -> Self {
+        Arc::make_mut(&mut self.session_sources).set_cookie(name);
         self
     }
 
@@ -175,13 +200,13 @@ impl Api {
 
     /// Returns a function for `App::configure` that mounts everything.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, dropped_log_lines, docs, .. } = self.clone();
+        let Self { pools, guard, limits, session_sources, dropped_log_lines, docs, .. } = self.clone();
         let docs = Docs { enabled: docs, needs_token: guard.token.is_some() };
-        let calls = CallRoute::new(POOLS, pools.clone(), limits.clone());
+        let calls = CallRoute::new(POOLS, pools.clone(), limits.clone(), session_sources.clone());
         #[cfg(feature = "mcp")]
         let mcp = self.mcp_endpoints();
         move |config| {
-            let of_pools = pool_scope(pools.clone(), limits);
+            let of_pools = pool_scope(pools.clone(), limits, session_sources.clone());
             #[cfg(feature = "mcp")]
             let of_pools = with_mcp(of_pools, mcp.clone().map(mcp_of_pool));
             let all = web::scope("");
@@ -191,6 +216,7 @@ impl Api {
                 .app_data(web::Data::from(pools))
                 .app_data(dropped_log_lines)
                 .app_data(web::Data::new(docs))
+                .app_data(web::Data::from(session_sources))
                 .service(read("/healthz", probes::healthz))
                 .service(read("/readyz", probes::readyz))
                 .service(read("/openapi.json", docs::document))
@@ -223,9 +249,9 @@ impl Api {
     /// # }
     /// ```
     pub fn pool_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, dropped_log_lines, .. } = self.clone();
-        let calls = CallRoute::new("", pools.clone(), limits.clone());
-        let scope = pool_scope(pools, limits).app_data(dropped_log_lines);
+        let Self { pools, guard, limits, session_sources, dropped_log_lines, .. } = self.clone();
+        let calls = CallRoute::new("", pools.clone(), limits.clone(), session_sources.clone());
+        let scope = pool_scope(pools, limits, session_sources).app_data(dropped_log_lines);
         #[cfg(feature = "mcp")]
         let scope = with_mcp(scope, self.mcp_endpoints().map(mcp_of_pool));
         let check = move |request, next| guard::check(guard.clone(), Some(calls.clone()), request, next);
@@ -254,10 +280,11 @@ fn mcp_of_all(endpoints: web::Data<Mcp>) -> Resource {
         .default_service(web::to(|request| wrong_method(request, "POST, DELETE")))
 }
 
-fn pool_scope(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
+fn pool_scope(pools: Arc<Pools>, limits: Limits, sessions: Arc<SessionSources>) -> actix_web::Scope {
     web::scope(POOLS)
         .app_data(web::Data::from(pools))
         .app_data(web::Data::new(limits))
+        .app_data(web::Data::from(sessions))
         .service(read("", pools::list))
         .service(read("/{pool}", pools::status))
         .service(read("/{pool}/commands", pools::commands))

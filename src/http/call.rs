@@ -10,6 +10,7 @@ use super::{
     envelope,
     headers::{Options, forward},
     pools::Pools,
+    session_sources::SessionSources,
     unread,
 };
 use crate::Pool;
@@ -69,21 +70,30 @@ pub(super) async fn call(
     path: web::Path<(String, String)>,
     pools: web::Data<Pools>,
     limits: web::Data<Limits>,
+    sessions: web::Data<SessionSources>,
     body: web::Payload,
 ) -> Result<HttpResponse> {
     let (pool, command) = path.into_inner();
-    run(&request, (&pool, &command), &pools, &limits, body.into_inner()).await
+    let server = CallServer { pools: &pools, limits: &limits, sessions: &sessions };
+    run(&request, (&pool, &command), server, body.into_inner()).await
+}
+
+/// What a call uses of its server.
+#[derive(Clone, Copy)]
+pub(super) struct CallServer<'a> {
+    pub(super) pools: &'a Pools,
+    pub(super) limits: &'a Limits,
+    pub(super) sessions: &'a SessionSources,
 }
 
 /// Runs a command of a pool, both given by name. `body` is the request's.
 pub(super) async fn run(
     request: &HttpRequest,
-    (pool, command): (&str, &str),
-    pools: &Pools,
-    limits: &Limits,
+    names: (&str, &str),
+    server: CallServer<'_>,
     mut body: Payload,
 ) -> Result<HttpResponse> {
-    let outcome = submit(request, (pool, command), pools, limits, &mut body).await;
+    let outcome = submit(request, names, server, &mut body).await;
     if outcome.is_err() {
         unread::keep(request, body);
     }
@@ -93,12 +103,11 @@ pub(super) async fn run(
 async fn submit(
     request: &HttpRequest,
     (pool, command): (&str, &str),
-    pools: &Pools,
-    limits: &Limits,
+    CallServer { pools, limits, sessions }: CallServer<'_>,
     body: &mut Payload,
 ) -> Result<HttpResponse> {
     let pool = pools.find(pool)?;
-    let options = Options::read(request.headers())?;
+    let options = Options::read(request.headers(), sessions, pool.config().session_affinity())?;
     let reader = body_reader(pool, limits, &options);
     let arguments = match body_check::arguments(request, body, reader).await? {
         Ok(arguments) => arguments,

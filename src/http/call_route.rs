@@ -3,7 +3,12 @@
 //! actix-web's router compiles a path with parameters to a regular expression, and tries the routes of a scope one after
 //! the other. For a small call that was more than half of the instructions of the server's thread.
 
-use super::{body_reader::Limits, call, pools::Pools};
+use super::{
+    body_reader::Limits,
+    call::{self, CallServer},
+    pools::Pools,
+    session_sources::SessionSources,
+};
 use actix_web::{
     HttpResponse,
     dev::{ServiceRequest, ServiceResponse},
@@ -19,11 +24,17 @@ pub(super) struct CallRoute {
     prefix: &'static str,
     pools: Arc<Pools>,
     limits: Limits,
+    sessions: Arc<SessionSources>,
 }
 
 impl CallRoute {
-    pub(super) fn new(prefix: &'static str, pools: Arc<Pools>, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { prefix, pools, limits })
+    pub(super) fn new(
+        prefix: &'static str,
+        pools: Arc<Pools>,
+        limits: Limits,
+        sessions: Arc<SessionSources>,
+    ) -> Arc<Self> {
+        Arc::new(Self { prefix, pools, limits, sessions })
     }
 
     /// Returns whether [`run`](Self::run) accepts the request.
@@ -37,7 +48,8 @@ impl CallRoute {
     pub(super) async fn run(&self, request: ServiceRequest) -> ServiceResponse {
         let (request, body) = request.into_parts();
         let names = self.names(request.match_info().unprocessed()).unwrap_or_default();
-        let outcome = call::run(&request, names, &self.pools, &self.limits, body).await;
+        let server = CallServer { pools: &self.pools, limits: &self.limits, sessions: &self.sessions };
+        let outcome = call::run(&request, names, server, body).await;
         ServiceResponse::new(request, outcome.unwrap_or_else(HttpResponse::from_error))
     }
 
@@ -61,7 +73,7 @@ mod tests {
 
     fn route(prefix: &'static str) -> Arc<CallRoute> {
         let limits = Limits { timeout: Duration::ZERO, buffers: Buffers::new(0) };
-        CallRoute::new(prefix, Arc::new(Pools::new([])), limits)
+        CallRoute::new(prefix, Arc::new(Pools::new([])), limits, Arc::default())
     }
 
     #[test]

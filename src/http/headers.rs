@@ -1,30 +1,23 @@
-//! The headers of a call, parsed into types. An invalid header is refused with its name, its value and the allowed
-//! values. Pure.
+//! The headers of a call, parsed into types; `session_sources` reads its session. An invalid header is refused with its name,
+//! its value and the allowed values. Pure.
 
-use super::refusal::Refusal;
+use super::{
+    call_header::{CallHeader, parsed},
+    refusal::Refusal,
+    session_sources::SessionSources,
+};
 use crate::{Call, Pool, config::duration};
 use actix_web::http::header::{HeaderMap, HeaderName};
 use herder_actors::{Affinity, IfAbsent, SessionId};
 use std::time::Duration;
 
-/// A header of a call.
-#[derive(Debug)]
-struct CallHeader {
-    name: &'static str,
-    /// The name for lookups.
-    key: HeaderName,
-}
+static TIMEOUT: CallHeader = CallHeader::new("Herder-Timeout", HeaderName::from_static("herder-timeout"));
+static IDEMPOTENT: CallHeader = CallHeader::new("Herder-Idempotent", HeaderName::from_static("herder-idempotent"));
+static IF_ABSENT: CallHeader = CallHeader::new("Herder-If-Absent", HeaderName::from_static("herder-if-absent"));
+static AFFINITY: CallHeader = CallHeader::new("Herder-Affinity", HeaderName::from_static("herder-affinity"));
+/// The headers besides those that name the session.
+static OTHERS: [&CallHeader; 4] = [&TIMEOUT, &IDEMPOTENT, &IF_ABSENT, &AFFINITY];
 
-static SESSION: CallHeader = CallHeader { name: "Herder-Session", key: HeaderName::from_static("herder-session") };
-static TIMEOUT: CallHeader = CallHeader { name: "Herder-Timeout", key: HeaderName::from_static("herder-timeout") };
-static IDEMPOTENT: CallHeader =
-    CallHeader { name: "Herder-Idempotent", key: HeaderName::from_static("herder-idempotent") };
-static IF_ABSENT: CallHeader =
-    CallHeader { name: "Herder-If-Absent", key: HeaderName::from_static("herder-if-absent") };
-static AFFINITY: CallHeader = CallHeader { name: "Herder-Affinity", key: HeaderName::from_static("herder-affinity") };
-static ALL: [&CallHeader; 5] = [&SESSION, &TIMEOUT, &IDEMPOTENT, &IF_ABSENT, &AFFINITY];
-
-const ANY_SESSION: &str = "one value of 1 to 256 bytes of UTF-8 without control characters";
 const ANY_TIMEOUT: &str = "one duration greater than 0s and at most 365 days, such as \"250ms\", \"30s\", \"5m\"";
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -39,38 +32,48 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Reads the headers. An unknown `Herder-` header is refused: a misspelled `Herder-Session` would run the call
-    /// without its session.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+    /// Reads the headers. `has_affinity`: whether the pool routes by session ([`SessionSources::read`]).
+    pub(super) fn read(headers: &HeaderMap, sessions: &SessionSources, has_affinity: bool) -> Result<Self, Refusal> {
         // Names of headers are in lower case here, whatever the client sent.
         let mut ours = headers.keys().filter(|key| key.as_str().starts_with("herder-") && key.as_str().len() > 7);
-        let Some(first) = ours.next() else { return Ok(Self::default()) };
-        let known = |key: &HeaderName| ALL.iter().any(|known| known.key == *key);
-        if let Some(name) = std::iter::once(first).chain(ours).find(|key| !known(key)) {
-            let known = ALL.map(|header| header.name).join(", ");
-            return Err(Refusal::UnknownHeader { name: name.as_str().into(), known });
-        }
-        let options = Self {
-            session: parsed(headers, &SESSION, ANY_SESSION, |text| SessionId::new(text).ok())?,
+        let mut options = match ours.next() {
+            // Most calls end here, so that no header is looked up.
+            None if sessions.is_default() => return Ok(Self::default()),
+            None => Self::default(),
+            Some(first) => {
+                check_known(std::iter::once(first).chain(ours), sessions)?;
+                Self::of_a_call(headers)?
+            }
+        };
+        options.session = sessions.read(headers, has_affinity)?;
+        options.of_a_session(headers, sessions)
+    }
+
+    fn of_a_call(headers: &HeaderMap) -> Result<Self, Refusal> {
+        Ok(Self {
+            session: None,
             timeout: parsed(headers, &TIMEOUT, ANY_TIMEOUT, timeout)?,
             idempotent: parsed(headers, &IDEMPOTENT, "true, false", |text| text.parse().ok())?,
             if_absent: parsed(headers, &IF_ABSENT, "create, reject", if_absent)?,
             affinity: parsed(headers, &AFFINITY, "strict_queue, hint, strict_fail_fast", affinity)?,
-        };
-        options.of_a_session(headers)
+        })
     }
 
     /// Refuses headers that have no effect without a session, if there is none.
-    fn of_a_session(self, headers: &HeaderMap) -> Result<Self, Refusal> {
+    fn of_a_session(self, headers: &HeaderMap, sessions: &SessionSources) -> Result<Self, Refusal> {
         let needs_session = [(&IF_ABSENT, self.if_absent.is_some()), (&AFFINITY, self.affinity.is_some())];
         match needs_session.into_iter().find(|(_, given)| *given && self.session.is_none()) {
             Some((header, _)) => {
                 let value =
                     headers.get(&header.key).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
                 Err(Refusal::BadHeader {
-                    name: header.name,
+                    name: header.name.clone().into_owned(),
                     value: value.unwrap_or_default(),
-                    allowed: "only together with Herder-Session",
+                    allowed: if sessions.is_default() {
+                        "only together with Herder-Session"
+                    } else {
+                        "only together with a session"
+                    },
                 })
             }
             None => Ok(self),
@@ -113,21 +116,16 @@ pub(super) fn forward<T>(headers: &HeaderMap, pool: &Pool, mut call: Call<T>) ->
     call
 }
 
-/// Parses the value of a header. A header that occurs twice is refused, since it is unclear which one is meant.
-fn parsed<T>(
-    headers: &HeaderMap,
-    header: &CallHeader,
-    allowed: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
-) -> Result<Option<T>, Refusal> {
-    let mut given = headers.get_all(&header.key).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let Some(first) = given.next() else { return Ok(None) };
-    let second = given.next();
-    let value = parse(&first).filter(|_| second.is_none() && !first.contains('\u{fffd}'));
-    value.map(Some).ok_or_else(|| {
-        let all: Vec<_> = std::iter::once(first).chain(second).chain(given).collect();
-        Refusal::BadHeader { name: header.name, value: all.join(", "), allowed }
-    })
+/// Refuses an unknown `Herder-` header: a misspelled `Herder-Session` would run the call without its session.
+fn check_known<'a>(mut ours: impl Iterator<Item = &'a HeaderName>, sessions: &SessionSources) -> Result<(), Refusal> {
+    let known = |key: &HeaderName| sessions.has_header(key) || OTHERS.iter().any(|known| known.key == *key);
+    match ours.find(|key| !known(key)) {
+        Some(name) => {
+            let known: Vec<_> = sessions.header_names().chain(OTHERS.iter().map(|header| &*header.name)).collect();
+            Err(Refusal::UnknownHeader { name: name.as_str().into(), known: known.join(", ") })
+        }
+        None => Ok(()),
+    }
 }
 
 fn timeout(text: &str) -> Option<Duration> {
@@ -164,17 +162,17 @@ mod tests {
                 HeaderValue::from_bytes(value.as_bytes()).unwrap(),
             );
         }
-        Options::read(&map).map_err(|refusal| refusal.to_string())
+        Options::read(&map, &SessionSources::default(), true).map_err(|refusal| refusal.to_string())
     }
 
     #[test]
     fn every_header_is_read() {
         let options = read(&[
-            (SESSION.name, "änn"),
-            (TIMEOUT.name, "1m 30s"),
-            (IDEMPOTENT.name, "true"),
-            (IF_ABSENT.name, "reject"),
-            (AFFINITY.name, "strict_fail_fast"),
+            ("Herder-Session", "änn"),
+            (&*TIMEOUT.name, "1m 30s"),
+            (&*IDEMPOTENT.name, "true"),
+            (&*IF_ABSENT.name, "reject"),
+            (&*AFFINITY.name, "strict_fail_fast"),
         ]);
         let expected = Options {
             session: SessionId::new("änn").ok(),
@@ -187,31 +185,58 @@ mod tests {
         assert_eq!(read(&[("Accept", "*/*")]), Ok(Options::default()));
     }
 
+    /// A server whose sessions come only from another header refuses `Herder-Session`: otherwise a client could choose a
+    /// session that its proxy did not set.
+    #[test]
+    fn only_the_configured_headers_name_the_session() {
+        let mut sessions = SessionSources::default();
+        sessions.set_headers(["X-Session-Id".parse().unwrap()]);
+        let read = |name: &'static str, more: Option<&'static str>| {
+            let mut map = HeaderMap::new();
+            for name in std::iter::once(name).chain(more) {
+                map.append(HeaderName::from_static(name), HeaderValue::from_static("hint"));
+            }
+            Options::read(&map, &sessions, true).map_err(|refusal| refusal.to_string())
+        };
+        assert_eq!(read("x-session-id", None).unwrap().session, SessionId::new("hint").ok());
+        assert!(read("x-session-id", Some("herder-affinity")).unwrap().affinity.is_some());
+        let alone = read("herder-affinity", None).unwrap_err();
+        assert_eq!(alone, "the header `Herder-Affinity` is \"hint\"; allowed: only together with a session");
+        let other = read("herder-session", None).unwrap_err();
+        assert!(
+            other.starts_with("unknown header `herder-session`; allowed: X-Session-Id, Herder-Timeout, "),
+            "{other}"
+        );
+    }
+
     #[test]
     fn bad_values_are_refused_with_the_allowed_ones() {
         let cases = [
             (
-                vec![(TIMEOUT.name, "5")],
+                vec![(&*TIMEOUT.name, "5")],
                 r#"the header `Herder-Timeout` is "5"; allowed: one duration greater than 0s "#,
             ),
-            (vec![(TIMEOUT.name, "0s")], r#"the header `Herder-Timeout` is "0s"; allowed: "#),
-            (vec![(TIMEOUT.name, "366d")], r#"the header `Herder-Timeout` is "366d"; allowed: "#),
-            (vec![(IDEMPOTENT.name, "yes")], r#"the header `Herder-Idempotent` is "yes"; allowed: true, false"#),
-            (vec![(SESSION.name, "")], r#"the header `Herder-Session` is ""; allowed: one value of 1 to 256 bytes"#),
+            (vec![(&*TIMEOUT.name, "0s")], r#"the header `Herder-Timeout` is "0s"; allowed: "#),
+            (vec![(&*TIMEOUT.name, "366d")], r#"the header `Herder-Timeout` is "366d"; allowed: "#),
+            (vec![(&*IDEMPOTENT.name, "yes")], r#"the header `Herder-Idempotent` is "yes"; allowed: true, false"#),
             (
-                vec![(SESSION.name, "a"), (SESSION.name, "b")],
+                vec![("Herder-Session", "")],
+                r#"the header `Herder-Session` is ""; allowed: one value of 1 to 256 bytes"#,
+            ),
+            (
+                vec![("Herder-Session", "a"), ("Herder-Session", "b")],
                 r#"the header `Herder-Session` is "a, b"; allowed: one value of 1 to 256 bytes"#,
             ),
             (
-                vec![(SESSION.name, "a"), (IF_ABSENT.name, "maybe")],
+                vec![("Herder-Session", "a"), (&*IF_ABSENT.name, "maybe")],
                 r#"the header `Herder-If-Absent` is "maybe"; allowed: create, reject"#,
             ),
             (
-                vec![(SESSION.name, "a"), (AFFINITY.name, "Hint")],
+                vec![("Herder-Session", "a"), (&*AFFINITY.name, "Hint")],
                 r#"the header `Herder-Affinity` is "Hint"; allowed: strict_queue, hint, "#,
             ),
             (
-                vec![(AFFINITY.name, "hint")],
+                vec![(&*AFFINITY.name, "hint")],
                 r#"the header `Herder-Affinity` is "hint"; allowed: only together with Herder-Session"#,
             ),
             (vec![("Herder-Sesion", "a")], "unknown header `herder-sesion`; allowed: Herder-Session, Herder-Timeout, "),

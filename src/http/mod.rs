@@ -53,7 +53,7 @@
 //! | `GET /docs`, `GET /docs/page.css`, `GET /docs/page.js` ([`Api`] only) | a page that shows the commands and calls them, and its files |
 //!
 //! The body of a call is a JSON object, whatever its `Content-Type`; an empty body stands for `{}`. A call has these
-//! headers: `Herder-Session`, `Herder-Timeout` (`250ms`, `30s`), `Herder-Idempotent` (`true`, `false`),
+//! headers: `Herder-Session` (or others, and a cookie: [`Api::session_headers`], [`Api::session_cookie`]), `Herder-Timeout` (`250ms`, `30s`), `Herder-Idempotent` (`true`, `false`),
 //! `Herder-If-Absent` (`create`, `reject`) and `Herder-Affinity` (`strict_queue`, `hint`, `strict_fail_fast`). Every
 //! error is `application/problem+json`, in full or in brief ([`Api::errors`]). [`set_error_detail`] sets the detail of
 //! [`Error`](crate::Error) in other handlers of the application.
@@ -71,6 +71,7 @@ mod backlog;
 mod body_check;
 mod body_reader;
 mod call;
+mod call_header;
 mod call_route;
 mod caller;
 mod connections;
@@ -88,6 +89,7 @@ mod refusal;
 #[cfg(test)]
 mod served_tests;
 mod server;
+mod session_sources;
 mod sessions;
 mod surrogates;
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub enum Refusal {
     #[error("the header `{name}` is {value:?}; allowed: {allowed}")]
     BadHeader {
         /// The name of the header.
-        name: &'static str,
+        name: String,
         /// The value that was sent.
         value: String,
         /// The allowed values.
@@ -32,6 +32,14 @@ pub enum Refusal {
         name: String,
         /// The known headers.
         known: String,
+    },
+    /// Two headers, or a header and a cookie, name different sessions.
+    #[error("`{first}` and `{second}` name different sessions; send one of them, or the same session in both")]
+    SessionsDiffer {
+        /// The name of the header that was read first.
+        first: String,
+        /// The name of the other header.
+        second: String,
     },
     /// The query has an unknown key or an invalid value.
     #[error("invalid query `{query}`: {message}")]
@@ -193,6 +201,7 @@ impl Refusal {
         match self {
             Self::BadHeader { .. } => "bad-header",
             Self::UnknownHeader { .. } => "unknown-header",
+            Self::SessionsDiffer { .. } => "sessions-differ",
             Self::BadQuery { .. } => "bad-query",
             Self::BadBody { .. } => "bad-body",
             Self::BodyTimeout { .. } => "body-timeout",
@@ -261,6 +270,7 @@ impl ResponseError for Refusal {
         match self {
             Self::BadHeader { .. }
             | Self::UnknownHeader { .. }
+            | Self::SessionsDiffer { .. }
             | Self::BadQuery { .. }
             | Self::BadBody { .. }
             | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,

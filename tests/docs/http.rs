@@ -95,8 +95,8 @@ fn documented_keys_of_meta_match_the_code() {
 
 #[test]
 fn documented_headers_match_the_code() {
-    let source = read("src/http/headers.rs");
-    let names = quoted(&source, "CallHeader { name: \"");
+    let source = read("src/http/headers.rs") + &read("src/http/session_sources.rs");
+    let names = quoted(&source, "CallHeader::new(\"");
     let known: BTreeSet<String> = names.into_iter().map(|(name, _)| format!("`{name}`")).collect();
     assert!(known.len() >= 5, "the headers were not found: {known:?}");
     let rows = table(&read("docs/http.md"), &["header", "values", "meaning"]);

@@ -199,6 +199,32 @@ fn r22_sessions_are_listed_and_ended_over_http() {
     );
 }
 
+/// R9: `server.session_header` and `server.session_cookie` name the session in pools with affinity. Other pools read only
+/// `Herder-Session`: they track no session that was named otherwise.
+#[test]
+fn r9_configured_names_of_the_session_apply_to_pools_with_affinity() {
+    let pool =
+        |name: &str, keys: &str| format!("[pools.{name}]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n{keys}\n");
+    let names = "[server]\nsession_header = ['Herder-Session', 'X-Session-Id']\nsession_cookie = 'sid'\n";
+    let off = pool("off", "worker_type = 'enhanced'\nfeatures.session_affinity = false");
+    let server = Server::with(&[names, KEPT, &pool("flat", ""), &off].concat());
+    let by_header = server.call("kept/count", "{}", &[("X-Session-Id", "ann")]);
+    assert_eq!((by_header.result(), &by_header.json["meta"]["routing"]), (&json!(1), &json!("new")));
+    let by_cookie = server.call("kept/count", "{}", &[("Cookie", "theme=dark; sid=ann")]);
+    assert_eq!((by_cookie.result(), &by_cookie.json["meta"]["routing"]), (&json!(2), &json!("hit")));
+    let both = [("X-Session-Id", "ann"), ("Cookie", "sid=bob")];
+    server.call("kept/count", "{}", &both).problem(400, "sessions-differ");
+    for name in ["flat", "off"] {
+        assert_eq!(server.call(&format!("{name}/echo"), "{}", &both).result(), &json!({}));
+        let sessions = || server.get(&format!("/v1/pools/{name}/sessions")).json["active_sessions"].clone();
+        assert_eq!(sessions(), 0, "{name}");
+        server.call(&format!("{name}/echo"), "{}", &[("Herder-Session", "ann")]).result();
+        assert_eq!(sessions(), 1, "{name}");
+    }
+    let foreign = [("Cookie", "sid=ann"), ("Origin", "http://evil.example")];
+    server.call("kept/count", "{}", &foreign).problem(403, "foreign-origin");
+}
+
 /// R6, R8: both pool types have the same status keys; `session_affinity` of a basic pool is `{}`.
 #[test]
 fn r8_both_pool_types_have_the_same_status_keys() {

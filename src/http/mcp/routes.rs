@@ -9,7 +9,10 @@ use super::{
     tools::{CREATE_SESSION, Endpoint, HANDLE, Page},
     versions,
 };
-use crate::http::{body_check::LONG, body_reader::Failed, connections::while_connected, headers::Options, unread};
+use crate::http::{
+    body_check::LONG, body_reader::Failed, connections::while_connected, headers::Options, refusal::Refusal,
+    session_sources::SessionSources, unread,
+};
 use actix_web::{
     HttpRequest, HttpResponse, Result,
     dev::Payload,
@@ -68,7 +71,7 @@ async fn end_session(request: &HttpRequest, mcp: &Mcp, endpoint: &Endpoint) -> R
 
 /// Receives a message and answers it.
 async fn receive(request: &HttpRequest, mcp: &Mcp, endpoint: &Endpoint, mut body: Payload) -> Result<HttpResponse> {
-    let caller = Caller::new(request, mcp, endpoint, Options::read(request.headers())?);
+    let caller = Caller::new(request, mcp, endpoint, options(request)?);
     let bytes = match caller.body_reader().body(request, &mut body).await {
         Ok(bytes) => bytes,
         Err(failed) => {
@@ -86,6 +89,15 @@ async fn receive(request: &HttpRequest, mcp: &Mcp, endpoint: &Endpoint, mut body
             Ok(accepted.map_or_else(|error| error.response(None), |()| HttpResponse::new(StatusCode::ACCEPTED)))
         }
         Err((id, error)) => Ok(error.response(id.as_ref())),
+    }
+}
+
+/// Reads the headers. The session of an MCP client comes from its protocol, so no other header or cookie names one.
+fn options(request: &HttpRequest) -> Result<Options, Refusal> {
+    let read = |sources: &SessionSources| Options::read(request.headers(), sources, false);
+    match request.app_data::<web::Data<SessionSources>>() {
+        Some(sources) => read(sources),
+        None => read(&SessionSources::default()),
     }
 }
 

@@ -165,6 +165,10 @@ pub(crate) fn http(
     if let Some(enabled) = options.docs.or(settings.docs) {
         api = api.docs(enabled);
     }
+    api = api.session_headers(settings.session_header.iter().cloned());
+    if let Some(cookie) = &settings.session_cookie {
+        api = api.session_cookie(cookie.clone());
+    }
     if let Some(token) = access.token() {
         api = api.token(token.clone());
     }
