@@ -14,7 +14,7 @@ use crate::pools::{
 };
 use herder::{
     Error, Pool,
-    config::{Config, Enhanced, Expiry, Health, PoolBuilder, Sessions},
+    config::{Config, Enhanced, Expiry, Health, PoolBuilder, Sessions, Stop},
     messages::GetWorker,
     recorder::{Descriptor, Direction},
     session::{Affinity, Routing},
@@ -428,15 +428,16 @@ def pid():
     return os.getpid()
 ";
     let health = || Health::new().interval(Duration::from_millis(20));
+    let stop = || Stop::new().grace(Duration::from_millis(1)); // does not shorten the call of the unhealthy worker
     for worker_type in ["basic", "enhanced"] {
         let pool = pool("health", |context| {
             context.file("app.py", APP);
             if worker_type == "basic" {
                 let builder = context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).overflow(0);
-                builder.concurrency(2).health(health()).build()
+                builder.concurrency(2).health(health()).stop(stop()).build()
             } else {
                 let builder = context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(1).overflow(0);
-                builder.concurrency(2).health(health()).build()
+                builder.concurrency(2).health(health()).stop(stop()).build()
             }
         })
         .await;

@@ -1,13 +1,13 @@
 """Orders in a database, with a lifespan. Try it: `herder serve examples/workers/orders.py:app`"""
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 
 import herder
 
 
 @contextmanager  # or `asynccontextmanager` with `async def`, as in FastAPI
-def lifespan(app: herder.App) -> Iterator[dict[str, object]]:
+def lifespan(app: herder.App) -> Generator[dict[str, object], None, None]:
     with closing(sqlite3.connect(":memory:")) as db:  # opened once in each worker, before it is ready
         db.execute("CREATE TABLE orders (item TEXT)")
         yield {"db": db}  # `app.state.db`

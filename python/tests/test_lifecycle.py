@@ -72,8 +72,7 @@ def test_a_failed_start_leaves_the_lifespan(start, app):
 @APPS
 def test_the_death_of_the_host_is_no_stop(start, app):
     host = start(app)
-    host.calls.close()
-    host.control.close()
+    host.calls.close()  # not the control descriptor, whose end ends the process at once
     assert host.wait_for_exit()[1].splitlines() == ["enter True", "start lifespan open"]
 
 

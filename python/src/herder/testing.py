@@ -21,7 +21,7 @@ from herder.session import Session, Sessions
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from contextvars import Context
     from types import TracebackType
 
@@ -228,7 +228,7 @@ class Client:
         return bool(hooks) and (id.id, id._epoch) not in self._sessions.started
 
     @contextmanager
-    def _beginning(self, session: str) -> Iterator[tuple[list[Callable[..., Any]], Session]]:
+    def _beginning(self, session: str) -> Generator[tuple[list[Callable[..., Any]], Session], None, None]:
         """Begin a session, or drop its state if a hook raises."""
         begun = self._session(session)
         try:

@@ -255,7 +255,7 @@ def _start_app(worker: Worker, target: str) -> bool:
         uses_asyncio = _prepare_lifecycle(worker) or worker.app._uses_asyncio()
         if worker.app._health is not None:
             with stdlib.prefer_stdlib():
-                from herder import health  # noqa: F401
+                from herder import health  # noqa: F401  # pyright: ignore[reportUnusedImport]
         with stdlib.prefer_stdlib():  # these imports must not find files of the application
             if uses_asyncio:
                 from herder import aio
