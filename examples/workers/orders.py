@@ -26,4 +26,4 @@ def order(item: str) -> int:
 
 @app.command(idempotent=True)
 def count() -> int:
-    return app.state.db.execute("SELECT count(*) FROM orders").fetchone()[0]
+    return int(app.state.db.execute("SELECT count(*) FROM orders").fetchone()[0])
