@@ -169,16 +169,18 @@ SCOPES = """
 from typing import Annotated
 from herder import Depends, Session
 
+note = lambda text: sys.stdout.write(text + '\\n')  # at once: `print` of two threads mixes lines
+
 def engine():
     time.sleep(0.001)
-    print("engine begins")
+    note("engine begins")
     yield "engine"
-    print("engine ends")
+    note("engine ends")
 
 def cart(session: Session, engine: Annotated[str, Depends(engine, scope="worker")]):
-    print(f"{engine} cart of {session.id} begins")
+    note(f"{engine} cart of {session.id} begins")
     yield []
-    print(f"cart of {session.id} ends")
+    note(f"cart of {session.id} ends")
     raise OSError("only logged")
 
 @app.command
@@ -188,7 +190,7 @@ def add(item: str, cart: Annotated[list, Depends(cart, scope="session")]):
 
 @app.on_session_end
 def ended(session: Session, reason: str):
-    print(f"{session.id} {reason}")
+    note(f"{session.id} {reason}")
 """
 ASYNC_SCOPES = SCOPES.replace("\ndef ", "\nasync def ").replace("time.sleep", "await asyncio.sleep")
 SCOPES_IN_THREADS = "app = herder.App(run_sync='thread')\n" + SCOPES
