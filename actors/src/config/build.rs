@@ -223,10 +223,34 @@ fn check_env(env: &BTreeMap<String, String>) -> Result<(), InvalidConfig> {
         !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0') && !RESERVED_VARIABLES.contains(&name)
     };
     // Only the name is shown: the value may be a secret.
-    match env.iter().find(|(name, value)| !is_valid(name, value)) {
-        Some((name, _)) => Err(InvalidConfig::new(ENV.path, format_args!("{name:?} = .."), ENV.allowed)),
+    if let Some((name, _)) = env.iter().find(|(name, value)| !is_valid(name, value)) {
+        return Err(InvalidConfig::new(ENV.path, format_args!("{name:?} = .."), ENV.allowed));
+    }
+    match env.iter().find_map(|(name, value)| Some((name, misspelled_slot(value)?))) {
+        Some((name, found)) => Err(InvalidConfig::new(
+            ENV.path,
+            format_args!("{name:?} = .., which contains `{found}`"),
+            "`{slot}` for the number of the worker's slot",
+        )),
         None => Ok(()),
     }
+}
+
+/// Returns a placeholder that was probably meant to be `{slot}`: it has `slot` in its name, or differs by one letter. Others
+/// are left alone, since values such as the formats of logs have braces of their own.
+fn misspelled_slot(value: &str) -> Option<&str> {
+    let names = value.match_indices('{').filter_map(|(start, _)| {
+        let end = start + value[start..].find('}')?;
+        Some((&value[start..=end], &value[start + 1..end]))
+    });
+    let is_misspelled = |name: &str| {
+        let lower = name.to_ascii_lowercase();
+        let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_- ".contains(&byte));
+        name != "slot"
+            && is_word
+            && (lower.contains("slot") || ["slt", "sloot", "solt", "lsot"].contains(&lower.as_str()))
+    };
+    names.into_iter().find(|(_, name)| is_misspelled(name)).map(|(placeholder, _)| placeholder)
 }
 
 fn queue(given: Queue) -> Result<QueueSettings, InvalidConfig> {

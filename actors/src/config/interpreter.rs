@@ -24,7 +24,7 @@ pub(super) fn interpreter(given: Option<PathBuf>, base: &Path) -> Result<Interpr
         Some(python) if is_invalid_program(&python) => {
             return Err(InvalidConfig::new(PYTHON.path, format_args!("{python:?}"), PYTHON.allowed));
         }
-        Some(python) if is_name(&python) => python,
+        Some(python) if is_name(&python) && !base.join(&python).join("bin/python").is_file() => python,
         Some(python) => of_folder(base.join(python)),
         None => return Ok(find_python(&Environments::of_this_process(), base, Path::is_file)),
     };
@@ -35,16 +35,18 @@ fn is_invalid_program(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0)
 }
 
-/// Returns whether the text is the name of a program, to be looked up in `PATH`.
+/// Returns whether the text is the name of a program, to be looked up in `PATH`. `.venv` and other names with a dot at the
+/// beginning are folders: programs have no such names.
 fn is_name(python: &Path) -> bool {
-    !python.as_os_str().as_encoded_bytes().contains(&b'/') && !matches!(python.to_str(), Some("." | ".."))
+    let text = python.as_os_str().as_encoded_bytes();
+    !text.contains(&b'/') && !text.starts_with(b".")
 }
 
 /// Returns the interpreter of an environment (venv, conda) or of a project with a `.venv` (uv, Poetry, by hand), if the path is
 /// the folder of one. Otherwise returns the path.
 fn of_folder(path: PathBuf) -> PathBuf {
     if !path.is_dir() {
-        return path;
+        return if path.ends_with(".venv") { path.join("bin/python") } else { path };
     }
     let own = path.join("bin/python");
     // Without any environment, the interpreter of the missing `.venv`: `find_programs` reports it, with `missing_environment`.
@@ -154,6 +156,7 @@ mod tests {
         assert_eq!(python("./env"), base.path().join("./env/bin/python"));
         assert_eq!(python("project/"), base.path().join("project/.venv/bin/python"));
         assert_eq!(python("project"), Path::new("project"), "a name is looked up in `PATH`");
+        assert_eq!(python("env"), base.path().join("env/bin/python"), "but not that of an environment");
         assert_eq!(python("./project"), base.path().join("./project/.venv/bin/python"));
         assert_eq!(python("."), base.path().join("./bin/python"));
         assert_eq!(python("./env/bin/python"), base.path().join("./env/bin/python"));
@@ -173,6 +176,9 @@ mod tests {
             assert!(hint().contains(command), "{}", hint());
         }
         assert_eq!(missing_environment(Path::new("/usr/bin/python3")), None);
+        let venv = interpreter(Some(".venv".into()), base.path()).unwrap().python;
+        assert_eq!(venv, base.path().join(".venv/bin/python"));
+        assert!(missing_environment(&venv).is_some_and(|hint| hint.contains("poetry install")));
     }
 
     #[test]

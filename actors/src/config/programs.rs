@@ -61,7 +61,10 @@ impl PoolConfig {
         let path = self.workers_path();
         let exists = env::split_paths(&path).any(|folder| is_executable(&self.cwd().join(folder).join(program)));
         let invalid = || {
-            let given = format!("`{program_text}`, which is not in `PATH` ({})", path.display());
+            // A folder without an environment, such as a project that is named without a slash.
+            let is_folder = key == table::PYTHON.path && self.cwd().join(program).is_dir();
+            let hint = if is_folder { format!("; for the folder, write `./{program_text}`") } else { String::new() };
+            let given = format!("`{program_text}`, which is not in `PATH` ({}){hint}", path.display());
             InvalidConfig::new(key, given, EXECUTABLE)
         };
         exists.then_some(()).ok_or_else(invalid)

@@ -227,6 +227,17 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_snapshot!(refusal(basic().python("").build()), @r#"`python` is ""; allowed: a program name, a path, or the folder of an environment or project"#);
     assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE or HERDER_SLOT"#);
     assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE or HERDER_SLOT"#);
+    for (value, found) in
+        [("gpu{slots}", "{slots}"), ("{x}{Slot}", "{Slot}"), ("{ slot }", "{ slot }"), ("{slot_id}", "{slot_id}")]
+    {
+        let expected = format!(
+            "`env` is \"GPU\" = .., which contains `{found}`; allowed: `{{slot}}` for the number of the worker's slot"
+        );
+        assert_eq!(refusal(basic().env("GPU", value).build()), expected);
+    }
+    for value in ["{slot}", "{{slot}}", "{level} {message}", "{\"slots\": 1}", "{slot", "slots"] {
+        assert!(basic().env("GPU", value).build().is_ok(), "{value}");
+    }
     assert_snapshot!(refusal(PoolConfig::basic("carts").build()), @"`app` is not set; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refusal(PoolConfig::basic("carts").app("carts.py").build()), @"`app` is `carts.py`; allowed: `module:app` or `path/to/file.py:app`");
     assert_snapshot!(refusal(basic().command(["./worker"]).build()), @"`command` is set together with `app`; allowed: exactly one of `app` and `command`");

@@ -29,6 +29,16 @@ impl Error {
         self.log_with_context(&ErrorContext { pool, message, all_workers, may_have_run: None });
     }
 
+    /// Logs the failure of a start for the reason of the previous one, which the log already has in full.
+    pub(crate) fn log_repeated_start(&self, pool: &PoolName, times: u32, all_workers: bool) {
+        let (worker, reason) = (self.worker().map(tracing::field::display), self.reason());
+        let message = "worker failed to start again, for the same reason";
+        match self.decision_if_idempotent(all_workers).severity {
+            Severity::Critical => tracing::error!(%pool, worker, times, reason, "{message}"),
+            _ => tracing::warn!(%pool, worker, times, reason, "{message}"),
+        }
+    }
+
     fn log_with_context(&self, context: &ErrorContext<'_>) {
         let ErrorContext { pool, message, all_workers, may_have_run } = *context;
         let decision = match may_have_run {
@@ -68,7 +78,7 @@ impl Error {
         }
     }
 
-    fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         match self {
             Self::WorkerLost { reason, .. }
             | Self::SessionWorkerLost { reason, .. }

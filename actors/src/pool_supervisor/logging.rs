@@ -57,9 +57,7 @@ impl RunningPool {
             // Logged once until descriptors are available again, although starts are retried all the time.
             LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. })
                 if self.out_of_descriptors.replace(true) => {}
-            LogEvent::StartFailed(worker_ref, exit) => {
-                self.log_exit("worker failed to start", crate::shared_state::start_failed, worker_ref, &exit);
-            }
+            LogEvent::StartFailed(worker_ref, exit) => self.log_failed_start(worker_ref, &exit),
             LogEvent::PingMissed(worker_ref, missed_pings, activity) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %worker_ref, missed_pings, %activity, "worker missed a ping");
             }),
@@ -106,6 +104,20 @@ impl RunningPool {
         };
         let pool = self.pool();
         self.events().queue(Level::ERROR, move || error.log_exit(&pool, message, none_ready));
+    }
+
+    /// Logs a failed start. If the previous one had the same reason, logs only the reason and how often it occurred.
+    fn log_failed_start(&self, worker: WorkerRef, exit: &ProcessExit) {
+        let (error, none_ready, now) = {
+            let state = self.shared_state.borrow();
+            let error = crate::shared_state::start_failed(worker, exit, state.exit_record(worker));
+            (error, state.core().ready_workers() == 0, state.clock().now())
+        };
+        let (pool, times) = (self.pool(), self.start_errors.borrow_mut().note(&error.reason(), now));
+        self.events().queue(Level::ERROR, move || match times {
+            1 => error.log_exit(&pool, "worker failed to start", none_ready),
+            _ => error.log_repeated_start(&pool, times, none_ready),
+        });
     }
 
     pub(super) fn log_descriptors_available(&self) {

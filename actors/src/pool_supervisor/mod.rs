@@ -11,6 +11,7 @@ mod inject;
 mod logging;
 mod name;
 mod sessions;
+mod start_errors;
 mod submission;
 mod tasks;
 mod waiters;
@@ -87,6 +88,7 @@ struct RunningPool {
     waiters: Waiters,
     /// Whether starts fail because the host has no descriptors left, and this was logged.
     out_of_descriptors: std::cell::Cell<bool>,
+    start_errors: RefCell<start_errors::StartErrors>,
     started_at: SystemTime,
     _tasks: Tasks,
     _registration: Registration,
@@ -137,6 +139,7 @@ impl PoolSupervisor {
             affinity: affinity::AffinityActorState::start(&shared_state),
             waiters: Waiters::default(),
             out_of_descriptors: std::cell::Cell::default(),
+            start_errors: RefCell::default(),
             started_at: SystemTime::now(),
             _tasks: Tasks::start(&shared_state, ctx.address().downgrade().recipient()),
             _registration: registration,

@@ -429,8 +429,12 @@ impl State {
             herder_core::WorkerType::Basic => "worker_type = \"enhanced\"",
             herder_core::WorkerType::Enhanced => "features.session_affinity = true",
         };
+        let option = match self.config.worker_type() {
+            herder_core::WorkerType::Basic => ", or start the app with `--enhanced`",
+            herder_core::WorkerType::Enhanced => "",
+        };
         SessionStateSupport::Refused(format!(
-            "pool `{name}` has no session affinity, so handlers cannot keep session state: set `{key}` in [pools.{name}]"
+            "pool `{name}` has no session affinity, so handlers cannot keep session state: set `{key}` in [pools.{name}]{option}"
         ))
     }
 }
