@@ -17,7 +17,8 @@ print(prices.PRICE)
 
 def run(folder, watched):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCES), str(folder)])}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"):
+        environment.pop(name, None)
     command = [sys.executable, "-c", PROGRAM, str(watched)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
