@@ -380,6 +380,58 @@ def of_a_call(value: int = herder.Depends(counted)):
     return value
 
 
+@pytest.mark.parametrize("kind", ["", "async "], ids=["sync", "async"])
+def test_a_generator_that_fails_before_its_value_or_yields_twice(start, kind):
+    host = start(f"""
+        from herder import Depends, Rejected
+        log = []
+
+        {kind}def outer():
+            try:
+                yield
+            except Exception as error:
+                log.append(f"outer sees {{type(error).__name__}}")
+                raise
+
+        {kind}def user():
+            raise Rejected("log in first", code="unauthorized", status=401)
+            yield
+
+        {kind}def empty():
+            return
+            yield
+
+        {kind}def twice():
+            try:
+                yield
+                yield
+            finally:
+                log.append("end twice")
+
+        @app.command
+        {kind}def first(outer: None = Depends(outer), user: None = Depends(user)): ...
+
+        @app.command
+        {kind}def second(outer: None = Depends(outer), empty: None = Depends(empty)): ...
+
+        @app.command
+        {kind}def third(outer: None = Depends(outer), twice: None = Depends(twice)): ...
+
+        @app.command
+        def take():
+            taken = log.copy()
+            log.clear()
+            return taken
+    """)
+    refused = host.call("first").error
+    assert (refused["kind"], refused["code"], refused["status"]) == ("rejected", "unauthorized", 401)
+    assert host.call("take").result == ["outer sees Rejected"]
+    assert host.call("second").error["message"] == "the provider empty ended without yielding a value"
+    assert host.call("take").result == ["outer sees RuntimeError"]
+    assert host.call("third").error["message"] == "the provider twice yielded a second time; it must yield once"
+    assert host.call("take").result == ["end twice", "outer sees RuntimeError"]
+
+
 def of_a_session(session: herder.Session):
     return 1
 

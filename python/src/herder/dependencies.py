@@ -61,9 +61,9 @@ class Plan:
         self.needs_call = CALL in supplied or scopes != {"call"}  # it leads to the values that outlive a call
 
     def _add(self, provider: Provider) -> None:
-        for _, inner in provider.needs:
-            self._add(inner)
-        if provider not in self.providers:
+        if provider not in self.providers:  # its own needs then come before it
+            for _, inner in provider.needs:
+                self._add(inner)
             self.providers.append(provider)
 
     def _needs_of(self, provider: Provider) -> Supplied:

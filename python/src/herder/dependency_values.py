@@ -4,7 +4,7 @@ A worker imports this module only if its app uses `herder.Depends`. `dependencie
 """
 
 # An interrupt is never raised in a frame of this file (see `signals.is_uninterruptible`), only in the frames of
-# providers and handlers. So none can come between the begin of a generator and its entry in the list of what to clean
+# providers and handlers. So none can come between the `yield` of a generator and its entry in the list of what to clean
 # up, nor between two clean-ups.
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Provider:
         if not self.is_generator:
             return self.function(**arguments)
         generator = self.function(**arguments)
-        opened.append((self, generator))
         for value in generator:
+            opened.append((self, generator))
             return value
         raise RuntimeError(f"the provider {self.name} ended without yielding a value")
 
@@ -65,8 +65,8 @@ class Provider:
         if not self.is_generator:
             return await self.function(**arguments)
         generator = self.function(**arguments)
-        opened.append((self, generator))
         async for value in generator:
+            opened.append((self, generator))  # only now: one that has raised must not be resumed
             return value
         raise RuntimeError(f"the provider {self.name} ended without yielding a value")
 
@@ -96,10 +96,10 @@ def clean_up(provider: Provider, generator: Any, error: BaseException | None) ->
     try:
         if error is None:
             for _ in generator:
-                raise yielded_again(provider)
+                refuse_value(provider, generator)
         else:
             generator.throw(error)
-            raise yielded_again(provider)
+            refuse_value(provider, generator)
     except StopIteration:
         return restored(error, traceback)
     except BaseException as raised:
@@ -113,10 +113,10 @@ async def clean_up_async(provider: Provider, generator: Any, error: BaseExceptio
     try:
         if error is None:
             async for _ in generator:
-                raise yielded_again(provider)
+                await refuse_value_async(provider, generator)
         else:
             await generator.athrow(error)
-            raise yielded_again(provider)
+            await refuse_value_async(provider, generator)
     except StopAsyncIteration:
         return restored(error, traceback)
     except GeneratorExit:
@@ -124,6 +124,22 @@ async def clean_up_async(provider: Provider, generator: Any, error: BaseExceptio
     except BaseException as raised:
         return settled(provider, raised, error, traceback)
     return None
+
+
+def refuse_value(provider: Provider, generator: Any) -> None:
+    """Close a generator that does not end after its value. Raises `RuntimeError`."""
+    try:
+        raise yielded_again(provider)
+    finally:
+        generator.close()
+
+
+async def refuse_value_async(provider: Provider, generator: Any) -> None:
+    """Do the same for an async generator."""
+    try:
+        raise yielded_again(provider)
+    finally:
+        await generator.aclose()
 
 
 def yielded_again(provider: Provider) -> RuntimeError:
