@@ -115,6 +115,9 @@ UNKNOWN = [
     ("t: Nothing", "`Nothing` is not defined in the module of the function"),
     ("t: 1 +", "cannot be evaluated"),
     ("**t: Thing", "`Thing` exists for type checkers only"),
+    ("t: Annotated[int, Thing]", "`Thing` exists for type checkers only"),
+    ("t: list[Annotated[int, Thing()]]", "`Thing` exists for type checkers only"),
+    ("t: Annotated[int, __import__('herder').Meta(ge=Nothing)]", "`Nothing` is not defined in the module of the"),
 ]
 
 
@@ -122,7 +125,7 @@ UNKNOWN = [
 def test_an_annotation_that_does_not_exist_is_refused(tmp_path, parameter, reason):
     """The message names the command, the file, the line and the parameter."""
     name, _, annotation = parameter.partition(": ")
-    text = CHECKERS.format("from nowhere import Thing; import nowhere as n") + f"def f({name}: '{annotation}'): pass\n"
+    text = CHECKERS.format("from nowhere import Thing; import nowhere as n") + f"def f({name}: {annotation!r}): pass\n"
     with pytest.raises(TypeError) as refused:
         load_command(tmp_path, text)
     assert f"command 'f' ({tmp_path}/app.py:4): parameter `t`: " in str(refused.value) and reason in str(refused.value)

@@ -1,5 +1,6 @@
 """`herder.Depends`: what providers may be, when they and their clean-up run, and what callers see."""
 
+import functools  # noqa: F401 - in an annotation
 import gc
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
@@ -477,8 +478,35 @@ def test_what_cannot_be_supplied_is_refused_when_the_app_is_loaded(annotation, m
     def handler(value: annotation): ...
 
     with pytest.raises(TypeError) as refused:
-        Command("f", handler, False, Compiler({}))
+        Command("f", handler, False, lambda: Compiler({}))
     assert str(refused.value).startswith("command 'f' (") and message in str(refused.value)
+
+
+def test_the_annotation_that_first_names_depends_is_a_string(start):
+    host = start("""
+        from typing import Annotated
+
+        def checked(call: herder.Call) -> int:
+            return call.id
+
+        @app.command
+        def f(x: "Annotated[int, herder.Depends(checked)]"):
+            return x
+    """)
+    assert host.call("f").result == 1
+
+
+@pytest.mark.parametrize("provider", ["local", "functools.partial(local)"])
+def test_a_provider_that_an_annotation_cannot_find_is_refused(provider):
+    """A check of access would not run otherwise."""
+
+    def local(): ...
+
+    def handler(user): ...
+
+    handler.__annotations__["user"] = f"Annotated[None, herder.Depends({provider})]"
+    with pytest.raises(TypeError, match="the provider `local` is not defined in the module of the function"):
+        Command("f", handler, False, lambda: Compiler({}))
 
 
 def test_a_handler_in_a_thread_cannot_have_async_dependencies():

@@ -52,6 +52,22 @@ def unknown_reason(annotation: Any) -> str | None:
     return f"`{annotation.__name__}` {annotation.reason}" if isinstance(annotation, _AttributeStub) else None
 
 
+def unknown_part(value: Any, depth: int = 3) -> str | None:
+    """Return why a name in metadata of `Annotated` does not exist, as in `Meta(ge=LIMIT)`; None if all names do."""
+    kind = type(value)
+    if kind is _AttributeStub or type(kind) is _AttributeStub:
+        return unknown_reason(value if kind is _AttributeStub else kind)
+    if not depth or issubclass(kind, type):
+        return None
+    parts = [*value] if kind in (list, tuple) else [*getattr(value, "__dict__", {}).values()]
+    if kind is functools.partial:
+        parts += [value.func, value.args, [*value.keywords.values()]]
+    for base in kind.__mro__:
+        names = vars(base).get("__slots__", ())
+        parts += [getattr(value, name, None) for name in ([names] if isinstance(names, str) else names)]
+    return next((found for each in parts if (found := unknown_part(each, depth - 1))), None)
+
+
 class UnionStub:
     """A union whose members were strings, or a replacement of `typing.Union`."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
 
 from herder.binding import Command, is_async, wraps_async
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import Any, Literal, TypeVar, overload
+
+    from herder.dependencies import Compiler
 
     F = TypeVar("F", bound=Callable[..., Any])
 else:
@@ -223,15 +224,19 @@ class App:
 
     def _commands(self) -> dict[str, Command]:
         """Return the commands. Raises `TypeError` for a function that cannot be called with keyword arguments."""
-        compiler = None
-        if "herder.depends" in sys.modules:
-            from herder.dependencies import Compiler
+        compilers: list[Compiler] = []
 
-            compiler = Compiler(self.dependency_overrides)
+        def compiler() -> Compiler:
+            if not compilers:
+                from herder.dependencies import Compiler  # here, since most apps have no dependencies
+
+                compilers.append(Compiler(self.dependency_overrides))
+            return compilers[0]
+
         commands = {name: Command(name, *entry, compiler) for name, entry in self._functions.items()}
-        if compiler is not None:
-            self._session_scoped = compiler.session_scoped()
-            ended, stopped = compiler.hooks()
+        for made in compilers:
+            self._session_scoped = made.session_scoped()
+            ended, stopped = made.hooks()
             self._on_session_end += [each for each in ended if each not in self._on_session_end]
             self._on_stop += [each for each in stopped if each not in self._on_stop]
         for name in self._threaded:

@@ -73,7 +73,6 @@ class Parameters:
 def read_parameters(function: Callable[..., Any]) -> Parameters:
     """Read the signature of `function`. Raises `TypeError` if it cannot be called with keyword arguments."""
     found = Parameters(annotation_globals(_unwrap(inspect.unwrap(function))))
-    depends = sys.modules.get("herder.depends")  # not loaded: the app does not use it
     signature = _signature(function)
     found.returns = signature.return_annotation
     for parameter in signature.parameters.values():
@@ -84,6 +83,7 @@ def read_parameters(function: Callable[..., Any]) -> Parameters:
             )
         annotation = parameter.annotation
         annotation = object if annotation is NO_ANNOTATION else evaluate(annotation, found.scope)
+        depends = sys.modules.get("herder.depends")  # an annotation that is a string may just have loaded it
         dependency = depends and depends.find_dependency(annotation, parameter.default)
         if dependency:
             found.dependencies[parameter.name] = dependency
@@ -197,7 +197,7 @@ class Command:
     )
 
     def __init__(
-        self, name: str, function: Callable[..., Any], idempotent: bool, compiler: Compiler | None = None
+        self, name: str, function: Callable[..., Any], idempotent: bool, compiler: Callable[[], Compiler] | None = None
     ) -> None:
         self.name = name
         self.idempotent = idempotent
@@ -207,7 +207,7 @@ class Command:
         self.is_async = is_async(function)
         self.call = _callable(function)
         if parameters.dependencies and compiler is not None:
-            self._add_dependencies(function, compiler)
+            self._add_dependencies(function, compiler())
         supplied = frozenset(each for each in (self.session_parameter, self.call_parameter) if each is not None)
         injected = supplied | parameters.dependencies.keys()  # what callers cannot supply
         plain = {each: plain_types(kind) for each, kind in parameters.names.items() if each not in injected}

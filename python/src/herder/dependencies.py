@@ -10,7 +10,7 @@ and clean-up belong to the run of the handler, with its context, its deadline an
 from __future__ import annotations
 
 from herder import signals
-from herder.annotations import includes
+from herder.annotations import includes, unknown_part
 from herder.binding import read_parameters
 from herder.call import Call
 from herder.dependency_values import (
@@ -183,6 +183,9 @@ class Compiler:
         """Return the compiled provider of a dependency."""
         original = dependency.provider
         assert original is not None
+        reason = unknown_part(original)
+        if reason is not None:  # the annotation is a string; without the provider, a check would not run
+            raise InvalidDependency(f"{f'{self.where()}: ' if self.path else ''}the provider {reason}")
         function = self.overrides.get(original, original) if _has_hash(original) else original
         key = (function if _has_hash(function) else id(function), dependency.scope)
         if dependency.use_cache and key in self.providers:

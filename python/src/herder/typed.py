@@ -13,7 +13,7 @@ import collections
 import enum
 import sys
 
-from herder.annotations import UNION_TYPE_NAMES, evaluate, is_any, is_dependency, unknown_reason
+from herder.annotations import UNION_TYPE_NAMES, evaluate, is_any, is_dependency, unknown_part, unknown_reason
 from herder.argument_errors import UNEXPECTED, InvalidValue, collect, describe_parameters, rejection
 from herder.typed_containers import array_node, dict_node, fixed_tuple_node, union_node
 from herder.typed_nodes import ANY, NO_DEFAULT, SCALARS, STR, Field, Node, Reference, Unsupported, all_nodes
@@ -335,12 +335,15 @@ class Compiler:
 
 
 def _refuse_dependency(annotation: Any) -> None:
-    """Raise `Unsupported` for an `Annotated` whose metadata says that it is no argument."""
+    """Raise `Unsupported` for an `Annotated` whose metadata says that it is no argument, or has an unknown name."""
     if is_dependency(annotation):
         raise Unsupported(
             "herder.Depends applies to a whole parameter; write `Annotated[X | None, herder.Depends(..)]`"
         )
     for each in annotation.__metadata__:
+        reason = unknown_part(each)
+        if reason is not None:
+            raise Unsupported(reason)
         kind = type(each)
         if kind.__module__ == "fastapi.params" and kind.__name__ in ("Depends", "Security"):
             raise Unsupported(f"{kind.__name__} of FastAPI is unknown to Herder; write herder.Depends")
