@@ -515,3 +515,41 @@ def test_derived_dataclasses_list_what_their_constructor_takes():
     schema = described(handler)["parameters"]["$defs"]["Derived"]
     assert schema["properties"].keys() == {"sku", "price", "tags", "code", "key"}
     assert schema["required"] == ["sku", "price", "key"]
+
+
+@dataclasses.dataclass
+class Hashed:
+    name: str
+    password: dataclasses.InitVar[str]
+    salt: dataclasses.InitVar[str] = "s"
+    digest: str = dataclasses.field(init=False, default="")
+
+
+def test_the_result_of_a_dataclass_has_no_init_variables():
+    def handler(x: Hashed) -> Hashed: ...
+
+    entry = described(handler)
+    assert entry["parameters"]["$defs"]["Hashed"]["required"] == ["name", "password"]
+    result = entry["result"]["$defs"]["Hashed"]
+    assert result["properties"].keys() == {"name"} and result["required"] == ["name"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_described"),
+    [
+        (r"^[\w\-.]+\.\d{1,3}/\[x\]$", True),
+        (r"(?<=a)b(?!c)(?:d)(e)\1?", True),
+        (r"^\d{3}\-\d{4}$", False),
+        (r"\w\@\w", False),
+        (r"a\ b", False),
+        (r"\U0001F600", False),
+        ("a{,3}", False),
+        ("[]a]", False),
+        (r"\Aa\Z", False),
+        ("(?i)a", False),
+    ],
+)
+def test_patterns_that_mean_something_else_in_other_languages_are_left_out(pattern, is_described):
+    def handler(x: Annotated[str, herder.Meta(pattern=pattern)]): ...
+
+    assert ("pattern" in described(handler)["parameters"]["properties"]["x"]) == is_described

@@ -77,8 +77,9 @@ ORDERS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "
 SIZES = {"str": "Length", "dict": "Properties"}
 SIZED_ARRAYS = frozenset({"list", "tuple", "fixed_tuple", "deque", "set", "frozenset"})
 INTEGER_KEY = {"pattern": "^(?:0|-?[1-9][0-9]*)$"}
-# Syntax that only Python has. Clients would refuse the schema or match other strings.
-ONLY_PYTHON = re.compile(r"\(\?[^:=!<]|\(\?<[^=!]|\\[AZN]|[*+?}]\+")
+# Syntax that only Python has. Clients would refuse the schema (their flag `u` is set) or match other strings.
+ONLY_PYTHON = re.compile(r"\(\?[^:=!<]|\(\?<[^=!]|[*+?}]\+|\{,|\[\^?\]|\\[^bBdDsSwWfnrtvxu0-9^$\\.*+?()\[\]{}|/-]")
+CLASS_OF_CHARACTERS = re.compile(r"\[(?:[^\\\]]|\\.)*\]", re.DOTALL)
 
 
 def parameters_schema(
@@ -277,10 +278,12 @@ class Schemas:
         if is_named_tuple and self.is_result:
             schema = self.positions(tuple(field.node for field in node.fields), len(node.fields))
             return _with_documentation(schema, node.annotation)
-        properties = {field.name: self.field(field) for field in node.fields}
-        # A dataclass that is returned has all its fields.
+        # A dataclass that is returned has all its fields, but no `InitVar`.
         every = self.is_result and node.kind == "dataclass"
-        required = [field.name for field in node.fields if every or field.required]
+        arguments = _init_vars(node.annotation) if every else frozenset[str]()
+        fields = [field for field in node.fields if field.name not in arguments]
+        properties = {field.name: self.field(field) for field in fields}
+        required = [field.name for field in fields if every or field.required]
         schema = object_schema(properties, required, not is_named_tuple)
         if is_named_tuple:
             count = sum(field.required for field in node.fields)
@@ -325,6 +328,12 @@ def _with_references(value: Any, renamed: dict[str, str]) -> Any:
     if isinstance(value, list):
         return [_with_references(each, renamed) for each in value]
     return renamed.get(value, value) if isinstance(value, str) else value
+
+
+def _init_vars(cls: Any) -> frozenset[str]:
+    """Return the names of a dataclass's arguments that are no fields."""
+    fields = cls.__dataclass_fields__.items()
+    return frozenset(name for name, each in fields if each._field_type.name == "_FIELD_INITVAR")
 
 
 def _foreign_schema(node: Node, is_result: bool) -> dict[str, Any]:
@@ -410,7 +419,8 @@ def _portable_pattern(pattern: Any) -> str | None:
         if pattern.flags & ~re.UNICODE:
             return None
         pattern = pattern.pattern
-    return None if ONLY_PYTHON.search(pattern) else escape_surrogates(pattern)
+    is_portable = ONLY_PYTHON.search(pattern) is None and r"\-" not in CLASS_OF_CHARACTERS.sub("", pattern)
+    return escape_surrogates(pattern) if is_portable else None
 
 
 def _described(schema: dict[str, Any], node: Node) -> dict[str, Any]:
