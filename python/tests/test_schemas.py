@@ -406,6 +406,17 @@ def test_results():
     assert result_of(list[Price], app=app) == {"type": "array"}
 
 
+def test_examples_have_their_form_in_json():
+    day = Annotated[dt.date, herder.Meta(examples=[dt.date(2026, 1, 31), object()])]
+
+    def handler(x: day, y: Annotated[float, herder.Meta(examples=[float("nan")])]) -> day: ...
+
+    entry = described(handler)
+    assert "schema_error" not in entry and "examples" not in entry["result"]
+    properties = entry["parameters"]["properties"]
+    assert properties["x"]["examples"] == ["2026-01-31"] and "examples" not in properties["y"]
+
+
 def test_what_cannot_be_described_accepts_everything():
     def large(x: Literal["a"] = "a"):
         pass

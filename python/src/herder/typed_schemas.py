@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 
-from herder.codec import decode
+from herder.codec import decode, encode
 from herder.schemas import object_schema, reason
 from herder.text import escape_surrogates
 from herder.typed import Compiler, Scope
@@ -163,7 +163,7 @@ class Schemas:
         schema = self.bare(node)
         if node.constraints:
             _constrain(schema, node)
-        return _described(schema, node)
+        return _described(schema, node, self.encode_result or encode)
 
     def has_own_form(self, cls: Any) -> bool:
         """Whether the app encodes values of this class in its own way."""
@@ -294,7 +294,9 @@ class Schemas:
         """Return the schema of a type of another library: a reference, if it is a class with fields."""
         key = (id(node.annotation), node.kind)
         if key not in self.names:
-            schema = self.merge(_foreign_schema(node, self.is_result))
+            schema = _foreign_schema(node, self.is_result)
+            encode(schema)  # raises an exception if JSON does not have a default of it, such as NaN
+            schema = self.merge(schema)
             if "properties" not in schema:
                 return schema
             # Another model may have brought the same definition.
@@ -423,8 +425,8 @@ def _portable_pattern(pattern: Any) -> str | None:
     return escape_surrogates(pattern) if is_portable else None
 
 
-def _described(schema: dict[str, Any], node: Node) -> dict[str, Any]:
-    """Add the descriptions in the metadata of `Annotated`."""
+def _described(schema: dict[str, Any], node: Node, encode_value: Callable[[Any], bytes]) -> dict[str, Any]:
+    """Add the descriptions in the metadata of `Annotated`. Examples that JSON does not have are left out."""
     for each in node.metadata:
         if isinstance(each, (str, type)):
             continue
@@ -435,9 +437,18 @@ def _described(schema: dict[str, Any], node: Node) -> dict[str, Any]:
             schema["title"] = escape_surrogates(title)
         if isinstance(description, str) and description:
             schema["description"] = escape_surrogates(description)
-        if isinstance(examples, list) and examples:
-            schema["examples"] = examples
+        if isinstance(examples, list):
+            shown = [form for example in examples for form in _forms(example, encode_value)]
+            schema.update({"examples": shown} if shown else {})
     return schema
+
+
+def _forms(value: Any, encode_value: Callable[[Any], bytes]) -> list[Any]:
+    """Return the value as JSON has it; nothing if it has no form."""
+    try:
+        return [decode(encode_value(value))]
+    except Exception:
+        return []
 
 
 def _with_documentation(schema: dict[str, Any], cls: Any) -> dict[str, Any]:
