@@ -27,6 +27,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "app.py",
     "argument_errors.py",
     "binding.py",
+    "breakpoints.py",
     "bytecode.py",
     "call.py",
     "codec.py",

@@ -15,6 +15,8 @@
 //!
 //! Pools change nothing in the process that they run in. `herder serve` calls all four functions; what they are good for
 //! is in `docs/configuration.md`.
+//!
+//! [`set_foreground`] passes the terminal on to a worker and takes it back: `herder dev` does so for debuggers.
 
 #[doc(inline)]
-pub use herder_actors::{raise_descriptor_limit, reap_orphans, reset_signals, return_large_buffers};
+pub use herder_actors::{raise_descriptor_limit, reap_orphans, reset_signals, return_large_buffers, set_foreground};

@@ -85,7 +85,7 @@ pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
 pub use herder_process::explain as explain_io_error;
 pub use herder_process::{
     ExitMemory, OutOfMemory, ProcessSample, Signal, raise_descriptor_limit, reap_orphans, reset_signals,
-    return_large_buffers, thread_builder,
+    return_large_buffers, set_foreground, thread_builder,
 };
 #[cfg(feature = "inspect")]
 pub use herder_process::{in_fork, inspect};

@@ -162,6 +162,30 @@ impl PoolConfig {
         Ok(self)
     }
 
+    /// Returns the configuration with this value for each time limit that fails a call or kills its worker while code of the
+    /// application runs: `timeout`, `queue.timeout`, `start_timeout`, `cancel.interrupt` and `cancel.kill`. For debuggers.
+    ///
+    /// ```
+    /// # use herder_actors::PoolConfig;
+    /// # use std::time::Duration;
+    /// let config = PoolConfig::basic("carts").app("carts.py:app").build()?;
+    /// let day = Duration::from_secs(24 * 60 * 60);
+    /// assert_eq!(config.clone().with_time_limits(day)?.timeout(), day);
+    /// assert_eq!(config.with_time_limits(400 * day).unwrap_err().key(), "timeout");
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails like the builder, if the value is out of bounds.
+    pub fn with_time_limits(mut self, limit: Duration) -> Result<Self, InvalidConfig> {
+        self.timeout = TIMEOUT.take(Some(limit))?;
+        self.settings.queue.timeout = QUEUE_TIMEOUT.take(Some(limit))?;
+        self.settings.start_timeout = START_TIMEOUT.take(Some(limit))?;
+        let limits = Cancel::default().interrupt(limit).kill(limit);
+        self.settings.cancel = cancel(limits, limit)?;
+        Ok(self)
+    }
+
     /// Returns the configuration with another name: two pools of the same name cannot run at the same time.
     ///
     /// ```

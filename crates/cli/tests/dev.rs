@@ -7,24 +7,30 @@ use std::{
     fs::{self, File},
     io::Write,
     net::SocketAddr,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
 
 /// A running `herder dev`, whose standard error is in the file `log`.
-struct Dev {
-    address: SocketAddr,
-    folder: TempDir,
+pub(crate) struct Dev {
+    pub(crate) address: SocketAddr,
+    pub(crate) folder: TempDir,
     child: Child,
 }
 
 impl Dev {
-    /// Starts the command, and waits until it has reported its first start.
-    #[expect(clippy::disallowed_methods, reason = "the child is herder itself, and is reaped below")]
+    /// Starts the command, and waits until it has printed its address.
     fn start(folder: TempDir, args: &[&str]) -> Self {
-        let log = File::create(folder.path().join("log")).unwrap();
         let mut command = herder(folder.path(), &["dev"]);
-        let child = command.args(args).args(["--port", "0"]).stdin(Stdio::piped()).stderr(log).spawn().unwrap();
+        command.args(args).stdin(Stdio::piped());
+        Self::spawn(folder, command)
+    }
+
+    /// Does the same with a command that has its standard input.
+    #[expect(clippy::disallowed_methods, reason = "the child is herder itself, and is reaped below")]
+    pub(crate) fn spawn(folder: TempDir, mut command: Command) -> Self {
+        let log = File::create(folder.path().join("log")).unwrap();
+        let child = command.args(["--port", "0"]).stderr(log).spawn().unwrap();
         let mut dev = Self { address: ([127, 0, 0, 1], 0).into(), folder, child };
         dev.until("listens on http://");
         let log = dev.log();
@@ -37,12 +43,12 @@ impl Dev {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    fn until(&self, text: &str) {
+    pub(crate) fn until(&self, text: &str) {
         self.until_times(text, 1);
     }
 
     /// Waits until the log contains a text so many times.
-    fn until_times(&self, text: &str, times: usize) {
+    pub(crate) fn until_times(&self, text: &str, times: usize) {
         wait_until(text, || self.log().matches(text).count() >= times);
     }
 
@@ -58,13 +64,18 @@ impl Dev {
     /// Ends the command as Ctrl-C does, and returns its log.
     fn stop(mut self) -> String {
         herder::testing::signal(self.child.id(), Signal::INT).unwrap();
+        self.until_ended();
+        self.log()
+    }
+
+    /// Waits until the command has ended successfully.
+    pub(crate) fn until_ended(&mut self) {
         let mut status = None;
         wait_until("the command ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
         assert_eq!(status.unwrap().code(), Some(0), "{}", self.log());
-        self.log()
     }
 }
 

@@ -6,6 +6,8 @@
 mod bench;
 mod bodies;
 mod breaker;
+#[cfg(target_os = "linux")]
+mod breakpoints;
 mod calls;
 mod chaos;
 mod clients;

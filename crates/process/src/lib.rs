@@ -91,5 +91,5 @@ pub use process_mark::in_fork;
 pub use reaper::reap_orphans;
 pub use rustix::process::Signal;
 pub use sample::ProcessSample;
-pub use signals::reset_signals;
+pub use signals::{reset_signals, set_foreground};
 pub use thread::thread_builder;

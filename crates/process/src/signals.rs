@@ -1,9 +1,10 @@
 //! Resets signal masks and dispositions, which processes inherit through fork and exec: for a worker before its exec, and for a
-//! host on request. Holds no state.
+//! host on request. Passes a terminal on, which needs a blocked signal. Holds no state.
 
 #![expect(unsafe_code, reason = "dispositions and masks have no safe interface")]
 
-use std::{mem::MaybeUninit, ptr};
+use rustix::{io::Errno, process::Pid, termios::tcsetpgrp};
+use std::{io, mem::MaybeUninit, os::fd::AsFd, ptr};
 
 /// The highest signal number.
 #[cfg(target_os = "linux")]
@@ -46,4 +47,27 @@ pub fn reset_signals() {
         libc::sigaddset(ending.as_mut_ptr(), libc::SIGINT);
         libc::pthread_sigmask(libc::SIG_UNBLOCK, ending.as_ptr(), ptr::null_mut());
     }
+}
+
+/// Makes a process group the foreground group of a terminal: only its processes may read the terminal, and they get the signals
+/// of its keys, such as SIGINT for Ctrl-C.
+///
+/// Works in a background process too, which the system would otherwise stop with SIGTTOU.
+///
+/// # Errors
+/// Fails if the terminal is not the controlling terminal of this process, or if no process of its session is in the group.
+pub fn set_foreground(terminal: impl AsFd, group: u32) -> io::Result<()> {
+    let group = i32::try_from(group).ok().and_then(Pid::from_raw).ok_or(Errno::INVAL)?;
+    let (mut stop, mut before) = (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
+    // SAFETY: `sigemptyset` initializes both sets. Only the mask of this thread is changed.
+    unsafe {
+        libc::sigemptyset(stop.as_mut_ptr());
+        libc::sigaddset(stop.as_mut_ptr(), libc::SIGTTOU);
+        libc::sigemptyset(before.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, stop.as_ptr(), before.as_mut_ptr());
+    }
+    let done = tcsetpgrp(terminal, group);
+    // SAFETY: the mask is the one from above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    Ok(done?)
 }

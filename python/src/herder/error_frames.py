@@ -35,6 +35,7 @@ HERDER_MODULES = (
     "aio_starts",
     "aio_threads",
     "binding",
+    "breakpoints",
     "dependencies",
     "dependency_values",
     "hooks",
@@ -213,7 +214,7 @@ def _minimal_traceback(error: BaseException, tb: TracebackType | None) -> str:
 
 def skip_herder_frames(tb: TracebackType | None) -> TracebackType | None:
     """Skip the leading frames of Herder, then all but the last `MAX_TRACEBACK_FRAMES`: each costs memory if printed."""
-    while tb is not None and _is_ours(tb.tb_frame.f_code.co_filename):
+    while tb is not None and is_ours(tb.tb_frame.f_code.co_filename):
         tb = tb.tb_next
     ahead = tb
     for _ in range(MAX_TRACEBACK_FRAMES):
@@ -225,7 +226,8 @@ def skip_herder_frames(tb: TracebackType | None) -> TracebackType | None:
     return tb
 
 
-def _is_ours(file: str) -> bool:
+def is_ours(file: str) -> bool:
+    """Whether a file is Herder's own code, which calls the application."""
     return file in HERDER_FILES or file.startswith(GENERATED)
 
 

@@ -110,11 +110,13 @@ def main(arguments: list[str], installed: dict[str, str] | None = None) -> int:
     log_fd = int(os.environ.pop("HERDER_LOG_FD", "-1"))
     log_level = os.environ.pop("HERDER_LOG_LEVEL", "")
     fresh_folders = os.environ.pop("HERDER_FRESH_SOURCES", "")
+    terminal = os.environ.pop("HERDER_TERMINAL", "")
     _protect_descriptors([each for each in (fd, control_fd) if each >= 0])
     signals.install()
     _reconfigure_streams()
     bytecode.restore_environment()
     stdlib.install()
+    _prepare_debuggers(terminal)
     if log_fd >= 0:
         log_hooks.install(log_fd, log_level)
     if fresh_folders:
@@ -171,6 +173,26 @@ def _reconfigure_streams() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore
         except (AttributeError, OSError, ValueError):  # `sitecustomize` has replaced or closed the stream
             pass
+
+
+def _prepare_debuggers(terminal: str) -> None:
+    """Let debuggers use the host's terminal, if it lends one; otherwise let `breakpoint()` say what to do."""
+    if terminal:
+        from herder import breakpoints
+
+        log_hooks.HOOKS["pdb"] = partial(breakpoints.install, path=terminal)
+    elif not os.environ.get("PYTHONBREAKPOINT"):  # a debugger named there may need no terminal
+        sys.breakpointhook = refuse_breakpoint
+
+
+def refuse_breakpoint(*arguments: Any, **options: Any) -> Any:
+    """Raise an error instead of a prompt that nobody can answer. The default debugger would read /dev/null."""
+    if os.environ.get("PYTHONBREAKPOINT"):  # set by the application
+        return sys.__breakpointhook__(*arguments, **options)  # noqa: T100
+    raise RuntimeError(
+        "breakpoint() needs a terminal, which this worker does not have; run the app with `herder dev` at a terminal "
+        "(standard input must be the terminal), or set PYTHONBREAKPOINT to a debugger that needs none (0: ignore)"
+    )
 
 
 def _exchange_hellos(fd: int, control_fd: int, installed: dict[str, str] | None) -> Worker | None:

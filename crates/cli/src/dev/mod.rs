@@ -1,6 +1,8 @@
 //! `herder dev`: serves an app while it is written. At each save, the pools start workers with the new code, which replace
 //! the old ones once they are ready. The pools decide that ([`Pool::reload`]); nothing here stops a worker.
 
+mod keys;
+mod terminal;
 mod watch;
 
 use crate::{
@@ -20,17 +22,22 @@ use herder::{Error, Pool, PoolConfig, config::Launch};
 use std::{
     collections::BTreeSet,
     env,
-    io::BufRead,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use terminal::Terminal;
+use tokio::sync::{
+    Mutex,
+    mpsc::{self, UnboundedReceiver},
+};
 use watch::{Saves, Watched};
 
 /// How long running requests may take after Ctrl-C. The person at the terminal waits.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+/// The limit on calls and starts while a debugger may have the terminal: none that a person would notice.
+const DEBUGGER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// The folders whose files workers compile at each start, so that no stale bytecode runs.
 const FRESH_SOURCES: &str = "HERDER_FRESH_SOURCES";
 
@@ -45,13 +52,15 @@ pub(crate) fn run(options: &Dev) -> Outcome {
     logs::start_console(Style::of_stderr())?;
     let mut source = source(options)?.with_programs()?;
     let watched = watched(options, &source.pools)?;
-    source.pools = source.pools.into_iter().map(|pool| fitted(pool, options, &watched)).collect::<Outcome<_>>()?;
+    let terminal = Terminal::open()?;
+    let fitted = |pool| fitted(pool, options, &watched).and_then(|pool| debuggable(pool, terminal.as_ref()));
+    source.pools = source.pools.into_iter().map(fitted).collect::<Outcome<_>>()?;
     let port = options.port.unwrap_or(source.server.listen.port());
     let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     let access = Access::decide(listen, &source, false)?;
     let listener = serve::bind(listen)?;
     let connections = Descriptors::raise(1, &source.pools).connections_per_thread()?;
-    let session = Session { source, access, watched, listen: Listen { listener, connections } };
+    let session = Session { source, access, watched, listen: Listen { listener, connections }, terminal };
     System::new().block_on(session.run())
 }
 
@@ -93,22 +102,32 @@ fn fitted(pool: PoolConfig, options: &Dev, watched: &Watched) -> Outcome<PoolCon
     pool.and_then(|pool| pool.with_env(FRESH_SOURCES, folders.to_string_lossy())).map_err(CommandError::usage)
 }
 
+/// Returns the configuration for workers that may have the terminal.
+fn debuggable(pool: PoolConfig, terminal: Option<&Terminal>) -> Outcome<PoolConfig> {
+    let Some(terminal) = terminal else { return Ok(pool) };
+    // From the start of the worker: a limit could not be extended when the debugger stops. A call of the worker is answered when
+    // the person at the terminal is done.
+    let pool = pool.with_time_limits(DEBUGGER_LIMIT);
+    pool.and_then(|pool| pool.with_env(terminal::KEY, terminal.path().to_string_lossy())).map_err(CommandError::usage)
+}
+
 /// One run of the command.
 struct Session {
     source: Source,
     access: Access,
     watched: Watched,
     listen: Listen,
+    terminal: Option<Terminal>,
 }
 
 impl Session {
     async fn run(self) -> Outcome {
         // Before the pools start, as in `serve`.
         let mut signals = Signals::of_a_server()?;
-        let Self { source, access, watched, listen } = self;
+        let Self { source, access, watched, listen, terminal } = self;
         let address = listen.listener.local_addr().map_err(CommandError::failed)?;
         // Before the workers start: a save while they do is not missed.
-        let mut causes = causes(Saves::start(watched.clone())?);
+        let mut causes = causes(Saves::start(watched.clone())?, terminal);
         let pools = serve::start(source.pools, true).await?;
         let options = Serve::on(address, STOP_TIMEOUT);
         let Http { mut serving, stop, connections } = serve::http(&options, &source.server, &pools, &access, listen)?;
@@ -130,8 +149,8 @@ impl Session {
     }
 }
 
-/// Collects saves, and `r` on standard input.
-fn causes(mut saves: Saves) -> UnboundedReceiver<Cause> {
+/// Collects saves, and `r` on standard input. Lends the terminal to workers.
+fn causes(mut saves: Saves, terminal: Option<Terminal>) -> UnboundedReceiver<Cause> {
     let (sender, causes) = mpsc::unbounded_channel();
     let keys = sender.clone();
     actix_rt::spawn(async move {
@@ -139,30 +158,16 @@ fn causes(mut saves: Saves) -> UnboundedReceiver<Cause> {
             _ = sender.send(Cause::Saved(saved));
         }
     });
-    // Not joined: the thread waits for input until the process ends.
-    _ = thread::Builder::new().name("herder-keys".into()).spawn(move || read_keys(&keys));
-    causes
-}
-
-fn read_keys(causes: &UnboundedSender<Cause>) {
-    // In the background of a shell, reading from the terminal would stop the process.
-    if !may_read_stdin() {
-        return;
-    }
-    for line in std::io::stdin().lock().lines() {
-        match line {
-            Ok(text) if text.trim() == "r" => _ = causes.send(Cause::ByHand),
-            Ok(_) => {}
-            Err(_) => return,
+    let input = Arc::new(Mutex::new(()));
+    keys::start(Arc::clone(&input), move |line| {
+        if line == "r" {
+            _ = keys.send(Cause::ByHand);
         }
+    });
+    if let Some(terminal) = terminal {
+        actix_rt::spawn(terminal.lend(input));
     }
-}
-
-/// Returns whether standard input is no terminal, or the terminal of this process group.
-fn may_read_stdin() -> bool {
-    let stdin = std::io::stdin();
-    !rustix::termios::isatty(&stdin)
-        || rustix::termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
+    causes
 }
 
 /// Prints the addresses, and what is watched.
