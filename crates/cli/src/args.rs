@@ -53,7 +53,7 @@ Examples:
 
 Serves HTTP on 127.0.0.1. When a Python file in the folder of the app is saved, a worker with the new code is started. Once it is ready,
 it replaces the old one, which finishes its calls; sessions of the old worker are lost. If the new code cannot be imported, the error is
-printed and the old worker goes on serving. `r` and Enter replace the worker by hand. Ctrl-C stops.
+printed and the old worker keeps serving. Press `r` and Enter to replace the worker, Ctrl-C to stop.
 
 Exit codes: 0 stopped by a signal; 1 the server could not run; 2 invalid arguments or configuration.";
 

@@ -34,12 +34,9 @@ pub(crate) fn merge(
 
 fn unknown(command: &str, name: &str, schema: &Schema) -> CommandError {
     let names: Vec<&str> = schema.properties().map(|(name, _)| name).collect();
-    let hint = similar(name, &names).map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
-    let takes = match names.as_slice() {
-        [] => "the command takes no arguments".to_owned(),
-        names => format!("the command takes {}", names.join(", ")),
-    };
-    CommandError::usage(format_args!("`{command}` has no argument `{name}`; {hint}{takes}"))
+    let hint = similar(name, &names).map_or_else(|| "the".to_owned(), |meant| format!("did you mean `{meant}`? The"));
+    let takes = if names.is_empty() { "no arguments".to_owned() } else { names.join(", ") };
+    CommandError::usage(format_args!("`{command}` has no argument `{name}`; {hint} command takes {takes}"))
 }
 
 /// Returns the JSON of a value.
@@ -172,7 +169,7 @@ mod tests {
             (
                 "{}",
                 &[("txt", "a")],
-                "`add` has no argument `txt`; did you mean `text`? the command takes count, data, note",
+                "`add` has no argument `txt`; did you mean `text`? The command takes count, data, note",
             ),
             ("{}", &[("text", "@/none")], "--arg text: cannot read `/none`: No such file"),
             (r#"{"text":"b"}"#, &[("text", "a")], "the argument `text` was given twice"),

@@ -222,7 +222,7 @@ fn r73_named_arguments_are_converted_by_the_schema_of_the_command() {
         (
             &["call", "carts", "add", "--arg", "cuont=2"],
             2,
-            "`add` has no argument `cuont`; did you mean `count`? the command takes item, ",
+            "`add` has no argument `cuont`; did you mean `count`? The command takes item, ",
         ),
         (&["call", "carts", "add", "--arg", "item"], 2, "allowed: NAME=VALUE"),
         (&["call", "carts", "ad", "--arg", "item=tea"], 1, "unknown command `ad`; did you mean `add`?"),

@@ -120,7 +120,7 @@ fn r31_each_save_replaces_the_worker_unless_it_is_broken() {
     dev.until("reloaded app in");
     assert_eq!(dev.call("price", None).result(), &json!(2));
     dev.save("prices.py", "PRICE = (\n");
-    dev.until("the worker from before goes on serving");
+    dev.until("the old worker keeps serving");
     assert_eq!(dev.call("price", None).result(), &json!(2));
     dev.save("prices.py", "PRICE = 3\n");
     dev.until_times("reloaded app in", 2);

@@ -296,8 +296,8 @@ class Command:
         """Raise `CallRejection` if the handler has a session parameter and the call has no session."""
         if self.session_parameter is not None and not present:
             text = (
-                f"{self.name} needs a session: set the header `Herder-Session` (`herder call`: `--session`; in Rust:"
-                " `.session(..)`)"
+                f"{self.name} needs a session: over HTTP the header `Herder-Session`, or what `server.session_header`"
+                " names; in MCP the argument `herder_session`; in `herder call` `--session`; in Rust `.session(..)`"
             )
             raise CallRejection("bad_arguments", text)
 

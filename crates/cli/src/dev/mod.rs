@@ -264,7 +264,7 @@ async fn print_ready(pool: &Pool, done: &str, begun: Stopwatch, sessions: u32) {
     logs::write_line(&format!("{} {} in {took} ms{lost}{}", style.green(done), pool.name(), style.dim(&commands)));
 }
 
-/// Prints why a worker could not start, and what goes on.
+/// Prints why a worker could not start, and whether the old worker keeps serving.
 async fn print_failed(pool: &Pool, error: &Error) {
     let style = Style::of_stderr();
     let report = error.report();
@@ -276,8 +276,8 @@ async fn print_failed(pool: &Pool, error: &Error) {
         logs::write_line(traceback::show(traceback, style).trim_end());
     }
     let serves = pool.health().await.is_ok_and(|health| health.ready_workers > 0);
-    let goes_on = if serves { "the worker from before goes on serving" } else { "no worker is running" };
-    logs::write_line(&style.yellow(&format!("{} not reloaded: {goes_on}; save a file to try again", pool.name())));
+    let state = if serves { "not reloaded: the old worker keeps serving" } else { "not started: no worker is running" };
+    logs::write_line(&style.yellow(&format!("{} {state}; save a file to try again", pool.name())));
 }
 
 /// The time since something began, which is printed.

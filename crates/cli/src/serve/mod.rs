@@ -71,7 +71,7 @@ pub(crate) fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
     TcpListener::bind(listen).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => CommandError::failed(format_args!(
             "{listen} is already in use (run `herder status` to see whether by Herder); \
-             choose another address with --listen"
+             choose another address with --listen, or another port with `herder dev --port`"
         )),
         _ => CommandError::failed(format_args!("cannot listen on {listen}: {error}")),
     })
