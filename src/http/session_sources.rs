@@ -53,6 +53,11 @@ impl SessionSources {
         self.headers.iter().map(|header| &*header.name)
     }
 
+    /// Returns the name of the header that clients are told to send.
+    pub(super) fn first_header(&self) -> &str {
+        self.header_names().next().unwrap_or(&SESSION.name)
+    }
+
     /// Returns the session that the request names; refuses it if two sources name different sessions. Without session
     /// affinity, only `Herder-Session` is read: a cookie, or a header of a proxy, is sent to all pools alike, and pools
     /// without affinity do not have what they are for.

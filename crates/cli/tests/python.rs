@@ -51,6 +51,7 @@ fn r74_the_package_is_installed_with_its_metadata() {
         assert_eq!(python(folder.path(), &["-c", "import herder; print(herder.__version__)"]).trim(), version);
         let found = python(folder.path(), &["-c", DISTRIBUTION]);
         assert!(found.starts_with(&format!("{version} True ")), "{found}");
+        assert!(packages.join("herder/__pycache__").exists(), "workers use no package without bytecode");
         fs::write(packages.join("herder/removed_in_the_next_version.py"), "").unwrap();
     }
     assert!(packages.join("herder/removed_in_the_next_version.py").exists(), "a file that is not ours stays");

@@ -6,6 +6,7 @@ use super::{
     openapi::{self, PoolEntry},
     pools::Pools,
     refusal::Refusal,
+    session_sources::SessionSources,
 };
 use actix_web::{
     HttpRequest, HttpResponse, Result,
@@ -47,6 +48,7 @@ pub(super) async fn document(
     request: HttpRequest,
     pools: web::Data<Pools>,
     docs: web::Data<Docs>,
+    sessions: web::Data<SessionSources>,
 ) -> Result<HttpResponse> {
     docs.check(&request)?;
     let mut described = Vec::with_capacity(pools.0.len());
@@ -54,7 +56,7 @@ pub(super) async fn document(
         described.push((pool, pool.commands().await.unwrap_or_default()));
     }
     let entries: Vec<_> = described.iter().map(|(pool, commands)| PoolEntry::new(pool, commands)).collect();
-    let text = openapi::document(&entries, docs.needs_token)?;
+    let text = openapi::document(&entries, sessions.first_header(), docs.needs_token)?;
     Ok(answer("application/json", text))
 }
 

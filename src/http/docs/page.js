@@ -215,7 +215,7 @@ function sampleNumber({ type, minimum, exclusiveMinimum, maximum, exclusiveMaxim
 /** The example for a shell, and the form that sends the same request. */
 function tryForm(path, operation, workerType) {
   const parameters = operation.requestBody.content["application/json"].schema;
-  const needsSession = operation.parameters.some((parameter) => parameter.name === "Herder-Session" && parameter.required);
+  const needsSession = operation.parameters.some((parameter) => parameter.name === sessionHeader() && parameter.required);
   const body = make("textarea", { rows: 6, spellcheck: "false", "aria-label": "Arguments as a JSON object" });
   body.value = JSON.stringify(sample({ ...resolve(parameters), type: "object" }), null, 2);
   body.rows = Math.min(Math.max(body.value.split("\n").length, 3), 20);
@@ -244,13 +244,16 @@ function tryForm(path, operation, workerType) {
     make("h3", {}, "Try it"), body, make("div", { class: "row" }, send, ...sessionRow), answer);
 }
 
+/** The header that names the session of a call: the server may use another one than `Herder-Session`. */
+const sessionHeader = () => api.components.parameters.Session.name;
+
 /** A text in single quotes for a shell. */
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function curlText(path, body, session) {
   const parts = [`curl -s ${quoted(new URL(path.slice(1), document.baseURI).href)}`];
   if (api.components.securitySchemes) parts.push('-H "Authorization: Bearer $HERDER_TOKEN"');
-  if (session) parts.push(`-H ${quoted(`Herder-Session: ${session}`)}`);
+  if (session) parts.push(`-H ${quoted(`${sessionHeader()}: ${session}`)}`);
   return [...parts, `-d ${quoted(tokens(body).join("") || "{}")}`].join(" \\\n  ");
 }
 
@@ -258,7 +261,7 @@ function curlText(path, body, session) {
 async function call(path, body, session) {
   const sent = { ...headers(), "Content-Type": "application/json" };
   // `fetch` takes one character for each byte of a header.
-  if (session) sent["Herder-Session"] = Array.from(new TextEncoder().encode(session), (byte) => String.fromCharCode(byte)).join("");
+  if (session) sent[sessionHeader()] = Array.from(new TextEncoder().encode(session), (byte) => String.fromCharCode(byte)).join("");
   const began = performance.now();
   try {
     const response = await fetch(path.slice(1), { method: "POST", headers: sent, body, cache: "no-store" });

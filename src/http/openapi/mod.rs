@@ -81,12 +81,18 @@ enum Schema<'a> {
     OfCommand(Box<RawValue>),
 }
 
-/// Returns the document as JSON text. `needs_token`: whether the server has a token.
+/// Returns the document as JSON text. `session_header` is the header that names the session, `needs_token` whether the server has
+/// a token.
 ///
 /// # Errors
 /// Never fails, unless a file of this module is not what the module expects; a test reads them.
-pub(super) fn document(pools: &[PoolEntry<'_>], needs_token: bool) -> serde_json::Result<String> {
+pub(super) fn document(
+    pools: &[PoolEntry<'_>],
+    session_header: &str,
+    needs_token: bool,
+) -> serde_json::Result<String> {
     let mut routes: Routes = serde_json::from_str(ROUTES)?;
+    routes.parameters["Session"]["name"] = session_header.into();
     let schemas: BTreeMap<String, &RawValue> = serde_json::from_str(SCHEMAS)?;
     let mut schemas: BTreeMap<_, _> = schemas.into_iter().map(|(name, text)| (name, Schema::Fixed(text))).collect();
     routes.name_pools(pools);

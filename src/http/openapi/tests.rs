@@ -14,7 +14,7 @@ fn example(needs_token: bool) -> Value {
         PoolEntry { name: "plain", worker_type: WorkerType::Basic, has_affinity: false, commands },
         PoolEntry { name: "carts", worker_type: WorkerType::Enhanced, has_affinity: true, commands },
     ];
-    serde_json::from_str(&document(&pools, needs_token).unwrap()).unwrap()
+    serde_json::from_str(&document(&pools, "X-Session-Id", needs_token).unwrap()).unwrap()
 }
 
 /// Commands as workers send them: the order of their arguments is not that of the alphabet.
@@ -91,12 +91,14 @@ fn error_responses_have_the_status_of_their_component() {
 fn r73_a_command_has_an_operation_with_its_schemas() {
     let text = document(
         &[PoolEntry { name: "p", worker_type: WorkerType::Basic, has_affinity: false, commands: &commands() }],
+        "X-Session-Id",
         false,
     );
     let text = text.unwrap();
     let document: Value = serde_json::from_str(&text).unwrap();
     let add = &document["paths"]["/v1/pools/p/call/add"]["post"];
     assert_eq!((&add["summary"], &add["description"]), (&json!("Add."), &json!("Add.\n\nMore.")));
+    assert_eq!(document["components"]["parameters"]["Session"]["name"], "X-Session-Id");
     assert_eq!(add["requestBody"]["required"], true);
     assert!(text.contains(
         r##""properties":{"z":{"$ref":"#/components/schemas/p.add.arguments/$defs/T"},"a":{"type":"string"}}"##

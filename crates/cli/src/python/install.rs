@@ -11,7 +11,7 @@ use std::{
     ffi::OsStr,
     fs, io,
     path::{Component, Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -39,6 +39,7 @@ pub(crate) fn run(venv: Option<&Path>) -> Outcome {
     let folder =
         folder.ok_or_else(|| CommandError::failed(format_args!("{} has no folder of packages", python.display())))?;
     let files = write(folder, &python)?;
+    compile(&python, &folder.join("herder"));
     table::print_line(&format!("installed herder {VERSION} ({files} files) into {}", folder.display()));
     // An environment of uv has no pip.
     let uninstall = match interpreter.environment.as_deref() {
@@ -89,6 +90,14 @@ fn write(folder: &Path, python: &Path) -> Outcome<usize> {
         fs::write(&path, text).map_err(|error| failed(&path, error))?;
     }
     Ok(files.len())
+}
+
+/// Compiles the package, as pip does: workers do not use a package without bytecode. If that fails, they say so when they start, and
+/// use the package of this program.
+fn compile(python: &Path, package: &Path) {
+    let mut command = Command::new(python);
+    command.env_remove(TOKEN).args(["-I", "-m", "compileall", "-q"]).arg(package);
+    _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 const WHEEL: &str = "Wheel-Version: 1.0\nGenerator: herder\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
