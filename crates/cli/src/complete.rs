@@ -76,7 +76,7 @@ impl Line {
 fn pools() -> Vec<CompletionCandidate> {
     let list = Line::read().client().and_then(|client| client.json(&path(&[])).ok()).unwrap_or_default();
     let names = list["pools"].as_array().into_iter().flatten().filter_map(|pool| pool["pool"].as_str());
-    names.map(CompletionCandidate::new).collect()
+    names.filter(|name| is_plain(name)).map(CompletionCandidate::new).collect()
 }
 
 /// Returns the commands of the pool in the line.
@@ -89,7 +89,7 @@ fn commands() -> Vec<CompletionCandidate> {
             command.description.as_deref().and_then(|text| text.lines().next()).map(|text| text.to_owned().into());
         CompletionCandidate::new(&command.name).help(help)
     };
-    described.iter().map(candidate).collect()
+    described.iter().filter(|command| is_plain(&command.name)).map(candidate).collect()
 }
 
 /// Returns the arguments of the command in the line, as `name=`.
@@ -103,14 +103,31 @@ fn arguments() -> Vec<CompletionCandidate> {
         let candidate = |(name, property): (&str, crate::schema::Property<'_>)| {
             CompletionCandidate::new(format!("{name}=")).help(Some(property.shown().into()))
         };
-        Some(schema.properties().map(candidate).collect())
+        Some(schema.properties().filter(|(name, _)| is_plain(name)).map(candidate).collect())
     };
     found().unwrap_or_default()
 }
 
+/// Returns whether every shell takes the name as one word and as text. Names come from the server, and bash inserts a
+/// completion without quotes: it would run the program of a name such as `$(program)`.
+fn is_plain(name: &str) -> bool {
+    let is_text = |char: char| char.is_alphanumeric() || "_-.:/@+,".contains(char);
+    !name.is_empty() && !name.starts_with('-') && name.chars().all(is_text)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Line;
+    use super::{Line, is_plain};
+
+    #[test]
+    fn names_that_a_shell_would_interpret_are_not_completed() {
+        for name in ["add", "notebook.run", "a-b_c:d/e", "größe"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in ["", "$(id)", "`id`", "a;id", "a b", "a\nb", "a'b", "a\"b", "*", "~", "a|b", "-x", "\u{202e}a"] {
+            assert!(!is_plain(name), "{name:?}");
+        }
+    }
 
     #[test]
     fn the_words_of_a_line_are_told_from_its_options() {
