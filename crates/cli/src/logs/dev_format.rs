@@ -51,7 +51,9 @@ impl DevFormat {
 
     /// Returns the line of an answered call, and the traceback of a failed one.
     fn call(&self, fields: &Fields) -> String {
-        let command = fields.text("command");
+        // The name in a refused call is the client's text, and a terminal would obey it.
+        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let command: String = fields.text("command").chars().map(shown).collect();
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         let failed = failed.filter(|failed| failed.text("error_id") == fields.text("error_id"));
         let outcome = match (fields.text("outcome"), &failed) {
