@@ -101,7 +101,15 @@ impl Workers {
                 self.set_escalation(worker, wire, Escalation::Kill(now + kill.saturating_sub(interrupt)));
                 effects.push(Effect::Cancel { worker: worker_ref, wire, interrupt: true });
             }
-            Escalation::Kill(due) | Escalation::Withdrawn { kill: Some(due) } if now >= due => return Some(worker_ref),
+            // A process that is being stopped stays in that state until it exits: the attempt must not be due again.
+            Escalation::Kill(due) if now >= due => {
+                self.set_escalation(worker, wire, Escalation::Kill(Timestamp::NEVER));
+                return Some(worker_ref);
+            }
+            Escalation::Withdrawn { kill: Some(due) } if now >= due => {
+                self.set_escalation(worker, wire, Escalation::Withdrawn { kill: Some(Timestamp::NEVER) });
+                return Some(worker_ref);
+            }
             // Not due.
             Escalation::Interrupt(_) | Escalation::Kill(_) | Escalation::Withdrawn { .. } | Escalation::Asked => {}
         }

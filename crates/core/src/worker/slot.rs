@@ -276,6 +276,11 @@ impl Slot {
                 ];
                 attempt.into_iter().chain(process).min()?
             }
+            // It finishes its calls before it stops. Without these timeouts, a call that hangs would keep it for the longest
+            // deadline of its calls.
+            Process::Stopping { kill_reason: KillReason::Reload | KillReason::Unhealthy, .. } => {
+                self.attempts.next_due().map(|(at, wire)| (at, Due::Attempt(worker, wire)))?
+            }
             // The exit is awaited; the stop sequence of the shell bounds it. The attempts end with the process.
             Process::Absent | Process::Scheduled { .. } | Process::Stopping { .. } => return None,
         };

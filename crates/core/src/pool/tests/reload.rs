@@ -63,6 +63,22 @@ fn r31_old_worker_goes_only_when_its_replacement_is_ready() {
     assert_eq!((harness.base_workers(), harness.core.restarts.counted()), (vec!["w2.1 Busy".to_owned()], 0));
 }
 
+/// R31, R35: a call that hangs in a worker that stops after its calls is interrupted and killed as in any other.
+#[test]
+fn r31_abandoned_call_does_not_keep_the_old_worker() {
+    let mut harness = basic(1, 0);
+    harness.reload();
+    let (hangs, effects) = harness.call(None);
+    let (old, wire) = sent(&effects, hangs).unwrap();
+    harness.ready(2, 1);
+    harness.step(Input::Cancel(hangs));
+    let effects = harness.wait(SECOND);
+    assert!(effects.contains(&Effect::Cancel { worker: old, wire, interrupt: true }), "{effects:?}");
+    assert!(!harness.wait(3 * SECOND).contains(&stop(old, StopMethod::Kill)));
+    assert!(harness.wait(SECOND).contains(&stop(old, StopMethod::Kill)), "`cancel.kill` has passed");
+    assert!(!harness.wait(20 * SECOND).contains(&stop(old, StopMethod::Kill)), "once");
+}
+
 /// R31: the next reload uses the slot that the first one left, under the next generation.
 #[test]
 fn r31_slots_alternate_and_generations_rise() {
