@@ -49,7 +49,7 @@ def test_headers_of_overlapping_calls_are_kept_and_dropped_later(start):
     answers = host.answers(200)
     assert sorted(int(each.result[0]["x-number"]) for each in answers.values()) == list(range(200))
     host.send_headers(host.next_id + 1, x_number="last")
-    assert host.call("kept").result == 1
+    assert host.call("kept").result < 50, "those of answered calls are dropped when there are more than 32"
 
 
 def test_the_client_sets_headers():
