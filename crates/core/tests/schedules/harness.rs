@@ -302,6 +302,11 @@ impl Harness {
 
     /// Ends a process.
     pub(crate) fn exit(&mut self, worker: WorkerRef) {
+        // What is due is handled before the input, so a retry could be sent to a process of which only the fakes know that it
+        // has exited.
+        if self.core.next_wakeup().is_some_and(|due| due <= self.now) {
+            self.input(Input::Tick, Cause::Other);
+        }
         self.log(|| format!("{worker} exits"));
         let suspects = if self.core.needs_suspects() { self.suspects(worker) } else { Vec::new() };
         let starts = self.fakes.matching(|process| !process.ready && !process.stopping).contains(&worker);
