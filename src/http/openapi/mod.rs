@@ -86,11 +86,7 @@ enum Schema<'a> {
 ///
 /// # Errors
 /// Never fails, unless a file of this module is not what the module expects; a test reads them.
-pub(super) fn document(
-    pools: &[PoolEntry<'_>],
-    session_header: &str,
-    needs_token: bool,
-) -> serde_json::Result<String> {
+pub(super) fn document(pools: &[PoolEntry<'_>], session_header: &str, needs_token: bool) -> serde_json::Result<String> {
     let mut routes: Routes = serde_json::from_str(ROUTES)?;
     routes.parameters["Session"]["name"] = session_header.into();
     let schemas: BTreeMap<String, &RawValue> = serde_json::from_str(SCHEMAS)?;
