@@ -173,7 +173,7 @@ struct RefusalProblem<'a> {
     title: String,
     status: u16,
     detail: String,
-    category: Category,
+    category: RefusalCategory,
     severity: Severity,
     strategy: Strategy,
     /// The strategy for an idempotent call, if it is a different one.
@@ -185,6 +185,15 @@ struct RefusalProblem<'a> {
     pools: Option<serde_json::Map<String, serde_json::Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<&'a str>,
+}
+
+/// The category of a refusal: one of those of errors, or `request`.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum RefusalCategory {
+    Error(Category),
+    /// The request itself is wrong. No pool was asked, so none of the categories of errors applies.
+    Request(&'static str),
 }
 
 impl Full {
@@ -226,11 +235,16 @@ impl Refusal {
     fn problem(&self) -> RefusalProblem<'_> {
         let not_ready = matches!(self, Self::NotReady { .. });
         let may_have_run = matches!(self, Self::BuffersFull { may_have_run: true, .. });
-        let (category, severity) = match self {
-            Self::NotReady { .. } => (Category::Initialization, Severity::Major),
-            Self::BodyTimeout { .. } => (Category::Timeout, Severity::Minor),
-            Self::BuffersFull { .. } => (Category::Resource, Severity::Minor),
-            _ => (Category::Python, Severity::Minor),
+        let (shown, severity) = match self {
+            Self::NotReady { .. } => (RefusalCategory::Error(Category::Initialization), Severity::Major),
+            Self::BodyTimeout { .. } => (RefusalCategory::Error(Category::Timeout), Severity::Minor),
+            Self::BuffersFull { .. } => (RefusalCategory::Error(Category::Resource), Severity::Minor),
+            _ => (RefusalCategory::Request("request"), Severity::Minor),
+        };
+        let category = match shown {
+            RefusalCategory::Error(category) => category,
+            // The same request gets the same answer, as the same code gives the same error.
+            RefusalCategory::Request(_) => Category::Python,
         };
         let decide =
             |repeatable| decide(Incident { category, severity, attempt: 1, all_workers: not_ready, repeatable });
@@ -240,7 +254,7 @@ impl Refusal {
             title: self.slug().replace('-', " "),
             status: self.status_code().as_u16(),
             detail: self.to_string(),
-            category,
+            category: shown,
             severity: decision.severity,
             strategy: decision.strategy,
             strategy_if_idempotent: Some(if_idempotent.strategy).filter(|other| *other != decision.strategy),

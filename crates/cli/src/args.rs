@@ -96,6 +96,7 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   herder check
   herder check production.toml
+  herder check carts.py:app
   herder check --import                       also start a worker of each pool and import its app
 
 Starts each interpreter once and prints its version, its environment (uv, Poetry, conda, venv), and the package `herder` that workers
@@ -174,7 +175,7 @@ pub(crate) enum Command {
     Call(Call),
     /// Show the commands of a pool, their arguments and their results
     Commands(Commands),
-    /// Check a configuration file
+    /// Check a configuration file or an app
     Check(Check),
     /// Show the pools of a running server
     Status(Status),
@@ -334,6 +335,9 @@ pub(crate) struct Call {
     /// file (`@-`: standard input; `@@` for a text that begins with `@`). Can be repeated
     #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = named_argument)]
     pub(crate) args: Vec<(String, String)>,
+    /// Refused, with the form of the arguments: the option of curl.
+    #[arg(short = 'd', long = "data", hide = true, num_args = 0..=1, default_missing_value = "", value_parser = reject_data_option())]
+    data: Option<String>,
     /// The session the call belongs to
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
@@ -373,8 +377,8 @@ pub(crate) struct Commands {
 #[derive(Args, Debug)]
 #[command(after_help = CHECK_EXAMPLES)]
 pub(crate) struct Check {
-    /// The configuration file
-    #[arg(default_value = "herder.toml")]
+    /// The configuration file, or an app: `module:app` or `path/to/file.py:app`
+    #[arg(value_name = "APP|FILE", default_value = "herder.toml")]
     pub(crate) file: PathBuf,
     /// Also start one worker of each pool, list its commands with their arguments, and stop it; imports the apps and runs their hooks
     #[arg(long)]
@@ -505,6 +509,13 @@ fn reject_workers_option() -> UnknownArgumentValueParser {
     UnknownArgumentValueParser::suggest_arg("--pool-size")
 }
 
+/// Refuses an option as unknown, and shows where the arguments belong.
+fn reject_data_option() -> UnknownArgumentValueParser {
+    UnknownArgumentValueParser::suggest(
+        "the arguments follow the command as a JSON object: herder call POOL COMMAND '{\"n\": 1}'",
+    )
+}
+
 fn keep_alive(text: &str) -> Result<Duration, String> {
     let time = duration::parse(text)?;
     let fits = time <= Server::LONGEST_KEEP_ALIVE;
@@ -526,7 +537,13 @@ fn named_argument(text: &str) -> Result<(String, String), String> {
 fn base_url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").unwrap_or_default();
     let fits = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', ' ']);
-    if fits { Ok(text.trim_end_matches('/').into()) } else { Err("invalid URL; allowed: http://HOST:PORT".into()) }
+    if fits {
+        return Ok(text.trim_end_matches('/').into());
+    }
+    // clap calls the value that of `--url`, also if it is that of the variable.
+    let is_option = std::env::args_os().any(|arg| arg.as_encoded_bytes().starts_with(b"--url"));
+    let source = if is_option { "invalid URL" } else { "the environment variable HERDER_URL has an invalid URL" };
+    Err(format!("{source}; allowed: http://HOST:PORT"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::{
     error::{CommandError, Outcome},
     logs, named_arguments,
     problem::{check_object, problem},
-    source::Source,
+    source::{Origin, Source, name_of},
     table,
     target::Target,
 };
@@ -32,12 +32,36 @@ struct Envelope<'a> {
 pub(crate) fn run(options: &Call) -> Outcome {
     // The command prints the error of its call itself.
     logs::start("warn,herder::call=off")?;
+    if options.pool.contains(':') {
+        return Err(CommandError::usage(not_a_pool(&options.pool, &options.command)));
+    }
     let arguments = arguments(options)?;
+    check_object(&arguments)?;
     let answer = match Target::find(&options.server, options.config.as_deref())? {
         Target::Server(client) => remote(&client, options, arguments),
         Target::Local(source) => local(source, options, arguments),
     };
     print(&answer.map_err(|error| with_help(error, options))?, options.meta)
+}
+
+/// Returns how to call an app that was given instead of a pool.
+fn not_a_pool(app: &str, command: &str) -> String {
+    let name = name_of(app).unwrap_or_else(|_| "NAME".into());
+    format!(
+        "`{app}` is an app, not the name of a pool: run `herder serve {app}`, and then `herder call {name} {command}` in another \
+         terminal"
+    )
+}
+
+/// Adds what to do if neither a server nor a configuration file was found.
+fn with_hint(error: CommandError) -> CommandError {
+    match error {
+        CommandError::Usage(text) => CommandError::Usage(format!(
+            "{text}\n  no server answers at the default address, and there is no herder.toml here: run \
+             `herder serve path/to/file.py:app` in another terminal first, or name a file with --config"
+        )),
+        other => other,
+    }
 }
 
 /// Says where the arguments of the command are shown, if they did not fit.
@@ -53,7 +77,8 @@ fn with_help(mut error: CommandError, options: &Call) -> CommandError {
 
 fn arguments(options: &Call) -> Outcome<String> {
     if options.arguments != "-" {
-        return Ok(options.arguments.clone());
+        let is_empty = options.arguments.trim().is_empty();
+        return Ok(if is_empty { "{}".into() } else { options.arguments.clone() });
     }
     let mut text = String::new();
     let read = std::io::stdin().read_to_string(&mut text);
@@ -96,8 +121,8 @@ fn remote(client: &Client, options: &Call, mut arguments: String) -> Outcome<Str
 
 /// Starts the pool, makes the call, and stops the pool.
 fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
-    check_object(&arguments)?;
-    let config = source.named(&options.pool)?;
+    let demo = source.origin == Origin::Demo;
+    let config = source.named(&options.pool).map_err(|error| if demo { with_hint(error) } else { error })?;
     let reply = System::new().block_on(async {
         let pool = Pool::start(config).await.map_err(|error| problem(&error))?;
         let reply = call(&pool, options, arguments).await;

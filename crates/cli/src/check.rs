@@ -1,4 +1,4 @@
-//! `herder check`: reads a configuration file and reports its problems, with the same checks as `serve`, and asks each
+//! `herder check`: reads a configuration file, or an app as `serve` takes it, and reports its problems, with the same checks as `serve`, and asks each
 //! interpreter for its version. Starts no workers, except with `--import`.
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     error::{CommandError, Outcome},
     logs,
     python::{Interpreter, TOKEN},
-    source::{Origin, Source},
+    source::{Origin, Overrides, Source, is_app},
     table,
 };
 use herder::{
@@ -18,11 +18,16 @@ use herder::{
 };
 use std::{env, process::Command};
 
-/// Checks a file.
+/// Checks a file or an app.
 pub(crate) fn run(options: &Check) -> Outcome {
-    let Config { server, pools, .. } =
-        Config::load_with_programs(&options.file).map_err(|error| refused(options, error))?;
-    let source = Source { origin: Origin::File(options.file.clone()), server, pools };
+    let source = match options.file.to_str().filter(|text| is_app(text)) {
+        Some(app) => Source::of(Some(app), Overrides::default())?.with_programs()?,
+        None => {
+            let Config { server, pools, .. } =
+                Config::load_with_programs(&options.file).map_err(|error| refused(options, error))?;
+            Source { origin: Origin::File(options.file.clone()), server, pools }
+        }
+    };
     if let Err(CommandError::Usage(text) | CommandError::Failed(text)) =
         Access::decide(source.server.listen, &source, false)
     {
@@ -94,8 +99,8 @@ fn interpreter_command(config: &PoolConfig) -> Option<Command> {
 
 /// Starts one worker of each pool, one pool after the other.
 fn import(options: &Check, pools: &[PoolConfig]) -> Outcome {
-    // The reasons are printed below.
-    logs::start("off")?;
+    // The reasons are printed below. A worker that does not import the installed package says why.
+    logs::start("off,herder_actors::shared_state::installed_package=warn")?;
     let mut failed = Vec::new();
     for config in pools {
         let name = config.name();

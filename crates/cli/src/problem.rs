@@ -59,7 +59,7 @@ fn facts(problem: &Value) -> Vec<String> {
             value => facts.push(format!("{name} {value}")),
         }
     }
-    if let Some(id) = problem["error_id"].as_str().filter(|_| problem["traceback"].is_null()) {
+    if let Some(id) = problem["error_id"].as_str() {
         facts.push(format!("error id {id}"));
     }
     if problem["retryable"] == true {
@@ -91,22 +91,49 @@ pub(crate) fn refused(error: &Error) -> CommandError {
 /// Refuses a text that is not a JSON object.
 pub(crate) fn check_object(arguments: &str) -> Outcome {
     let object = serde_json::from_str::<HashMap<String, IgnoredAny>>(arguments);
-    object.map(drop).map_err(|error| CommandError::usage(format_args!("the arguments are not a JSON object: {error}")))
+    object.map(drop).map_err(|error| {
+        CommandError::usage(format_args!(
+            "the arguments are not a JSON object: {error}\n  write them as {}",
+            as_object(arguments)
+        ))
+    })
+}
+
+/// Returns how to write the arguments: for `n=1`, `'{"n": 1}'`.
+fn as_object(arguments: &str) -> String {
+    let Some((name, value)) = arguments.split_once('=').filter(|(name, _)| is_name(name)) else {
+        return "'{\"name\": \"value\", \"count\": 1}'".into();
+    };
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    format!("'{{{}: {value}}}'", Value::from(name))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
 mod tests {
-    use super::render;
+    use super::{as_object, render};
     use serde_json::json;
+
+    #[test]
+    fn arguments_are_shown_as_json() {
+        assert_eq!(as_object("n=1"), r#"'{"n": 1}'"#);
+        assert_eq!(as_object("item=green tea"), r#"'{"item": "green tea"}'"#);
+        for other in ["", "[1]", "{n=1}", "tea"] {
+            assert_eq!(as_object(other), r#"'{"name": "value", "count": 1}'"#, "{other}");
+        }
+    }
 
     #[test]
     fn problems_are_rendered_as_text() {
         let problem = json!({
             "type": "https://herder.invalid/errors/exception", "status": 500, "detail": "ValueError: no",
             "worker": "w1", "generation": 2, "traceback": "Traceback\n  File", "stderr_tail": ["a", "b"], "retryable": false,
-            "stack": "Current thread\n  File",
+            "stack": "Current thread\n  File", "error_id": "7f",
         });
-        let expected = "ValueError: no\n  exception (500); worker w1 generation 2\n    Traceback\n      File\n  \
+        let expected = "ValueError: no\n  exception (500); worker w1 generation 2; error id 7f\n    Traceback\n      File\n  \
                         stack of the hung worker:\n    Current thread\n      File\n  \
                         the worker's last output:\n    a\n    b";
         assert_eq!(render(&problem), expected);

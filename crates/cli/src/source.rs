@@ -159,7 +159,7 @@ fn pool(
 
 /// Returns the name of an app's pool, which is that of its file or module: `shop/carts.py:app` and `shop.carts:app`
 /// give `carts`.
-fn name_of(app: &str) -> Outcome<String> {
+pub(crate) fn name_of(app: &str) -> Outcome<String> {
     let target = app.rsplit_once(':').map_or(app, |(target, _)| target);
     let last = match target.strip_suffix(".py") {
         Some(path) => path.rsplit('/').next(),
@@ -169,6 +169,11 @@ fn name_of(app: &str) -> Outcome<String> {
     let name: String = last.unwrap_or_default().chars().map(plain).collect();
     let name: String = name.trim_start_matches(['_', '-']).chars().take(64).collect();
     if name.is_empty() { Err(CommandError::usage(not_a_source(app))) } else { Ok(name) }
+}
+
+/// Returns whether the text can be an app: `module:app` or `path/to/file.py:app`.
+pub(crate) fn is_app(text: &str) -> bool {
+    !is_toml(text) && text.contains(':')
 }
 
 fn is_toml(text: &str) -> bool {

@@ -61,7 +61,13 @@ fn invalid_arguments_exit_with_2() {
         (&["serve", "--listen", "7878"], "HOST:PORT"),
         (&["call", "kept", "echo", "{", "--config", "herder.toml"], "the arguments are not a JSON object"),
         (&["call", "kept", "echo", "[1]"], "the arguments are not a JSON object"),
+        (&["call", "kept", "echo", "n=1"], "write them as '{\"n\": 1}'"),
+        (&["call", "kept", "echo", "-d", "n=1"], "herder call POOL COMMAND '{\"n\": 1}'"),
         (&["call", "nope", "echo"], "unknown pool `nope`; available pools: `kept`"),
+        (
+            &["call", "shop/carts.py:app", "price"],
+            "run `herder serve shop/carts.py:app`, and then `herder call carts price` in",
+        ),
         (&["call", "kept"], "<COMMAND>"),
         (&["status", "--url", "localhost:1"], "allowed: http://HOST:PORT"),
         (&["fly"], "unrecognized subcommand"),
@@ -70,6 +76,9 @@ fn invalid_arguments_exit_with_2() {
         assert_eq!((code, out.as_str()), (2, ""), "{args:?} {err}");
         assert!(err.contains(expected), "{args:?} {err}");
     }
+    let (code, _, err) =
+        run_stdout(herder(folder.path(), &["status"]).env("HERDER_URL", "localhost:1").output().unwrap());
+    assert!(code == 2 && err.contains("the environment variable HERDER_URL has an invalid URL"), "{err}");
 }
 
 #[test]
@@ -87,6 +96,11 @@ fn check_reports_every_problem_with_its_position() {
     assert_eq!(lines.len(), 2);
     assert!(lines[0].starts_with("bad.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`?"), "{out}");
     assert!(lines[1].starts_with("bad.toml:4:11: pools.a.timeout: 3 is not a duration"), "{out}");
+    let (code, out, err) = run(folder.path(), &["check", "app.py:app"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.starts_with("app: Python 3.") && out.contains("\nok: 1 pool: app (basic, "), "{out}");
+    let (code, _, err) = run(folder.path(), &["check", "none.py:app"]);
+    assert!(code == 2 && err.contains("the file `") && err.contains("none.py` does not exist"), "{err}");
     let (code, _, err) = run(folder.path(), &["check", "none.toml"]);
     assert!(code == 2 && err.contains("none.toml: No such file"), "{err}");
 }
@@ -285,7 +299,10 @@ fn call_without_a_server_starts_the_pool() {
     assert_eq!((code, &envelope["result"], &envelope["meta"]["routing"]), (0, &Value::from(1), &Value::from("new")));
     let (code, out, err) = call(&["fail"]);
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.starts_with("error: ValueError: on purpose\n  exception (500); worker w1 generation 1\n"), "{err}");
+    assert!(
+        err.starts_with("error: ValueError: on purpose\n  exception (500); worker w1 generation 1; error id "),
+        "{err}"
+    );
     assert!(err.contains("    Traceback (most recent call last):") && err.contains("raise ValueError"), "{err}");
     let (code, _, err) = call(&["wait", r#"{"file": "never"}"#, "--timeout", "20ms"]);
     assert!(code == 1 && err.contains("deadline-exceeded (504)"), "{err}");

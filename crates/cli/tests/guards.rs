@@ -152,7 +152,7 @@ fn unknown_paths_and_methods_are_problems() {
         ("OPTIONS", "/healthz", "GET, HEAD"),
     ] {
         let refused = Request::new(method, path, "").send(server.address);
-        refused.problem(405, "wrong-method");
+        assert_eq!(refused.problem(405, "wrong-method")["category"], "request");
         assert_eq!(refused.header("allow"), Some(allowed), "{method} {path}");
     }
     let head = Request::new("HEAD", "/healthz", "").send(server.address);

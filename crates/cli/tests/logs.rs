@@ -186,7 +186,7 @@ fn r40_records_of_logging_are_events_with_the_call() {
     let line = |text: &str| log.lines().find(|line| line.contains(text)).unwrap();
     let order = line(r"WARN herder::worker: order 7\n2026 ERROR forged worker=shop/w1.1");
     for part in
-        [r#"logger="shop.db""#, r#"session="ann""#, r#"command="buy""#, "attempt=", r#"{\"n\":7,\"tags\":[\"a\"]}"#]
+        [r#"logger="shop.db""#, r#"session="ann""#, r#"command="buy""#, "attempt=", r#"fields={n=7, tags=["a"]}"#]
     {
         assert!(order.contains(part), "{part}: {order}");
     }

@@ -204,7 +204,11 @@ fn r74_check_names_the_environment_of_a_project() {
     fs::create_dir(project.join(".venv/conda-meta")).unwrap();
     assert!(line().contains(", conda environment "), "{}", line());
     assert_eq!(run(&project, &["python", "install"]).0, 0);
-    assert!(line().contains("herder 0.") && line().contains("if its files equal"), "{}", line());
+    assert!(
+        line().contains("herder 0.") && line().contains(", which is identical to that of this program"),
+        "{}",
+        line()
+    );
     fs::remove_dir_all(project.join(".venv/conda-meta")).unwrap();
     symlink(".venv", project.join("linked")).unwrap();
     fs::write(folder.path().join("herder.toml"), format!("{POOL}python = './project/linked'\n")).unwrap();

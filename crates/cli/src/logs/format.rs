@@ -8,9 +8,10 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
+    field::{RecordFields, VisitOutput},
     fmt::{
         FmtContext,
-        format::{FormatEvent, FormatFields, Writer},
+        format::{DefaultVisitor, FormatEvent, FormatFields, Writer},
         time::{FormatTime, SystemTime},
     },
     registry::LookupSpan,
@@ -89,6 +90,42 @@ where
         let message = mem::take(&mut fields.message);
         writer.write_str(&Line::new(*metadata.level(), metadata.target(), message, fields.others).encode())
     }
+}
+
+/// Writes the fields of an event as text, as `tracing_subscriber` does, but the own fields of a log record as `{n=1, tags=["a"]}`
+/// instead of JSON in a quoted text.
+pub(super) struct TextFields;
+
+struct TextVisitor<'writer>(DefaultVisitor<'writer>);
+
+impl<'writer> FormatFields<'writer> for TextFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = TextVisitor(DefaultVisitor::new(writer, true));
+        fields.record(&mut visitor);
+        visitor.0.finish()
+    }
+}
+
+impl Visit for TextVisitor<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match object(field, value) {
+            Some(object) => {
+                let pairs: Vec<_> = object.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                self.0.record_debug(field, &format_args!("{{{}}}", pairs.join(", ")));
+            }
+            None => self.0.record_str(field, value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.record_debug(field, value);
+    }
+}
+
+/// Returns the own fields of a log record, if the field contains them.
+fn object(field: &Field, value: &str) -> Option<Map<String, Value>> {
+    let is_record = field.name() == "fields" && value.starts_with('{');
+    is_record.then(|| serde_json::from_str(value).ok()).flatten()
 }
 
 /// The fields of an event.
@@ -228,6 +265,21 @@ mod tests {
             (&"INFO".into(), &"own".into(), &true.into())
         );
         assert!(lines[1].get("missing").is_none());
+    }
+
+    #[test]
+    fn the_own_fields_of_a_record_are_readable_as_text() {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().fmt_fields(TextFields);
+        tracing::subscriber::with_default(subscriber.with_writer(lines.clone()).finish(), || {
+            let fields = r#"{"n":1,"item":"green tea","tags":["a"]}"#;
+            tracing::warn!(target: WORKER, fields, text = "a b", logger = "shop", "order lost");
+            tracing::warn!(target: WORKER, fields = "no object", "second");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let expected = " WARN herder::worker: order lost fields={item=\"green tea\", n=1, tags=[\"a\"]} text=\"a b\" logger=\"shop\"\n \
+                        WARN herder::worker: second fields=\"no object\"\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

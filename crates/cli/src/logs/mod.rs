@@ -17,7 +17,7 @@ use crate::{
     console::Style,
     error::{CommandError, Outcome},
 };
-use format::{JsonFormat, WORKER};
+use format::{JsonFormat, TextFields, WORKER};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, IsTerminal, Write},
@@ -57,7 +57,7 @@ pub(crate) fn start_as(format: Format, default: &str) -> Outcome {
     // `log_internal_errors` would report errors with `eprintln!`, which can block and panic.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output.clone()).log_internal_errors(false);
     match format {
-        Format::Text => logs.with_ansi(io::stderr().is_terminal()).try_init(),
+        Format::Text => logs.with_ansi(io::stderr().is_terminal()).fmt_fields(TextFields).try_init(),
         Format::Json => logs.with_ansi(false).event_format(JsonFormat).try_init(),
     }
     .map_err(CommandError::failed)?;

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 use std::{
-    fmt,
+    fmt, fs,
     io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -120,14 +120,26 @@ impl Interpreter {
         const OWN: &str = env!("CARGO_PKG_VERSION");
         match &self.installed {
             None => format!("herder {OWN} of this program"),
-            Some((version, folder)) if version == OWN => {
-                format!("herder {OWN} in {folder}, if its files equal those of this program")
-            }
+            Some((version, folder)) if version == OWN => match different_file(Path::new(folder)) {
+                None => format!("herder {OWN} in {folder}, which is identical to that of this program"),
+                Some(file) => format!(
+                    "herder {OWN} of this program, not the installed one in {folder}, whose {file} differs: run `herder python install`"
+                ),
+            },
             Some((version, folder)) => {
                 format!("herder {OWN} of this program, not the installed {version} in {folder}")
             }
         }
     }
+}
+
+/// Returns the first file of the installed package that differs from that of this program. Workers compare the same files.
+fn different_file(folder: &Path) -> Option<&'static str> {
+    let is_equal = |name: &str, text: &str| {
+        fs::read(folder.join("herder").join(name)).is_ok_and(|installed| installed == text.as_bytes())
+    };
+    let files = herder::PYTHON_PACKAGE.iter().filter(|(name, _)| name.ends_with(".py"));
+    files.into_iter().find(|(name, text)| !is_equal(name, text)).map(|(name, _)| *name)
 }
 
 /// Returns what a program prints on standard output and standard error, and its exit status, or `None` if it prints nothing
@@ -191,8 +203,8 @@ mod tests {
         assert_eq!(shown(NEW), format!("Python 3.12.1, uv environment /v; herder {own} of this program"));
         let other = shown(&NEW.replace("null", r#"["0.0.1", "/v/lib"]"#));
         assert!(other.ends_with("of this program, not the installed 0.0.1 in /v/lib"), "{other}");
-        let same = shown(&NEW.replace("null", &format!(r#"["{own}", "/v/lib"]"#)));
-        assert!(same.ends_with(&format!("herder {own} in /v/lib, if its files equal those of this program")), "{same}");
+        let differs = shown(&NEW.replace("null", &format!(r#"["{own}", "/v/lib"]"#)));
+        assert!(differs.contains("not the installed one in /v/lib, whose "), "{differs}");
     }
 
     #[test]
