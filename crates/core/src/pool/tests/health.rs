@@ -172,3 +172,16 @@ fn unhealthy_worker_is_replaced_after_its_calls() {
     let effects = harness.wait(seconds(1)); // the process was young, so the next start waits for the backoff
     assert!(effects.contains(&Effect::Start(process(1, 2))), "{effects:?}");
 }
+
+/// R35: a call that hangs in an unhealthy worker is interrupted and killed as in any other.
+#[test]
+fn r35_abandoned_call_does_not_keep_an_unhealthy_worker() {
+    let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
+    let (hangs, effects) = harness.call_within(None, seconds(1000));
+    let (worker, wire) = sent(&effects, hangs).unwrap();
+    harness.step(Input::Unhealthy { worker });
+    harness.step(Input::Cancel(hangs));
+    assert!(harness.wait(seconds(1)).contains(&Effect::Cancel { worker, wire, interrupt: true }));
+    let kill = Effect::Stop { worker, method: StopMethod::Kill, kill_reason: KillReason::Unhealthy };
+    assert!(harness.wait(seconds(4)).contains(&kill), "`cancel.kill` has passed");
+}
