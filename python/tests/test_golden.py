@@ -36,11 +36,13 @@ NAMES = {
     frames.RESULT: "result",
     frames.ERROR: "error",
     frames.HEADERS: "headers",
+    frames.CHUNK: "chunk",
     frames.CANCEL: "cancel",
     frames.REVOKE: "revoke",
     frames.ATTEMPT_STATE: "attempt_state",
     frames.PING: "ping",
     frames.PONG: "pong",
+    frames.CREDIT: "credit",
     frames.SESSION_END: "session_end",
     frames.SHUTDOWN: "shutdown",
     frames.HEALTH_CHECK: "health_check",
@@ -62,10 +64,14 @@ def decoded(data):
         deadline, epoch, command, session, begin = frames.call_prefix(body)
         fields |= {"deadline": deadline, "epoch": epoch, "command": command, "session": session}
         fields |= {"payload": decode(body[begin:]), "payload_hex": body[begin:].hex()}
+        if flags & frames.STREAM:
+            fields["stream"] = True
     elif kind == frames.HEADERS:
         fields["headers"] = frames.headers(body)
     elif kind == frames.CANCEL:
         fields["interrupt"] = bool(flags & frames.INTERRUPT)
+    elif kind == frames.CREDIT:
+        fields["bytes"] = frames.credit(body)
     elif kind == frames.HEALTH_CHECK:
         fields["timeout_ms"] = round(frames.health_limit(body) * 1000)
     elif kind == frames.SESSION_END:
@@ -85,6 +91,10 @@ def encoded(fields):
         return frames.frame(kind, wire_id, encode(fields[fields["kind"]]))
     if kind == frames.HEALTH:
         return health.answer(wire_id, fields["reason"])
+    if "end_of_stream" in fields:
+        return frames.end_of_stream(wire_id, fields["started"], fields["ended"])
+    if kind == frames.CHUNK:
+        return frames.frame(kind, wire_id, bytes.fromhex(fields["payload_hex"]))
     if kind == frames.RESULT:
         payload = bytes.fromhex(fields["payload_hex"])
         return frames.answer(kind, wire_id, fields["started"], fields["ended"], payload)
@@ -134,7 +144,7 @@ def kind_of(case):
         each
         for each in TO_WORKER["malformed"]
         if each.values[2]["error"] not in CUT
-        and kind_of(each) not in (frames.HELLO, frames.CANCEL, frames.REVOKE, frames.PING)
+        and kind_of(each) not in (frames.HELLO, frames.CANCEL, frames.REVOKE, frames.PING, frames.CREDIT)
     ],
 )
 def test_a_worker_names_the_malformed_frame_and_exits(_way, data, fields):

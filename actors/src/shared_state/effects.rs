@@ -154,7 +154,7 @@ impl State {
         call.sent = Some((worker, wire));
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
         let (command, deadline) = (&*call.command, Some(call.deadline));
-        let head = CallHead { wire, deadline, command, session };
+        let head = CallHead { wire, deadline, command, session, stream: false };
         let (tail, body_length) = (link.calls.tail(), call.body.len());
         let too_large = |message| Error::TooLarge { message, may_have_run: false, worker: None };
         if let Some(headers) = &call.headers {

@@ -159,6 +159,7 @@ fn send_hello(shared_state: &SharedState, worker: WorkerRef) {
         // The default timeout of a call, since the calls of the worker wait for a hook as they wait for each other.
         session_end_timeout_ms: Some(milliseconds(state.config().timeout())),
         stop_timeout_ms: Some(milliseconds(state.config().stop().grace)),
+        stream_window: None,
     };
     if let Some(link) = state.link(worker) {
         link.send_in_call_order(&HostMessage::Hello(hello));

@@ -22,6 +22,11 @@ impl Body {
         value.map_err(|_| self.short(8)).inspect(|_| self.taken += 8)
     }
 
+    pub(crate) fn u32(&mut self) -> Result<u32, FrameError> {
+        let value = self.remaining.try_get_u32_le();
+        value.map_err(|_| self.short(4)).inspect(|_| self.taken += 4)
+    }
+
     pub(crate) fn u16(&mut self) -> Result<u16, FrameError> {
         let value = self.remaining.try_get_u16_le();
         value.map_err(|_| self.short(2)).inspect(|_| self.taken += 2)

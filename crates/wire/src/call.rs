@@ -19,6 +19,8 @@ pub struct CallHead<'a> {
     pub command: &'a str,
     /// The session of the call and the epoch in which it was admitted.
     pub session: Option<(&'a SessionId, Epoch)>,
+    /// Whether the caller takes chunks.
+    pub stream: bool,
 }
 
 /// Checks that a call fits into a frame, before an attempt has a wire id.
@@ -46,7 +48,8 @@ impl CallHead<'_> {
         let (command_len, session_len) = (u16::try_from(self.command.len()).map_err(long)?, session.len() as u16);
         let names = PREFIX + self.command.len() + session.len();
         let length = names.saturating_add(payload_len);
-        let header = Header::outgoing(FrameKind::Call, Flags::default(), self.wire, length, max_frame)?;
+        let flags = Flags { kind_bits: if self.stream { FrameKind::STREAM } else { 0 }, ..Flags::default() };
+        let header = Header::outgoing(FrameKind::Call, flags, self.wire, length, max_frame)?;
         out.reserve(crate::HEADER_LEN + names);
         out.put_slice(&header.encode());
         out.put_u64_le(self.deadline.map_or(0, |deadline| deadline.0.max(1))); // 0 means that the call has no deadline
@@ -70,6 +73,8 @@ pub struct CallFrame {
     pub command: Box<str>,
     /// The session of the call and the epoch in which it was admitted.
     pub session: Option<(SessionId, Epoch)>,
+    /// Whether the caller takes chunks.
+    pub stream: bool,
     /// The arguments: JSON that this crate has not parsed.
     pub payload: Bytes,
 }
@@ -78,11 +83,11 @@ impl CallFrame {
     /// Returns the call without its arguments.
     pub fn head(&self) -> CallHead<'_> {
         let session = self.session.as_ref().map(|(session, epoch)| (session, *epoch));
-        CallHead { wire: self.wire, deadline: self.deadline, command: &self.command, session }
+        CallHead { wire: self.wire, deadline: self.deadline, command: &self.command, session, stream: self.stream }
     }
 
     pub(crate) fn parse(frame: Frame) -> Result<Self, FrameError> {
-        let Header { kind, wire, .. } = frame.header;
+        let Header { kind, flags, wire, .. } = frame.header;
         let mut body = Body::new(kind, frame.body);
         let (deadline, epoch) = (body.u64()?, Epoch(body.u64()?));
         let (command_len, session_len) = (body.u16()?.into(), body.u16()?.into());
@@ -92,7 +97,8 @@ impl CallFrame {
             length => Some((body.session(length)?, epoch)),
         };
         let deadline = (deadline != 0).then_some(Timestamp(deadline));
-        Ok(Self { wire, deadline, command, session, payload: body.rest() })
+        let stream = flags.kind_bits & FrameKind::STREAM != 0;
+        Ok(Self { wire, deadline, command, session, stream, payload: body.rest() })
     }
 
     pub(crate) fn encode(&self, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {

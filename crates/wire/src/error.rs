@@ -55,8 +55,8 @@ pub enum FrameError {
         /// The minimum length, in bytes.
         need: usize,
     },
-    /// The kind has no body, but the frame has one.
-    #[error("a {kind} frame must have no body, but has {have} bytes")]
+    /// The kind has no body, but the frame has one; or a result that ends a stream has a value.
+    #[error("this {kind} frame must have no body, but has {have} bytes")]
     UnexpectedBody {
         /// The kind of the frame.
         kind: FrameKind,

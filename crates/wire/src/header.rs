@@ -114,6 +114,11 @@ impl Header {
         Ok(header)
     }
 
+    /// Whether this is the header of a result that ends a stream and has no value.
+    pub(crate) fn ends_stream(&self) -> bool {
+        self.kind == FrameKind::Result && self.flags.kind_bits & FrameKind::END_OF_STREAM != 0
+    }
+
     /// Checks the header against the rules of its kind.
     fn check(&self) -> Result<(), FrameError> {
         let Self { length, kind, flags, wire } = *self;
@@ -128,6 +133,9 @@ impl Header {
         }
         match shape.body {
             BodyRule::Empty if length > 0 => Err(FrameError::UnexpectedBody { kind, have: length }),
+            _ if length > FrameKind::END_OF_STREAM_LEN && self.ends_stream() => {
+                Err(FrameError::UnexpectedBody { kind, have: length - FrameKind::END_OF_STREAM_LEN })
+            }
             BodyRule::AtLeast(need) if length < need => {
                 Err(FrameError::ShortBody { kind, have: length as usize, need: need as usize })
             }

@@ -21,6 +21,10 @@ pub struct HostHello {
     /// The time in milliseconds from the shutdown message within which the worker must exit. `None` if it is not limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_timeout_ms: Option<NonZeroU64>,
+    /// The maximum number of bytes of a stream that the worker sends before the consumer has taken some. `None` if the host sends
+    /// no calls that ask for a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_window: Option<NonZeroU32>,
 }
 
 /// The hello of a worker.
@@ -86,6 +90,7 @@ struct RawHostHello {
     session_state: RawSessionState,
     session_end_timeout_ms: Option<NonZeroU64>,
     stop_timeout_ms: Option<NonZeroU64>,
+    stream_window: Option<NonZeroU32>,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +128,7 @@ impl HostHello {
             max_frame: limit("max_frame", raw.max_frame)?,
             session_end_timeout_ms: raw.session_end_timeout_ms,
             stop_timeout_ms: raw.stop_timeout_ms,
+            stream_window: raw.stream_window,
             session_state: match raw.session_state {
                 RawSessionState::Flag(true) => SessionStateSupport::Kept,
                 RawSessionState::Flag(false) => return Err(no_reason()),

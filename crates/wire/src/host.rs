@@ -35,6 +35,13 @@ pub enum HostMessage {
         /// The wire id of the attempt.
         wire: WireId,
     },
+    /// Lets the worker send more of a stream.
+    Credit {
+        /// The wire id of the attempt.
+        wire: WireId,
+        /// The number of bytes that the consumer has taken since the last credit: the length of each chunk, and 16 for each.
+        bytes: u32,
+    },
     /// Asks the worker for a pong.
     Ping {
         /// The number that the pong must repeat.
@@ -67,6 +74,7 @@ impl HostMessage {
             FrameKind::Headers => Self::Headers { wire, headers: CallHeaders::parse(&body())? },
             FrameKind::Cancel => Self::Cancel { wire, interrupt: flags.kind_bits & FrameKind::INTERRUPT != 0 },
             FrameKind::Revoke => Self::Revoke { wire },
+            FrameKind::Credit => Self::Credit { wire, bytes: body().u32()? },
             FrameKind::Ping => Self::Ping { nonce: wire.0 },
             FrameKind::SessionEnd => Self::SessionEnd(SessionEnd::parse(body())?),
             FrameKind::Shutdown => Self::Shutdown,
@@ -74,6 +82,7 @@ impl HostMessage {
             FrameKind::Ready
             | FrameKind::Result
             | FrameKind::Error
+            | FrameKind::Chunk
             | FrameKind::AttemptState
             | FrameKind::Pong
             | FrameKind::Health => return Err(FrameError::WrongDirection(kind)),
@@ -96,6 +105,7 @@ impl HostMessage {
                 put(FrameKind::Cancel, Flags { kind_bits: of_kind, ..none }, *wire, &[])
             }
             Self::Revoke { wire } => put(FrameKind::Revoke, none, *wire, &[]),
+            Self::Credit { wire, bytes } => put(FrameKind::Credit, none, *wire, &[&bytes.to_le_bytes()]),
             Self::Ping { nonce } => put(FrameKind::Ping, none, WireId(*nonce), &[]),
             Self::SessionEnd(SessionEnd { session, epoch, reason }) => {
                 let parts: [&[u8]; 3] = [&epoch.0.to_le_bytes(), &[*reason as u8], session.as_str().as_bytes()];

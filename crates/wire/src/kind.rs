@@ -64,6 +64,8 @@ kinds! {
     Error = 5, "error", ToHost;
     /// The headers of the call that follows. Optional.
     Headers = 6, "headers", ToWorker;
+    /// An item of a stream. Not final.
+    Chunk = 7, "chunk", ToHost;
     /// Cancels one call.
     Cancel = 10, "cancel", ToWorker;
     /// Takes one call back if it has not begun.
@@ -74,6 +76,8 @@ kinds! {
     Ping = 14, "ping", ToWorker;
     /// The answer to a ping.
     Pong = 15, "pong", ToHost;
+    /// Lets the worker send more of a stream.
+    Credit = 16, "credit", ToWorker;
     /// Ends one epoch of a session.
     SessionEnd = 18, "session_end", ToWorker;
     /// Tells the worker to finish the calls it has received, and then to exit.
@@ -111,20 +115,28 @@ pub(crate) struct HeaderRules {
 impl FrameKind {
     /// The interrupt flag of a cancel.
     pub(crate) const INTERRUPT: u8 = 0x02;
+    /// The flag of a call whose caller takes chunks.
+    pub(crate) const STREAM: u8 = 0x02;
+    /// The flag of a result that ends a stream and has no value.
+    pub(crate) const END_OF_STREAM: u8 = 0x02;
+    /// The length of the body of a result that ends a stream: the stamps.
+    pub(crate) const END_OF_STREAM_LEN: u32 = 16;
 
     /// Returns the rules for headers of this kind.
     pub(crate) fn header_rules(self) -> HeaderRules {
         use {BodyRule as B, WireRule as W};
         let (wire, body, flags) = match self {
             Self::Hello | Self::Ready => (W::Zero, B::AtLeast(0), 0),
-            Self::Call => (W::Call, B::AtLeast(20), 0),
-            Self::Result => (W::Call, B::AtLeast(16), 0),
+            Self::Call => (W::Call, B::AtLeast(20), Self::STREAM),
+            Self::Result => (W::Call, B::AtLeast(16), Self::END_OF_STREAM),
             Self::Error => (W::Any, B::AtLeast(16), 0),
             Self::Headers => (W::Call, B::AtLeast(2), 0),
+            Self::Chunk => (W::Call, B::AtLeast(0), 0),
             Self::Cancel => (W::Call, B::Empty, Self::INTERRUPT),
             Self::Revoke => (W::Call, B::Empty, 0),
             Self::AttemptState => (W::Call, B::AtLeast(1), 0),
             Self::Ping | Self::Pong => (W::Any, B::Empty, 0),
+            Self::Credit => (W::Call, B::AtLeast(4), 0),
             Self::SessionEnd => (W::Zero, B::AtLeast(9), 0),
             Self::Shutdown => (W::Zero, B::Empty, 0),
             Self::HealthCheck => (W::Any, B::AtLeast(8), 0),

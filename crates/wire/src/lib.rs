@@ -17,7 +17,7 @@
 //! use herder_wire::{CallHead, DEFAULT_MAX_FRAME, Decoder, HostMessage};
 //!
 //! let arguments = br#"{"x":1}"#;
-//! let head = CallHead { wire: WireId(7), deadline: None, command: "echo", session: None };
+//! let head = CallHead { wire: WireId(7), deadline: None, command: "echo", session: None, stream: false };
 //! let mut bytes = BytesMut::new();
 //! head.encode(arguments.len(), DEFAULT_MAX_FRAME, &mut bytes)?;
 //! bytes.extend_from_slice(arguments); // a socket takes both in one vectored write

@@ -22,6 +22,21 @@ pub enum WorkerMessage {
     Ready(Ready),
     /// The result of a call. Final.
     Result(CallResult),
+    /// An item of a stream: JSON that this crate has not parsed, without a byte order mark. Shares the memory of the buffer
+    /// that was decoded. Not final.
+    Chunk {
+        /// The wire id of the attempt.
+        wire: WireId,
+        /// The item.
+        item: Bytes,
+    },
+    /// The end of a stream. Final.
+    StreamEnd {
+        /// The wire id of the attempt.
+        wire: WireId,
+        /// The times at which the handler began and ended.
+        stamps: Stamps,
+    },
     /// The error of a call. Final.
     Error {
         /// The wire id of the attempt.
@@ -73,10 +88,12 @@ impl WorkerMessage {
     /// Any defect of the body, or a kind that only the host sends.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
         let Header { kind, wire, .. } = frame.header;
+        let ends_stream = frame.header.ends_stream();
         let mut body = Body::new(kind, frame.body);
         Ok(match kind {
             FrameKind::Hello => Self::Hello(WorkerHello::parse(&body)?),
             FrameKind::Ready => Self::Ready(Ready::parse(&body)?),
+            FrameKind::Result if ends_stream => Self::StreamEnd { wire, stamps: Stamps::take(&mut body)? },
             FrameKind::Result => {
                 Self::Result(CallResult { wire, stamps: Stamps::take(&mut body)?, payload: body.value() })
             }
@@ -84,6 +101,7 @@ impl WorkerMessage {
                 (WireId(0), _, error) => Self::StartFailed(error),
                 (wire, stamps, error) => Self::Error { wire, stamps, error },
             },
+            FrameKind::Chunk => Self::Chunk { wire, item: body.value() },
             FrameKind::AttemptState => Self::AttemptState { wire, state: state_from_byte(body.u8()?)? },
             FrameKind::Pong => Self::Pong { nonce: wire.0 },
             FrameKind::Health => Self::Health { nonce: wire.0, reason: body.last_text("reason")? },
@@ -91,6 +109,7 @@ impl WorkerMessage {
             | FrameKind::Headers
             | FrameKind::Cancel
             | FrameKind::Revoke
+            | FrameKind::Credit
             | FrameKind::Ping
             | FrameKind::SessionEnd
             | FrameKind::Shutdown
@@ -110,6 +129,11 @@ impl WorkerMessage {
             Self::Ready(ready) => put(FrameKind::Ready, none, no_call, &[&to_json(FrameKind::Ready, ready)?]),
             Self::Result(CallResult { wire, stamps, payload }) => {
                 put(FrameKind::Result, none, *wire, &[&stamps.encode(), payload])
+            }
+            Self::Chunk { wire, item } => put(FrameKind::Chunk, none, *wire, &[item]),
+            Self::StreamEnd { wire, stamps } => {
+                let flags = Flags { kind_bits: FrameKind::END_OF_STREAM, ..none };
+                put(FrameKind::Result, flags, *wire, &[&stamps.encode()])
             }
             Self::Error { wire: WireId(0), .. } => Err(FrameError::MissingWireId(FrameKind::Error).into()),
             Self::Error { wire, stamps, error } => {
@@ -179,6 +203,9 @@ pub struct CommandEntry {
     /// The most time in milliseconds that a call of this command may take, if it is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<NonZeroU64>,
+    /// Whether the handler is a generator: a caller that takes chunks gets its items as they come.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stream: bool,
     /// Whether a call of this command is refused if it has no session: true or false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs_session: Option<RawJson>,
@@ -202,6 +229,7 @@ impl CommandEntry {
         Self {
             name: name.into(),
             idempotent,
+            stream: false,
             needs_session: None,
             description: None,
             parameters: None,

@@ -81,16 +81,23 @@ fn describe_host(message: &HostMessage) -> Value {
             fields["protocol"] = json!(1);
             json!({"hello": fields})
         }
-        HostMessage::Call(call) => json!({
-            "deadline": call.deadline.map_or(0, |deadline| deadline.0),
-            "epoch": call.session.as_ref().map_or(0, |(_, epoch)| epoch.0),
-            "command": call.command,
-            "session": call.session.as_ref().map(|(session, _)| session.as_str()),
-            "payload_hex": hex(&call.payload),
-        }),
+        HostMessage::Call(call) => {
+            let mut fields = json!({
+                "deadline": call.deadline.map_or(0, |deadline| deadline.0),
+                "epoch": call.session.as_ref().map_or(0, |(_, epoch)| epoch.0),
+                "command": call.command,
+                "session": call.session.as_ref().map(|(session, _)| session.as_str()),
+                "payload_hex": hex(&call.payload),
+            });
+            if call.stream {
+                fields["stream"] = json!(true);
+            }
+            fields
+        }
         HostMessage::Headers { headers, .. } => json!({"headers": headers}),
         HostMessage::Cancel { interrupt, .. } => json!({"interrupt": interrupt}),
         HostMessage::Revoke { .. } | HostMessage::Ping { .. } | HostMessage::Shutdown => json!({}),
+        HostMessage::Credit { bytes, .. } => json!({"bytes": bytes}),
         HostMessage::HealthCheck { timeout_ms, .. } => json!({"timeout_ms": timeout_ms}),
         HostMessage::SessionEnd(end) => {
             json!({"epoch": end.epoch.0, "reason": end.reason.name(), "session": end.session.as_str()})
@@ -109,6 +116,10 @@ fn describe_worker(message: &WorkerMessage) -> Value {
         WorkerMessage::Result(result) => json!({
             "started": result.stamps.started.0, "ended": result.stamps.ended.0, "payload_hex": hex(&result.payload),
         }),
+        WorkerMessage::Chunk { item, .. } => json!({"payload_hex": hex(item)}),
+        WorkerMessage::StreamEnd { stamps, .. } => {
+            json!({"started": stamps.started.0, "ended": stamps.ended.0, "end_of_stream": true})
+        }
         WorkerMessage::Error { stamps, error, .. } => {
             json!({"started": stamps.started.0, "ended": stamps.ended.0, "error": error})
         }

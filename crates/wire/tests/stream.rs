@@ -64,14 +64,21 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
             session_state: why.map_or(SessionStateSupport::Kept, SessionStateSupport::Refused),
             session_end_timeout_ms: NonZeroU64::new(timeouts[0]),
             stop_timeout_ms: NonZeroU64::new(timeouts[1]),
+            stream_window: NonZeroU32::new(timeouts[1] as u32),
         },
     );
     let deadline = option::of((1..=u64::MAX).prop_map(Timestamp));
     let at = option::of((session(), any::<u64>().prop_map(Epoch)));
-    let call =
-        (wire(), deadline, "[a-zß]{0,30}", at, payload()).prop_map(|(wire, deadline, command, session, payload)| {
-            CallFrame { wire, deadline, command: command.into(), session, payload }
-        });
+    let call = (wire(), deadline, "[a-zß]{0,30}", at, any::<bool>(), payload()).prop_map(
+        |(wire, deadline, command, session, stream, payload)| CallFrame {
+            wire,
+            deadline,
+            command: command.into(),
+            session,
+            stream,
+            payload,
+        },
+    );
     let reason = prop_oneof![Just(EndReason::Ended), Just(EndReason::Expired), Just(EndReason::Moved)];
     let end = (session(), any::<u64>().prop_map(Epoch), reason).prop_map(|(session, epoch, reason)| SessionEnd {
         session,
@@ -83,6 +90,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         call.prop_map(HostMessage::Call),
         (wire(), any::<bool>()).prop_map(|(wire, interrupt)| HostMessage::Cancel { wire, interrupt }),
         wire().prop_map(|wire| HostMessage::Revoke { wire }),
+        (wire(), any::<u32>()).prop_map(|(wire, bytes)| HostMessage::Credit { wire, bytes }),
         (wire(), vec(("[a-zA-Z-]{1,9}", "[ -~é]{0,20}"), 0..4)).prop_map(|(wire, all)| {
             let mut headers = CallHeaders::default();
             all.iter().for_each(|(name, value)| headers.add(name, value).unwrap());
@@ -106,6 +114,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
     );
     let entry = any::<(String, bool, u64)>().prop_map(|(name, idempotent, timeout)| CommandEntry {
         timeout_ms: NonZeroU64::new(timeout),
+        stream: idempotent,
         ..CommandEntry::new(name, idempotent)
     });
     let limits = (option::of(positive()), option::of(positive()), any::<bool>());
@@ -119,6 +128,8 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
         hello.prop_map(WorkerMessage::Hello),
         ready.prop_map(WorkerMessage::Ready),
         result.prop_map(WorkerMessage::Result),
+        (wire(), payload()).prop_map(|(wire, item)| WorkerMessage::Chunk { wire, item }),
+        (wire(), stamps()).prop_map(|(wire, stamps)| WorkerMessage::StreamEnd { wire, stamps }),
         (wire(), stamps(), worker_error()).prop_map(|(wire, stamps, error)| WorkerMessage::Error {
             wire,
             stamps,
@@ -307,7 +318,7 @@ fn r41_passing_over_keeps_nothing() {
 #[test]
 fn r41_frames_a_peer_would_refuse_are_not_encoded() {
     let mut out = BytesMut::new();
-    let head = CallHead { wire: WireId(1), deadline: None, command: "echo", session: None };
+    let head = CallHead { wire: WireId(1), deadline: None, command: "echo", session: None, stream: false };
     assert_eq!(head.encode(1000, 1023, &mut out), Err(EncodeError::TooLarge { length: 1024, max: 1023 }));
     assert_eq!(head.encode(1000, 1024, &mut BytesMut::new()), Ok(()));
     let nobody = CallHead { wire: WireId(0), ..head };
@@ -436,7 +447,7 @@ fn a_byte_order_mark_before_a_result_is_skipped() {
 fn a_deadline_of_zero_is_still_a_deadline() {
     let mut out = BytesMut::new();
     let deadline = Some(Timestamp(0));
-    CallHead { wire: WireId(1), deadline, command: "", session: None }.encode(0, MAX, &mut out).unwrap();
+    CallHead { wire: WireId(1), deadline, command: "", session: None, stream: false }.encode(0, MAX, &mut out).unwrap();
     let frame = Decoder::new(MAX).next(&mut out).unwrap().unwrap();
     let HostMessage::Call(call) = HostMessage::parse(frame).unwrap() else { panic!("a call") };
     assert_eq!(call.deadline, Some(Timestamp(1)));

@@ -14,11 +14,13 @@ CALL = 3
 RESULT = 4
 ERROR = 5
 HEADERS = 6
+CHUNK = 7
 CANCEL = 10
 REVOKE = 11
 ATTEMPT_STATE = 13
 PING = 14
 PONG = 15
+CREDIT = 16
 SESSION_END = 18
 SHUTDOWN = 20
 HEALTH_CHECK = 22
@@ -26,9 +28,12 @@ HEALTH = 23
 
 OPTIONAL = 0x01  # a receiver ignores the frame if it does not know the kind
 INTERRUPT = 0x02  # of a `cancel` frame: interrupt the handler
+STREAM = 0x02  # of a `call` frame: the caller takes chunks
+END_OF_STREAM = 0x02  # of a `result` frame: it ends a stream and has no value
 
-TO_WORKER = frozenset({HELLO, CALL, HEADERS, CANCEL, REVOKE, PING, SESSION_END, SHUTDOWN, HEALTH_CHECK})
-TO_HOST = frozenset({READY, RESULT, ERROR, ATTEMPT_STATE, PONG, HEALTH})
+TO_WORKER = frozenset({HELLO, CALL, HEADERS, CANCEL, REVOKE, PING, CREDIT, SESSION_END, SHUTDOWN, HEALTH_CHECK})
+TO_HOST = frozenset({READY, RESULT, ERROR, CHUNK, ATTEMPT_STATE, PONG, HEALTH})
+KIND_FLAGS = {CALL: STREAM, CANCEL: INTERRUPT}  # the flags of kinds that have some of their own
 RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # the states in an `attempt_state` frame
 REASONS = {1: "ended", 2: "expired", 3: "moved"}
 HELLO_LIMIT = 1 << 20
@@ -43,6 +48,7 @@ CALL_WORDS = (CALL, CALL | OPTIONAL << 8)  # that number for a valid call
 STAMPS = Struct("<QQ")  # started, ended
 ANSWER = Struct("<IBBHQQQ")  # a header, then STAMPS
 RESULT_HEAD = Struct("<IIQQQ")  # the same for a result, whose flags and reserved bytes are 0
+CREDIT_BODY = Struct("<I")  # the number of bytes that the consumer has taken
 MILLISECONDS = Struct("<Q")  # the body of `health_check`
 ENDING = Struct("<QB")  # the start of a `session_end` body: epoch, reason
 
@@ -61,6 +67,11 @@ def answer(kind: int, wire_id: int, started: int, ended: int, payload: bytes) ->
     return ANSWER.pack(STAMPS_SIZE + len(payload), kind, 0, 0, wire_id, started, ended) + payload
 
 
+def end_of_stream(wire_id: int, started: int, ended: int) -> bytes:
+    """Return the `result` frame that ends a stream: only timestamps."""
+    return ANSWER.pack(STAMPS_SIZE, RESULT, END_OF_STREAM, 0, wire_id, started, ended)
+
+
 def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int, max_frame: int) -> bool:
     """Whether to handle a frame from the host; False: ignore it. Raises `ProtocolError` if it is malformed."""
     if reserved:
@@ -69,9 +80,9 @@ def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int
         raise ProtocolError("oversize", f"a frame of {length} bytes exceeds the limit")
     if kind not in TO_WORKER:
         return _check_unknown(kind, flags)
-    if flags & ~(OPTIONAL | (INTERRUPT if kind == CANCEL else 0)):
+    if flags & ~(OPTIONAL | KIND_FLAGS.get(kind, 0)):
         raise ProtocolError("reserved_flags", f"a frame of kind {kind} sets the reserved flags {flags:#x}")
-    if kind in (CALL, HEADERS, CANCEL, REVOKE) and not wire_id:
+    if kind in (CALL, HEADERS, CANCEL, REVOKE, CREDIT) and not wire_id:
         raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has no wire id")
     if kind in (HELLO, SESSION_END, SHUTDOWN) and wire_id:
         raise ProtocolError("unexpected_wire_id", f"a frame of kind {kind} must have wire id 0, but has {wire_id}")
@@ -134,6 +145,14 @@ def health_limit(body: bytes | memoryview, is_offered: bool = True) -> float:
         raise ProtocolError("out_of_order", "a health_check frame, but the app has no health function")
     milliseconds: int = MILLISECONDS.unpack_from(body)[0]
     return milliseconds / 1000
+
+
+def credit(body: bytes | memoryview) -> int:
+    """Return the number of bytes that the consumer has taken from the body of a `credit` frame."""
+    if len(body) < CREDIT_BODY.size:
+        raise ProtocolError("short_body", "the body of a credit frame is too short")
+    taken: int = CREDIT_BODY.unpack_from(body)[0]
+    return taken
 
 
 def session_name(data: bytes | memoryview) -> str:

@@ -238,7 +238,7 @@ def install_interrupt_handler(worker: Worker) -> None:
 
 
 LIMITS = ("concurrency", "pipeline", "max_frame")
-TIMEOUTS = ("session_end_timeout_ms", "stop_timeout_ms")  # milliseconds; absent: no limit
+OPTIONAL_LIMITS = ("session_end_timeout_ms", "stop_timeout_ms", "stream_window")  # absent: no limit, or no streams
 
 
 def parse_hello(body: bytes) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def parse_hello(body: bytes) -> dict[str, Any]:
             raise ProtocolError("malformed_json", f"hello: `{key}` is invalid; allowed: a positive integer")
         if hello[key] == 0:
             raise ProtocolError("zero_limit", f"hello: `{key}` is 0; it must be at least 1")
-    for key in TIMEOUTS:
+    for key in OPTIONAL_LIMITS:
         limit = hello.get(key, 1)
         if type(limit) is not int or limit < 1:
             raise ProtocolError("malformed_json", f"hello: `{key}` is invalid; allowed: a positive integer")

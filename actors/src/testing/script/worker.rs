@@ -164,8 +164,11 @@ impl Worker {
                 }
             }
             HostMessage::Shutdown => self.shutting_down = true,
-            // This worker states neither `in_order` nor `health`.
-            HostMessage::Hello(_) | HostMessage::Revoke { .. } | HostMessage::HealthCheck { .. } => {}
+            // This worker states neither `in_order` nor `health`, and no command is a stream.
+            HostMessage::Hello(_)
+            | HostMessage::Revoke { .. }
+            | HostMessage::Credit { .. }
+            | HostMessage::HealthCheck { .. } => {}
         }
     }
 

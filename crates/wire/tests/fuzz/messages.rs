@@ -45,6 +45,9 @@ fn to_host(message: &WorkerMessage) {
     if let WorkerMessage::Result(result) = message {
         check(&result.payload);
     }
+    if let WorkerMessage::Chunk { item, .. } = message {
+        check(item);
+    }
 }
 
 /// Checks that `check_json_object` and serde_json agree, except for integers that are too long for Python.
