@@ -91,6 +91,7 @@ class FakeHost:
             "pipeline": 1,
             "max_frame": 64 << 20,
             "session_state": True,
+            "stream_window": 256 << 10,
         } | hello
         body = json.dumps(self.hello_sent).encode()
         self.calls.sendall(frames.frame(frames.HELLO, 0, body))
@@ -165,6 +166,37 @@ class FakeHost:
         wire_id, data = self.pack_call(command, payload, session=session, epoch=epoch, deadline=deadline)
         self.calls.sendall(data)
         return wire_id
+
+    def send_stream(self, command, *, session=None, **arguments):
+        """Send a call whose caller takes a stream; return its wire id."""
+        payload = json.dumps(arguments).encode()
+        wire_id, data = self.pack_call(command, payload, session=session, flags=frames.STREAM)
+        self.calls.sendall(data)
+        return wire_id
+
+    def credit(self, wire_id, count):
+        """Send a credit on the control descriptor."""
+        self.control.sendall(frames.frame(frames.CREDIT, wire_id, frames.CREDIT_BODY.pack(count)))
+
+    def chunk(self, wire_id):
+        """Receive the next frame, which must be a chunk; return its value."""
+        _, _, received, body = self.frame(frames.CHUNK)
+        assert received == wire_id
+        return json.loads(body)
+
+    def stream(self, command, **options):
+        """Send a call, give credit for each chunk, and return the items and the error, or None."""
+        wire_id, items = self.send_stream(command, **options), []
+        while True:
+            kind, flags, received, body = self.frame()
+            assert received == wire_id
+            if kind != frames.CHUNK:
+                break
+            items.append(json.loads(body))
+            self.credit(wire_id, frames.HEADER_SIZE + len(body))
+        if kind == frames.RESULT:
+            assert (flags, len(body)) == (frames.END_OF_STREAM, frames.STAMPS_SIZE)
+        return items, Answer(kind, wire_id, body).error
 
     def call(self, command, _payload=None, **options):
         """Send a call and wait for its answer."""

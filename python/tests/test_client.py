@@ -1,8 +1,12 @@
 """`herder.testing.Client` and the binding of arguments."""
 
 import asyncio
+import contextlib
+import contextvars
 import functools
 import inspect
+import itertools
+from typing import Annotated
 
 import pytest
 
@@ -384,5 +388,100 @@ def test_in_a_running_loop_a_sync_client_runs_sync_handlers_only():
             assert client.call("price", item="tea") == 450
             with pytest.raises(CallError, match="async with Client"):
                 client.call("restock", item="tea")
+
+    asyncio.run(main())
+
+
+STREAMING = herder.App()
+steps: list = []
+variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+
+
+def connect():
+    yield "a connection"
+    steps.append("disconnected")
+
+
+@STREAMING.command
+def rows(n: int, connection: Annotated[str, herder.Depends(connect)], fail: bool = False):
+    try:
+        for i in range(n):
+            variable.set(variable.get() + 1)
+            steps.append(i)
+            yield [variable.get(), connection, herder.current_call().id > 0]
+        if fail:
+            raise herder.Rejected("no more")
+    except GeneratorExit:
+        steps.append("closed")
+        raise
+
+
+@STREAMING.command
+async def a_rows(n: int, connection: Annotated[str, herder.Depends(connect)], fail: bool = False):
+    for each in rows(n, connection, fail):
+        await asyncio.sleep(0)  # noqa: TID251 (yields only)
+        yield each
+
+
+@STREAMING.command
+def unencodable():
+    yield 1
+    yield object()
+
+
+@STREAMING.command
+def plain():
+    return [1, 2]
+
+
+def taken(stream, count):
+    """Take some items of a stream and then close it."""
+    items = list(itertools.islice(stream, count))
+    stream.close()
+    return items
+
+
+@pytest.mark.parametrize("command", ["rows", "a_rows"])
+def test_a_stream_takes_a_step_for_each_item(command):
+    steps.clear()
+    with Client(STREAMING) as client:
+        stream = client.stream(command, n=3)
+        assert next(stream) == [1, "a connection", True]
+        assert steps == [0]
+        assert list(stream) == [[2, "a connection", True], [3, "a connection", True]]
+        assert steps == [0, 1, 2, "disconnected"]
+        steps.clear()
+        assert taken(client.stream(command, n=10**9), 2) == [[1, "a connection", True], [2, "a connection", True]]
+        assert steps[:2] == [0, 1] and "closed" in steps
+        failing = client.stream(command, n=1, fail=True)
+        next(failing)
+        with pytest.raises(CallError, match="rejected: no more"):
+            next(failing)
+        with pytest.raises(CallError, match="bad_arguments"):
+            next(client.stream(command, n="many"))
+
+
+def test_streams_of_other_handlers_and_of_values_without_a_form():
+    with Client(STREAMING) as client:
+        assert list(client.stream("plain")) == [[1, 2]]
+        stream = client.stream("unencodable")
+        assert next(stream) == 1
+        with pytest.raises(CallError, match="unencodable: item 1 of the stream: "):
+            next(stream)
+
+
+@pytest.mark.parametrize("command", ["rows", "a_rows"])
+def test_streams_in_a_running_loop(command):
+    async def main():
+        steps.clear()
+        async with Client(STREAMING) as client:
+            async with contextlib.aclosing(client.stream(command, n=3)) as stream:
+                assert await anext(stream) == [1, "a connection", True]
+                assert steps == [0]
+            assert "closed" in steps
+            assert len([each async for each in client.stream(command, n=3)]) == 3
+            assert [each async for each in client.stream("plain")] == [[1, 2]]
+            with pytest.raises(CallError, match="no more"):
+                assert not [each async for each in client.stream(command, n=0, fail=True)]
 
     asyncio.run(main())

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from herder.aio_health import HealthChecks
     from herder.aio_loop import WorkerEventLoop
+    from herder.aio_streams import AsyncStream
     from herder.worker import Worker
 
 
@@ -44,6 +45,7 @@ def prepare(worker: Worker) -> None:
     worker.request_shutdown = server.request_shutdown
     worker.attempt_state = server.attempt_state
     worker.cancel_task = server.cancel_soon
+    worker.find_stream = server.find_stream
     worker.interrupting = server.runner.interrupting
     worker.aio = server
     log_output.output.names_of = server.names_of
@@ -128,6 +130,8 @@ class Server:
             from herder.aio_starts import SessionStarts
 
             self.runner.starts = SessionStarts(self.runner)
+        if any(command.stream is not None for command in worker.commands.values()):
+            from herder import aio_streams  # noqa: F401  # pyright: ignore[reportUnusedImport]
         if any(command.in_thread for command in worker.commands.values()):
             from herder.aio_threads import HandlerThreads
 
@@ -303,8 +307,13 @@ class Server:
         """Return the state of a call that has just been marked as cancelled."""
         return self.runner.state(wire_id, self.reader.last_read)
 
+    def find_stream(self, wire_id: int) -> AsyncStream | None:
+        """Return the stream of an unanswered call."""
+        pending = self.runner.unanswered.get(wire_id)
+        return None if pending is None else pending.stream
+
     def cancel_soon(self, wire_id: int, interrupt: bool) -> None:
-        """Wake the loop to answer this call if it waits, or to cancel its task if it is to be interrupted."""
+        """Wake the loop to answer this call if it waits, to cancel its task, or to resume its stream."""
         if interrupt:
             self.runner.interrupt_soon(wire_id)
         self.reader.cancels += ((wire_id, interrupt),)  # before the loop is woken, or it would find nothing

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from herder.aio_loop import WorkerEventLoop
     from herder.aio_starts import SessionStarts
+    from herder.aio_streams import AsyncStream
     from herder.aio_threads import HandlerThreads
     from herder.binding import Command
     from herder.call import Call, Calls
@@ -79,6 +80,7 @@ class Pending:
         "settled",
         "start_hooks",
         "started",
+        "stream",
         "task",
         "wire_id",
     )
@@ -100,6 +102,7 @@ class Pending:
         self.interrupted_tasks = NO_TASKS  # tasks of the handler that must not be interrupted again
         self.start_hooks: Iterator[Any] | None = None  # what remains of the `on_session_start` hooks, while they run
         self.settled = False  # answered, and nothing is left to do for the call
+        self.stream: AsyncStream | None = None  # set if the caller takes the items of a generator handler
 
     def __call__(self, task: asyncio.Task[None]) -> None:
         """Handle the end of the task."""
@@ -156,7 +159,7 @@ class Runner:
             elif self.starts is not None and self.starts.are_needed(pending):
                 self.flush()  # as below
                 self.starts.begin(pending, index)
-            elif pending.command.is_async or pending.command.in_thread:
+            elif pending.command.is_async or pending.command.in_thread or pending.stream is not None:
                 self.begin_task(pending, index)
             else:
                 self.flush()  # finished answers must not wait until this handler has ended
@@ -171,8 +174,10 @@ class Runner:
         return context
 
     def begin_task(self, pending: Pending, index: int) -> None:
-        """Start the task of an async handler, or of a sync handler that runs in a thread."""
+        """Start the task of an async handler, of a stream, or of a sync handler that runs in a thread."""
         run = self.run_in_thread if pending.command.in_thread else self.run_async
+        if pending.stream is not None:
+            run = pending.stream.run_task
         try:
             del self.waiting[index]
             context = self.new_context(pending)
@@ -387,10 +392,12 @@ class Runner:
             self.interrupting.discard(wire_id)
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
-        """Answer a call that waits, or cancel the task of a call that is to be interrupted."""
+        """Answer a call that waits, or cancel the task of a call that is to be interrupted. Resume a stream."""
         pending = self.unanswered.get(wire_id)
         if pending is None:
             return
+        if pending.stream is not None:
+            pending.stream.resume()
         if pending in self.waiting:
             if self.calls.refuses(wire_id):
                 self.withdraw(pending)

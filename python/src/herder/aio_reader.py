@@ -35,7 +35,8 @@ class Reader:
         self.commands = Commands((name.encode(), command) for name, command in worker.commands.items())
         self.runner = runner
         self.ended_sessions = ended_sessions
-        self.cancels: deque[tuple[int, bool]] = deque()  # cancels to handle: wire id, and whether to interrupt
+        # Cancels to handle: wire id, and whether to interrupt. Also credits, without an interrupt: see `Runner.cancel`.
+        self.cancels: deque[tuple[int, bool]] = deque()
         self.last_read = 0  # the wire id of the last call that was read; calls arrive in the order of their ids
         self.calls_without_memory: list[int] = []  # calls to fail, since there was no memory for their frames
         self.health_checks: deque[tuple[int, float]] = deque()  # the checks to begin: nonce and limit
@@ -97,7 +98,8 @@ class Reader:
             del buffer[:end]
         elif kind == frames.CALL:
             deadline, epoch, name, session, begin = frames.call_prefix(body)
-            self.on_call(wire_id, deadline, epoch, name.encode(), session, body[begin:], end)
+            is_stream = bool(buffer[frames.FLAGS_AT] & frames.STREAM)
+            self.on_call(wire_id, deadline, epoch, name.encode(), session, body[begin:], end, is_stream)
         elif kind == frames.SESSION_END:
             self.on_session_end(body, end)
         elif kind == frames.HEADERS:
@@ -124,6 +126,7 @@ class Reader:
         session: str | None,
         payload: bytes | memoryview,
         end: int,
+        is_stream: bool = False,
     ) -> None:
         """Check a call and record it. A call that cannot be run is answered with the error."""
         worker = self.worker
@@ -133,12 +136,13 @@ class Reader:
             command.check(arguments)
             call = Call(wire_id, deadline, worker.calls)
             if command.injects:
-                command.check_session(session is not None)
-                if command.session_parameter is not None and session is not None:
-                    arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
-                if command.call_parameter is not None:
-                    arguments[command.call_parameter] = call
+                given = None if session is None else Session(session, epoch, worker.sessions)
+                command.inject(arguments, call, given)
             pending = Pending(self.runner, call, command, arguments, session, epoch)
+            if is_stream and command.stream is not None:
+                from herder.aio_streams import AsyncStream  # imported before, since the app has a generator handler
+
+                pending.stream = AsyncStream(self.runner, wire_id, command.name)
         except ProtocolError:  # the name is invalid
             raise
         except BaseException as error:

@@ -114,9 +114,9 @@ class App:
         """Register a function as a command, under its own name or `name`.
 
         The keys of a call's JSON object become keyword arguments. Herder supplies parameters annotated `herder.Session`
-        and `herder.Call`. The function may be plain, `async def`, or a generator (its items become a list). Set
-        `idempotent` if a call may run more than once without harm: Herder retries it when its worker is lost.
-        `run_sync` overrides that of the app.
+        and `herder.Call`. The function may be plain, `async def`, or a generator: a caller gets its items as a list, or
+        as a stream if it asks for one. Set `idempotent` if a call may run more than once without harm: Herder retries
+        it when its worker is lost. `run_sync` overrides that of the app.
 
         `timeout`, in seconds or as in "500ms", is the most time that a call may take, with its time in the queue and
         its retries; a shorter deadline of the call applies. `concurrency` is the most calls of the command that run at

@@ -192,6 +192,7 @@ class Command:
         "required",
         "reserved",
         "session_parameter",
+        "stream",
         "timeout_ms",
         "types_of",
     )
@@ -206,6 +207,8 @@ class Command:
         self.call_parameter = _injected_parameter(name, parameters.names, Call)
         self.is_async = is_async(function)
         self.call = _callable(function)
+        # Returns the generator of a handler that is one, for a caller that takes a stream.
+        self.stream: Callable[..., Any] | None = function if yields_items(function) else None
         if parameters.dependencies and compiler is not None:
             self._add_dependencies(function, compiler())
         supplied = frozenset(each for each in (self.session_parameter, self.call_parameter) if each is not None)
@@ -247,6 +250,12 @@ class Command:
             self.call, self.is_async = _awaiting(self.call), True
         self.call = plan.wrap(self.call, self.is_async, self.call_parameter, self.session_parameter)
         self.is_async = self.is_async or plan.is_async
+        if self.stream is not None:
+            from herder import dependency_streams
+
+            self.stream = dependency_streams.wrap(
+                plan, self.stream, self.is_async, self.call_parameter, self.session_parameter
+            )
 
     def _convert_arguments(self, function: Callable[..., Any], injected: frozenset[str]) -> None:
         """Let the call convert its arguments. `check` only refuses the names of injected parameters then."""
@@ -257,6 +266,8 @@ class Command:
         except UnsupportedParameter as refused:
             raise TypeError(f"command {self.name!r}{_place(function)}: {refused}") from None
         self.call = self.arguments.wrap(self.call, self.is_async)
+        if self.stream is not None:
+            self.stream = self.arguments.wrap(self.stream, is_async=False)  # it returns a generator at once
         # All names are unknown then, and accepted as those of `**kwargs` are.
         self.accepted_types = dict.fromkeys(self.accepted_types, ANY_TYPE)
         self.required, self.complete_count, self.reserved = frozenset(), -1, injected
@@ -300,6 +311,14 @@ class Command:
                 " names; in MCP the argument `herder_session`; in `herder call` `--session`; in Rust `.session(..)`"
             )
             raise CallRejection("bad_arguments", text)
+
+    def inject(self, arguments: dict[str, Any], call: Call, session: Session | None) -> None:
+        """Add the session and the call to the arguments of a handler that takes them. Raises `CallRejection`."""
+        self.check_session(session is not None)
+        if self.session_parameter is not None:
+            arguments[self.session_parameter] = session
+        if self.call_parameter is not None:
+            arguments[self.call_parameter] = call
 
     def _rejection(self, arguments: dict[str, Any]) -> CallRejection:
         """Return the answer for arguments that do not fit, with all errors."""
@@ -356,6 +375,17 @@ def is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain)
 
 
+def yields_items(function: Any) -> bool:
+    """Whether a function is a generator, sync or async, or a wrapper of one (`functools.wraps`) that is not async."""
+    if _is_generator(_unwrap(function)):
+        return True
+    return _is_generator(inspect.unwrap(function)) and not is_async(function)
+
+
+def _is_generator(function: Any) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
 def wraps_async(function: Any) -> bool:
     """Whether a function is async, or a wrapper of an async one (`functools.wraps`), which may return a coroutine."""
     return is_async(function) or is_async(inspect.unwrap(function)) or is_async(inspect.unwrap(_unwrap(function)))
@@ -397,7 +427,7 @@ def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
 
         return collect
     inner = inspect.unwrap(function)
-    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):  # a wrapper around it
+    if _is_generator(inner):  # a wrapper around it
         return lambda **arguments: _collect_items(function(**arguments))
     return with_own_frame(function)
 

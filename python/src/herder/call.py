@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from _thread import get_ident  # imported by name here and elsewhere, since gevent replaces functions of the module
+
+# By name here and elsewhere, since gevent replaces functions of the module.
+from _thread import allocate_lock as allocate_lock
+from _thread import get_ident
 from contextvars import ContextVar
 from time import sleep  # by name for the same reason
 

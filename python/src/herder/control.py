@@ -1,4 +1,4 @@
-"""The control thread: handles pings, cancels, revokes and the shutdown while the main thread is busy.
+"""The control thread: handles pings, cancels, credits, revokes and the shutdown while the main thread is busy.
 
 It owns the control descriptor. It never runs the application's code and never writes to the calls descriptor.
 """
@@ -63,17 +63,19 @@ class Control:
                 known = frames.check_header(length, kind, flags, reserved, wire_id, self.worker.max_frame)
                 if len(data) < end:
                     break
-                data = data[end:]
+                body, data = data[frames.HEADER_SIZE : end], data[end:]
                 if known:
-                    self._on_frame(kind, flags, wire_id)
+                    self._on_frame(kind, flags, wire_id, body)
 
-    def _on_frame(self, kind: int, flags: int, wire_id: int) -> None:
+    def _on_frame(self, kind: int, flags: int, wire_id: int, body: bytes) -> None:
         if kind == frames.PING:
             write_all(self.fd, frames.frame(frames.PONG, wire_id))
         elif kind == frames.CANCEL:
             self.cancel(wire_id, bool(flags & frames.INTERRUPT))
         elif kind == frames.REVOKE:
             self.revoke(wire_id)
+        elif kind == frames.CREDIT:
+            self.add_credit(wire_id, frames.credit(body))
         elif kind == frames.SHUTDOWN:
             self.shutdown()
         else:
@@ -87,8 +89,17 @@ class Control:
         worker.calls.cancel(wire_id, interrupt)
         state = worker.attempt_state(wire_id)
         write_all(self.fd, frames.frame(frames.ATTEMPT_STATE, wire_id, bytes((state,))))
+        stream = worker.find_stream(wire_id)
+        if stream is not None:
+            stream.wake()  # it may wait for credit
         if worker.cancel_task is not None:
             worker.cancel_task(wire_id, interrupt)
+
+    def add_credit(self, wire_id: int, count: int) -> None:
+        """Allow a stream to send `count` more bytes, if it has not ended."""
+        stream = self.worker.find_stream(wire_id)
+        if stream is not None:
+            stream.add_credit(count)
 
     def revoke(self, wire_id: int) -> None:
         """Take a call back if it has not begun, otherwise do nothing. Send its state to the host."""

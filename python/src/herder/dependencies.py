@@ -77,16 +77,8 @@ class Plan:
         It takes the arguments of the handler that are no dependencies, and the call and the session under the given
         names.
         """
-        supplied = {CALL: call_parameter, SESSION: session_parameter}
-        # Those that the handler does not have are removed from its arguments.
-        hidden = [name for name in (CALL_PARAMETER, SESSION_PARAMETER) if name in supplied.values()]
+        start = self.supplier(call_parameter, session_parameter)
         steps, parameters = self.steps, self.parameters
-
-        def start(arguments: dict[str, Any]) -> dict[int, Any]:
-            values = {number: arguments[name] for number, name in supplied.items() if name is not None}
-            for name in hidden:
-                del arguments[name]
-            return values
 
         def call(**arguments: Any) -> Any:
             result: Any = None
@@ -154,6 +146,22 @@ class Plan:
                 error = None  # as above
 
         return call_async if is_async or self.is_async else call
+
+    def supplier(
+        self, call_parameter: str | None, session_parameter: str | None
+    ) -> Callable[[dict[str, Any]], dict[int, Any]]:
+        """Return a function that takes the call and the session from arguments, for the providers."""
+        supplied = {CALL: call_parameter, SESSION: session_parameter}
+        # Those that the handler does not have are removed from its arguments.
+        hidden = [name for name in (CALL_PARAMETER, SESSION_PARAMETER) if name in supplied.values()]
+
+        def take(arguments: dict[str, Any]) -> dict[int, Any]:
+            values = {number: arguments[name] for number, name in supplied.items() if name is not None}
+            for name in hidden:
+                del arguments[name]
+            return values
+
+        return take
 
 
 def instances(provider: Provider, values: dict[int, Any]) -> Instances:

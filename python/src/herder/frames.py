@@ -53,6 +53,7 @@ MILLISECONDS = Struct("<Q")  # the body of `health_check`
 ENDING = Struct("<QB")  # the start of a `session_end` body: epoch, reason
 
 HEADER_SIZE = HEADER.size
+FLAGS_AT = 5  # the offset of the flags in a frame
 PREFIX_SIZE = PREFIX.size
 STAMPS_SIZE = STAMPS.size
 

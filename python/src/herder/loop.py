@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.binding import Command
+    from herder.streams import Stream
     from herder.worker import Worker
 
 READ_SIZE = 65536  # bytes; malloc would use mmap for larger buffers
@@ -40,6 +41,7 @@ def serve(worker: Worker) -> None:
     loop = MainLoop(worker)
     log_output.output.names_of = loop.names_of
     worker.calls.session_of = loop.session_of
+    worker.find_stream = loop.find_stream
     stream_error = loop.run_guarded(MAX_NESTED_EXCEPTIONS)
     if stream_error is not None:
         raise stream_error
@@ -89,6 +91,7 @@ class MainLoop:
         "reads",
         "session_end",
         "started",
+        "stream",
         "worker",
     )
 
@@ -110,6 +113,7 @@ class MainLoop:
         self.finished = 0
         self.session_end: hooks.PendingSessionEnd | None = None  # the ended session whose hooks run
         self.health_check: tuple[int, float] | None = None  # the check that is to run: its nonce and its limit
+        self.stream: Stream | None = None  # the last one
         self.closing = False  # nothing more is read
         self.pending_error: BaseException | None = None  # the last exception, until it is handled
 
@@ -274,6 +278,9 @@ class MainLoop:
             if length >= READ_SIZE:
                 self.begin_large(frames.HEADER_SIZE + length, kind, wire_id)
             return False
+        if kind == frames.CALL and flags & frames.STREAM:
+            self.run_stream_call(wire_id, data[begin:end], end)
+            return True
         if known:
             self.on_non_call(kind, wire_id, data[begin:end], end)
         else:
@@ -282,6 +289,57 @@ class MainLoop:
             return False
         self.run_other()
         return True
+
+    def run_stream_call(self, wire_id: int, body: bytes | memoryview, end: int) -> None:
+        """Run and answer a call whose caller takes a stream. The result of a handler without one is sent as usual."""
+        # The order of the steps is that of `run`, which explains it.
+        worker, calls, base = self.worker, self.worker.calls, self.base_context
+        deadline, epoch, name, session, arguments_at = frames.call_prefix(body)
+        self.started = self.finished = 0
+        self.offset, self.current = end, wire_id
+        command = self.commands[name.encode()]
+        arguments = decode(body[arguments_at:])
+        command.check(arguments)
+        if command.injects:
+            given = None if session is None else Session(session, epoch, worker.sessions)
+            command.inject(arguments, Call(wire_id, deadline, calls), given)
+        context = contexts.copy_for_call(base)
+        calls.deadline = deadline
+        calls.running = calls.last_begun = wire_id
+        if wire_id in calls.cancelled and calls.refuses(wire_id):
+            raise CallRejection("cancelled", "the call was cancelled before it started")
+        self.started = now()
+        if worker.starts_sessions and session is not None:
+            hooks.start_session(worker, base, session, epoch)
+        result: Any = None
+        if command.stream is None:
+            result = context.run(command.call, **arguments)
+        else:
+            from herder import streams  # imported before, since the app has a generator handler
+
+            self.stream = streams.Stream(worker, wire_id, command.name)
+            context.run(self.stream.run, command.stream, arguments)
+        calls.running = 0
+        self.finished = now()
+        if calls.forked:
+            os._exit(0)
+        if command.stream is None:
+            payload = worker.encode(result)
+            size = frames.STAMPS_SIZE + len(payload)
+            if size > worker.max_frame:
+                raise error_frames.result_too_large(command.name, size, worker.max_frame)
+            answer = frames.answer(frames.RESULT, wire_id, self.started, self.finished, payload)
+        else:
+            answer = frames.end_of_stream(wire_id, self.started, self.finished)
+        calls.cancelled.pop(wire_id, None)
+        self.output.parts += (answer,)  # no call between this and the next statement
+        self.current = 0
+        self.output.finish()
+
+    def find_stream(self, wire_id: int) -> Stream | None:
+        """Return the stream of the running call. Called by the control thread."""
+        stream = self.stream
+        return stream if stream is not None and stream.wire_id == wire_id else None
 
     def read(self) -> bool:
         """Read more of the stream. Return False if it has ended."""
@@ -405,7 +463,7 @@ class MainLoop:
         data, begin = self.data, 0
         while wire_id and begin + frames.CALL_HEAD.size <= self.offset:
             length, word, id, _deadline, epoch, command_len, session_len = frames.CALL_HEAD.unpack_from(data, begin)
-            if id == wire_id and word in frames.CALL_WORDS:
+            if id == wire_id and word & 0xFF == frames.CALL:
                 names = bytes(data[begin + frames.CALL_HEAD.size :][: command_len + session_len])
                 session = names[command_len:].decode("utf-8", "replace")
                 return names[:command_len].decode("utf-8", "replace"), session or None, epoch
@@ -446,4 +504,4 @@ class MainLoop:
         self.pending_error = None
 
 
-LOOP_CODE = (MainLoop.run.__code__, hooks.run_with_limit.__code__)
+LOOP_CODE = (MainLoop.run.__code__, MainLoop.run_stream_call.__code__, hooks.run_with_limit.__code__)

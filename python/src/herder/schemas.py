@@ -60,13 +60,17 @@ def reason(error: Exception) -> str:
     return lines[0].strip() or type(error).__name__
 
 
-BASE_KEYS = ("name", "idempotent", "timeout_ms")
+BASE_KEYS = ("name", "idempotent", "timeout_ms", "stream")
 
 
 def base_entry(command: Command) -> dict[str, Any]:
     """Return the entry of a command without its description."""
-    entry = {"name": command.name, "idempotent": command.idempotent}
-    return entry if command.timeout_ms is None else {**entry, "timeout_ms": command.timeout_ms}
+    entry: dict[str, Any] = {"name": command.name, "idempotent": command.idempotent}
+    if command.timeout_ms is not None:
+        entry["timeout_ms"] = command.timeout_ms
+    if command.stream is not None:
+        entry["stream"] = True
+    return entry
 
 
 def within(entries: list[Any], limit: int) -> list[Any]:
@@ -95,7 +99,7 @@ def describe(
     for name, described in _argument_texts(documentation, parameters["properties"]).items():
         parameters["properties"][name].setdefault("description", described)
     try:
-        result = _result(app, command, function)
+        result = _result(app, command)
     except Exception as error:
         result = None
         errors.append(f"result: {reason(error)}")
@@ -175,15 +179,14 @@ def add_default(schema: dict[str, Any], default: Any, kinds: tuple[type, ...]) -
             pass
 
 
-def _result(app: App, command: Command, function: Any) -> dict[str, Any] | None:
+def _result(app: App, command: Command) -> dict[str, Any] | None:
     """Return the schema of the result, or None if the annotation says nothing about it."""
     annotation = command.parameters.returns
     if annotation is NO_ANNOTATION:
         return None
     scope = command.parameters.scope
     annotation = evaluate(annotation, scope)
-    inner = _unwrap(function)
-    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+    if command.stream is not None:
         annotation = _items_annotation(annotation)
         if annotation is None:
             return {"type": "array"}

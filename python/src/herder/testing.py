@@ -8,7 +8,7 @@ def test_add():
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import aclosing, closing, contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from herder.session import Session, Sessions
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
     from contextvars import Context
     from types import TracebackType
 
@@ -88,15 +88,59 @@ class Client:
         self._start()
         try:
             run = self._bind(command, session, arguments)
-            if session is not None and self._must_begin(session):
-                with self._beginning(session) as (hooks, begun):
-                    for hook in hooks:
-                        self._context().run(self._run, hook, begun)
+            self._begin(session)
             return self._to_json(self._context().run(lambda: self._run(run)))
         except BaseException as error:
             raise _call_error(error) from (None if isinstance(error, CallRejection) else error)
 
-    def _bind(self, name: str, session: str | None, arguments: dict[str, Any]) -> Callable[[], Any]:
+    def stream(self, command: str, /, *, session: str | None = None, **arguments: Any) -> Generator[Any, None, None]:
+        """Call `command` and yield the items of its generator, converted to JSON. Raises `CallError`.
+
+        The handler runs up to its next `yield` when the next item is asked for. `close()` closes its generator, as a
+        pool does for a caller that drops the stream. A handler that is no generator yields its result.
+        """
+        self._start()
+        try:
+            run = self._bind(command, session, arguments, is_stream=True)
+            self._begin(session)
+            context = self._context()
+            with closing(self._steps(context.run(self._run, run), context)) as steps:
+                for index, item in enumerate(steps):
+                    yield self._item_to_json(index, item)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            raise _call_error(error) from (None if isinstance(error, CallRejection) else error)
+
+    def _steps(self, opened: Any, context: Context) -> Generator[Any, None, None]:
+        """Return the items of a generator of any kind, or another result of a handler as the only item."""
+        from herder.streams import is_async_generator, is_generator
+        from herder.testing_streams import step_through, step_through_loop
+
+        if is_generator(opened):
+            return step_through(opened, context)
+        if is_async_generator(opened):
+            return step_through_loop(opened, context, self._run)
+        return (each for each in (opened,))
+
+    def _item_to_json(self, index: int, item: Any) -> Any:
+        from herder.streams import refused_item
+
+        try:
+            return self._to_json(item)
+        except CallRejection as refused:
+            raise refused_item(index, refused) from None
+
+    def _begin(self, session: str | None) -> None:
+        """Run the `on_session_start` hooks before the first call of a session."""
+        if session is not None and self._must_begin(session):
+            with self._beginning(session) as (hooks, begun):
+                for hook in hooks:
+                    self._context().run(self._run, hook, begun)
+
+    def _bind(
+        self, name: str, session: str | None, arguments: dict[str, Any], *, is_stream: bool = False
+    ) -> Callable[[], Any]:
         """Check the arguments. Return a function that calls the handler, to be run in a context of its own."""
         self._id += 1
         if self._overrides != self._app.dependency_overrides:
@@ -110,20 +154,17 @@ class Client:
         except CallRejection as refusal:
             raise CallRejection("malformed", f"the arguments cannot be encoded as JSON: {refusal.message}") from None
         command.check(given)
-        command.check_session(session is not None)
         call = Call(self._id, 0, self._calls)
         if self._headers is not None:
             self._calls.headers[call.id] = self._headers
         if session is not None:
             self._call_sessions[call.id] = self._session(session)
-        if command.session_parameter is not None and session is not None:
-            given[command.session_parameter] = self._call_sessions[call.id]
-        if command.call_parameter is not None:
-            given[command.call_parameter] = call
+        command.inject(given, call, self._call_sessions.get(call.id))
+        function = command.stream if is_stream and command.stream is not None else command.call
 
         def run() -> Any:
             task_call.set(call)
-            return command.call(**given)
+            return function(**given)
 
         return run
 
@@ -290,6 +331,36 @@ class AsyncClient:
             return self._client._to_json(await task)
         except asyncio.CancelledError:
             raise  # the caller is cancelled, and the task with it
+        except BaseException as error:
+            raise _call_error(error) from (None if isinstance(error, CallRejection) else error)
+
+    async def stream(
+        self, command: str, /, *, session: str | None = None, **arguments: Any
+    ) -> AsyncGenerator[Any, None]:
+        """Do the same as `Client.stream`. `aclose()` closes the generator of the handler."""
+        import asyncio
+
+        from herder.streams import as_async, is_async_generator, is_generator
+        from herder.testing_streams import step_through, step_through_task
+
+        client = self._client
+        try:
+            run = client._bind(command, session, arguments, is_stream=True)
+            if session is not None and client._must_begin(session):
+                await self._begin(session)
+            context, index = client._context(), 0
+            opened = context.run(run)
+            if hasattr(opened, "__await__"):  # of a handler that is no generator
+                opened = await context.run(asyncio.ensure_future, opened)
+            if is_generator(opened):
+                opened = step_through(opened, context)
+            steps = step_through_task(opened, context) if is_async_generator(opened) else as_async(opened)
+            async with aclosing(steps):
+                async for item in steps:
+                    yield client._item_to_json(index, item)
+                    index += 1
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
         except BaseException as error:
             raise _call_error(error) from (None if isinstance(error, CallRejection) else error)
 

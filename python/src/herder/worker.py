@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from herder.app import App
     from herder.binding import Command
     from herder.lifecycle import Lifecycle
+    from herder.streams import Stream
 
 USAGE = """\
 Herder runs this program for each of its workers; it does nothing when started by hand.
@@ -51,6 +52,7 @@ class Worker:
         self.concurrency: int = hello["concurrency"]
         self.pipeline: int = hello["pipeline"]
         self.max_frame: int = hello["max_frame"]
+        self.stream_window: int = hello.get("stream_window", 1)  # bytes of a stream that the consumer has not taken
         # The host may have sent, and cancelled or revoked, this many calls that the loop has not read yet. Their marks
         # must not be dropped, or the calls would run.
         self.calls.max_cancels = max(self.calls.max_cancels, 2 * self.concurrency * self.pipeline)
@@ -65,7 +67,9 @@ class Worker:
         self.run_hook: Callable[..., Any] = _run_sync_hook
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
         self.attempt_state: Callable[[int], int] = calls.state  # returns the state of a cancelled call
+        self.find_stream: Callable[[int], Stream | None] = _no_stream  # returns the stream of a running call
         # The rest is set in an app with async handlers or hooks: see `aio.prepare`.
+        # Handles a cancel in the event loop, and also other news for the stream of a call.
         self.cancel_task: Callable[[int, bool], None] | None = None
         self.interrupting: set[int] = set()  # calls whose tasks may be interrupted too
         self.request_shutdown: Callable[[], None] | None = None
@@ -85,6 +89,10 @@ class Worker:
         # Not after an end of file: the host has died.
         if self.lifecycle is not None and self.calls.closing:
             self.lifecycle.stop()
+
+
+def _no_stream(_wire_id: int) -> None:
+    return None
 
 
 def _run_sync_hook(hook: Callable[..., Any], *arguments: Any) -> Any:
@@ -321,6 +329,8 @@ def _import_remaining_modules(worker: Worker) -> None:
         stdlib.import_stdlib("traceback")
     except Exception:  # the application has replaced a module that `traceback` needs: no source lines in tracebacks
         pass
+    if any(command.stream is not None for command in worker.commands.values()):
+        from herder import streams  # noqa: F401  # pyright: ignore[reportUnusedImport]
     if worker.request_shutdown is None:
         from herder import loop  # noqa: F401  # pyright: ignore[reportUnusedImport]
 

@@ -1,0 +1,157 @@
+"""Sends the items of generator handlers in an asyncio worker. Imported only for an app with generator handlers.
+
+Each stream is a task. Async generators run in it. A sync generator runs in it step by step, outside of the event loop
+as other sync handlers do, so other calls go on while the stream waits for credit. With `run_sync="thread"` a sync
+generator runs in a thread, which then waits itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from _thread import get_ident
+
+from herder import frames, signals
+from herder.aio_calls import run_steps
+from herder.call import MAIN_THREAD, now
+from herder.streams import Stream, is_async_generator, is_generator, joined
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+    from typing import Any
+
+    from herder.aio_calls import Pending, Runner
+
+LONGEST_TURN = 1_000_000  # nanoseconds for which a stream with credit keeps the loop from other tasks
+END: Any = object()  # in place of an item after the last one
+
+
+class AsyncStream(Stream):
+    """The stream of one call of an asyncio worker."""
+
+    __slots__ = ("resumed", "runner", "waiter")
+
+    def __init__(self, runner: Runner, wire_id: int, command: str) -> None:
+        super().__init__(runner.worker, wire_id, command)
+        self.runner = runner
+        self.waiter: asyncio.Future[None] | None = None  # set while the task waits for credit
+        self.resumed = 0  # when other tasks could run last
+
+    def wake(self) -> None:
+        """End a wait for credit. Called by the control thread."""
+        super().wake()  # for a generator in a thread
+        if self.worker.cancel_task is not None:
+            self.worker.cancel_task(self.wire_id, False)  # leads to `resume`
+
+    def resume(self) -> None:
+        """End a wait for credit of the task. Called by the event loop after `wake`."""
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def run_task(self, pending: Pending) -> None:
+        """Run the handler and answer its call. This is the coroutine of the call's task."""
+        runner = self.runner
+        if runner.unanswered.get(self.wire_id) is not pending:
+            return  # already answered: an exception hit `begin_task` after the task was created
+        try:
+            runner.begin_handler(pending)
+            error = await self.send_items(pending)
+            if error is None:
+                runner.end_fork()
+                runner.answer_once(pending, frames.end_of_stream(self.wire_id, pending.started, now()))
+                runner.flush()
+            else:  # not raised: in a coroutine, `StopIteration` would become another exception
+                runner.fail(pending, error)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            runner.fail(pending, error)
+
+    async def send_items(self, pending: Pending) -> BaseException | None:
+        """Send the items of the handler. Return the exception of a handler that ran in a thread."""
+        self.resumed = now()
+        function, arguments = pending.command.stream, pending.arguments
+        assert function is not None
+        if pending.command.in_thread:
+            assert self.runner.threads is not None
+            job = {"function": function, "arguments": arguments}
+            opened, error = await self.runner.threads.run(self.run_in_thread, job)
+            if error is not None or opened is END:
+                return error
+        else:
+            opened = self.run_outside_loop(lambda: function(**arguments))
+        if is_async_generator(opened):
+            await run_steps(self.send_all_async(opened), self.wire_id, self.calls)
+        elif is_generator(opened):
+            await self.send_steps(opened)
+        else:  # the result of a wrapper, as in `Stream.run`
+            await self.send_soon(opened)
+        return None
+
+    def run_in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """Send the items of a sync generator and return `END`, or return any other object. Called by a thread."""
+        opened = function(**arguments)
+        if not is_generator(opened):
+            return opened
+        self.send_all(opened)
+        return END
+
+    async def send_all_async(self, items: AsyncGenerator[Any, None]) -> None:
+        """Send the items of an async generator. Close it if that fails, or if the call is cancelled."""
+        try:
+            async for item in items:
+                await self.send_soon(item)
+        except GeneratorExit:  # the event loop is closed: nothing can be awaited any more
+            raise
+        except BaseException:
+            await items.aclose()
+            raise
+
+    async def send_steps(self, items: Generator[Any, None, Any]) -> None:
+        """Send the items of a sync generator, each step of which runs outside of the event loop."""
+        try:
+            while (item := self.run_outside_loop(lambda: next(items, END))) is not END:
+                await self.send_soon(item)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self.run_outside_loop(items.close)
+            raise
+
+    def run_outside_loop(self, step: Callable[[], Any]) -> Any:
+        """Run a step of a sync handler. No event loop is set as running, as in a worker without asyncio."""
+        try:
+            asyncio._set_running_loop(None)
+            self.calls.running = self.wire_id
+            return step()
+        finally:
+            self.calls.running = 0
+            asyncio._set_running_loop(self.runner.loop)
+
+    async def send_soon(self, item: Any) -> None:
+        """Send an item; await credit before that. Raises `CallRejection` if the call is cancelled."""
+        self.check()
+        head, payload = self.pack(item)
+        while self.is_full():
+            # No credit is lost between the check and the wait: `resume` runs in this thread, after both.
+            self.waiter = self.runner.loop.create_future()
+            await self.waiter
+            self.resumed = now()
+            self.check()
+        self.count(payload)
+        self.write(head, payload)
+        if now() - self.resumed > LONGEST_TURN:
+            await asyncio.sleep(0)
+            self.resumed = now()
+            self.check()
+
+    def write(self, head: bytes, payload: bytes) -> None:
+        """Write an item, as much as is possible at once; the loop writes the rest."""
+        self.worker.output.parts += joined(head, payload)
+        if get_ident() == MAIN_THREAD:
+            self.runner.flush()
+        else:  # only the main thread writes
+            self.runner.loop.call_soon_threadsafe(self.runner.loop.wake_up)
+
+
+signals.protected_files.add(AsyncStream.send_soon.__code__.co_filename)
