@@ -153,12 +153,15 @@ impl Link {
     }
 
     /// Starts the stop sequence: shutdown message, SIGTERM after `grace`, SIGKILL after another `term`. A hanging process
-    /// prints its stack before the first signal. Does not wait: `herder-process` runs the sequence.
+    /// prints its stack before the first signal. Does not wait: `herder-process` runs the sequence. A second call can only
+    /// shorten it.
     ///
     /// A worker that does not answer pings has probably not read the shutdown message and may ignore SIGTERM, so its `term`
     /// is zero.
     pub(crate) fn stop(&mut self, kill_reason: KillReason, grace: Duration, term: Duration) {
-        self.stopping = true;
+        if std::mem::replace(&mut self.stopping, true) {
+            return self.child.stop(grace, term);
+        }
         self.send_control(&HostMessage::Shutdown);
         // On both descriptors: the main thread reads the calls descriptor and may be blocked in a handler, so only the
         // control thread receives the message then. On the calls descriptor the message marks the end of the calls.

@@ -246,7 +246,7 @@ pub enum Effect {
         /// The reason.
         reason: SessionEndReason,
     },
-    /// Stop a process. Report [`Input::Exited`].
+    /// Stop a process. Report [`Input::Exited`]. The same process may have to be stopped again by a faster method.
     Stop {
         /// The process.
         worker: WorkerRef,
@@ -362,13 +362,13 @@ pub enum SessionEndReason {
     Moved,
 }
 
-/// The method of stopping a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The method of stopping a process, the slowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StopMethod {
-    /// Shutdown message, then SIGTERM, then SIGKILL.
-    Graceful,
     /// As graceful, but the signals wait until the deadlines of its calls.
     AfterCalls,
+    /// Shutdown message, then SIGTERM, then SIGKILL.
+    Graceful,
     /// SIGKILL.
     Kill,
 }

@@ -9,6 +9,7 @@ use crate::{
     waiting::Queue,
     worker::{Ping, Process, Slot, Transition},
 };
+use std::time::Duration;
 
 impl Core {
     /// Returns the status of the pool. Costs the number of slots and of the sessions shown, not of all sessions.
@@ -162,6 +163,26 @@ impl Core {
     pub fn unfinished(&self, worker: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
         let attempts = self.workers.current(worker).into_iter().flat_map(|slot| slot.attempts().iter());
         attempts.map(|attempt| (attempt.wire, attempt.call()))
+    }
+
+    /// Returns the calls of a process that have no final frame, the oldest first, and when each was sent. `None` for a call
+    /// that is settled.
+    pub fn sent_calls(&self, worker: WorkerRef) -> impl Iterator<Item = (Option<CallId>, Timestamp)> + '_ {
+        let attempts = self.workers.current(worker).into_iter().flat_map(|slot| slot.attempts().iter());
+        attempts.map(|attempt| (attempt.call(), attempt.sent))
+    }
+
+    /// Returns how long the first of the processes has been starting, if none is ready.
+    pub fn starting_for(&self, now: Timestamp) -> Option<Duration> {
+        if self.workers.iter().any(Slot::is_live) {
+            return None;
+        }
+        let left = |slot: &Slot| match slot.process() {
+            Process::Starting { until } => Some(until.since(now)),
+            _ => None,
+        };
+        let least = self.workers.iter().filter_map(left).min()?;
+        Some(self.settings.start_timeout.saturating_sub(least))
     }
 }
 

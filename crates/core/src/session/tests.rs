@@ -3,7 +3,7 @@
 use super::{sessions::Sessions, step::Step};
 use crate::{
     Affinity, CallId, Effect, Effects, Epoch, IfAbsent, Lookup, SessionCall, SessionEndReason, SessionId, Settings,
-    Timestamp, WorkerId, WorkerRef, WorkerTypeSettings,
+    StopMethod, Timestamp, WorkerId, WorkerRef, WorkerTypeSettings,
     calls::{Calls, Role},
     failure::{CallFailure, KillReason},
     worker::{Capabilities, Workers},
@@ -133,7 +133,7 @@ fn loss_of_a_process_is_reported_once() {
     let mut parts = Parts::new(WorkerTypeSettings::enhanced());
     parts.bind(1);
     let worker = parts.worker(1);
-    parts.workers.stop(parts.now, worker, KillReason::Requested);
+    parts.workers.stop(parts.now, worker, KillReason::Requested, StopMethod::Kill);
     parts.sessions.reset_session_count(worker);
     assert_eq!(parts.step(|sessions, step| sessions.worker_of(b"ann", step)), Lookup::NotBound);
     let refused = parts.admit(1, Affinity::StrictQueue).map(|admitted| admitted.role);

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Attempts, Health, SlotHolder, WorkerState, pace::Pace};
 use crate::{
-    Generation, ProcessActivity, Timestamp, WorkerRef,
+    Generation, ProcessActivity, StopMethod, Timestamp, WorkerRef,
     derived::{Derived, Statistic},
     due::Due,
     failure::{KillReason, ProcessExit},
@@ -55,7 +55,7 @@ pub(crate) enum Process {
     },
     /// The process was asked to stop or is being killed, and has not exited. `live_since` is `None` if it never was
     /// ready.
-    Stopping { live_since: Option<Timestamp>, kill_reason: KillReason },
+    Stopping { live_since: Option<Timestamp>, kill_reason: KillReason, method: StopMethod },
 }
 
 /// The state of the pings of a live worker.
@@ -278,7 +278,7 @@ impl Slot {
             }
             // It finishes its calls before it stops. Without these timeouts, a call that hangs would keep it for the longest
             // deadline of its calls.
-            Process::Stopping { kill_reason: KillReason::Reload | KillReason::Unhealthy, .. } => {
+            Process::Stopping { method: StopMethod::AfterCalls, .. } => {
                 self.attempts.next_due().map(|(at, wire)| (at, Due::Attempt(worker, wire)))?
             }
             // The exit is awaited; the stop sequence of the shell bounds it. The attempts end with the process.

@@ -6,8 +6,8 @@ use super::{
     enhanced_state::EnhancedState, load_levels::LoadLevels, pace::Pace, placement::Placement,
 };
 use crate::{
-    Answers, CancelSettings, Finished, Generation, HealthSettings, Pipeline, Settings, Timestamp, WireId, WorkerId,
-    WorkerRef, WorkerTypeSettings,
+    Answers, CancelSettings, Finished, Generation, HealthSettings, Pipeline, Settings, StopMethod, Timestamp, WireId,
+    WorkerId, WorkerRef, WorkerTypeSettings,
     derived::Derived,
     due::{Due, DueTimes},
     failure::{KillReason, ProcessExit, WorkerLoss},
@@ -88,8 +88,8 @@ impl DeadProcess {
 
 /// The state that a process had before it was stopped.
 pub(crate) enum BeforeStop {
-    /// It was being stopped already, for this reason.
-    Stopping(KillReason),
+    /// It was being stopped already, for this reason and by this method.
+    Stopping(KillReason, StopMethod),
     /// It was not ready.
     Starting,
     /// It was ready.
@@ -259,14 +259,24 @@ impl Workers {
     }
 
     /// Records that a process is being stopped. Returns its state before, or `None` if there is no such process. The
-    /// first reason is kept.
-    pub(crate) fn stop(&mut self, now: Timestamp, worker: WorkerRef, kill_reason: KillReason) -> Option<BeforeStop> {
+    /// first reason is kept, and the fastest method.
+    pub(crate) fn stop(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        kill_reason: KillReason,
+        method: StopMethod,
+    ) -> Option<BeforeStop> {
         let slot = self.current(worker)?;
         let state = slot.state(self.is_health_gated());
         let (live_since, before) = match slot.process {
             Process::Live { since, .. } => (Some(since), BeforeStop::Live),
             Process::Starting { .. } => (None, BeforeStop::Starting),
-            Process::Stopping { kill_reason, .. } => return Some(BeforeStop::Stopping(kill_reason)),
+            Process::Stopping { live_since, kill_reason, method: before } => {
+                let method = method.max(before);
+                self.set_process(worker.id, Process::Stopping { live_since, kill_reason, method });
+                return Some(BeforeStop::Stopping(kill_reason, before));
+            }
             Process::Absent | Process::Scheduled { .. } => return None,
         };
         if live_since.is_some() {
@@ -274,7 +284,7 @@ impl Workers {
         }
         // From here on the process is not live: it gets no more calls, and bindings to it are void. Its slot stays
         // occupied until the exit, so that no successor starts while the process may still run.
-        self.set_process(worker.id, Process::Stopping { live_since, kill_reason });
+        self.set_process(worker.id, Process::Stopping { live_since, kill_reason, method });
         Some(before)
     }
 
@@ -290,7 +300,7 @@ impl Workers {
         let state = slot.state(self.is_health_gated());
         let (live_since, kill_reason) = match slot.process {
             Process::Live { since, .. } => (Some(since), exit.kill_reason),
-            Process::Stopping { live_since, kill_reason } => (live_since, Some(kill_reason)),
+            Process::Stopping { live_since, kill_reason, .. } => (live_since, Some(kill_reason)),
             _ => (None, exit.kill_reason),
         };
         let in_order = slot.pace.in_order().filter(|_| answers == Answers::ReadToEnd);

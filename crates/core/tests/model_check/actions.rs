@@ -46,6 +46,9 @@ pub(crate) enum Action {
     Examined(WorkerRef, u64, ProcessActivity),
     /// All sessions of a worker are unbound.
     Remove(WorkerId),
+    Reload,
+    /// The health function of a ready process fails.
+    Unhealthy(WorkerRef),
     /// The breaker is notified of an outcome that was observed outside of the pool.
     Record(Outcome),
     Reset,
@@ -67,6 +70,9 @@ impl State {
         if self.budget.shutdowns > 0 {
             actions.push(Action::Shutdown);
         }
+        if self.budget.reloads > 0 {
+            actions.push(Action::Reload);
+        }
     }
 
     fn caller_actions(&self, pool: &Pool, actions: &mut Vec<Action>) {
@@ -83,6 +89,9 @@ impl State {
         for (&worker, process) in &self.fakes.processes {
             if !process.ready {
                 actions.push(Action::Ready(worker));
+            }
+            if self.budget.unhealthy > 0 && self.fakes.is_live(worker) {
+                actions.push(Action::Unhealthy(worker));
             }
             if process.stopping || self.budget.deaths > 0 {
                 actions.push(Action::Exit(worker));
@@ -160,6 +169,17 @@ impl State {
             Action::Shutdown => {
                 self.budget.shutdowns -= 1;
                 self.step(pool, Input::Shutdown { until: self.now + pool.call_timeout / 2 }, None);
+            }
+            Action::Reload => {
+                self.budget.reloads -= 1;
+                self.reloads += 1;
+                if pool.fault != Some(Fault::ReloadNotReported) {
+                    self.step(pool, Input::Reload, None);
+                }
+            }
+            Action::Unhealthy(worker) => {
+                self.budget.unhealthy -= 1;
+                self.step(pool, Input::Unhealthy { worker }, None);
             }
             Action::Pong(worker_ref, nonce) => self.pong(pool, worker_ref, nonce),
             Action::Examined(worker_ref, nonce, activity) => self.examined(pool, worker_ref, nonce, activity),

@@ -21,6 +21,8 @@ const NOTHING: Budget = Budget {
     removals: 0,
     idles: 0,
     shutdowns: 0,
+    reloads: 0,
+    unhealthy: 0,
 };
 pub(crate) const ANY_WORKER: Kind = Kind { session: None, affinity: None, idempotent: false, payload: None };
 const IDEMPOTENT: Kind = Kind { idempotent: true, ..ANY_WORKER };
@@ -112,6 +114,14 @@ pub(crate) fn poisoned() -> Pool {
 pub(crate) fn removed() -> Pool {
     let budget = Budget { calls: 3, deaths: 1, manual_bindings: 1, removals: 1, shutdowns: 1, ..NOTHING };
     Pool { budget, ..without_deadlines(two_workers(&[A])) }
+}
+
+/// A worker that is replaced while it runs a call.
+pub(crate) fn reloaded() -> Pool {
+    let budget = Budget { calls: 2, deaths: 1, reloads: 1, shutdowns: 1, ..NOTHING };
+    let mut pool = coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER]));
+    pool.settings.restart.max = 100;
+    Pool { budget, ..pool }
 }
 
 /// One worker whose calls are short, so that it is sent more in advance.
@@ -239,6 +249,32 @@ fn a_pool_that_fails_and_recovers() {
     let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER, IDEMPOTENT]);
     pool.settings.restart.max = 1;
     explore("failing", &Pool { budget, ..pool }, 70_000);
+}
+
+/// I1, I2, I7, R31: replacements that start or fail, workers that die or hang during a reload, a second reload, and the shutdown.
+#[test]
+fn a_pool_that_is_reloaded() {
+    explore("reloaded", &reloaded(), 75_000);
+    let budget = Budget { calls: 2, reloads: 2, ..NOTHING };
+    explore("reloaded twice", &Pool { budget, ..reloaded() }, 10_000);
+    if is_large() {
+        let budget = Budget { calls: 2, cancels: 1, deaths: 1, reloads: 2, unhealthy: 1, shutdowns: 1, ..NOTHING };
+        explore("reloaded, and unhealthy", &Pool { budget, ..reloaded() }, 11_000_000);
+    }
+}
+
+/// I1, I7, R35: a worker whose health function fails, among calls that are abandoned.
+#[test]
+fn an_unhealthy_worker() {
+    let budget = Budget { calls: 2, cancels: 1, deaths: 1, unhealthy: 1, shutdowns: 1, ..NOTHING };
+    explore("unhealthy", &Pool { budget, ..reloaded() }, 45_000);
+}
+
+/// I3, I4, R31: the sessions of workers that are replaced.
+#[test]
+fn sessions_of_a_pool_that_is_reloaded() {
+    let budget = Budget { calls: 3, deaths: 1, reloads: 1, ..NOTHING };
+    explore("reloaded sessions", &Pool { budget, ..without_deadlines(two_workers(&[A])) }, 10_000);
 }
 
 /// I1, I2, R20, R71: calls in advance that begin, are taken back, and return when their worker dies.

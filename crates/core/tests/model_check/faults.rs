@@ -1,7 +1,7 @@
 //! Deliberately faulty shells. Each one violates one rule, and the checker must find the shortest path to the
 //! violation. A checker that found none here would prove nothing in the other tests.
 
-use super::{configurations, pool::Pool, rules, state::State};
+use super::{configurations, pool::Pool, processes::Process, rules, state::State};
 use herder_core::{CallFailure, CallId, Effect, Generation, Input, LogEvent, WireId, WorkerId, WorkerRef};
 use std::time::Duration;
 
@@ -29,6 +29,10 @@ pub(crate) enum Fault {
     SuspectsNotReported,
     /// The core does not receive the sessions of calls.
     SessionsHidden,
+    /// The core is not notified that a reload is to begin.
+    ReloadNotReported,
+    /// A process that is being stopped is not stopped sooner.
+    SecondStopIgnored,
     /// The core is notified that all answers of a process were read, although some were not.
     AnswersMissed,
 }
@@ -65,6 +69,11 @@ impl State {
                 _ => {}
             }
         }
+    }
+
+    pub(crate) fn ignores_stop(&self, pool: &Pool, worker: WorkerRef) -> bool {
+        let is_stopping = |process: &Process| process.stopping;
+        pool.fault == Some(Fault::SecondStopIgnored) && self.fakes.processes.get(&worker).is_some_and(is_stopping)
     }
 
     pub(crate) fn hides_exits(&self, pool: &Pool) -> bool {
@@ -188,6 +197,20 @@ fn answers_that_were_not_read_are_found() {
     let pool = configurations::without_deadlines(configurations::in_advance(&[configurations::ANY_WORKER]));
     let steps = counterexample(pool, Fault::AnswersMissed, rules::RUNS);
     assert_eq!(steps, 8, "one call that shows that calls are short, two more, a death, and the next process");
+}
+
+/// R31
+#[test]
+fn reload_that_never_ends_is_found() {
+    let steps = counterexample(configurations::reloaded(), Fault::ReloadNotReported, rules::RELOADS);
+    assert_eq!(steps, 1, "reload");
+}
+
+/// R31
+#[test]
+fn old_worker_that_has_time_for_calls_in_a_closing_pool_is_found() {
+    let steps = counterexample(configurations::reloaded(), Fault::SecondStopIgnored, rules::STOPS);
+    assert_eq!(steps, 3, "reload, ready, shutdown");
 }
 
 /// R37

@@ -6,7 +6,7 @@ use super::{
     rules,
     state::{Budget, State},
 };
-use herder_core::{Affinity, Settings, Timestamp, WorkerTypeSettings};
+use herder_core::{Affinity, Settings, Timestamp, WorkerRef, WorkerTypeSettings};
 use stateright::{Model, Property};
 use std::time::Duration;
 
@@ -55,6 +55,12 @@ impl Pool {
             return None;
         };
         kind.session.map(|_| kind.affinity.unwrap_or(affinity.mode))
+    }
+
+    /// Returns whether this is the slot of a base worker. A reload adds one after all others.
+    pub(crate) fn is_base(&self, worker: WorkerRef) -> bool {
+        let Settings { pool_size, overflow, .. } = self.settings;
+        worker.id.0 <= pool_size || worker.id.0 > pool_size + overflow
     }
 
     /// Returns whether health decides which workers get calls.

@@ -1,6 +1,6 @@
 //! The fake processes around the core: which are ready, which were asked to stop, and which frames are unanswered.
 
-use herder_core::{AttemptState, CallId, Epoch, WireId, WorkerRef};
+use herder_core::{AttemptState, CallId, Epoch, StopMethod, WireId, WorkerRef};
 use std::collections::BTreeMap;
 
 /// An attempt that a process was sent and has not answered.
@@ -36,6 +36,8 @@ pub(crate) struct Process {
     pub(crate) ready: bool,
     /// Whether it was asked to stop.
     pub(crate) stopping: bool,
+    /// Whether it may finish its calls before it stops.
+    pub(crate) after_calls: bool,
     pub(crate) unfinished: BTreeMap<WireId, Attempt>,
     /// The ping that it has not answered.
     pub(crate) ping: Option<u64>,
@@ -83,8 +85,10 @@ impl FakeProcesses {
     }
 
     /// Returns false if there is no such process.
-    pub(crate) fn stop(&mut self, worker: WorkerRef) -> bool {
-        self.processes.get_mut(&worker).map(|process| process.stopping = true).is_some()
+    pub(crate) fn stop(&mut self, worker: WorkerRef, method: StopMethod) -> bool {
+        let Some(process) = self.processes.get_mut(&worker) else { return false };
+        (process.stopping, process.after_calls) = (true, method == StopMethod::AfterCalls);
+        true
     }
 
     pub(crate) fn ping(&mut self, worker: WorkerRef, nonce: u64) {

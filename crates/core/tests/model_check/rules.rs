@@ -19,6 +19,8 @@ pub(crate) const TRIALS: &str = "R34: there are no more trials than allowed, and
 pub(crate) const FAIR: &str = "R36: no call waits while another session is served twice";
 pub(crate) const POISON: &str = "R37: no quarantined call is sent";
 pub(crate) const RELEASED: &str = "R14: no session is bound to a worker whose sessions were removed";
+pub(crate) const RELOADS: &str = "R31: in an idle pool every reload has ended";
+pub(crate) const STOPS: &str = "R31: in a pool that closes, no worker has time for calls";
 pub(crate) const LOOKUP: &str = "I4: a lookup returns a live process";
 
 pub(crate) fn all() -> Vec<Property<Pool>> {
@@ -56,6 +58,9 @@ pub(crate) fn all() -> Vec<Property<Pool>> {
         Property::always(TRIALS, trials),
         Property::always("R34: an open breaker can be closed by successful calls", can_close),
         Property::always(FAIR, |_, state| holds(state, Violation::Unfair)),
+        Property::always("R31: a reload ends once", |_, state| holds(state, Violation::Reload)),
+        Property::always(RELOADS, reloads_end),
+        Property::always(STOPS, stops),
         Property::always(POISON, |_, state| holds(state, Violation::Poison)),
     ]
 }
@@ -79,6 +84,17 @@ fn strict_of(state: &State, session: &str) -> usize {
 
 fn all_answered(pool: &Pool, state: &State) -> bool {
     state.calls.iter().all(|call| call.answers > 0) || !state.is_idle(pool)
+}
+
+fn reloads_end(pool: &Pool, state: &State) -> bool {
+    state.reloads == 0 || !state.is_idle(pool)
+}
+
+fn stops(pool: &Pool, state: &State) -> bool {
+    let is_over = pool.budget.shutdowns > state.budget.shutdowns
+        && state.calls.iter().all(|call| call.answers > 0)
+        && state.fakes.unfinished().next().is_none();
+    !is_over || state.fakes.processes.values().all(|process| !process.after_calls)
 }
 
 fn window(pool: &Pool, state: &State) -> bool {
@@ -121,7 +137,7 @@ fn can_close(pool: &Pool, state: &State) -> bool {
 }
 
 fn all_base_workers_ready(pool: &Pool, state: &State) -> bool {
-    let base = state.fakes.processes.keys().filter(|worker| worker.id.0 <= pool.settings.pool_size).count();
+    let base = state.fakes.processes.keys().filter(|worker| pool.is_base(**worker)).count();
     let drained = pool.budget.shutdowns > state.budget.shutdowns;
     let is_complete = if drained { state.fakes.stopped } else { base == pool.settings.pool_size as usize };
     is_complete || !state.is_idle(pool)

@@ -53,6 +53,9 @@ pub(crate) struct Budget {
     /// Waits until sessions are due, and sweeps.
     pub(crate) idles: u32,
     pub(crate) shutdowns: u32,
+    pub(crate) reloads: u32,
+    /// Failures of the health function of a process.
+    pub(crate) unhealthy: u32,
 }
 
 /// A rule that a step violated. Rules that can be checked in a state alone are in `rules`.
@@ -86,6 +89,8 @@ pub(crate) enum Violation {
     Poison,
     /// A call waited while another session was served twice.
     Unfair,
+    /// A reload ended twice.
+    Reload,
     /// A session was bound to a worker directly after all sessions of that worker were removed.
     Released,
     /// Something pending has no timer, or other derived data of the core is wrong. Two cores that differ only in derived
@@ -106,6 +111,8 @@ pub(crate) struct State {
     pub(crate) retries: u32,
     /// The consecutive deaths with each fingerprint, and the time of the last one.
     pub(crate) suspects: BTreeMap<u64, (u32, Timestamp)>,
+    /// The number of reloads that have not ended.
+    pub(crate) reloads: u32,
     pub(crate) budget: Budget,
     pub(crate) violation: Vec<Violation>,
 }
@@ -123,6 +130,7 @@ impl State {
             state_owners: BTreeMap::new(),
             retries: 0,
             suspects: BTreeMap::new(),
+            reloads: 0,
             budget,
             violation: Vec::new(),
         };
@@ -161,8 +169,9 @@ impl State {
                 let free = self.fakes.start(worker);
                 self.require(free, Violation::Process);
             }
-            Effect::Stop { worker, .. } => {
-                let known = self.fakes.stop(worker);
+            Effect::Stop { worker, method, .. } => {
+                let is_ignored = self.ignores_stop(pool, worker);
+                let known = is_ignored || self.fakes.stop(worker, method);
                 self.require(known, Violation::Process);
             }
             Effect::Send { worker, call, wire, epoch } => self.on_send(pool, worker, call, wire, epoch),
@@ -186,7 +195,11 @@ impl State {
                     phase.asked = true;
                 }
             }
-            Effect::Log(_) | Effect::ReloadEnded(_) => {}
+            Effect::ReloadEnded(_) => {
+                self.require(self.reloads > 0, Violation::Reload);
+                self.reloads = self.reloads.saturating_sub(1);
+            }
+            Effect::Log(_) => {}
         }
     }
 

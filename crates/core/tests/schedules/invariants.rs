@@ -18,6 +18,7 @@ impl Harness {
         self.check_parts();
         self.check_starts(&workers);
         self.check_attempts();
+        self.check_stops();
         self.check_breaker();
         if !self.draining {
             self.check_work(&workers);
@@ -143,6 +144,13 @@ impl Harness {
             let most = if call.idempotent && !call.is_strict() { self.settings.retry.attempts } else { 1 };
             assert!(call.attempts <= most, "R33: {id} was sent {} times, at most {most} are allowed", call.attempts);
         }
+    }
+
+    /// R30, R31: once the calls of a pool that shuts down have ended, no worker has time for calls.
+    fn check_stops(&self) {
+        let is_over = self.draining && self.model.calls.is_empty() && self.fakes.unfinished().next().is_none();
+        let slow = self.fakes.matching(|process| process.after_calls);
+        assert!(!is_over || slow.is_empty(), "R31: {slow:?} may still finish calls that have ended");
     }
 
     /// R34: there are no more trials than allowed, and each belongs to a pending call.

@@ -50,6 +50,13 @@ impl Harness {
     }
 
     fn reload(&mut self) {
+        // Instead of some reloads, a worker is unhealthy.
+        let live = self.fakes.matching(|process| process.ready && !process.stopping);
+        if self.next_call.is_multiple_of(3)
+            && let Some(worker) = live.first()
+        {
+            return self.input(Input::Unhealthy { worker: *worker }, Cause::Other);
+        }
         self.reloads += 1;
         self.input(Input::Reload, Cause::Other);
     }

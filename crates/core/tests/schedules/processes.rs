@@ -1,7 +1,7 @@
 //! The fake processes: stand-ins for worker processes, as a pool knows them. They carry out effects as a real shell
 //! would, and fail on an effect that no shell could carry out.
 
-use herder_core::{AttemptState, CallId, Effect, Epoch, KillReason, WireId, WorkerId, WorkerRef};
+use herder_core::{AttemptState, CallId, Effect, Epoch, KillReason, StopMethod, WireId, WorkerId, WorkerRef};
 use std::{collections::BTreeMap, num::NonZeroU32};
 
 /// An attempt that a process was sent and has not answered.
@@ -30,6 +30,8 @@ pub(crate) struct Process {
     pub(crate) ready: bool,
     /// Whether it was asked to stop.
     pub(crate) stopping: bool,
+    /// Whether it may finish its calls before it stops.
+    pub(crate) after_calls: bool,
     pub(crate) window: usize,
     pub(crate) control: bool,
     /// How many calls it begins at a time, if it begins them in order.
@@ -104,14 +106,17 @@ impl FakeProcesses {
     pub(crate) fn apply(&mut self, effect: &Effect) {
         match *effect {
             Effect::Start(worker) => self.start(worker),
-            Effect::Stop { worker, kill_reason, .. } => {
+            Effect::Stop { worker, method, kill_reason } => {
                 assert!(self.processes.contains_key(&worker), "stops {worker}, which does not exist");
                 let may_stop = self.process(worker).is_blocked()
                     || kill_reason != KillReason::CancelTimeout
                     || self.process(worker).stopping
                     || self.process(worker).overdue().next().is_some();
                 assert!(may_stop, "R35: {worker} is stopped for a call that has not begun: {:?}", self.process(worker));
-                self.process(worker).stopping = true;
+                let process = self.process(worker);
+                let is_sooner = method == StopMethod::Kill || process.after_calls;
+                assert!(!process.stopping || is_sooner, "{worker} is stopped again, and not sooner: {method:?}");
+                (process.stopping, process.after_calls) = (true, method == StopMethod::AfterCalls);
             }
             Effect::Ping { worker, nonce } => {
                 assert!(self.is_live(worker) && self.processes[&worker].control, "pings {worker}");

@@ -29,12 +29,12 @@ impl Core {
         method: StopMethod,
         effects: &mut Effects,
     ) {
-        let was_ready = match self.workers.stop(now, worker, kill_reason) {
+        let was_ready = match self.workers.stop(now, worker, kill_reason, method) {
             None => return,
-            Some(BeforeStop::Stopping(kill_reason)) => {
-                // The process is already being stopped. A kill must not wait for the graceful stop, whose steps take
-                // seconds. The first reason is kept.
-                if method == StopMethod::Kill {
+            Some(BeforeStop::Stopping(kill_reason, before)) => {
+                // The process is already being stopped, and the first reason is kept. A kill must not wait for the graceful
+                // stop, whose steps take seconds, nor a graceful stop for calls, which may take until their deadlines.
+                if method == StopMethod::Kill || method > before {
                     effects.push(Effect::Stop { worker, method, kill_reason });
                 }
                 return;

@@ -256,6 +256,23 @@ fn r31_shutdown_ends_a_reload() {
     }
 }
 
+/// R31, R30: at the end of the pool, a worker that waited for its calls has no more time to stop than the others. Its calls
+/// have ended, so the wait for their deadlines would be for nothing.
+#[test]
+fn r31_shutdown_shortens_the_stop_of_an_old_worker() {
+    let mut harness = basic(1, 0);
+    let (running, effects) = harness.call(None);
+    let old = sent(&effects, running).unwrap();
+    harness.reload();
+    harness.ready(2, 1);
+    let effects = harness.step(Input::Shutdown { until: harness.now + SECOND });
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Stop { .. })), "its call may end: {effects:?}");
+    let effects = harness.finish(old);
+    assert!(effects.contains(&stop(process(1, 1), StopMethod::Graceful)), "{effects:?}");
+    harness.exit(process(1, 1), None, Vec::new());
+    assert!(harness.exit(process(2, 1), None, Vec::new()).contains(&Effect::Stopped));
+}
+
 /// R31, R29: a pool that is rebuilt after a reload uses no generation twice.
 #[test]
 fn r31_rebuilt_pool_continues_the_generations_of_all_slots() {

@@ -2,6 +2,20 @@
 
 use super::*;
 
+/// A pool without a ready worker says how long its processes have been starting.
+#[test]
+fn starting_processes_have_a_time() {
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
+    settings.start_batch = 1;
+    let mut harness =
+        Harness { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
+    harness.step(Input::Tick);
+    harness.wait(Duration::from_secs(7));
+    assert_eq!(harness.core.starting_for(harness.now), Some(Duration::from_secs(7)));
+    harness.step(Input::Ready { worker: process(1, 1), window: 1, control: true, in_order: None });
+    assert_eq!(harness.core.starting_for(harness.now), None, "one worker is ready, the other starts");
+}
+
 /// R12: an overflow worker starts when a call waits that it could run, stays while it is busy or recently idle, and
 /// stops.
 #[test]
