@@ -199,15 +199,21 @@ def test_an_exception_while_arguments_are_decoded_fails_that_call(start, kind):
     """An exception of any kind fails only its call; the calls after it run."""
     host = start(
         f"""
-        from herder import aio_reader as aio
-        decode = aio.decode
+        from herder.aio_reader import Reader
+        on_call, decode = Reader.on_call, None
 
         def fails(payload):
             arguments = decode(payload)
             if arguments.get("fails"): raise {kind}("while arguments are decoded")
             return arguments
 
-        aio.decode = fails
+        def on_call_that_fails(self, *arguments):
+            global decode
+            if self.worker.decode is not fails:
+                decode, self.worker.decode = self.worker.decode, fails
+            on_call(self, *arguments)
+
+        Reader.on_call = on_call_that_fails
 
         @app.command
         async def echo(**a): return a

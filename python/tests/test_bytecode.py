@@ -100,7 +100,7 @@ def test_the_application_gets_the_environment_variable_of_the_user(copy, before)
 @pytest.mark.parametrize("extra", [SYNC, ASYNC])
 def test_no_module_is_imported_after_on_start(copy, extra):
     """For a result, a traceback, a result without a JSON form, and a hook that raises."""
-    with run(copy, extra=extra) as host:
+    with run(copy, extra=extra, arguments=["-S"]) as host:  # without orjson, which is imported when the worker is ready
         host.ready()
         assert host.call("fail").error["type"] == "ValueError"
         assert host.call("unencodable").error_kind == "unencodable"

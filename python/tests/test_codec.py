@@ -1,9 +1,16 @@
-"""The JSON codec."""
+"""The JSON codec. If orjson is installed, the tests of arguments also run with the codec that uses it."""
 
 import pytest
 
-from herder.codec import decode, encode
+import herder
+from herder import codec
+from herder.codec import encode
 from herder.errors import CallRejection
+
+
+@pytest.fixture(params=dict.fromkeys([codec.decode, herder.App()._codec()[0]]), ids=lambda each: each.__module__)
+def decode(request):
+    return request.param
 
 
 def test_a_failed_encoding_does_not_affect_the_next_one():
@@ -17,13 +24,13 @@ def test_a_failed_encoding_does_not_affect_the_next_one():
 @pytest.mark.parametrize(
     "text", [b"1", b' [1, "\xc3\xa4"]\n', b'{"a":null}', b"1e3", b'"\\u2615"', b"[1e308, -1E+308, 1e-999]"]
 )
-def test_a_decoded_value_is_encoded_to_the_same_text(text):
+def test_a_decoded_value_is_encoded_to_the_same_text(text, decode):
     value = decode(text)
     assert decode(memoryview(encode(value))) == value
 
 
 @pytest.mark.parametrize("text", [b"", b" ", b"[1", b"[1] 2", b"NaN", b"-Infinity", b"'a'", b"\xff", b"9" * 5000])
-def test_malformed_json_is_refused(text):
+def test_malformed_json_is_refused(text, decode):
     with pytest.raises(CallRejection) as refused:
         decode(text)
     assert refused.value.kind == "malformed"
@@ -65,7 +72,7 @@ BEYOND = [b"1e999", b"-1E+309", b"1" + b"0" * 400 + b".5", b"1" + b"0" * 250 + b
 
 @pytest.mark.parametrize("before", [b"[", FLOATS, PROSE], ids=["short", "floats", "prose"])
 @pytest.mark.parametrize("number", BEYOND, ids=range(len(BEYOND)))
-def test_a_number_beyond_a_double_is_refused(before, number):
+def test_a_number_beyond_a_double_is_refused(before, number, decode):
     """R39: it would become infinity."""
     with pytest.raises(CallRejection, match="exceeds the range of a 64-bit float") as refused:
         decode(before + number + b"]")
@@ -75,18 +82,18 @@ def test_a_number_beyond_a_double_is_refused(before, number):
 
 
 @pytest.mark.parametrize("before", [b"[", FLOATS, PROSE], ids=["short", "floats", "prose"])
-def test_large_numbers_keep_their_value(before):
+def test_large_numbers_keep_their_value(before, decode):
     text = before + b"1.7976931348623157e308," + b"9" * 400 + b",1e-400]"
     assert decode(text)[-3:] == [1.7976931348623157e308, int("9" * 400), 0.0]
     assert decode(memoryview(text)) == decode(text)
 
 
 @pytest.mark.parametrize("text", [b"{}", b" {}", b'{"a": ' + FLOATS + b"1]}"], ids=["empty", "space", "long"])
-def test_a_byte_order_mark_is_skipped(text):
+def test_a_byte_order_mark_is_skipped(text, decode):
     assert decode(b"\xef\xbb\xbf" + text) == decode(text)
     with pytest.raises(CallRejection):
         decode(b"\xef\xbb\xbf" * 2 + text)
 
 
-def test_a_byte_order_mark_within_a_string_is_kept():
+def test_a_byte_order_mark_within_a_string_is_kept(decode):
     assert decode(b'{"a":"\xef\xbb\xbf"}') == {"a": "\ufeff"}

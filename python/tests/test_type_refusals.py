@@ -244,7 +244,7 @@ def test_a_worker_without_rich_types_imports_nothing_for_them(start, tmp_path):
         "@app.command\ndef loaded(x: int = 1, y: float | None = None, z: list = None): return sorted(sys.modules)\n"
     )
     (tmp_path / "plain.py").write_text(app)
-    host = start(f"{tmp_path}/plain.py:app")
+    host = start(f"{tmp_path}/plain.py:app", arguments=["-S"])  # without orjson, which imports some of them
     loaded = host.call("loaded", y=1).result
     assert host.call("loaded", x="a").error["errors"] == [
         {"loc": ["x"], "msg": "Input should be a valid integer", "type": "int_type"}

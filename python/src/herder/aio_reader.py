@@ -12,7 +12,6 @@ from herder.aio_calls import Pending
 from herder.aio_hooks import AsyncSessionEnd
 from herder.aio_input import Input
 from herder.call import Call
-from herder.codec import decode
 from herder.errors import ProtocolError
 from herder.loop import READ_SIZE, Commands
 from herder.session import Session
@@ -132,7 +131,7 @@ class Reader:
         worker = self.worker
         try:
             command = self.commands[name]  # raises the error if there is none
-            arguments = decode(payload)
+            arguments = worker.decode(payload)
             command.check(arguments)
             call = Call(wire_id, deadline, worker.calls)
             if command.injects:

@@ -222,6 +222,17 @@ class App:
 
         return make_encode(self._encoders, self._nan_as_null)
 
+    def _codec(self) -> tuple[Callable[[bytes | memoryview], Any], Callable[[Any], bytes]]:
+        """Return the functions that decode arguments and encode results. They use orjson if it is installed."""
+        from herder import codec  # here, for the same reason
+
+        plain = codec.decode, self._encode()
+        if not codec.is_orjson_installed():
+            return plain
+        from herder import orjson_codec
+
+        return orjson_codec.make_codec(plain[1], self._nan_as_null) or plain
+
     def _commands(self) -> dict[str, Command]:
         """Return the commands. Raises `TypeError` for a function that cannot be called with keyword arguments."""
         compilers: list[Compiler] = []

@@ -1,4 +1,4 @@
-"""Encodes and decodes JSON, the only codec.
+"""Encodes and decodes JSON, the only codec. `orjson_codec` does the same quicker, if orjson is installed.
 
 Errors are raised as `CallRejection`, with the kind `malformed` for arguments and `unencodable` for results. `encode`
 accepts only values that JSON has; `results` encodes the results of handlers.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import json.encoder
 import sys
+from importlib.machinery import ExtensionFileLoader, PathFinder
 
 from herder.errors import CallRejection
 from herder.text import MAX_NESTING, SHARED_RECURSION_LIMIT, text, type_name, with_recursion_limit
@@ -144,6 +145,17 @@ def make_iterencode(
         markers, default, json.encoder.encode_basestring, None, ":", ",", False, False, allow_nan
     )
     return iterencode
+
+
+def is_orjson_installed() -> bool:
+    """Whether `import orjson` would find that package, and not a file of the application. Imports nothing."""
+    try:
+        package = PathFinder.find_spec("orjson")
+        folders = None if package is None else package.submodule_search_locations
+        module = None if folders is None else PathFinder.find_spec("orjson.orjson", folders)
+        return module is not None and isinstance(module.loader, ExtensionFileLoader)
+    except Exception:  # a path hook of the application
+        return False
 
 
 _markers: dict[int, object] = {}

@@ -18,7 +18,6 @@ from itertools import repeat
 
 from herder import contexts, error_frames, frames, hooks, log_output, signals
 from herder.call import Call, now
-from herder.codec import decode
 from herder.descriptor_io import LARGE_PART, is_stream_error, wait_until_ready
 from herder.errors import CallRejection, HookTimeout, Interrupted, ProtocolError, Rejected
 from herder.session import Session
@@ -137,7 +136,7 @@ class MainLoop:
             return None
         worker, calls, commands, base = self.worker, self.worker.calls, self.commands, self.base_context
         output, reads, parts, writes = self.output, self.reads, self.output.parts, self.output.writes
-        cancelled, modules, encode = calls.cancelled, sys.modules, worker.encode
+        cancelled, modules, decode, encode = calls.cancelled, sys.modules, worker.decode, worker.encode
         starts_sessions, start_session = worker.starts_sessions, hooks.start_session
         unpack, call, optional_call = frames.CALL_HEAD.unpack_from, *frames.CALL_WORDS
         pack_head, result_word = frames.RESULT_HEAD.pack, frames.RESULT
@@ -298,7 +297,7 @@ class MainLoop:
         self.started = self.finished = 0
         self.offset, self.current = end, wire_id
         command = self.commands[name.encode()]
-        arguments = decode(body[arguments_at:])
+        arguments = self.worker.decode(body[arguments_at:])
         command.check(arguments)
         if command.injects:
             given = None if session is None else Session(session, epoch, worker.sessions)

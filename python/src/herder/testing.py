@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from herder import error_frames
 from herder.call import Call, Calls, task_call
-from herder.codec import decode, encode
+from herder.codec import encode
 from herder.errors import CallRejection
 from herder.lifecycle import Lifespan
 from herder.session import Session, Sessions
@@ -62,7 +62,7 @@ class Client:
         self._commands = app._commands()
         self._overrides = dict(app.dependency_overrides)
         app._check_scopes(session_state)
-        self._encode = app._encode()
+        self._decode, self._encode = app._codec()
         self._sessions = Sessions(session_state)
         self._epochs: dict[str, int] = {}
         self._calls = Calls()
@@ -150,7 +150,7 @@ class Client:
         if command is None:
             raise error_frames.unknown_command(name, self._commands)
         try:
-            given = decode(encode(arguments))
+            given = self._decode(encode(arguments))
         except CallRejection as refusal:
             raise CallRejection("malformed", f"the arguments cannot be encoded as JSON: {refusal.message}") from None
         command.check(given)
@@ -177,7 +177,7 @@ class Client:
         return stop_async(self._calls)
 
     def _to_json(self, result: Any) -> Any:
-        return decode(self._encode(result))
+        return self._decode(self._encode(result))
 
     def end_session(self, session: str, reason: str = "ended") -> None:
         """End a session as a pool does: run the app's hooks and drop the state. Raises the exceptions of the hooks."""

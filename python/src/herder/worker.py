@@ -13,7 +13,7 @@ from functools import partial
 
 from herder import bytecode, error_frames, frames, log_hooks, log_output, signals, stdlib
 from herder.call import calls
-from herder.codec import decode, encode
+from herder.codec import decode, encode, is_orjson_installed
 from herder.descriptor_io import OutputBuffer, is_stream_error, read_frame, write_all
 from herder.errors import CallRejection, ProtocolError, StartFailed
 from herder.load import load
@@ -63,7 +63,9 @@ class Worker:
         self.app: App
         self.commands: dict[str, Command] = {}
         self.described: list[Any] = []  # the commands as `ready` describes them
+        self.decode: Callable[[bytes | memoryview], Any] = decode  # for arguments
         self.encode: Callable[[Any], bytes]  # for results
+        self.make_codec: Any = None  # `orjson_codec.make_codec`, until it has been called
         self.run_hook: Callable[..., Any] = _run_sync_hook
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
         self.attempt_state: Callable[[int], int] = calls.state  # returns the state of a cancelled call
@@ -333,6 +335,10 @@ def _import_remaining_modules(worker: Worker) -> None:
         from herder import streams  # noqa: F401  # pyright: ignore[reportUnusedImport]
     if worker.request_shutdown is None:
         from herder import loop  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    if is_orjson_installed():
+        from herder import orjson_codec
+
+        worker.make_codec = orjson_codec.make_codec
 
 
 def _describe_commands(worker: Worker) -> list[Any]:
@@ -381,9 +387,19 @@ def _serve(worker: Worker) -> int:
     worker.interrupt = main_loop.interrupt
     while True:
         try:
+            _use_orjson(worker)
             main_loop.serve(worker)
             return 0
         except BaseException as error:
             if is_stream_error(error):
                 raise
             error_frames.log_unhandled(error)
+
+
+def _use_orjson(worker: Worker) -> None:
+    """Decode and encode with orjson, if it is installed and no hook has dropped the rights to read it."""
+    make_codec, worker.make_codec = worker.make_codec, None
+    if make_codec is None:
+        return
+    worker.output.finish()  # the host is told that the worker is ready before the import, which takes milliseconds
+    worker.decode, worker.encode = make_codec(worker.encode, worker.app._nan_as_null) or (worker.decode, worker.encode)

@@ -15,6 +15,9 @@ use std::{
 /// The oldest version of Python that can run a worker.
 const MINIMUM: (u32, u32) = (3, 10);
 
+/// The oldest version of orjson that workers use.
+const MINIMUM_ORJSON: [u32; 3] = [3, 11, 7];
+
 /// The variable with the server's token. No program that this command starts gets it: interpreters run the code of their
 /// environments, and uv that of packages.
 pub(crate) const TOKEN: &str = "HERDER_TOKEN";
@@ -53,13 +56,22 @@ def installed():
         found = read(folder, "herder", "__init__.py").partition('\n__version__ = "')[2].partition('"')[0]
         if found:
             return [found, folder]
+def orjson():
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder)
+        except Exception:
+            continue
+        for name in names:
+            if name.startswith("orjson-") and name.endswith(".dist-info"):
+                return [int(part) for part in name[7:-10].split(".")[:3] if part.isdigit()]
 try:
     import sysconfig
     packages = sysconfig.get_path("purelib")
 except Exception:
     packages = None
 print(json.dumps({"version": list(sys.version_info[:3]), "executable": sys.executable, "prefix": sys.prefix,
-    "packages": packages, "environment": environment(sys.prefix), "installed": installed()}))
+    "packages": packages, "environment": environment(sys.prefix), "installed": installed(), "orjson": orjson()}))
 "#;
 
 /// The answer of an interpreter.
@@ -74,6 +86,8 @@ pub(crate) struct Interpreter {
     pub(crate) environment: Option<String>,
     /// Version and folder of the package `herder` that `import herder` would find.
     installed: Option<(String, String)>,
+    /// The version of orjson, if it is installed.
+    orjson: Option<Vec<u32>>,
 }
 
 impl Interpreter {
@@ -180,7 +194,14 @@ impl fmt::Display for Interpreter {
             Some(kind) => write!(f, "{kind} {}; ", self.prefix)?,
             None => write!(f, "{}; ", self.executable)?,
         }
-        f.write_str(&self.package())
+        f.write_str(&self.package())?;
+        let Some(orjson) = &self.orjson else { return Ok(()) };
+        let text = |version: &[u32]| version.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+        write!(f, "; orjson {}", text(orjson))?;
+        if orjson.as_slice() < &MINIMUM_ORJSON[..] {
+            write!(f, ", which workers do not use: install {} or later", text(&MINIMUM_ORJSON))?;
+        }
+        Ok(())
     }
 }
 
@@ -205,6 +226,19 @@ mod tests {
         assert!(other.ends_with("of this program, not the installed 0.0.1 in /v/lib"), "{other}");
         let differs = shown(&NEW.replace("null", &format!(r#"["{own}", "/v/lib"]"#)));
         assert!(differs.contains("not the installed one in /v/lib, whose "), "{differs}");
+    }
+
+    #[test]
+    fn the_line_names_orjson_and_whether_it_is_used() {
+        let shown = |version: &str| {
+            let line = interpreter(&NEW.replace("null", &format!(r#"null, "orjson": {version}"#))).to_string();
+            line.split_once("program").map(|(_, end)| end.to_owned())
+        };
+        assert_eq!(shown("null").as_deref(), Some(""));
+        assert_eq!(shown("[3, 13, 0]").as_deref(), Some("; orjson 3.13.0"));
+        assert_eq!(shown("[3, 11, 7]").as_deref(), Some("; orjson 3.11.7"));
+        let old = "; orjson 3.9.15, which workers do not use: install 3.11.7 or later";
+        assert_eq!(shown("[3, 9, 15]").as_deref(), Some(old));
     }
 
     #[test]
