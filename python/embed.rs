@@ -55,6 +55,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "loop.py",
     "meta.py",
     "notebook.py",
+    "orjson_codec.py",
     "py.typed",
     "result_arrays.py",
     "result_forms.py",

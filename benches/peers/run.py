@@ -31,7 +31,8 @@ exit codes: 0 everything was measured; 1 something could not be measured; 2 wron
 SERVERS = ["Herder", "uvicorn", "granian", "FastAPI", "gunicorn"]
 TYPED = ["Herder dataclass", "FastAPI model"]
 # As many workers as the peers.
-POOL = '[pools.{name}]\napp = "{app}"\npool_size = {workers}\noverflow = 0\n'
+# In the environment of the peers, so that all have orjson.
+POOL = '[pools.{name}]\napp = "{app}"\npython = "{python}"\npool_size = {workers}\noverflow = 0\n'
 
 
 def main():
@@ -99,7 +100,8 @@ def prepare(arguments):
     packages = servers.PACKAGES + ["grpcio"] * arguments.executors + ["ray"] * arguments.ray
     servers.install(packages)
     name, app = ("typed", servers.APPS / "typed_herder.py:app") if arguments.typed else ("echo", "herder.demo:app")
-    (servers.HOME / "herder.toml").write_text(POOL.format(name=name, app=app, workers=arguments.workers))
+    pool = POOL.format(name=name, app=app, python=servers.PYTHON, workers=arguments.workers)
+    (servers.HOME / "herder.toml").write_text(pool)
     load.prepare(not arguments.no_open)
 
 
