@@ -234,7 +234,6 @@ WAITING = """
 GENERATOR waits():
     try:
         yield "first"
-        print("waits")
         SLEEP
     except BaseException as error:
         print(type(error).__name__)
@@ -245,10 +244,14 @@ GENERATOR waits():
 @pytest.mark.parametrize(
     "define, sleep, error",
     [
-        ("@app.command\ndef", "time.sleep(60)", "Interrupted"),
-        ("@app.command\nasync def", "await asyncio.sleep(60)", "CancelledError"),
-        ("@app.command\nasync def", "time.sleep(60)", "Interrupted"),
-        ("@app.command\nasync def other(): pass\n@app.command\ndef", "time.sleep(60)", "Interrupted"),
+        ("@app.command\ndef", "print('waits'); time.sleep(60)", "Interrupted"),
+        (
+            "@app.command\nasync def",
+            "asyncio.get_running_loop().call_soon(print, 'waits'); await asyncio.sleep(60)",
+            "CancelledError",
+        ),
+        ("@app.command\nasync def", "print('waits'); time.sleep(60)", "Interrupted"),
+        ("@app.command\nasync def other(): pass\n@app.command\ndef", "print('waits'); time.sleep(60)", "Interrupted"),
     ],
 )
 def test_an_interrupt_ends_a_step_that_takes_long(start, define, sleep, error):
