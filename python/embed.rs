@@ -63,6 +63,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "schemas.py",
     "session.py",
     "signals.py",
+    "signatures.py",
     "start_hints.py",
     "stdlib.py",
     "streams.py",

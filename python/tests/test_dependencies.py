@@ -1,15 +1,11 @@
 """`herder.Depends`: what providers may be, when they and their clean-up run, and what callers see."""
 
-import functools  # noqa: F401 - in an annotation
 import gc
-from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
 
 import pytest
 
 import herder
-from herder.binding import Command
-from herder.dependencies import Compiler
 from herder.errors import StartFailed
 from herder.testing import CallError, Client
 
@@ -93,6 +89,71 @@ def test_clean_up_runs_after_a_cancel(start, app, seen):
     assert host.answer().error_kind == "cancelled"
     steps = host.call("take").result
     assert steps in (["begin outer", "begin inner", f"outer sees {each}", "end outer"] for each in seen)
+
+
+# The providers see and reset the context variable that they have set.
+DECORATED = """
+import functools
+from contextvars import ContextVar
+from typing import Annotated
+from herder import Depends
+
+log = []
+tenant = ContextVar("tenant")
+
+def blocking(function):  # as in programs for the command line
+    @functools.wraps(function)
+    def wrapper(**arguments): return asyncio.run(function(**arguments))
+    return wrapper
+
+def plain(function):
+    @functools.wraps(function)
+    def wrapper(**arguments): return function(**arguments)
+    return wrapper
+
+def conn():
+    token = tenant.set("acme")
+    try:
+        yield "conn"
+    except BaseException as error:
+        log.append(f"conn sees {type(error).__name__}")
+        raise
+    finally:
+        tenant.reset(token)
+        log.append("end")
+
+async def lookup(key: str, conn: Annotated[str, Depends(conn)]):
+    await asyncio.sleep(0)
+    if key == "wait":
+        print("waits")
+        await asyncio.sleep(1000)
+    log.append(f"{conn} of {tenant.get()}")
+    return {"tea": 1}[key]
+
+for name, function in {"blocking": blocking(lookup), "plain": plain(lookup)}.items():
+    app.command(name=name)(function)
+    app.command(name=name + "_in_thread", run_sync="thread")(function)
+
+@app.command
+def take():
+    taken = log.copy()
+    log.clear()
+    return taken
+"""
+
+
+def test_a_decorator_that_runs_or_returns_the_coroutine_of_a_handler(start):
+    host = start(DECORATED)
+    for command in ("blocking", "plain", "blocking_in_thread", "plain_in_thread"):
+        assert host.call(command, key="tea").result == 1, command
+        assert host.call("take").result == ["conn of acme", "end"], command
+        assert host.call(command, key="milk").error["type"] == "KeyError", command
+        assert host.call("take").result == ["conn of acme", "conn sees KeyError", "end"], command
+    wire_id = host.send("plain", key="wait")
+    assert host.wait_for_line() == "waits"
+    host.cancel(wire_id, interrupt=True)
+    assert host.answer().error_kind == "cancelled"
+    assert host.call("take").result in ([f"conn sees {each}", "end"] for each in ("CancelledError", "Interrupted"))
 
 
 def test_interrupts_wait_while_a_frame_of_the_dependencies_is_innermost(start):
@@ -365,22 +426,6 @@ def test_no_cycle_of_objects_is_left_behind_after_an_error():
         gc.enable()
 
 
-def needs_b(b: "Annotated[int, herder.Depends(needs_a)]"):
-    return b
-
-
-def needs_a(a: Annotated[int, herder.Depends(needs_b)]):
-    return a
-
-
-def no_default(limit: int):
-    return limit
-
-
-def of_a_call(value: int = herder.Depends(counted)):
-    return value
-
-
 @pytest.mark.parametrize("kind", ["", "async "], ids=["sync", "async"])
 def test_a_generator_that_fails_before_its_value_or_yields_twice(start, kind):
     host = start(f"""
@@ -431,98 +476,3 @@ def test_a_generator_that_fails_before_its_value_or_yields_twice(start, kind):
     assert host.call("take").result == ["outer sees RuntimeError"]
     assert host.call("third").error["message"] == "the provider twice yielded a second time; it must yield once"
     assert host.call("take").result == ["end twice", "outer sees RuntimeError"]
-
-
-def of_a_session(session: herder.Session):
-    return 1
-
-
-def of_the_call(call: herder.Call):
-    return 1
-
-
-@contextmanager
-def wrapped():
-    yield 1
-
-
-@asynccontextmanager
-async def wrapped_async():
-    yield 1
-
-
-@pytest.mark.parametrize(
-    ("annotation", "message"),
-    [
-        (Annotated[int, herder.Depends(needs_a)], "a dependency needs itself: needs_a -> needs_b -> needs_a"),
-        (Annotated[int, herder.Depends(no_default)], "provider no_default: nothing supplies the parameter `limit`"),
-        (Annotated[int, herder.Depends(wrapped)], "the provider wrapped is wrapped, as by @contextmanager"),
-        (Annotated[int, herder.Depends(wrapped_async)], "the provider wrapped_async is wrapped"),
-        (
-            Annotated[int, herder.Depends(of_a_call, scope="worker")],
-            "its parameter `value`, which has scope='call'; write herder.Depends(counted, scope='worker')",
-        ),
-        (
-            Annotated[int, herder.Depends(of_a_session, scope="worker")],
-            "provider of_a_session: a value with scope='worker' outlives the session (`session`)",
-        ),
-        (
-            Annotated[int, herder.Depends(of_the_call, scope="session")],
-            "provider of_the_call: a value with scope='session' outlives the call (`call`)",
-        ),
-        (Annotated[int, herder.Depends()] | None, "herder.Depends applies to a whole parameter"),
-        (dict[str, Annotated[str, herder.Depends(counted)]], "herder.Depends applies to a whole parameter"),
-    ],
-)
-def test_what_cannot_be_supplied_is_refused_when_the_app_is_loaded(annotation, message):
-    def handler(value: annotation): ...
-
-    with pytest.raises(TypeError) as refused:
-        Command("f", handler, False, lambda: Compiler({}))
-    assert str(refused.value).startswith("command 'f' (") and message in str(refused.value)
-
-
-def test_the_annotation_that_first_names_depends_is_a_string(start):
-    host = start("""
-        from typing import Annotated
-
-        def checked(call: herder.Call) -> int:
-            return call.id
-
-        @app.command
-        def f(x: "Annotated[int, herder.Depends(checked)]"):
-            return x
-    """)
-    assert host.call("f").result == 1
-
-
-@pytest.mark.parametrize("provider", ["local", "functools.partial(local)"])
-def test_a_provider_that_an_annotation_cannot_find_is_refused(provider):
-    """A check of access would not run otherwise."""
-
-    def local(): ...
-
-    def handler(user): ...
-
-    handler.__annotations__["user"] = f"Annotated[None, herder.Depends({provider})]"
-    with pytest.raises(TypeError, match="the provider `local` is not defined in the module of the function"):
-        Command("f", handler, False, lambda: Compiler({}))
-
-
-def test_a_handler_in_a_thread_cannot_have_async_dependencies():
-    app = herder.App(run_sync="thread")
-
-    @app.command
-    def handler(text: str = herder.Depends(outside)): ...
-
-    with pytest.raises(TypeError, match="command 'handler' runs in a thread, where its async dependencies"):
-        app._commands()
-
-
-def test_depends_checks_what_it_is_given():
-    with pytest.raises(TypeError, match="a provider is a function or a class"):
-        herder.Depends("conn")
-    with pytest.raises(ValueError, match="scope='request' is invalid; expected"):
-        herder.Depends(counted, scope="request")
-    with pytest.raises(ValueError, match="use_cache=False is invalid with scope='worker'"):
-        herder.Depends(counted, scope="worker", use_cache=False)

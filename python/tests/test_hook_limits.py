@@ -70,6 +70,40 @@ def test_a_hook_that_exceeds_its_limit_is_interrupted(start, app):
     assert status == 0 and "HookTimeout" in err and "'sleeps'" in err
 
 
+DEPENDENCIES = """
+from herder import Depends, Session
+
+def provider(name):
+    def value(session: Session):
+        yield name
+        print("cleans up", name)
+        blocks.set()
+        try:
+            time.sleep(1000)
+        finally:
+            blocks.clear()
+    return value
+
+first, last = provider("first"), provider("last")
+
+@app.command
+def use(a: str = Depends(first, scope="session"), b: str = Depends(last, scope="session")): return a + b
+"""
+
+
+@pytest.mark.parametrize("app", [HOOKS, ASYNC_HOOKS], ids=["sync", "asyncio"])
+def test_each_value_of_a_session_has_its_own_limit(start, app):
+    """R35: otherwise the interrupt of the first clean-up would be the last one, and the second would end the worker."""
+    host = start(app + DEPENDENCIES, session_end_timeout_ms=50)
+    assert host.call("use", session="ann").result == "firstlast"
+    host.end_session("ann")
+    assert [host.wait_for_line() for _ in range(4)] == ["hook ann", "second ann", "cleans up last", "cleans up first"]
+    assert host.call("quick").result == "quick"
+    host.shutdown()
+    status, _, err = host.wait_for_exit()
+    assert status == 0 and err.count("and is interrupted") == 2
+
+
 def test_an_async_hook_that_exceeds_its_limit_is_cancelled(start):
     host = start(ASYNC_HOOKS, session_end_timeout_ms=50)
     host.end_session("awaits")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import signal
 
 import pytest
@@ -210,6 +211,76 @@ def test_a_lifespan_that_cannot_be_entered_stops_the_start(start, lifespan, text
 def test_a_lifespan_must_be_a_function():
     with pytest.raises(TypeError, match="expected a function that returns a context manager"):
         herder.App(lifespan=contextlib.nullcontext())
+
+
+def nothing(): ...
+
+
+DEPENDENCY = herder.Depends(nothing)
+
+
+def two(session, reason): ...
+
+
+def three(session, reason, other): ...
+
+
+def keyword(session, *, reason): ...
+
+
+def injected(conn=DEPENDENCY): ...
+
+
+def generator():
+    yield
+
+
+class Hook:
+    def __call__(self, *arguments, more=1): ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "hook", "reason", "allowed"),
+    [
+        (
+            "on_start",
+            two,
+            r"the on_start hook two\(session, reason\) \(.*test_lifecycle.py:\d+\) .*'session'",
+            r"two\(\)",
+        ),
+        ("on_stop", two, "the on_stop hook two.*missing a required argument", r"two\(\)"),
+        ("on_session_start", two, "'reason'", r"two\(session\)"),
+        ("on_session_end", nothing, r"nothing\(\) .*too many positional arguments", r"nothing\(session, reason\)"),
+        ("on_session_end", three, r"three\(session, reason, other\) .*'other'", r"three\(session, reason\)"),
+        ("on_session_end", keyword, "too many positional arguments", r"keyword\(session, reason\)"),
+        ("health", two, r"the health function two\(session, reason\)", r"two\(\)"),
+        (
+            "health",
+            injected,
+            r"injected\(conn=..\) .*: herder.Depends applies to commands and providers",
+            r"injected\(\)",
+        ),
+        ("on_start", generator, "a call of a generator function runs nothing of it", "a function without `yield`"),
+    ],
+)
+def test_a_hook_with_other_parameters_is_refused(kind, hook, reason, allowed):
+    with pytest.raises(TypeError, match=f"{reason}.*; allowed: {allowed}"):
+        getattr(herder.App(), kind)(hook)
+
+
+def test_the_parameters_of_a_lifespan_are_checked():
+    with pytest.raises(
+        TypeError, match=r"the lifespan nothing\(\) .*: too many positional arguments; allowed: .*\(app\)"
+    ):
+        herder.App(lifespan=nothing)
+
+
+def test_hooks_may_have_more_parameters_with_defaults():
+    app = herder.App()
+    for hook in (Hook(), lambda *arguments: None, functools.partial(three, 1, 2, 3), print):
+        for kind in ("on_start", "on_stop"):
+            getattr(app, kind)(hook)
+    app.on_session_end(functools.partial(three, other=1))
 
 
 def life(is_async):

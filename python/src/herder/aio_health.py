@@ -6,7 +6,7 @@ import asyncio
 
 from herder import contexts, health
 from herder.aio_hooks import await_with_limit, run_outside_loop
-from herder.binding import is_async
+from herder.signatures import is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

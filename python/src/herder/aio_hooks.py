@@ -10,9 +10,9 @@ from functools import partial
 
 from herder import contexts, error_frames, hooks
 from herder.aio_calls import run_steps
-from herder.binding import is_async
 from herder.errors import HookTimeout
 from herder.session import Session
+from herder.signatures import is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

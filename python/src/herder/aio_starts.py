@@ -10,8 +10,8 @@ import asyncio
 from functools import partial
 
 from herder.aio_calls import run_steps
-from herder.binding import is_async
 from herder.session import Session
+from herder.signatures import is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from herder.binding import Command, is_async, wraps_async
+from herder.binding import Command
 from herder.errors import StartFailed
+from herder.signatures import check_hook, is_async, name_of, place_of, wraps_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,11 +65,13 @@ class App:
         if nan not in ("error", "null"):
             raise ValueError(f"nan={nan!r} is invalid; expected 'error' or 'null'")
         _check_run_sync(run_sync)
-        if lifespan is not None and not callable(lifespan):
-            raise TypeError(f"lifespan={lifespan!r} is invalid; expected a function that returns a context manager")
+        if lifespan is not None:
+            if not callable(lifespan):
+                raise TypeError(f"lifespan={lifespan!r} is invalid; expected a function that returns a context manager")
+            check_hook("lifespan", lifespan)
         self.state = SimpleNamespace()
         self._nan_as_null = nan == "null"
-        self._encoders: dict[type, Callable[[Any], Any]] = {}
+        self._encoders: dict[type[Any], Callable[[Any], Any]] = {}
         self._run_sync = run_sync
         self._threaded: set[str] = set()  # the commands whose handlers run in threads if they are not async
         self._limits: dict[
@@ -148,6 +151,7 @@ class App:
 
     def on_start(self, function: F) -> F:
         """Run `function()` once in each worker before it is ready. If it raises, the worker does not start."""
+        check_hook("on_start", function)
         self._on_start.append(function)
         return function
 
@@ -157,6 +161,7 @@ class App:
         Several functions run in reverse order. Their exceptions are only logged. From the shutdown message on, a worker
         has `stop.grace` to end; one that has not is killed. They do not run in a worker that dies or is killed.
         """
+        check_hook("on_stop", function)
         self._on_stop.append(function)
         return function
 
@@ -167,6 +172,7 @@ class App:
         state of the session is dropped, and its next call runs the functions again. Not in a pool without session
         affinity.
         """
+        check_hook("on_session_start", function)
         self._on_session_start.append(function)
         return function
 
@@ -175,6 +181,7 @@ class App:
 
         Exceptions of the function are only logged.
         """
+        check_hook("on_session_end", function)
         self._on_session_end.append(function)
         return function
 
@@ -185,11 +192,12 @@ class App:
         ended. Between two calls, a function that is not async delays the next one by its run time.
         """
         if self._health is not None:
-            raise ValueError(f"the app already has a health function: {self._health!r}")
+            raise ValueError(f"the app already has a health function: {name_of(self._health)}{place_of(self._health)}")
+        check_hook("health", function)
         self._health = function
         return function
 
-    def encoder(self, kind: type, /) -> Callable[[F], F]:
+    def encoder(self, kind: type[Any], /) -> Callable[[F], F]:
         """Register a function that returns the form in JSON of a value of the type `kind` or of its subclasses.
 
             @app.encoder(Money)
@@ -247,9 +255,7 @@ class App:
         commands = {name: Command(name, *entry, compiler) for name, entry in self._functions.items()}
         for made in compilers:
             self._session_scoped = made.session_scoped()
-            ended, stopped = made.hooks()
-            self._on_session_end += [each for each in ended if each not in self._on_session_end]
-            self._on_stop += [each for each in stopped if each not in self._on_stop]
+            made.add_hooks(self._on_session_end, self._on_stop)
         for name in self._threaded:
             if commands[name].is_async:
                 raise TypeError(
@@ -281,12 +287,13 @@ class App:
         """Add what the lifespan has yielded to `app.state`."""
         if value is None:
             return
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        items = value
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in items):
             raise TypeError(
                 f"the lifespan yielded an object of type {type(value).__name__}; expected nothing, or a dict whose"
                 " items become attributes of `app.state`"
             )
-        vars(self.state).update(value)
+        vars(self.state).update(items)
 
 
 def _check_run_sync(value: str) -> None:

@@ -1,12 +1,8 @@
-"""Binds a JSON object to the parameters of a handler. Signatures are read once, when the app is loaded."""
+"""Binds a JSON object to the parameters of a handler. They are read once, when the app is loaded: see `signatures`."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import sys
-
-from herder.annotations import UNION_TYPE_NAMES, annotation_globals, describes_default, evaluate, includes, is_any
+from herder.annotations import UNION_TYPE_NAMES, includes, is_any
 from herder.argument_errors import (
     MISSING,
     UNEXPECTED,
@@ -19,6 +15,7 @@ from herder.argument_errors import (
 from herder.call import Call
 from herder.errors import CallRejection
 from herder.session import Session
+from herder.signatures import callable_of, is_async, place_of, read_parameters, wraps_async, yields_items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,13 +23,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.dependencies import Compiler
-    from herder.depends import Dependency
     from herder.typed import ArgumentConverter
 
-ANY_TYPE: frozenset[type] = frozenset({dict, list, str, int, float, bool, type(None)})
-NO_ANNOTATION = inspect.Parameter.empty
+ANY_TYPE: frozenset[type[Any]] = frozenset({dict, list, str, int, float, bool, type(None)})
 # The JSON types that an annotation accepts, and that need no conversion. All other annotations are compiled by `typed`.
-PLAIN_TYPES: dict[Any, tuple[type, ...]] = {
+PLAIN_TYPES: dict[Any, tuple[type[Any], ...]] = {
     int: (int,),  # not bool, although it is a subclass of int
     float: (float,),  # `check` converts an int
     str: (str,),
@@ -44,98 +39,7 @@ PLAIN_TYPES: dict[Any, tuple[type, ...]] = {
 }
 
 
-class Parameters:
-    """The parameters of a callable: annotations by name, and the names without a default.
-
-    Those with `herder.Depends` are only in `dependencies`.
-    """
-
-    def __init__(self, scope: dict[str, Any]) -> None:
-        self.scope = scope  # the names that annotations may use
-        self.names: dict[str, Any] = {}
-        self.defaults: dict[str, Any] = {}
-        self.dependencies: dict[str, Dependency] = {}  # the other parameters: no arguments of the callable
-        self.kwargs_name = ""  # the name of `**kwargs`
-        self.kwargs: Any = object  # its annotation
-        self.returns: Any = NO_ANNOTATION  # that of the result, not evaluated
-
-    @property
-    def required(self) -> frozenset[str]:
-        """The names of the parameters without a default."""
-        return frozenset(self.names.keys() - self.defaults.keys())
-
-    @property
-    def has_kwargs(self) -> bool:
-        """Whether the callable accepts any other names."""
-        return bool(self.kwargs_name)
-
-
-def read_parameters(function: Callable[..., Any]) -> Parameters:
-    """Read the signature of `function`. Raises `TypeError` if it cannot be called with keyword arguments."""
-    found = Parameters(annotation_globals(_unwrap(inspect.unwrap(function))))
-    signature = _signature(function)
-    found.returns = signature.return_annotation
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            name = getattr(function, "__qualname__", function)
-            raise TypeError(
-                f"{name}: parameter {parameter.name!r} is positional-only, but arguments are passed by name"
-            )
-        annotation = parameter.annotation
-        annotation = object if annotation is NO_ANNOTATION else evaluate(annotation, found.scope)
-        depends = sys.modules.get("herder.depends")  # an annotation that is a string may just have loaded it
-        dependency = depends and depends.find_dependency(annotation, parameter.default)
-        if dependency:
-            found.dependencies[parameter.name] = dependency
-        elif parameter.kind is parameter.VAR_KEYWORD:
-            found.kwargs_name, found.kwargs = parameter.name, annotation
-        elif parameter.kind is not parameter.VAR_POSITIONAL:
-            found.names[parameter.name] = annotation
-            if parameter.default is not parameter.empty:
-                _check_default(function, parameter.name, parameter.default)
-                found.defaults[parameter.name] = parameter.default
-    return found
-
-
-def _check_default(function: Any, name: str, default: Any) -> None:
-    """Raise `TypeError` for a description of a default, `x: int = Field(5)`: the handler would get the description."""
-    kind = type(default)
-    if describes_default(default):
-        package = kind.__module__.partition(".")[0]
-        raise TypeError(
-            f"{getattr(function, '__qualname__', function)}: the default of {name!r} is a {kind.__name__} of {package},"
-            f" and the handler would get that object; write `{name}: Annotated[int, herder.Meta(ge=1)] = 5`"
-        )
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    if sys.version_info >= (3, 14):  # annotations are evaluated late, and names for type checkers do not exist then
-        import annotationlib
-
-        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
-    return inspect.signature(function)
-
-
-def _unwrap(function: Any) -> Any:
-    """Return the function that runs: that of a partial, a static method or an object with `func`; else `__call__`.
-
-    `inspect.isroutine` does not work here: it also accepts decorators that are classes with `__get__`.
-    """
-    for _ in range(32):  # bounded, since an object may be its own `func`
-        if inspect.isfunction(function) or inspect.ismethod(function) or isinstance(function, type):
-            return function
-        if isinstance(function, (staticmethod, classmethod)):
-            function = function.__func__
-        elif isinstance(function, functools.partial):
-            function = function.func
-        elif callable(inner := getattr(function, "__dict__", {}).get("func")):
-            function = inner
-        else:
-            break
-    return type(function).__call__
-
-
-def plain_types(annotation: Any) -> tuple[type, ...] | None:
+def plain_types(annotation: Any) -> tuple[type[Any], ...] | None:
     """Return the JSON types that fit a plain annotation: `()` for all, None if the annotation is not plain."""
     try:
         if annotation in PLAIN_TYPES:
@@ -155,7 +59,7 @@ def plain_types(annotation: Any) -> tuple[type, ...] | None:
     return None
 
 
-def _plain_union(members: list[tuple[type, ...] | None]) -> tuple[type, ...] | None:
+def _plain_union(members: list[tuple[type[Any], ...] | None]) -> tuple[type[Any], ...] | None:
     if None in members:
         return None
     return () if () in members else tuple(dict.fromkeys(kind for each in members for kind in each or ()))
@@ -206,7 +110,8 @@ class Command:
         self.session_parameter = _injected_parameter(name, parameters.names, Session)
         self.call_parameter = _injected_parameter(name, parameters.names, Call)
         self.is_async = is_async(function)
-        self.call = _callable(function)
+        self.awaits = not self.is_async and wraps_async(function)  # whether the result may be a coroutine
+        self.call = callable_of(function)
         # Returns the generator of a handler that is one, for a caller that takes a stream.
         self.stream: Callable[..., Any] | None = function if yields_items(function) else None
         if parameters.dependencies and compiler is not None:
@@ -216,13 +121,12 @@ class Command:
         plain = {each: plain_types(kind) for each, kind in parameters.names.items() if each not in injected}
         self.accepted_types = {each: frozenset(kinds) if kinds else ANY_TYPE for each, kinds in plain.items()}
         self.types_of = self.accepted_types.get
-        self.required = parameters.required - injected
+        self.required: frozenset[str] = parameters.required - injected
         # With so many arguments none is missing. -1: unknown, since `**kwargs` accepts more names.
         self.complete_count = -1 if parameters.has_kwargs else len(self.accepted_types)
         self.injects = bool(supplied)  # whether the loop adds a `Session` or a `Call` to the arguments
         # None: no other arguments. Otherwise the handler has `**kwargs` and accepts all names but these.
         self.reserved = injected if parameters.has_kwargs else None
-        self.awaits = not self.is_async and wraps_async(function)  # whether the result may be a coroutine
         # The app sets these three.
         self.in_thread = False  # whether it runs in a thread
         self.concurrency: int | None = None  # how many calls of it may run at once in this worker
@@ -239,23 +143,19 @@ class Command:
         try:
             plan = compiler.plan(self.parameters)
         except InvalidDependency as refused:
-            raise TypeError(f"command {self.name!r}{_place(function)}: {refused}") from None
+            raise TypeError(f"command {self.name!r}{place_of(function)}: {refused}") from None
         if plan.needs_session and self.session_parameter is None:
             self.session_parameter = SESSION_PARAMETER
         if plan.needs_call and self.call_parameter is None:
             self.call_parameter = CALL_PARAMETER
-        if not self.is_async and wraps_async(
-            function
-        ):  # its coroutine must end before the clean-up of the dependencies
-            self.call, self.is_async = _awaiting(self.call), True
-        self.call = plan.wrap(self.call, self.is_async, self.call_parameter, self.session_parameter)
-        self.is_async = self.is_async or plan.is_async
+        self.call = plan.wrap(self.call, self.is_async, self.awaits, self.call_parameter, self.session_parameter)
+        if plan.is_async:  # awaits the coroutine itself
+            self.is_async, self.awaits = True, False
         if self.stream is not None:
             from herder import dependency_streams
 
-            self.stream = dependency_streams.wrap(
-                plan, self.stream, self.is_async, self.call_parameter, self.session_parameter
-            )
+            waits = self.is_async or self.awaits
+            self.stream = dependency_streams.wrap(plan, self.stream, waits, self.call_parameter, self.session_parameter)
 
     def _convert_arguments(self, function: Callable[..., Any], injected: frozenset[str]) -> None:
         """Let the call convert its arguments. `check` only refuses the names of injected parameters then."""
@@ -264,7 +164,7 @@ class Command:
         try:
             self.arguments = ArgumentConverter(self.name, self.parameters, injected)
         except UnsupportedParameter as refused:
-            raise TypeError(f"command {self.name!r}{_place(function)}: {refused}") from None
+            raise TypeError(f"command {self.name!r}{place_of(function)}: {refused}") from None
         self.call = self.arguments.wrap(self.call, self.is_async)
         if self.stream is not None:
             self.stream = self.arguments.wrap(self.stream, is_async=False)  # it returns a generator at once
@@ -294,7 +194,7 @@ class Command:
         if len(arguments) != self.complete_count and not self.required <= arguments.keys():
             raise self._rejection(arguments)
 
-    def _to_float(self, arguments: dict[str, Any], kinds: frozenset[type], value: Any) -> float:
+    def _to_float(self, arguments: dict[str, Any], kinds: frozenset[type[Any]], value: Any) -> float:
         """Convert an int where only a float fits. Raises `CallRejection` for any other value."""
         if type(value) is int and float in kinds:
             try:
@@ -339,7 +239,7 @@ class Command:
         return rejection(self.name, errors, expected)
 
 
-def _fits(value: Any, kinds: frozenset[type]) -> bool:
+def _fits(value: Any, kinds: frozenset[type[Any]]) -> bool:
     """Whether a value has one of the JSON types `kinds`, or can be converted to a float where that is one of them."""
     if type(value) is not int or float not in kinds:
         return type(value) in kinds
@@ -354,86 +254,10 @@ def _is_float(value: int) -> bool:
     return True
 
 
-def _place(function: Any) -> str:
-    """Return the file and line of a function as ` (file:line)`."""
-    code = getattr(_unwrap(inspect.unwrap(function)), "__code__", None)
-    return "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
-
-
-def _injected_parameter(command: str, annotations: dict[str, Any], injected: type) -> str | None:
+def _injected_parameter(command: str, annotations: dict[str, Any], injected: type[Any]) -> str | None:
     """Return the parameter of the type `injected`. Raises `TypeError` for two: callers could supply one of them."""
     names = [name for name, kind in annotations.items() if includes(kind, injected)]
     if len(names) > 1:
         found = ", ".join(names)
         raise TypeError(f"{command}: only one parameter may have the type herder.{injected.__name__}, found: {found}")
     return names[0] if names else None
-
-
-def is_async(function: Any) -> bool:
-    """Whether a function, a method, a partial or a callable object needs an event loop."""
-    plain = _unwrap(function)
-    return inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain)
-
-
-def yields_items(function: Any) -> bool:
-    """Whether a function is a generator, sync or async, or a wrapper of one (`functools.wraps`) that is not async."""
-    if _is_generator(_unwrap(function)):
-        return True
-    return _is_generator(inspect.unwrap(function)) and not is_async(function)
-
-
-def _is_generator(function: Any) -> bool:
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-
-
-def wraps_async(function: Any) -> bool:
-    """Whether a function is async, or a wrapper of an async one (`functools.wraps`), which may return a coroutine."""
-    return is_async(function) or is_async(inspect.unwrap(function)) or is_async(inspect.unwrap(_unwrap(function)))
-
-
-def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an async function that also awaits the result."""
-
-    async def call(**arguments: Any) -> Any:
-        result = function(**arguments)
-        return await result if inspect.isawaitable(result) else result
-
-    return call
-
-
-async def _collect(items: Any) -> list[Any]:
-    return [item async for item in items]
-
-
-def _collect_items(result: Any) -> Any:
-    """Return the items if the result is a generator."""
-    if inspect.isgenerator(result):
-        return list(result)
-    return _collect(result) if inspect.isasyncgen(result) else result
-
-
-def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that the loop calls. It always has its own Python frame.
-
-    The signal handler raises no interrupt while the loop's frame is the innermost one, so a builtin function that the
-    loop called directly could not be interrupted.
-    """
-    if inspect.isgeneratorfunction(_unwrap(function)):
-        return lambda **arguments: list(function(**arguments))
-    if inspect.isasyncgenfunction(_unwrap(function)):
-
-        async def collect(**arguments: Any) -> list[Any]:
-            return await _collect(function(**arguments))
-
-        return collect
-    inner = inspect.unwrap(function)
-    if _is_generator(inner):  # a wrapper around it
-        return lambda **arguments: _collect_items(function(**arguments))
-    return with_own_frame(function)
-
-
-def with_own_frame(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that runs in a Python frame of its own, which can be interrupted."""
-    if hasattr(function, "__code__"):
-        return function
-    return lambda **arguments: function(**arguments)

@@ -9,15 +9,18 @@ and clean-up belong to the run of the handler, with its context, its deadline an
 
 from __future__ import annotations
 
+import inspect
+from contextvars import copy_context
+from types import coroutine
+
 from herder import signals
 from herder.annotations import includes, unknown_part
-from herder.binding import read_parameters
 from herder.call import Call
 from herder.dependency_values import (
     InvalidDependency,
     Provider,
     clean_up,
-    clean_up_async,
+    clean_up_in_loop,
     end_session,
     end_session_async,
     registry_of,
@@ -25,15 +28,19 @@ from herder.dependency_values import (
     stop_async,
 )
 from herder.session import Session
+from herder.signatures import name_of, read_parameters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Mapping
+    from contextvars import Context
     from typing import Any
 
-    from herder.binding import Parameters
     from herder.dependency_values import Instances, Opened, Supplied
     from herder.depends import Dependency
+    from herder.signatures import Parameters
+
+    Outcome = tuple[Any, BaseException | None]  # the result or the error of a handler, after all clean-ups
 
 # How long values are kept: a provider may need only what lives at least as long as its own value.
 LIFETIMES = {"call": 0, "session": 1, "worker": 2}
@@ -70,16 +77,23 @@ class Plan:
         return (*((name, self.providers.index(inner)) for name, inner in provider.needs), *provider.supplied)
 
     def wrap(
-        self, function: Callable[..., Any], is_async: bool, call_parameter: str | None, session_parameter: str | None
+        self,
+        function: Callable[..., Any],
+        is_async: bool,
+        awaits: bool,
+        call_parameter: str | None,
+        session_parameter: str | None,
     ) -> Callable[..., Any]:
         """Return a function that runs the providers, calls the handler `function` with their values, and cleans up.
 
         It takes the arguments of the handler that are no dependencies, and the call and the session under the given
-        names.
+        names. `awaits`: the handler is not async, but may return a coroutine. Then the function may do so too.
         """
         start = self.supplier(call_parameter, session_parameter)
         steps, parameters = self.steps, self.parameters
+        in_loop = is_async or self.is_async
 
+        # `run` could also do this. But a coroutine would make each call of a sync handler slower by a microsecond.
         def call(**arguments: Any) -> Any:
             result: Any = None
             error: BaseException | None = None
@@ -87,11 +101,7 @@ class Plan:
             try:
                 values = start(arguments)
                 for number, (provider, needs) in enumerate(steps):
-                    given = {name: values[each] for name, each in needs}
-                    if provider.scope == "call":
-                        values[number] = provider.begin(given, opened)
-                    else:
-                        values[number] = instances(provider, values).get(provider, given)
+                    values[number] = value_of(provider, needs, values, opened)
                 for name, each in parameters:
                     arguments[name] = values[each]
                 result = function(**arguments)
@@ -106,46 +116,55 @@ class Plan:
             finally:
                 error = None  # its traceback refers to this frame: a cycle otherwise
 
-        async def call_async(**arguments: Any) -> Any:
+        async def run(arguments: dict[str, Any]) -> Outcome:
             result: Any = None
             error: BaseException | None = None
             opened: Opened = []
             try:
                 values = start(arguments)
                 for number, (provider, needs) in enumerate(steps):
-                    given = {name: values[each] for name, each in needs}
-                    if provider.scope != "call":
-                        kept = instances(provider, values)
-                        values[number] = (
-                            await kept.get_async(provider, given) if provider.is_async else kept.get(provider, given)
-                        )
-                    elif provider.is_async:
-                        values[number] = await provider.begin_async(given, opened)
+                    if provider.is_async:
+                        values[number] = await value_of_async(provider, needs, values, opened)
                     else:
-                        values[number] = provider.begin(given, opened)
+                        values[number] = value_of(provider, needs, values, opened)
                 for name, each in parameters:
                     arguments[name] = values[each]
                 result = function(**arguments)
                 if is_async:
+                    result = await result
+                elif awaits and inspect.isawaitable(result):
+                    if not in_loop:
+                        await wait_for_loop()
                     result = await result
             except GeneratorExit:  # the event loop is closed: nothing can be awaited any more
                 raise
             except BaseException as raised:
                 error = raised
             while opened:
-                provider, generator = opened.pop()
-                if provider.is_async:
-                    error = await clean_up_async(provider, generator, error)
-                else:
-                    error = clean_up(provider, generator, error)
-            if error is None:
-                return result
+                error = await clean_up_in_loop(*opened.pop(), error)
             try:
-                raise error
+                # Not raised: in a coroutine, `StopIteration` would become another exception.
+                return (result, None) if error is None else (None, error)
             finally:
                 error = None  # as above
 
-        return call_async if is_async or self.is_async else call
+        def call_awaiting(**arguments: Any) -> Any:
+            context, running = copy_context(), run(arguments)
+            try:
+                context.run(running.send, None)
+            except StopIteration as done:
+                outcome = done.value
+            else:
+                return continue_in_loop(running, context)
+            try:
+                return result_of(outcome)
+            finally:
+                outcome = None  # as above
+
+        async def call_async(**arguments: Any) -> Any:
+            return result_of(await run(arguments))
+
+        return call_async if in_loop else call_awaiting if awaits else call
 
     def supplier(
         self, call_parameter: str | None, session_parameter: str | None
@@ -162,6 +181,63 @@ class Plan:
             return values
 
         return take
+
+
+def value_of(provider: Provider, needs: Supplied, values: dict[int, Any], opened: Opened) -> Any:
+    """Return the value of a sync provider, from those that it needs."""
+    given = {name: values[each] for name, each in needs}
+    if provider.scope == "call":
+        return provider.begin(given, opened)
+    return instances(provider, values).get(provider, given)
+
+
+async def value_of_async(provider: Provider, needs: Supplied, values: dict[int, Any], opened: Opened) -> Any:
+    """Return the value of an async provider."""
+    given = {name: values[each] for name, each in needs}
+    if provider.scope == "call":
+        return await provider.begin_async(given, opened)
+    return await instances(provider, values).get_async(provider, given)
+
+
+def result_of(outcome: Outcome) -> Any:
+    """Return the result of a handler, or raise its error."""
+    result, error = outcome
+    if error is None:
+        return result
+    try:
+        raise error
+    finally:
+        del outcome, error  # as above
+
+
+@coroutine
+def wait_for_loop() -> Generator[None, None, None]:
+    """Wait until `continue_in_loop` runs."""
+    yield
+
+
+async def continue_in_loop(running: Coroutine[Any, Any, Outcome], context: Context) -> Any:
+    """Run the rest of a handler that has returned a coroutine, and of its dependencies, in the event loop."""
+    return result_of(await run_in_context(running, context))
+
+
+@coroutine
+def run_in_context(running: Coroutine[Any, Any, Outcome], context: Context) -> Generator[Any, Any, Outcome]:
+    """Await a coroutine in `context`. The providers have begun there, and may reset context variables at the end."""
+    step: Callable[[Any], Any] = running.send
+    value: Any = None
+    while True:
+        try:
+            awaited = context.run(step, value)
+        except StopIteration as done:
+            outcome: Outcome = done.value
+            return outcome
+        try:
+            value = yield awaited
+            step = running.send
+        except BaseException as error:
+            value = error
+            step = running.throw
 
 
 def instances(provider: Provider, values: dict[int, Any]) -> Instances:
@@ -199,7 +275,7 @@ class Compiler:
         if dependency.use_cache and key in self.providers:
             return self.providers[key]
         self.refuse_cycle(key, function)
-        self.path.append((key, _name(function)))
+        self.path.append((key, name_of(function)))
         provider = self.compile(function, dependency.scope, key)
         del self.path[-1]
         if dependency.scope != "call":
@@ -213,14 +289,14 @@ class Compiler:
         keys = [each for each, _ in self.path]
         if key in keys:
             names = [name for _, name in self.path[keys.index(key) :]]
-            raise InvalidDependency(f"a dependency needs itself: {' -> '.join([*names, _name(function)])}")
+            raise InvalidDependency(f"a dependency needs itself: {' -> '.join([*names, name_of(function)])}")
 
     def compile(self, function: Any, scope: str, key: Any) -> Provider:
         """Compile a provider and what it needs."""
         try:
             parameters = read_parameters(function)
-        except (TypeError, ValueError) as error:  # no signature, as some builtins
-            raise InvalidDependency(f"{self.where()}: {error}; wrap it in a function") from None
+        except TypeError as error:
+            raise InvalidDependency(f"{self.where()}: {error}") from None
         provider = Provider(function, scope, key)
         for name, annotation in parameters.names.items():
             if includes(annotation, Call):
@@ -245,12 +321,19 @@ class Compiler:
                 )
         return provider
 
-    def hooks(self) -> tuple[list[Any], list[Any]]:
-        """Return the `on_session_end` and the `on_stop` hook for the values that outlive a call, if there are some."""
+    def add_hooks(self, session_end: list[Any], stop_hooks: list[Any]) -> None:
+        """Add the hooks for the values that outlive a call to those of the app. Replaces those of earlier overrides.
+
+        The hooks for the end of a session are one for each value that is cleaned up, or one that only drops the values.
+        """
+        session_end[:] = [each for each in session_end if each not in (end_session, end_session_async)]
+        stop_hooks[:] = [each for each in stop_hooks if each not in (stop, stop_async)]
         sessions = [each for each in self.kept if each.scope == "session"]
-        end = end_session_async if any(each.is_async for each in sessions) else end_session
-        last = stop_async if any(each.is_async for each in self.kept) else stop
-        return [end] if sessions else [], [last] if self.kept else []
+        if sessions:
+            cleaned = sum(each.is_generator for each in sessions)
+            session_end += [end_session_async if _any_async(sessions) else end_session] * max(cleaned, 1)
+        if self.kept:
+            stop_hooks.append(stop_async if _any_async(self.kept) else stop)
 
     def session_scoped(self) -> str | None:
         """Return the name of a provider whose value belongs to a session."""
@@ -261,16 +344,16 @@ class Compiler:
         return f"provider {' -> '.join(name for _, name in self.path)}"
 
 
+def _any_async(providers: list[Provider]) -> bool:
+    return any(each.is_async for each in providers)
+
+
 def _has_hash(function: Any) -> bool:
     try:
         hash(function)
     except TypeError:
         return False
     return True
-
-
-def _name(function: Any) -> str:
-    return getattr(function, "__qualname__", None) or repr(function)
 
 
 signals.protected_files.add(Plan.wrap.__code__.co_filename)

@@ -8,8 +8,8 @@ Imported only for an app with generator handlers that have dependencies.
 from __future__ import annotations
 
 from herder import signals
-from herder.dependencies import instances
-from herder.dependency_values import clean_up, clean_up_async
+from herder.dependencies import value_of, value_of_async
+from herder.dependency_values import clean_up, clean_up_in_loop
 from herder.streams import as_async, is_async_generator, is_generator
 
 TYPE_CHECKING = False
@@ -40,11 +40,7 @@ def wrap(
         try:
             values = take_supplied(arguments)
             for number, (provider, needs) in enumerate(plan.steps):
-                given = {name: values[each] for name, each in needs}
-                if provider.scope == "call":
-                    values[number] = provider.begin(given, opened)
-                else:
-                    values[number] = instances(provider, values).get(provider, given)
+                values[number] = value_of(provider, needs, values, opened)
             for name, each in plan.parameters:
                 arguments[name] = values[each]
             result = function(**arguments)
@@ -70,16 +66,10 @@ def wrap(
         try:
             values = take_supplied(arguments)
             for number, (provider, needs) in enumerate(plan.steps):
-                given = {name: values[each] for name, each in needs}
-                if provider.scope != "call":
-                    kept = instances(provider, values)
-                    values[number] = (
-                        await kept.get_async(provider, given) if provider.is_async else kept.get(provider, given)
-                    )
-                elif provider.is_async:
-                    values[number] = await provider.begin_async(given, opened)
+                if provider.is_async:
+                    values[number] = await value_of_async(provider, needs, values, opened)
                 else:
-                    values[number] = provider.begin(given, opened)
+                    values[number] = value_of(provider, needs, values, opened)
             for name, each in plan.parameters:
                 arguments[name] = values[each]
             result = function(**arguments)
@@ -95,11 +85,7 @@ def wrap(
         except BaseException as raised:
             error = raised
         while opened:
-            provider, generator = opened.pop()
-            if provider.is_async:
-                error = await clean_up_async(provider, generator, error)
-            else:
-                error = clean_up(provider, generator, error)
+            error = await clean_up_in_loop(*opened.pop(), error)
         if error is not None:
             try:
                 raise error

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import inspect
 from _thread import allocate_lock
+from types import CoroutineType
 
 from herder import error_frames, signals
-from herder.binding import is_async, with_own_frame
 from herder.call import calls
 from herder.errors import Rejected
+from herder.signatures import is_async, name_of, with_own_frame, wraps_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Provider:
 
     def __init__(self, function: Callable[..., Any], scope: str, key: Any) -> None:
         self.key = key  # by which the values that outlive a call are found
-        self.name = getattr(function, "__qualname__", None) or repr(function)
+        self.name = name_of(function)
         self.scope = scope
         self.is_async = is_async(function)
         self.is_generator = is_generator(function)
@@ -53,22 +54,33 @@ class Provider:
     def begin(self, arguments: dict[str, Any], opened: Opened) -> Any:
         """Return the value of a sync provider."""
         if not self.is_generator:
-            return self.function(**arguments)
+            return self.checked(self.function(**arguments))
         generator = self.function(**arguments)
         for value in generator:
             opened.append((self, generator))
-            return value
+            return self.checked(value)
         raise RuntimeError(f"the provider {self.name} ended without yielding a value")
 
     async def begin_async(self, arguments: dict[str, Any], opened: Opened) -> Any:
         """Return the value of an async provider."""
         if not self.is_generator:
-            return await self.function(**arguments)
+            return self.checked(await self.function(**arguments))
         generator = self.function(**arguments)
         async for value in generator:
             opened.append((self, generator))  # only now: one that has raised must not be resumed
-            return value
+            return self.checked(value)
         raise RuntimeError(f"the provider {self.name} ended without yielding a value")
+
+    def checked(self, value: Any) -> Any:
+        """Return a value. Raises `TypeError` for a coroutine: nothing would await it."""
+        if type(value) is not CoroutineType:
+            return value
+        value.close()
+        if not self.is_async and wraps_async(self.function):
+            reason = "since a decorator of this async function is not async; write `async def` in it, and await there"
+        else:
+            reason = "which nothing awaits; declare the provider with `async def`, and await the coroutine in it"
+        raise TypeError(f"the provider {self.name} returned a coroutine, {reason}")
 
 
 def is_generator(function: Any) -> bool:
@@ -95,7 +107,7 @@ def clean_up(provider: Provider, generator: Any, error: BaseException | None) ->
     traceback = None if error is None else error.__traceback__
     try:
         if error is None:
-            for _ in generator:
+            for _ in generator:  # its end is no exception, as that of `next` would be
                 refuse_value(provider, generator)
         else:
             generator.throw(error)
@@ -107,16 +119,14 @@ def clean_up(provider: Provider, generator: Any, error: BaseException | None) ->
     return None
 
 
-async def clean_up_async(provider: Provider, generator: Any, error: BaseException | None) -> BaseException | None:
-    """Do the same as `clean_up` for an async generator."""
+async def clean_up_in_loop(provider: Provider, generator: Any, error: BaseException | None) -> BaseException | None:
+    """Do the same for a generator of either kind."""
+    if not provider.is_async:
+        return clean_up(provider, generator, error)
     traceback = None if error is None else error.__traceback__
     try:
-        if error is None:
-            async for _ in generator:
-                await refuse_value_async(provider, generator)
-        else:
-            await generator.athrow(error)
-            await refuse_value_async(provider, generator)
+        await (generator.__anext__() if error is None else generator.athrow(error))
+        await refuse_value_async(provider, generator)
     except StopAsyncIteration:
         return restored(error, traceback)
     except GeneratorExit:
@@ -206,26 +216,6 @@ class Instances:
                 self.opened += opened
             return self.values[provider.key]
 
-    def close(self) -> None:
-        """Clean up in reverse order. Exceptions are logged; the last one of a time limit is raised."""
-        self.values.clear()
-        error: BaseException | None = None
-        while self.opened:
-            error = clean_up(*self.opened.pop(), None) or error
-        raise_limit(error)
-
-    async def close_async(self) -> None:
-        """Do the same if there are async providers."""
-        self.values.clear()
-        error: BaseException | None = None
-        while self.opened:
-            provider, generator = self.opened.pop()
-            if provider.is_async:
-                error = await clean_up_async(provider, generator, None) or error
-            else:
-                error = clean_up(provider, generator, None) or error
-        raise_limit(error)
-
 
 def raise_limit(error: BaseException | None) -> None:
     """Raise `HookTimeout`, or the cancel of an async hook, so that the hook is reported as such."""
@@ -247,14 +237,20 @@ class Registry:
         session._sessions.dependencies = self
         return self.sessions.setdefault((session.id, session._epoch), Instances())  # atomic, for handlers in threads
 
-    def take_session(self, session: Session) -> list[Instances]:
-        """Remove and return the values of an ended session. The host ends each epoch of which it has sent a call."""
-        instances = self.sessions.pop((session.id, session._epoch), None)
-        return [] if instances is None else [instances]
+    def take_newest(self, session: Session) -> Opened:
+        """Remove and return the newest value of an ended session that must be cleaned up, if there is one."""
+        key = (session.id, session._epoch)
+        instances = self.sessions.get(key)
+        newest = instances.opened[-1:] if instances is not None else []
+        if instances is not None:
+            del instances.opened[-1:]
+            if not instances.opened:  # the host ends each epoch of which it has sent a call
+                del self.sessions[key]
+        return newest
 
-    def take_all(self) -> list[Instances]:
-        """Remove and return everything: sessions first, since their values may need those of the worker."""
-        everything = [*reversed(self.sessions.values()), self.worker]
+    def take_all(self) -> Opened:
+        """Remove and return everything: sessions last, since their values may need those of the worker."""
+        everything = [each for kept in (self.worker, *self.sessions.values()) for each in kept.opened]
         self.sessions, self.worker = {}, Instances()
         return everything
 
@@ -268,30 +264,49 @@ def registry_of(calls: Calls) -> Registry:
     return calls.dependencies
 
 
-def end_session(session: Session, _reason: str) -> None:
-    """Clean up the values of a session. This is the last `on_session_end` hook of an app with such values."""
+def close(opened: Opened) -> None:
+    """Clean up in reverse order. Exceptions are logged; the last one of a time limit is raised."""
+    error: BaseException | None = None
+    while opened:
+        error = clean_up(*opened.pop(), None) or error
+    raise_limit(error)
+
+
+async def close_in_loop(opened: Opened) -> None:
+    """Do the same if there are async providers."""
+    error: BaseException | None = None
+    while opened:
+        error = await clean_up_in_loop(*opened.pop(), None) or error
+    raise_limit(error)
+
+
+def newest_of(session: Session) -> Opened:
+    """Remove and return the newest value of an ended session that must be cleaned up, if there is one."""
     registry = session._sessions.dependencies
-    for each in registry.take_session(session) if registry is not None else ():
-        each.close()
+    return [] if registry is None else registry.take_newest(session)
+
+
+def end_session(session: Session, _reason: str) -> None:
+    """Clean up one value of a session. The last `on_session_end` hooks of an app are this one, for each such value.
+
+    So each clean-up has a time limit of its own, after which it is interrupted.
+    """
+    close(newest_of(session))
 
 
 async def end_session_async(session: Session, _reason: str) -> None:
     """Do the same if a provider is async."""
-    registry = session._sessions.dependencies
-    for each in registry.take_session(session) if registry is not None else ():
-        await each.close_async()
+    await close_in_loop(newest_of(session))
 
 
 def stop(calls: Calls = calls) -> None:
     """Clean up all values. This is the first `on_stop` hook to run in an app with values that outlive a call."""
-    for each in calls.dependencies.take_all() if calls.dependencies is not None else ():
-        each.close()
+    close([] if calls.dependencies is None else calls.dependencies.take_all())
 
 
 async def stop_async(calls: Calls = calls) -> None:
     """Do the same if a provider is async."""
-    for each in calls.dependencies.take_all() if calls.dependencies is not None else ():
-        await each.close_async()
+    await close_in_loop([] if calls.dependencies is None else calls.dependencies.take_all())
 
 
 signals.protected_files.add(clean_up.__code__.co_filename)

@@ -43,6 +43,7 @@ HERDER_MODULES = (
     "hooks",
     "lifecycle",
     "loop",
+    "signatures",
     "streams",
     "testing",
     "testing_streams",

@@ -11,6 +11,7 @@ from contextvars import Context, copy_context
 from functools import partial
 
 from herder import error_frames, signals
+from herder.signatures import name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,8 +110,7 @@ class Lifecycle:
         # What is left to do at the stop; the last one is next.
         self.parts: list[tuple[str, Callable[[], Any]]] = [("the lifespan", self._leave_lifespan)]
         for hook in worker.app._on_stop:
-            name = getattr(hook, "__qualname__", None) or repr(hook)
-            self.parts.append((f"the on_stop hook {name}", partial(self._run_hook, hook)))
+            self.parts.append((f"the on_stop hook {name_of(hook)}", partial(self._run_hook, hook)))
         self.current = ""  # what runs, for the log
         self.ended = allocate_lock()  # held while the parts run
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 
 from herder.annotations import UNION_TYPE_NAMES, evaluate, unknown_reason
-from herder.binding import NO_ANNOTATION, _unwrap, plain_types
+from herder.binding import plain_types
 from herder.codec import decode, encode
+from herder.signatures import NO_ANNOTATION, running_function
 from herder.text import escape_surrogates, text
 
 TYPE_CHECKING = False
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_COMMAND = 256 * 1024  # bytes of one command; the host ignores larger descriptions
 MAX_ALL = 2 * 1024 * 1024  # bytes of all commands
-JSON_TYPES: dict[type, str] = {
+JSON_TYPES: dict[type[Any], str] = {
     int: "integer",
     float: "number",
     str: "string",
@@ -38,7 +39,7 @@ ITERATORS = frozenset({"Iterator", "Iterable", "Generator", "AsyncIterator", "As
 
 def describe_commands(app: App, commands: dict[str, Command], encode_result: Callable[[Any], bytes]) -> list[Any]:
     """Return the entries of the commands in `ready`."""
-    entries = []
+    entries: list[Any] = []
     for name, registered in app._functions.items():
         command, function = commands[name], registered[0]
         entry = base_entry(command)
@@ -77,7 +78,7 @@ def within(entries: list[Any], limit: int) -> list[Any]:
     """Return the entries, without the descriptions that do not fit into `limit` bytes of JSON."""
     bases = [{key: each[key] for key in BASE_KEYS if key in each} for each in entries]
     room = min(MAX_ALL, limit - len(encode(bases)))
-    fitting = []
+    fitting: list[Any] = []
     for entry, base in zip(entries, bases, strict=True):
         room -= len(encode(entry)) - len(encode(base))
         fitting.append(entry if room >= 0 else base)
@@ -112,7 +113,7 @@ def describe(
 
 def read_documentation(function: Any) -> str:
     """Return the documentation string of a handler; not that of the class of a callable object."""
-    inner = _unwrap(function)
+    inner = running_function(function)
     is_object = not (inspect.isroutine(function) or isinstance(function, type))
     documentation = getattr(inner if is_object else function, "__doc__", None)
     return escape_surrogates(inspect.cleandoc(documentation)) if isinstance(documentation, str) else ""
@@ -161,14 +162,14 @@ def object_schema(properties: dict[str, Any], required: list[str], extra: Any) -
     return schema
 
 
-def plain_schema(kinds: tuple[type, ...]) -> dict[str, Any]:
+def plain_schema(kinds: tuple[type[Any], ...]) -> dict[str, Any]:
     """Return the schema of values that have one of these JSON types; `()` stands for all."""
     if len(kinds) < 2:
         return {"type": JSON_TYPES[kinds[0]]} if kinds else {}
     return {"anyOf": [{"type": JSON_TYPES[kind]} for kind in kinds]}
 
 
-def add_default(schema: dict[str, Any], default: Any, kinds: tuple[type, ...]) -> None:
+def add_default(schema: dict[str, Any], default: Any, kinds: tuple[type[Any], ...]) -> None:
     """Add a default that JSON has, and that a caller could send."""
     # Not `isinstance`: a subclass may have another form, and code of the application.
     fits = not kinds or type(default) in kinds or (type(default) is int and float in kinds)
@@ -214,7 +215,8 @@ def _result_of(app: App, annotation: Any, scope: dict[str, Any]) -> dict[str, An
         return None
     from herder.typed_schemas import result_schema
 
-    return result_schema(annotation, scope, tuple(app._encoders))
+    # That of `object` applies only to values that have no form.
+    return result_schema(annotation, scope, tuple(kind for kind in app._encoders if kind is not object))
 
 
 def _simple(annotation: Any, scope: dict[str, Any]) -> dict[str, Any] | None:
