@@ -71,6 +71,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "testing_streams.py",
     "text.py",
     "typed.py",
+    "typed_arguments.py",
     "typed_constraints.py",
     "typed_containers.py",
     "typed_foreign.py",

@@ -159,8 +159,8 @@ def test_an_encoder_for_a_subclass_of_a_json_type():
     app = herder.App()
     app.encoder(Coordinates)(Coordinates._asdict)
     app.encoder(Level)(lambda level: level.name)
-    value = {"at": [Coordinates(1, 2)], "level": Level.HIGH, "id": ID, Level.HIGH: Point(1, 2)}
-    form = {"at": [{"x": 1, "y": 2}], "level": "HIGH", "id": str(ID), "3": [1, 2]}
+    value = {"at": [Coordinates(1, 2)], "level": Level.HIGH, "id": ID, Level.HIGH: Point(1, 2), "plain": 1}
+    form = {"at": [{"x": 1, "y": 2}], "level": "HIGH", "id": str(ID), "HIGH": [1, 2], "plain": 1}
     assert encoded(value, app) == form
 
 

@@ -18,10 +18,10 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from herder import typed, typed_records, typed_source
+from herder import typed, typed_arguments, typed_records, typed_source
 from herder.binding import Command, plain_types
 from herder.errors import CallRejection
-from herder.typed import ArgumentConverter
+from herder.typed_arguments import ArgumentConverter
 from type_tables import ERRORS, FITS, REQUIRED, WRONG_INT, Derived, Json, Line, Order, Tree, one
 
 JSON = Json  # the type names itself, in the scope of this module
@@ -95,7 +95,9 @@ def test_the_generated_source_agrees_with_the_loop(monkeypatch):
     rows = [(annotation, value) for table in (FITS, ERRORS) for annotation, value, _ in table]
     generated = [outcome(*row) for row in rows]
     monkeypatch.setattr(typed_records, "dataclass_converter", lambda *given: given[-1])
-    monkeypatch.setattr(typed, "handler_caller", lambda *given: lambda **named: given[1](**given[-1].convert(named)))
+    monkeypatch.setattr(
+        typed_arguments, "handler_caller", lambda *given: lambda **named: given[1](**given[-1].convert(named))
+    )
     assert [outcome(*row) for row in rows] == generated
 
 
@@ -163,6 +165,17 @@ def test_a_dataclass_is_constructed_from_what_is_given(annotation, value, expect
         return
     converted = convert(annotation, value)
     assert converted == expected and vars(converted) == vars(expected)
+
+
+def test_the_names_around_a_class_are_collected_once(monkeypatch):
+    """Not for each field: a class with 1000 fields would take seconds to load."""
+    read = []
+    for module, name in ((typed_records, "own_annotations"), (typed, "names_of")):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, original=original: read.append(given[0]) or original(*given))
+    wide = dataclasses.make_dataclass("Wide", [(f"x{number}", int) for number in range(50)])
+    convert(wide, {f"x{number}": number for number in range(50)})
+    assert len(read) == 3 and read.count(wide) == 2
 
 
 def decorated(function):

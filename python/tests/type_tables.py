@@ -16,6 +16,7 @@ import herder
 
 T = TypeVar("T")
 UTC = dt.timezone.utc
+AS_DATETIME = "2026-01-31T08:40:00Z"
 ID = "12345678-1234-5678-1234-567812345678"
 UserId = NewType("UserId", int)
 Json = Union[dict[str, "Json"], list["Json"], str, float, int, bool, None]
@@ -329,7 +330,11 @@ ERRORS = [
     *((Perm, value, one([], "enum", "Input should be 1 or 2")) for value in (4, -1, True, "READ")),
     (dt.datetime, 0, one([], "datetime_type", "Input should be a valid datetime")),
     *(
-        (dt.datetime, value, one([], "datetime_parsing", "Input should be a valid datetime, as 2026-01-31T08:40:00Z"))
+        (
+            dt.datetime,
+            value,
+            one([], "datetime_parsing", "Input should be a valid datetime, such as 2026-01-31T08:40:00Z"),
+        )
         for value in (
             "",
             "now",
@@ -351,10 +356,10 @@ ERRORS = [
         (dt.date, value, one([], "date_parsing", "Input should be a valid date in the format YYYY-MM-DD"))
         for value in ("2026-1-31", "2026-01-31T00:00:00", "2025-02-29")
     ),
-    (dt.time, "8:40", one([], "time_parsing", "Input should be in a valid time format, as 08:40:00")),
+    (dt.time, "8:40", one([], "time_parsing", "Input should be in a valid time format, such as 08:40:00")),
     (dt.timedelta, True, one([], "time_delta_type", "Input should be a valid timedelta")),
     *(
-        (dt.timedelta, value, one([], "time_delta_parsing", "Input should be a valid timedelta, as P1DT2H30M"))
+        (dt.timedelta, value, one([], "time_delta_parsing", "Input should be a valid timedelta, such as P1DT2H30M"))
         for value in ("P", "PT", "P1Y", "P1M", "PT0.5H", "1:30", "P1D ", "P" + "9" * 5000 + "D", 1e300, 10**400)
     ),
     (uuid.UUID, 1, one([], "uuid_type", "UUID input should be a string, bytes or UUID object")),

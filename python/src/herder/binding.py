@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.dependencies import Compiler
-    from herder.typed import ArgumentConverter
+    from herder.typed_arguments import ArgumentConverter
 
 ANY_TYPE: frozenset[type[Any]] = frozenset({dict, list, str, int, float, bool, type(None)})
 # The JSON types that an annotation accepts, and that need no conversion. All other annotations are compiled by `typed`.
@@ -159,7 +159,7 @@ class Command:
 
     def _convert_arguments(self, function: Callable[..., Any], injected: frozenset[str]) -> None:
         """Let the call convert its arguments. `check` only refuses the names of injected parameters then."""
-        from herder.typed import ArgumentConverter, UnsupportedParameter
+        from herder.typed_arguments import ArgumentConverter, UnsupportedParameter
 
         try:
             self.arguments = ArgumentConverter(self.name, self.parameters, injected)

@@ -48,6 +48,7 @@ HERDER_MODULES = (
     "testing",
     "testing_streams",
     "typed",
+    "typed_arguments",
     "worker",
 )
 CONVERTERS = (

@@ -35,7 +35,7 @@ NUMBER_OR_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"|NaN|-?Infinity'
 _recursion_limit = sys.getrecursionlimit
 
 
-def make_encode(encoders: dict[type, Form], nan_as_null: bool) -> Callable[[Any], bytes]:
+def make_encode(encoders: dict[type[Any], Form], nan_as_null: bool) -> Callable[[Any], bytes]:
     """Return the function that encodes the results of an app. It raises `CallRejection` if a result has no form."""
     encoder = Encoder(Rules(encoders), nan_as_null)
     if nan_as_null or encoder.rules.has_overrides:
@@ -104,11 +104,11 @@ class Encoder:
 class Rules:
     """Which form the values of a type have."""
 
-    def __init__(self, encoders: dict[type, Form]) -> None:
+    def __init__(self, encoders: dict[type[Any], Form]) -> None:
         self.encoders = encoders
         # The C code writes these types without asking, so every result needs a walk.
         self.has_overrides = any(issubclass(kind, JSON_TYPES) for kind in encoders)
-        self.known: dict[type, Form | None] = {}
+        self.known: dict[type[Any], Form | None] = {}
 
     def form(self, value: Any) -> Any:
         """Return the form of a value. Raises `NoForm`, or what code of the application raises."""
@@ -119,7 +119,7 @@ class Rules:
             os._exit(0)
         return result
 
-    def form_of(self, kind: type) -> Form | None:
+    def form_of(self, kind: type[Any]) -> Form | None:
         """Return the function from a value of the type to its form, or None if JSON has the type."""
         if kind in PLAIN_TYPES:
             return None
@@ -138,7 +138,7 @@ class Rules:
         self.known[kind] = form
         return form
 
-    def find(self, kind: type) -> Form | None:
+    def find(self, kind: type[Any]) -> Form | None:
         """Find the form of a type: an encoder of the app, `__json__`, or a form of this package."""
         bases = mro_of(kind)
         for base in bases:
@@ -147,7 +147,7 @@ class Rules:
         if issubclass(kind, JSON_TYPES):
             return None
         if declares(bases, "__json__"):
-            return lambda value: type(value).__json__(value)
+            return _own_form
         form = find_form(kind, self.to_json) or self.encoders.get(object)
         if form is None:
             raise NoForm(unknown_type(kind))
@@ -158,7 +158,12 @@ class Rules:
         return Walk(self, nan_as_null=True).plain(value)
 
 
-def unknown_type(kind: type) -> str:
+def _own_form(value: Any) -> Any:
+    kind: Any = type(value)
+    return kind.__json__(value)
+
+
+def unknown_type(kind: type[Any]) -> str:
     """Return why a value of an unknown type cannot be encoded, and what to do."""
     path = type_path(kind)
     advice = ADVICE.get(path) or f"convert it, or register @app.encoder({path})"
@@ -224,7 +229,7 @@ class Walk:
         """Convert a list or a tuple."""
         self.enter(values)
         self.path.append(0)
-        result = []
+        result: list[Any] = []
         for self.path[-1], value in enumerate(values):
             result.append(self.plain(value))
         self.path.pop()
@@ -249,17 +254,19 @@ class Walk:
         """Return a key in a type that JSON writes as a key. Raises `NoForm` if it has no such form."""
         form = key
         for _ in range(MAX_FORMS):
-            if issubclass(type(form), SCALARS):
-                self.check(form)
-                return form
-            if issubclass(type(form), JSON_TYPES):
-                break
+            kind = type(form)
             try:
-                self.rules.form_of(type(form))
+                has_form = self.rules.form_of(kind) is not None
             except NoForm:  # says nothing of keys
                 break
-            form = self.apply(form)
-            self.converted_keys = True
+            if has_form:
+                form = self.apply(form)
+                self.converted_keys = True
+            elif issubclass(kind, SCALARS):
+                self.check(form)
+                return form
+            else:
+                break
         raise NoForm(f"keys must be str, int, float, bool or None, not {type_name(key)}")
 
     def check(self, value: Any) -> None:
@@ -300,11 +307,11 @@ def step(part: Any) -> str:
     return f".{name}" if name.isidentifier() else f"[{name!r}]"
 
 
-def failed_form(kind: type, error: Exception) -> NoForm:
+def failed_form(kind: type[Any], error: Exception) -> NoForm:
     """Return the error for a value whose form could not be found because of an exception."""
     return NoForm(f"a value of type {short_name(kind)} cannot be encoded as JSON: {type_name(error)}: {text(error)}")
 
 
-def short_name(kind: type) -> str:
+def short_name(kind: type[Any]) -> str:
     """Return the name of a type without its module."""
     return type_path(kind).rpartition(".")[2]

@@ -1,9 +1,7 @@
-"""Compiles the parameters of a command whose annotations are more than plain JSON types, when the app is loaded.
+"""Compiles annotations that are more than plain JSON types to a tree of `typed_nodes.Node`, when the app is loaded.
 
-`ArgumentConverter` binds the arguments of a call. It is built from a tree of `typed_nodes.Node` for each parameter,
-which `Compiler` makes from the annotations. A command with plain types only needs none of this: see `binding`. The
-modules of the richer types are imported only if an annotation needs them, so that other workers start as quickly as
-before.
+A command with plain types only needs none of this: see `binding`. The modules of the richer types are imported only if
+an annotation needs them, so that other workers start as quickly as before.
 """
 
 from __future__ import annotations
@@ -14,20 +12,15 @@ import enum
 import sys
 
 from herder.annotations import UNION_TYPE_NAMES, evaluate, is_any, is_dependency, unknown_part, unknown_reason
-from herder.argument_errors import UNEXPECTED, InvalidValue, collect, describe_parameters, rejection
 from herder.typed_containers import array_node, dict_node, fixed_tuple_node, union_node
-from herder.typed_nodes import ANY, NO_DEFAULT, SCALARS, STR, Field, Node, Reference, Unsupported, all_nodes
-from herder.typed_records import fields_converter, names_of
-from herder.typed_source import handler_caller
+from herder.typed_nodes import ANY, SCALARS, STR, Field, Node, Reference, Unsupported
+from herder.typed_records import names_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from herder.binding import Parameters
-    from herder.errors import CallRejection
-    from herder.typed_nodes import Converter
 
 ARRAYS: dict[Any, str] = {
     list: "list",
@@ -75,7 +68,8 @@ class Scope:
 class Compiler:
     """Compiles annotations to nodes. A class or an alias is compiled once, however often it is used."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_result: bool = False) -> None:
+        self.is_result = is_result  # whether the types are those of results, whose classes need no constructor
         self.nodes: dict[Any, Node] = {}
         self.open: dict[Any, Reference | None] = {}  # what is being compiled, and the reference to it, if it has one
         self.kept: list[Any] = []  # annotations whose `id` is a key above
@@ -249,7 +243,7 @@ class Compiler:
             return scope.compile_self()
         raise Unsupported(f"{_name(annotation)} cannot be read from JSON; {HINT}")
 
-    def standard(self, cls: type) -> Node | None:
+    def standard(self, cls: type[Any]) -> Node | None:
         """Return the node of a class of the standard library, or None."""
         module, name = cls.__module__.partition(".")[0], cls.__name__
         if module == "datetime":
@@ -287,7 +281,8 @@ class Compiler:
         """Compile a dataclass."""
         from herder import typed_records
 
-        return self.fields(cls, scope, typed_records.dataclass_fields(cls), typed_records.dataclass_node(cls))
+        fields = typed_records.dataclass_fields(cls, self.is_result)
+        return self.fields(cls, scope, fields, typed_records.dataclass_node(cls))
 
     def typed_dict(self, cls: Any, scope: Scope) -> Node:
         """Compile a TypedDict."""
@@ -305,13 +300,16 @@ class Compiler:
         """Compile the fields of a record and complete its node."""
         node, complete = made
         variables = self.class_variables(cls, scope)
-        fields = []
+        fields: list[Field] = []
+        scopes: dict[Any, Scope] = {}  # by the class in which the annotation is written
         for each in types:
-            inner = Scope(
-                names_of(each.owner, scope.names),
-                variables.get(each.owner, scope.type_variables),
-                lambda: self.record(cls, cls, scope),
-            )
+            inner = scopes.get(each.owner)
+            if inner is None:
+                names, own_variables = (
+                    names_of(each.owner, scope.names),
+                    variables.get(each.owner, scope.type_variables),
+                )
+                inner = scopes[each.owner] = Scope(names, own_variables, lambda: self.record(cls, cls, scope))
             annotation = each.annotation
             if isinstance(annotation, str) or hasattr(annotation, "__forward_arg__"):
                 annotation = evaluate(annotation, inner.names)
@@ -377,159 +375,3 @@ def _name(annotation: Any) -> str:
         module = "" if annotation.__module__ in ("builtins", "__main__") else f"{annotation.__module__}."
         return f"{module}{annotation.__qualname__}"
     return repr(annotation)
-
-
-class ArgumentConverter:
-    """The parameters of a command: their nodes, and the conversion of the arguments of a call."""
-
-    def __init__(self, command: str, parameters: Parameters, injected: frozenset[str]) -> None:
-        """Compile the annotations, except those of `injected`. Raises `UnsupportedParameter`."""
-        self.command = command
-        self.injected = injected  # the parameters that Herder supplies: their values are passed on
-        self.supplied = injected - parameters.dependencies.keys()  # those whose values are among the arguments
-        compiler, scope = Compiler(), Scope(parameters.scope)
-        self.fields = tuple(
-            Field(
-                name,
-                _compile(compiler, name, each, scope),
-                name in parameters.required,
-                parameters.defaults.get(name, NO_DEFAULT),
-            )
-            for name, each in parameters.names.items()
-            if name not in injected
-        )
-        self.kwargs: Node | None = None
-        if parameters.has_kwargs:
-            self.kwargs = _compile(compiler, parameters.kwargs_name, parameters.kwargs, scope)
-        self.names = frozenset(field.name for field in self.fields)
-        self.expected = describe_parameters(
-            [field.name for field in self.fields], parameters.required, parameters.has_kwargs
-        )
-        self.convert_fields = fields_converter(self.fields)
-        nodes = all_nodes([*(field.node for field in self.fields), *([self.kwargs] if self.kwargs else [])])
-        self.outcomes = [each.outcomes for each in nodes if each.outcomes is not None]
-
-    def wrap(self, function: Callable[..., Any], is_async: bool) -> Callable[..., Any]:
-        """Return a function that converts its arguments and calls `function` with them.
-
-        The arguments are converted when the handler runs, not when the call is read: code of the application in it
-        (`__post_init__`, validators) can be interrupted then, and its exceptions are those of the handler.
-        """
-        convert = self.convert
-        if self.kwargs is None:
-            supplied = (Field(name, ANY, True, NO_DEFAULT) for name in self.supplied)
-            return handler_caller(self.command, function, (*self.fields, *supplied), is_async, self)
-
-        def call(**arguments: Any) -> Any:
-            return function(**convert(arguments))
-
-        async def call_async(**arguments: Any) -> Any:
-            return await function(**convert(arguments))
-
-        return call_async if is_async else call
-
-    def convert(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Convert arguments by name. Raises `CallRejection` with all errors."""
-        self.forget()  # an exception at any moment may have left some outcomes of another call
-        errors: InvalidValue | None = None
-        try:
-            return self.bind(arguments)
-        except InvalidValue as error:
-            errors = error
-        except RecursionError as error:
-            errors = self.too_deep(error, arguments)
-            if errors is None:
-                raise
-        finally:
-            self.forget()
-        raise self.rejection(errors)
-
-    def forget(self) -> None:
-        """Forget what unions remember."""
-        for outcomes in self.outcomes:
-            outcomes.known.clear()
-
-    def too_deep(self, error: RecursionError, arguments: dict[str, Any]) -> InvalidValue | None:
-        """Return the error of a value that is nested too deeply; None if the application caused the exception."""
-        if not _raised_here(error):
-            return None
-        deepest = max(arguments, key=lambda name: depth(arguments[name]))
-        return InvalidValue("nested_too_deeply", "Input is nested too deeply").within(deepest)
-
-    def rejection(self, errors: InvalidValue) -> CallRejection:
-        """Return the answer for a call with these errors."""
-        return rejection(self.command, errors, self.expected)
-
-    def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Convert arguments by name. Raises `InvalidValue` with all errors."""
-        errors = None
-        found: dict[str, Any] = {}
-        try:
-            found = self.convert_fields(arguments)
-            if len(found) == len(arguments):
-                return found
-        except InvalidValue as error:
-            errors = error
-        found.update((name, arguments[name]) for name in self.injected if name in arguments)
-        if self.kwargs is None:
-            errors = self.unexpected(errors, arguments)
-        else:
-            errors = self.extra(self.kwargs.convert, errors, arguments, found)
-        if errors is not None:
-            raise errors
-        return found
-
-    def unexpected(self, errors: InvalidValue | None, arguments: dict[str, Any]) -> InvalidValue | None:
-        """Add the errors of arguments that are no parameters."""
-        for name in arguments:
-            if name not in self.names and name not in self.injected:
-                errors = collect(errors, InvalidValue(*UNEXPECTED), name)
-        return errors
-
-    def extra(
-        self, convert: Converter, errors: InvalidValue | None, arguments: dict[str, Any], found: dict[str, Any]
-    ) -> InvalidValue | None:
-        """Convert the arguments for `**kwargs` into `found`, and add their errors."""
-        for name, value in arguments.items():
-            if name not in self.names and name not in self.injected:
-                try:
-                    found[name] = convert(value)
-                except InvalidValue as error:
-                    errors = collect(errors, error, name)
-        return errors
-
-
-def depth(value: Any) -> int:
-    """Return the number of levels of a JSON value. Does not recurse."""
-    levels, inner = 0, [value]
-    while inner:
-        inner = [
-            each
-            for outer in inner
-            if isinstance(outer, (list, dict))
-            for each in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        levels += 1
-    return levels
-
-
-def _raised_here(error: BaseException) -> bool:
-    """Whether the innermost frame of an exception is Herder's, not the application's."""
-    tb = error.__traceback__
-    while tb is not None and tb.tb_next is not None:
-        tb = tb.tb_next
-    return tb is not None and tb.tb_frame.f_globals.get("__package__") == __package__
-
-
-class UnsupportedParameter(TypeError):
-    """A parameter whose annotation cannot be honoured."""
-
-
-def _compile(compiler: Compiler, name: str, annotation: Any, scope: Scope) -> Node:
-    try:
-        return compiler.compile(annotation, scope)
-    except Unsupported as refused:
-        where = "".join(f" ({place})" for place in refused.where[-1:])
-        raise UnsupportedParameter(f"parameter `{name}`{where}: {refused}") from None
-    except RecursionError:
-        raise UnsupportedParameter(f"parameter `{name}`: the type contains itself with ever new arguments") from None

@@ -6,6 +6,7 @@ Constraints are attributes of the metadata, whatever its class: `herder.Meta`, a
 
 from __future__ import annotations
 
+import operator
 import re
 
 from herder.argument_errors import InvalidValue
@@ -96,12 +97,19 @@ def _predicates(each: Any) -> list[tuple[str, Any]]:
     if kind == "Predicate" and callable(function):
         return [("predicate", function)]
     if kind == "Not" and callable(function):
-        return [("predicate", lambda value: not function(value))]
+        return [("predicate", _negated(function))]
     if kind == "Timezone":
         if each.tz not in (None, ...):
             raise Unsupported(f"{each!r} cannot be checked; use Timezone(...) or Timezone(None)")
         return [("tz", each.tz is ...)]
     return []
+
+
+def _negated(function: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        return not function(value)
+
+    return check
 
 
 def needs_pydantic(metadata: Iterable[Any]) -> bool:
@@ -156,7 +164,7 @@ def _fits(node: Node, name: str) -> bool:
 
 
 def _with_checks(node: Node, constraints: list[tuple[str, Any]], metadata: tuple[Any, ...]) -> Node:
-    checks = []
+    checks: list[Check] = []
     for name, bound in constraints:
         if not _fits(node, name):
             raise Unsupported(f"the constraint `{name}` does not apply to {node.label}")
@@ -216,15 +224,10 @@ def _order(node: Node, name: str, bound: Any) -> Check:
         raise _refuse(name, bound)
     shown = text(_duration(bound) if node.kind == "timedelta" else bound)
     wrong = (type_name, f"{sentence} {shown}")
-    fits: Callable[[Any], bool] = {
-        "gt": lambda value: value > bound,
-        "ge": lambda value: value >= bound,
-        "lt": lambda value: value < bound,
-        "le": lambda value: value <= bound,
-    }[name]
+    fits: Callable[[Any, Any], Any] = getattr(operator, name)
 
     def check(value: Any) -> None:
-        if not fits(value):
+        if not fits(value, bound):
             raise InvalidValue(*wrong)
 
     if node.kind not in ("datetime", "time"):

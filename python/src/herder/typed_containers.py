@@ -152,7 +152,6 @@ def dict_node(key: Node, item: Node, annotation: Any) -> Node:
     """Return the node of a dictionary. `key` must have `convert_key`."""
     convert_key, convert_item, unchanged = key.convert_key, item.convert, item.unchanged
     plain_keys = key is STR or key is ANY
-    construct = OrderedDict if annotation is OrderedDict else dict
 
     def to_dict(value: Any) -> dict[Any, Any]:
         if type(value) is not dict:
@@ -185,7 +184,11 @@ def dict_node(key: Node, item: Node, annotation: Any) -> Node:
         return converted
 
     base = to_dict if plain_keys else to_dict_of_keys
-    convert = base if construct is dict else lambda value: construct(base(value))
+
+    def to_ordered(value: Any) -> OrderedDict[Any, Any]:
+        return OrderedDict(base(value))
+
+    convert: Converter = to_ordered if annotation is OrderedDict else base
     label = f"dict[{key.label},{item.label}]"
     return Node("dict", convert, label=label, annotation=annotation, items=(key, item), hashable=False)
 

@@ -58,7 +58,7 @@ class Field:
 
 
 NO_DEFAULT = object()
-JSON_TYPES: frozenset[type] = frozenset({dict, list, str, int, float, bool, type(None)})
+JSON_TYPES: frozenset[type[Any]] = frozenset({dict, list, str, int, float, bool, type(None)})
 
 
 class Node:
@@ -88,8 +88,8 @@ class Node:
         *,
         label: str | None = None,
         annotation: Any = None,
-        exact: type | None = None,
-        unchanged: frozenset[type] | None = None,
+        exact: type[Any] | None = None,
+        unchanged: frozenset[type[Any]] | None = None,
         items: tuple[Node, ...] = (),
         fields: tuple[Field, ...] = (),
         values: tuple[Any, ...] = (),
@@ -100,7 +100,9 @@ class Node:
         self.convert = convert
         self.label = label or kind  # in the path of an error within a union
         self.annotation = annotation
-        self.unchanged = (frozenset({exact}) if exact else frozenset()) if unchanged is None else unchanged
+        self.unchanged: frozenset[type[Any]] = (
+            (frozenset({exact}) if exact else frozenset()) if unchanged is None else unchanged
+        )
         self.json_type = exact  # the JSON type of a converter that leaves values as they are, also with constraints
         self.items = items
         self.fields = fields
@@ -146,7 +148,7 @@ def all_nodes(roots: list[Node]) -> list[Node]:
     return list(found.values())
 
 
-def _exactly(kind: type) -> Converter:
+def _exactly(kind: type[Any]) -> Converter:
     def convert(value: Any) -> Any:
         if type(value) is kind:
             return value

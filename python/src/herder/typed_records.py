@@ -11,6 +11,7 @@ import sys
 
 from herder.annotations import describes_default
 from herder.argument_errors import MISSING, UNEXPECTED, InvalidValue, collect
+from herder.signatures import signature_of
 from herder.typed_containers import convert_positional
 from herder.typed_nodes import NO_DEFAULT, Field, Node, Unsupported
 from herder.typed_source import ABSENT, dataclass_converter, refused
@@ -28,7 +29,7 @@ class FieldType:
 
     __slots__ = ("annotation", "default", "name", "owner", "required")
 
-    def __init__(self, name: str, annotation: Any, owner: type, required: bool, default: Any = NO_DEFAULT) -> None:
+    def __init__(self, name: str, annotation: Any, owner: type[Any], required: bool, default: Any = NO_DEFAULT) -> None:
         self.name = name
         self.annotation = annotation
         self.owner = owner  # the class in which the annotation is written
@@ -36,7 +37,7 @@ class FieldType:
         self.default = default
 
 
-def own_annotations(cls: type) -> dict[str, Any]:
+def own_annotations(cls: type[Any]) -> dict[str, Any]:
     """Return the annotations that are written in this class itself."""
     if sys.version_info >= (3, 14):
         import annotationlib
@@ -45,7 +46,7 @@ def own_annotations(cls: type) -> dict[str, Any]:
     return inspect.get_annotations(cls)
 
 
-def names_of(cls: type, around: dict[str, Any]) -> dict[str, Any]:
+def names_of(cls: type[Any], around: dict[str, Any]) -> dict[str, Any]:
     """Return the names that annotations in a class may use: its classes, those of its module, and its other names.
 
     `around` has the names where the class is used. They replace those of its module if that is unknown: the module of a
@@ -63,39 +64,55 @@ def names_of(cls: type, around: dict[str, Any]) -> dict[str, Any]:
     return {cls.__name__: cls, **own, **module, **inner, **parameters}
 
 
-def dataclass_fields(cls: Any) -> list[FieldType]:
-    """Return the fields that the constructor of a dataclass accepts. Raises `Unsupported` for an own constructor."""
+def dataclass_fields(cls: Any, is_result: bool) -> list[FieldType]:
+    """Return the fields that the constructor of a dataclass accepts, with its defaults; of a result, only their types.
+
+    Raises `Unsupported` for a constructor that does not take exactly its fields.
+    """
     import dataclasses
 
-    fields = []
-    for field in cls.__dataclass_fields__.values():
-        kind = getattr(field, "_field_type", None)
-        if kind is not getattr(dataclasses, "_FIELD_CLASSVAR") and field.init:  # noqa: B009 - not in typeshed
-            owner = next((base for base in cls.__mro__ if field.name in own_annotations(base)), cls)
-            has_default = field.default is not dataclasses.MISSING
-            if has_default and describes_default(field.default):
-                raise Unsupported(f"{type(field.default).__name__} as the default of `{field.name}` is no default")
-            required = not has_default and field.default_factory is dataclasses.MISSING
-            default = field.default if has_default else NO_DEFAULT
-            # What `make_dataclass` writes for a field without a type; the module need not have imported `typing`.
-            annotation = object if field.type == "typing.Any" else field.type
-            fields.append(FieldType(field.name, annotation, owner, required, default))
-    _check_constructor(cls, fields)
+    owners: dict[str, Any] = {name: base for base in reversed(cls.__mro__) for name in own_annotations(base)}
+    class_variable = getattr(dataclasses, "_FIELD_CLASSVAR")  # noqa: B009 - not in typeshed
+    taken = [each for each in cls.__dataclass_fields__.values() if each.init and each._field_type is not class_variable]
+    parameters = {} if is_result else _constructor_parameters(cls, {field.name for field in taken})
+    fields: list[FieldType] = []
+    for field in taken:
+        # What `make_dataclass` writes for a field without a type; the module need not have imported `typing`.
+        annotation = object if field.type == "typing.Any" else field.type
+        found = FieldType(field.name, annotation, owners.get(field.name, cls), True)
+        if not is_result:
+            _use_constructor(found, cls, parameters[field.name])
+        fields.append(found)
     return fields
 
 
-def _check_constructor(cls: Any, fields: list[FieldType]) -> None:
-    """Raise `Unsupported` if the class cannot be called with its fields by name."""
+def _use_constructor(field: FieldType, cls: Any, parameter: inspect.Parameter) -> None:
+    """Set the default of a field, and its type if the class has an own constructor with another annotation."""
+    if parameter.default is not parameter.empty:
+        field.required = False
+        if type(parameter.default).__name__ != "_HAS_DEFAULT_FACTORY_CLASS":
+            field.default = parameter.default
+        if describes_default(parameter.default):
+            raise Unsupported(f"{type(parameter.default).__name__} as the default of `{field.name}` is no default")
+    code = getattr(cls.__init__, "__code__", None)
+    is_generated = code is not None and code.co_filename == "<string>"  # by `dataclasses`
+    annotation = parameter.annotation
+    if not is_generated and annotation is not parameter.empty and annotation is not field.annotation:
+        field.annotation = annotation
+        field.owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+
+
+def _constructor_parameters(cls: Any, names: set[str]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of the constructor. Raises `Unsupported` if it cannot be called with these names."""
     try:
-        parameters = inspect.signature(cls.__init__).parameters
+        own = list(signature_of(cls.__init__).parameters.values())[1:]
     except (TypeError, ValueError):
-        parameters = {}  # type: ignore[assignment]
-    names = {field.name for field in fields}
-    own = list(parameters.values())[1:]
-    accepted = {each.name for each in own if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
-    demanded = {each.name for each in own if each.default is each.empty and each.name in accepted}
-    if not names <= accepted or not demanded <= names:
+        own = []
+    accepted = {each.name: each for each in own if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+    demanded = {name for name, each in accepted.items() if each.default is each.empty}
+    if not names <= accepted.keys() or not demanded <= names:
         raise Unsupported(f"{cls.__qualname__} has an `__init__` that does not take exactly its fields, by name")
+    return accepted
 
 
 def dataclass_node(cls: Any) -> tuple[Node, Callable[[tuple[Field, ...]], None]]:
@@ -167,7 +184,7 @@ def fields_converter(fields: tuple[Field, ...]) -> Callable[[dict[str, Any]], di
 
     def convert(value: dict[str, Any]) -> dict[str, Any]:
         get = value.get
-        found = {}
+        found: dict[str, Any] = {}
         errors = None
         for name, unchanged, convert_field, required in table:
             given = get(name, ABSENT)

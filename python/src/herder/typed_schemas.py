@@ -6,6 +6,7 @@ such a type.
 
 from __future__ import annotations
 
+import enum
 import re
 import sys
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from herder.typed import ArgumentConverter
+    from herder.typed_arguments import ArgumentConverter
 
 HEX = "[0-9a-fA-F]"
 HYPHENATED = f"{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}"
@@ -30,12 +31,16 @@ TIME = (
     "(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?"
     "(?:[Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9](?::?[0-5][0-9](?:[.][0-9]{1,6})?)?)?)?"
 )
+# As in `typed_times`, which is imported only for apps that use it.
 DURATION = (
-    "[+-]?P(?=[0-9T])(?:[0-9]+W)?(?:[0-9]+D)?"
-    r"(?:T(?=[0-9])(?:[0-9]+H)?(?:[0-9]+M)?(?:[0-9]+(?:[.,][0-9]+)?S)?)?"
+    "(?!-P9{9}DT)[+-]?P(?:"
+    "(?=[0-9T])(?:[0-9]{1,8}W)?(?:[0-9]{1,8}D)?"
+    "(?:T(?=[0-9])(?:[0-9]{1,9}H)?(?:[0-9]{1,11}M)?(?:[0-9]{1,12}(?:[.,][0-9]+)?S)?)?"
+    "|[0-9]{9}D(?:T(?=[0-9])(?:(?:[01]?[0-9]|2[0-3])H)?(?:[0-5]?[0-9]M)?(?:[0-5]?[0-9](?:[.,][0-9]+)?S)?)?)"
 )
+MAX_SECONDS = 86_399_999_913_600
 BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?"
-NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?"  # as in `typed_values`
 # The schema of each kind without parts. `pattern` applies to strings only. Formats may be unknown to a validator.
 SIMPLE: dict[str, dict[str, Any]] = {
     "any": {},
@@ -48,7 +53,13 @@ SIMPLE: dict[str, dict[str, Any]] = {
     "datetime": {"type": "string", "format": "date-time", "pattern": f"^{DATE}(?:[Tt ]{TIME})?$"},
     "date": {"type": "string", "format": "date", "pattern": f"^{DATE}$"},
     "time": {"type": "string", "format": "time", "pattern": f"^{TIME}$"},
-    "timedelta": {"type": ["string", "number"], "format": "duration", "pattern": f"^{DURATION}$"},
+    "timedelta": {
+        "type": ["string", "number"],
+        "format": "duration",
+        "pattern": f"^(?:{DURATION})$",
+        "minimum": -MAX_SECONDS,
+        "maximum": MAX_SECONDS,
+    },
     "uuid": {
         "type": "string",
         "format": "uuid",
@@ -87,7 +98,7 @@ def parameters_schema(
 ) -> dict[str, Any]:
     """Return the schema of the arguments of a command. Adds to `errors` why a parameter cannot be described."""
     schemas = Schemas(encode_result)
-    properties = {}
+    properties: dict[str, Any] = {}
     for field in arguments.fields:
         properties[field.name] = schemas.field_or_any(field, field.name, errors)
     extra: Any = False
@@ -97,10 +108,10 @@ def parameters_schema(
     return schemas.with_definitions(schema)
 
 
-def result_schema(annotation: Any, names: dict[str, Any], encoders: tuple[type, ...]) -> dict[str, Any] | None:
+def result_schema(annotation: Any, names: dict[str, Any], encoders: tuple[type[Any], ...]) -> dict[str, Any] | None:
     """Return the schema of a result, or None if its type has none. `encoders` are the types that the app encodes."""
     try:
-        node = Compiler().compile(annotation, Scope(names))
+        node = Compiler(is_result=True).compile(annotation, Scope(names))
     except (Unsupported, RecursionError):  # an array of numpy, or a class with `__json__`
         return None
     schemas = Schemas(None, encoders)
@@ -110,7 +121,7 @@ def result_schema(annotation: Any, names: dict[str, Any], encoders: tuple[type, 
 class Schemas:
     """Builds schemas. The types with a name, and those that contain themselves, are in `definitions`."""
 
-    def __init__(self, encode_result: Callable[[Any], bytes] | None, encoders: tuple[type, ...] = ()) -> None:
+    def __init__(self, encode_result: Callable[[Any], bytes] | None, encoders: tuple[type[Any], ...] = ()) -> None:
         self.encode_result = encode_result  # None: the schemas are of results
         self.encoders = encoders
         self.definitions: dict[str, Any] = {}
@@ -158,16 +169,21 @@ class Schemas:
 
     def schema(self, node: Node) -> dict[str, Any]:
         """Return the schema of a node, with its constraints and descriptions."""
-        if self.is_result and self.has_own_form(node.annotation):
+        if self.is_result and self.has_own_form(node):
             return {}
         schema = self.bare(node)
         if node.constraints:
             _constrain(schema, node)
         return _described(schema, node, self.encode_result or encode)
 
-    def has_own_form(self, cls: Any) -> bool:
-        """Whether the app encodes values of this class in its own way."""
-        return isinstance(cls, type) and (hasattr(cls, "__json__") or issubclass(cls, self.encoders))
+    def has_own_form(self, node: Node) -> bool:
+        """Whether the app encodes values of this type in its own way."""
+        kinds: Any = [node.annotation]
+        if node.kind == "literal":
+            kinds = [type(value) for value in node.annotation.__args__ if isinstance(value, enum.Enum)]
+        return any(
+            isinstance(kind, type) and (hasattr(kind, "__json__") or issubclass(kind, self.encoders)) for kind in kinds
+        )
 
     def bare(self, node: Node) -> dict[str, Any]:
         """Return the schema of a node without its constraints. The caller may change it."""
@@ -225,6 +241,8 @@ class Schemas:
 
     def key(self, node: Node) -> dict[str, Any]:
         """Return the schema of the keys of an object."""
+        if self.is_result and self.has_own_form(node):
+            return {}
         if node.kind == "int":
             return dict(INTEGER_KEY)
         if node.kind == "flag":
@@ -235,7 +253,8 @@ class Schemas:
             members = [self.key(each) for each in node.items]
             return {"anyOf": members} if all(members) else {}
         schema = self.schema(node)
-        schema.pop("type", None)
+        for name in ("type", "minimum", "maximum"):  # the latter are those of numbers
+            schema.pop(name, None)
         return schema
 
     def optional(self, inner: Node) -> dict[str, Any]:
@@ -307,9 +326,9 @@ class Schemas:
 
     def merge(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Take over the definitions of a schema of another library."""
-        definitions = schema.pop("$defs", {})
+        definitions: dict[str, Any] = schema.pop("$defs", {})
         clash = any(name in self.definitions and self.foreign.get(name) != each for name, each in definitions.items())
-        renamed = {}
+        renamed: dict[str, str] = {}
         if clash:
             for name in definitions:
                 renamed[f"#/$defs/{name}"] = f"#/$defs/{self.new_name(name)}"
@@ -455,7 +474,7 @@ def _with_documentation(schema: dict[str, Any], cls: Any) -> dict[str, Any]:
     """Add the documentation string of a class, unless Python has made it."""
     import inspect
 
-    documentation = vars(cls).get("__doc__")
+    documentation: Any = vars(cls).get("__doc__")
     if isinstance(documentation, str) and documentation and not documentation.startswith(f"{cls.__name__}("):
         return {"description": escape_surrogates(inspect.cleandoc(documentation)), **schema}
     return schema

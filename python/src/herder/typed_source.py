@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from herder.typed import ArgumentConverter
+    from herder.typed_arguments import ArgumentConverter
     from herder.typed_nodes import Field
 
     Parameters = list[tuple[str, Any, bool]]
@@ -186,7 +186,7 @@ class Source:
         """Return the call of `function` with all values: by position where its parameters are known, else by name."""
         numbers = {field.name: at for at, field in enumerate(self.fields)}
         by_name = self.parameters is None
-        given = []
+        given: list[str] = []
         for name, _, is_keyword in self.parameters or [(name, ABSENT, True) for name in numbers]:
             by_name = by_name or is_keyword or name not in numbers  # others have defaults
             if name in numbers:
@@ -221,7 +221,7 @@ async def _first_run_async(**arguments: Any) -> Any:
 
 def compiled_at_first_run(label: str, write: Callable[[], Source], is_async: bool = False) -> Callable[..., Any]:
     """Return the function whose source `write` returns. It is the same object before and after it is compiled."""
-    # The package is that of the innermost frame of a `RecursionError`: see `typed._raised_here`.
+    # The package is that of the innermost frame of a `RecursionError`: see `typed_arguments._raised_here`.
     names: dict[str, Any] = {"__builtins__": builtins, "__name__": __name__, "__package__": __package__}
     function = FunctionType((_first_run_async if is_async else _first_run).__code__, names, "convert")
 

@@ -7,7 +7,8 @@ than Python 3.11, and 3.14 more.
 - time: `HH:MM`, `HH:MM:SS`, or with a fraction of a second after `.` or `,` (digits after the sixth are dropped); then
   nothing, `Z`, `+HH:MM`, `+HHMM` or `+HH`; an offset may have seconds too, which Python writes for old dates of cities
 - datetime: a date, `T` or a space, a time; or a date alone, which is its midnight
-- timedelta: `P[nW][nD][T[nH][nM][nS]]`, signed, with a fraction of seconds; or a number, which is seconds
+- timedelta: `P[nW][nD][T[nH][nM][nS]]`, signed, with a fraction of seconds; or a number, which is seconds. At most
+  999999999 days
 """
 
 from __future__ import annotations
@@ -30,10 +31,19 @@ TIME = (
 DATE_TEXT = re.compile(DATE)
 TIME_TEXT = re.compile(TIME)
 DATETIME_TEXT = re.compile(f"{DATE}(?:[Tt ]{TIME})?")
-DURATION_TEXT = re.compile(
-    r"([+-]?)P(?=[0-9T])(?:([0-9]+)W)?(?:([0-9]+)D)?"
-    r"(?:T(?=[0-9])(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)(?:[.,]([0-9]+))?S)?)?"
+# The digits of each unit are limited, so that every text is in the range of `timedelta`: from -999999999 to 999999999
+# days, the latter with a time of less than a day.
+DURATION = (
+    "(?!-P9{9}DT)[+-]?P(?:"
+    "(?=[0-9T])(?:[0-9]{1,8}W)?(?:[0-9]{1,8}D)?"
+    "(?:T(?=[0-9])(?:[0-9]{1,9}H)?(?:[0-9]{1,11}M)?(?:[0-9]{1,12}(?:[.,][0-9]+)?S)?)?"
+    "|[0-9]{9}D(?:T(?=[0-9])(?:(?:[01]?[0-9]|2[0-3])H)?(?:[0-5]?[0-9]M)?(?:[0-5]?[0-9](?:[.,][0-9]+)?S)?)?)"
 )
+DURATION_TEXT = re.compile(DURATION)
+DURATION_UNITS = re.compile(
+    "([+-]?)P(?:([0-9]+)W)?(?:([0-9]+)D)?(?:T(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)(?:[.,]([0-9]+))?S)?)?"
+)
+MAX_SECONDS = 86_399_999_913_600  # 999999999 days
 UTC = datetime.timezone.utc
 
 
@@ -57,7 +67,7 @@ def to_time(value: Any) -> datetime.time:
         raise InvalidValue("time_type", "Input should be a valid time")
     match = TIME_TEXT.fullmatch(value)
     if match is None:
-        raise InvalidValue("time_parsing", "Input should be in a valid time format, as 08:40:00")
+        raise InvalidValue("time_parsing", "Input should be in a valid time format, such as 08:40:00")
     hour, minute, second, fraction, zulu, *offset = match.groups()
     return datetime.time(
         int(hour), int(minute), int(second or 0), _microseconds(fraction), UTC if zulu else _zone(*offset)
@@ -85,7 +95,7 @@ def to_datetime(value: Any) -> datetime.datetime:
             )
     except ValueError:
         pass
-    raise InvalidValue("datetime_parsing", "Input should be a valid datetime, as 2026-01-31T08:40:00Z")
+    raise InvalidValue("datetime_parsing", "Input should be a valid datetime, such as 2026-01-31T08:40:00Z")
 
 
 def _microseconds(fraction: str | None) -> int:
@@ -103,20 +113,19 @@ def _zone(
 
 def to_timedelta(value: Any) -> datetime.timedelta:
     """Convert a duration."""
-    try:
-        if type(value) is int or type(value) is float:
-            return datetime.timedelta(seconds=value)
-        if type(value) is str:
+    if type(value) is str:
+        if DURATION_TEXT.fullmatch(value) is not None:
             return _parse_duration(value)
-    except (ValueError, OverflowError):
-        raise InvalidValue("time_delta_parsing", "Input should be a valid timedelta, as P1DT2H30M") from None
-    raise InvalidValue("time_delta_type", "Input should be a valid timedelta")
+    elif type(value) is not int and type(value) is not float:
+        raise InvalidValue("time_delta_type", "Input should be a valid timedelta")
+    elif -MAX_SECONDS <= value <= MAX_SECONDS:
+        return datetime.timedelta(seconds=value)
+    raise InvalidValue("time_delta_parsing", "Input should be a valid timedelta, such as P1DT2H30M")
 
 
 def _parse_duration(text: str) -> datetime.timedelta:
-    match = DURATION_TEXT.fullmatch(text)
-    if match is None:
-        raise ValueError
+    match = DURATION_UNITS.fullmatch(text)
+    assert match is not None
     sign, *units, fraction = match.groups()
     weeks, days, hours, minutes, seconds = (int(unit or 0) for unit in units)
     duration = datetime.timedelta(days, seconds, _microseconds(fraction), 0, minutes, hours, weeks)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 JSON_SCALARS = (str, int, float, bool, type(None))
-NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
 HEX = "[0-9a-fA-F]"
 HYPHENATED = f"{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}"
 UUID_TEXT = re.compile(rf"(?:urn:uuid:)?{HYPHENATED}|\{{{HYPHENATED}\}}|{HEX}{{32}}")
@@ -26,7 +26,7 @@ EXACT_DIGITS = 15  # a double keeps every decimal number of so many digits
 
 def literal_node(values: tuple[Any, ...], annotation: Any) -> Node:
     """Return the node of `Literal[values]`. Raises `Unsupported` for a value that is no literal."""
-    table: dict[tuple[type, Any], Any] = {}
+    table: dict[tuple[type[Any], Any], Any] = {}
     for value in values:
         json_value = _json_value(value, f"Literal[{value!r}]")
         table.setdefault((type(json_value), json_value), value)
@@ -62,7 +62,7 @@ def _listed(names: list[str]) -> str:
 
 def _table_node(
     kind: str,
-    table: dict[tuple[type, Any], Any],
+    table: dict[tuple[type[Any], Any], Any],
     wrong: tuple[str, str],
     label: str,
     annotation: Any,
@@ -85,7 +85,7 @@ def _table_node(
             return missing(value)
         raise InvalidValue(*wrong)
 
-    kinds = {kind_of for kind_of, _ in table}
+    kinds: set[type[Any]] = {kind_of for kind_of, _ in table}
 
     def convert_text(text: str) -> Any:
         return convert(text if (str, text) in table else int_key(text))
@@ -103,7 +103,7 @@ def enum_node(cls: Any) -> Node:
     name, members = cls.__name__, cls.__members__.values()
     if not members:
         raise Unsupported(f"{name} has no members")
-    table: dict[tuple[type, Any], Any] = {}
+    table: dict[tuple[type[Any], Any], Any] = {}
     for member in members:
         json_value = _json_value(member.value, f"{name}.{member.name}")
         table.setdefault((type(json_value), json_value), member)
