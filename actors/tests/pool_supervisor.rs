@@ -107,7 +107,7 @@ async fn invalid_calls_fail_without_reaching_a_worker() {
     let refusal = async |answer: Answer| answer.get().await.unwrap_err();
     let unknown = refusal(harness.execute(Execute::new("eco", &json!({})))).await;
     assert!(
-        matches!(&unknown, Error::UnknownCommand { hint, .. } if hint == "did you mean `echo`? Available commands: again, echo"),
+        matches!(&unknown, Error::UnknownCommand { hint, .. } if hint == "did you mean `echo`? Available commands: echo, again"),
         "{unknown:?}"
     );
     let list = refusal(harness.execute(Execute::new("echo", &json!([1])))).await;

@@ -72,8 +72,9 @@ impl State {
         if table.contains_key(&*incoming.command) {
             return None;
         }
-        let mut names: Vec<&str> = table.keys().map(String::as_str).collect();
-        names.sort_unstable();
+        // In the order of the app, unlike those in the table.
+        let described = self.command_descriptions();
+        let names: Vec<&str> = described.iter().map(|command| command.name.as_str()).collect();
         let listed = names.join(", ");
         let hint = match similar(&incoming.command, &names) {
             Some(meant) => format!("did you mean `{meant}`? Available commands: {listed}"),

@@ -72,8 +72,11 @@ pub(crate) fn of_worker(config: &PoolConfig) -> Result<Arc<[CommandDescription]>
 pub(crate) fn find<'a>(commands: &'a [CommandDescription], name: &str) -> Outcome<&'a CommandDescription> {
     commands.iter().find(|command| command.name == name).ok_or_else(|| {
         let names: Vec<&str> = commands.iter().map(|command| command.name.as_str()).collect();
-        let hint = similar(name, &names).map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default();
-        CommandError::failed(format_args!("unknown command `{name}`;{hint} available commands: {}", names.join(", ")))
+        let hint = match similar(name, &names) {
+            Some(meant) => format!("did you mean `{meant}`? Available"),
+            None => "available".to_owned(),
+        };
+        CommandError::failed(format_args!("unknown command `{name}`; {hint} commands: {}", names.join(", ")))
     })
 }
 
@@ -213,6 +216,6 @@ mod tests {
     fn an_unknown_command_is_answered_with_a_similar_one() {
         let commands = [described(r#"{"type": "object"}"#)];
         let Err(CommandError::Failed(text)) = find(&commands, "ad") else { panic!() };
-        assert_eq!(text, "unknown command `ad`; did you mean `add`? available commands: add");
+        assert_eq!(text, "unknown command `ad`; did you mean `add`? Available commands: add");
     }
 }

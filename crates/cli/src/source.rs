@@ -181,8 +181,11 @@ fn is_toml(text: &str) -> bool {
 }
 
 fn not_a_source(text: &str) -> String {
-    let hint = if text.ends_with(".py") { format!("; did you mean `{text}:app`?") } else { String::new() };
-    format!("`{text}` is neither a TOML file nor an app{hint}; allowed: NAME.toml, `module:app`, `path/to/file.py:app`")
+    let allowed = "NAME.toml, `module:app`, `path/to/file.py:app`";
+    if text.ends_with(".py") {
+        return format!("`{text}` is neither a TOML file nor an app; did you mean `{text}:app`? Allowed: {allowed}");
+    }
+    format!("`{text}` is neither a TOML file nor an app; allowed: {allowed}")
 }
 
 #[cfg(test)]

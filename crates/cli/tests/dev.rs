@@ -156,7 +156,7 @@ fn console_shows_calls_output_and_tracebacks() {
     dev.call("fail", None).problem(500, "exception");
     dev.until("ValueError: on purpose\n");
     let log = dev.stop();
-    assert!(log.contains("; commands: fail, price\n"), "{log}");
+    assert!(log.contains("; commands: price, fail\n"), "{log}");
     assert!(log.contains("\nasked\n"), "{log}");
     assert!(log.lines().any(|line| line.starts_with("price  ") && line.ends_with(" ms  ok")), "{log}");
     assert!(log.lines().any(|line| line.starts_with("fail  ") && line.contains("exception: ")), "{log}");

@@ -239,7 +239,7 @@ def is_ours(file: str) -> bool:
 
 def unknown_command(name: str, commands: Iterable[str]) -> CallRejection:
     """Return the answer for a call of a command that does not exist."""
-    listed = ", ".join(sorted(commands)) or "none"
+    listed = ", ".join(commands) or "none"
     return CallRejection("unknown_command", f"command {name!r} is not registered; available commands: {listed}")
 
 

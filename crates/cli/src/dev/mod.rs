@@ -256,9 +256,8 @@ async fn print_ready(pool: &Pool, done: &str, begun: Stopwatch, sessions: u32) {
         1 => "; 1 session ended by the reload".to_owned(),
         many => format!("; {many} sessions ended by the reload"),
     };
-    let mut commands: Vec<String> =
+    let commands: Vec<String> =
         pool.commands().await.iter().flat_map(|commands| commands.iter()).map(|command| command.name.clone()).collect();
-    commands.sort_unstable();
     let commands = format!("; commands: {}", commands.join(", "));
     let style = Style::of_stderr();
     logs::write_line(&format!("{} {} in {took} ms{lost}{}", style.green(done), pool.name(), style.dim(&commands)));
