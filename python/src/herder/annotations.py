@@ -119,7 +119,7 @@ def _imports(file: str) -> dict[str, str]:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError, RecursionError):
         return {}
-    imports = {}
+    imports: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             package = f"{node.module}." if isinstance(node, ast.ImportFrom) and not node.level else ""
@@ -158,7 +158,7 @@ def _evaluate_members(annotation: Any, module_globals: dict[str, Any]) -> Any:
     return annotation
 
 
-def includes(annotation: Any, injected: type) -> bool:
+def includes(annotation: Any, injected: type[Any]) -> bool:
     """Whether the annotation is `injected`, or a union with it (`herder.Session | None` includes a session)."""
     if annotation is injected:
         return True

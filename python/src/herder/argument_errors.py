@@ -19,7 +19,7 @@ MAX_DEPTH = 64  # names and indices of a path; the first ones are kept
 MISSING = ("missing", "Field required")
 UNEXPECTED = ("extra_forbidden", "Extra inputs are not permitted")
 # The error of a value with the wrong JSON type, for each type that an annotation may demand.
-WRONG_TYPE: dict[type, tuple[str, str]] = {
+WRONG_TYPE: dict[type[Any], tuple[str, str]] = {
     int: ("int_type", "Input should be a valid integer"),
     float: ("float_type", "Input should be a valid number"),
     bool: ("bool_type", "Input should be a valid boolean"),
@@ -28,7 +28,7 @@ WRONG_TYPE: dict[type, tuple[str, str]] = {
     dict: ("dict_type", "Input should be a valid dictionary"),
     type(None): ("none_required", "Input should be None"),
 }
-UNION_LABELS: dict[type, str] = {
+UNION_LABELS: dict[type[Any], str] = {
     int: "int",
     float: "float",
     bool: "bool",
@@ -78,7 +78,7 @@ def collect(errors: InvalidValue | None, error: InvalidValue, key: str | int) ->
     return errors
 
 
-def wrong_types(kinds: tuple[type, ...]) -> InvalidValue:
+def wrong_types(kinds: tuple[type[Any], ...]) -> InvalidValue:
     """Return the error of a value that has none of the JSON types `kinds`, as for a union of them."""
     members = [kind for kind in kinds if kind is not type(None)] or [type(None)]
     if len(members) == 1:

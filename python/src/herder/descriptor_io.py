@@ -24,7 +24,6 @@ from herder.errors import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined,unused-ignore]
     from typing import Any
 
 STREAM_CODE = frozenset(  # the files that read and write the descriptors
@@ -100,7 +99,7 @@ def is_stream_error(error: Any) -> bool:
     return tb is not None and tb.tb_frame.f_code.co_filename in STREAM_CODE
 
 
-def write_all(fd: int, data: Buffer) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write all of `data`; wait while the descriptor is full. Raises `OSError` if the stream is broken."""
     view = memoryview(data)
     while view:

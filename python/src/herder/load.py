@@ -71,7 +71,7 @@ def _copies(module: ModuleType) -> list[ModuleType]:
     """Return the other modules that were loaded from the same file."""
     file = getattr(module, "__file__", None) or ""
     names = {os.path.basename(file), os.path.basename(os.path.realpath(file))}
-    copies = []
+    copies: list[ModuleType] = []
     for other in list(sys.modules.values()):
         # Not `other.__file__`: an attribute access would load a lazy module.
         try:

@@ -222,7 +222,7 @@ def _describe_error(error: BaseException) -> dict[str, str]:
 
 def _user_traceback(tb: TracebackType | None) -> TracebackType | None:
     """Return the traceback without the frames of this file at its start and those of an interrupt at its end."""
-    frames = []
+    frames: list[TracebackType] = []
     while tb is not None:
         frames.append(tb)
         tb = tb.tb_next

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     Form = Callable[[Any], Any]
 
 b2a_base64: Callable[..., bytes] = import_stdlib("binascii").b2a_base64
-mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__  # a metaclass may override these
-_dict_of: Callable[[type], Any] = type.__dict__["__dict__"].__get__
-_module_of: Callable[[type], Any] = type.__dict__["__module__"].__get__
-_qualname_of: Callable[[type], Any] = type.__dict__["__qualname__"].__get__
+mro_of: Callable[[type[Any]], tuple[type[Any], ...]] = type.__dict__[
+    "__mro__"
+].__get__  # a metaclass may override these
+_dict_of: Callable[[type[Any]], Any] = type.__dict__["__dict__"].__get__
+_module_of: Callable[[type[Any]], Any] = type.__dict__["__module__"].__get__
+_qualname_of: Callable[[type[Any]], Any] = type.__dict__["__qualname__"].__get__
 
 
-def find_form(kind: type, to_json: Form) -> Form | None:
+def find_form(kind: type[Any], to_json: Form) -> Form | None:
     """Return the function from a value of the type `kind` to its form, or None.
 
     The models of pydantic and msgspec pass values that these do not know to `to_json`.
@@ -45,24 +47,24 @@ def find_form(kind: type, to_json: Form) -> Form | None:
     return next((FORMS[name] for name in names if name in FORMS), None)
 
 
-def _adds_fields(kind: type) -> bool:
+def _adds_fields(kind: type[Any]) -> bool:
     """Whether it is a standard dataclass that extends one of pydantic, whose serializer does not know its fields."""
     own = _dict_of(kind)
     return "__dataclass_fields__" in own and "__pydantic_serializer__" not in own
 
 
-def declares(bases: tuple[type, ...], attribute: str) -> bool:
+def declares(bases: tuple[type[Any], ...], attribute: str) -> bool:
     """Whether a class among `bases` has the attribute. One that a metaclass makes up does not count."""
     return any(attribute in _dict_of(base) for base in bases)
 
 
-def package_of(kind: type) -> str:
+def package_of(kind: type[Any]) -> str:
     """Return the name of the outermost package of a type: some types moved to other modules of their package."""
     module = _module_of(kind)
     return module.partition(".")[0] if type(module) is str else ""
 
 
-def type_path(kind: type) -> str:
+def type_path(kind: type[Any]) -> str:
     """Return the name of a type as an application writes it: `socket.socket`, or `int`."""
     module, name = text(_module_of(kind)), text(_qualname_of(kind))
     return name.rpartition("<locals>.")[2] if module == "builtins" or "<locals>." in name else f"{module}.{name}"
@@ -85,13 +87,13 @@ def _fields_form(names: list[str]) -> Form:
     return form
 
 
-def _dataclass_fields(kind: type) -> list[str]:
+def _dataclass_fields(kind: type[Any]) -> list[str]:
     """Return the names of the fields, without the class variables and `InitVar`s that are listed with them."""
     fields: dict[str, Any] = getattr(kind, "__dataclass_fields__")  # noqa: B009 - not in typeshed
     return [name for name, field in fields.items() if field._field_type.name == "_FIELD"]
 
 
-def _pydantic_form(bases: tuple[type, ...], to_json: Form) -> Form:
+def _pydantic_form(bases: tuple[type[Any], ...], to_json: Form) -> Form:
     """Return the form by the rules of pydantic, for a model or a dataclass of pydantic.
 
     Fields are written by alias: so pydantic reads them, and FastAPI writes them.

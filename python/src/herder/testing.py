@@ -352,9 +352,10 @@ class AsyncClient:
             opened = context.run(run)
             if hasattr(opened, "__await__"):  # of a handler that is no generator
                 opened = await context.run(asyncio.ensure_future, opened)
-            if is_generator(opened):
-                opened = step_through(opened, context)
-            steps = step_through_task(opened, context) if is_async_generator(opened) else as_async(opened)
+            if is_async_generator(opened):
+                steps = step_through_task(opened, context)
+            else:
+                steps = as_async(step_through(opened, context) if is_generator(opened) else opened)
             async with aclosing(steps):
                 async for item in steps:
                     yield client._item_to_json(index, item)

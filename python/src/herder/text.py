@@ -25,7 +25,7 @@ MAX_NESTING = 1000
 PRINT_RECURSION_LIMIT = 5000
 SHARED_RECURSION_LIMIT = sys.version_info < (3, 12)  # later versions have a separate, fixed limit for C code
 
-_type_name_of: Callable[[type], str] = type.__dict__["__name__"].__get__  # a metaclass may override the attribute
+_type_name_of: Callable[[type[Any]], str] = type.__dict__["__name__"].__get__  # a metaclass may override the attribute
 _slice = str.__getitem__  # returns a plain `str` for a subclass of `str` too, and runs no code of that class
 
 
