@@ -12,6 +12,7 @@ use crate::pools::{
         submitted,
     },
 };
+use futures_util::StreamExt;
 use herder::{
     Error, Pool,
     config::{Config, Enhanced, Expiry, Health, PoolBuilder, Sessions, Stop},
@@ -19,7 +20,9 @@ use herder::{
     recorder::{Descriptor, Direction},
     session::{Affinity, Routing},
     status::WorkerId,
-    testing::{HANG_TIMEOUT, PoolProcesses, TestContext, TestPool, pool, pool_config, wait_for_log, wait_until},
+    testing::{
+        HANG_TIMEOUT, PoolProcesses, TestContext, TestPool, pool, pool_config, wait_for_log, wait_until, with_timeout,
+    },
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
@@ -311,6 +314,51 @@ async fn descriptions_of_commands_exist_in_both_worker_types() {
         pool.wait_healthy("new").await;
         let names: Vec<_> = pool.commands().await.unwrap().iter().map(|command| command.name.clone()).collect();
         assert_eq!(names, ["new"]);
+        pool.shutdown_and_check().await;
+    }
+}
+
+/// R42: the items of a generator arrive as they come, in both worker types, from sync and async handlers. Another handler gives
+/// one item.
+#[tokio::test]
+async fn streams_exist_in_both_worker_types() {
+    const APP: &str = "
+import herder
+app = herder.App()
+
+@app.command
+def count(n: int):
+    for i in range(n):
+        yield i
+    if n == 3:
+        raise ValueError('three')
+
+@app.command
+def one() -> str:
+    return 'one'
+";
+    for (worker_type, handler) in [("basic", "def count"), ("enhanced", "def count"), ("enhanced", "async def count")] {
+        let pool = pool("streams", |context| {
+            context.file("app.py", &APP.replace("def count", handler));
+            if worker_type == "basic" {
+                context.basic().app("app.py:app").pool_size(1).overflow(0).build()
+            } else {
+                context.enhanced().app("app.py:app").pool_size(1).overflow(0).build()
+            }
+        })
+        .await;
+        let count = |n: u32| pool.call::<u32>("count", &json!({ "n": n })).session("ann");
+        let mut stream = count(20_000).stream();
+        let items = (&mut stream).map(|item| item.unwrap()).collect::<Vec<u32>>();
+        assert!(with_timeout("the items", items).await.into_iter().eq(0..20_000));
+        assert_eq!(stream.metadata().unwrap().attempts, 1);
+        let items = with_timeout("the items", count(3).stream().collect::<Vec<_>>()).await;
+        assert!(matches!(&items[..], [Ok(0), Ok(1), Ok(2), Err(Error::Exception { .. })]), "{items:?}");
+        drop(count(u32::MAX).stream());
+        assert_eq!(pool.call::<Vec<u32>>("count", &json!({ "n": 2 })).session("ann").await.unwrap(), [0, 1]);
+        let mut stream = pool.call::<u32>("one", &json!({})).stream();
+        assert!(matches!(with_timeout("an item", stream.next()).await, Some(Err(Error::Decode { .. }))));
+        assert!(with_timeout("the end", stream.next()).await.is_none());
         pool.shutdown_and_check().await;
     }
 }

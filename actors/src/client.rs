@@ -2,13 +2,16 @@
 //! the supervisor, and cancels calls that are abandoned.
 
 use crate::{
-    Error, ErrorId, PoolSupervisor, Reply, Result,
+    Error, ErrorId, PoolSupervisor, Reply, ReplyMetadata, Result,
+    chunks::{ChunkReceiver, Next, chunks},
     messages::Request,
-    pool_supervisor::{Cancel, FailuresSuppressed, Shared, Submit},
-    shared_state::{Answer, Incoming},
+    pool_supervisor::{Cancel, Credit, FailuresSuppressed, Shared, Submit},
+    shared_state::{Answer, Incoming, Replier},
 };
 use actix::{Actor, Addr, Handler, Message};
-use herder_core::{CallId, PoolName};
+use bytes::Bytes;
+use futures_core::Stream;
+use herder_core::{CallId, PoolName, Timestamp};
 use std::{
     future::Future,
     mem,
@@ -92,21 +95,43 @@ impl PoolClient {
     /// Submits a call. Never blocks; a full pool refuses at once. Dropping the returned future before it is ready cancels the
     /// call.
     pub fn call(&self, request: Request) -> PendingReply {
+        let (reply, answer) = oneshot::channel();
+        let (submitted, error_id) = self.submit_or_log(request, Replier::Once(reply));
+        let state = match submitted {
+            Ok(id) => Pending::Waiting { answer, id, client: self.clone() },
+            Err(error) => Pending::Refused(Some(error)),
+        };
+        PendingReply { state, error_id }
+    }
+
+    /// Submits a call whose result is taken item by item. Never blocks; a full pool refuses at once. Dropping the returned
+    /// stream before its end cancels the call.
+    pub fn stream(&self, request: Request) -> PendingStream {
+        let (sender, receiver) = chunks(self.0.shared.stream_window());
+        let (submitted, error_id) = self.submit_or_log(request, Replier::Stream(sender));
+        let state = match submitted {
+            Ok(id) => Items::Arriving { receiver, id, client: self.clone() },
+            Err(error) => Items::Refused(error),
+        };
+        PendingStream { state, error_id }
+    }
+
+    /// Submits a call. Logs a refusal. Also returns the id under which the log has the call.
+    fn submit_or_log(&self, request: Request, reply: Replier) -> (Result<CallId, Box<Error>>, ErrorId) {
+        let call_log = self.0.shared.call_log();
         if !self.is_here() {
             // Checked before anything that takes a lock, since another thread may have held the lock at the fork. For the
             // same reason no event is logged.
-            let (error, error_id) =
-                (Error::Forked { may_have_run: false }, self.0.shared.call_log().error_id(CallId(0)));
-            return PendingReply { state: Pending::Refused(Some(Box::new(error))), error_id };
+            return (Err(Box::new(Error::Forked { may_have_run: false })), call_log.error_id(CallId(0)));
         }
         let (id, command) = (self.0.shared.next_call(), request.command().clone());
-        let error_id = self.0.shared.call_log().error_id(id);
-        let state = self.submit(id, request).unwrap_or_else(|error| {
+        let error_id = call_log.error_id(id);
+        let submitted = self.submit(id, request, reply).map_err(|error| {
             let error = error.with_id(error_id);
             self.log_refusal(id, &command, &error);
-            Pending::Refused(Some(Box::new(error)))
+            Box::new(error)
         });
-        PendingReply { state, error_id }
+        (submitted.map(|()| id), error_id)
     }
 
     /// Logs a call that the caller of this method refuses, as the pool logs its own refusals. Returns the id under which the
@@ -123,7 +148,7 @@ impl PoolClient {
         }
     }
 
-    fn submit(&self, id: CallId, request: Request) -> Result<Pending> {
+    fn submit(&self, id: CallId, request: Request, reply: Replier) -> Result<()> {
         // `do_send` to a stopped supervisor drops the message silently, and the caller would get `PoolClosed` with
         // `may_have_run: true`. This check gives the definite answer. If the pool stops right after it, the indefinite one is
         // still correct.
@@ -133,10 +158,12 @@ impl PoolClient {
         // The permit travels with the call and is dropped when the call is answered, before its caller is woken. If
         // `Incoming::of` fails here, it is dropped at once.
         let permit = self.0.shared.enter()?;
-        let (reply, answer) = oneshot::channel();
-        let deadline = self.0.shared.clock().now() + request.timeout.unwrap_or(self.0.shared.timeout());
+        let deadline = match (&reply, request.timeout, request.idle) {
+            (Replier::Stream(_), None, Some(_)) => Timestamp::NEVER,
+            (_, timeout, _) => self.0.shared.clock().now() + timeout.unwrap_or(self.0.shared.timeout()),
+        };
         self.0.supervisor.do_send(Submit(Incoming::of(request, id, deadline, reply, Some(permit))?));
-        Ok(Pending::Waiting { answer, id, client: self.clone() })
+        Ok(())
     }
 }
 
@@ -190,6 +217,101 @@ impl Drop for PendingReply {
         {
             // An answer that arrives between this check and the cancel is dropped; the pool ignores the cancel of a settled
             // call.
+            client.0.supervisor.do_send(Cancel(*id));
+        }
+    }
+}
+
+/// The items of a call's result, as JSON text, in order. Dropping the stream before its end cancels the call.
+///
+/// The items are those of a generator, each as soon as it arrives. A handler that is no generator gives one item, its
+/// result, and so does a generator in a worker without control descriptor: the list of its items. An error comes after the items
+/// that have arrived, and ends the stream.
+///
+/// The worker runs ahead of the consumer by at most the pool's `stream.window`. If the consumer takes nothing for the pool's
+/// `stream.stall` meanwhile, the stream fails with [`Error::StreamStalled`].
+#[derive(Debug)]
+#[must_use = "a stream that is dropped cancels its call"]
+pub struct PendingStream {
+    state: Items,
+    error_id: ErrorId,
+}
+
+#[derive(Debug)]
+enum Items {
+    Refused(Box<Error>),
+    Arriving {
+        receiver: ChunkReceiver,
+        id: CallId,
+        client: PoolClient,
+    },
+    /// With the answer of a stream that has ended without an error.
+    Ended(Option<Box<Reply>>),
+}
+
+impl PendingStream {
+    /// Returns the id under which the log has this call if it fails.
+    pub fn error_id(&self) -> ErrorId {
+        self.error_id
+    }
+
+    /// Returns where and how the call ran, once the stream has ended without an error.
+    pub fn metadata(&self) -> Option<ReplyMetadata> {
+        match &self.state {
+            Items::Ended(Some(reply)) => Some(reply.metadata()),
+            Items::Ended(None) | Items::Refused(_) | Items::Arriving { .. } => None,
+        }
+    }
+
+    /// Ends the stream. Returns its last item: the error, if it has failed.
+    fn end(&mut self, end: Result<Reply, Box<Error>>) -> Poll<Option<Result<Bytes>>> {
+        let (reply, error) = match end {
+            Ok(reply) => (Some(Box::new(reply)), None),
+            Err(error) => (None, Some(Err(*error))),
+        };
+        // The call is over. Its receiver is dropped here, without a cancel.
+        self.state = Items::Ended(reply);
+        Poll::Ready(error)
+    }
+}
+
+impl Stream for PendingStream {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = match &mut self.state {
+            Items::Arriving { client, .. } if !client.is_here() => {
+                return self.end(Err(Box::new(Error::Forked { may_have_run: true })));
+            }
+            Items::Arriving { receiver, id, client } => {
+                let next = receiver.poll_next(context);
+                if let Some(credit) = receiver.credit() {
+                    client.0.supervisor.do_send(Credit(*id, credit));
+                }
+                next
+            }
+            Items::Refused(_) => {
+                let Items::Refused(error) = mem::replace(&mut self.state, Items::Ended(None)) else {
+                    return Poll::Ready(None);
+                };
+                return Poll::Ready(Some(Err(*error)));
+            }
+            Items::Ended(_) => return Poll::Ready(None),
+        };
+        match next {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Next::Chunk(item)) => Poll::Ready(Some(Ok(item))),
+            Poll::Ready(Next::End(end)) => self.end(end.map_err(Box::new)),
+        }
+    }
+}
+
+impl Drop for PendingStream {
+    fn drop(&mut self) {
+        if let Items::Arriving { id, client, .. } = &self.state
+            && client.is_here()
+        {
+            // The pool ignores the cancel of a call that is settled meanwhile.
             client.0.supervisor.do_send(Cancel(*id));
         }
     }

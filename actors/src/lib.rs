@@ -13,6 +13,7 @@ compile_error!(
 
 mod call_log;
 mod child;
+mod chunks;
 mod client;
 mod clock;
 mod commands;
@@ -36,13 +37,13 @@ pub mod testing;
 mod worker;
 
 pub use child::{ChildHandle, LaunchError};
-pub use client::{PendingReply, PoolClient};
+pub use client::{PendingReply, PendingStream, PoolClient};
 pub use clock::now;
 pub use commands::CommandDescription;
 pub use config::{
     Affinity, AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
     IfAbsent, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue,
-    Restart, Retry, Routed, Sessions, Stop, StopSettings, Tracked, WorkerType, schema,
+    Restart, Retry, Routed, Sessions, Stop, StopSettings, Streams, Tracked, WorkerType, schema,
 };
 #[cfg(feature = "http")]
 pub use error::set_error_detail;

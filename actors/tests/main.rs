@@ -13,4 +13,5 @@ mod quarantine;
 mod recorder;
 mod registry;
 mod session_affinity;
+mod streams;
 mod worker;

@@ -5,7 +5,7 @@ use super::duration;
 use herder_actors::{
     Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, InvalidConfig,
     NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Sessions, Stop,
-    Tracked, WorkerType, schema,
+    Streams, Tracked, WorkerType, schema,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -50,6 +50,10 @@ pub(super) struct RawPool {
     cancel_interrupt: Option<Duration>,
     #[serde(rename = "cancel.kill", deserialize_with = "duration::written")]
     cancel_kill: Option<Duration>,
+    #[serde(rename = "stream.window")]
+    stream_window: Option<usize>,
+    #[serde(rename = "stream.stall", deserialize_with = "duration::written")]
+    stream_stall: Option<Duration>,
     #[serde(rename = "stop.grace", deserialize_with = "duration::written")]
     stop_grace: Option<Duration>,
     #[serde(rename = "stop.term", deserialize_with = "duration::written")]
@@ -223,7 +227,7 @@ impl RawPool {
     }
 
     fn common<T>(&self, builder: PoolBuilder<T>) -> PoolBuilder<T> {
-        let groups = builder.queue(self.queue()).cancel(self.cancel()).stop(self.stop());
+        let groups = builder.queue(self.queue()).cancel(self.cancel()).stream(self.stream()).stop(self.stop());
         let groups = groups.health(self.health()).restart(self.restart());
         let groups = groups.retry(self.retry()).breaker(self.breaker()).poison(self.poison());
         let with_env = self.env.iter().fold(groups, |builder, (name, value)| builder.env(name, value));
@@ -261,6 +265,10 @@ impl RawPool {
 
     fn cancel(&self) -> Cancel {
         set!(Cancel::new(), interrupt = self.cancel_interrupt, kill = self.cancel_kill)
+    }
+
+    fn stream(&self) -> Streams {
+        set!(Streams::new(), window = self.stream_window, stall = self.stream_stall)
     }
 
     fn stop(&self) -> Stop {

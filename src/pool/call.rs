@@ -1,7 +1,8 @@
 //! A call before it is submitted, with its options: session, deadline, retries.
 
+use super::stream::CallStream;
 use herder_actors::{
-    Affinity, Error, IfAbsent, PendingReply, PoolClient, Reply, Request, Result, SessionCall, SessionId,
+    Affinity, Error, IfAbsent, PendingReply, PendingStream, PoolClient, Reply, Request, Result, SessionCall, SessionId,
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -76,16 +77,74 @@ impl<T> Call<T> {
         self
     }
 
+    /// Sets the longest time between two items of a [`stream`](Self::stream), and before the first one, counted from the send
+    /// to the worker. The stream fails with [`Error::IdleTimeout`] otherwise. The time does not run while the worker waits for
+    /// the consumer. Without a [`timeout`](Self::timeout), the stream as a whole then has no deadline: also its wait for the
+    /// session's own worker has none. Has no effect on other calls.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.request.idle(Some(idle));
+        self
+    }
+
     /// Submits the call immediately. The reply includes metadata, such as the worker and the number of attempts.
     /// Dropping the [`PendingReply`] cancels the call.
-    pub fn reply(mut self) -> PendingReply {
+    pub fn reply(self) -> PendingReply {
+        let (client, request) = self.into_request();
+        client.call(request)
+    }
+
+    /// Submits the call immediately, and returns the items of its result as JSON text, as they come. For servers that pass them on.
+    /// See [`stream`](Self::stream).
+    pub fn stream_json(self) -> PendingStream {
+        let (client, request) = self.into_request();
+        client.stream(request)
+    }
+
+    fn into_request(mut self) -> (PoolClient, Request) {
         let (if_absent, affinity) = (self.if_absent, self.affinity);
         let session = self.session.map(|text| {
             let id = SessionId::new(text)?;
             Ok(SessionCall { id, if_absent, affinity })
         });
         self.request.session(session);
-        self.client.call(self.request)
+        (self.client, self.request)
+    }
+}
+
+impl<T: DeserializeOwned> Call<T> {
+    /// Submits the call immediately, and returns the items of a generator as they come, each decoded as a `T`. A handler that
+    /// is no generator gives one item, its result.
+    ///
+    /// Dropping the [`CallStream`] cancels the call: the generator is closed, then the usual steps follow (see `cancel` in the
+    /// configuration). The worker runs ahead of the consumer by at most the pool's `stream.window`, so memory stays flat, and
+    /// waits then. A consumer that takes nothing for the pool's `stream.stall` gets [`Error::StreamStalled`].
+    ///
+    /// The deadline covers the whole stream, unless [`idle`](Self::idle) is set. A call is not retried once its first item has
+    /// arrived. A session runs its next call after the end of the stream.
+    ///
+    /// With the handler `def words(text: str): yield from text.split()`:
+    /// ```
+    /// # const APP: &str = "import herder\napp = herder.App()\n@app.command\ndef words(text: str):\n    yield from text.split()\n";
+    /// # #[tokio::main]
+    /// # async fn main() -> herder::Result<()> {
+    /// # let pool = herder::testing::pool("words", |context| {
+    /// #     context.file("app.py", APP);
+    /// #     context.basic().app("app.py:app").build()
+    /// # }).await;
+    /// use futures_util::StreamExt;
+    /// use serde_json::json;
+    ///
+    /// let mut words = pool.call::<String>("words", &json!({ "text": "one two" })).stream();
+    /// assert_eq!(words.next().await.transpose()?.as_deref(), Some("one"));
+    /// while let Some(word) = words.next().await {
+    ///     println!("{}", word?);
+    /// }
+    /// println!("{:?}", words.metadata());
+    /// # pool.shutdown_and_check().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn stream(self) -> CallStream<T> {
+        CallStream::new(self.stream_json())
     }
 }
 

@@ -18,16 +18,20 @@
 //! [`Start`]. A [`Call`](crate::Call) is submitted when it is awaited, or at once by
 //! [`Call::reply`](crate::Call::reply), which returns a [`PendingReply`].
 //!
+//! [`Call::stream`](crate::Call::stream) returns a [`CallStream`] instead: the items of a generator, as they come.
+//!
 //! The handle works on any thread and in any Tokio runtime. It encodes arguments and decodes results on the caller's
 //! thread, and holds no state of the pool.
 
 pub(crate) mod call;
 pub(crate) mod handle;
 mod start;
+mod stream;
 
 pub use call::CancelWhen;
 #[doc(inline)]
-pub use herder_actors::{PendingReply, ReplyMetadata, Stamps, Timestamp, now};
+pub use herder_actors::{PendingReply, PendingStream, ReplyMetadata, Stamps, Timestamp, now};
 pub use start::Start;
 #[cfg(feature = "testing")]
 pub(crate) use start::supervised;
+pub use stream::CallStream;

@@ -12,14 +12,12 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 /// Returns one value of each error variant. `the_list_has_every_error_variant` compares this list with the source, so that no
 /// variant is missing in the page.
 pub(super) fn all() -> Vec<Error> {
-    let text = || String::from("x");
-    let session = || SessionId::new("ann").unwrap();
+    let (text, session) = (|| String::from("x"), || SessionId::new("ann").unwrap());
     let (worker, generation) = (WorkerId(1), Generation(1));
     let worker_ref = WorkerRef { id: worker, generation };
-    let report = || Arc::<ExitReport>::default();
+    let (report, reason) = (Arc::<ExitReport>::default, || Arc::from("x"));
     let (may_have_run, attempts) = (true, Attempts::default);
-    let (code, data, status) = (None, None, None);
-    let retry_after = Duration::ZERO;
+    let (code, data, status, retry_after) = (None, None, None, Duration::ZERO);
     let unbuilt = PoolConfig::basic("no name").app("m:app").build().unwrap_err();
     vec![
         Error::UnknownCommand { command: text(), hint: text() },
@@ -36,10 +34,12 @@ pub(super) fn all() -> Vec<Error> {
         Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO },
         Error::QueueTimeout { waited: Duration::ZERO, last_start_error: None, attempts: attempts() },
         Error::DeadlineExceeded { may_have_run, command_timeout: None, attempts: attempts() },
+        Error::IdleTimeout { idle: Duration::ZERO, attempts: attempts() },
+        Error::StreamStalled { stall: Duration::ZERO, attempts: attempts() },
         Error::WorkerLost {
             worker,
             generation,
-            reason: "x".into(),
+            reason: reason(),
             may_have_run,
             report: report(),
             attempts: attempts(),
@@ -48,7 +48,7 @@ pub(super) fn all() -> Vec<Error> {
             session: session(),
             worker,
             generation,
-            reason: "x".into(),
+            reason: reason(),
             may_have_run,
             report: report(),
             attempts: attempts(),

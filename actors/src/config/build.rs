@@ -11,7 +11,7 @@ use super::{
 use herder_core::{
     AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
     InvalidPoolName, OnExpired, Pipeline, PoisonSettings, PoolName, QueueSettings, RestartSettings, RetrySettings,
-    SessionSettings, Settings, WorkerTypeSettings,
+    SessionSettings, Settings, StreamSettings, WorkerTypeSettings,
 };
 use herder_wire::is_header_name;
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +71,7 @@ fn build<R>(
         start_batch: START_BATCH,
         overflow_idle_timeout: OVERFLOW_IDLE_TIMEOUT.take(given.overflow_idle_timeout)?,
         cancel: cancel(given.cancel, timeout)?,
+        stream: StreamSettings { stall: STREAM_STALL.take(given.stream.stall)? },
         stop_timeout: stop.grace.saturating_add(stop.term).saturating_add(KILL_TIMEOUT),
         health: health(given.health)?,
         restart: restart(given.restart, pool_size)?,
@@ -81,6 +82,7 @@ fn build<R>(
         worker_type: kind,
     };
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
+    let stream_window = STREAM_WINDOW.take_u32(given.stream.window)?;
     let forward_headers = forward_headers(&given.forward_headers)?;
     let ResolvedProgram { launch, cwd, stale_venvs } = given.program.build()?;
     let Common { env, env_mode, numeric_threads, .. } = given;
@@ -96,6 +98,7 @@ fn build<R>(
         forward_headers,
         timeout,
         stop,
+        stream_window,
         max_frame,
     })
 }
@@ -163,7 +166,7 @@ impl PoolConfig {
     }
 
     /// Returns the configuration with this value for each time limit that fails a call or kills its worker while code of the
-    /// application runs: `timeout`, `queue.timeout`, `start_timeout`, `cancel.interrupt` and `cancel.kill`. For debuggers.
+    /// application runs: `timeout`, `queue.timeout`, `start_timeout`, `stream.stall`, `cancel.interrupt` and `cancel.kill`. For debuggers.
     ///
     /// ```
     /// # use herder_actors::PoolConfig;
@@ -181,6 +184,7 @@ impl PoolConfig {
         self.timeout = TIMEOUT.take(Some(limit))?;
         self.settings.queue.timeout = QUEUE_TIMEOUT.take(Some(limit))?;
         self.settings.start_timeout = START_TIMEOUT.take(Some(limit))?;
+        self.settings.stream.stall = STREAM_STALL.take(Some(limit))?;
         let limits = Cancel::default().interrupt(limit).kill(limit);
         self.settings.cancel = cancel(limits, limit)?;
         Ok(self)

@@ -4,7 +4,7 @@
 use super::launch::ProgramSource;
 use super::{
     Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed, Sessions, Stop,
-    Tracked,
+    Streams, Tracked,
 };
 use herder_core::Pipeline;
 use std::collections::BTreeMap;
@@ -53,6 +53,7 @@ pub(super) struct Common {
     pub(super) forward_headers: Vec<String>,
     pub(super) start_timeout: Option<Duration>,
     pub(super) cancel: Cancel,
+    pub(super) stream: Streams,
     pub(super) stop: Stop,
     pub(super) health: Health,
     pub(super) restart: Restart,
@@ -195,6 +196,12 @@ impl<T> PoolBuilder<T> {
     /// Sets the maximum time from starting a process until the worker is ready. Default: 60 s.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.common.start_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets the limits of streams.
+    pub fn stream(mut self, stream: Streams) -> Self {
+        self.common.stream = stream;
         self
     }
 

@@ -56,6 +56,19 @@ group! {
 }
 
 group! {
+    /// `stream`: the limits of streams.
+    Streams {
+        /// Sets the number of bytes of a stream that a worker sends before its consumer has taken some: 4096 to 67,108,864.
+        /// Default: 256 KiB. An item counts its length and 16 bytes. At most this many bytes and one item are in memory for a
+        /// stream, on both sides together.
+        window: usize,
+        /// Sets how long the consumer may take no item while the worker waits for it. The stream then fails with
+        /// [`StreamStalled`](crate::Error::StreamStalled), after at most twice this time. Default: 30 s.
+        stall: Duration,
+    }
+}
+
+group! {
     /// `stop`: how long a worker may take to stop.
     Stop {
         /// Sets the time from the shutdown message to SIGTERM. Default: 5 s.

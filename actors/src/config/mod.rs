@@ -18,7 +18,9 @@ mod tests;
 mod threads;
 
 pub use builder::{Basic, Enhanced, PoolBuilder};
-pub use groups::{Breaker, Cancel, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Tracked};
+pub use groups::{
+    Breaker, Cancel, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Streams, Tracked,
+};
 pub use herder_core::{Affinity, Backoff, CountedFailures, Expiry, IfAbsent, OnExpired, Pipeline, WorkerType};
 pub use invalid::InvalidConfig;
 pub use launch::{AppPath, EnvMode, Launch};

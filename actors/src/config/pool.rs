@@ -41,6 +41,7 @@ pub struct PoolConfig {
     pub(super) forward_headers: Box<[Box<str>]>,
     pub(super) timeout: Duration,
     pub(super) stop: StopSettings,
+    pub(super) stream_window: u32,
     pub(super) max_frame: u32,
 }
 
@@ -145,6 +146,11 @@ impl PoolConfig {
     /// Returns how long a worker may take to stop.
     pub fn stop(&self) -> StopSettings {
         self.stop
+    }
+
+    /// Returns the number of bytes of a stream that a worker sends before its consumer has taken some.
+    pub fn stream_window(&self) -> u32 {
+        self.stream_window
     }
 
     /// Returns the maximum length of a frame in bytes.

@@ -69,6 +69,10 @@ table! {
         "time until a cancelled call is interrupted, after the worker confirmed that the call runs; at most `cancel.kill`";
     CANCEL_KILL: Span(Span) = Any "cancel.kill" { default: seconds(5) },
         "time until the worker is killed, after it confirmed that a cancelled call runs";
+    STREAM_WINDOW: Count(Count) = Any "stream.window" { default: 256 * 1024, min: 4096, max: 64 * 1024 * 1024 },
+        "number of bytes of a stream that a worker sends before its consumer has taken some; an item that begins within them may exceed them";
+    STREAM_STALL: Span(Span) = Any "stream.stall" { default: seconds(30) },
+        "how long the consumer of a stream may take no item while the worker waits for it; the stream then fails";
     STOP_GRACE: Span(Span) = Any "stop.grace" { default: seconds(5) },
         "time from the shutdown message to SIGTERM; within it, a Python worker runs its `on_stop` hooks and leaves its lifespan";
     STOP_TERM: Span(Span) = Any "stop.term" { default: seconds(2) },

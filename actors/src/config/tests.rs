@@ -169,6 +169,7 @@ fn number(path: &str, n: usize) -> Result<PoolConfig, InvalidConfig> {
         "breaker.success_threshold" => basic().breaker(Breaker::new().success_threshold(n)),
         "breaker.half_open_max_calls" => basic().breaker(Breaker::new().half_open_max_calls(n)),
         "poison.max_worker_deaths" => basic().poison(Poison::new().max_worker_deaths(n)),
+        "stream.window" => basic().stream(Streams::new().window(n)),
         "max_frame" => basic().max_frame(n),
         _ => panic!("{path} has no test"),
     }
@@ -184,6 +185,7 @@ fn span(path: &str, d: Duration) -> Result<PoolConfig, InvalidConfig> {
         "start_timeout" => basic().start_timeout(d),
         "cancel.interrupt" => basic().cancel(Cancel::new().interrupt(d).kill(LONGEST)),
         "cancel.kill" => basic().cancel(Cancel::new().interrupt(NANO).kill(d)),
+        "stream.stall" => basic().stream(Streams::new().stall(d)),
         "stop.grace" => basic().stop(Stop::new().grace(d)),
         "stop.term" => basic().stop(Stop::new().term(d)),
         "sessions.timeout" => basic().sessions(Sessions::new().timeout(d)),

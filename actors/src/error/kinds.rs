@@ -154,6 +154,22 @@ pub enum Error {
         /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
+    /// The worker sent no item of a stream for the time that the caller set, although it could.
+    #[error("the worker sent no item for {}{}", humantime::format_duration(*idle), run_possibility_text(true))]
+    IdleTimeout {
+        /// The longest time between two items.
+        idle: Duration,
+        /// The earlier attempts, each lost with its worker.
+        attempts: Attempts,
+    },
+    /// The consumer of a stream took no item for the pool's `stream.stall`, while the worker waited for it.
+    #[error("the consumer of the stream took no item for {}{}", humantime::format_duration(*stall), run_possibility_text(true))]
+    StreamStalled {
+        /// The value of `stream.stall`.
+        stall: Duration,
+        /// The earlier attempts, each lost with its worker.
+        attempts: Attempts,
+    },
     /// The worker that ran the call died.
     #[error("worker {worker} (generation {generation}) died: {reason}{}", run_possibility_text(*may_have_run))]
     WorkerLost {

@@ -90,6 +90,8 @@ impl Error {
             | Self::Exception { .. }
             | Self::Unencodable { .. }
             | Self::Cancelled { .. }
+            | Self::IdleTimeout { .. }
+            | Self::StreamStalled { .. }
             | Self::Internal { .. }
             | Self::Decode { .. } => true,
             _ => false,
@@ -161,6 +163,8 @@ macro_rules! attempts_of {
             | Error::Unencodable { attempts, .. }
             | Error::QueueTimeout { attempts, .. }
             | Error::DeadlineExceeded { attempts, .. }
+            | Error::IdleTimeout { attempts, .. }
+            | Error::StreamStalled { attempts, .. }
             | Error::WorkerLost { attempts, .. }
             | Error::SessionWorkerLost { attempts, .. }
             | Error::PoisonCall { attempts, .. }

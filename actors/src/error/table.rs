@@ -66,6 +66,8 @@ kinds! {
     Overloaded        "overloaded"          Resource       Minor    429 FromError;
     QueueTimeout      "queue-timeout"       Timeout        Minor    503 OneSecond;
     DeadlineExceeded  "deadline-exceeded"   Timeout        Minor    504 NotSent;
+    IdleTimeout       "idle-timeout"        Timeout        Minor    504 NotSent;
+    StreamStalled     "stream-stalled"      Timeout        Warning  408 NotSent;
     WorkerLost        "worker-lost"         Connection     Major    502 NotSent;
     SessionWorkerLost "session-worker-lost" Session        Major    410 NotSent;
     SessionExpired    "session-expired"     Session        Warning  410 NotSent;

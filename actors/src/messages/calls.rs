@@ -36,6 +36,8 @@ pub struct Request {
     pub(crate) session: Option<Result<SessionCall>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: Option<bool>,
+    /// The longest time between two chunks, if the call is submitted as a stream.
+    pub(crate) idle: Option<Duration>,
     /// In a box, since most calls have none.
     pub(crate) headers: Option<Box<Result<CallHeaders>>>,
 }
@@ -135,7 +137,15 @@ impl Request {
     }
 
     fn new(command: &str, body: Result<Bytes>) -> Self {
-        Self { command: command.into(), body, session: None, timeout: None, idempotent: None, headers: None }
+        Self {
+            command: command.into(),
+            body,
+            session: None,
+            timeout: None,
+            idempotent: None,
+            idle: None,
+            headers: None,
+        }
     }
 
     pub(crate) fn command(&self) -> &Arc<str> {
@@ -155,6 +165,11 @@ impl Request {
     /// Sets whether the call may run again.
     pub fn idempotent(&mut self, idempotent: Option<bool>) {
         self.idempotent = idempotent;
+    }
+
+    /// Sets the longest time between two chunks. Has an effect only if the call is submitted as a stream.
+    pub fn idle(&mut self, idle: Option<Duration>) {
+        self.idle = idle;
     }
 
     /// Adds a header, which the handler can read. An invalid one is an error when the call is submitted.

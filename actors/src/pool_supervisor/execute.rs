@@ -1,10 +1,10 @@
 //! Submits calls to the pool, from messages and from handles on other threads, and cancels calls that are abandoned.
 
-use super::{Cancel, FailuresSuppressed, Mode, PoolSupervisor, Submit};
+use super::{Cancel, Credit, FailuresSuppressed, Mode, PoolSupervisor, Submit};
 use crate::{
     Error, Execute, ExecuteInSession, Reply, Result,
     messages::Request,
-    shared_state::{Incoming, WeakSharedState, with},
+    shared_state::{Incoming, Replier, WeakSharedState, with},
 };
 use actix::{
     Actor, AsyncContext, Context, Handler, Message,
@@ -47,6 +47,15 @@ impl Handler<Cancel> for PoolSupervisor {
     fn handle(&mut self, message: Cancel, ctx: &mut Self::Context) {
         self.yield_after_burst(ctx);
         let _ = self.active(|active| active.with(|state| state.cancel(message.0)));
+    }
+}
+
+impl Handler<Credit> for PoolSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Credit(call, bytes): Credit, ctx: &mut Self::Context) {
+        self.yield_after_burst(ctx);
+        let _ = self.active(|active| active.with(|state| state.credit(call, bytes)));
     }
 }
 
@@ -104,7 +113,7 @@ impl PoolSupervisor {
     fn submit(&mut self, id: CallId, request: Request) -> Result<Response> {
         let (reply, answer) = oneshot::channel();
         let deadline = self.shared.clock().now() + request.timeout.unwrap_or(self.config.timeout());
-        let incoming = Incoming::of(request, id, deadline, reply, None)?;
+        let incoming = Incoming::of(request, id, deadline, Replier::Once(reply), None)?;
         self.active(|active| {
             active.with(|state| state.submit(incoming))?;
             Ok(Response::Pending { shared_state: Rc::downgrade(&active.shared_state), id, answer })

@@ -16,7 +16,7 @@ mod submission;
 mod tasks;
 mod waiters;
 
-pub(crate) use submission::{Cancel, FailuresSuppressed, Shared, Submit};
+pub(crate) use submission::{Cancel, Credit, FailuresSuppressed, Shared, Submit};
 
 use crate::{
     Error, Launcher, PoolConfig, Result, WorkerActor,

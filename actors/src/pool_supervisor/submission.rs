@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     gate: Arc<Gate>,
     queue_limit: usize,
     timeout: Duration,
+    stream_window: u32,
     clock: Clock,
     call_log: Arc<CallLog>,
     /// The process in which the pool runs.
@@ -42,6 +43,7 @@ impl Shared {
             gate: Gate::new(settings.queue.limit + places),
             queue_limit: settings.queue.limit,
             timeout: config.timeout(),
+            stream_window: config.stream_window(),
             clock,
             call_log: Arc::new(CallLog::new(config.name().clone())),
             process: ProcessMark::here(),
@@ -63,6 +65,11 @@ impl Shared {
     /// [`Error::QueueFull`] if there is none.
     pub(crate) fn enter(&self) -> Result<Permit> {
         self.gate.enter().ok_or(Error::QueueFull { limit: self.queue_limit })
+    }
+
+    /// Returns the window of a stream, in bytes.
+    pub(crate) fn stream_window(&self) -> u32 {
+        self.stream_window
     }
 
     /// Returns the deadline of a call that sets none.
@@ -88,6 +95,11 @@ pub(crate) struct Submit(pub(crate) Incoming);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Cancel(pub(crate) CallId);
+
+/// The consumer of a stream has taken this many bytes of it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Credit(pub(crate) CallId, pub(crate) u32);
 
 /// A handle suppressed a failure in the log for the first time in this window.
 #[derive(Message)]

@@ -1,14 +1,23 @@
 //! The arguments and the caller of a call, which the core does not see. Owned by the pool's state.
 
-use crate::{Error, Reply, Request, Result, gate::Permit};
+use crate::{Error, Reply, Request, Result, chunks::ChunkSender, gate::Permit};
 use bytes::Bytes;
 use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
 use herder_wire::CallHeaders;
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Waker, time::Duration};
 use tokio::sync::oneshot;
 
 /// The result that a caller gets.
 pub(crate) type Answer = Result<Reply>;
+
+/// Where the answer of a call goes.
+#[derive(Debug)]
+pub(crate) enum Replier {
+    /// To a caller that waits for one result.
+    Once(oneshot::Sender<Answer>),
+    /// To a caller that takes chunks.
+    Stream(ChunkSender),
+}
 
 /// A call that has not been submitted to the core.
 #[derive(Debug)]
@@ -23,7 +32,9 @@ pub(crate) struct Incoming {
     pub(crate) idempotent: Option<bool>,
     /// The encoded headers, if the call has any.
     pub(crate) headers: Option<Box<[u8]>>,
-    pub(crate) reply: oneshot::Sender<Answer>,
+    /// The longest time between two chunks.
+    pub(crate) idle: Option<Duration>,
+    pub(crate) reply: Replier,
     /// The place at the gate. `None` for calls by message, which only the core's limits bound.
     pub(crate) permit: Option<Permit>,
 }
@@ -40,7 +51,7 @@ pub(crate) struct Call {
     pub(crate) command_timeout: Option<Duration>,
     /// The most recent attempt.
     pub(crate) sent: Option<(WorkerRef, WireId)>,
-    pub(crate) reply: oneshot::Sender<Answer>,
+    pub(crate) reply: Replier,
     pub(crate) permit: Option<Permit>,
 }
 
@@ -48,6 +59,15 @@ impl Call {
     /// Answers the call. Does nothing if the caller has abandoned it.
     pub(crate) fn answer(self, answer: Answer) {
         settle(self.reply, self.permit, answer);
+    }
+
+    /// Answers a call whose worker has ended the stream.
+    pub(crate) fn end_stream(self, reply: Reply) {
+        drop(self.permit);
+        match self.reply {
+            Replier::Once(caller) => drop(caller.send(Ok(reply))), // not reachable: such a call is not sent as a stream
+            Replier::Stream(chunks) => chunks.end(Ok(reply)),
+        }
     }
 }
 
@@ -60,10 +80,10 @@ impl Incoming {
         request: Request,
         id: CallId,
         deadline: Timestamp,
-        reply: oneshot::Sender<Answer>,
+        reply: Replier,
         permit: Option<Permit>,
     ) -> Result<Self> {
-        let Request { command, body, session, idempotent, headers, .. } = request;
+        let Request { command, body, session, idempotent, headers, idle, .. } = request;
         let headers = headers.map(|headers| encoded(&(*headers)?)).transpose()?;
         Ok(Self {
             id,
@@ -73,6 +93,7 @@ impl Incoming {
             deadline,
             idempotent,
             headers,
+            idle,
             reply,
             permit,
         })
@@ -98,9 +119,18 @@ fn encoded(headers: &CallHeaders) -> Result<Box<[u8]>> {
 
 /// Sends the answer. The place at the gate is released first: the caller may submit its next call as soon as it is woken,
 /// possibly on another thread, and must not find the gate full because of this call.
-fn settle(reply: oneshot::Sender<Answer>, permit: Option<Permit>, answer: Answer) {
+fn settle(reply: Replier, permit: Option<Permit>, answer: Answer) {
     drop(permit);
-    let _ = reply.send(answer);
+    match reply {
+        Replier::Once(caller) => drop(caller.send(answer)),
+        Replier::Stream(chunks) => {
+            // A worker that answers with one result instead of a stream: the result is the only item.
+            let item = answer.as_ref().ok().map(|reply| reply.json().clone());
+            let waker = item.and_then(|item| chunks.input().push(item));
+            chunks.end(answer);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +164,7 @@ mod tests {
         let waker = next.clone().into();
         let mut answer = pin!(answer);
         assert!(answer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        settle(reply, gate.enter(), Err(Error::QueueFull { limit: 1 }));
+        settle(Replier::Once(reply), gate.enter(), Err(Error::QueueFull { limit: 1 }));
         assert!(next.found_room.load(Ordering::Relaxed));
     }
 }

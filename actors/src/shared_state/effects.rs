@@ -1,6 +1,10 @@
 //! Applies the core's effects. Cheap effects are applied at once; those that need the supervisor are deferred.
 
-use super::state::{Deferred, FinalFrame, State};
+use super::{
+    Replier,
+    call::Call,
+    state::{Deferred, FinalFrame, State},
+};
 use crate::{
     Error, Reply, Result,
     call_log::{Success, Times},
@@ -9,13 +13,13 @@ use crate::{
 use bytes::Bytes;
 use herder_core::{
     CallFailure, CallId, Delivery, Dispatch, Effect, Epoch, FinalAnswer, Input, KillReason, LogEvent, SessionEndReason,
-    StopMethod, WireId, WorkerLoss, WorkerRef,
+    StopMethod, Timestamp, WireId, WorkerLoss, WorkerRef,
 };
-use herder_wire::{CallHead, CallResult, EndReason, HEADER_LEN, HostMessage, encode_headers};
+use herder_wire::{CallHead, EndReason, HEADER_LEN, HostMessage, Stamps, encode_headers};
 use std::time::Duration;
 
-/// Results up to this size, in bytes, are copied out of the read buffer, which can then be reused at once. A reply that an
-/// application keeps would otherwise keep 64 KiB.
+/// Results and chunks up to this size, in bytes, are copied out of the read buffer, which can then be reused at once. A reply
+/// that an application keeps would otherwise keep 64 KiB.
 const COPY_LIMIT: usize = 8192;
 
 impl State {
@@ -53,6 +57,7 @@ impl State {
             Effect::Cancel { worker, wire, interrupt } => {
                 self.send_control(worker, &HostMessage::Cancel { wire, interrupt });
             }
+            Effect::ExamineStream { call } => self.examine_stream(call),
             Effect::Revoke { worker, wire } => self.send_control(worker, &HostMessage::Revoke { wire }),
             Effect::Ping { worker, nonce } => {
                 self.send_control(worker, &HostMessage::Ping { nonce });
@@ -111,7 +116,10 @@ impl State {
     /// call must stop after it.
     fn time_for_calls(&self, worker: WorkerRef) -> Duration {
         let of_worker = self.calls.values().filter(|call| call.sent.is_some_and(|(sent_to, _)| sent_to == worker));
-        let last = of_worker.map(|call| call.deadline).max();
+        // A stream may have no deadline. It gets the time of a call that sets none.
+        let default_end = self.now + self.config.timeout();
+        let end = |call: &Call| if call.deadline == Timestamp::NEVER { default_end } else { call.deadline };
+        let last = of_worker.map(end).max();
         last.map_or(Duration::ZERO, |last| last.since(self.now)).saturating_add(self.core.settings().cancel.kill)
     }
 
@@ -153,8 +161,12 @@ impl State {
             link.ok_or_else(|| Error::Internal { reason: format!("worker {worker} is not connected").into() })?;
         call.sent = Some((worker, wire));
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
-        let (command, deadline) = (&*call.command, Some(call.deadline));
-        let head = CallHead { wire, deadline, command, session, stream: false };
+        let (command, deadline) = (&*call.command, Some(call.deadline).filter(|at| *at != Timestamp::NEVER));
+        let chunks = match &call.reply {
+            Replier::Stream(chunks) if link.streams.is_offered() => Some(chunks),
+            Replier::Stream(_) | Replier::Once(_) => None,
+        };
+        let head = CallHead { wire, deadline, command, session, stream: chunks.is_some() };
         let (tail, body_length) = (link.calls.tail(), call.body.len());
         let too_large = |message| Error::TooLarge { message, may_have_run: false, worker: None };
         if let Some(headers) = &call.headers {
@@ -166,6 +178,9 @@ impl State {
         head.encode(body_length, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
         link.recorder.call(self.now, wire, tail.len() - begin + body_length, command);
         link.calls.push_body(&call.body);
+        if let Some(chunks) = chunks {
+            link.streams.add(wire, chunks.input());
+        }
         link.flush.notify_one();
         Ok(())
     }
@@ -181,7 +196,13 @@ impl State {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
                 self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
-                call.answer(Ok(reply(result, delivery)));
+                call.answer(Ok(reply(copied_if_small(result.payload), result.stamps, delivery)));
+            }
+            Some(FinalFrame::StreamEnd(stamps)) => {
+                let Delivery { worker, routing, .. } = delivery;
+                let done = Success { worker, routing };
+                self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
+                call.end_stream(reply(Bytes::new(), stamps, delivery));
             }
             Some(FinalFrame::Error(error)) => {
                 let error = Error::of_worker(&call.command, delivery.worker, error);
@@ -209,9 +230,12 @@ impl State {
     }
 }
 
-fn reply(result: CallResult, delivery: Delivery) -> Reply {
-    let CallResult { payload, stamps, .. } = result;
-    let body = if payload.len() <= COPY_LIMIT { Bytes::copy_from_slice(&payload) } else { payload };
+/// Returns a payload that does not keep the read buffer alive, if it is small.
+pub(crate) fn copied_if_small(payload: Bytes) -> Bytes {
+    if payload.len() <= COPY_LIMIT { Bytes::copy_from_slice(&payload) } else { payload }
+}
+
+fn reply(body: Bytes, stamps: Stamps, delivery: Delivery) -> Reply {
     let (queued, ran) = (delivery.queued(), delivery.ran());
     let Delivery { worker: WorkerRef { id: worker, generation }, routing, attempts, admitted, .. } = delivery;
     Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, body }
@@ -236,8 +260,9 @@ mod tests {
         let (reply, mut answer) = oneshot::channel();
         let deadline = state.clock.now() + Duration::from_secs(60);
         let (command, body) = ("add".into(), Bytes::from_static(b"{}"));
-        let (id, session, idempotent, permit) = (CallId(1), None, None, None);
-        state.submit(Incoming { id, command, session, body, deadline, idempotent, headers: None, reply, permit });
+        let (id, session, idempotent, idle, permit) = (CallId(1), None, None, None, None);
+        let reply = Replier::Once(reply);
+        state.submit(Incoming { id, command, session, body, deadline, idempotent, headers: None, idle, reply, permit });
         let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         // The effects of both inputs are applied afterwards, as those of one step are.
         state.on_exit(worker, end, Answers::ReadToEnd, ExitRecord::default(), None);

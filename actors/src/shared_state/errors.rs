@@ -28,6 +28,8 @@ impl State {
             CallFailure::DeadlineExceeded { may_have_run } => {
                 Error::DeadlineExceeded { may_have_run, command_timeout: None, attempts: Attempts::default() }
             }
+            CallFailure::StreamIdle { idle } => Error::IdleTimeout { idle, attempts: Attempts::default() },
+            CallFailure::StreamStalled { stall } => Error::StreamStalled { stall, attempts: Attempts::default() },
             CallFailure::WorkerLost(loss) => {
                 let ExitCause { reason, report, .. } = self.cause(&loss);
                 let WorkerRef { id: worker, generation } = loss.worker;

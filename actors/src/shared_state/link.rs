@@ -1,7 +1,7 @@
 //! The connection from the pool's state to one process: its outboxes, its child handle, what its hello declared. One per
 //! slot.
 
-use super::outbox::Outbox;
+use super::{outbox::Outbox, streams::Streams};
 use crate::{
     child::ChildHandle,
     clock::Clock,
@@ -53,6 +53,8 @@ pub(crate) struct Link {
     /// Whether the worker was asked to stop.
     stopping: bool,
     health: HealthChecks,
+    /// The attempts whose callers take chunks.
+    pub(crate) streams: Streams,
     /// Whether the started process is the one that sent the hello, and not a wrapper around it.
     pub(crate) is_direct_child: bool,
     /// The signal at which the worker prints its stack. `None` if a wrapper was started, because the wrapper would receive
@@ -67,7 +69,13 @@ pub(crate) struct Link {
 
 impl Link {
     /// Creates the link to a process that has just been started.
-    pub(crate) fn new(worker: WorkerRef, child: Rc<dyn ChildHandle>, max_frame: u32, clock: Clock) -> Self {
+    pub(crate) fn new(
+        worker: WorkerRef,
+        child: Rc<dyn ChildHandle>,
+        max_frame: u32,
+        stream_window: u32,
+        clock: Clock,
+    ) -> Self {
         Self {
             worker,
             child,
@@ -79,6 +87,7 @@ impl Link {
             has_control: false,
             stopping: false,
             health: HealthChecks::default(),
+            streams: Streams::new(stream_window),
             is_direct_child: false,
             stack_signal: None,
             last_cpu_sample: None,
@@ -103,10 +112,18 @@ impl Link {
         }
     }
 
-    /// Forgets the fingerprint of an attempt whose final frame was received.
+    /// Forgets the fingerprint and the stream of an attempt whose final frame was received.
     pub(crate) fn finished(&mut self, wire: WireId) {
+        self.streams.remove(wire);
         if !self.abandoned.is_empty() {
             self.abandoned.retain(|suspect| suspect.wire != wire);
+        }
+    }
+
+    /// Lets the worker send more of a stream, of which the consumer has taken these bytes.
+    pub(crate) fn credit(&mut self, now: Timestamp, wire: WireId, bytes: u32) {
+        if self.streams.credit(now, wire, bytes) {
+            self.send_control(&HostMessage::Credit { wire, bytes });
         }
     }
 

@@ -15,10 +15,12 @@ mod recording;
 mod session_history;
 mod state;
 mod step;
+mod streams;
 mod submit;
 mod suspects;
 
-pub(crate) use call::{Answer, Incoming};
+pub(crate) use call::{Answer, Incoming, Replier};
+pub(crate) use effects::copied_if_small;
 pub(crate) use errors::{exit_error, start_failed};
 pub(crate) use link::{CommandTable, Link};
 pub(crate) use outbox::Outbox;
@@ -26,3 +28,4 @@ pub(crate) use outbox::Outbox;
 pub(crate) use rebuild::panic_text;
 pub(crate) use state::{Deferred, FinalFrame, State};
 pub(crate) use step::{SharedState, WeakSharedState, step, sweep, with};
+pub(crate) use streams::ChunkOutcome;

@@ -11,17 +11,19 @@ use crate::{
     launcher::UnclaimedChild,
     recorder::{Descriptor, Recorder},
 };
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use herder_core::{
     BindError, CallId, Core, Effects, Finished, Input, LogEvent, ProcessActivity, ProcessExit, ReloadOutcome,
     SessionId, Timestamp, WorkerId, WorkerRef,
 };
-use herder_wire::{CallResult, CommandEntry, Header, InstalledPackage, SessionStateSupport, WorkerError};
+use herder_wire::{CallResult, CommandEntry, Header, InstalledPackage, SessionStateSupport, Stamps, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
     num::NonZeroU32,
     rc::Rc,
     sync::Arc,
+    task::Waker,
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -71,6 +73,7 @@ pub(crate) struct State {
 /// The content of a final frame.
 pub(crate) enum FinalFrame {
     Result(CallResult),
+    StreamEnd(Stamps),
     Error(WorkerError),
 }
 
@@ -326,7 +329,7 @@ impl State {
         ran: Duration,
         recorder: &Recorder,
     ) {
-        let (now, ok) = (self.begin_step(), matches!(frame, FinalFrame::Result(_)));
+        let (now, ok) = (self.begin_step(), !matches!(frame, FinalFrame::Error(_)));
         recorder.received(now, Descriptor::Calls, header);
         // Must be computed before the core handles the frame: the core then forgets the attempt, and the link its
         // fingerprint.
@@ -344,6 +347,30 @@ impl State {
         }
     }
 
+    /// Handles the first chunk of an attempt, or one of an unknown attempt. Returns the consumer if it waits for the chunk.
+    pub(crate) fn on_first_chunk(
+        &mut self,
+        worker: WorkerRef,
+        header: &Header,
+        chunk: Bytes,
+        recorder: &Recorder,
+    ) -> Option<Waker> {
+        let now = self.begin_step();
+        // Further chunks are not recorded. They would replace everything else within a moment.
+        recorder.received(now, Descriptor::Calls, header);
+        let is_taken = self.core.first_chunk(now, worker, header.wire, &mut self.effects).is_some();
+        self.link(worker)?.streams.decide(header.wire, is_taken, chunk)
+    }
+
+    /// Reports to the core what a stream waits for.
+    pub(super) fn examine_stream(&mut self, call: CallId) {
+        let now = self.now;
+        let Some((worker, wire)) = self.calls.get(&call).and_then(|call| call.sent) else { return };
+        if let Some(wait) = self.link(worker).and_then(|link| link.streams.wait(now, wire)) {
+            self.handle(Input::StreamWait { call, wait });
+        }
+    }
+
     /// Handles the worker's ready message.
     pub(crate) fn on_ready(
         &mut self,
@@ -354,6 +381,9 @@ impl State {
     ) {
         // Without a link the state was rebuilt, and this process is being killed.
         let Some(control) = self.link(worker).map(|link| link.has_control) else { return };
+        if let Some(link) = self.link(worker).filter(|_| control && commands.iter().any(|entry| entry.stream)) {
+            link.streams.offer();
+        }
         self.commands = Some(Rc::new(commands.iter().map(|entry| (entry.name.clone(), entry.into())).collect()));
         self.describe_commands(commands);
         // Without a control descriptor the worker cannot answer a revoke, which it has to for `in_order`.

@@ -1,8 +1,8 @@
 //! Submits calls to the core, on the pool's thread.
 
-use super::{Incoming, State, call::Call};
+use super::{Incoming, Replier, State, call::Call};
 use crate::Error;
-use herder_core::{CallId, Input, Submission};
+use herder_core::{CallId, Input, StreamLimits, Submission};
 use herder_wire::check_call_size;
 
 /// The longest names that are compared with an unknown one, and how many.
@@ -18,7 +18,7 @@ impl State {
             let refusal = self.record_failure(incoming.id, &incoming.command, session, refusal);
             return incoming.refuse(refusal);
         }
-        let Incoming { id, command, session, body, deadline, idempotent, headers, reply, permit } = incoming;
+        let Incoming { id, command, session, body, deadline, idempotent, headers, idle, reply, permit } = incoming;
         let rules = self.commands.as_ref().and_then(|table| table.get(&*command)).copied().unwrap_or_default();
         let idempotent = idempotent.unwrap_or(rules.idempotent);
         let name = session.as_ref().map(|session| session.id.clone());
@@ -29,9 +29,10 @@ impl State {
         // A timeout that ends later than the call's own deadline has no effect.
         let command_timeout = rules.timeout.filter(|&timeout| now + timeout < deadline);
         let deadline = command_timeout.map_or(deadline, |timeout| now + timeout);
+        let stream = matches!(reply, Replier::Stream(_)).then_some(StreamLimits { idle });
         let call = Call { command, session: name, body, deadline, command_timeout, headers, sent: None, reply, permit };
         self.calls.insert(id, call);
-        let submission = Submission { call: id, session, deadline, idempotent, fingerprint };
+        let submission = Submission { call: id, session, deadline, idempotent, fingerprint, stream };
         if let Some(dispatch) = self.core.submit(now, &submission, &mut self.effects) {
             self.send(dispatch);
         }
@@ -40,6 +41,15 @@ impl State {
     /// Cancels a call that its caller has abandoned.
     pub(crate) fn cancel(&mut self, id: CallId) {
         self.handle(Input::Cancel(id));
+    }
+
+    /// Passes on that the consumer of a stream has taken this many bytes of it.
+    pub(crate) fn credit(&mut self, id: CallId, bytes: u32) {
+        let Some((worker, wire)) = self.calls.get(&id).and_then(|call| call.sent) else { return };
+        let now = self.begin_step();
+        if let Some(link) = self.link(worker) {
+            link.credit(now, wire, bytes);
+        }
     }
 
     fn refusal(&self, incoming: &Incoming) -> Option<Error> {

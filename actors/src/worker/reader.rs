@@ -7,16 +7,17 @@ use super::{
 use crate::{
     Launch,
     recorder::{Descriptor, MalformedFrame, Recorder},
-    shared_state::{FinalFrame, SharedState, with},
+    shared_state::{ChunkOutcome, FinalFrame, SharedState, copied_if_small, with},
 };
-use bytes::BytesMut;
-use herder_core::{Answers, WorkerRef};
+use bytes::{Bytes, BytesMut};
+use herder_core::{Answers, Timestamp, WireId, WorkerRef};
 use herder_process::Signal;
 use herder_wire::{Decoder, Frame, FrameError, Header, Ready, WorkerError, WorkerHello, WorkerMessage};
 use std::{
     future::poll_fn,
     io,
     num::{NonZeroU8, NonZeroU32},
+    task::Waker,
     time::Duration,
 };
 
@@ -41,6 +42,10 @@ pub(super) struct Reader<'a> {
     /// Whether the stream has failed. Nothing that follows is read.
     stream_failed: bool,
     start_error: Option<WorkerError>,
+    /// The time of the chunks among the frames that are being handled. The clock is not read for each of them.
+    chunk_time: Option<Timestamp>,
+    /// The consumers to be woken after these frames.
+    wakers: Vec<Waker>,
 }
 
 /// The part of the handshake that was completed. It determines which frames the worker may send.
@@ -69,6 +74,8 @@ impl<'a> Reader<'a> {
             recorder,
             stream_failed: false,
             start_error: None,
+            chunk_time: None,
+            wakers: Vec::new(),
         }
     }
 
@@ -190,7 +197,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Handles all complete frames that were read.
     fn handle_frames(&mut self) -> Result<(), Fault> {
+        let handled = self.handle_each_frame();
+        self.chunk_time = None;
+        self.wakers.drain(..).for_each(Waker::wake);
+        handled
+    }
+
+    fn handle_each_frame(&mut self) -> Result<(), Fault> {
         loop {
             let frame = match self.decoder.next(&mut self.buffer) {
                 Ok(Some(frame)) => frame,
@@ -217,6 +232,11 @@ impl<'a> Reader<'a> {
             }
             (WorkerMessage::Error { error, stamps, .. }, HandshakeState::Serving) => {
                 self.on_final_frame(&header, FinalFrame::Error(error), stamps.run_time());
+            }
+            (WorkerMessage::Chunk { item, .. }, HandshakeState::Serving) => self.on_chunk(&header, item)?,
+            (WorkerMessage::StreamEnd { stamps, .. }, HandshakeState::Serving) => {
+                self.check_stream_end(header.wire)?;
+                self.on_final_frame(&header, FinalFrame::StreamEnd(stamps), stamps.run_time());
             }
             (WorkerMessage::Health { reason, .. }, HandshakeState::Serving) => {
                 self.record(&header);
@@ -248,6 +268,43 @@ impl<'a> Reader<'a> {
     /// sends.
     fn on_final_frame(&self, header: &Header, frame: FinalFrame, ran: Duration) {
         let _ = with(&self.shared_state, |state| state.on_final_frame(self.worker, header, frame, ran, self.recorder));
+    }
+
+    /// Handles an item of a stream. Only the first one of an attempt takes a step of the pool.
+    fn on_chunk(&mut self, header: &Header, item: Bytes) -> Result<(), Fault> {
+        let item = copied_if_small(item);
+        let now = *self.chunk_time.get_or_insert_with(|| self.recorder.now());
+        let outcome = match self.shared_state.borrow_mut().link(self.worker) {
+            Some(link) => link.streams.on_chunk(now, header.wire, &item),
+            None => return Ok(()), // the state was rebuilt, and this process is being killed
+        };
+        match outcome {
+            ChunkOutcome::Handled(waker) => self.wakers.extend(waker),
+            ChunkOutcome::BeyondWindow => return Err(Fault::Order("sent more of a stream than its window allows")),
+            ChunkOutcome::NotAsked if self.has_attempt(header.wire) => {
+                return Err(Fault::Order("sent a chunk of a call that is no stream"));
+            }
+            ChunkOutcome::First | ChunkOutcome::NotAsked => {
+                let (worker, recorder) = (self.worker, self.recorder);
+                let first = with(&self.shared_state, |state| state.on_first_chunk(worker, header, item, recorder));
+                self.wakers.extend(first.ok().flatten());
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses the end of a stream that nobody asked for. One of an unknown attempt is ignored, as any final frame is.
+    fn check_stream_end(&self, wire: WireId) -> Result<(), Fault> {
+        let is_stream =
+            self.shared_state.borrow_mut().link(self.worker).is_some_and(|link| link.streams.contains(wire));
+        if is_stream || !self.has_attempt(wire) {
+            return Ok(());
+        }
+        Err(Fault::Order("ended a call as a stream that is none"))
+    }
+
+    fn has_attempt(&self, wire: WireId) -> bool {
+        self.shared_state.borrow().core().has_attempt(self.worker, wire)
     }
 
     /// Records any other frame. These are rare, so reading the clock for each does not matter.

@@ -40,8 +40,10 @@ impl ProcessOwner {
     pub(super) fn take(shared_state: SharedState, worker: WorkerRef, launched: Launched) -> Self {
         // First: from here on the process is killed and reported whatever happens.
         let orphan_guard = OrphanGuard::new(shared_state.clone(), worker, launched.child.clone());
-        let (max_frame, clock) = (shared_state.borrow().config().max_frame(), shared_state.borrow().clock().clone());
-        let link = Link::new(worker, launched.child.clone(), max_frame, clock);
+        let (max_frame, window) =
+            (shared_state.borrow().config().max_frame(), shared_state.borrow().config().stream_window());
+        let clock = shared_state.borrow().clock().clone();
+        let link = Link::new(worker, launched.child.clone(), max_frame, window, clock);
         let (flush, flush_control, recorder) = (link.flush.clone(), link.flush_control.clone(), link.recorder.clone());
         shared_state.borrow_mut().connect(link);
         send_hello(&shared_state, worker);
@@ -159,7 +161,7 @@ fn send_hello(shared_state: &SharedState, worker: WorkerRef) {
         // The default timeout of a call, since the calls of the worker wait for a hook as they wait for each other.
         session_end_timeout_ms: Some(milliseconds(state.config().timeout())),
         stop_timeout_ms: Some(milliseconds(state.config().stop().grace)),
-        stream_window: None,
+        stream_window: Some(at_least_one(state.config().stream_window())),
     };
     if let Some(link) = state.link(worker) {
         link.send_in_call_order(&HostMessage::Hello(hello));

@@ -33,6 +33,16 @@ pub enum CallFailure {
         /// False only if no worker can have received the call.
         may_have_run: bool,
     },
+    /// The worker sent no chunk of a stream for this long, although it could.
+    StreamIdle {
+        /// The limit.
+        idle: Duration,
+    },
+    /// The consumer of a stream took nothing for this long, while the worker could send nothing.
+    StreamStalled {
+        /// The limit.
+        stall: Duration,
+    },
     /// The process to which the call was sent was lost.
     WorkerLost(WorkerLoss),
     /// The process that held the session's state was lost (R20).

@@ -63,7 +63,7 @@ pub use ids::{
 };
 pub use messages::{
     Answers, AttemptState, Delivery, Dispatch, Effect, Effects, FinalAnswer, Finished, Input, LogEvent, SessionCall,
-    SessionEndReason, StopMethod, Submission,
+    SessionEndReason, StopMethod, StreamLimits, StreamWait, Submission,
 };
 pub use pool::Core;
 pub use process_activity::ProcessActivity;
@@ -78,7 +78,7 @@ pub use session_id::{InvalidSessionId, SESSION_ID_MAX, SessionId};
 pub use settings::{
     Affinity, AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
     IfAbsent, OnExpired, Pipeline, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings,
-    Settings, WorkerType, WorkerTypeSettings,
+    Settings, StreamSettings, WorkerType, WorkerTypeSettings,
 };
 pub use status::{
     Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus, WorkerStatus,

@@ -42,6 +42,20 @@ pub enum Input {
         /// The time for which the handler ran, as the process measured it; zero only if it did not run.
         ran: Duration,
     },
+    /// The first chunk of an attempt arrived, or one of an attempt that is not known.
+    FirstChunk {
+        /// The process that sent it.
+        worker: WorkerRef,
+        /// The attempt.
+        wire: WireId,
+    },
+    /// What a stream waits for, as asked by [`Effect::ExamineStream`].
+    StreamWait {
+        /// The call.
+        call: CallId,
+        /// What it waits for.
+        wait: StreamWait,
+    },
     /// An [`Effect::Send`] could not be carried out. The process never receives the call, and the shell has already
     /// answered the caller. Not reported if the exit of the process was, since that answers or retries the call.
     SendFailed {
@@ -153,6 +167,30 @@ pub struct Submission {
     pub idempotent: bool,
     /// The fingerprint of the call, which is needed while the pool [watches](crate::Core::needs_fingerprints) some.
     pub fingerprint: Option<Fingerprint>,
+    /// The limits of the stream, if the caller takes chunks.
+    pub stream: Option<StreamLimits>,
+}
+
+/// The limits of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StreamLimits {
+    /// The longest time between two chunks, and before the first one, in which the worker could send one.
+    pub idle: Option<Duration>,
+}
+
+/// What a stream waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StreamWait {
+    /// The worker may send a chunk.
+    Worker {
+        /// When it sent the last one, or could send again.
+        since: Timestamp,
+    },
+    /// The worker may send nothing until the consumer has taken some of what has arrived.
+    Consumer {
+        /// When the worker sent the last chunk, or the consumer was last seen to have taken one.
+        since: Timestamp,
+    },
 }
 
 /// The part of a call that concerns its session.
@@ -202,6 +240,12 @@ pub enum Effect {
         failure: CallFailure,
         /// The losses of its earlier attempts, except for the one that is the failure, in order.
         earlier: LostAttempts,
+    },
+    /// Find out what a stream that has chunks waits for, and report [`Input::StreamWait`] in the same step. Without a report
+    /// it is asked again later.
+    ExamineStream {
+        /// The call.
+        call: CallId,
     },
     /// Ask a process to stop an attempt.
     Cancel {

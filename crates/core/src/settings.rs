@@ -139,6 +139,8 @@ pub struct Settings {
     pub overflow_idle_timeout: Duration,
     /// The limits on an attempt whose call is settled.
     pub cancel: CancelSettings,
+    /// The limits of streams.
+    pub stream: StreamSettings,
     /// The maximum time that a shutdown waits for the workers after it has asked them to stop.
     pub stop_timeout: Duration,
     /// The health checks.
@@ -170,6 +172,13 @@ pub struct QueueSettings {
     /// Whether a call is refused at once if its expected wait, judged by recent calls, is more than twice the time that it can
     /// wait.
     pub shed: bool,
+}
+
+/// The limits of streams.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamSettings {
+    /// The longest time for which a consumer may take nothing while the worker may send nothing. Zero acts as 1 ms.
+    pub stall: Duration,
 }
 
 /// The waits after a deadline has passed or a call was cancelled. Both count from the moment at which the attempt is known or
@@ -375,6 +384,7 @@ impl Settings {
             start_batch: 8,
             overflow_idle_timeout: seconds(30),
             cancel: CancelSettings { interrupt: seconds(1), kill: seconds(5), withdrawn: seconds(65) },
+            stream: StreamSettings { stall: seconds(30) },
             stop_timeout: seconds(8),
             health: HealthSettings { interval: seconds(30), timeout: seconds(5), failures: 3 },
             restart: RestartSettings {

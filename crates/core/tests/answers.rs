@@ -93,6 +93,7 @@ mod tests {
                 deadline,
                 idempotent: false,
                 fingerprint: None,
+                stream: None,
             }));
             let answer = self.effects.iter().find_map(|effect| match effect {
                 Effect::Send { worker, wire, .. } => Some(Ok((*worker, *wire))),

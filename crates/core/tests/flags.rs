@@ -75,7 +75,14 @@ mod tests {
             let missed = worker.history.map(|history| history.iter().any(|change| change.reason == "missed a ping"));
             assert_eq!(missed, health_gated.then_some(true), "{kind:?}");
             let deadline = pool.now + Duration::from_secs(30);
-            let call = Submission { call: CallId(1), session: None, deadline, idempotent: false, fingerprint: None };
+            let call = Submission {
+                call: CallId(1),
+                session: None,
+                deadline,
+                idempotent: false,
+                fingerprint: None,
+                stream: None,
+            };
             let sent = pool.step(Input::Submit(call)).iter().any(|effect| matches!(effect, Effect::Send { .. }));
             assert_eq!(sent, !health_gated, "{kind:?}");
             let end = Effect::Stop { worker: AT, method: StopMethod::Graceful, kill_reason: KillReason::Unresponsive };

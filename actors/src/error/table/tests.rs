@@ -5,7 +5,7 @@ use super::*;
 /// Slug, category, severity, strategy, maximum number of retries, retryable, HTTP status, `Retry-After`.
 type ExpectedRow = (&'static str, &'static str, &'static str, &'static str, u32, bool, u16, &'static str);
 
-const EXPECTED: [ExpectedRow; 34] = [
+const EXPECTED: [ExpectedRow; 36] = [
     ("unknown-command", "python", "minor", "abandon", 0, false, 404, "no"),
     ("bad-arguments", "python", "minor", "abandon", 0, false, 422, "no"),
     ("malformed", "python", "minor", "abandon", 0, false, 400, "no"),
@@ -20,6 +20,8 @@ const EXPECTED: [ExpectedRow; 34] = [
     ("overloaded", "resource", "minor", "backoff_retry", 5, true, 429, "error"),
     ("queue-timeout", "timeout", "minor", "backoff_retry", 5, true, 503, "1 s"),
     ("deadline-exceeded", "timeout", "minor", "backoff_retry", 5, true, 504, "no"),
+    ("idle-timeout", "timeout", "minor", "backoff_retry", 5, true, 504, "no"),
+    ("stream-stalled", "timeout", "warning", "abandon", 0, false, 408, "no"),
     ("worker-lost", "connection", "major", "immediate_retry", 3, true, 502, "no"),
     ("session-worker-lost", "session", "major", "immediate_retry", 3, true, 410, "no"),
     ("session-expired", "session", "warning", "abandon", 0, false, 410, "no"),

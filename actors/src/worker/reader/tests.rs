@@ -64,7 +64,7 @@ fn drain(pid: u32, limit: usize, write: impl FnOnce(&mut Peer, Peer) -> Option<P
     let config = PoolConfig::basic("drained").command(["scripted"]).pool_size(1).build().unwrap();
     let (clock, fault) = (Clock::default(), FirstFault::new());
     let shared_state = Rc::new(RefCell::new(State::new(config, 1, clock.clone())));
-    let link = Link::new(WORKER, Rc::new(Reaped(pid)), 1 << 20, clock.clone());
+    let link = Link::new(WORKER, Rc::new(Reaped(pid)), 1 << 20, 1 << 18, clock.clone());
     let recorder = link.recorder.clone();
     shared_state.borrow_mut().connect(link);
     let mut reader = Reader::new(shared_state, WORKER, 1 << 20, &fault, &recorder);

@@ -216,7 +216,9 @@ impl CountedFailures {
     /// Returns the outcome of a call that ended with this failure, by its category.
     pub(crate) fn outcome_of_failure(self, failure: &CallFailure) -> Outcome {
         let counts = match failure {
-            CallFailure::QueueTimeout | CallFailure::DeadlineExceeded { .. } => self.timeout,
+            CallFailure::QueueTimeout | CallFailure::DeadlineExceeded { .. } | CallFailure::StreamIdle { .. } => {
+                self.timeout
+            }
             CallFailure::WorkerLost(loss) | CallFailure::SessionWorkerLost { loss, .. } => self.counts_loss(loss),
             _ => false,
         };

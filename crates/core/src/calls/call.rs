@@ -1,5 +1,6 @@
 //! One call, from its admission until it is settled: plain data.
 
+use super::stream::CallStream;
 use crate::{
     Affinity, CallId, Epoch, Fingerprint, RowKey, Timestamp, WireId, WorkerRef,
     admission::Permit,
@@ -27,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) fingerprint: Option<Fingerprint>,
     /// The lost attempts.
     pub(crate) losses: LostAttempts,
+    /// Only of a call whose caller takes chunks. In a box, since most calls have none.
+    pub(crate) stream: Option<Box<CallStream>>,
 }
 
 /// The requirements of the call's session.
@@ -114,12 +117,29 @@ impl Call {
         }
     }
 
+    /// Records that the call, if it is a stream, begins to run.
+    #[inline(always)]
+    pub(crate) fn begin_stream(&mut self, now: Timestamp) {
+        if let Some(stream) = &mut self.stream {
+            stream.begin(now);
+        }
+    }
+
+    /// Returns whether this is a stream that runs and must be examined.
+    pub(crate) fn is_stream_due(&self, now: Timestamp) -> bool {
+        let is_due = |stream: &CallStream| stream.due() <= now && now < self.deadline;
+        matches!(self.state, CallState::Sent { .. }) && self.stream.as_deref().is_some_and(is_due)
+    }
+
     /// Returns the next time at which the call must be examined.
     #[inline(always)]
     pub(crate) fn due(&self) -> Timestamp {
         match self.state {
             CallState::Queued(queue) if queue.has_timeout() => self.queue_until.min(self.deadline),
             CallState::Backoff { until } => until.min(self.deadline),
+            CallState::Sent { .. } => {
+                self.stream.as_ref().map_or(self.deadline, |stream| stream.due().min(self.deadline))
+            }
             // As in the queue from which it was sent: only the wait for any worker has a limit of its own.
             CallState::InAdvance { is_revoked: false, .. } if !self.role.is_strict() => {
                 self.queue_until.min(self.deadline)

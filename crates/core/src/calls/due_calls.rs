@@ -1,4 +1,4 @@
-//! When each call must be examined: at its deadline, at the end of its wait for any worker, or at its retry. Holds times
+//! When each call must be examined: at its deadline, at the end of its wait for any worker, at its retry, or while it is a stream. Holds times
 //! and ids by index; what a call waits for is known to [`Calls`](super::Calls) only.
 
 use super::indices::CallIndex;

@@ -5,13 +5,15 @@
 mod call;
 mod due_calls;
 mod indices;
+mod stream;
 
 pub(crate) use call::{Call, CallState, Role};
+pub(crate) use stream::CallStream;
 
 use crate::{
-    CallId, Fingerprint, Timestamp, WireId, WorkerRef,
+    CallId, Fingerprint, StreamWait, Timestamp, WireId, WorkerRef,
     derived::Derived,
-    failure::WorkerLoss,
+    failure::{CallFailure, WorkerLoss},
     slab::Slab,
     waiting::{Queue, QueuePosition, WaitingCalls},
 };
@@ -73,7 +75,7 @@ impl Calls {
     }
 
     /// Returns the call that must be examined first, and when: at its deadline, at the end of its wait for any worker,
-    /// or at its retry.
+    /// at its retry, or as a stream.
     pub(crate) fn next_due(&self) -> Option<(Timestamp, CallId)> {
         self.due.first()
     }
@@ -162,11 +164,18 @@ impl Calls {
     }
 
     /// Counts an attempt, and returns the call that is sent.
-    pub(crate) fn sent(&mut self, id: CallId, worker: WorkerRef, wire: WireId) -> Option<(CallKey, &Call)> {
+    pub(crate) fn sent(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        worker: WorkerRef,
+        wire: WireId,
+    ) -> Option<(CallKey, &Call)> {
         let index = Derived(self.index(id)?);
         let call = self.change(id, |call| {
             call.state = CallState::Sent { worker, wire };
             call.attempts += 1;
+            call.begin_stream(now);
         });
         Some((CallKey { id, index }, call?))
     }
@@ -182,10 +191,11 @@ impl Calls {
     }
 
     /// Records that a call in advance counts as begun.
-    pub(crate) fn begin(&mut self, id: CallId) {
+    pub(crate) fn begin(&mut self, now: Timestamp, id: CallId) {
         self.change(id, |call| {
             if let CallState::InAdvance { worker, wire, .. } = call.state {
                 call.state = CallState::Sent { worker, wire };
+                call.begin_stream(now);
             }
         });
     }
@@ -227,6 +237,36 @@ impl Calls {
         let mut loss = None;
         self.change(id, |call| loss = call.losses.pop());
         loss
+    }
+
+    /// Records that the first chunk of a call has arrived. The call is not sent again: its caller may have the chunk.
+    pub(crate) fn first_chunk(&mut self, now: Timestamp, id: CallId) {
+        self.change(id, |call| {
+            call.idempotent = false;
+            if let Some(stream) = &mut call.stream {
+                stream.first_chunk(now);
+            }
+        });
+    }
+
+    /// Records that a stream is being examined.
+    pub(crate) fn examining_stream(&mut self, now: Timestamp, id: CallId) {
+        self.change(id, |call| {
+            if let Some(stream) = &mut call.stream {
+                stream.examining(now);
+            }
+        });
+    }
+
+    /// Handles what a stream that is examined waits for. Returns its failure if it has waited too long.
+    pub(crate) fn examined_stream(&mut self, now: Timestamp, id: CallId, wait: StreamWait) -> Option<CallFailure> {
+        let mut failure = None;
+        self.change(id, |call| {
+            if let (CallState::Sent { .. }, Some(stream)) = (call.state, &mut call.stream) {
+                failure = stream.examined(now, wait);
+            }
+        });
+        failure
     }
 
     pub(crate) fn set_fingerprint(&mut self, id: CallId, fingerprint: Fingerprint) {
@@ -299,6 +339,7 @@ mod tests {
             permit: crate::admission::Permit::NONE,
             fingerprint: None,
             losses: crate::LostAttempts::default(),
+            stream: None,
         }
     }
 
@@ -329,7 +370,7 @@ mod tests {
         calls.admit(call(3));
         assert_eq!(calls.index(CallId(3)), index);
         // The id of the settled call does not lead to the new one.
-        calls.sent(CallId(1), WORKER, WireId(1));
+        calls.sent(Timestamp(0), CallId(1), WORKER, WireId(1));
         assert_eq!(calls.get(CallId(3)).map(|call| call.state), Some(CallState::New));
         let mut broken = Vec::new();
         calls.verify(&mut broken);
@@ -353,7 +394,7 @@ mod tests {
         assert!(one != other);
         one.settle(CallId(9));
         assert!(one == other && hash(&one) == hash(&other) && one.in_order() == [CallId(1), CallId(2)]);
-        one.sent(CallId(1), WORKER, WireId(1));
+        one.sent(Timestamp(0), CallId(1), WORKER, WireId(1));
         assert!(one != other && hash(&one) != hash(&other));
     }
 
@@ -368,7 +409,7 @@ mod tests {
         calls.restart_wait(CallId(2), Timestamp(70));
         assert_eq!(calls.next_due(), Some((Timestamp(70), CallId(2))));
         calls.serve(CallId(2), &mut waiting);
-        calls.sent(CallId(2), WORKER, WireId(1));
+        calls.sent(Timestamp(0), CallId(2), WORKER, WireId(1));
         assert_eq!(calls.next_due(), Some((Timestamp(100), CallId(1))));
         let loss = WorkerLoss { worker: WORKER, exit: None, may_have_run: true };
         calls.back_off(CallId(2), Timestamp(10), loss, Duration::from_nanos(5));

@@ -11,6 +11,7 @@
 //!
 //! 1. `calls`, the life of a call:
 //!    - `submit`: it is admitted or refused, by the rules of `admission`.
+//!    - `stream`: its chunks, if its caller takes any.
 //!    - `completion`: a worker finished it, its deadline passed, or its caller abandoned it.
 //!    - `loss`: the process that had it exited. Says what the caller of each kind of call then receives.
 //!    - `retries`: it is sent again, or not.
@@ -116,6 +117,8 @@ impl Core {
             }
             Input::Cancel(call) => self.abandon(now, call, effects),
             Input::SendFailed { worker, wire } => self.on_send_failed(now, worker, wire, effects),
+            Input::FirstChunk { worker, wire } => _ = self.first_chunk(now, worker, wire, effects),
+            Input::StreamWait { call, wait } => self.on_stream_wait(now, call, wait, effects),
             Input::AttemptState { worker, wire, state } => self.on_attempt_state(now, worker, wire, state, effects),
             Input::Final { worker, wire, ok, ran } => {
                 if let Some(answer) = self.finish(now, Finished { worker, wire, ok, ran }, effects) {

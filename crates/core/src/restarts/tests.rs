@@ -53,6 +53,7 @@ fn attempt() -> crate::worker::Attempt {
         routing: crate::Routing::Unrouted,
         session: None,
         is_taken_back: false,
+        is_stream: false,
     }
 }
 

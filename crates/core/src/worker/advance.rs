@@ -1,7 +1,7 @@
 //! The attempts in advance of a process: how they begin, and how they are taken back when the oldest running call turns
 //! out to be slow, or when their calls have waited too long. Which calls are sent in advance is decided elsewhere.
 
-use super::{Attempt, InAdvance, Workers, workers::index};
+use super::{Attempt, InAdvance, Slot, Workers, workers::index};
 use crate::{CallId, Effect, Effects, Timestamp, WireId, WorkerId, WorkerRef};
 
 impl Workers {
@@ -33,6 +33,18 @@ impl Workers {
         let call = slot.attempts.begin_next(now, slot.pace.places())?.call();
         self.in_advance_changed(now, worker, before);
         Some(call)
+    }
+
+    /// Counts the attempts in advance up to this one as begun, however many places there are. Returns their calls.
+    pub(crate) fn begin_up_to(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId) -> Vec<CallId> {
+        let is_waiting = |slot: &&Slot| slot.attempts.is_wire_in_advance(wire);
+        let mut begun = Vec::new();
+        while self.current(worker).filter(is_waiting).is_some() {
+            let before = self.slots[index(worker.id)].attempts.in_advance();
+            begun.extend(self.slots[index(worker.id)].attempts.begin_next(now, u32::MAX).and_then(Attempt::call));
+            self.in_advance_changed(now, worker.id, before);
+        }
+        begun
     }
 
     /// Updates what follows from the attempts in advance of a slot after a change of them.

@@ -21,6 +21,8 @@ pub(crate) struct Attempt {
     pub(crate) session: Option<AttemptSession>,
     /// Whether the worker gave it back, and its call was sent elsewhere or waits.
     pub(crate) is_taken_back: bool,
+    /// Whether its caller takes chunks. How long it runs says little about the worker, and nothing about other calls.
+    pub(crate) is_stream: bool,
 }
 
 /// An attempt that is over and answers its call: what is left of an [`Attempt`].
@@ -31,6 +33,7 @@ pub(crate) struct AnsweredAttempt {
     pub(crate) since: Timestamp,
     pub(crate) routing: Routing,
     pub(crate) session: Option<AttemptSession>,
+    pub(crate) is_stream: bool,
 }
 
 /// The session of an attempt.
@@ -92,8 +95,8 @@ impl Attempt {
     /// Returns what is left of the attempt if it answers this call.
     #[inline(always)]
     pub(crate) fn answered(&self, call: CallKey) -> AnsweredAttempt {
-        let Self { sent, since, routing, session, .. } = *self;
-        AnsweredAttempt { call, sent, since, routing, session }
+        let Self { sent, since, routing, session, is_stream, .. } = *self;
+        AnsweredAttempt { call, sent, since, routing, session, is_stream }
     }
 
     /// Returns whether its final frame, with this result and run time, shows that the worker gave it back. The frame may
@@ -151,7 +154,7 @@ pub(crate) struct Attempts {
     /// The wire id of the latest attempt that counts as begun, or 0. Only rises, so that what has begun is never in advance again.
     last_begun: u64,
     in_advance: InAdvance,
-    /// The latest attempt that finished before an older one, or 0. Has an effect only if a process contradicts what it
+    /// The latest attempt that finished, or sent a chunk, before an older one finished, or 0. Has an effect only if a process contradicts what it
     /// stated about its order.
     overtook: u64,
     /// Few even if all attempts are abandoned: those that the worker has not answered wait for the oldest of them.
@@ -260,6 +263,18 @@ impl Attempts {
         if self.later.len() > 2 * self.len() + VACANT {
             self.later.retain(|(_, entry)| entry.is_some());
         }
+    }
+
+    /// Records that the worker sent a chunk of an attempt. So it has begun, and it will not be given back. Returns its call, or
+    /// `None` within if that is settled; `None` if there is no such attempt.
+    pub(super) fn chunk_arrived(&mut self, wire: WireId) -> Option<Option<CallId>> {
+        if let SlotHolder::Revoking(call) = self.get(wire)?.holder {
+            self.set_holder(wire, SlotHolder::Call(call));
+        }
+        if self.oldest.as_ref().is_some_and(|oldest| oldest.wire != wire) {
+            self.overtook = self.overtook.max(wire.0);
+        }
+        Some(self.get(wire)?.call())
     }
 
     /// Records that the call of an attempt is settled, and that the worker was asked to stop the attempt. Returns false
@@ -408,6 +423,11 @@ impl Attempts {
     /// Returns the attempts that have not begun, as far as the pool knows.
     pub(crate) fn in_advance(&self) -> InAdvance {
         self.in_advance
+    }
+
+    /// Returns whether there is an attempt with this wire id in advance.
+    pub(super) fn is_wire_in_advance(&self, wire: WireId) -> bool {
+        self.get(wire).is_some_and(|attempt| self.is_in_advance(attempt))
     }
 
     fn is_in_advance(&self, attempt: &Attempt) -> bool {

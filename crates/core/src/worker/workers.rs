@@ -6,8 +6,8 @@ use super::{
     enhanced_state::EnhancedState, load_levels::LoadLevels, pace::Pace, placement::Placement,
 };
 use crate::{
-    Answers, CancelSettings, Finished, Generation, HealthSettings, Pipeline, Settings, StopMethod, Timestamp, WireId,
-    WorkerId, WorkerRef, WorkerTypeSettings,
+    Answers, CallId, CancelSettings, Finished, Generation, HealthSettings, Pipeline, Settings, StopMethod, Timestamp,
+    WireId, WorkerId, WorkerRef, WorkerTypeSettings,
     derived::Derived,
     due::{Due, DueTimes},
     failure::{KillReason, ProcessExit, WorkerLoss},
@@ -390,7 +390,7 @@ impl Workers {
         let slot = self.slots.get_mut(index(worker.id)).filter(|slot| slot.worker == worker)?;
         let answered = slot.attempts.remove_only(wire)?;
         // Before the load is updated, which depends on the limit.
-        slot.observe(ran);
+        slot.observe(if answered.is_stream { Duration::ZERO } else { ran });
         slot.count_finished(now);
         self.index.counts.in_flight -= 1;
         self.index.put_load(slot);
@@ -409,6 +409,13 @@ impl Workers {
             self.enhanced_state.count(index(worker.id), now.nanos_since(attempt.since), ok);
         }
         Some(attempt)
+    }
+
+    /// Records that a process sent a chunk of an attempt. Returns its call, or `None` within if that is settled; `None` if there
+    /// is no such attempt.
+    pub(crate) fn chunk_arrived(&mut self, worker: WorkerRef, wire: WireId) -> Option<Option<CallId>> {
+        self.current(worker)?;
+        self.update(worker.id, |slot| slot.attempts.chunk_arrived(wire))
     }
 
     /// Removes an attempt that was not sent to its process.
@@ -431,7 +438,7 @@ impl Workers {
         let (has_abandoned, before) = (slot.attempts.has_abandoned(), slot.attempts.in_advance());
         let attempt = slot.attempts.remove(wire)?;
         // Before the load is updated, which depends on the limit.
-        slot.observe(ran);
+        slot.observe(if attempt.is_stream { Duration::ZERO } else { ran });
         self.index.counts.in_flight -= 1;
         self.index.put_load(slot);
         if !before.is_empty() {

@@ -219,7 +219,7 @@ impl State {
         let (session, deadline) = (kind.session.map(to_session_call), self.now + pool.call_timeout);
         let session = session.filter(|_| pool.fault != Some(Fault::SessionsHidden));
         let fingerprint = kind.payload.map(Fingerprint).filter(|_| self.core.needs_fingerprints());
-        let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint };
+        let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint, stream: None };
         let mut effects = Effects::new();
         self.core.handle(self.now, Input::Submit(submission), &mut effects);
         let info = kind.session.and_then(|session| self.core.session_info(self.now, session));

@@ -199,7 +199,8 @@ impl State {
                 self.require(self.reloads > 0, Violation::Reload);
                 self.reloads = self.reloads.saturating_sub(1);
             }
-            Effect::Log(_) => {}
+            // No call of these pools is a stream.
+            Effect::Log(_) | Effect::ExamineStream { .. } => {}
         }
     }
 

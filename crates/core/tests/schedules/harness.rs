@@ -8,8 +8,8 @@ use super::{
 };
 use herder_core::{
     Affinity, Answers, CallFailure, CallId, Core, Effect, Effects, Epoch, ExitStatus, Fingerprint, IfAbsent, Input,
-    KillReason, ProcessExit, SessionCall, SessionId, SessionState, Settings, Submission, Suspect, Timestamp, WorkerRef,
-    WorkerTypeSettings,
+    KillReason, ProcessExit, SessionCall, SessionId, SessionState, Settings, StreamLimits, Submission, Suspect,
+    Timestamp, WorkerRef, WorkerTypeSettings,
 };
 use std::{
     cell::RefCell,
@@ -242,7 +242,10 @@ impl Harness {
         let mode = self.affinity_mode().filter(|_| session.is_some()).map(|mode| affinity.unwrap_or(mode));
         let waits = mode == Some(Affinity::Hint) && session.is_some_and(|session| self.is_ending(session));
         let mode = if waits { Some(Affinity::StrictQueue) } else { mode };
+        let stream = self.stream_limits(call);
         let record = Call {
+            stream,
+            has_chunks: false,
             session,
             mode,
             epoch: None,
@@ -264,7 +267,7 @@ impl Harness {
         let epoch_before = session.and_then(|n| self.epoch(n));
         let session = session.map(|n| SessionCall { id: self.model.names[n].clone(), if_absent, affinity });
         let fingerprint = self.core.needs_fingerprints().then(|| payload(call));
-        let input = Input::Submit(Submission { call, session, deadline, idempotent, fingerprint });
+        let input = Input::Submit(Submission { call, session, deadline, idempotent, fingerprint, stream });
         let mut effects = Effects::new();
         self.log(|| format!("{input:?}"));
         self.core.handle(self.now, input, &mut effects);
@@ -283,6 +286,14 @@ impl Harness {
             number.and_then(|session| self.model.ended.remove(&session));
         }
         call
+    }
+
+    /// Returns the limits of the stream, if the caller of this call takes chunks: of every third call in every fourth pool. This is
+    /// not drawn, so that the schedules of the corpus stay the same in the others.
+    fn stream_limits(&self, call: CallId) -> Option<StreamLimits> {
+        let has_streams = self.settings.cancel.withdrawn.as_millis() % 4 == 2;
+        let idle = call.0.is_multiple_of(2).then_some(Duration::from_millis(60));
+        (has_streams && call.0.is_multiple_of(3)).then_some(StreamLimits { idle })
     }
 
     /// R22: returns whether calls of an earlier epoch of the session still run or wait. A hint call that is submitted

@@ -3,7 +3,9 @@
 //! and effects, and has no queues.
 
 use super::processes::{Attempt, FakeProcesses};
-use herder_core::{Affinity, CallFailure, CallId, Effect, Epoch, SessionId, Timestamp, WireId, WorkerRef};
+use herder_core::{
+    Affinity, CallFailure, CallId, Effect, Epoch, SessionId, StreamLimits, Timestamp, WireId, WorkerRef,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A call that was submitted and has not been answered.
@@ -25,6 +27,10 @@ pub(crate) struct Call {
     pub(crate) lost: bool,
     /// Whether it was sent, and then waited again as if it had not been.
     pub(crate) returned: bool,
+    /// The limits of its stream, if its caller takes chunks.
+    pub(crate) stream: Option<StreamLimits>,
+    /// Whether its caller has a chunk.
+    pub(crate) has_chunks: bool,
 }
 
 impl Call {
@@ -64,6 +70,8 @@ pub(crate) struct ReferenceModel {
     /// The epochs under which hint calls of an ended session were sent after its end, with the last call that was submitted
     /// before it. No later call belongs to them (R22).
     pub(crate) epochs_after_end: BTreeMap<(usize, Epoch), CallId>,
+    /// The streams that are examined.
+    pub(crate) examined: Vec<CallId>,
 }
 
 /// What caused the effects of a step, as far as it limits them.
@@ -106,6 +114,11 @@ impl ReferenceModel {
                     let waits = self.calls.values().any(|call| call.sent.is_some_and(|(_, sent)| sent == *wire));
                     assert!(!waits, "cancels {wire} whose caller still waits");
                 }
+                Effect::ExamineStream { call } => {
+                    let runs = self.calls.get(call).is_some_and(|record| record.sent.is_some() && record.has_chunks);
+                    assert!(runs, "R42: {call} is examined, but does not stream");
+                    self.examined.push(*call);
+                }
                 Effect::EndSession { worker, session, epoch, .. } => {
                     self.on_session_end(fakes, *worker, session, *epoch);
                 }
@@ -126,6 +139,7 @@ impl ReferenceModel {
             self.calls.iter().filter(|(_, call)| call.sent.is_none()).map(|(id, _)| *id).collect();
         assert!(waiting.contains(&id), "I1: {id} is sent but was not waiting");
         let call = self.calls[&id].clone();
+        assert!(!call.has_chunks, "R42: {id} has a chunk and is sent again");
         assert!(!call.lost || (call.idempotent && !call.is_strict()), "R33: {id} has begun and is sent again");
         assert_eq!(epoch.is_some(), call.mode.is_some(), "I5: an epoch is sent where sessions are routed");
         if let (Some(session), Some(epoch)) = (call.session, epoch) {
@@ -149,6 +163,7 @@ impl ReferenceModel {
                 abandoned: false,
                 revoked: false,
                 begun: false,
+                has_chunks: false,
                 taken_back: false,
                 state: None,
             },
@@ -242,6 +257,11 @@ impl ReferenceModel {
             CallFailure::DeadlineExceeded { may_have_run } => {
                 assert!(is_submission || *may_have_run == (record.attempts > 0));
             }
+            CallFailure::StreamIdle { idle } => {
+                let limit = record.stream.and_then(|limits| limits.idle);
+                assert!(limit == Some(*idle) && record.sent.is_some(), "R42: {id}: {failure:?}");
+            }
+            CallFailure::StreamStalled { .. } => assert!(record.has_chunks, "R42: {id}: {failure:?}"),
             CallFailure::QueueTimeout => assert!(record.sent.is_none(), "{id} timed out in the queue, but was sent"),
             CallFailure::PoolFailed { .. } => assert!(record.sent.is_none(), "{id}: {failure:?}"),
             CallFailure::PoolClosed { may_have_run } => assert_eq!(*may_have_run, record.attempts > 0),
@@ -282,6 +302,13 @@ impl ReferenceModel {
         }
     }
 
+    /// Records that the caller of an attempt has a chunk. It is not sent again.
+    pub(crate) fn take_chunk(&mut self, id: CallId, sent: (WorkerRef, WireId)) {
+        if let Some(call) = self.calls.get_mut(&id).filter(|call| call.sent == Some(sent)) {
+            call.has_chunks = true;
+        }
+    }
+
     /// Records that a call that had not begun waits again, as if it had not been sent.
     pub(crate) fn return_call(&mut self, id: CallId, wire: WireId) {
         if let Some(call) = self.calls.get_mut(&id).filter(|call| call.sent.is_some_and(|(_, sent)| sent == wire)) {
@@ -294,7 +321,7 @@ impl ReferenceModel {
     pub(crate) fn requeue_calls(&mut self, worker: WorkerRef, cooldown_until: Timestamp) {
         for call in self.calls.values_mut().filter(|call| call.sent.is_some_and(|(process, _)| process == worker)) {
             call.lost = true;
-            if call.idempotent && !call.is_strict() {
+            if call.idempotent && !call.is_strict() && !call.has_chunks {
                 call.sent = None;
                 call.cooldown_until = cooldown_until;
             }
@@ -307,6 +334,7 @@ pub(crate) fn counter_of(failure: &CallFailure) -> &'static str {
     match failure {
         CallFailure::QueueTimeout => "QueueTimeout",
         CallFailure::DeadlineExceeded { .. } => "DeadlineExceeded",
+        CallFailure::StreamIdle { .. } | CallFailure::StreamStalled { .. } => "Stream",
         CallFailure::WorkerLost(_) => "WorkerLost",
         CallFailure::Poison(_) => "Poison",
         CallFailure::SessionWorkerLost { .. } => "SessionWorkerLost",

@@ -9,7 +9,7 @@ use super::{
 };
 use herder_core::{
     Affinity, AttemptState, CallId, Core, Fingerprint, Input, KillReason, Lookup, Outcome, Pipeline, ProcessActivity,
-    SessionState, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
+    SessionState, StreamWait, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
 };
 use std::{num::NonZeroU32, time::Duration};
 
@@ -41,6 +41,35 @@ impl Harness {
             99 if self.rng.chance(20) => self.shut_down(),
             _ if self.reloads_often() => self.reload(),
             _ => self.step_to_wakeup(),
+        }
+        self.send_first_chunks();
+        self.answer_examinations();
+    }
+
+    /// R42: half of the attempts whose callers take chunks send one as soon as they may have begun.
+    fn send_first_chunks(&mut self) {
+        let streams = self.fakes.unfinished().filter(|(worker, wire, attempt)| {
+            let is_stream = self.model.calls.get(&attempt.call).is_some_and(|call| call.stream.is_some());
+            let process = &self.fakes.processes[worker];
+            let may_send = !attempt.has_chunks && !attempt.taken_back && attempt.state.is_none();
+            let has_begun = process.may_have_begun(*wire) && process.in_advance().all(|call| call != attempt.call);
+            is_stream && may_send && has_begun && wire.0.is_multiple_of(2)
+        });
+        for (worker, wire, attempt) in streams.collect::<Vec<_>>() {
+            let process = self.fakes.process(worker);
+            process.unfinished.entry(wire).and_modify(|attempt| (attempt.has_chunks, attempt.begun) = (true, true));
+            self.model.take_chunk(attempt.call, (worker, wire));
+            self.input(Input::FirstChunk { worker, wire }, Cause::Other);
+        }
+    }
+
+    /// R42: a stream waits for its worker or its consumer, for some time or not at all.
+    fn answer_examinations(&mut self) {
+        for call in std::mem::take(&mut self.model.examined) {
+            let since = Timestamp(self.now.0.saturating_sub(call.0 % 5 * 30_000_000));
+            let is_consumer = call.0.is_multiple_of(4) || self.now.0.is_multiple_of(2);
+            let wait = if is_consumer { StreamWait::Consumer { since } } else { StreamWait::Worker { since } };
+            self.input(Input::StreamWait { call, wait }, Cause::Other);
         }
     }
 
@@ -226,6 +255,9 @@ impl Harness {
         if attempt.state.is_some_and(|before| before != AttemptState::Running || state == AttemptState::Withdrawn) {
             // What it reported before stays true.
             state = attempt.state.unwrap_or(state);
+        }
+        if attempt.has_chunks && state == AttemptState::Withdrawn {
+            state = AttemptState::Running;
         }
         let process = self.fakes.process(worker);
         if process.in_order.is_some() && attempt.state != Some(AttemptState::Withdrawn) {

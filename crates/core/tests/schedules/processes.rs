@@ -18,6 +18,8 @@ pub(crate) struct Attempt {
     pub(crate) revoked: bool,
     /// Whether it is known to have begun.
     pub(crate) begun: bool,
+    /// Whether the process has sent a chunk.
+    pub(crate) has_chunks: bool,
     /// Whether the pool knows that the process gave it back: its call is elsewhere.
     pub(crate) taken_back: bool,
     /// The state that the process reported since then.

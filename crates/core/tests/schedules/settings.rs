@@ -5,7 +5,7 @@ use super::rng::Rng;
 use herder_core::{
     Affinity, AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
     OnExpired, Pipeline, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
-    WorkerTypeSettings,
+    StreamSettings, WorkerTypeSettings,
 };
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
             kill: rng.millis(31, 100),
             withdrawn: rng.millis(50, 200),
         },
+        stream: StreamSettings { stall: Duration::from_millis(40) },
         stop_timeout: rng.millis(1, 200),
         health: HealthSettings { interval: rng.millis(20, 200), timeout: rng.millis(5, 50), failures: rng.range(1, 3) },
         restart: RestartSettings {

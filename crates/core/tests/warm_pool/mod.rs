@@ -63,6 +63,7 @@ impl WarmPool {
             deadline: self.now + CALL_TIMEOUT,
             idempotent: false,
             fingerprint: None,
+            stream: None,
         }
     }
 

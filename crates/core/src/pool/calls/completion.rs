@@ -59,7 +59,7 @@ impl Core {
                 }
                 self.counters.late_answers += 1;
                 effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
-                self.free_call_slot(now, worker.id, attempt.since, attempt.session, effects);
+                self.free_call_slot(now, worker.id, attempt.since, attempt.session, attempt.is_stream, effects);
             }
         }
         None
@@ -68,7 +68,7 @@ impl Core {
     /// Handles a final frame that the process must not have sent. It has none for an attempt that it should have one for, or it
     /// runs what it gave back.
     #[cold]
-    fn on_unknown_answer(&mut self, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
+    pub(super) fn on_unknown_answer(&mut self, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
         self.counters.unknown_frames += 1;
         effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
         self.workers.distrust_order(worker);
@@ -84,7 +84,8 @@ impl Core {
         effects: &mut Effects,
     ) -> Option<FinalAnswer> {
         let answer = self.settle_with_answer(now, finished, answered).and_then(|answer| return_first(answer, effects));
-        self.free_call_slot(now, finished.worker.id, answered.since, answered.session, effects);
+        let AnsweredAttempt { since, session, is_stream, .. } = *answered;
+        self.free_call_slot(now, finished.worker.id, since, session, is_stream, effects);
         answer
     }
 
@@ -117,9 +118,13 @@ impl Core {
         worker: WorkerId,
         since: Timestamp,
         session: Option<AttemptSession>,
+        is_stream: bool,
         effects: &mut Effects,
     ) {
-        self.waiting.observe(now.nanos_since(since));
+        // How long a stream runs is up to its consumer as well. It would make the expected wait of other calls meaningless.
+        if !is_stream {
+            self.waiting.observe(now.nanos_since(since));
+        }
         self.begin_in_advance(now, worker);
         // The session first: its next call joins the queues, so that `fill_worker` chooses among all waiting calls.
         if let Some(AttemptSession { row, is_strict }) = session {
@@ -156,7 +161,7 @@ impl Core {
         self.close_if_drained(now, effects);
     }
 
-    /// Handles a call that is due: at its deadline, its queue timeout or its retry.
+    /// Handles a call that is due: at its deadline, its queue timeout or its retry, or as a stream.
     pub(in crate::pool) fn call_due(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         let Some(call) = self.calls.get(id) else { return };
         let (deadline, waits) = (call.deadline, call.is_waiting());
@@ -165,6 +170,9 @@ impl Core {
         }
         if call.is_in_advance() && now < deadline {
             return self.revoke_call(id, effects);
+        }
+        if call.is_stream_due(now) {
+            return self.stream_due(now, id, effects);
         }
         let failure = match () {
             () if !waits => CallFailure::DeadlineExceeded { may_have_run: true },

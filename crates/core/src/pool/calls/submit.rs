@@ -4,7 +4,7 @@
 use crate::{
     CallId, Dispatch, Effect, Effects, LostAttempts, Routing, RowKey, Submission, Timestamp, WorkerRef,
     admission::Permit,
-    calls::{Call, CallState, Role},
+    calls::{Call, CallState, CallStream, Role},
     failure::CallFailure,
     messages::return_first,
     pool::{
@@ -50,8 +50,11 @@ impl Core {
         if let Some((role, worker, routing)) = self.worker_at_once(now, submission) {
             let wire = self.fresh_wire();
             let call = self.new_call(now, submission, role, permit);
-            let call = self.calls.admit(Call { state: CallState::Sent { worker, wire }, attempts: 1, ..call });
-            let attempt = new_attempt(now, call, role, wire, routing);
+            let mut call = Call { state: CallState::Sent { worker, wire }, attempts: 1, ..call };
+            call.begin_stream(now);
+            let is_stream = call.stream.is_some();
+            let call = self.calls.admit(call);
+            let attempt = new_attempt(now, call, role, wire, routing, is_stream);
             self.workers.start_attempt_at_once(worker.id, attempt);
             return Ok(Some(Dispatch { worker, call: call.id, wire, epoch: role.epoch() }));
         }
@@ -86,6 +89,7 @@ impl Core {
             permit,
             fingerprint: submission.fingerprint,
             losses: LostAttempts::default(),
+            stream: submission.stream.map(|limits| Box::new(CallStream::new(limits.idle, self.settings.stream.stall))),
         }
     }
 

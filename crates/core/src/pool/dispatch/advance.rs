@@ -37,7 +37,7 @@ impl Core {
     fn begin_next_in_advance(&mut self, now: Timestamp, worker: WorkerId) {
         while let Some(call) = self.workers.begin_next(now, worker) {
             if let Some(id) = call {
-                self.calls.begin(id);
+                self.calls.begin(now, id);
             }
         }
     }

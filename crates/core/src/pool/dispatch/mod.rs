@@ -155,13 +155,13 @@ impl Core {
         let wire = self.fresh_wire();
         // The call is marked as sent before the shell carries out the effect. If the process dies in between, the call
         // counts as lost and is not sent twice unnoticed (I1).
-        let Some((call, sent)) = self.calls.sent(id, worker, wire) else { return DispatchOutcome::Sent };
-        let (role, waited) = (sent.role, now - sent.admitted);
+        let Some((call, sent)) = self.calls.sent(now, id, worker, wire) else { return DispatchOutcome::Sent };
+        let (role, waited, is_stream) = (sent.role, now - sent.admitted, sent.stream.is_some());
         if let Some(row) = role.row() {
             self.sessions.record_sent(now, row, worker, routing, waited);
         }
         let epoch = self.wire_epoch(role);
-        if self.workers.start_attempt(now, worker.id, new_attempt(now, call, role, wire, routing)) {
+        if self.workers.start_attempt(now, worker.id, new_attempt(now, call, role, wire, routing, is_stream)) {
             self.calls.set_in_advance(id);
         }
         effects.push(Effect::Send { worker, call: id, wire, epoch });
@@ -186,8 +186,15 @@ impl Core {
 
 /// Returns an attempt of a call that is sent now.
 #[inline(always)]
-pub(super) fn new_attempt(now: Timestamp, call: CallKey, role: Role, wire: WireId, routing: Routing) -> Attempt {
+pub(super) fn new_attempt(
+    now: Timestamp,
+    call: CallKey,
+    role: Role,
+    wire: WireId,
+    routing: Routing,
+    is_stream: bool,
+) -> Attempt {
     let session = role.row().map(|row| AttemptSession { row, is_strict: role.is_strict() });
     let holder = SlotHolder::Call(call);
-    Attempt { wire, holder, sent: now, since: now, routing, session, is_taken_back: false }
+    Attempt { wire, holder, sent: now, since: now, routing, session, is_taken_back: false, is_stream }
 }

@@ -180,6 +180,7 @@ fn step_returns_its_effect_only_if_it_is_the_first() {
         deadline: late + Duration::from_secs(30),
         idempotent: false,
         fingerprint: None,
+        stream: None,
     };
     let mut effects = Effects::new();
     assert_eq!(core.clone().submit(now, &next, &mut effects).map(|dispatch| dispatch.call), Some(CallId(9)));

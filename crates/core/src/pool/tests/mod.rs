@@ -18,6 +18,7 @@ mod restarts;
 mod retries;
 mod session_events;
 mod sessions;
+mod streams;
 mod workers;
 
 use super::*;
@@ -123,7 +124,17 @@ impl Harness {
         let session =
             session.map(|id| SessionCall { id: SessionId::new(id).unwrap(), if_absent: IfAbsent::Create, affinity });
         let deadline = self.now + span;
-        (call, self.step(Input::Submit(Submission { call, session, deadline, idempotent, fingerprint: None })))
+        (
+            call,
+            self.step(Input::Submit(Submission {
+                call,
+                session,
+                deadline,
+                idempotent,
+                fingerprint: None,
+                stream: None,
+            })),
+        )
     }
 
     fn finish(&mut self, sent: (WorkerRef, WireId)) -> Effects {
@@ -135,7 +146,7 @@ impl Harness {
         self.calls += 1;
         let (call, deadline) = (CallId(self.calls), self.now + Duration::from_secs(30));
         let session = Some(SessionCall { id: id(session), if_absent: IfAbsent::Reject, affinity: None });
-        let submission = Submission { call, session, deadline, idempotent: false, fingerprint: None };
+        let submission = Submission { call, session, deadline, idempotent: false, fingerprint: None, stream: None };
         (call, self.step(Input::Submit(submission)))
     }
 

@@ -20,7 +20,17 @@ impl Harness {
         self.calls += 1;
         let (call, deadline) = (CallId(self.calls), self.now + Duration::from_secs(30));
         let fingerprint = self.core.needs_fingerprints().then_some(payload);
-        (call, self.step(Input::Submit(Submission { call, session: None, deadline, idempotent, fingerprint })))
+        (
+            call,
+            self.step(Input::Submit(Submission {
+                call,
+                session: None,
+                deadline,
+                idempotent,
+                fingerprint,
+                stream: None,
+            })),
+        )
     }
 
     /// Finishes a call and clears its fingerprint, as a shell does.

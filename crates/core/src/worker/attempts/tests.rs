@@ -11,6 +11,7 @@ fn attempt(wire: u64) -> Attempt {
         routing: Routing::Unrouted,
         session: None,
         is_taken_back: false,
+        is_stream: false,
     }
 }
 
