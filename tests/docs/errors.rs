@@ -32,7 +32,7 @@ pub(super) fn all() -> Vec<Error> {
         Error::QueueFull { limit: 1 },
         Error::SessionQueueFull { limit: 1 },
         Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO },
-        Error::QueueTimeout { waited: Duration::ZERO, last_start_error: None, attempts: attempts() },
+        Error::QueueTimeout { waited: Duration::ZERO, starting: None, last_start_error: None, attempts: attempts() },
         Error::DeadlineExceeded { may_have_run, command_timeout: None, attempts: attempts() },
         Error::IdleTimeout { idle: Duration::ZERO, attempts: attempts() },
         Error::StreamStalled { stall: Duration::ZERO, attempts: attempts() },

@@ -237,10 +237,11 @@ fn forward_headers(given: &[String]) -> Result<Box<[Box<str>]>, InvalidConfig> {
     let names: BTreeSet<_> = given.iter().map(|name| name.to_ascii_lowercase()).collect();
     let is_valid = |name: &str| is_header_name(name) && !name.starts_with("herder-") && !NOT_FORWARDED.contains(&name);
     if let Some(name) = names.iter().find(|name| !is_valid(name)) {
-        return Err(InvalidConfig::new(FORWARD_HEADERS.path, format_args!("{name:?}"), FORWARD_HEADERS.allowed));
+        let found = format_args!("a list with {name:?}");
+        return Err(InvalidConfig::new(FORWARD_HEADERS.path, found, FORWARD_HEADERS.allowed));
     }
     if names.len() > MAX_FORWARDED {
-        let found = format_args!("{} names", names.len());
+        let found = format_args!("a list of {} names", names.len());
         return Err(InvalidConfig::new(FORWARD_HEADERS.path, found, FORWARD_HEADERS.allowed));
     }
     Ok(names.into_iter().map(Into::into).collect())

@@ -260,7 +260,7 @@ fn names_of_forwarded_headers_are_checked() {
     {
         assert_eq!(names(&[bad]).unwrap_err().key(), "forward_headers", "{bad}");
     }
-    assert_snapshot!(refusal(names(&["x-a", "Upgrade"])), @r#"`forward_headers` is "upgrade"; allowed: at most 32 names of headers, such as ["x-tenant"], not hop-by-hop, `content-length` or `herder-` headers"#);
+    assert_snapshot!(refusal(names(&["x-a", "Upgrade"])), @r#"`forward_headers` is a list with "upgrade"; allowed: at most 32 names of headers, such as ["x-tenant"], not hop-by-hop, `content-length` or `herder-` headers"#);
     let many: Vec<_> = (0..33).map(|number| format!("x-{number}")).collect();
     assert!(basic().forward_headers(&many[..32]).build().is_ok());
     assert_eq!(basic().forward_headers(&many).build().unwrap_err().key(), "forward_headers");

@@ -1,6 +1,6 @@
 //! The earlier attempts of a call: each was lost with its worker, and the call was retried. Plain data.
 
-use super::{exit::ExitReport, id::ErrorId};
+use super::{exit::ExitReport, id::ErrorId, kinds::end_text};
 use herder_core::{Generation, WorkerId, WorkerRef};
 use serde::{Serialize, Serializer};
 use std::{fmt, ops::Deref, sync::Arc};
@@ -28,7 +28,7 @@ impl Attempt {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {} (generation {}) died: {}", self.worker, self.generation, self.reason)
+        write!(f, "worker {} (generation {}) {}", self.worker, self.generation, end_text(&self.reason))
     }
 }
 

@@ -5,6 +5,9 @@ use herder_core::{ExitStatus, KillReason, ProcessExit};
 use serde::{Serialize, Serializer};
 use std::{cell::OnceCell, sync::Arc};
 
+/// The first word of the reason of a process that the pool stopped in an orderly way.
+pub(super) const STOPPED: &str = "stopped: ";
+
 /// Details of a worker's exit. Serialized with the keys that [`ProblemDetails`](super::ProblemDetails) has for them, and with
 /// the complete recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -124,13 +127,19 @@ pub(crate) fn loss_reason(exit: &ProcessExit, exit_record: Option<&ExitRecord>) 
     let out_of_memory = exit_record.and_then(|exit_record| exit_record.memory.out_of_memory);
     let end_text = match out_of_memory {
         Some(evidence) => format!("{exit}, likely out of memory ({evidence})"),
-        None => exit.to_string(),
+        None => planned_end(exit).unwrap_or_else(|| exit.to_string()),
     };
     match exit_record.and_then(|exit_record| exit_record.detail.as_deref()) {
         Some(detail) if exit.status == ExitStatus::Unknown => detail.into(),
         Some(detail) => format!("{end_text}: {detail}").into(),
         None => end_text.into(),
     }
+}
+
+/// Returns why the pool stopped a process that then exited in an orderly way. Its status would say nothing more.
+fn planned_end(exit: &ProcessExit) -> Option<String> {
+    let reason = exit.kill_reason.filter(|_| exit.status == ExitStatus::Code(0))?.to_string();
+    reason.starts_with(STOPPED).then_some(reason)
 }
 
 fn report(exit: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> ExitReport {

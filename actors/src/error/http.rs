@@ -20,7 +20,12 @@ pub fn set_error_detail(detail: ErrorDetail) {
 impl Error {
     /// Returns the error as a response with this detail. `error_id` is used for kinds of errors that keep no id.
     pub fn to_response(&self, detail: ErrorDetail, error_id: Option<ErrorId>) -> HttpResponse {
-        let mut response = HttpResponseBuilder::new(self.status_code());
+        let status = self.status_code();
+        let mut response = HttpResponseBuilder::new(status);
+        if status.canonical_reason().is_none() {
+            // A handler chose it. The status line would say `<unknown status code>` otherwise.
+            response.reason(if status.as_u16() == 425 { "Too Early" } else { "Rejected" });
+        }
         if let Some(wait) = self.retry_after() {
             response.insert_header((header::RETRY_AFTER, whole_seconds(wait).as_secs().to_string()));
         }
@@ -39,5 +44,24 @@ impl ResponseError for Error {
     fn error_response(&self) -> HttpResponse {
         let full = FULL.load(Ordering::Relaxed);
         self.to_response(if full { ErrorDetail::Full } else { ErrorDetail::Brief }, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Attempts;
+    use herder_core::{Generation, WorkerId, WorkerRef};
+
+    /// Statuses that handlers choose, with and without a name of their own.
+    #[test]
+    fn status_of_a_rejection_has_a_reason_phrase() {
+        for (status, phrase) in [(409, "Conflict"), (425, "Too Early"), (499, "Rejected")] {
+            let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };
+            let (message, code, data, attempts) = ("no".into(), None, None, Attempts::default());
+            let error = Error::Rejected { message, code, data, status: Some(status), worker, attempts };
+            let response = error.to_response(ErrorDetail::Brief, None);
+            assert_eq!((response.status().as_u16(), response.head().reason()), (status, phrase));
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! The kinds of errors: one variant each, with its fields and its one-line text. Plain data.
 
-use super::{attempts::Attempts, exit::ExitReport};
+use super::{
+    attempts::Attempts,
+    exit::{ExitReport, STOPPED},
+};
 use crate::config::InvalidConfig;
 use herder_core::{BindError, Generation, InvalidSessionId, SessionId, WorkerId, WorkerRef};
 use herder_wire::{ArgumentError, RejectionData, WorkerError, WorkerErrorKind};
@@ -135,10 +138,12 @@ pub enum Error {
         max_wait: Duration,
     },
     /// No worker was free within the queue's timeout.
-    #[error("no worker was free within {}{}", humantime::format_duration(*waited), with_last_start_error(last_start_error))]
+    #[error("{}{}", queue_text(*waited, *starting), with_last_start_error(last_start_error))]
     QueueTimeout {
         /// The queue timeout.
         waited: Duration,
+        /// How long the first of the workers has been starting, if none is ready.
+        starting: Option<Duration>,
         /// Why the last start of a worker failed, if fewer base workers than configured are ready.
         last_start_error: Option<Box<str>>,
         /// The earlier attempts, each lost with its worker.
@@ -170,8 +175,8 @@ pub enum Error {
         /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// The worker that ran the call died.
-    #[error("worker {worker} (generation {generation}) died: {reason}{}", run_possibility_text(*may_have_run))]
+    /// The worker that ran the call died, or was stopped before the call had ended.
+    #[error("worker {worker} (generation {generation}) {}{}", end_text(reason), run_possibility_text(*may_have_run))]
     WorkerLost {
         /// The slot.
         worker: WorkerId,
@@ -186,8 +191,8 @@ pub enum Error {
         /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// The worker that held the session's state died. Reported once; the next call starts with a new state.
-    #[error("session `{session}` lost its state: worker {worker} (generation {generation}) died: {reason}{}", run_possibility_text(*may_have_run))]
+    /// The worker that held the session's state died or was stopped. Reported once; the next call starts with a new state.
+    #[error("session `{session}` lost its state: worker {worker} (generation {generation}) {}{}", end_text(reason), run_possibility_text(*may_have_run))]
     SessionWorkerLost {
         /// The session.
         session: SessionId,
@@ -395,6 +400,24 @@ fn deadline_text(command_timeout: Option<Duration>) -> String {
 
 pub(super) fn run_possibility_text(may_have_run: bool) -> &'static str {
     if may_have_run { "; the call may have run" } else { "; the call did not run" }
+}
+
+/// Formats how long a call waited for a worker.
+pub(super) fn queue_text(waited: Duration, starting: Option<Duration>) -> String {
+    let waited = humantime::format_duration(waited);
+    match starting.map(|time| humantime::format_duration(whole_seconds(time))) {
+        None => format!("no worker was free within {waited}"),
+        Some(time) => format!(
+            "no worker was ready within {waited}: the workers are still starting (for {time} so far); retry later, or raise \
+             `queue.timeout`"
+        ),
+    }
+}
+
+/// Formats the end of a process. A process that the pool stopped in an orderly way did not die.
+pub(super) fn end_text(reason: &str) -> String {
+    let verb = if reason.starts_with(STOPPED) { "was " } else { "died: " };
+    format!("{verb}{reason}")
 }
 
 /// Formats a message behind an exception's type, as Python's tracebacks do.

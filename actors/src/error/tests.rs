@@ -97,7 +97,7 @@ fn r38_a_call_that_was_sent_may_have_run() {
     let attempts = Attempts::default;
     let (reason, retry_after) = (|| "x".into(), Duration::from_secs(5));
     let unsent = [
-        Error::QueueTimeout { waited: retry_after, last_start_error: None, attempts: attempts() },
+        Error::QueueTimeout { waited: retry_after, starting: None, last_start_error: None, attempts: attempts() },
         Error::PoolFailed { reason: reason(), retry_after, attempts: attempts() },
         Error::PoisonCall { fingerprint: "1f".into(), deaths: 3, retry_after, attempts: attempts() },
     ];
@@ -249,7 +249,12 @@ fn r38_brief_problem_hides_worker_output() {
         Error::Exception { kind, message, traceback: Some("secret".into()), worker, attempts: attempts.clone() },
         Error::StartFailed { worker: Some(worker), reason: "secret".into(), report: Arc::new(secret()) },
         Error::PoolFailed { reason: "secret".into(), retry_after: Duration::ZERO, attempts: attempts.clone() },
-        Error::QueueTimeout { waited: Duration::ZERO, last_start_error: Some("secret".into()), attempts },
+        Error::QueueTimeout {
+            waited: Duration::ZERO,
+            starting: None,
+            last_start_error: Some("secret".into()),
+            attempts,
+        },
         Error::Internal { reason: "secret".into() },
     ];
     for error in errors {
@@ -272,4 +277,33 @@ fn debug_form_is_readable() {
     let decode = Error::decode(std::io::Error::other("disk"));
     assert_eq!(format!("{decode:?}").lines().next(), Some(format!("Decode: {decode}").as_str()));
     assert_eq!(format!("{full:#?}"), format!("QueueFull: {}", full.verbose()));
+}
+
+/// A call that waits while the workers start, and an end that the pool has planned, do not look like a busy pool and a crash.
+#[test]
+fn starts_and_planned_ends_are_named() {
+    let timeout = |starting| {
+        let waited = Duration::from_secs(5);
+        Error::QueueTimeout { waited, starting, last_start_error: None, attempts: Attempts::default() }.to_string()
+    };
+    assert_eq!(timeout(None), "no worker was free within 5s");
+    let starting = timeout(Some(Duration::from_millis(6100)));
+    assert!(
+        starting.starts_with("no worker was ready within 5s: the workers are still starting (for 7s so far)"),
+        "{starting}"
+    );
+
+    let exit = |status, kill_reason| {
+        let exit = herder_core::ProcessExit { status, kill_reason: Some(kill_reason) };
+        let error =
+            crate::shared_state::exit_error(WorkerRef { id: WorkerId(1), generation: Generation(2) }, &exit, None);
+        error.to_string()
+    };
+    let (clean, killed) = (herder_core::ExitStatus::Code(0), herder_core::ExitStatus::Signal(9));
+    let text = exit(clean, herder_core::KillReason::Reload);
+    assert_eq!(text, "worker w1 (generation 2) was stopped: replaced by a reload; the call may have run");
+    let text = exit(killed, herder_core::KillReason::Reload);
+    assert!(text.contains("died: signal 9 (SIGKILL) (stopped: replaced by a reload)"), "{text}");
+    let text = exit(clean, herder_core::KillReason::ProtocolViolation);
+    assert!(text.contains("died: exit status 0 (killed: protocol violation)"), "{text}");
 }

@@ -1,6 +1,9 @@
 //! The error as text: the multi-line form, and the form without details of workers. Pure functions.
 
-use super::{Error, ExitReport, kinds::run_possibility_text};
+use super::{
+    Error, ExitReport,
+    kinds::{queue_text, run_possibility_text},
+};
 use herder_wire::ArgumentError;
 use std::{error::Error as _, fmt};
 
@@ -43,9 +46,7 @@ impl Error {
     /// panic.
     pub(super) fn redacted(&self) -> String {
         match self {
-            Self::QueueTimeout { waited, .. } => {
-                format!("no worker was free within {}", humantime::format_duration(*waited))
-            }
+            Self::QueueTimeout { waited, starting, .. } => queue_text(*waited, *starting),
             Self::PoolFailed { retry_after, .. } => {
                 format!(
                     "the pool has failed; the next restart attempt is in {}",

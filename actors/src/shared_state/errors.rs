@@ -23,7 +23,8 @@ impl State {
             CallFailure::QueueTimeout => {
                 let waited = self.core().settings().queue.timeout;
                 let last_start_error = self.last_start_error_if_degraded();
-                Error::QueueTimeout { waited, last_start_error, attempts: Attempts::default() }
+                let starting = self.core().starting_for(now);
+                Error::QueueTimeout { waited, starting, last_start_error, attempts: Attempts::default() }
             }
             CallFailure::DeadlineExceeded { may_have_run } => {
                 Error::DeadlineExceeded { may_have_run, command_timeout: None, attempts: Attempts::default() }

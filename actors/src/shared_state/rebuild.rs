@@ -18,6 +18,10 @@ const WINDOW: Duration = Duration::from_secs(60);
 impl State {
     /// Rebuilds the state and returns the error that stands for the panic. Does not panic: no caller would catch that.
     pub(crate) fn rebuild(&mut self, panic: &(dyn Any + Send)) -> Error {
+        self.rebuild_from(panic, Core::recovery_snapshot)
+    }
+
+    fn rebuild_from(&mut self, panic: &(dyn Any + Send), snapshot: impl FnOnce(&Core) -> RecoverySnapshot) -> Error {
         let (now, reason) = (self.clock.now(), panic_text(panic));
         let error = Error::Internal { reason: reason.as_str().into() };
         // First, while the calls and links are still those of the old state: the new core knows neither, and a call that is
@@ -26,15 +30,21 @@ impl State {
         if self.failed_permanently.is_some() {
             return error; // the permanent failure was reported before
         }
-        // The panic may have left the core inconsistent, so reading it may panic too. Then the pool starts from an empty
-        // snapshot, and its numbers (wire ids, epochs, generations) start again.
-        let snapshot = catch_unwind(AssertUnwindSafe(|| self.core.recovery_snapshot()))
-            .unwrap_or_else(|_| RecoverySnapshot::default());
-        self.reset(now, snapshot);
+        // The panic may have left the core inconsistent, so reading it may panic too.
+        let rebuilt = catch_unwind(AssertUnwindSafe(|| {
+            let snapshot = snapshot(&self.core);
+            self.reset(now, snapshot);
+        }));
         // Actions that follow from past events are kept. Starts and other actions that the interrupted step wanted are void.
         self.deferred.retain(follows_past_event);
         self.defer(Deferred::Rebuilt(reason.as_str().into()));
-        if self.exceeds_rebuild_limit(now) {
+        if let Err(second) = rebuilt {
+            // Without the snapshot, wire ids, epochs and generations would start again: an answer of an old process could reach
+            // a new call. So the pool ends.
+            self.reset(now, RecoverySnapshot::default());
+            let second = panic_text(&*second);
+            self.fail_permanently(now, &format!("{reason}; the state could not be read for the rebuild: {second}"));
+        } else if self.exceeds_rebuild_limit(now) {
             self.fail_permanently(now, &format!("{reason} (the limit of {LIMIT} rebuilds per minute was reached)"));
         } else if catch_unwind(AssertUnwindSafe(|| self.resume_after_rebuild(now))).is_err() {
             self.reset(now, RecoverySnapshot::default());
@@ -128,13 +138,33 @@ mod tests {
     use super::*;
     use crate::{PoolConfig, clock::Clock};
 
-    /// R29: a rebuild keeps the actions that follow from past events and drops those that the old state wanted.
-    #[test]
-    fn r29_a_rebuild_keeps_actions_for_past_events() {
+    fn started() -> State {
         let config = PoolConfig::enhanced("rebuilt").command(["scripted"]).pool_size(1).build().unwrap();
         let mut state = State::new(config, 1, Clock::default());
         state.handle(Input::Tick);
         state.apply_effects();
+        state
+    }
+
+    /// R29: if the state cannot be read for the rebuild, the pool fails permanently, with both reasons, and starts nothing. With
+    /// numbers that start again, an answer of an old process could reach a new call.
+    #[test]
+    fn r29_pool_whose_state_cannot_be_read_fails_permanently() {
+        let mut state = started();
+        state.take_deferred();
+        state.rebuild_from(&"broken", |_| panic!("unreadable"));
+        let reason = "panic: broken; the state could not be read for the rebuild: panic: unreadable";
+        assert_eq!(state.last_start_error().as_deref(), Some(reason));
+        assert!(!state.take_deferred().iter().any(|action| matches!(action, Deferred::Start(_))));
+        assert_eq!(state.core().processes().next(), None);
+        state.rebuild(&"again");
+        assert_eq!(state.last_start_error().as_deref(), Some(reason), "it was reported");
+    }
+
+    /// R29: a rebuild keeps the actions that follow from past events and drops those that the old state wanted.
+    #[test]
+    fn r29_a_rebuild_keeps_actions_for_past_events() {
+        let mut state = started();
         state.defer(Deferred::AffinityStopped);
         state.rebuild(&"broken");
         let deferred = state.take_deferred();

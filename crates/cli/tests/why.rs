@@ -79,7 +79,7 @@ fn the_history_shows_losses_and_removed_and_unknown_sessions() {
     server.call("carts/die", "{}", &[("Herder-Session", "ann")]).problem(410, "session-worker-lost");
     count(&server, "ann");
     let (_, history, _) = run_stdout(&server, &["why", "carts", "ann"]);
-    let places = ["had died: exit status 3", "1 call failed with `session-worker-lost` for", "(rebound: worker_lost)"]
+    let places = ["had ended: exit status 3", "1 call failed with `session-worker-lost` for", "(rebound: worker_lost)"]
         .map(|text| history.find(text));
     assert!(places.is_sorted() && places[0].is_some(), "{places:?} in\n{history}");
 

@@ -75,7 +75,7 @@ fn event_text(state: &State, event: &SessionEvent) -> String {
                 .and_then(|worker| state.exit_reason(worker))
                 .map(|reason| format!(": {reason}"))
                 .unwrap_or_default();
-            format!("state lost: {worker} had died{reason}")
+            format!("state lost: {worker} had ended{reason}")
         }
         SessionEventKind::LossReported => failed_with(&format!("`session-worker-lost` for {worker}")),
         SessionEventKind::MarkedExpired => {
