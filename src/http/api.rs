@@ -189,7 +189,8 @@ impl Api {
     }
 
     /// Sets whether [`routes`](Self::routes) has `/openapi.json`, the OpenAPI document of the pools, and `/docs`, a page that
-    /// shows and calls their commands. Default: yes if the server listens on loopback.
+    /// shows and calls their commands. [`pool_routes`](Self::pool_routes) has the document of its routes at
+    /// `/v1/pools/openapi.json`, and no page. Default: yes if the server listens on loopback.
     ///
     /// The document needs the token, if there is one. The page needs none: it holds no data, and asks for the token.
     #[must_use]
@@ -198,15 +199,26 @@ impl Api {
         self
     }
 
+    /// Returns the settings of the OpenAPI document.
+    fn documented(&self, is_mounted: bool) -> Docs {
+        Docs {
+            enabled: self.docs,
+            needs_token: self.guard.token.is_some(),
+            #[cfg(feature = "mcp")]
+            has_mcp: self.mcp.is_some(),
+            is_mounted,
+        }
+    }
+
     /// Returns a function for `App::configure` that mounts everything.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, session_sources, dropped_log_lines, docs, .. } = self.clone();
-        let docs = Docs { enabled: docs, needs_token: guard.token.is_some() };
+        let Self { pools, guard, limits, session_sources, dropped_log_lines, .. } = self.clone();
+        let docs = self.documented(false);
         let calls = CallRoute::new(POOLS, pools.clone(), limits.clone(), session_sources.clone());
         #[cfg(feature = "mcp")]
         let mcp = self.mcp_endpoints();
         move |config| {
-            let of_pools = pool_scope(pools.clone(), limits, session_sources.clone());
+            let of_pools = pool_scope(pools.clone(), limits, session_sources.clone(), None);
             #[cfg(feature = "mcp")]
             let of_pools = with_mcp(of_pools, mcp.clone().map(mcp_of_pool));
             let all = web::scope("");
@@ -238,7 +250,8 @@ impl Api {
     }
 
     /// Returns a function for `configure` that mounts `/v1/pools/..` in a scope, with the checks of each request. Like
-    /// [`routes`], but for several pools and with these settings. The probes, the OpenAPI document and its page are not mounted.
+    /// [`routes`], but for several pools and with these settings. The probes and the page of the commands are not mounted, and the
+    /// OpenAPI document is at `/v1/pools/openapi.json`, with the path of the scope ([`docs`](Self::docs)).
     ///
     /// ```no_run
     /// use actix_web::{App, web};
@@ -251,7 +264,8 @@ impl Api {
     pub fn pool_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let Self { pools, guard, limits, session_sources, dropped_log_lines, .. } = self.clone();
         let calls = CallRoute::new("", pools.clone(), limits.clone(), session_sources.clone());
-        let scope = pool_scope(pools, limits, session_sources).app_data(dropped_log_lines);
+        let docs = Some(self.documented(true));
+        let scope = pool_scope(pools, limits, session_sources, docs).app_data(dropped_log_lines);
         #[cfg(feature = "mcp")]
         let scope = with_mcp(scope, self.mcp_endpoints().map(mcp_of_pool));
         let check = move |request, next| guard::check(guard.clone(), Some(calls.clone()), request, next);
@@ -280,8 +294,19 @@ fn mcp_of_all(endpoints: web::Data<Mcp>) -> Resource {
         .default_service(web::to(|request| wrong_method(request, "POST, DELETE")))
 }
 
-fn pool_scope(pools: Arc<Pools>, limits: Limits, sessions: Arc<SessionSources>) -> actix_web::Scope {
-    web::scope(POOLS)
+/// `docs`: the settings of the OpenAPI document of these routes, if they have their own. No pool can have its name.
+fn pool_scope(
+    pools: Arc<Pools>,
+    limits: Limits,
+    sessions: Arc<SessionSources>,
+    docs: Option<Docs>,
+) -> actix_web::Scope {
+    let scope = web::scope(POOLS);
+    let scope = match docs {
+        Some(docs) => scope.service(read("/openapi.json", docs::document).app_data(web::Data::new(docs))),
+        None => scope,
+    };
+    scope
         .app_data(web::Data::from(pools))
         .app_data(web::Data::new(limits))
         .app_data(web::Data::from(sessions))

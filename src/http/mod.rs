@@ -49,7 +49,7 @@
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
 //! | `POST`, `DELETE /v1/pools/{pool}/mcp`; `POST`, `DELETE /mcp` ([`Api`] only) | with the feature `mcp` and `Api::mcp`: the commands as tools of the Model Context Protocol |
 //! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, otherwise 503 |
-//! | `GET /openapi.json` ([`Api`] only) | the OpenAPI 3.1 document of the pools; [`Api::docs`] |
+//! | `GET /openapi.json`; `GET /v1/pools/openapi.json` where only the routes of pools are mounted | the OpenAPI 3.1 document of the pools; [`Api::docs`] |
 //! | `GET /docs`, `GET /docs/page.css`, `GET /docs/page.js` ([`Api`] only) | a page that shows the commands and calls them, and its files |
 //!
 //! The body of a call is a JSON object, whatever its `Content-Type`; an empty body stands for `{}`. A call has these

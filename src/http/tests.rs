@@ -50,6 +50,9 @@ async fn mounted_routes_do_not_affect_the_rest_of_the_app() {
     assert_eq!(ask!(&app, get("/herder/healthz")), problem_of(404, ""), "probes are not mounted");
     assert_eq!(ask!(&app, get("/herder/v1/pools/mounted/x")), problem_of(404, "no-route"));
     assert_eq!(ask!(&app, get("/herder/v1/pools/other")), problem_of(404, "unknown-pool"));
+    assert_eq!(ask!(&app, get("/herder/v1/pools/openapi.json")), problem_of(200, ""));
+    let off = init_service(App::new().configure(Api::new([pool.clone()]).docs(false).pool_routes())).await;
+    assert_eq!(ask!(&off, get("/v1/pools/openapi.json")), problem_of(404, "no-route"));
     let foreign = get("/herder/v1/pools").insert_header(("Host", "evil.example"));
     assert_eq!(ask!(&app, foreign), problem_of(200, ""), "mounted routes do not check the host");
     let origin =

@@ -50,7 +50,7 @@ impl<T> Call<T> {
     }
 
     /// Adds a header, which the handler reads from `herder.current_call().headers`. The name is in lower case there; several
-    /// values of one name are joined by `", "`. A pool's `forward_headers` concern only the headers of HTTP requests.
+    /// values of one name are joined by `", "`, those of `cookie` by `"; "`. A pool's `forward_headers` concern only the headers of HTTP requests.
     ///
     /// A name has at most 128 characters of those that HTTP allows, and a value no control characters: the call fails with
     /// [`Error::Malformed`] otherwise. All headers together have at most 64 KiB as JSON ([`Error::TooLarge`]).

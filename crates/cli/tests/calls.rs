@@ -153,10 +153,12 @@ fn named_headers_reach_the_handler() {
         ("x-tenant", "acme"),
         ("X-TENANT", "b\u{fc}"),
         ("Traceparent", "00-1"),
+        ("Cookie", "a=1; b=2"),
+        ("cookie", "c=3"),
         ("X-Other", "no"),
         ("Authorization", "Bearer no"),
     ];
-    let headers = json!({ "x-tenant": "acme, b\u{fc}", "traceparent": "00-1" });
+    let headers = json!({ "x-tenant": "acme, b\u{fc}", "traceparent": "00-1", "cookie": "a=1; b=2; c=3" });
     assert_eq!(*server.call("plain/headers", "{}", &sent).result(), headers);
     assert_eq!(*server.call("plain/headers", "{}", &[]).result(), json!({}));
     let server = Server::with(PLAIN);

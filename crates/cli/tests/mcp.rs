@@ -1,7 +1,7 @@
 //! The endpoint for the Model Context Protocol, with raw requests and real workers: both kinds of revisions, sessions,
 //! errors, cancellation.
 
-use crate::support::{Reply, Request, Server, folder, get, post, wait_until};
+use crate::support::{APP, Reply, Request, Server, folder, get, post, wait_until};
 use serde_json::{Value, json};
 use std::{fs, thread};
 
@@ -143,6 +143,28 @@ fn r73_a_handle_names_the_session_where_the_protocol_has_none() {
     );
     assert_eq!(call("herder_end_session", handle.clone())["isError"], false);
     assert_eq!(call("herder_end_session", handle)["isError"], true);
+}
+
+/// R73: an argument with the name of the handle belongs to a command that has such a parameter: it gets the value, of any type,
+/// and its calls have no session.
+#[test]
+fn r73_parameter_with_the_name_of_the_handle_belongs_to_its_command() {
+    let app = "\n@app.command\ndef own(herder_session: int, n: int = 0) -> list:\n    return [herder_session, n]\n";
+    let folder = folder(BOTH);
+    fs::write(folder.path().join("app.py"), format!("{APP}{app}")).unwrap();
+    let server = Server::start(folder, &[], &[]);
+    server.until_ready();
+    let call = |name: &str, arguments: Value| {
+        stateless(&server, "tools/call", json!({ "name": name, "arguments": arguments })).json["result"].clone()
+    };
+    let listed = stateless(&server, "tools/list", json!({})).json["result"]["tools"].clone();
+    let own = &listed.as_array().unwrap()[names(&listed).iter().position(|name| *name == "kept.own").unwrap()];
+    assert_eq!(own["inputSchema"]["properties"]["herder_session"]["type"], "integer", "{own}");
+    let answered = call("kept.own", json!({ "n": 2, "herder_session": 7 }));
+    assert_eq!(answered["structuredContent"], json!([7, 2]), "{answered}");
+    assert_eq!(answered["_meta"]["herder/call"]["routing"], "unrouted");
+    let begun = call("herder_create_session", json!({}))["structuredContent"].clone();
+    assert_eq!(call("kept.count", begun)["structuredContent"], 1, "other commands take the handle");
 }
 
 /// R73: every command is a tool. At the endpoint of a pool, tools have the names of its commands.

@@ -24,7 +24,8 @@ pub struct InvalidHeader {
 }
 
 impl CallHeaders {
-    /// Adds a header. A second value of a name is appended to the first one, after `", "`, as HTTP does.
+    /// Adds a header. A second value of a name is appended to the first one, after `", "`, as HTTP does; of `cookie`, after
+    /// `"; "` (RFC 9113, 8.2.3).
     ///
     /// # Errors
     /// The name or the value has characters that are not allowed, or the name is too long.
@@ -36,9 +37,10 @@ impl CallHeaders {
         if value.chars().any(|each| each.is_control() && each != '\t') {
             return Err(invalid("its value has control characters"));
         }
+        let separator = if name.eq_ignore_ascii_case("cookie") { "; " } else { ", " };
         let values = self.0.entry(name.to_ascii_lowercase().into()).or_default();
         if !values.is_empty() {
-            values.push_str(", ");
+            values.push_str(separator);
         }
         values.push_str(value);
         Ok(())

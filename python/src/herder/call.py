@@ -166,7 +166,8 @@ class Call:
     def headers(self) -> dict[str, str]:
         """The headers that the pool's `forward_headers` let through, with names in lower case.
 
-        Several values of one name are joined by ", ". Read them during the call: they may be gone after its end.
+        Several values of one name are joined by ", ", those of "cookie" by "; ". Read them during the call: they may
+        be gone after its end.
         """
         return self._calls.headers.get(self.id, {})
 

@@ -3,7 +3,7 @@
 //! the address of a page, so the page asks for it. Holds only its settings.
 
 use super::{
-    openapi::{self, PoolEntry},
+    openapi::{self, About, PoolEntry},
     pools::Pools,
     refusal::Refusal,
     session_sources::SessionSources,
@@ -30,7 +30,15 @@ pub(super) struct Docs {
     pub(super) enabled: Option<bool>,
     /// Whether the server has a token.
     pub(super) needs_token: bool,
+    /// Whether the endpoints for MCP exist.
+    #[cfg(feature = "mcp")]
+    pub(super) has_mcp: bool,
+    /// Whether only the routes of pools exist, at any path of an app.
+    pub(super) is_mounted: bool,
 }
+
+/// The path of the document of mounted routes, below their path.
+pub(super) const MOUNTED: &str = "/v1/pools/openapi.json";
 
 impl Docs {
     /// Answers like a path without a route if these routes are off.
@@ -43,7 +51,7 @@ impl Docs {
     }
 }
 
-/// `GET /openapi.json`. A pool without a ready worker so far has no commands in it.
+/// `GET /openapi.json`, and `GET /v1/pools/openapi.json` where only the routes of pools are mounted. A pool without a ready worker so far has no commands in it.
 pub(super) async fn document(
     request: HttpRequest,
     pools: web::Data<Pools>,
@@ -56,7 +64,14 @@ pub(super) async fn document(
         described.push((pool, pool.commands().await.unwrap_or_default()));
     }
     let entries: Vec<_> = described.iter().map(|(pool, commands)| PoolEntry::new(pool, commands)).collect();
-    let text = openapi::document(&entries, sessions.first_header(), docs.needs_token)?;
+    let about = About {
+        session_header: sessions.first_header(),
+        needs_token: docs.needs_token,
+        #[cfg(feature = "mcp")]
+        has_mcp: docs.has_mcp,
+        mounted_at: docs.is_mounted.then(|| request.path().strip_suffix(MOUNTED).unwrap_or_default()),
+    };
+    let text = openapi::document(&entries, about)?;
     Ok(answer("application/json", text))
 }
 

@@ -70,7 +70,10 @@ impl ToolCall<'_> {
         if !(takes_handles && pool.affinity) {
             return Ok(self.submit(form, command, arguments, None).await);
         }
-        let Some((rest, id)) = handle_of(arguments.clone()).await? else {
+        let taken = handle_of(arguments.clone()).await;
+        // The pool is asked only if the argument is there.
+        let is_own = !matches!(taken, Ok(None)) && pool.has_own_handle(name).await;
+        let Some((rest, id)) = (if is_own { None } else { taken? }) else {
             return Ok(self.submit(form, command, arguments, None).await);
         };
         if !self.caller.mcp.sessions.touch(&self.caller.handle(&id)) {

@@ -25,6 +25,16 @@ pub(super) struct McpPool {
     pub(super) affinity: bool,
 }
 
+impl McpPool {
+    /// Returns whether a command has a parameter of its own with the name of the handle. It gets the argument then, and its calls
+    /// have no session.
+    pub(super) async fn has_own_handle(&self, command: &str) -> bool {
+        let commands = self.pool.commands().await.unwrap_or_default();
+        let described = commands.iter().find(|described| described.name == command);
+        described.is_some_and(|described| has_own_handle(&described.parameters))
+    }
+}
+
 /// The pools of an endpoint: all of a server (`/mcp`), or one of them.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
@@ -142,16 +152,26 @@ fn describes_an_object(schema: &RawValue) -> bool {
     root.is_ok_and(|root| root.r#type.is_some_and(|name| name.get() == "\"object\""))
 }
 
+/// Returns whether a schema has a property with the name of the handle.
+fn has_own_handle(parameters: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Root<'a> {
+        #[serde(borrow, default)]
+        properties: Members<'a>,
+    }
+    serde_json::from_str::<Root<'_>>(parameters.get()).is_ok_and(|root| root.properties.get(HANDLE).is_some())
+}
+
 /// Returns the schema with the argument for the session. A parameter of the command with that name takes precedence.
 fn add_handle(parameters: &RawValue, is_required: bool) -> serde_json::Result<Box<RawValue>> {
+    if has_own_handle(parameters) {
+        return Ok(parameters.to_owned());
+    }
     let mut schema: Members<'_> = serde_json::from_str(parameters.get())?;
     let mut properties: Members<'_> = match schema.get("properties") {
         Some(properties) => serde_json::from_str(properties.get())?,
         None => Members::default(),
     };
-    if properties.get(HANDLE).is_some() {
-        return Ok(parameters.to_owned());
-    }
     properties.set(HANDLE, to_raw_value(&json!({ "type": "string", "description": HANDLE_DESCRIPTION }))?);
     let properties = to_raw_value(&properties)?;
     if is_required {

@@ -3,6 +3,8 @@
 //!
 //! `routes.json` and `schemas.json` have what does not depend on the pools.
 
+#[cfg(feature = "mcp")]
+mod mcp;
 mod problems;
 mod references;
 #[cfg(test)]
@@ -37,6 +39,20 @@ impl<'a> PoolEntry<'a> {
     }
 }
 
+/// What the document says of the server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    /// The header that names the session.
+    pub(super) session_header: &'a str,
+    /// Whether the server has a token.
+    pub(super) needs_token: bool,
+    /// Whether the endpoints for MCP exist.
+    #[cfg(feature = "mcp")]
+    pub(super) has_mcp: bool,
+    /// The path below which only the routes of pools are mounted. `None`: the server has all routes, at its root.
+    pub(super) mounted_at: Option<&'a str>,
+}
+
 /// The part of the document that does not depend on the pools.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,6 +71,8 @@ struct Routes {
 struct Document<'a> {
     openapi: &'static str,
     info: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    servers: Option<Value>,
     tags: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     security: Option<Value>,
@@ -81,18 +99,18 @@ enum Schema<'a> {
     OfCommand(Box<RawValue>),
 }
 
-/// Returns the document as JSON text. `session_header` is the header that names the session, `needs_token` whether the server has
-/// a token.
+/// Returns the document as JSON text.
 ///
 /// # Errors
 /// Never fails, unless a file of this module is not what the module expects; a test reads them.
-pub(super) fn document(pools: &[PoolEntry<'_>], session_header: &str, needs_token: bool) -> serde_json::Result<String> {
+pub(super) fn document(pools: &[PoolEntry<'_>], about: About<'_>) -> serde_json::Result<String> {
+    let needs_token = about.needs_token;
     let mut routes: Routes = serde_json::from_str(ROUTES)?;
-    routes.parameters["Session"]["name"] = session_header.into();
+    routes.parameters["Session"]["name"] = about.session_header.into();
     let schemas: BTreeMap<String, &RawValue> = serde_json::from_str(SCHEMAS)?;
     let mut schemas: BTreeMap<_, _> = schemas.into_iter().map(|(name, text)| (name, Schema::Fixed(text))).collect();
     routes.name_pools(pools);
-    let mut paths: Vec<_> = std::mem::take(&mut routes.paths).into_iter().collect();
+    let mut paths = routes.take_paths(about);
     for pool in pools {
         for command in pool.commands {
             paths.push(routes.call(pool, command, &mut schemas));
@@ -114,6 +132,7 @@ pub(super) fn document(pools: &[PoolEntry<'_>], session_header: &str, needs_toke
     serde_json::to_string(&Document {
         openapi: VERSION,
         info: routes.info,
+        servers: about.mounted_at.filter(|path| !path.is_empty()).map(|path| json!([{ "url": path }])),
         tags: tags(pools),
         security,
         paths,
@@ -133,6 +152,18 @@ impl Routes {
         if !names.is_empty() {
             self.parameters["Pool"]["schema"]["enum"] = names.into();
         }
+    }
+
+    /// Removes and returns the paths that do not depend on the commands.
+    fn take_paths(&mut self, about: About<'_>) -> Vec<(String, Map<String, Value>)> {
+        let is_whole = about.mounted_at.is_none();
+        let mut paths: Vec<_> = std::mem::take(&mut self.paths).into_iter().collect();
+        paths.retain(|(path, _)| is_whole || path.starts_with("/v1/pools"));
+        #[cfg(feature = "mcp")]
+        if about.has_mcp {
+            paths.extend(mcp::paths(is_whole));
+        }
+        paths
     }
 
     /// Returns the path of a command with its operation, and adds its schemas to the components.

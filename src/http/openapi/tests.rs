@@ -7,6 +7,16 @@ fn commands() -> Vec<CommandDescription> {
     serde_json::from_str(EXAMPLE).unwrap()
 }
 
+fn about(needs_token: bool) -> About<'static> {
+    About {
+        session_header: "X-Session-Id",
+        needs_token,
+        #[cfg(feature = "mcp")]
+        has_mcp: false,
+        mounted_at: None,
+    }
+}
+
 /// The document of a basic and of an enhanced pool with the commands of the example.
 fn example(needs_token: bool) -> Value {
     let commands = &commands()[..];
@@ -14,7 +24,7 @@ fn example(needs_token: bool) -> Value {
         PoolEntry { name: "plain", worker_type: WorkerType::Basic, has_affinity: false, commands },
         PoolEntry { name: "carts", worker_type: WorkerType::Enhanced, has_affinity: true, commands },
     ];
-    serde_json::from_str(&document(&pools, "X-Session-Id", needs_token).unwrap()).unwrap()
+    serde_json::from_str(&document(&pools, about(needs_token)).unwrap()).unwrap()
 }
 
 /// Commands as workers send them: the order of their arguments is not that of the alphabet.
@@ -91,8 +101,7 @@ fn error_responses_have_the_status_of_their_component() {
 fn r73_a_command_has_an_operation_with_its_schemas() {
     let text = document(
         &[PoolEntry { name: "p", worker_type: WorkerType::Basic, has_affinity: false, commands: &commands() }],
-        "X-Session-Id",
-        false,
+        about(false),
     );
     let text = text.unwrap();
     let document: Value = serde_json::from_str(&text).unwrap();
@@ -144,4 +153,33 @@ fn r68_a_token_is_documented_only_if_there_is_one() {
     for part in ["security", "\"401\"", "Unauthorized"] {
         assert!(!text.contains(part), "{part}");
     }
+}
+
+/// Routes that an app mounts below a path have a document of their own. MCP is in it only if it is on.
+#[test]
+fn document_of_mounted_routes_names_their_path() {
+    let pools = [PoolEntry { name: "p", worker_type: WorkerType::Basic, has_affinity: false, commands: &commands() }];
+    let text = document(&pools, About { mounted_at: Some("/herder"), ..about(false) }).unwrap();
+    let mounted: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(mounted["servers"], json!([{ "url": "/herder" }]));
+    let paths: Vec<&String> = mounted["paths"].as_object().unwrap().keys().collect();
+    assert!(paths.iter().all(|path| path.starts_with("/v1/pools")), "{paths:?}");
+    assert!(example(false).get("servers").is_none() && example(false)["paths"].get("/mcp").is_none());
+}
+
+#[cfg(feature = "mcp")]
+#[test]
+fn document_of_a_server_with_mcp_has_its_endpoints() {
+    let text = document(&[], About { has_mcp: true, ..about(true) }).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    for path in ["/mcp", "/v1/pools/{pool}/mcp"] {
+        let item = &document["paths"][path];
+        assert_eq!(item["delete"]["responses"]["401"]["$ref"], "#/components/responses/Unauthorized", "{path}");
+        each_object(item, &mut |members| {
+            let reference = members.get("$ref").and_then(Value::as_str);
+            assert!(reference.is_none_or(|text| document.pointer(&text[1..]).is_some()), "{reference:?}");
+        });
+    }
+    let mounted = super::document(&[], About { has_mcp: true, mounted_at: Some("/x"), ..about(true) }).unwrap();
+    assert!(!mounted.contains("\"/mcp\"") && mounted.contains("\"/v1/pools/{pool}/mcp\""));
 }
