@@ -27,7 +27,7 @@
 pub use herder_actors::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
-    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PrepareShutdown,
-    RecordOutcome, ReleaseFromQuarantine, Reload, RemoveWorkerSessions, ResetBreaker, SessionStatus, Shutdown,
-    TrackSession, UnbindSession, UpdateSessionActivity, WaitReady,
+    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls, ListSessions,
+    ListWorkers, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, RemoveWorkerSessions, ResetBreaker,
+    SessionStatus, Shutdown, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady,
 };

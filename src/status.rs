@@ -25,7 +25,7 @@
 #[doc(inline)]
 pub use herder_actors::{
     ActiveFeatures, CommandDescription, Counters, Generation, InvalidPoolName, InvalidTransition, InvalidWorkerId,
-    PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker, SessionAffinity,
-    ShutdownReport, Status, TransitionStatus, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics,
-    WorkerRef, WorkerState, WorkerStatus,
+    PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker, RunningCall,
+    SessionAffinity, ShutdownReport, Status, TransitionStatus, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
+    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
 };

@@ -55,10 +55,10 @@ pub use launcher::{LaunchFuture, Launched, Launcher};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
-    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PoolHealth,
-    PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport, RemainingWorker, RemoveWorkerSessions,
-    Request, ResetBreaker, SessionStatus, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity,
-    WaitReady, WorkerInfo,
+    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls, ListSessions,
+    ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport,
+    RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker, RunningCall, SessionStatus, Shutdown, ShutdownReport,
+    TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};

@@ -6,11 +6,11 @@ use actix::Addr;
 use bytes::Bytes;
 use herder_actors::{
     BreakerStatus, CommandDescription, EndSession, Fingerprint, Generation, GetBreaker, GetCommands, GetQuarantine,
-    GetRecorder, GetSessionHistory, GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers,
-    Outcome, PoolClient, PoolConfig, PoolHealth, PoolName, PoolSupervisor, PrepareShutdown, QuarantineEntry,
-    RecordOutcome, Recording, ReleaseFromQuarantine, Reload, ReloadReport, Request, ResetBreaker, Result,
-    SessionHistory, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, WaitReady, WorkerId, WorkerInfo,
-    WorkerRef,
+    GetRecorder, GetSessionHistory, GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListRunningCalls, ListSessions,
+    ListWorkers, Outcome, PoolClient, PoolConfig, PoolHealth, PoolName, PoolSupervisor, PrepareShutdown,
+    QuarantineEntry, RecordOutcome, Recording, ReleaseFromQuarantine, Reload, ReloadReport, Request, ResetBreaker,
+    Result, RunningCall, SessionHistory, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, WaitReady,
+    WorkerId, WorkerInfo, WorkerRef,
 };
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
@@ -134,6 +134,14 @@ impl Pool {
     /// Fails if the pool has ended.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
         self.0.client.ask(ListWorkers).await?
+    }
+
+    /// Lists the calls that workers were sent and have not finished, the oldest first.
+    ///
+    /// # Errors
+    /// Fails if the pool has ended.
+    pub async fn running_calls(&self) -> Result<Vec<RunningCall>> {
+        self.0.client.ask(ListRunningCalls).await?
     }
 
     /// Returns the commands of the pool with the JSON Schemas of their arguments and results, as the worker that became

@@ -18,9 +18,9 @@ pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
 pub(crate) use inject::{Panic, panic_injected};
 pub use pool::{
-    GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers,
-    PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport, RemainingWorker,
-    ResetBreaker, Shutdown, ShutdownReport, WaitReady, WorkerInfo,
+    GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker,
+    ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload,
+    ReloadReport, RemainingWorker, ResetBreaker, RunningCall, Shutdown, ShutdownReport, WaitReady, WorkerInfo,
 };
 pub use sessions::{
     CleanupStaleSessions, EndSession, GetSessionHistory, GetSessionInfo, ListSessions, TrackSession,

@@ -37,6 +37,11 @@ pub struct HealthCheck;
 #[rtype(result = "Result<Vec<WorkerInfo>>")]
 pub struct ListWorkers;
 
+/// Returns the calls that workers were sent and have not finished, the oldest first.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<RunningCall>>")]
+pub struct ListRunningCalls;
+
 /// Returns the descriptions of the commands of the worker that became ready most recently, in the order in which it
 /// registered them. Empty before the first worker is ready.
 #[derive(Clone, Copy, Debug, Message)]
@@ -228,6 +233,31 @@ impl From<WorkerEntry> for WorkerInfo {
             in_flight: status.in_flight,
             operations: status.operations,
         }
+    }
+}
+
+/// A call that a worker was sent and has not finished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RunningCall {
+    /// The slot of the worker.
+    pub worker: WorkerId,
+    /// The generation of its process.
+    pub generation: Generation,
+    /// The state of the worker. One that [terminates](WorkerState::Terminating) finishes its calls first if a reload has
+    /// replaced it.
+    pub state: WorkerState,
+    /// The command. `None` if the caller has its answer, such as a passed deadline, and the handler has not ended.
+    pub command: Option<String>,
+    /// The time since the call was sent to the worker. Serialized as `age_ms`.
+    #[serde(rename = "age_ms", serialize_with = "millis")]
+    pub age: Duration,
+}
+
+impl RunningCall {
+    /// Returns the process, for [`KillWorker`].
+    pub fn process(&self) -> WorkerRef {
+        WorkerRef { id: self.worker, generation: self.generation }
     }
 }
 

@@ -3,9 +3,9 @@
 use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
     CommandDescription, Error, GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus,
-    HealthCheck, KillWorker, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, Recording, ReleaseFromQuarantine,
-    Reload, ReloadReport, ResetBreaker, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo,
-    events::wait_emitted, shared_state::State,
+    HealthCheck, KillWorker, ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, Recording,
+    ReleaseFromQuarantine, Reload, ReloadReport, ResetBreaker, Result, RunningCall, Shutdown, ShutdownReport, Status,
+    WaitReady, WorkerInfo, events::wait_emitted, shared_state::State,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{BreakerStatus, Core, Input, KillReason, PoolName, PoolState, QuarantineEntry};
@@ -170,6 +170,14 @@ impl Handler<ListWorkers> for PoolSupervisor {
 
     fn handle(&mut self, _: ListWorkers, _: &mut Self::Context) -> Self::Result {
         self.active(|active| Ok(active.status().workers.into_iter().map(Into::into).collect()))
+    }
+}
+
+impl Handler<ListRunningCalls> for PoolSupervisor {
+    type Result = Result<Vec<RunningCall>>;
+
+    fn handle(&mut self, _: ListRunningCalls, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| Ok(active.shared_state.borrow().running_calls()))
     }
 }
 

@@ -12,6 +12,7 @@ mod link;
 mod outbox;
 mod rebuild;
 mod recording;
+mod running_calls;
 mod session_history;
 mod state;
 mod step;

@@ -147,6 +147,17 @@ fn breakpoint_gets_the_terminal_and_gives_it_back() {
     session.dev.until("reloading: by hand");
     session.dev.until("reloaded app in");
 
+    // A newer save does not end the call that a person looks at.
+    let call = session.stopped_call();
+    let app = session.dev.folder.path().join("app.py");
+    fs::write(&app, format!("{APP}# 1\n")).unwrap();
+    session.dev.until_times("reloaded app in", 2);
+    fs::write(&app, format!("{APP}# 2\n")).unwrap();
+    session.dev.until("leave the debugger with `c` or `q`");
+    session.press("c\n");
+    assert_eq!(call.join().unwrap().result(), &json!(3));
+    session.dev.until_times("reloaded app in", 3);
+
     let call = session.stopped_call();
     session.press("q\n");
     let problem = call.join().unwrap();

@@ -8,6 +8,7 @@ use std::{
     io::Write,
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    thread,
 };
 use tempfile::TempDir;
 
@@ -131,6 +132,52 @@ fn r31_each_save_replaces_the_worker_unless_it_is_broken() {
     assert!(!log.contains('\x1b'), "no colors in a file: {log}");
 }
 
+/// R31: a call of the old code holds up a newer save only for some seconds, and not silently.
+#[test]
+fn r31_newer_save_does_not_wait_for_a_call_of_the_old_code() {
+    let folder = project();
+    let hang = "\n@app.command\ndef hang():\n    print('hangs')\n    import time\n    time.sleep(1000)\n";
+    fs::write(folder.path().join("app.py"), format!("{APP}{hang}")).unwrap();
+    let dev = Dev::start(folder, &["app.py:app"]);
+    dev.until("ready app in");
+    let address = dev.address;
+    let held = thread::spawn(move || post("/v1/pools/app/call/hang", "{}").send(address));
+    dev.until("hangs\n");
+    dev.save("prices.py", "PRICE = 2\n");
+    dev.until("reloaded app in");
+    assert_eq!(dev.call("price", None).result(), &json!(2), "the call runs on in the old worker");
+    dev.save("prices.py", "PRICE = 3\n");
+    dev.until_times("reloaded app in", 2);
+    assert_eq!(dev.call("price", None).result(), &json!(3));
+    let held = held.join().unwrap();
+    let detail = held.problem(502, "worker-lost")["detail"].to_string();
+    assert!(detail.contains("replaced by a reload"), "{detail}");
+    let log = dev.stop();
+    assert!(
+        log.contains("app waits for `hang` in the old worker w1, for ") && log.contains("; it is ended in 3 s\n"),
+        "{log}"
+    );
+    assert!(log.contains("app ended `hang` in the old worker w1, for "), "{log}");
+}
+
+/// A worker that dies while its file is broken leaves none, which is said once.
+#[test]
+fn pool_without_a_worker_is_told() {
+    let folder = project();
+    let die = "\n@app.command\ndef die():\n    import os\n    os._exit(3)\n";
+    fs::write(folder.path().join("app.py"), format!("{APP}{die}")).unwrap();
+    let dev = Dev::start(folder, &["app.py:app"]);
+    dev.until("ready app in");
+    dev.save("prices.py", "PRICE = (\n");
+    dev.until("the old worker keeps serving");
+    dev.call("die", None).problem(502, "worker-lost");
+    dev.until("app: no worker is running: ");
+    dev.save("prices.py", "PRICE = 2\n");
+    dev.until("reloaded app in");
+    assert_eq!(dev.call("price", None).result(), &json!(2));
+    assert_eq!(dev.stop().matches("no worker is running").count(), 1);
+}
+
 /// R31: what an enhanced pool loses is told, and Enter after `r` reloads by hand.
 #[test]
 fn r31_lost_sessions_are_told() {
@@ -175,6 +222,15 @@ fn app_that_is_broken_at_the_start_is_served_when_it_is_corrected() {
     dev.until("reloaded app in");
     assert_eq!(dev.call("price", None).result(), &json!(1));
     assert!(dev.stop().contains("ModuleNotFoundError: No module named 'nothing_of_that_name'"));
+}
+
+#[test]
+fn number_of_workers_is_checked_as_an_option() {
+    let output =
+        herder(tempfile::tempdir().unwrap().path(), &["dev", "app.py:app", "--workers", "0"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("'--workers <N>'") && text.contains("1..=1024") && !text.contains("pool_size"), "{text}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `herder dev`: serves an app while it is written. At each save, the pools start workers with the new code, which replace
-//! the old ones once they are ready. The pools decide that ([`Pool::reload`]); nothing here stops a worker.
+//! the old ones once they are ready. The pools decide that ([`Pool::reload`]); nothing here stops
+//! a worker, except for one that keeps a newer save waiting (`reloads`).
 
 mod keys;
+mod reloads;
 mod terminal;
 mod watch;
 
@@ -10,7 +12,7 @@ use crate::{
     args::{Dev, Serve},
     check::type_name,
     client::Client,
-    console::{Style, traceback},
+    console::Style,
     error::{CommandError, Outcome},
     logs,
     serve::{self, Descriptors, Drain, Http, Listen},
@@ -18,14 +20,15 @@ use crate::{
     source::{Origin, Overrides, Source},
 };
 use actix_rt::System;
-use herder::{Error, Pool, PoolConfig, config::Launch};
+use herder::{Pool, PoolConfig, config::Launch};
+use reloads::Reloads;
 use std::{
     collections::BTreeSet,
     env,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use terminal::Terminal;
 use tokio::sync::{
@@ -98,7 +101,7 @@ fn folder_of(pool: &PoolConfig) -> PathBuf {
 /// Returns the configuration with few workers that use no stale bytecode.
 fn fitted(pool: PoolConfig, options: &Dev, watched: &Watched) -> Outcome<PoolConfig> {
     let folders = env::join_paths(&watched.folders).map_err(CommandError::usage)?;
-    let pool = pool.with_pool_size(options.workers).and_then(|pool| pool.with_overflow(0));
+    let pool = pool.with_pool_size(options.workers.into()).and_then(|pool| pool.with_overflow(0));
     pool.and_then(|pool| pool.with_env(FRESH_SOURCES, folders.to_string_lossy())).map_err(CommandError::usage)
 }
 
@@ -127,17 +130,18 @@ impl Session {
         let Self { source, access, watched, listen, terminal } = self;
         let address = listen.listener.local_addr().map_err(CommandError::failed)?;
         // Before the workers start: a save while they do is not missed.
-        let mut causes = causes(Saves::start(watched.clone())?, terminal);
+        let input = Arc::default();
+        let mut causes = causes(Saves::start(watched.clone())?, terminal, &input);
         let pools = serve::start(source.pools, true).await?;
+        let reloads: Vec<_> = pools.iter().map(|pool| Reloads::start(pool.clone(), Arc::clone(&input))).collect();
         let options = Serve::on(address, STOP_TIMEOUT);
         let Http { mut serving, stop, connections } = serve::http(&options, &source.server, &pools, &access, listen)?;
         print_banner(address, &pools, &access, &watched).await;
-        actix_rt::spawn(first_start(pools.clone()));
         loop {
             tokio::select! {
                 _ = signals.next() => break,
                 ended = &mut serving => return Err(serve::unexpected(ended)),
-                Some(cause) = causes.recv() => begin_reload(cause, &pools),
+                Some(cause) = causes.recv() => begin_reload(cause, &reloads),
             }
         }
         logs::write_line("stopping");
@@ -150,7 +154,7 @@ impl Session {
 }
 
 /// Collects saves, and `r` on standard input. Lends the terminal to workers.
-fn causes(mut saves: Saves, terminal: Option<Terminal>) -> UnboundedReceiver<Cause> {
+fn causes(mut saves: Saves, terminal: Option<Terminal>, input: &Arc<Mutex<()>>) -> UnboundedReceiver<Cause> {
     let (sender, causes) = mpsc::unbounded_channel();
     let keys = sender.clone();
     actix_rt::spawn(async move {
@@ -158,14 +162,13 @@ fn causes(mut saves: Saves, terminal: Option<Terminal>) -> UnboundedReceiver<Cau
             _ = sender.send(Cause::Saved(saved));
         }
     });
-    let input = Arc::new(Mutex::new(()));
-    keys::start(Arc::clone(&input), move |line| {
+    keys::start(Arc::clone(input), move |line| {
         if line == "r" {
             _ = keys.send(Cause::ByHand);
         }
     });
     if let Some(terminal) = terminal {
-        actix_rt::spawn(terminal.lend(input));
+        actix_rt::spawn(terminal.lend(Arc::clone(input)));
     }
     causes
 }
@@ -215,19 +218,8 @@ fn shown(path: &Path) -> String {
     }
 }
 
-/// Reports whether the first workers start.
-async fn first_start(pools: Vec<Pool>) {
-    let begun = Stopwatch::start();
-    for pool in &pools {
-        match pool.ready().await {
-            Ok(()) => print_ready(pool, "ready", begun, 0).await,
-            Err(error) => print_failed(pool, &error).await,
-        }
-    }
-}
-
 /// Begins to replace the workers of all pools. A later save ends the reload: the pools report that it was superseded.
-fn begin_reload(cause: Cause, pools: &[Pool]) {
+fn begin_reload(cause: Cause, reloads: &[Reloads]) {
     logs::write_line(&match cause {
         Cause::Saved(saved) => {
             let saved: Vec<_> = saved.iter().map(|path| shown(path)).collect();
@@ -235,61 +227,5 @@ fn begin_reload(cause: Cause, pools: &[Pool]) {
         }
         Cause::ByHand => "reloading: by hand".to_owned(),
     });
-    for pool in pools {
-        let pool = pool.clone();
-        actix_rt::spawn(async move {
-            let begun = Stopwatch::start();
-            match pool.reload().await {
-                Ok(report) => print_ready(&pool, "reloaded", begun, report.sessions).await,
-                Err(Error::Cancelled { .. } | Error::PoolClosed { .. }) => {}
-                Err(error) => print_failed(&pool, &error).await,
-            }
-        });
-    }
-}
-
-/// Prints that the workers of a pool are ready, with their commands.
-async fn print_ready(pool: &Pool, done: &str, begun: Stopwatch, sessions: u32) {
-    let took = begun.millis();
-    let lost = match sessions {
-        0 => String::new(),
-        1 => "; 1 session ended by the reload".to_owned(),
-        many => format!("; {many} sessions ended by the reload"),
-    };
-    let commands: Vec<String> =
-        pool.commands().await.iter().flat_map(|commands| commands.iter()).map(|command| command.name.clone()).collect();
-    let commands = format!("; commands: {}", commands.join(", "));
-    let style = Style::of_stderr();
-    logs::write_line(&format!("{} {} in {took} ms{lost}{}", style.green(done), pool.name(), style.dim(&commands)));
-}
-
-/// Prints why a worker could not start, and whether the old worker keeps serving.
-async fn print_failed(pool: &Pool, error: &Error) {
-    let style = Style::of_stderr();
-    let report = error.report();
-    let traceback = report.and_then(|report| report.traceback.as_deref()).unwrap_or_default();
-    if traceback.is_empty() {
-        logs::write_line(&style.red(&error.to_string()));
-        report.iter().flat_map(|report| &report.stderr_tail).for_each(|line| logs::write_line(&format!("  {line}")));
-    } else {
-        logs::write_line(traceback::show(traceback, style).trim_end());
-    }
-    let serves = pool.health().await.is_ok_and(|health| health.ready_workers > 0);
-    let state = if serves { "not reloaded: the old worker keeps serving" } else { "not started: no worker is running" };
-    logs::write_line(&style.yellow(&format!("{} {state}; save a file to try again", pool.name())));
-}
-
-/// The time since something began, which is printed.
-#[derive(Clone, Copy)]
-struct Stopwatch(Instant);
-
-impl Stopwatch {
-    #[expect(clippy::disallowed_methods, reason = "a person is told how long a reload took")]
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn millis(self) -> u128 {
-        self.0.elapsed().as_millis()
-    }
+    reloads.iter().for_each(Reloads::begin);
 }
