@@ -52,8 +52,8 @@ Examples:
   herder dev app.py:app --watch ../shared --watch settings.toml
 
 Serves HTTP on 127.0.0.1. When a Python file in the folder of the app is saved, a worker with the new code is started. Once it is ready,
-it replaces the old one, which finishes its calls; sessions of the old worker are lost. If the new code cannot be imported, the error is
-printed and the old worker keeps serving. Press `r` and Enter to replace the worker, Ctrl-C to stop.
+it replaces the old one, which finishes its calls; sessions of the old worker are lost. A call that holds up a newer save for 4 s is
+ended. If the new code cannot be imported, the error is printed and the old worker keeps serving. Press `r` and Enter to replace the worker, Ctrl-C to stop.
 
 Exit codes: 0 stopped by a signal; 1 the server could not run; 2 invalid arguments or configuration.";
 
@@ -73,6 +73,7 @@ Examples:
   herder call carts add --arg item=tea --arg count=2 --session ann
   herder call images resize --arg data=@photo.jpg --arg width=200
   herder call sessions count --session ann
+  herder call carts add --arg item=tea --header x-tenant=acme
   echo '{\"ms\": 100}' | herder call basic sleep - --timeout 5s
 
 Uses the server given by --url or HERDER_URL. With no URL, uses the server at the configured address. If no server runs there,
@@ -304,8 +305,8 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
     /// Number of workers of each pool
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) workers: usize,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: u16,
     /// Also watch this file, or the Python files of this folder; can be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) watch: Vec<PathBuf>,
@@ -341,6 +342,9 @@ pub(crate) struct Call {
     /// The session the call belongs to
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
+    /// A header of the call, for the handler. The pool must have it in `forward_headers`. Can be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
     /// Deadline of the call, including time in the queue and retries [default: the pool's `timeout`]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
@@ -532,6 +536,18 @@ fn named_argument(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
     let pair = pair.ok_or("allowed: NAME=VALUE, such as item=tea")?;
     Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_valid =
+        |name: &str, value: &str| !name.is_empty() && name.bytes().all(is_token) && !value.contains(char::is_control);
+    match text.split_once('=') {
+        Some((name, value)) if is_valid(name, value) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("allowed: NAME=VALUE, such as x-tenant=acme, with the name of a header and a value without control \
+                  characters"
+            .into()),
+    }
 }
 
 fn base_url(text: &str) -> Result<String, String> {

@@ -116,6 +116,7 @@ fn remote(client: &Client, options: &Call, mut arguments: String) -> Outcome<Str
     headers.extend(options.session.iter().map(|session| ("Herder-Session", session.clone())));
     headers.extend(options.timeout.map(|timeout| ("Herder-Timeout", duration::show(timeout))));
     headers.extend(options.idempotent.then(|| ("Herder-Idempotent", "true".to_owned())));
+    headers.extend(options.headers.iter().map(|(name, value)| (name.as_str(), value.clone())));
     client.post(&path(&[&options.pool, "call", &options.command]), &headers, &arguments)
 }
 
@@ -149,5 +150,20 @@ async fn call(pool: &Pool, options: &Call, mut arguments: String) -> Outcome<Rep
     if options.idempotent {
         call = call.idempotent(true);
     }
+    for (name, value) in &options.headers {
+        check_forwarded(pool, name)?;
+        call = call.header(name, value);
+    }
     call.reply().await.map_err(|error| problem(&error))
+}
+
+/// Refuses a header that a server would not pass on to the handler.
+fn check_forwarded(pool: &Pool, name: &str) -> Outcome {
+    match pool.config().forward_headers().iter().any(|each| each.eq_ignore_ascii_case(name)) {
+        true => Ok(()),
+        false => Err(CommandError::usage(format_args!(
+            "the handlers of the pool `{}` do not get the header `{name}`; add it to `forward_headers` of the pool",
+            pool.name()
+        ))),
+    }
 }

@@ -77,7 +77,7 @@ impl Client {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         for (name, value) in headers {
-            request = request.header(*name, value);
+            request = request.header(*name, value.as_bytes());
         }
         self.answer(request.send(body))
     }

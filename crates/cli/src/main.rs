@@ -32,6 +32,7 @@ mod why;
 use anstream::{AutoStream, ColorChoice};
 use args::{Arguments, Command, Python};
 use clap::Parser;
+use console::printable;
 use error::CommandError;
 use std::{io, process::ExitCode};
 
@@ -72,6 +73,7 @@ fn print(failure: &CommandError) {
         CommandError::Problem(problem) => problem::render(problem),
         CommandError::Interrupted(signal) => format!("{}: stopped before completion", signal.name()),
     };
+    let text = printable(&text);
     match AutoStream::choice(&io::stderr()) {
         _ if logs::is_json() => logs::write_line(&text),
         ColorChoice::Never => logs::write_line(&format!("error: {text}")),

@@ -43,6 +43,7 @@ fn unknown(command: &str, name: &str, schema: &Schema) -> CommandError {
 fn value(name: &str, text: &str, property: Property<'_>) -> Outcome<String> {
     let text = match text.strip_prefix('@') {
         None => text.to_owned(),
+        Some("") => return Err(CommandError::usage(no_file(name))),
         Some(text) if text.starts_with('@') => text.to_owned(),
         Some(file) if property.is_base64() => return Ok(quoted(&base64(&read(name, file)?))),
         Some(file) => String::from_utf8(read(name, file)?).map_err(|_| {
@@ -60,6 +61,10 @@ fn value(name: &str, text: &str, property: Property<'_>) -> Outcome<String> {
         Ok(_) => Err(wrong(name, &text, property, "")),
         Err(error) => Err(wrong(name, &text, property, &format!(" ({error})"))),
     }
+}
+
+fn no_file(name: &str) -> String {
+    format!("--arg {name}: the name of a file is missing after `@`; for the text `@`, write `{name}=@@`")
 }
 
 fn wrong(name: &str, text: &str, property: Property<'_>, reason: &str) -> CommandError {
@@ -140,6 +145,7 @@ mod tests {
     fn r73_named_arguments_are_converted_by_the_schema() {
         for (name, text, json) in [
             ("text", "1", r#""1""#),
+            ("text", "@@", r#""@""#),
             ("text", "@@home \"x\"", r#""@home \"x\"""#),
             ("note", "null", "null"),
             ("note", "none", r#""none""#),
@@ -170,6 +176,11 @@ mod tests {
                 "{}",
                 &[("txt", "a")],
                 "`add` has no argument `txt`; did you mean `text`? The command takes count, data, note",
+            ),
+            (
+                "{}",
+                &[("tags", "@")],
+                "--arg tags: the name of a file is missing after `@`; for the text `@`, write `tags=@@`",
             ),
             ("{}", &[("text", "@/none")], "--arg text: cannot read `/none`: No such file"),
             (r#"{"text":"b"}"#, &[("text", "a")], "the argument `text` was given twice"),

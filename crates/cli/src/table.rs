@@ -1,11 +1,12 @@
 //! Standard output: lines, and tables with aligned columns. A closed standard output is not an error.
 
+use crate::console::printable;
 use serde_json::Value;
 use std::io::{self, Write};
 
-/// Prints a line.
+/// Prints a line. The text may be that of a server or a worker: control characters are escaped.
 pub(crate) fn print_line(text: &str) {
-    let mut stdout = io::stdout().lock();
+    let (mut stdout, text) = (io::stdout().lock(), printable(text));
     _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 

@@ -1,6 +1,6 @@
 //! `call`, `check`, `status` and `serve`: their output and their exit codes.
 
-use crate::support::{Server, folder, herder};
+use crate::support::{APP, Server, folder, herder};
 use insta::assert_snapshot;
 use serde_json::Value;
 use std::{fs, path::Path, process::Output};
@@ -265,6 +265,37 @@ fn r73_named_arguments_are_converted_by_the_schema_of_the_command() {
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), server.get("/v1/pools/carts/commands").json);
 }
 
+/// A terminal obeys nothing of what a server or a worker sends: in results, descriptions, errors and tables.
+#[test]
+fn control_characters_of_a_server_are_escaped() {
+    let bell = r#"
+@app.command
+def bell(fails: bool = False) -> str:
+    "Rings.\x1b]0;title\x07 \x9b2J"
+    if fails:
+        raise ValueError("\x1b[2J \x9b2J \r")
+    return "\x1b[2J \x9b2J \x7f"
+"#;
+    let folder = folder(KEPT);
+    fs::write(folder.path().join("app.py"), format!("{APP}{bell}")).unwrap();
+    let server = Server::start(folder, &["--listen", "127.0.0.1:0"], &[]);
+    server.until_ready();
+    let url = server.url();
+    for (args, code) in [
+        (&["call", "kept", "bell"][..], 0),
+        (&["call", "kept", "bell", "--arg", "fails=true"], 1),
+        (&["commands", "kept", "bell"], 0),
+        (&["commands", "kept"], 0),
+        (&["commands", "kept", "--json"], 0),
+    ] {
+        let (found, out, err) = run(server.folder.path(), &[args, &["--url", &url]].concat());
+        let printed = format!("{out}{err}");
+        assert_eq!(found, code, "{printed:?}");
+        assert!(!printed.contains(|each: char| each.is_control() && each != '\n'), "{args:?}: {printed:?}");
+        assert!(printed.contains("\\u009b2J"), "{args:?}: {printed:?}");
+    }
+}
+
 /// A filter that would match nothing is an error; so is an unsupported format.
 #[test]
 fn log_filter_without_effect_exits_with_2() {
@@ -284,6 +315,30 @@ fn log_filter_without_effect_exits_with_2() {
     }
     for filter in ["off", "WARN", "error,herder_actors=warn", "herder::call=off,5=off", "info,actix_http[x{a=1}]=off"] {
         assert_eq!(with(filter).0, 0, "{filter}");
+    }
+}
+
+/// `--header` reaches the handler if the pool forwards it, with and without a server.
+#[test]
+fn headers_of_a_call_are_those_that_the_pool_forwards() {
+    let server = Server::with(&KEPT.replace("overflow = 0", "overflow = 0\nforward_headers = ['x-tenant', 'cookie']"));
+    let (folder, url) = (server.folder.path(), server.url());
+    let call =
+        ["call", "kept", "headers", "--header", "X-Tenant=acme=1", "--header", "cookie=a=1", "--header", "cookie=b=2"];
+    let expected = "{\"x-tenant\":\"acme=1\",\"cookie\":\"a=1; b=2\"}";
+    let expected: Value = serde_json::from_str(expected).unwrap();
+    for (code, out, err) in [run(folder, &[&call[..], &["--url", &url]].concat()), run(folder, &call)] {
+        assert_eq!((code, serde_json::from_str::<Value>(&out).ok()), (0, Some(expected.clone())), "{err}");
+    }
+    for (header, expected) in [
+        ("x-other=1", "do not get the header `x-other`; add it to `forward_headers` of the pool"),
+        ("x-other", "allowed: NAME=VALUE"),
+        ("x y=1", "allowed: NAME=VALUE"),
+        ("x-tenant=a\rb", "allowed: NAME=VALUE"),
+    ] {
+        let (code, out, err) = run(folder, &["call", "kept", "headers", "--header", header]);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains(expected), "{header:?}: {err}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The log as `herder dev` shows it: a line for each call, what workers print as they print it, and tracebacks.
 
 use super::format::{Fields, WORKER};
-use crate::console::{Style, traceback};
+use crate::console::{Style, printable, traceback};
 use serde_json::Value;
 use std::{
     fmt::{self, Write},
@@ -51,25 +51,25 @@ impl DevFormat {
 
     /// Returns the line of an answered call, and the traceback of a failed one.
     fn call(&self, fields: &Fields) -> String {
-        // The name in a refused call is the client's text, and a terminal would obey it.
-        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-        let command: String = fields.text("command").chars().map(shown).collect();
+        // The name in a refused call is the client's text, as may be parts of the errors, and a terminal would obey it.
+        let command = printable(fields.text("command"));
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         let failed = failed.filter(|failed| failed.text("error_id") == fields.text("error_id"));
+        let reason = printable(failed.as_ref().map_or("", |failed| failed.text("reason")));
         let outcome = match (fields.text("outcome"), &failed) {
             ("ok", _) => self.style.green("ok"),
             (slug, None) => self.style.red(slug),
-            (slug, Some(failed)) if failed.text("reason").starts_with(slug) => self.style.red(failed.text("reason")),
-            (slug, Some(failed)) => format!("{}: {}", self.style.red(slug), failed.text("reason")),
+            (slug, Some(_)) if reason.starts_with(slug) => self.style.red(&reason),
+            (slug, Some(_)) => format!("{}: {reason}", self.style.red(slug)),
         };
         let session = match fields.text("session") {
             "" => String::new(),
-            session => self.style.dim(&format!("  session {session}")),
+            session => self.style.dim(&format!("  session {}", printable(session))),
         };
         let mut text = format!("{command}  {}  {outcome}{session}\n", self.style.dim(&time(fields)));
         if let Some(failed) = failed {
-            let report = |name| Some(failed.text(name)).filter(|text| !text.is_empty());
-            text += &report("traceback").map(|trace| traceback::show(trace, self.style)).unwrap_or_default();
+            let report = |name| Some(printable(failed.text(name))).filter(|text| !text.is_empty());
+            text += &report("traceback").map(|trace| traceback::show(&trace, self.style)).unwrap_or_default();
             text += &report("stack").map(|stack| format!("{stack}\n")).unwrap_or_default();
         }
         text
@@ -92,7 +92,7 @@ impl DevFormat {
     fn other(&self, level: Level, fields: &Fields) -> String {
         let mut text = format!("{} {}", self.level(level), fields.message);
         let shown = ["worker", "reason"].map(|name| fields.text(name)).into_iter().filter(|text| !text.is_empty());
-        shown.for_each(|value| _ = write!(text, ": {value}"));
+        shown.for_each(|value| _ = write!(text, ": {}", printable(value)));
         text.push('\n');
         let output = fields.text("stderr").lines().map(|line| format!("  {line}\n"));
         output.for_each(|line| text += &line);
