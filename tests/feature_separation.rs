@@ -3,6 +3,8 @@
 //! the public API.
 
 mod feature_flag_validation;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod worker_type_detection;
 
 use crate::pools::{
@@ -509,10 +511,34 @@ def pid():
         assert_eq!(reply.unwrap().decode::<u32>().unwrap(), before, "the call ends in the unhealthy worker");
         let after = pool.call::<u32>("pid", &json!({})).await.unwrap();
         assert_ne!(after, before, "{worker_type}");
-        let reason = "reason=exit status 0 (stopped: its health function failed): ConnectionError: no database";
+        let reason = "reason=stopped: its health function failed: ConnectionError: no database";
         wait_for_log(&["worker lost", &pool.name().to_string(), reason]).await;
         pool.shutdown_and_check().await;
     }
+}
+
+/// R3, R31: a basic pool is reloaded like an enhanced one, and loses no session: its workers have none. The enhanced pools are in
+/// `feature_flag_validation`.
+#[tokio::test]
+async fn reload_of_a_basic_pool_loses_no_session() {
+    let pool = basic().await;
+    let before = answer(pid(&pool, "ann").reply()).await.unwrap();
+    let report = with_timeout("the reload", pool.reload()).await.unwrap();
+    assert_eq!((report.workers, report.sessions), (pool.config().pool_size(), 0));
+    let after = answer(pid(&pool, "ann").reply()).await.unwrap();
+    assert_eq!(after.routing, Routing::Unrouted);
+    assert_ne!(place(&after), place(&before));
+    assert_eq!(pool.session("ann").await.unwrap().unwrap().operations, 2, "the session is tracked across the reload");
+    wait_until("the old workers have exited", async || {
+        pool.base_workers().await.len() == pool.config().pool_size() as usize
+    })
+    .await;
+    let status = status(&pool).await;
+    for worker in status["workers"].as_array().unwrap() {
+        assert_eq!(keys(worker), BTreeSet::from(COMMON_KEYS), "{worker}");
+    }
+    assert_no_affinity(&pool).await;
+    pool.shutdown_and_check().await;
 }
 
 /// A dependency of a session is kept until the session ends. A pool without session affinity refuses the app, in a basic pool

@@ -5,11 +5,11 @@
 use super::{enhanced, keys};
 use crate::pools::steps::{answer, bind, count, has_affinity_actor, pid, process, status, submitted};
 use herder::{
-    Pool,
+    Error, Pool,
     config::{Config, Health},
     session::Routing,
     status::{WorkerHealth, WorkerState},
-    testing::{Signal, TestContext, TestPool, pool, signal, wait_until},
+    testing::{Signal, TestContext, TestPool, pool, signal, wait_until, with_timeout},
 };
 use serde_json::json;
 use std::{path::Path, time::Duration};
@@ -50,8 +50,22 @@ impl Flags {
 
     /// Asserts that the pool has the parts of the enabled flags and none of the disabled ones.
     async fn check(self, pool: &TestPool) {
+        self.check_with(pool, "ann").await;
+    }
+
+    /// Asserts that a reload loses only what the flags provide, and that the new workers have the same parts.
+    async fn check_reload(self, pool: &TestPool) {
+        let report = with_timeout("the reload", pool.reload()).await.unwrap();
+        let expected = (pool.config().pool_size(), u32::from(self.affinity));
+        assert_eq!((report.workers, report.sessions), expected, "{self:?}");
+        let next = answer(pid(pool, "ann").reply()).await;
+        assert_eq!(matches!(next, Err(Error::SessionWorkerLost { .. })), self.affinity, "{self:?}: {next:?}");
+        self.check_with(pool, "bob").await;
+    }
+
+    async fn check_with(self, pool: &TestPool, session: &str) {
         let Self { affinity, metrics, machine } = self;
-        let reply = answer(pid(pool, "ann").reply()).await.unwrap();
+        let reply = answer(pid(pool, session).reply()).await.unwrap();
         assert_eq!(reply.routing, if affinity { Routing::New } else { Routing::Unrouted }, "{self:?}");
         assert_eq!(has_affinity_actor(pool), affinity, "{self:?}");
         let status = status(pool).await;
@@ -66,12 +80,13 @@ impl Flags {
     }
 }
 
-/// R9: flags set in code.
+/// R9, R31: flags set in code, before and after a reload.
 #[tokio::test]
 async fn each_flag_switches_its_own_part_in_code() {
     for flags in FLAGS {
         let pool = flags.in_code().await;
         flags.check(&pool).await;
+        flags.check_reload(&pool).await;
         pool.shutdown_and_check().await;
     }
 }
