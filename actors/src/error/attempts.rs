@@ -1,6 +1,9 @@
 //! The earlier attempts of a call: each was lost with its worker, and the call was retried. Plain data.
 
-use super::{exit::ExitReport, id::ErrorId, kinds::end_text};
+use super::{
+    exit::{ExitReport, end_text},
+    id::ErrorId,
+};
 use herder_core::{Generation, WorkerId, WorkerRef};
 use serde::{Serialize, Serializer};
 use std::{fmt, ops::Deref, sync::Arc};

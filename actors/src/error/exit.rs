@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use std::{cell::OnceCell, sync::Arc};
 
 /// The first word of the reason of a process that the pool stopped in an orderly way.
-pub(super) const STOPPED: &str = "stopped: ";
+const STOPPED: &str = "stopped: ";
 
 /// Details of a worker's exit. Serialized with the keys that [`ProblemDetails`](super::ProblemDetails) has for them, and with
 /// the complete recording.
@@ -134,6 +134,12 @@ pub(crate) fn loss_reason(exit: &ProcessExit, exit_record: Option<&ExitRecord>) 
         Some(detail) => format!("{end_text}: {detail}").into(),
         None => end_text.into(),
     }
+}
+
+/// Formats the end of a process. A process that the pool stopped in an orderly way did not die.
+pub(super) fn end_text(reason: &str) -> String {
+    let verb = if reason.starts_with(STOPPED) { "was " } else { "died: " };
+    format!("{verb}{reason}")
 }
 
 /// Returns why the pool stopped a process that then exited in an orderly way. Its status would say nothing more.

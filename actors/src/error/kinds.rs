@@ -2,7 +2,7 @@
 
 use super::{
     attempts::Attempts,
-    exit::{ExitReport, STOPPED},
+    exit::{ExitReport, end_text},
 };
 use crate::config::InvalidConfig;
 use herder_core::{BindError, Generation, InvalidSessionId, SessionId, WorkerId, WorkerRef};
@@ -412,12 +412,6 @@ pub(super) fn queue_text(waited: Duration, starting: Option<Duration>) -> String
              `queue.timeout`"
         ),
     }
-}
-
-/// Formats the end of a process. A process that the pool stopped in an orderly way did not die.
-pub(super) fn end_text(reason: &str) -> String {
-    let verb = if reason.starts_with(STOPPED) { "was " } else { "died: " };
-    format!("{verb}{reason}")
 }
 
 /// Formats a message behind an exception's type, as Python's tracebacks do.
