@@ -59,10 +59,10 @@ pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[doc(inline)]
+pub use herder_actors::{Buffer, Error, InvalidBuffer, PoolConfig, PoolSupervisor, Reply, Result, SessionId};
 #[doc(hidden)] // for `herder python install` and `herder check`
 pub use herder_actors::{CLEAN_ENV_VARIABLES, PYTHON_PACKAGE};
-#[doc(inline)]
-pub use herder_actors::{Error, PoolConfig, PoolSupervisor, Reply, Result, SessionId};
 pub use pool::{call::Call, handle::Pool};
 
 #[cfg(doctest)]
@@ -72,6 +72,10 @@ struct Readme;
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../docs/testing.md")]
 struct TestingPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/buffers.md")]
+struct BuffersPage;
 
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../docs/http.md")]

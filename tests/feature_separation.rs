@@ -2,6 +2,7 @@
 //! has those that are enabled, and pools of both types do not affect each other. The tests use pools of real processes through
 //! the public API.
 
+mod buffers;
 mod feature_flag_validation;
 #[cfg(feature = "mcp")]
 mod mcp;

@@ -70,6 +70,8 @@ pub use session_history::{HistoryEntry, HistoryState, PastSessionEntry, SessionH
 pub use status::{SessionAffinity, Status, WorkerEntry};
 pub use worker::WorkerActor;
 
+pub use herder_wire::{Buffer, InvalidBuffer};
+
 pub use herder_core::{
     BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
     InvalidPoolName, InvalidSessionId, InvalidTransition, InvalidWorkerId, Outcome, PoolName, PoolState,

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use bytes::Bytes;
 use herder_core::{Generation, Routing, Timestamp, WorkerId, WorkerRef};
-use herder_wire::Stamps;
+use herder_wire::{Buffer, Stamps, pointer_of};
 use serde::{
     Serialize, Serializer,
     de::DeserializeOwned,
@@ -36,6 +36,7 @@ pub struct Reply {
     /// When the handler started and ended, on the clock that host and worker share.
     pub stamps: Stamps,
     pub(crate) body: Bytes,
+    pub(crate) buffers: Vec<Buffer>,
 }
 
 /// Where and how a call ran, as HTTP responses show it.
@@ -71,6 +72,18 @@ impl Reply {
     /// Returns the result as JSON text, as the worker sent it.
     pub fn json(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Returns the buffers of the result: the values that were sent beside the JSON, which has `null` in their places. Empty,
+    /// unless the call was made to take buffers.
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// Returns the buffer that is the value of this key of the result; with an empty key the buffer that is the result itself.
+    pub fn buffer(&self, key: &str) -> Option<&Buffer> {
+        let pointer = if key.is_empty() { Box::default() } else { pointer_of(key) };
+        self.buffers.iter().find(|buffer| *buffer.pointer() == *pointer)
     }
 
     /// Returns the process that answered.

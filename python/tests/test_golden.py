@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from herder import error_frames, frames, health
+from herder import buffers, error_frames, frames, health
 from herder.codec import decode, encode
 from herder.errors import ProtocolError
 from herder.worker import parse_hello
@@ -63,9 +63,17 @@ def decoded(data):
     elif kind == frames.CALL:
         deadline, epoch, command, session, begin = frames.call_prefix(body)
         fields |= {"deadline": deadline, "epoch": epoch, "command": command, "session": session}
-        fields |= {"payload": decode(body[begin:]), "payload_hex": body[begin:].hex()}
         if flags & frames.STREAM:
             fields["stream"] = True
+        json_text = body[begin:]
+        if flags & frames.BUFFERS:
+            json_text, table, views = buffers.read_section(memoryview(body), begin)
+            found = [
+                {"at": each["at"], "hex": view.hex(), **{key: each.get(key) for key in ("dtype", "shape", "type")}}
+                for each, view in zip(table["buffers"], views, strict=True)
+            ]
+            fields |= {"take": table.get("take", False), "buffers": found}
+        fields |= {"payload": decode(json_text), "payload_hex": json_text.hex()}
     elif kind == frames.HEADERS:
         fields["headers"] = frames.headers(body)
     elif kind == frames.CANCEL:
@@ -84,6 +92,12 @@ def test_frames_from_the_host_are_read(_way, data, fields):
     assert decoded(data) == fields
 
 
+def entry(fields):
+    """Return the entry of a buffer in the table."""
+    values = {"at": fields["at"], "len": len(fields["hex"]) // 2, **fields}
+    return {key: values[key] for key in ("at", "len", "dtype", "shape", "type") if values[key] is not None}
+
+
 def encoded(fields):
     """Encode the fields as a worker does."""
     kind, wire_id = KINDS[fields["kind"]], fields["wire_id"]
@@ -97,6 +111,11 @@ def encoded(fields):
         return frames.frame(kind, wire_id, bytes.fromhex(fields["payload_hex"]))
     if kind == frames.RESULT:
         payload = bytes.fromhex(fields["payload_hex"])
+        if "buffers" in fields:
+            found = [(entry(each), bytes.fromhex(each["hex"])) for each in fields["buffers"]]
+            parts = buffers.section_parts(frames.STAMPS_SIZE, payload, found)
+            head = (wire_id, fields["started"], fields["ended"])
+            return b"".join(buffers.sized("", frames.RESULT | frames.BUFFERS << 8, head, parts, 64 << 20))
         return frames.answer(kind, wire_id, fields["started"], fields["ended"], payload)
     if kind == frames.ERROR:
         return error_frames.error_frame(wire_id, fields["error"], fields["started"], fields["ended"])

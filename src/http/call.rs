@@ -4,10 +4,12 @@
 
 use super::{
     alarm::later,
-    backlog, body_check,
+    backlog,
+    binary::{self, Accepted},
+    body_check,
     body_reader::{BodyReader, Failed, Limits},
     connections::while_connected,
-    envelope,
+    envelope, form,
     headers::{Options, forward},
     pools::Pools,
     session_sources::SessionSources,
@@ -109,20 +111,27 @@ async fn submit(
     let pool = pools.find(pool)?;
     let options = Options::read(request.headers(), sessions, pool.config().session_affinity())?;
     let reader = body_reader(pool, limits, &options);
-    let arguments = match body_check::arguments(request, body, reader).await? {
+    let form::Arguments { json, buffers } = match form::arguments(request, body, reader).await? {
         Ok(arguments) => arguments,
         Err(Failed::Call(error)) => return Err(logged(pool, command, error).into()),
         Err(Failed::Request(refusal)) => return Err(refusal.into()),
         // The pool gets the time that is left after the body has arrived.
     };
-    let call = pool.call_json::<IgnoredAny>(command, arguments).timeout(reader.time_left());
+    let mut call = pool.call_json::<IgnoredAny>(command, json).timeout(reader.time_left());
+    for (name, buffer) in buffers {
+        call = call.attach(&name, buffer);
+    }
+    let accepted = Accepted::of(request);
+    if accepted != Accepted::Json {
+        call = call.take_buffers();
+    }
     let reply = forward(request.headers(), pool, options.apply(call)).reply();
     let id = reply.error_id();
     let Some(reply) = while_connected(request, reply).await else {
         return Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)));
     };
     let reply = reply.map_err(|error| CallErrorResponse { wait: backlog::wait(&pools.1, pool, &error), error, id })?;
-    answer(pool, command, limits, reply).await
+    answer(pool, command, limits, reply, accepted).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "the deadline of a call counts from the head of its request")]
@@ -139,7 +148,7 @@ fn logged(pool: &Pool, command: &str, error: Error) -> CallErrorResponse {
 }
 
 /// Creates the response. A large result is counted until the connection has taken all of it.
-async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply) -> Result<HttpResponse> {
+async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply, accepted: Accepted) -> Result<HttpResponse> {
     let result = reply.json();
     let room = match result.len() {
         0..=SMALL => None,
@@ -147,6 +156,10 @@ async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply) -> Re
     };
     if let Err(error) = body_check::checked(result, check_json).await? {
         return Err(logged(pool, command, Error::decode(error)).into());
+    }
+    let hold = |length| Ok(limits.buffers.hold_result(length).map_err(|full| full.refusal(true))?);
+    if let Some(response) = binary::response(&reply, accepted, hold)? {
+        return Ok(response);
     }
     let mut response = HttpResponse::with_body(StatusCode::OK, envelope::body(result, &reply.metadata(), room)?);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

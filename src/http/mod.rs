@@ -52,7 +52,8 @@
 //! | `GET /openapi.json`; `GET /v1/pools/openapi.json` where only the routes of pools are mounted | the OpenAPI 3.1 document of the pools; [`Api::docs`] |
 //! | `GET /docs`, `GET /docs/page.css`, `GET /docs/page.js` ([`Api`] only) | a page that shows the commands and calls them, and its files |
 //!
-//! The body of a call is a JSON object, whatever its `Content-Type`; an empty body stands for `{}`. A call has these
+//! The body of a call is a form (`multipart/form-data`), whose files are buffers, or else a JSON object, whatever its
+//! `Content-Type`; an empty body stands for `{}`. With `Accept`, a result can be a single buffer or `multipart/mixed`. A call has these
 //! headers: `Herder-Session` (or others, and a cookie: [`Api::session_headers`], [`Api::session_cookie`]), `Herder-Timeout` (`250ms`, `30s`), `Herder-Idempotent` (`true`, `false`),
 //! `Herder-If-Absent` (`create`, `reject`) and `Herder-Affinity` (`strict_queue`, `hint`, `strict_fail_fast`). Every
 //! error is `application/problem+json`, in full or in brief ([`Api::errors`]). [`set_error_detail`] sets the detail of
@@ -68,6 +69,7 @@
 mod alarm;
 mod api;
 mod backlog;
+mod binary;
 mod body_check;
 mod body_reader;
 mod call;
@@ -77,6 +79,7 @@ mod caller;
 mod connections;
 mod docs;
 mod envelope;
+mod form;
 mod guard;
 mod headers;
 mod hosts;

@@ -2,7 +2,8 @@
 
 use super::stream::CallStream;
 use herder_actors::{
-    Affinity, Error, IfAbsent, PendingReply, PendingStream, PoolClient, Reply, Request, Result, SessionCall, SessionId,
+    Affinity, Buffer, Error, IfAbsent, PendingReply, PendingStream, PoolClient, Reply, Request, Result, SessionCall,
+    SessionId,
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -62,6 +63,42 @@ impl<T> Call<T> {
     /// ```
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request.header(name, value);
+        self
+    }
+
+    /// Adds an argument that is a buffer: bytes, or a [`Buffer`] with a shape or a media type. It is sent beside the JSON, and
+    /// the handler gets a read-only view of it. The name is that of a parameter which the other arguments do not set.
+    ///
+    /// The call fails with [`Error::Malformed`] if a name is attached twice or if there are more than 1024 buffers, and with
+    /// [`Error::TooLarge`] if its frame is larger than the pool's `max_frame`.
+    ///
+    /// ```
+    /// # use herder::Buffer;
+    /// # async fn example(pool: herder::Pool, png: Vec<u8>, samples: Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let size: (u32, u32) = pool.call("size", &serde_json::json!({})).attach("image", png).await?;
+    /// let samples = Buffer::array(samples, "<f4", [2, 1000])?;
+    /// let peak: f32 = pool.call("peak", &serde_json::json!({})).attach("samples", samples).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn attach(mut self, name: &str, buffer: impl Into<Buffer>) -> Self {
+        self.request.attach(name, buffer.into());
+        self
+    }
+
+    /// Lets the result have buffers, which [`Reply::buffer`] and [`Reply::buffers`] return: bytes, memoryviews, numpy arrays and
+    /// other values with the buffer protocol. The JSON of the result has `null` in their places. Without this, such values have
+    /// their forms in JSON: base64 text and lists.
+    ///
+    /// ```
+    /// # use serde::de::IgnoredAny;
+    /// # async fn example(pool: herder::Pool, png: Vec<u8>) -> herder::Result<()> {
+    /// let call = pool.call::<IgnoredAny>("thumbnail", &serde_json::json!({ "width": 64 })).attach("image", png);
+    /// let reply = call.take_buffers().reply().await?;
+    /// let thumbnail = reply.buffer("image").map(|buffer| buffer.bytes().clone());
+    /// # Ok(()) }
+    /// ```
+    pub fn take_buffers(mut self) -> Self {
+        self.request.take_buffers();
         self
     }
 

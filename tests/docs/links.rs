@@ -3,13 +3,14 @@
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
 
-pub(super) const PAGES: [&str; 23] = [
+pub(super) const PAGES: [&str; 24] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
     "docs/bench.md",
+    "docs/buffers.md",
     "docs/cli.md",
     "docs/configuration.md",
     "docs/faults.md",

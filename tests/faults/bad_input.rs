@@ -135,6 +135,16 @@ async fn arguments_larger_than_max_frame() {
 }
 
 #[tokio::test]
+async fn a_buffer_larger_than_max_frame() {
+    let harness = Harness::with_settings("largebuffer", |builder| builder.max_frame(64 * 1024)).await;
+    let call = harness.pool.call::<Value>("add", &json!({})).attach("left", vec![0; 64 * 1024]);
+    let error = with_timeout("a call", call).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { may_have_run: false, .. }), "{error:?}");
+    assert_error(&error, &Expected { category: PYTHON, status: 413, contains: &["65536"] });
+    harness.assert_survived("a buffer larger than `max_frame`", &error).await;
+}
+
+#[tokio::test]
 async fn a_session_id_with_a_line_break() {
     let harness = Harness::new("sessionid").await;
     let call = harness.pool.call::<Value>("count", &json!({})).session("a\nb").reply();

@@ -3,6 +3,7 @@
 
 mod affinity_modes;
 mod breaker;
+mod buffers;
 mod busy_sessions;
 mod call_log;
 mod cancels;

@@ -4,7 +4,7 @@ use crate::{Affinity, Error, IfAbsent, Reply, Result};
 use actix::Message;
 use bytes::Bytes;
 use herder_core::{SessionCall, SessionId};
-use herder_wire::CallHeaders;
+use herder_wire::{Buffer, CallBuffers, CallHeaders};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
@@ -40,6 +40,8 @@ pub struct Request {
     pub(crate) idle: Option<Duration>,
     /// In a box, since most calls have none.
     pub(crate) headers: Option<Box<Result<CallHeaders>>>,
+    /// In a box, since most calls have none.
+    pub(crate) buffers: Option<Box<CallBuffers>>,
 }
 
 impl Execute {
@@ -69,6 +71,20 @@ impl Execute {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.0.header(name, value);
+        self
+    }
+
+    /// Adds an argument that is a buffer: bytes, or a [`Buffer`] with a shape or a media type.
+    #[must_use]
+    pub fn attach(mut self, name: &str, buffer: impl Into<Buffer>) -> Self {
+        self.0.attach(name, buffer.into());
+        self
+    }
+
+    /// Lets the result have buffers ([`Reply::buffers`]). Otherwise binary data in it has its form in JSON.
+    #[must_use]
+    pub fn take_buffers(mut self) -> Self {
+        self.0.take_buffers();
         self
     }
 }
@@ -102,6 +118,20 @@ impl ExecuteInSession {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.0.header(name, value);
+        self
+    }
+
+    /// Adds an argument that is a buffer: bytes, or a [`Buffer`] with a shape or a media type.
+    #[must_use]
+    pub fn attach(mut self, name: &str, buffer: impl Into<Buffer>) -> Self {
+        self.0.attach(name, buffer.into());
+        self
+    }
+
+    /// Lets the result have buffers ([`Reply::buffers`]). Otherwise binary data in it has its form in JSON.
+    #[must_use]
+    pub fn take_buffers(mut self) -> Self {
+        self.0.take_buffers();
         self
     }
 
@@ -145,6 +175,7 @@ impl Request {
             idempotent: None,
             idle: None,
             headers: None,
+            buffers: None,
         }
     }
 
@@ -170,6 +201,16 @@ impl Request {
     /// Sets the longest time between two chunks. Has an effect only if the call is submitted as a stream.
     pub fn idle(&mut self, idle: Option<Duration>) {
         self.idle = idle;
+    }
+
+    /// Adds an argument that is a buffer. It is sent beside the JSON.
+    pub fn attach(&mut self, name: &str, buffer: Buffer) {
+        self.buffers.get_or_insert_default().buffers.push(buffer.named(name));
+    }
+
+    /// Lets the result have buffers. Has no effect if the call is submitted as a stream.
+    pub fn take_buffers(&mut self) {
+        self.buffers.get_or_insert_default().take = true;
     }
 
     /// Adds a header, which the handler can read. An invalid one is an error when the call is submitted.

@@ -3,7 +3,7 @@
 use crate::{Error, Reply, Request, Result, chunks::ChunkSender, gate::Permit};
 use bytes::Bytes;
 use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
-use herder_wire::CallHeaders;
+use herder_wire::{CallBuffers, CallHeaders};
 use std::{sync::Arc, task::Waker, time::Duration};
 use tokio::sync::oneshot;
 
@@ -34,6 +34,8 @@ pub(crate) struct Incoming {
     pub(crate) headers: Option<Box<[u8]>>,
     /// The longest time between two chunks.
     pub(crate) idle: Option<Duration>,
+    /// The buffers, if the call has any or its caller takes any.
+    pub(crate) buffers: Option<Box<CallBuffers>>,
     pub(crate) reply: Replier,
     /// The place at the gate. `None` for calls by message, which only the core's limits bound.
     pub(crate) permit: Option<Permit>,
@@ -47,6 +49,7 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) deadline: Timestamp,
     pub(crate) headers: Option<Box<[u8]>>,
+    pub(crate) buffers: Option<Box<CallBuffers>>,
     /// The timeout of the command, if `deadline` follows from it.
     pub(crate) command_timeout: Option<Duration>,
     /// The most recent attempt.
@@ -75,7 +78,7 @@ impl Incoming {
     /// Creates the call of a request.
     ///
     /// # Errors
-    /// The error of the request's session, arguments or headers.
+    /// The error of the request's session, arguments, headers or buffers.
     pub(crate) fn of(
         request: Request,
         id: CallId,
@@ -83,7 +86,11 @@ impl Incoming {
         reply: Replier,
         permit: Option<Permit>,
     ) -> Result<Self> {
-        let Request { command, body, session, idempotent, headers, idle, .. } = request;
+        let Request { command, body, session, idempotent, headers, idle, mut buffers, .. } = request;
+        if let Some(buffers) = &mut buffers {
+            buffers.check().map_err(Error::malformed)?;
+            buffers.take &= matches!(reply, Replier::Once(_)); // an item of a stream has no buffers
+        }
         let headers = headers.map(|headers| encoded(&(*headers)?)).transpose()?;
         Ok(Self {
             id,
@@ -94,6 +101,7 @@ impl Incoming {
             idempotent,
             headers,
             idle,
+            buffers,
             reply,
             permit,
         })

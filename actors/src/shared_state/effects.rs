@@ -1,7 +1,7 @@
 //! Applies the core's effects. Cheap effects are applied at once; those that need the supervisor are deferred.
 
 use super::{
-    Replier,
+    Link, Replier,
     call::Call,
     state::{Deferred, FinalFrame, State},
 };
@@ -15,7 +15,9 @@ use herder_core::{
     CallFailure, CallId, Delivery, Dispatch, Effect, Epoch, FinalAnswer, Input, KillReason, LogEvent, SessionEndReason,
     StopMethod, Timestamp, WireId, WorkerLoss, WorkerRef,
 };
-use herder_wire::{CallHead, EndReason, HEADER_LEN, HostMessage, Stamps, encode_headers};
+use herder_wire::{
+    Buffer, CallBuffers, CallHead, EndReason, FrameKind, HEADER_LEN, HostMessage, Stamps, encode_headers,
+};
 use std::time::Duration;
 
 /// Results and chunks up to this size, in bytes, are copied out of the read buffer, which can then be reused at once. A reply
@@ -166,8 +168,9 @@ impl State {
             Replier::Stream(chunks) if link.streams.is_offered() => Some(chunks),
             Replier::Stream(_) | Replier::Once(_) => None,
         };
-        let head = CallHead { wire, deadline, command, session, stream: chunks.is_some() };
-        let (tail, body_length) = (link.calls.tail(), call.body.len());
+        let buffers = accepted_buffers(call, link)?;
+        let head = CallHead { wire, deadline, command, session, stream: chunks.is_some(), buffers: buffers.is_some() };
+        let tail = link.calls.tail();
         let too_large = |message| Error::TooLarge { message, may_have_run: false, worker: None };
         if let Some(headers) = &call.headers {
             let begin = tail.len();
@@ -175,9 +178,13 @@ impl State {
             link.recorder.sent(Descriptor::Calls, &tail[begin..]);
         }
         let begin = tail.len() + HEADER_LEN;
+        let parts = buffers.map(|buffers| buffers.parts(FrameKind::Call, head.length(), &call.body)).transpose();
+        let parts = parts.map_err(|error| too_large(error.to_string()))?;
+        let parts = parts.as_deref().unwrap_or(std::slice::from_ref(&call.body));
+        let body_length = parts.iter().map(Bytes::len).sum();
         head.encode(body_length, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
         link.recorder.call(self.now, wire, tail.len() - begin + body_length, command);
-        link.calls.push_body(&call.body);
+        parts.iter().for_each(|part| link.calls.push_body(part));
         if let Some(chunks) = chunks {
             link.streams.add(wire, chunks.input());
         }
@@ -196,13 +203,13 @@ impl State {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
                 self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
-                call.answer(Ok(reply(copied_if_small(result.payload), result.stamps, delivery)));
+                call.answer(Ok(reply(copied_if_small(result.payload), result.buffers, result.stamps, delivery)));
             }
             Some(FinalFrame::StreamEnd(stamps)) => {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
                 self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
-                call.end_stream(reply(Bytes::new(), stamps, delivery));
+                call.end_stream(reply(Bytes::new(), Vec::new(), stamps, delivery));
             }
             Some(FinalFrame::Error(error)) => {
                 let error = Error::of_worker(&call.command, delivery.worker, error);
@@ -235,10 +242,22 @@ pub(crate) fn copied_if_small(payload: Bytes) -> Bytes {
     if payload.len() <= COPY_LIMIT { Bytes::copy_from_slice(&payload) } else { payload }
 }
 
-fn reply(body: Bytes, stamps: Stamps, delivery: Delivery) -> Reply {
+/// Returns the buffers with which the call is sent. A worker that knows no buffers gets a plain call.
+fn accepted_buffers<'a>(call: &'a Call, link: &Link) -> Result<Option<&'a CallBuffers>> {
+    let buffers = call.buffers.as_deref().filter(|buffers| link.accepts_buffers || !buffers.buffers.is_empty());
+    if buffers.is_some() && !link.accepts_buffers {
+        let worker = link.worker;
+        let message = format!("{worker} accepts no buffers: its hello does not state `buffers`; send JSON instead");
+        return Err(Error::Malformed { message, cause: None });
+    }
+    Ok(buffers)
+}
+
+fn reply(body: Bytes, mut buffers: Vec<Buffer>, stamps: Stamps, delivery: Delivery) -> Reply {
+    buffers.iter_mut().for_each(|buffer| buffer.detach_small(COPY_LIMIT));
     let (queued, ran) = (delivery.queued(), delivery.ran());
     let Delivery { worker: WorkerRef { id: worker, generation }, routing, attempts, admitted, .. } = delivery;
-    Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, body }
+    Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, body, buffers }
 }
 
 #[cfg(test)]
@@ -260,9 +279,11 @@ mod tests {
         let (reply, mut answer) = oneshot::channel();
         let deadline = state.clock.now() + Duration::from_secs(60);
         let (command, body) = ("add".into(), Bytes::from_static(b"{}"));
-        let (id, session, idempotent, idle, permit) = (CallId(1), None, None, None, None);
+        let (id, session, idempotent, headers, idle, buffers, permit) = (CallId(1), None, None, None, None, None, None);
         let reply = Replier::Once(reply);
-        state.submit(Incoming { id, command, session, body, deadline, idempotent, headers: None, idle, reply, permit });
+        let incoming =
+            Incoming { id, command, session, body, deadline, idempotent, headers, idle, buffers, reply, permit };
+        state.submit(incoming);
         let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         // The effects of both inputs are applied afterwards, as those of one step are.
         state.on_exit(worker, end, Answers::ReadToEnd, ExitRecord::default(), None);

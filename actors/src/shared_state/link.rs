@@ -50,6 +50,8 @@ pub(crate) struct Link {
     pub(crate) abandoned: Vec<Suspect>,
     /// Whether the worker reads the control descriptor.
     pub(crate) has_control: bool,
+    /// Whether the worker accepts calls with buffers.
+    pub(crate) accepts_buffers: bool,
     /// Whether the worker was asked to stop.
     stopping: bool,
     health: HealthChecks,
@@ -85,6 +87,7 @@ impl Link {
             flush_control: Rc::default(),
             abandoned: Vec::new(),
             has_control: false,
+            accepts_buffers: false,
             stopping: false,
             health: HealthChecks::default(),
             streams: Streams::new(stream_window),

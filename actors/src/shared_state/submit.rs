@@ -18,19 +18,31 @@ impl State {
             let refusal = self.record_failure(incoming.id, &incoming.command, session, refusal);
             return incoming.refuse(refusal);
         }
-        let Incoming { id, command, session, body, deadline, idempotent, headers, idle, reply, permit } = incoming;
+        let Incoming { id, command, session, body, deadline, idempotent, headers, idle, buffers, reply, permit } =
+            incoming;
         let rules = self.commands.as_ref().and_then(|table| table.get(&*command)).copied().unwrap_or_default();
         let idempotent = idempotent.unwrap_or(rules.idempotent);
         let name = session.as_ref().map(|session| session.id.clone());
         // Inserted before the core handles the submission: the core may dispatch the call in this step, which needs the
         // arguments.
-        let fingerprint = self.watched_fingerprint(&command, &body);
+        let fingerprint = self.watched_fingerprint(&command, &body, buffers.as_deref());
         let now = self.begin_step();
         // A timeout that ends later than the call's own deadline has no effect.
         let command_timeout = rules.timeout.filter(|&timeout| now + timeout < deadline);
         let deadline = command_timeout.map_or(deadline, |timeout| now + timeout);
         let stream = matches!(reply, Replier::Stream(_)).then_some(StreamLimits { idle });
-        let call = Call { command, session: name, body, deadline, command_timeout, headers, sent: None, reply, permit };
+        let call = Call {
+            command,
+            session: name,
+            body,
+            deadline,
+            command_timeout,
+            headers,
+            buffers,
+            sent: None,
+            reply,
+            permit,
+        };
         self.calls.insert(id, call);
         let submission = Submission { call: id, session, deadline, idempotent, fingerprint, stream };
         if let Some(dispatch) = self.core.submit(now, &submission, &mut self.effects) {
@@ -65,7 +77,9 @@ impl State {
         let session = incoming.session.as_ref().map_or(0, |session| session.id.as_str().len());
         let max_frame = self.config().max_frame();
         let too_large = |message| Some(Error::TooLarge { message, may_have_run: false, worker: None });
-        if let Err(error) = check_call_size(&incoming.command, session, incoming.body.len(), max_frame) {
+        let length = incoming.body.len();
+        let length = incoming.buffers.as_ref().map_or(length, |buffers| buffers.max_length(length));
+        if let Err(error) = check_call_size(&incoming.command, session, length, max_frame) {
             return too_large(error.to_string());
         }
         let headers = incoming.headers.as_ref().map_or(0, |headers| headers.len());

@@ -7,18 +7,30 @@ use super::{
 };
 use foldhash::quality::FixedState;
 use herder_core::{Fingerprint, Suspect, WireId, WorkerRef};
-use herder_wire::WorkerErrorKind;
+use herder_wire::{CallBuffers, WorkerErrorKind};
 use std::hash::BuildHasher;
 
-/// Hashes a command and the bytes of its arguments. Equal arguments that are encoded differently have different fingerprints.
-fn fingerprint(command: &str, body: &[u8]) -> Fingerprint {
-    Fingerprint(FixedState::with_seed(0).hash_one((command, body)))
+/// Hashes a command and the bytes of its arguments, with those of its buffers. Equal arguments that are encoded differently have different fingerprints.
+fn fingerprint(command: &str, body: &[u8], buffers: Option<&CallBuffers>) -> Fingerprint {
+    let hashes = FixedState::with_seed(0);
+    Fingerprint(match buffers.map(|buffers| &buffers.buffers[..]) {
+        None | Some([]) => hashes.hash_one((command, body)),
+        Some(buffers) => {
+            let bytes: Vec<_> = buffers.iter().map(|buffer| (buffer.pointer(), buffer.bytes())).collect();
+            hashes.hash_one((command, body, bytes))
+        }
+    })
 }
 
 impl State {
     /// Returns the fingerprint of a submitted call while any fingerprint is watched.
-    pub(super) fn watched_fingerprint(&self, command: &str, body: &[u8]) -> Option<Fingerprint> {
-        self.core.needs_fingerprints().then(|| fingerprint(command, body))
+    pub(super) fn watched_fingerprint(
+        &self,
+        command: &str,
+        body: &[u8],
+        buffers: Option<&CallBuffers>,
+    ) -> Option<Fingerprint> {
+        self.core.needs_fingerprints().then(|| fingerprint(command, body, buffers))
     }
 
     /// Returns the calls that a process had not finished when it exited.
@@ -48,7 +60,7 @@ impl State {
             return None;
         }
         match self.core.unfinished(worker).find(|(unfinished, _)| *unfinished == wire)? {
-            (_, Some(id)) => self.calls.get(&id).map(|call| fingerprint(&call.command, &call.body)),
+            (_, Some(id)) => self.calls.get(&id).map(Call::fingerprint),
             (_, None) => {
                 self.abandoned(worker).iter().find(|suspect| suspect.wire == wire).map(|suspect| suspect.fingerprint)
             }
@@ -72,6 +84,10 @@ impl State {
 
 impl Call {
     fn suspect(&self, wire: WireId) -> Suspect {
-        Suspect { wire, fingerprint: fingerprint(&self.command, &self.body), command: self.command.clone() }
+        Suspect { wire, fingerprint: self.fingerprint(), command: self.command.clone() }
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        fingerprint(&self.command, &self.body, self.buffers.as_deref())
     }
 }

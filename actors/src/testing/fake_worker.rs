@@ -120,7 +120,8 @@ pub fn encoded(message: &WorkerMessage) -> Vec<u8> {
 
 /// Returns the hello of a worker that runs one call at a time and reads the control descriptor.
 pub fn hello() -> WorkerHello {
-    WorkerHello { pid: 1, window: NonZeroU32::MIN, control: true, stack_signal: None, in_order: None, installed: None }
+    let (stack_signal, in_order, installed) = (None, None, None);
+    WorkerHello { pid: 1, window: NonZeroU32::MIN, control: true, stack_signal, in_order, buffers: false, installed }
 }
 
 /// Returns the ready message of a worker with the commands `echo`, and `again`, which is idempotent.
@@ -136,7 +137,7 @@ pub(super) fn command(name: &str, idempotent: bool) -> CommandEntry {
 /// Creates the result of a call, with this JSON.
 pub fn result(wire: WireId, json: &str) -> WorkerMessage {
     let payload = json.as_bytes().to_vec().into();
-    WorkerMessage::Result(CallResult { wire, stamps: Stamps::NOT_RUN, payload })
+    WorkerMessage::Result(CallResult { wire, stamps: Stamps::NOT_RUN, payload, buffers: Vec::new() })
 }
 
 /// Creates the error of a call.

@@ -319,6 +319,7 @@ impl<'a> Reader<'a> {
         }
         if let Some(link) = state.link(self.worker) {
             link.on_hello(hello.control);
+            link.accepts_buffers = hello.buffers;
             // A wrapper has another pid than the worker. Signals go to the started process, so a wrapper must get none meant
             // for the worker.
             link.is_direct_child = link.child.pid() == hello.pid;

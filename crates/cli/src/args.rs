@@ -72,6 +72,7 @@ Examples:
   herder call basic echo '{\"x\": 1}'
   herder call carts add --arg item=tea --arg count=2 --session ann
   herder call images resize --arg data=@photo.jpg --arg width=200
+  herder call images resize --attach image=@photo.jpg --arg width=200 --output small.jpg
   herder call sessions count --session ann
   herder call carts add --arg item=tea --header x-tenant=acme
   echo '{\"ms\": 100}' | herder call basic sleep - --timeout 5s
@@ -336,6 +337,13 @@ pub(crate) struct Call {
     /// file (`@-`: standard input; `@@` for a text that begins with `@`). Can be repeated
     #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = named_argument)]
     pub(crate) args: Vec<(String, String)>,
+    /// One argument that is binary data, from a file (`@-`: standard input). It is sent as it is, and the handler gets a view of it.
+    /// Can be repeated
+    #[arg(long, value_name = "NAME=@FILE", value_parser = attachment)]
+    pub(crate) attach: Vec<(String, String)>,
+    /// Write the only buffer of the result to this file (`-`: standard output), and print nothing
+    #[arg(long, value_name = "FILE", conflicts_with = "meta")]
+    pub(crate) output: Option<PathBuf>,
     /// Refused, with the form of the arguments: the option of curl.
     #[arg(short = 'd', long = "data", hide = true, num_args = 0..=1, default_missing_value = "", value_parser = reject_data_option())]
     data: Option<String>,
@@ -548,6 +556,13 @@ fn header(text: &str) -> Result<(String, String), String> {
                   characters"
             .into()),
     }
+}
+
+fn attachment(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once("=@").filter(|(name, file)| !name.is_empty() && !file.is_empty());
+    let pair = pair.filter(|(name, _)| !name.contains(|c: char| c == '"' || c.is_control()));
+    let pair = pair.ok_or("allowed: NAME=@FILE, such as image=@cat.png")?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
 fn base_url(text: &str) -> Result<String, String> {

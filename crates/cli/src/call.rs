@@ -2,6 +2,7 @@
 
 use crate::{
     args::Call,
+    attachments,
     client::{Client, path},
     commands,
     error::{CommandError, Outcome},
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use herder::{Error, Pool, Reply, config::duration, status::CommandDescription};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
-use std::{io::Read, time::Duration};
+use std::{io::Read, path::Path, time::Duration};
 
 /// The byte order mark, with which piped files may start.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -28,6 +29,14 @@ struct Envelope<'a> {
     result: &'a RawValue,
 }
 
+/// The answer of a successful call.
+enum Answer {
+    /// The result with its metadata.
+    Json(String),
+    /// The only buffer of the result, for `--output`.
+    Buffer(Vec<u8>),
+}
+
 /// Makes the call, and prints its result.
 pub(crate) fn run(options: &Call) -> Outcome {
     // The command prints the error of its call itself.
@@ -37,11 +46,15 @@ pub(crate) fn run(options: &Call) -> Outcome {
     }
     let arguments = arguments(options)?;
     check_object(&arguments)?;
+    let attached = attachments::read(options)?;
     let answer = match Target::find(&options.server, options.config.as_deref())? {
-        Target::Server(client) => remote(&client, options, arguments),
-        Target::Local(source) => local(source, options, arguments),
+        Target::Server(client) => remote(&client, options, arguments, attached),
+        Target::Local(source) => local(source, options, arguments, attached),
     };
-    print(&answer.map_err(|error| with_help(error, options))?, options.meta)
+    match answer.map_err(|error| with_help(error, options))? {
+        Answer::Json(text) => print(&text, options.meta),
+        Answer::Buffer(bytes) => attachments::write(options.output.as_deref().unwrap_or(Path::new("-")), &bytes),
+    }
 }
 
 /// Returns how to call an app that was given instead of a pool.
@@ -108,7 +121,7 @@ fn complete(arguments: &str, options: &Call, described: &[CommandDescription]) -
     }
 }
 
-fn remote(client: &Client, options: &Call, mut arguments: String) -> Outcome<String> {
+fn remote(client: &Client, options: &Call, mut arguments: String, attached: Vec<(String, Vec<u8>)>) -> Outcome<Answer> {
     if !options.args.is_empty() {
         arguments = complete(&arguments, options, &commands::of_server(client, &options.pool)?.commands)?;
     }
@@ -117,30 +130,58 @@ fn remote(client: &Client, options: &Call, mut arguments: String) -> Outcome<Str
     headers.extend(options.timeout.map(|timeout| ("Herder-Timeout", duration::show(timeout))));
     headers.extend(options.idempotent.then(|| ("Herder-Idempotent", "true".to_owned())));
     headers.extend(options.headers.iter().map(|(name, value)| (name.as_str(), value.clone())));
-    client.post(&path(&[&options.pool, "call", &options.command]), &headers, &arguments)
+    let path = path(&[&options.pool, "call", &options.command]);
+    if attached.is_empty() && options.output.is_none() {
+        return client.post(&path, &headers, &arguments).map(Answer::Json);
+    }
+    if options.output.is_some() {
+        headers.push(("Accept", "application/octet-stream".to_owned()));
+    }
+    let (media_type, form) = attachments::form(&arguments, &attached);
+    drop(attached);
+    let (media_type, body) = client.post_bytes(&path, &headers, (&media_type, &form))?;
+    match (&options.output, media_type.split(';').next().unwrap_or_default()) {
+        (None, _) => String::from_utf8(body)
+            .map(Answer::Json)
+            .map_err(|_| CommandError::failed("the server's response is not valid UTF-8")),
+        (Some(_), "application/json") => Err(attachments::not_one_buffer(&options.command, "no buffer")),
+        (Some(_), "multipart/mixed") => Err(attachments::not_one_buffer(&options.command, "several buffers")),
+        (Some(_), _) => Ok(Answer::Buffer(body)),
+    }
 }
 
 /// Starts the pool, makes the call, and stops the pool.
-fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
+fn local(source: Source, options: &Call, arguments: String, attached: Vec<(String, Vec<u8>)>) -> Outcome<Answer> {
     let demo = source.origin == Origin::Demo;
     let config = source.named(&options.pool).map_err(|error| if demo { with_hint(error) } else { error })?;
     let reply = System::new().block_on(async {
         let pool = Pool::start(config).await.map_err(|error| problem(&error))?;
-        let reply = call(&pool, options, arguments).await;
+        let reply = call(&pool, options, arguments, attached).await;
         if let Err(error) = pool.shutdown(Duration::from_secs(5)).await {
             tracing::warn!(%error, "pool shutdown failed");
         }
         reply
     })?;
-    serde_json::to_string(&reply).map_err(|error| problem(&Error::decode(error)))
+    match (&options.output, reply.buffers()) {
+        (None, _) => serde_json::to_string(&reply).map(Answer::Json).map_err(|error| problem(&Error::decode(error))),
+        (Some(_), [buffer]) => Ok(Answer::Buffer(buffer.bytes().to_vec())),
+        (Some(_), []) => Err(attachments::not_one_buffer(&options.command, "no buffer")),
+        (Some(_), _) => Err(attachments::not_one_buffer(&options.command, "several buffers")),
+    }
 }
 
-async fn call(pool: &Pool, options: &Call, mut arguments: String) -> Outcome<Reply> {
+async fn call(pool: &Pool, options: &Call, mut arguments: String, attached: Vec<(String, Vec<u8>)>) -> Outcome<Reply> {
     if !options.args.is_empty() {
         let described = pool.commands().await.map_err(|error| problem(&error))?;
         arguments = complete(&arguments, options, &described)?;
     }
     let mut call = pool.call_json::<IgnoredAny>(&options.command, Bytes::from(arguments));
+    for (name, bytes) in attached {
+        call = call.attach(&name, bytes);
+    }
+    if options.output.is_some() {
+        call = call.take_buffers();
+    }
     if let Some(session) = &options.session {
         call = call.session(session);
     }

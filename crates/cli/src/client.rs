@@ -67,12 +67,26 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        self.answer(request.call())
+        let (_, body) = self.answer(request.call())?;
+        String::from_utf8(body).map_err(|_| CommandError::failed("the server's response is not valid UTF-8"))
     }
 
-    /// Sends a POST request. Returns the body of a successful response; other responses are errors.
+    /// Sends a POST request with a body in JSON. Returns the body of a successful response; other responses are errors.
     pub(crate) fn post(&self, path: &str, headers: &[(&str, String)], body: &str) -> Outcome<String> {
-        let mut request = self.agent.post(format!("{}{path}", self.base)).content_type("application/json");
+        let content = ("application/json", body.as_bytes());
+        let (_, body) = self.post_bytes(path, headers, content)?;
+        String::from_utf8(body).map_err(|_| CommandError::failed("the server's response is not valid UTF-8"))
+    }
+
+    /// Sends a POST request. `content` is the media type and the body. Returns those of a successful response; other responses
+    /// are errors.
+    pub(crate) fn post_bytes(
+        &self,
+        path: &str,
+        headers: &[(&str, String)],
+        (media_type, body): (&str, &[u8]),
+    ) -> Outcome<(String, Vec<u8>)> {
+        let mut request = self.agent.post(format!("{}{path}", self.base)).content_type(media_type);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
@@ -88,7 +102,8 @@ impl Client {
             .map_err(|error| CommandError::failed(format_args!("the server's response is malformed: {error}")))
     }
 
-    fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<String> {
+    /// Returns the media type and the body of a successful response.
+    fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<(String, Vec<u8>)> {
         let unreachable = |error| {
             CommandError::failed(format_args!(
                 "cannot reach {}: {error}\n  check that `herder serve` is running there",
@@ -96,11 +111,12 @@ impl Client {
             ))
         };
         let mut response = answer.map_err(unreachable)?;
-        let text = response.body_mut().with_config().limit(u64::MAX).read_to_string().map_err(unreachable)?;
+        let body = response.body_mut().with_config().limit(u64::MAX).read_to_vec().map_err(unreachable)?;
         if response.status().is_success() {
-            return Ok(text);
+            let media_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+            return Ok((media_type.unwrap_or_default().to_owned(), body));
         }
-        match serde_json::from_str::<Value>(&text) {
+        match serde_json::from_slice::<Value>(&body) {
             Ok(problem) if problem["detail"].is_string() => Err(CommandError::Problem(problem)),
             _ => Err(CommandError::failed(format_args!(
                 "{} responded with {}; check that a Herder server runs there",

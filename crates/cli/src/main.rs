@@ -2,6 +2,7 @@
 
 mod access;
 mod args;
+mod attachments;
 mod bench;
 mod call;
 mod chaos;

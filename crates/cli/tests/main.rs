@@ -8,6 +8,7 @@ mod bodies;
 mod breaker;
 #[cfg(target_os = "linux")]
 mod breakpoints;
+mod buffers;
 mod calls;
 mod chaos;
 mod clients;

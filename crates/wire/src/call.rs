@@ -1,7 +1,7 @@
 //! The call frame: [`CallHead`], which the host writes without the arguments, and [`CallFrame`], which a worker receives. Holds
 //! no state.
 
-use crate::{EncodeError, Flags, Frame, FrameError, FrameKind, Header, body::Body};
+use crate::{CallBuffers, EncodeError, Flags, Frame, FrameError, FrameKind, Header, body::Body};
 use bytes::{BufMut, Bytes, BytesMut};
 use herder_core::{Epoch, SessionId, Timestamp, WireId};
 
@@ -21,6 +21,8 @@ pub struct CallHead<'a> {
     pub session: Option<(&'a SessionId, Epoch)>,
     /// Whether the caller takes chunks.
     pub stream: bool,
+    /// Whether the arguments are written as [`CallBuffers::parts`].
+    pub buffers: bool,
 }
 
 /// Checks that a call fits into a frame, before an attempt has a wire id.
@@ -36,6 +38,11 @@ pub fn check_call_size(command: &str, session: usize, payload_len: usize, max_fr
 }
 
 impl CallHead<'_> {
+    /// Returns the length of the body's fields before the arguments, in bytes.
+    pub fn length(&self) -> usize {
+        PREFIX + self.command.len() + self.session.map_or(0, |(session, _)| session.as_str().len())
+    }
+
     /// Writes the header and the prefix to `out`. The caller must write `payload_len` bytes of arguments directly after them.
     ///
     /// Allocates only if `out` must grow. Writes nothing on an error.
@@ -46,9 +53,11 @@ impl CallHead<'_> {
         let (session, epoch) = self.session.map_or(("", Epoch(0)), |(session, epoch)| (session.as_str(), epoch));
         let long = |_| EncodeError::CommandTooLong { length: self.command.len() };
         let (command_len, session_len) = (u16::try_from(self.command.len()).map_err(long)?, session.len() as u16);
-        let names = PREFIX + self.command.len() + session.len();
+        let names = self.length();
         let length = names.saturating_add(payload_len);
-        let flags = Flags { kind_bits: if self.stream { FrameKind::STREAM } else { 0 }, ..Flags::default() };
+        let stream = if self.stream { FrameKind::STREAM } else { 0 };
+        let buffers = if self.buffers { FrameKind::BUFFERS } else { 0 };
+        let flags = Flags { kind_bits: stream | buffers, ..Flags::default() };
         let header = Header::outgoing(FrameKind::Call, flags, self.wire, length, max_frame)?;
         out.reserve(crate::HEADER_LEN + names);
         out.put_slice(&header.encode());
@@ -77,13 +86,16 @@ pub struct CallFrame {
     pub stream: bool,
     /// The arguments: JSON that this crate has not parsed.
     pub payload: Bytes,
+    /// The arguments that are buffers. `None`: the frame has no such section.
+    pub buffers: Option<CallBuffers>,
 }
 
 impl CallFrame {
     /// Returns the call without its arguments.
     pub fn head(&self) -> CallHead<'_> {
         let session = self.session.as_ref().map(|(session, epoch)| (session, *epoch));
-        CallHead { wire: self.wire, deadline: self.deadline, command: &self.command, session, stream: self.stream }
+        let (stream, buffers) = (self.stream, self.buffers.is_some());
+        CallHead { wire: self.wire, deadline: self.deadline, command: &self.command, session, stream, buffers }
     }
 
     pub(crate) fn parse(frame: Frame) -> Result<Self, FrameError> {
@@ -98,12 +110,24 @@ impl CallFrame {
         };
         let deadline = (deadline != 0).then_some(Timestamp(deadline));
         let stream = flags.kind_bits & FrameKind::STREAM != 0;
-        Ok(Self { wire, deadline, command, session, stream, payload: body.rest() })
+        let call = Self { wire, deadline, command, session, stream, payload: body.rest(), buffers: None };
+        if flags.kind_bits & FrameKind::BUFFERS == 0 {
+            return Ok(call);
+        }
+        let (buffers, payload) = CallBuffers::parse(kind, call.head().length(), call.payload.clone())?;
+        Ok(Self { buffers: Some(buffers), payload, ..call })
     }
 
     pub(crate) fn encode(&self, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
-        self.head().encode(self.payload.len(), max_frame, out)?;
-        out.put_slice(&self.payload);
+        let head = self.head();
+        let Some(buffers) = &self.buffers else {
+            head.encode(self.payload.len(), max_frame, out)?;
+            out.put_slice(&self.payload);
+            return Ok(());
+        };
+        let parts = buffers.parts(FrameKind::Call, head.length(), &self.payload)?;
+        head.encode(parts.iter().map(Bytes::len).sum(), max_frame, out)?;
+        parts.iter().for_each(|part| out.put_slice(part));
         Ok(())
     }
 }

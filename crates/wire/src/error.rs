@@ -93,6 +93,14 @@ pub enum FrameError {
         /// The defect and its position.
         reason: String,
     },
+    /// The section of a frame with buffers is not laid out as it must be.
+    #[error("the buffers of a {kind} frame are malformed: {reason}")]
+    MalformedBuffers {
+        /// The kind of the frame.
+        kind: FrameKind,
+        /// The defect.
+        reason: String,
+    },
     /// The peer uses another version of the protocol.
     #[error("the peer uses protocol version {theirs}, this side uses version {ours}")]
     ProtocolMismatch {
@@ -143,6 +151,7 @@ impl FrameError {
             Self::UnknownReason(_) => "unknown_reason",
             Self::UnknownState(_) => "unknown_state",
             Self::MalformedJson { .. } => "malformed_json",
+            Self::MalformedBuffers { .. } => "malformed_buffers",
             Self::ProtocolMismatch { .. } => "protocol_mismatch",
             Self::ZeroLimit(_) => "zero_limit",
             Self::DuplicateCommand(_) => "duplicate_command",

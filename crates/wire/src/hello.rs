@@ -44,6 +44,9 @@ pub struct WorkerHello {
     /// worker does not state this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_order: Option<NonZeroU32>,
+    /// Whether the worker accepts calls with buffers.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub buffers: bool,
     /// The copy of Herder's package that is installed for the worker's interpreter, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed: Option<InstalledPackage>,
@@ -108,6 +111,8 @@ struct RawWorkerHello {
     control: bool,
     stack_signal: Option<NonZeroU8>,
     in_order: Option<NonZeroU32>,
+    #[serde(default)]
+    buffers: bool,
     installed: Option<InstalledPackage>,
 }
 
@@ -152,6 +157,7 @@ impl WorkerHello {
             control: raw.control,
             stack_signal: raw.stack_signal,
             in_order: raw.in_order,
+            buffers: raw.buffers,
             installed: raw.installed,
         })
     }

@@ -121,14 +121,16 @@ impl FrameKind {
     pub(crate) const END_OF_STREAM: u8 = 0x02;
     /// The length of the body of a result that ends a stream: the stamps.
     pub(crate) const END_OF_STREAM_LEN: u32 = 16;
+    /// The flag of a call or result whose value has buffers.
+    pub(crate) const BUFFERS: u8 = 0x04;
 
     /// Returns the rules for headers of this kind.
     pub(crate) fn header_rules(self) -> HeaderRules {
         use {BodyRule as B, WireRule as W};
         let (wire, body, flags) = match self {
             Self::Hello | Self::Ready => (W::Zero, B::AtLeast(0), 0),
-            Self::Call => (W::Call, B::AtLeast(20), Self::STREAM),
-            Self::Result => (W::Call, B::AtLeast(16), Self::END_OF_STREAM),
+            Self::Call => (W::Call, B::AtLeast(20), Self::STREAM | Self::BUFFERS),
+            Self::Result => (W::Call, B::AtLeast(16), Self::END_OF_STREAM | Self::BUFFERS),
             Self::Error => (W::Any, B::AtLeast(16), 0),
             Self::Headers => (W::Call, B::AtLeast(2), 0),
             Self::Chunk => (W::Call, B::AtLeast(0), 0),

@@ -17,7 +17,8 @@
 //! use herder_wire::{CallHead, DEFAULT_MAX_FRAME, Decoder, HostMessage};
 //!
 //! let arguments = br#"{"x":1}"#;
-//! let head = CallHead { wire: WireId(7), deadline: None, command: "echo", session: None, stream: false };
+//! let session = None;
+//! let head = CallHead { wire: WireId(7), deadline: None, command: "echo", session, stream: false, buffers: false };
 //! let mut bytes = BytesMut::new();
 //! head.encode(arguments.len(), DEFAULT_MAX_FRAME, &mut bytes)?;
 //! bytes.extend_from_slice(arguments); // a socket takes both in one vectored write
@@ -30,6 +31,7 @@
 
 mod argument_error;
 mod body;
+mod buffers;
 mod call;
 mod decoder;
 mod error;
@@ -45,6 +47,7 @@ mod worker;
 mod worker_error;
 
 pub use argument_error::{ArgumentError, ArgumentStep};
+pub use buffers::{ALIGNMENT, Buffer, CallBuffers, InvalidBuffer, MAX_BUFFERS, pointer_of};
 pub use call::{CallFrame, CallHead, check_call_size};
 pub use decoder::{Decoder, Frame};
 pub use error::{EncodeError, FrameError};

@@ -1,7 +1,7 @@
 //! The messages that a worker sends: parsed by the host, encoded by workers written in Rust. Holds no state.
 
 use crate::{
-    EncodeError, Flags, Frame, FrameError, FrameKind, Header, RawJson, WorkerError, WorkerHello,
+    Buffer, CallBuffers, EncodeError, Flags, Frame, FrameError, FrameKind, Header, RawJson, WorkerError, WorkerHello,
     body::{Body, put_frame, to_json},
 };
 use bytes::{Bytes, BytesMut};
@@ -12,6 +12,9 @@ use std::{
     num::{NonZeroU32, NonZeroU64},
     time::Duration,
 };
+
+/// The length of [`Stamps`], in bytes.
+const STAMPS: usize = 16;
 
 /// A message from a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct CallResult {
     /// The value: JSON that this crate has not parsed, without a byte order mark. Shares the memory of the buffer that was
     /// decoded.
     pub payload: Bytes,
+    /// The values in it that are buffers; `null` stands in their places. They share the memory too.
+    pub buffers: Vec<Buffer>,
 }
 
 impl WorkerMessage {
@@ -87,7 +92,7 @@ impl WorkerMessage {
     /// # Errors
     /// Any defect of the body, or a kind that only the host sends.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
-        let Header { kind, wire, .. } = frame.header;
+        let Header { kind, flags, wire, .. } = frame.header;
         let ends_stream = frame.header.ends_stream();
         let mut body = Body::new(kind, frame.body);
         Ok(match kind {
@@ -95,7 +100,13 @@ impl WorkerMessage {
             FrameKind::Ready => Self::Ready(Ready::parse(&body)?),
             FrameKind::Result if ends_stream => Self::StreamEnd { wire, stamps: Stamps::take(&mut body)? },
             FrameKind::Result => {
-                Self::Result(CallResult { wire, stamps: Stamps::take(&mut body)?, payload: body.value() })
+                let stamps = Stamps::take(&mut body)?;
+                let (buffers, payload) = match flags.kind_bits & FrameKind::BUFFERS {
+                    0 => (Vec::new(), body.value()),
+                    _ => CallBuffers::parse(kind, STAMPS, body.rest())
+                        .map(|(found, payload)| (found.buffers, payload))?,
+                };
+                Self::Result(CallResult { wire, stamps, payload, buffers })
             }
             FrameKind::Error => match (wire, Stamps::take(&mut body)?, body.json()?) {
                 (WireId(0), _, error) => Self::StartFailed(error),
@@ -127,8 +138,15 @@ impl WorkerMessage {
         match self {
             Self::Hello(hello) => put(FrameKind::Hello, none, no_call, &[&hello.to_json()?]),
             Self::Ready(ready) => put(FrameKind::Ready, none, no_call, &[&to_json(FrameKind::Ready, ready)?]),
-            Self::Result(CallResult { wire, stamps, payload }) => {
+            Self::Result(CallResult { wire, stamps, payload, buffers }) if buffers.is_empty() => {
                 put(FrameKind::Result, none, *wire, &[&stamps.encode(), payload])
+            }
+            Self::Result(CallResult { wire, stamps, payload, buffers }) => {
+                let buffers = CallBuffers { take: false, buffers: buffers.clone() };
+                let (stamps, parts) = (stamps.encode(), buffers.parts(FrameKind::Result, STAMPS, payload)?);
+                let parts: Vec<&[u8]> =
+                    std::iter::once(&stamps[..]).chain(parts.iter().map(|part| &part[..])).collect();
+                put(FrameKind::Result, Flags { kind_bits: FrameKind::BUFFERS, ..none }, *wire, &parts)
             }
             Self::Chunk { wire, item } => put(FrameKind::Chunk, none, *wire, &[item]),
             Self::StreamEnd { wire, stamps } => {

@@ -1,7 +1,9 @@
 //! The test vectors: every valid frame decodes to the fields beside it and encodes to the same bytes; every malformed frame is
 //! refused with the named error (R41, R44). The tests of every other implementation use the same file.
 use bytes::{Bytes, BytesMut};
-use herder_wire::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, FrameKind, HostMessage, WorkerMessage};
+use herder_wire::{
+    Buffer, CallBuffers, DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, FrameKind, HostMessage, Stamps, WorkerMessage,
+};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -92,6 +94,9 @@ fn describe_host(message: &HostMessage) -> Value {
             if call.stream {
                 fields["stream"] = json!(true);
             }
+            if let Some(CallBuffers { take, buffers }) = &call.buffers {
+                (fields["take"], fields["buffers"]) = (json!(take), describe_buffers(buffers));
+            }
             fields
         }
         HostMessage::Headers { headers, .. } => json!({"headers": headers}),
@@ -113,12 +118,17 @@ fn describe_worker(message: &WorkerMessage) -> Value {
             json!({"hello": fields})
         }
         WorkerMessage::Ready(ready) => json!({"ready": ready}),
-        WorkerMessage::Result(result) => json!({
-            "started": result.stamps.started.0, "ended": result.stamps.ended.0, "payload_hex": hex(&result.payload),
-        }),
         WorkerMessage::Chunk { item, .. } => json!({"payload_hex": hex(item)}),
         WorkerMessage::StreamEnd { stamps, .. } => {
             json!({"started": stamps.started.0, "ended": stamps.ended.0, "end_of_stream": true})
+        }
+        WorkerMessage::Result(result) => {
+            let Stamps { started, ended } = result.stamps;
+            let mut fields = json!({"started": started.0, "ended": ended.0, "payload_hex": hex(&result.payload)});
+            if !result.buffers.is_empty() {
+                fields["buffers"] = describe_buffers(&result.buffers);
+            }
+            fields
         }
         WorkerMessage::Error { stamps, error, .. } => {
             json!({"started": stamps.started.0, "ended": stamps.ended.0, "error": error})
@@ -128,6 +138,16 @@ fn describe_worker(message: &WorkerMessage) -> Value {
         WorkerMessage::Pong { .. } => json!({}),
         WorkerMessage::Health { reason, .. } => json!({"reason": reason}),
     }
+}
+
+fn describe_buffers(buffers: &[Buffer]) -> Value {
+    let describe = |buffer: &Buffer| {
+        json!({
+            "at": buffer.pointer(), "hex": hex(buffer.bytes()), "dtype": buffer.dtype(), "shape": buffer.shape(),
+            "type": buffer.media_type(),
+        })
+    };
+    buffers.iter().map(describe).collect()
 }
 
 #[test]
@@ -179,7 +199,7 @@ fn r41_every_malformed_frame_is_found_under_its_name() {
         names.insert(error.name());
     }
     // One name for each variant of FrameError: a new variant needs a test vector.
-    assert_eq!(names.len(), 19, "{names:?}");
+    assert_eq!(names.len(), 20, "{names:?}");
 }
 
 /// The protocol page names every test vector, every error and every kind.

@@ -77,6 +77,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
             session,
             stream,
             payload,
+            buffers: None,
         },
     );
     let reason = prop_oneof![Just(EndReason::Ended), Just(EndReason::Expired), Just(EndReason::Moved)];
@@ -109,7 +110,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
     let hello = (hello, positive(), option::of(positive()), option::of(installed)).prop_map(
         |((pid, control, signal), window, in_order, installed)| {
             let stack_signal = NonZeroU8::new(signal);
-            WorkerHello { pid, window, control, stack_signal, in_order, installed }
+            WorkerHello { pid, window, control, stack_signal, in_order, buffers: control, installed }
         },
     );
     let entry = any::<(String, bool, u64)>().prop_map(|(name, idempotent, timeout)| CommandEntry {
@@ -123,7 +124,12 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
         commands.dedup_by(|a, b| a.name == b.name);
         Ready { commands, window, in_order, health }
     });
-    let result = (wire(), stamps(), payload()).prop_map(|(wire, stamps, payload)| CallResult { wire, stamps, payload });
+    let result = (wire(), stamps(), payload()).prop_map(|(wire, stamps, payload)| CallResult {
+        wire,
+        stamps,
+        payload,
+        buffers: Vec::new(),
+    });
     prop_oneof![
         hello.prop_map(WorkerMessage::Hello),
         ready.prop_map(WorkerMessage::Ready),
@@ -279,7 +285,7 @@ fn results_are_not_copied() {
     let mut buffer = BytesMut::new();
     let stamps = Stamps { started: Timestamp(1), ended: Timestamp(2) };
     let payload = Bytes::from(vec![7; 5000]);
-    let result = CallResult { wire: WireId(1), stamps, payload };
+    let result = CallResult { wire: WireId(1), stamps, payload, buffers: Vec::new() };
     WorkerMessage::Result(result.clone()).encode(MAX, &mut buffer).unwrap();
     let place = buffer.as_ptr().wrapping_add(HEADER_LEN + 16);
     let frame = Decoder::new(MAX).next(&mut buffer).unwrap().unwrap();
@@ -293,7 +299,7 @@ fn results_are_not_copied() {
 fn a_large_body_can_be_reserved_exactly() {
     let (mut decoder, mut bytes) = (Decoder::new(MAX), BytesMut::new());
     let payload = Bytes::from(vec![7; 50_000]);
-    let result = CallResult { wire: WireId(1), stamps: Stamps::NOT_RUN, payload };
+    let result = CallResult { wire: WireId(1), stamps: Stamps::NOT_RUN, payload, buffers: Vec::new() };
     WorkerMessage::Result(result).encode(MAX, &mut bytes).unwrap();
     let mut buffer = BytesMut::from(&bytes[..100]);
     assert_eq!(decoder.next(&mut buffer), Ok(None));
@@ -318,7 +324,8 @@ fn r41_passing_over_keeps_nothing() {
 #[test]
 fn r41_frames_a_peer_would_refuse_are_not_encoded() {
     let mut out = BytesMut::new();
-    let head = CallHead { wire: WireId(1), deadline: None, command: "echo", session: None, stream: false };
+    let (session, deadline) = (None, None);
+    let head = CallHead { wire: WireId(1), deadline, command: "echo", session, stream: false, buffers: false };
     assert_eq!(head.encode(1000, 1023, &mut out), Err(EncodeError::TooLarge { length: 1024, max: 1023 }));
     assert_eq!(head.encode(1000, 1024, &mut BytesMut::new()), Ok(()));
     let nobody = CallHead { wire: WireId(0), ..head };
@@ -436,7 +443,7 @@ fn a_byte_order_mark_before_a_result_is_skipped() {
     let (wire, stamps) = (WireId(7), Stamps::NOT_RUN);
     let payload = bytes::Bytes::from_static(b"\xef\xbb\xbf[1]");
     let mut out = BytesMut::new();
-    WorkerMessage::Result(CallResult { wire, stamps, payload }).encode(MAX, &mut out).unwrap();
+    WorkerMessage::Result(CallResult { wire, stamps, payload, buffers: Vec::new() }).encode(MAX, &mut out).unwrap();
     let frame = Decoder::new(MAX).next(&mut out).unwrap().unwrap();
     let WorkerMessage::Result(result) = WorkerMessage::parse(frame).unwrap() else { panic!("a result") };
     assert_eq!(&*result.payload, b"[1]");
@@ -447,7 +454,8 @@ fn a_byte_order_mark_before_a_result_is_skipped() {
 fn a_deadline_of_zero_is_still_a_deadline() {
     let mut out = BytesMut::new();
     let deadline = Some(Timestamp(0));
-    CallHead { wire: WireId(1), deadline, command: "", session: None, stream: false }.encode(0, MAX, &mut out).unwrap();
+    let head = CallHead { wire: WireId(1), deadline, command: "", session: None, stream: false, buffers: false };
+    head.encode(0, MAX, &mut out).unwrap();
     let frame = Decoder::new(MAX).next(&mut out).unwrap().unwrap();
     let HostMessage::Call(call) = HostMessage::parse(frame).unwrap() else { panic!("a call") };
     assert_eq!(call.deadline, Some(Timestamp(1)));

@@ -33,12 +33,14 @@ from herder.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from herder.buffers import Buffer
     from herder.depends import Depends
     from herder.meta import Meta
 
 __version__ = "0.1.0"
 __all__ = [
     "App",
+    "Buffer",
     "Call",
     "Depends",
     "HookTimeout",
@@ -53,7 +55,11 @@ __all__ = [
 if not TYPE_CHECKING:  # type checkers would believe that every name exists
 
     def __getattr__(name):  # no annotations: old versions must reach the version check
-        """Import `Depends` and `Meta` when an app uses them."""
+        """Import `Buffer`, `Depends` and `Meta` when an app uses them."""
+        if name == "Buffer":
+            from herder.buffers import Buffer
+
+            return Buffer
         if name == "Depends":
             from herder.depends import Depends
 

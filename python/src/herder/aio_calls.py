@@ -67,6 +67,7 @@ def run_steps(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -
 class Pending:
     """A call that is read and checked but not answered. It is also the done callback of its task."""
 
+    takes_buffers = False
     __slots__ = (
         "arguments",
         "begun",
@@ -107,6 +108,13 @@ class Pending:
     def __call__(self, task: asyncio.Task[None]) -> None:
         """Handle the end of the task."""
         self.runner.task_done(self, task)
+
+
+class PendingWithBuffers(Pending):
+    """A call whose result may have buffers."""
+
+    __slots__ = ()
+    takes_buffers = True
 
 
 class Runner:
@@ -302,6 +310,11 @@ class Runner:
         """Answer with a result. Raises `CallRejection` if it cannot be sent."""
         ended = now()
         self.end_fork()
+        if pending.takes_buffers:
+            # Copied, since the handlers of other calls may change an array before it is written.
+            stamps = (pending.wire_id, pending.started, ended)
+            self.answer_once(pending, *self.worker.result_parts(pending.command.name, stamps, result, True, copy=True))
+            return
         payload = self.worker.encode(result)
         size, limit = frames.STAMPS_SIZE + len(payload), self.worker.max_frame
         if size > limit:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 from herder import error_frames, frames
-from herder.aio_calls import Pending
+from herder.aio_calls import Pending, PendingWithBuffers
 from herder.aio_hooks import AsyncSessionEnd
 from herder.aio_input import Input
 from herder.call import Call
@@ -97,8 +97,10 @@ class Reader:
             del buffer[:end]
         elif kind == frames.CALL:
             deadline, epoch, name, session, begin = frames.call_prefix(body)
-            is_stream = bool(buffer[frames.FLAGS_AT] & frames.STREAM)
-            self.on_call(wire_id, deadline, epoch, name.encode(), session, body[begin:], end, is_stream)
+            flags = buffer[frames.FLAGS_AT]
+            section = (body, begin) if flags & frames.BUFFERS else None
+            is_stream = bool(flags & frames.STREAM)
+            self.on_call(wire_id, deadline, epoch, name.encode(), session, body[begin:], end, is_stream, section)
         elif kind == frames.SESSION_END:
             self.on_session_end(body, end)
         elif kind == frames.HEADERS:
@@ -126,23 +128,34 @@ class Reader:
         payload: bytes | memoryview,
         end: int,
         is_stream: bool = False,
+        section: tuple[memoryview, int] | None = None,
     ) -> None:
-        """Check a call and record it. A call that cannot be run is answered with the error."""
+        """Check a call and record it. A call that cannot be run is answered with the error.
+
+        `section`: the body and the offset of the arguments in it, if they have buffers.
+        """
         worker = self.worker
         try:
             command = self.commands[name]  # raises the error if there is none
-            arguments = worker.decode(payload)
+            kind = Pending
+            if section is None:
+                arguments = worker.decode(payload)
+            else:
+                from herder import buffers  # most workers never need it
+
+                arguments, takes_buffers = buffers.read_arguments(*section, command, worker.decode)
+                kind = PendingWithBuffers if takes_buffers else Pending
             command.check(arguments)
             call = Call(wire_id, deadline, worker.calls)
             if command.injects:
                 given = None if session is None else Session(session, epoch, worker.sessions)
                 command.inject(arguments, call, given)
-            pending = Pending(self.runner, call, command, arguments, session, epoch)
+            pending = kind(self.runner, call, command, arguments, session, epoch)
             if is_stream and command.stream is not None:
                 from herder.aio_streams import AsyncStream  # imported before, since the app has a generator handler
 
                 pending.stream = AsyncStream(self.runner, wire_id, command.name)
-        except ProtocolError:  # the name is invalid
+        except ProtocolError:  # the name or a buffer is invalid
             raise
         except BaseException as error:
             failure = error_frames.exception_frame(wire_id, error, 0, 0, worker.max_frame)

@@ -242,7 +242,7 @@ class Command:
 def _fits(value: Any, kinds: frozenset[type[Any]]) -> bool:
     """Whether a value has one of the JSON types `kinds`, or can be converted to a float where that is one of them."""
     if type(value) is not int or float not in kinds:
-        return type(value) in kinds
+        return kinds is ANY_TYPE or type(value) in kinds  # of any type: a buffer, too
     return int in kinds or value.bit_length() < 1024 or _is_float(value)
 
 

@@ -30,10 +30,11 @@ OPTIONAL = 0x01  # a receiver ignores the frame if it does not know the kind
 INTERRUPT = 0x02  # of a `cancel` frame: interrupt the handler
 STREAM = 0x02  # of a `call` frame: the caller takes chunks
 END_OF_STREAM = 0x02  # of a `result` frame: it ends a stream and has no value
+BUFFERS = 0x04  # of a `call` or `result` frame: its value has buffers, or the caller takes some
 
 TO_WORKER = frozenset({HELLO, CALL, HEADERS, CANCEL, REVOKE, PING, CREDIT, SESSION_END, SHUTDOWN, HEALTH_CHECK})
 TO_HOST = frozenset({READY, RESULT, ERROR, CHUNK, ATTEMPT_STATE, PONG, HEALTH})
-KIND_FLAGS = {CALL: STREAM, CANCEL: INTERRUPT}  # the flags of kinds that have some of their own
+KIND_FLAGS = {CALL: STREAM | BUFFERS, CANCEL: INTERRUPT}  # the flags of kinds that have some of their own
 RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # the states in an `attempt_state` frame
 REASONS = {1: "ended", 2: "expired", 3: "moved"}
 HELLO_LIMIT = 1 << 20

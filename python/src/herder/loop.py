@@ -277,8 +277,8 @@ class MainLoop:
             if length >= READ_SIZE:
                 self.begin_large(frames.HEADER_SIZE + length, kind, wire_id)
             return False
-        if kind == frames.CALL and flags & frames.STREAM:
-            self.run_stream_call(wire_id, data[begin:end], end)
+        if kind == frames.CALL and flags & (frames.STREAM | frames.BUFFERS):
+            self.run_flagged_call(wire_id, flags, data[begin:end], end)
             return True
         if known:
             self.on_non_call(kind, wire_id, data[begin:end], end)
@@ -289,15 +289,23 @@ class MainLoop:
         self.run_other()
         return True
 
-    def run_stream_call(self, wire_id: int, body: bytes | memoryview, end: int) -> None:
-        """Run and answer a call whose caller takes a stream. The result of a handler without one is sent as usual."""
+    def run_flagged_call(self, wire_id: int, flags: int, body: bytes | memoryview, end: int) -> None:
+        """Run and answer a call with buffers, or one whose caller takes a stream.
+
+        The result of a handler without a stream is sent as usual.
+        """
         # The order of the steps is that of `run`, which explains it.
         worker, calls, base = self.worker, self.worker.calls, self.base_context
         deadline, epoch, name, session, arguments_at = frames.call_prefix(body)
         self.started = self.finished = 0
         self.offset, self.current = end, wire_id
-        command = self.commands[name.encode()]
-        arguments = self.worker.decode(body[arguments_at:])
+        command, takes_buffers = self.commands[name.encode()], False
+        if flags & frames.BUFFERS:
+            from herder import buffers  # most workers never need it
+
+            arguments, takes_buffers = buffers.read_arguments(body, arguments_at, command, worker.decode)
+        else:
+            arguments = worker.decode(body[arguments_at:])
         command.check(arguments)
         if command.injects:
             given = None if session is None else Session(session, epoch, worker.sessions)
@@ -311,28 +319,27 @@ class MainLoop:
         if worker.starts_sessions and session is not None:
             hooks.start_session(worker, base, session, epoch)
         result: Any = None
-        if command.stream is None:
+        generator = command.stream if flags & frames.STREAM else None
+        if generator is None:
             result = context.run(command.call, **arguments)
         else:
             from herder import streams  # imported before, since the app has a generator handler
 
             self.stream = streams.Stream(worker, wire_id, command.name)
-            context.run(self.stream.run, command.stream, arguments)
+            context.run(self.stream.run, generator, arguments)
         calls.running = 0
         self.finished = now()
         if calls.forked:
             os._exit(0)
-        if command.stream is None:
-            payload = worker.encode(result)
-            size = frames.STAMPS_SIZE + len(payload)
-            if size > worker.max_frame:
-                raise error_frames.result_too_large(command.name, size, worker.max_frame)
-            answer = frames.answer(frames.RESULT, wire_id, self.started, self.finished, payload)
+        if generator is None:
+            head = (wire_id, self.started, self.finished)
+            parts = worker.result_parts(command.name, head, result, takes_buffers)
         else:
-            answer = frames.end_of_stream(wire_id, self.started, self.finished)
+            parts = [frames.end_of_stream(wire_id, self.started, self.finished)]
         calls.cancelled.pop(wire_id, None)
-        self.output.parts += (answer,)  # no call between this and the next statement
+        self.output.parts += parts  # no call between this and the next statement
         self.current = 0
+        # Now, not before the next read: the handler may change an array that it has returned when it runs again.
         self.output.finish()
 
     def find_stream(self, wire_id: int) -> Stream | None:
@@ -503,4 +510,4 @@ class MainLoop:
         self.pending_error = None
 
 
-LOOP_CODE = (MainLoop.run.__code__, MainLoop.run_stream_call.__code__, hooks.run_with_limit.__code__)
+LOOP_CODE = (MainLoop.run.__code__, MainLoop.run_flagged_call.__code__, hooks.run_with_limit.__code__)

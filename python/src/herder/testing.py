@@ -53,16 +53,27 @@ class Client:
 
     `headers` are those of each call, with names in lower case.
 
+    An argument that is binary data (bytes, an array of numpy) is a buffer: the handler gets a read-only view. With
+    `take_buffers`, such parts of a result are memoryviews; without it they have their forms in JSON.
+
     In a running event loop, write `async with Client(app) as client`, and await the methods of `client`, which is an
     `AsyncClient`. The hooks then run when the block is entered.
     """
 
-    def __init__(self, app: App, *, session_state: str | None = None, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        session_state: str | None = None,
+        headers: dict[str, str] | None = None,
+        take_buffers: bool = False,
+    ) -> None:
         self._app = app
         self._commands = app._commands()
         self._overrides = dict(app.dependency_overrides)
         app._check_scopes(session_state)
         self._decode, self._encode = app._codec()
+        self._take_buffers = take_buffers
         self._sessions = Sessions(session_state)
         self._epochs: dict[str, int] = {}
         self._calls = Calls()
@@ -149,10 +160,14 @@ class Client:
         command = self._commands.get(name)
         if command is None:
             raise error_frames.unknown_command(name, self._commands)
+        from herder.buffers import split_arguments
+
+        plain, buffers = split_arguments(arguments, command)
         try:
-            given = self._decode(encode(arguments))
+            given = self._decode(encode(plain))
         except CallRejection as refusal:
             raise CallRejection("malformed", f"the arguments cannot be encoded as JSON: {refusal.message}") from None
+        given.update(buffers)
         command.check(given)
         call = Call(self._id, 0, self._calls)
         if self._headers is not None:
@@ -177,7 +192,11 @@ class Client:
         return stop_async(self._calls)
 
     def _to_json(self, result: Any) -> Any:
-        return self._decode(self._encode(result))
+        if not self._take_buffers:
+            return self._decode(self._encode(result))
+        from herder.buffers import ResultEncoder, placed
+
+        return placed(*ResultEncoder(self._app._encoders, self._app._nan_as_null).encode(result))
 
     def end_session(self, session: str, reason: str = "ended") -> None:
         """End a session as a pool does: run the app's hooks and drop the state. Raises the exceptions of the hooks."""

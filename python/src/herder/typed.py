@@ -180,6 +180,10 @@ class Compiler:
             return self.once(origin, self.bound(origin, arguments or (), scope), self.alias)
         if arguments is None or not isinstance(origin, type):  # `typing.List`
             return self.plain(origin, scope)
+        if origin.__module__ == "numpy" and origin.__name__ == "ndarray":
+            from herder.typed_arrays import array_node
+
+            return array_node(annotation)
         if origin is tuple and arguments[1:] != (...,):
             items = () if arguments == ((),) else arguments
             return fixed_tuple_node(tuple(self.compile(each, scope) for each in items))
@@ -255,6 +259,10 @@ class Compiler:
 
             makers = {"uuid": typed_values.uuid_node, "decimal": typed_values.decimal_node}
             return makers.get(module, typed_values.path_node)(cls)
+        if (cls.__module__, name) == ("numpy", "ndarray"):
+            from herder.typed_arrays import array_node
+
+            return array_node(cls)
         if module == "ipaddress":
             from herder.typed_values import address_node
 

@@ -7,6 +7,7 @@ alone:
 | `kind` | parts |
 |---|---|
 | `any`, `int`, `float`, `bool`, `str`, `none`, `bytes` | none |
+| `ndarray` | none; `annotation` has the element type |
 | `datetime`, `date`, `time`, `timedelta`, `uuid`, `decimal`, `path`, `address` | none; `annotation` is the class |
 | `literal`, `enum`, `flag` | `values`: the JSON values |
 | `list`, `set`, `frozenset`, `deque`, `tuple` (of any length) | `items`: the node of the elements |
@@ -186,8 +187,10 @@ def int_key(text: str) -> int:
 
 
 def to_bytes(value: Any) -> bytes:
-    """Decode base64 (RFC 4648) in the standard alphabet, with padding."""
+    """Decode base64 (RFC 4648) in the standard alphabet, with padding; or copy a buffer."""
     if type(value) is not str:
+        if type(value) is memoryview:  # a buffer
+            return value.tobytes()
         raise InvalidValue("bytes_type", "Input should be a valid bytes")
     try:
         text = value.encode("ascii")
@@ -200,8 +203,13 @@ def to_bytes(value: Any) -> bytes:
 
 
 def to_bytearray(value: Any) -> bytearray:
-    """Decode base64."""
+    """Decode base64, or copy a buffer."""
     return bytearray(to_bytes(value))
+
+
+def to_memoryview(value: Any) -> memoryview:
+    """Return a buffer as it is, or decode base64."""
+    return value if type(value) is memoryview else memoryview(to_bytes(value))
 
 
 ANY = Node("any", unchanged, unchanged=JSON_TYPES, hashable=None, convert_key=unchanged)
@@ -214,6 +222,7 @@ SCALARS: dict[Any, Node] = {
     str: STR,
     bytes: Node("bytes", to_bytes, annotation=bytes, convert_key=to_bytes),
     bytearray: Node("bytes", to_bytearray, annotation=bytearray, hashable=False),
+    memoryview: Node("bytes", to_memoryview, annotation=memoryview, hashable=None),
     None: NONE,
     type(None): NONE,
     object: ANY,

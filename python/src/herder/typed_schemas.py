@@ -50,6 +50,7 @@ SIMPLE: dict[str, dict[str, Any]] = {
     "str": {"type": "string"},
     "none": {"type": "null"},
     "bytes": {"type": "string", "contentEncoding": "base64", "pattern": f"^{BASE64}$"},
+    "ndarray": {"type": "array"},
     "datetime": {"type": "string", "format": "date-time", "pattern": f"^{DATE}(?:[Tt ]{TIME})?$"},
     "date": {"type": "string", "format": "date", "pattern": f"^{DATE}$"},
     "time": {"type": "string", "format": "time", "pattern": f"^{TIME}$"},
@@ -112,7 +113,9 @@ def result_schema(annotation: Any, names: dict[str, Any], encoders: tuple[type[A
     """Return the schema of a result, or None if its type has none. `encoders` are the types that the app encodes."""
     try:
         node = Compiler(is_result=True).compile(annotation, Scope(names))
-    except (Unsupported, RecursionError):  # an array of numpy, or a class with `__json__`
+    except (Unsupported, RecursionError):  # a class with `__json__`
+        return None
+    if any(each.kind == "ndarray" for each in all_nodes([node])):  # one without dimensions is a number
         return None
     schemas = Schemas(None, encoders)
     return schemas.with_definitions(schemas.schema(node))

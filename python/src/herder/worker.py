@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from herder.aio import Server
     from herder.app import App
     from herder.binding import Command
+    from herder.buffers import ResultEncoder
     from herder.lifecycle import Lifecycle
     from herder.streams import Stream
 
@@ -66,6 +67,7 @@ class Worker:
         self.decode: Callable[[bytes | memoryview], Any] = decode  # for arguments
         self.encode: Callable[[Any], bytes]  # for results
         self.make_codec: Any = None  # `orjson_codec.make_codec`, until it has been called
+        self.buffer_encoder: ResultEncoder | None = None  # for callers that take buffers
         self.run_hook: Callable[..., Any] = _run_sync_hook
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
         self.attempt_state: Callable[[int], int] = calls.state  # returns the state of a cancelled call
@@ -85,6 +87,25 @@ class Worker:
         """Return the `on_session_end` hooks of a session: none if a hook of its start raised."""
         began = not self.starts_sessions or (session, epoch) in self.sessions.started
         return self.app._on_session_end if began else []
+
+    def result_parts(
+        self, name: str, head: tuple[int, int, int], value: Any, takes_buffers: bool, copy: bool = False
+    ) -> list[Any]:
+        """Return the parts of the `result` frame of a call with buffers. `buffers` explains the parameters.
+
+        Raises `CallRejection`.
+        """
+        if not takes_buffers:
+            payload = self.encode(value)
+            size = frames.STAMPS_SIZE + len(payload)
+            if size > self.max_frame:
+                raise error_frames.result_too_large(name, size, self.max_frame)
+            return [frames.RESULT_HEAD.pack(size, frames.RESULT, *head), payload]
+        from herder import buffers  # most workers never need it
+
+        if self.buffer_encoder is None:
+            self.buffer_encoder = buffers.ResultEncoder(self.app._encoders, self.app._nan_as_null)
+        return self.buffer_encoder.answer(name, head, value, self.max_frame, copy)
 
     def stop_app(self) -> None:
         """Run the `on_stop` hooks after a shutdown, once. Called when all calls are answered; logs exceptions."""
@@ -224,6 +245,7 @@ def _exchange_hellos(fd: int, control_fd: int, installed: dict[str, str] | None)
         "window": worker.concurrency * worker.pipeline,
         "control": control_fd >= 0,
         "stack_signal": int(signal.SIGUSR1),
+        "buffers": True,
     }
     if installed is not None:
         # Names of directories may have any bytes, which JSON cannot have.

@@ -216,7 +216,7 @@ impl Worker {
         match outcome.map_err(|fault| fault.0) {
             Ok(value) => {
                 let payload = value.to_string().into_bytes().into();
-                self.send(&WorkerMessage::Result(CallResult { wire, stamps, payload })).await;
+                self.send(&WorkerMessage::Result(CallResult { wire, stamps, payload, buffers: Vec::new() })).await;
             }
             Err(Kind::Error(error)) => self.send(&WorkerMessage::Error { wire, stamps, error: *error }).await,
             Err(Kind::Bytes(bytes)) => drop(self.peer.calls.write(&bytes).await),

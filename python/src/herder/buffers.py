@@ -1,0 +1,374 @@
+"""Buffers: binary data beside the JSON of a call's arguments and of a result (docs/protocol.md). No state.
+
+A worker imports this module at the first call whose arguments or result have buffers, or if its app uses
+`herder.Buffer`.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from struct import Struct
+
+from herder import frames
+from herder.codec import decode, encode, unencodable
+from herder.errors import CallRejection, NoForm, ProtocolError
+from herder.result_forms import declares, mro_of, package_of
+from herder.results import JSON_TYPES, Encoder, Rules, Walk
+from herder.text import MAX_NESTING, with_recursion_limit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from herder.binding import Command
+
+ALIGNMENT = 16  # a buffer begins at a multiple of so many bytes from the start of its frame, and so of the body
+MAX_BUFFERS = 1024  # of a value
+LENGTHS = Struct("<II")  # of the JSON and of the table
+ORDER = "<" if sys.byteorder == "little" else ">"
+# The element types for which a memoryview has a format.
+FORMATS = {
+    "|b1": "?",
+    "|i1": "b",
+    "|u1": "B",
+    **{f"{ORDER}{name}": code for name, code in zip(("i2", "i4", "i8"), "hiq", strict=True)},
+    **{f"{ORDER}{name}": code for name, code in zip(("u2", "u4", "u8"), "HIQ", strict=True)},
+    **{f"{ORDER}{name}": code for name, code in zip(("f4", "f8"), "fd", strict=True)},
+}
+KINDS = {**dict.fromkeys("bhilqn", "i"), **dict.fromkeys("BHILQN", "u"), **dict.fromkeys("efd", "f"), "?": "b"}
+ARRAY_KINDS = "biufc"  # of numpy's dtypes: those whose elements are numbers or truth values
+
+
+class Buffer:
+    """A part of a result that is binary data with a media type: `herder.Buffer(png, media_type="image/png")`.
+
+    `data` is bytes or any other object with the buffer protocol. Over HTTP, the media type is the `Content-Type`.
+    """
+
+    __slots__ = ("data", "media_type")
+
+    def __init__(self, data: Any, *, media_type: str | None = None) -> None:
+        memoryview(data)  # raises `TypeError`
+        if media_type is not None and not (0 < len(media_type) <= 255 and media_type.isascii()):
+            raise ValueError(f"media_type={media_type!r} is invalid; expected a name such as 'image/png'")
+        if media_type is not None and not media_type.isprintable():
+            raise ValueError(f"media_type={media_type!r} is invalid; it has control characters")
+        self.data = data
+        self.media_type = media_type
+
+    def __json__(self) -> Any:
+        """Return the data, for a caller that takes no buffers."""
+        return self.data
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def read_arguments(
+    body: bytes | memoryview, begin: int, command: Command, decode: Callable[[Any], Any]
+) -> tuple[Any, bool]:
+    """Return the arguments of a call, and whether its caller takes buffers. `begin`: where they are in the body.
+
+    `decode` is the worker's.
+
+    Raises `ProtocolError`, and `CallRejection` for JSON that is not valid and for a buffer that cannot be an argument.
+    """
+    json, table, views = read_section(memoryview(body).toreadonly(), begin)
+    arguments = decode(json)
+    if type(arguments) is dict:
+        for entry, view in zip(table["buffers"], views, strict=True):
+            name = entry["at"][1:].replace("~1", "/").replace("~0", "~")
+            if arguments.get(name) is not None:
+                text = f"{command.name}: the argument {name!r} is given twice, as a buffer and in the JSON"
+                raise CallRejection("bad_arguments", text)
+            as_array = name in array_parameters(command)
+            arguments[name] = view_of(view, entry.get("dtype"), entry.get("shape"), as_array)
+    return arguments, table.get("take") is True
+
+
+def read_section(body: memoryview, begin: int) -> tuple[memoryview, dict[str, Any], list[memoryview]]:
+    """Return the JSON, the table and the buffers from a body. Raises `ProtocolError`."""
+    end = len(body)
+    if begin + LENGTHS.size > end:
+        raise ProtocolError("short_body", "the body of a call frame is shorter than the lengths of its buffers")
+    json_length, table_length = LENGTHS.unpack_from(body, begin)
+    json_at = begin + LENGTHS.size + table_length
+    position = json_at + json_length
+    if position > end:
+        raise malformed("the lengths of the JSON and of the table exceed the body")
+    table = read_table(body[begin + LENGTHS.size : json_at])
+    views = []
+    for entry in table["buffers"]:
+        start = min(position + -position % ALIGNMENT, end)
+        position = start + entry["len"]
+        if position > end:
+            raise malformed("a buffer is longer than the body")
+        check_entry(entry)
+        views.append(body[start:position])
+    if position != end:
+        raise malformed("the body is longer than its buffers")
+    return body[json_at : json_at + json_length], table, views
+
+
+def read_table(text: memoryview) -> dict[str, Any]:
+    """Parse the table. Raises `ProtocolError`."""
+    try:
+        table = decode(text)
+    except CallRejection as refused:
+        raise malformed(refused.message) from None
+    if type(table) is not dict or type(table.get("buffers")) is not list or len(table["buffers"]) > MAX_BUFFERS:
+        raise malformed("the table has no list of at most 1024 buffers")
+    places = set()
+    for entry in table["buffers"]:
+        if type(entry) is not dict or type(entry.get("len")) is not int or entry["len"] < 0:
+            raise malformed("an entry has no length")
+        at = entry.get("at")
+        if type(at) is not str or at[:1] != "/" or "/" in at[1:] or not escapes(at):
+            raise malformed("the place of an argument is no key of an object")
+        places.add(at)
+    if len(places) != len(table["buffers"]):
+        raise malformed("two buffers have the same place")
+    return table
+
+
+def escapes(pointer: str) -> bool:
+    """Whether each `~` begins an escape."""
+    return all(part[:1] in ("0", "1") for part in pointer.split("~")[1:])
+
+
+def check_entry(entry: dict[str, Any]) -> None:
+    """Check the element type and the shape of an array. Raises `ProtocolError`."""
+    dtype, shape = entry.get("dtype"), entry.get("shape")
+    if dtype is None and shape is None:
+        return
+    size = element_size(dtype)
+    if size is None or type(shape) is not list or len(shape) > 64:
+        raise malformed("an array has no known element type, or no shape")
+    if (
+        not all(type(each) is int and each >= 0 for each in shape)
+        or functools.reduce(int.__mul__, shape, size) != entry["len"]
+    ):
+        raise malformed("the length of an array does not follow from its shape")
+
+
+def element_size(dtype: Any) -> int | None:
+    """Return the size of an element in bytes, if the element type is known."""
+    if type(dtype) is not str or dtype[:1] not in ("<", ">", "|") or len(dtype) not in (3, 4):
+        return None
+    digits = dtype[2:]
+    known = dtype[1] in ARRAY_KINDS and digits.isdecimal() and digits.isascii() and digits[0] != "0"
+    return int(digits) if known else None
+
+
+def malformed(reason: str) -> ProtocolError:
+    """Return the error of a frame whose buffers are not laid out as they must be."""
+    return ProtocolError("malformed_buffers", f"the buffers of a call frame are malformed: {reason}")
+
+
+@functools.cache
+def array_parameters(command: Command) -> frozenset[str]:
+    """Return the parameters that are arrays of numpy."""
+    if command.arguments is None:
+        return frozenset()
+    from herder.typed_nodes import all_nodes
+
+    fields = command.arguments.fields
+    return frozenset(field.name for field in fields if any(each.kind == "ndarray" for each in all_nodes([field.node])))
+
+
+def view_of(view: memoryview, dtype: str | None, shape: list[int] | None, as_array: bool) -> Any:
+    """Return a read-only view of a buffer: an array of numpy or a memoryview, with its element type and shape."""
+    if dtype is None or shape is None:
+        return view
+    if as_array:
+        import numpy as np  # type: ignore[import-not-found,unused-ignore]  # imported by the app, for the annotation
+
+        return np.ndarray(shape, dtype, view)
+    code = FORMATS.get(dtype)
+    if code is None or 0 in shape:  # a memoryview has no such format, or cannot be cast
+        return view
+    return view.cast(code, shape)  # type: ignore[call-overload,unused-ignore]
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+class ResultEncoder:
+    """Encodes the results of an app for callers that take buffers."""
+
+    def __init__(self, encoders: dict[type, Callable[[Any], Any]], nan_as_null: bool) -> None:
+        self.encoder = Encoder(Rules(encoders), nan_as_null)
+        self.known: dict[type, bool] = {Buffer: True}  # whether the values of a type can be buffers
+
+    def answer(self, name: str, head: tuple[int, int, int], value: Any, max_frame: int, copy: bool) -> list[Any]:
+        """Return the parts of the `result` frame of the command `name`. `head`: wire id, started and ended.
+
+        `copy`: whether data that may change until it is written must be copied. Raises `CallRejection`.
+        """
+        json, found = self.encode(value)
+        if not found:
+            return sized(name, frames.RESULT, head, [json], max_frame)
+        parts = section_parts(frames.STAMPS_SIZE, json, found)
+        if copy:
+            parts = [part if type(part) is bytes else bytes(part) for part in parts]
+        return sized(name, frames.RESULT | frames.BUFFERS << 8, head, parts, max_frame)
+
+    def encode(self, value: Any) -> tuple[bytes, list[tuple[dict[str, Any], bytes | memoryview]]]:
+        """Return the JSON with `null` in the places of buffers, and for each buffer its entry and its bytes."""
+        walk = BufferWalk(self)
+        encoder = self.encoder
+        try:
+            plain = with_recursion_limit(MAX_NESTING, walk.plain, value)
+            if len(walk.found) > MAX_BUFFERS:
+                raise NoForm(f"it has {len(walk.found)} buffers; the limit is {MAX_BUFFERS}")
+            return with_recursion_limit(MAX_NESTING, encoder.write, plain), walk.found
+        except NoForm as found:
+            raise unencodable(NoForm(f"{walk.place()}: {found}")) from None
+        except BaseException as error:
+            raise unencodable(error) from None
+        finally:
+            encoder.markers.clear()
+
+    def is_buffer(self, value: Any) -> bool:
+        """Whether values of this type can be buffers: they have the buffer protocol, and no form of the app's."""
+        kind = type(value)
+        found = self.known.get(kind)
+        if found is None:
+            found = not issubclass(kind, JSON_TYPES) and self.has_buffer_protocol(value)
+            if len(self.known) < 1024:  # a handler may create types without end
+                self.known[kind] = found
+        return found
+
+    def has_buffer_protocol(self, value: Any) -> bool:
+        """Whether a value of a type that is not known yet can be a buffer."""
+        bases = mro_of(type(value))
+        names = [(package_of(base), base.__name__) for base in bases]
+        if any(base in self.encoder.rules.encoders and base is not object for base in bases):
+            return False
+        if declares(bases, "__json__") or ("enum", "Enum") in names or ("numpy", "generic") in names:
+            return False
+        try:
+            memoryview(value)
+        except TypeError:
+            return False
+        except (ValueError, BufferError):  # an array of dates: each value is looked at again
+            return ("numpy", "ndarray") in names
+        return True
+
+
+def section_parts(begin: int, json: bytes, found: list[tuple[dict[str, Any], bytes | memoryview]]) -> list[Any]:
+    """Return the parts of a body from `begin` on: lengths, table, JSON, and each buffer with the padding before it."""
+    table = encode({"buffers": [entry for entry, _ in found]})
+    parts: list[Any] = [LENGTHS.pack(len(json), len(table)), table, json]
+    position = begin + LENGTHS.size + len(table) + len(json)
+    for entry, data in found:
+        padding = -position % ALIGNMENT
+        parts += (bytes(padding), data)
+        position += padding + entry["len"]
+    return parts
+
+
+def sized(name: str, word: int, head: tuple[int, int, int], parts: list[Any], max_frame: int) -> list[Any]:
+    """Return a frame of these parts. Raises `CallRejection` if it is too large. `word`: its kind and flags."""
+    from herder.error_frames import result_too_large
+
+    size = frames.STAMPS_SIZE + sum(map(len, parts))
+    if size > max_frame:
+        raise result_too_large(name, size, max_frame)
+    return [frames.RESULT_HEAD.pack(size, word, *head), *(part for part in parts if part)]
+
+
+class BufferWalk(Walk):
+    """A walk through a result that takes the buffers out of it."""
+
+    def __init__(self, encoder: ResultEncoder) -> None:
+        super().__init__(encoder.encoder.rules, encoder.encoder.nan_as_null)
+        self.is_buffer = encoder.is_buffer
+        self.found: list[tuple[dict[str, Any], bytes | memoryview]] = []
+
+    def plain(self, value: Any) -> Any:
+        """Return a value in types that JSON has, with None for each buffer."""
+        if self.is_buffer(value):
+            found = bytes_of(value)
+            if found is not None:
+                entry, data = found
+                self.found.append(({"at": self.pointer(), **entry}, data))
+                return None
+        return super().plain(value)
+
+    def pointer(self) -> str:
+        """Return the JSON Pointer of the current place."""
+        return "".join(f"/{key_text(part).replace('~', '~0').replace('/', '~1')}" for part in self.path)
+
+
+def key_text(part: Any) -> str:
+    """Return one step of a path as JSON has it: an index, or a key, which is a tuple of one."""
+    if type(part) is int:
+        return str(part)
+    key = part[0]
+    return key if type(key) is str else decode(encode({key: 0})[1:-3])
+
+
+def bytes_of(value: Any) -> tuple[dict[str, Any], bytes | memoryview] | None:
+    """Return the entry of a buffer, without its place, and its bytes; None if the value has a form in JSON only."""
+    extra: dict[str, Any] = {}
+    if type(value) is Buffer:
+        extra = {} if value.media_type is None else {"type": value.media_type}
+        value = value.data
+    if type(value) is bytes:
+        return {"len": len(value), **extra}, value
+    is_array = package_of(type(value)) == "numpy"
+    dtype: Any = value.dtype if is_array else None
+    if is_array and (dtype.kind not in ARRAY_KINDS or dtype.hasobject):
+        return None
+    if is_array:
+        data = flat_array(value)
+        return {"len": len(data), "dtype": dtype.str, "shape": list(value.shape), **extra}, data
+    view = memoryview(value)
+    shape: Any = view.shape
+    data = view.cast("B") if view.c_contiguous and view.nbytes and view.format in KINDS else view.tobytes()
+    kind = KINDS.get(view.format)
+    if kind is not None and (view.format != "B" or view.ndim != 1):
+        name = f"{'|' if view.itemsize == 1 else ORDER}{kind}{view.itemsize}"
+        extra = {"dtype": name, "shape": list(shape), **extra}
+    return {"len": len(data), **extra}, data
+
+
+def flat_array(array: Any) -> bytes | memoryview:
+    """Return the bytes of an array of numpy in C order. They are copied only if the array is not in this order."""
+    if not array.flags.c_contiguous or array.size == 0:
+        data: bytes = array.tobytes()
+        return data
+    return memoryview(array.reshape(-1).view("u1"))
+
+
+# --- for `herder.testing` ---------------------------------------------------------------------------------------------
+
+
+def split_arguments(arguments: dict[str, Any], command: Command) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments that JSON has, and the others as the handler gets them from a call with buffers."""
+    encoder, plain, buffers = ResultEncoder({}, True), {}, {}
+    for name, value in arguments.items():
+        found = bytes_of(value) if encoder.is_buffer(value) else None
+        if found is None:
+            plain[name] = value
+            continue
+        entry, data = found
+        view = memoryview(bytes(data))
+        buffers[name] = view_of(view, entry.get("dtype"), entry.get("shape"), name in array_parameters(command))
+    return plain, buffers
+
+
+def placed(json: bytes, found: list[tuple[dict[str, Any], bytes | memoryview]]) -> Any:
+    """Return the result of a call with its buffers in their places, as memoryviews."""
+    root = [decode(json)]
+    for entry, data in found:
+        container: Any = root
+        key: Any = 0
+        for step in entry["at"].split("/")[1:]:
+            container = container[key]
+            key = int(step) if type(container) is list else step.replace("~1", "/").replace("~0", "~")
+        container[key] = view_of(memoryview(bytes(data)), entry.get("dtype"), entry.get("shape"), False)
+    return root[0]

@@ -1,0 +1,345 @@
+"""R43: arguments and results that are binary data, in sync and async workers and in `herder.testing`."""
+
+import hashlib
+import json
+import struct
+
+import pytest
+
+import herder
+from herder import buffers, frames
+from herder.testing import CallError, Client
+from host import FakeHost, write_app
+
+APP = """
+import herder, array, os, hashlib
+
+@app.command
+{a}def any(x=None, *, y=0):
+    return [type(x).__name__, getattr(x, "format", None), list(getattr(x, "shape", ())), x.readonly if x else None, y]
+
+@app.command
+{a}def copy(x: bytes):
+    return {{"type": type(x).__name__, "text": x.decode()}}
+
+@app.command
+{a}def view(x: memoryview, y: bytearray = bytearray(b"-")):
+    return type(x).__name__ + type(y).__name__ + x.tobytes().decode() + y.decode()
+
+@app.command
+{a}def number(x: int):
+    return x
+
+@app.command
+{a}def results():
+    return {{"a": [b"abc", bytearray(b""), memoryview(b"xyz")], "~/": array.array("h", [1, -2]), "n": 1.5,
+            "png": herder.Buffer(b"p", media_type="image/png"), 7: b"7"}}
+
+@app.command
+{a}def root():
+    return b"whole"
+
+@app.command
+{a}def huge(size: int):
+    return [bytes(size)]
+
+@app.command
+{a}def digest(x, parts: list):
+    return [hashlib.sha256(x).hexdigest(), x.nbytes, [hash(memoryview(bytes(each))) for each in parts]]
+
+@app.command
+{a}def many():
+    return [b"x"] * 1025
+
+kept = []
+
+@app.command
+{a}def keep(x):
+    kept.append(x[1:3])
+    return [bytes(each).decode() for each in kept]
+
+@app.command
+{a}def session(x, session: herder.Session, call: herder.Call):
+    return [session.id, x.tobytes().decode(), call.id]
+"""
+
+
+@pytest.fixture(params=["", "async "], ids=["sync", "async"])
+def host(request, tmp_path):
+    with FakeHost(write_app(tmp_path, APP.format(a=request.param)), max_frame=1 << 20) as host:
+        yield host.ready()
+
+
+def section(body_begin, value, attached, take):
+    """Lay out the arguments of a call as docs/protocol.md says."""
+    entries = [{"at": at, "len": len(data), **more} for at, data, more in attached]
+    table, text = json.dumps({"take": take, "buffers": entries}).encode(), json.dumps(value).encode()
+    out = struct.pack("<II", len(text), len(table)) + table + text
+    for _, data, _ in attached:
+        out += bytes(-(body_begin + len(out)) % 16) + data
+    return out
+
+
+def call(host, command, value=None, *attached, take=True, session=None):
+    """Make a call with buffers; return its result or error, and its buffers by place."""
+    begin = frames.PREFIX_SIZE + len(command) + len(session or "")
+    payload = section(begin, value or {}, attached, take)
+    wire_id, data = host.pack_call(command, payload, session=session, flags=frames.BUFFERS)
+    host.calls.sendall(data)
+    kind, flags, id, body = host.frame()
+    assert id == wire_id
+    if kind == frames.ERROR or not flags & frames.BUFFERS:
+        return json.loads(body[16:]), {}
+    text_len, table_len = struct.unpack_from("<II", body, 16)
+    table = json.loads(body[24 : 24 + table_len])
+    at = 24 + table_len + text_len
+    found = {}
+    for entry in table["buffers"]:
+        at += -at % 16
+        found[entry["at"]] = (body[at : at + entry["len"]], entry.get("dtype"), entry.get("shape"), entry.get("type"))
+        at += entry["len"]
+    assert at == len(body)
+    return json.loads(body[24 + table_len : 24 + table_len + text_len]), found
+
+
+def test_a_handler_gets_a_read_only_view(host):
+    assert call(host, "any", {"y": 2}, ("/x", b"abc", {}))[0] == ["memoryview", "B", [3], True, 2]
+    floats = struct.pack("<6f", *range(6))
+    found, _ = call(host, "any", None, ("/x", floats, {"dtype": "<f4", "shape": [2, 3]}))
+    assert found == ["memoryview", "f", [2, 3], True, 0]
+    half, _ = call(host, "any", None, ("/x", b"ab", {"dtype": "<f2", "shape": [1]}))
+    assert half == ["memoryview", "B", [2], True, 0], "a memoryview has no such format"
+    assert call(host, "any", None, ("/x", b"", {}))[0][:3] == ["memoryview", "B", [0]]
+
+
+def test_annotations_say_what_the_handler_gets(host):
+    assert call(host, "copy", None, ("/x", b"abc", {}))[0] == {"type": "bytes", "text": "abc"}
+    assert host.call("copy", x="YWJj").result == {"type": "bytes", "text": "abc"}
+    assert call(host, "view", None, ("/x", b"a", {}), ("/y", b"b", {}))[0] == "memoryviewbytearrayab"
+    assert host.call("view", x="YWJj").result == "memoryviewbytearrayabc-"
+
+
+def test_a_buffer_that_does_not_fit_is_refused(host):
+    for command, value, attached, reason in [
+        ("number", {}, ("/x", b"1", {}), "integer"),
+        ("any", {"x": 1}, ("/x", b"1", {}), "given twice"),
+        ("any", {}, ("/z", b"1", {}), "'z'"),
+        ("copy", {}, ("/y", b"1", {}), "'y'"),
+    ]:
+        error, _ = call(host, command, value, attached)
+        assert error["kind"] == "bad_arguments" and reason in error["message"], error
+    assert call(host, "any", {"x": None}, ("/x", b"1", {}))[0][0] == "memoryview", "null stands in its place"
+    assert call(host, "none", {}, ("/x", b"1", {}))[0]["kind"] == "unknown_command"
+
+
+def test_results_have_buffers_only_for_callers_that_take_them(host):
+    value, found = call(host, "results")
+    assert value == {"a": [None, None, None], "~/": None, "n": 1.5, "png": None, "7": None}
+    assert found == {
+        "/a/0": (b"abc", None, None, None),
+        "/a/1": (b"", None, None, None),
+        "/a/2": (b"xyz", None, None, None),
+        "/~0~1": (struct.pack("=2h", 1, -2), "<i2", [2], None),
+        "/png": (b"p", None, None, "image/png"),
+        "/7": (b"7", None, None, None),
+    }
+    plain = {"a": ["YWJj", "", "eHl6"], "~/": [1, -2], "n": 1.5, "png": "cA==", "7": "Nw=="}
+    assert call(host, "results", take=False) == (plain, {})
+    assert host.call("results").result == plain
+    assert call(host, "root") == (None, {"": (b"whole", None, None, None)})
+    assert call(host, "number", {"x": 1}) == (1, {})
+
+
+def test_results_that_do_not_fit_are_refused(host):
+    assert call(host, "huge", {"size": 1 << 20})[0]["kind"] == "too_large"
+    error, _ = call(host, "many")
+    assert error["kind"] == "unencodable" and "1025 buffers" in error["message"]
+    value, found = call(host, "huge", {"size": 1000_000})
+    assert (value, len(found["/0"][0])) == ([None], 1000_000)
+
+
+def test_large_frames_and_frames_beside_others(host):
+    data = bytes(range(256)) * 3000
+    for _ in range(3):
+        found, _ = call(host, "digest", {"parts": []}, ("/x", data, {}))
+        assert found[:2] == [hashlib.sha256(data).hexdigest(), len(data)]
+    plain = host.pack_call("number", b'{"x":1}')[1]
+    begin = frames.PREFIX_SIZE + 4
+    mixed = host.pack_call("copy", section(begin, {}, [("/x", b"abc", {})], False), flags=frames.BUFFERS)[1]
+    host.calls.sendall(plain + mixed + host.pack_call("number", b'{"x":1}')[1])
+    assert [host.frame()[0] for _ in range(3)] == [frames.RESULT] * 3
+
+
+def test_a_view_that_is_kept_keeps_its_bytes(host):
+    for text in (b"-ab-", b"-cd-"):
+        found, _ = call(host, "keep", None, ("/x", text * 1, {}))
+    assert found == ["ab", "cd"]
+
+
+def test_sessions_and_calls_are_supplied(host):
+    found, _ = call(host, "session", None, ("/x", b"abc", {}), session="ann")
+    assert found == ["ann", "abc", host.next_id]
+    assert "needs a session" in call(host, "session", None, ("/x", b"abc", {}))[0]["message"]
+
+
+def test_an_interrupt_ends_a_call_with_buffers(tmp_path):
+    text = "@app.command\ndef spin(x):\n    print('spins', flush=True)\n    while True: pass\n"
+    with FakeHost(write_app(tmp_path, text)) as host:
+        host.ready()
+        payload = section(frames.PREFIX_SIZE + 4, {}, [("/x", b"abc", {})], True)
+        wire_id, data = host.pack_call("spin", payload, flags=frames.BUFFERS)
+        host.calls.sendall(data)
+        assert host.wait_for_line() == "spins"
+        host.cancel(wire_id, interrupt=True)
+        assert host.answer().error_kind == "cancelled"
+
+
+def test_buffers_are_imported_only_when_a_call_has_some(tmp_path):
+    with FakeHost(write_app(tmp_path, "@app.command\ndef names(x=0): return sorted(sys.modules)\n")) as host:
+        host.ready()
+        assert "herder.buffers" not in host.call("names").result
+        assert "herder.buffers" in call(host, "names")[0]
+
+
+def test_the_client_passes_buffers():
+    app = herder.App()
+
+    @app.command
+    def both(x, y: bytes = b""):
+        return {"x": x, "y": y.decode(), "type": type(x).__name__}
+
+    @app.command
+    def picture():
+        return herder.Buffer(b"png", media_type="image/png")
+
+    plain = Client(app)
+    assert plain.call("both", x=b"abc", y=bytearray(b"d")) == {"x": "YWJj", "y": "d", "type": "memoryview"}
+    assert plain.call("picture") == "cG5n"
+    with pytest.raises(CallError, match="cannot be encoded"):
+        plain.call("both", x=object())
+    taking = Client(app, take_buffers=True)
+    assert bytes(taking.call("both", x=b"abc")["x"]) == b"abc"
+    assert bytes(taking.call("picture")) == b"png"
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "im\u00e4ge", "a\nb"])
+def test_invalid_media_types_are_refused(name):
+    with pytest.raises(ValueError, match="media_type"):
+        herder.Buffer(b"", media_type=name)
+
+
+def test_values_without_the_buffer_protocol_are_no_buffers():
+    with pytest.raises(TypeError):
+        herder.Buffer("text")
+    encoder = buffers.ResultEncoder({bytes: bytes.decode}, False)
+    assert encoder.encode({"x": b"abc", 1.5: [True]}) == (b'{"x":"abc","1.5":[true]}', [])
+    json_text, found = encoder.encode({1.5: bytearray(b"a"), None: bytearray(b"b"), True: bytearray(b"c")})
+    assert (json_text, [entry["at"] for entry, _ in found]) == (
+        b'{"1.5":null,"null":null,"true":null}',
+        ["/1.5", "/null", "/true"],
+    )
+    strided = memoryview(b"abcdef")[::2]
+    assert bytes(encoder.encode([strided])[1][0][1]) == b"ace"
+
+
+NUMPY = """
+import numpy as np
+from numpy.typing import NDArray
+
+@app.command
+{a}def shape(x: np.ndarray):
+    return [str(x.dtype), list(x.shape), bool(x.flags.writeable), bool(x.flags.owndata), float(x.sum())]
+
+@app.command
+{a}def floats(x: NDArray[np.float32], y: NDArray[np.int64] | None = None):
+    return [str(x.dtype), list(x.shape), None if y is None else y.tolist()]
+
+@app.command
+{a}def arrays():
+    grid = np.arange(6, dtype="<f4").reshape(2, 3)
+    return {{"c": grid, "t": grid.T, "none": np.zeros((0, 3)), "one": np.float64(1.5), "big": grid.astype(">f4"),
+            "half": np.ones(2, "f2"), "day": np.array(["2026-01-01"], "M8[D]"), "text": np.array(["a"]),
+            "z": np.array(1j), "ok": np.array([True])}}
+
+state = np.zeros(3, "<i4")
+
+@app.command
+{a}def count(x: np.ndarray):
+    state[:] += 1
+    return state
+"""
+
+
+@pytest.fixture(params=["", "async "], ids=["sync", "async"])
+def numpy_host(request, tmp_path):
+    pytest.importorskip("numpy")
+    with FakeHost(write_app(tmp_path, NUMPY.format(a=request.param))) as host:
+        yield host.ready()
+
+
+def test_arrays_are_views(numpy_host):
+    floats = ("/x", struct.pack("<6f", *range(6)), {"dtype": "<f4", "shape": [2, 3]})
+    assert call(numpy_host, "shape", None, floats)[0] == ["float32", [2, 3], False, False, 15.0]
+    assert call(numpy_host, "shape", None, ("/x", b"\1\2", {}))[0] == ["uint8", [2], False, False, 3.0]
+    half = ("/x", struct.pack("<2e", 1, 2), {"dtype": "<f2", "shape": [2]})
+    assert call(numpy_host, "shape", None, half)[0] == ["float16", [2], False, False, 3.0]
+    empty = ("/x", b"", {"dtype": "<f4", "shape": [2, 0]})
+    assert call(numpy_host, "shape", None, empty)[0] == ["float32", [2, 0], False, False, 0.0]
+    assert numpy_host.call("shape", x=[[1, 2], [3, 4]]).result == ["int64", [2, 2], True, True, 10.0]
+
+
+def test_arrays_are_checked_against_their_annotation(numpy_host):
+    floats = ("/x", struct.pack("<2f", 1, 2), {"dtype": "<f4", "shape": [2]})
+    big = ("/x", struct.pack(">2f", 1, 2), {"dtype": ">f4", "shape": [2]})
+    longs = ("/y", struct.pack("<2q", 3, 4), {"dtype": "<i8", "shape": [2]})
+    assert call(numpy_host, "floats", None, floats, longs)[0] == ["float32", [2], [3, 4]]
+    assert call(numpy_host, "floats", None, big)[0] == ["float32", [2], None]
+    assert call(numpy_host, "floats", None, ("/x", bytes(12), {}))[0] == ["float32", [3], None]
+    assert numpy_host.call("floats", x=[1, 2.5], y=[1]).result == ["float32", [2], [1]]
+    for attached, value, kind in [
+        (("/x", struct.pack("<d", 1), {"dtype": "<f8", "shape": [1]}), {}, "array_dtype"),
+        (("/x", bytes(5), {}), {}, "array_size"),
+        (floats, {"y": [1.5]}, "array_dtype"),
+        (floats, {"y": [2**63]}, "array_range"),
+        (floats, {"y": ["a"]}, "array_type"),
+        (floats, {"y": [[1], [1, 2]]}, "array_type"),
+        (floats, {"y": 5}, "array_type"),
+    ]:
+        error, _ = call(numpy_host, "floats", value, attached)
+        assert [each["type"] for each in error["errors"]] == [kind], error
+
+
+def test_results_with_arrays(numpy_host):
+    value, found = call(numpy_host, "arrays")
+    assert value == {
+        **dict.fromkeys(["c", "t", "none", "big", "half", "z", "ok"]),
+        "one": 1.5,
+        "day": ["2026-01-01"],
+        "text": ["a"],
+    }
+    assert found["/c"] == (struct.pack("<6f", *range(6)), "<f4", [2, 3], None)
+    assert found["/t"] == (struct.pack("<6f", 0, 3, 1, 4, 2, 5), "<f4", [3, 2], None)
+    assert found["/none"] == (b"", "<f8", [0, 3], None)
+    assert found["/big"] == (struct.pack(">6f", *range(6)), ">f4", [2, 3], None)
+    assert found["/half"] == (struct.pack("<2e", 1, 1), "<f2", [2], None)
+    assert found["/z"] == (struct.pack("<2d", 0, 1), "<c16", [], None)
+    assert found["/ok"] == (b"\1", "|b1", [1], None)
+
+
+def test_an_array_is_sent_as_it_was_when_it_was_returned(numpy_host):
+    for expected in (1, 2, 3):
+        _, found = call(numpy_host, "count", None, ("/x", b"\1", {}))
+        assert found[""] == (struct.pack("<3i", *[expected] * 3), "<i4", [3], None)
+
+
+def test_the_client_passes_arrays():
+    np = pytest.importorskip("numpy")
+    app = herder.App()
+
+    @app.command
+    def double(x: np.ndarray):
+        return 2 * x
+
+    found = np.asarray(Client(app, take_buffers=True).call("double", x=np.ones((2, 2), "f4")))
+    assert found.dtype == np.float32 and found.tolist() == [[2, 2], [2, 2]]
+    assert Client(app).call("double", x=np.ones(1, "f2")) == [2]

@@ -1,0 +1,299 @@
+//! Forms (`multipart/form-data`) as the arguments of a call: a file becomes a buffer, the other parts become values of the JSON
+//! object. The whole body is in memory, within the limits of all bodies; buffers share its memory. Pure, except for [`arguments`].
+
+use super::{
+    body_check::{self, LONG},
+    body_reader::{BodyReader, Failed},
+};
+use crate::{Buffer, body_buffers::Room};
+use actix_web::{
+    HttpRequest,
+    dev::Payload,
+    http::header::{self, ContentDisposition, HeaderMap, HeaderValue},
+    web,
+};
+use bytes::Bytes;
+use herder_actors::{Error, check_json, check_json_object, without_byte_order_mark};
+use memchr::memmem;
+use std::collections::HashSet;
+
+/// The name of the part whose JSON object has the arguments that are no parts of their own.
+const ARGUMENTS: &str = "args";
+
+/// The arguments of a call.
+#[derive(Debug, Default)]
+pub(super) struct Arguments {
+    /// A JSON object.
+    pub(super) json: Bytes,
+    /// The buffers, by name.
+    pub(super) buffers: Vec<(String, Buffer)>,
+}
+
+/// Reads and checks the arguments of a call, in JSON or as a form.
+pub(super) async fn arguments(
+    request: &HttpRequest,
+    body: &mut Payload,
+    reader: BodyReader<'_>,
+) -> actix_web::Result<Result<Arguments, Failed>> {
+    let Some(boundary) = boundary(request.headers()) else {
+        let arguments = body_check::arguments(request, body, reader).await?;
+        return Ok(arguments.map(|json| Arguments { json, buffers: Vec::new() }));
+    };
+    let body = match reader.body(request, body).await {
+        Ok(body) => body,
+        Err(failed) => return Ok(Err(failed)),
+    };
+    let form = match body.len() {
+        0..LONG => parse(&body, &boundary),
+        // As in `body_check`: the search would block the other connections.
+        _ => web::block(move || parse(&body, &boundary)).await?,
+    };
+    Ok(form.map_err(Failed::Call).and_then(|(json, buffers)| {
+        let mut room = Room::none(&reader.limits.buffers);
+        room.grow_to(json.len()).map_err(|full| full.refusal(false))?;
+        Ok(Arguments { json: room.hold(json.into_bytes()), buffers })
+    }))
+}
+
+/// Returns the boundary of a form; `None` if the body is none.
+fn boundary(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let (kind, parameters) = text.split_once(';')?;
+    if !kind.trim_ascii().eq_ignore_ascii_case("multipart/form-data") {
+        return None;
+    }
+    parameters.split(';').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_boundary = name.trim_ascii().eq_ignore_ascii_case("boundary");
+        is_boundary.then(|| value.trim_ascii().trim_matches('"').to_owned())
+    })
+}
+
+type Form = (String, Vec<(String, Buffer)>);
+
+/// Parses a form into a JSON object and buffers.
+fn parse(body: &Bytes, boundary: &str) -> Result<Form, Error> {
+    let (mut object, mut members, mut buffers) = (String::new(), Vec::new(), Vec::new());
+    let mut names = HashSet::new();
+    for part in parts(body, boundary)? {
+        let part = Part::parse(&part)?;
+        if !names.insert(part.name.clone()) {
+            return Err(malformed(format_args!("the part `{}` is there twice", part.name)));
+        }
+        match part.kind() {
+            Kind::Buffer => buffers.push((part.name.clone(), part.into_buffer()?)),
+            Kind::Text => {
+                let text = serde_json::to_string(part.text()?).map_err(Error::malformed)?;
+                members.push((part.name, text));
+            }
+            Kind::Json if part.name == ARGUMENTS => {
+                check_json_object(&part.data).map_err(|error| part.malformed(&error))?;
+                object = part.text()?.trim().into();
+            }
+            Kind::Json => {
+                let text = part.text()?.to_owned();
+                check_json(text.as_bytes()).map_err(|error| part.malformed(&error))?;
+                members.push((part.name, text));
+            }
+        }
+    }
+    let json = joined(&object, &members)?;
+    body_check::check(json.as_bytes()).map_err(Error::malformed)?;
+    Ok((json, buffers))
+}
+
+/// Returns the object with these members. Both were checked to be valid JSON.
+fn joined(object: &str, members: &[(String, String)]) -> Result<String, Error> {
+    let inner = object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
+    let mut json = format!("{{{inner}");
+    for (name, value) in members {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        json += &serde_json::to_string(name).map_err(Error::malformed)?;
+        json.push(':');
+        json += value;
+    }
+    json.push('}');
+    Ok(json)
+}
+
+/// Splits a form into its parts (RFC 2046), each with its headers. The parts share the memory of the body.
+fn parts(body: &Bytes, boundary: &str) -> Result<Vec<Bytes>, Error> {
+    let delimiter = format!("\r\n--{boundary}");
+    let finder = memmem::Finder::new(&delimiter);
+    // The first delimiter may be at the very begin, without a line break before it.
+    let mut at = match body.starts_with(&delimiter.as_bytes()[2..]) {
+        true => delimiter.len() - 2,
+        false => finder.find(body).map(|begin| begin + delimiter.len()).ok_or_else(|| incomplete(boundary))?,
+    };
+    let mut parts = Vec::new();
+    loop {
+        let rest = &body[at..];
+        if rest.starts_with(b"--") {
+            return Ok(parts);
+        }
+        let line = memmem::find(rest, b"\r\n").ok_or_else(|| incomplete(boundary))?;
+        let begin = at + line + 2;
+        // A part without headers begins with an empty line, whose break is the one before the next delimiter, if it is empty.
+        let end = finder.find(&body[begin - 2..]).ok_or_else(|| incomplete(boundary))?;
+        let end = (begin - 2 + end).max(begin);
+        parts.push(body.slice(begin..end));
+        at = finder.find(&body[begin - 2..]).map_or(body.len(), |found| begin - 2 + found + delimiter.len());
+    }
+}
+
+fn incomplete(boundary: &str) -> Error {
+    malformed(format_args!("there is no closing line `--{boundary}--`"))
+}
+
+fn malformed(reason: impl std::fmt::Display) -> Error {
+    Error::Malformed { message: format!("the form is malformed: {reason}"), cause: None }
+}
+
+/// A part of a form.
+struct Part {
+    name: String,
+    is_file: bool,
+    /// In lower case and without parameters; empty if there is none.
+    media_type: String,
+    data: Bytes,
+}
+
+/// What a part becomes.
+enum Kind {
+    Buffer,
+    Json,
+    Text,
+}
+
+impl Part {
+    fn parse(part: &Bytes) -> Result<Self, Error> {
+        let (head, data) = match memmem::find(part, b"\r\n\r\n") {
+            _ if part.starts_with(b"\r\n") => (0, 2),
+            Some(end) => (end, end + 4),
+            None => return Err(malformed("a part has no empty line after its headers")),
+        };
+        let header = |name: &str| {
+            let lines = part[..head].split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            let mut found = lines.filter_map(|line| line.split_at_checked(line.iter().position(|byte| *byte == b':')?));
+            let value = found.find(|(key, _)| key.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))?.1;
+            HeaderValue::from_bytes(value[1..].trim_ascii()).ok()
+        };
+        let disposition = header("content-disposition").and_then(|value| ContentDisposition::from_raw(&value).ok());
+        let disposition = disposition.ok_or_else(|| malformed("a part has no `Content-Disposition` with a name"))?;
+        let name = disposition.get_name().ok_or_else(|| malformed("a part has no name"))?.to_owned();
+        let is_file = disposition.get_filename().is_some() || disposition.get_filename_ext().is_some();
+        let media_type = header("content-type").and_then(|value| value.to_str().ok().map(str::to_ascii_lowercase));
+        let media_type = media_type.unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim_ascii().to_owned();
+        Ok(Self { name, is_file, media_type, data: part.slice(data..) })
+    }
+
+    fn kind(&self) -> Kind {
+        let is_json = self.media_type == "application/json" || self.media_type.ends_with("+json");
+        match (self.is_file, &*self.media_type) {
+            (is_file, _) if self.name == ARGUMENTS && (is_json || !is_file) => Kind::Json,
+            (true, _) => Kind::Buffer,
+            (false, _) if is_json => Kind::Json,
+            (false, "") => Kind::Text,
+            (false, kind) if kind.starts_with("text/") => Kind::Text,
+            (false, _) => Kind::Buffer,
+        }
+    }
+
+    fn text(&self) -> Result<&str, Error> {
+        let text = std::str::from_utf8(without_byte_order_mark(&self.data));
+        text.map_err(|_| malformed(format_args!("the part `{}` is not valid UTF-8", self.name)))
+    }
+
+    fn malformed(&self, error: &herder_actors::PayloadError) -> Error {
+        malformed(format_args!("the part `{}` is {error}", self.name))
+    }
+
+    fn into_buffer(self) -> Result<Buffer, Error> {
+        let buffer = Buffer::from(self.data);
+        match &*self.media_type {
+            "" | "application/octet-stream" => Ok(buffer),
+            name => buffer.with_media_type(name).map_err(Error::malformed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Shown = (String, Vec<(String, Bytes, Option<String>)>);
+
+    fn read(body: &str) -> Result<Shown, String> {
+        let (json, buffers) = parse(&body.to_owned().into(), "B").map_err(|error| error.to_string())?;
+        let shown = |(name, buffer): (String, Buffer)| {
+            (name, buffer.bytes().clone(), buffer.media_type().map(ToOwned::to_owned))
+        };
+        Ok((json, buffers.into_iter().map(shown).collect()))
+    }
+
+    #[test]
+    fn files_are_buffers_and_other_parts_are_values() {
+        let form = "--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"cat.png\"\r\nContent-Type: image/png\r\n\r\n\
+            a\r\n--C\r\n\r\n--B\r\ncontent-disposition: form-data; name=\"title\"\r\n\r\n\"cat\" \u{e4}\r\n--B\r\n\
+            Content-Disposition: form-data; name=width\r\nContent-Type: application/json; charset=utf-8\r\n\r\n64\r\n--B\r\n\
+            Content-Disposition: form-data; name=\"args\"\r\n\r\n {\"deep\": [1]} \r\n--B--\r\n";
+        let (json, buffers) = read(form).unwrap();
+        assert_eq!(json, r#"{"deep": [1],"title":"\"cat\" ä","width":64}"#);
+        assert_eq!(buffers, [("image".into(), "a\r\n--C\r\n".into(), Some("image/png".into()))]);
+        let raw = "--B\r\nContent-Disposition: form-data; name=\"x\"\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--B--";
+        assert_eq!(read(raw).unwrap(), ("{}".into(), vec![("x".into(), Bytes::new(), None)]));
+        assert_eq!(read("--B--").unwrap().0, "{}");
+        assert_eq!(read("preamble\r\n--B--\r\nepilogue").unwrap().0, "{}");
+    }
+
+    #[test]
+    fn malformed_forms_are_refused_with_the_reason() {
+        let part = |head: &str, data: &str| format!("--B\r\n{head}\r\n\r\n{data}\r\n--B--\r\n");
+        let name = "Content-Disposition: form-data; name=\"x\"";
+        let json = "Content-Disposition: form-data; name=\"x\"\r\nContent-Type: application/json";
+        let args = "Content-Disposition: form-data; name=\"args\"";
+        for (form, reason) in [
+            (String::new(), "closing line"),
+            (format!("--B\r\n{name}\r\n\r\nx"), "closing line"),
+            (format!("--B\r\n{name}\r\n--B--"), "empty line"),
+            (part("Content-Type: text/plain", "x"), "Content-Disposition"),
+            (part("Content-Disposition: form-data", "x"), "no name"),
+            (part(json, "1},\"y\":{"), "`x`"),
+            (part(json, "NaN"), "`x`"),
+            (part(args, "[1]"), "object"),
+            (part(args, "{\"x\": \"\\ud800\"}"), "surrogate"),
+            (format!("--B\r\n{name}\r\n\r\n1\r\n{}", part(name, "2")), "twice"),
+        ] {
+            let error = read(&form).unwrap_err();
+            assert!(error.contains(reason), "{form:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_forms_have_a_boundary() {
+        let of = |text: &str| {
+            let value = HeaderValue::from_str(text).unwrap();
+            boundary(&[(header::CONTENT_TYPE, value)].into_iter().collect())
+        };
+        assert_eq!(of("multipart/form-data; boundary=abc"), Some("abc".into()));
+        assert_eq!(of("Multipart/Form-Data;charset=utf-8; Boundary=\"a b\""), Some("a b".into()));
+        assert_eq!(of("application/json; boundary=abc"), None);
+        assert_eq!(of("multipart/form-data"), None);
+    }
+
+    proptest! {
+        /// R68: no body makes the parser fail otherwise than with an error, and the data of a part may have any bytes.
+        #[test]
+        fn r68_data_of_any_bytes_survives(data in "(\r|\n|-|B|\r\n--B[^-]|[ -~]){0,30}", noise in "(\r|\n|-|B|:|[ -~]){0,40}") {
+            let _ = read(&noise);
+            let is_clear = !data.contains("\r\n--B");
+            let form = format!("--B\r\nContent-Disposition: form-data; name=\"x\"; filename=\"f\"\r\n\r\n{data}\r\n--B--\r\n");
+            prop_assume!(is_clear);
+            prop_assert_eq!(&read(&form).unwrap().1[0].1, data.as_bytes());
+        }
+    }
+}
