@@ -1,9 +1,10 @@
 //! Reloads (R31): every worker is replaced by one that has read the files again, and the old one goes only then.
 
+use crate::pools::steps::process;
 use herder::{
     Error,
     config::{Basic, PoolBuilder},
-    status::PoolState,
+    status::{PoolState, WorkerState},
     testing::{TestPool, pool, wait_until, with_timeout},
 };
 use serde_json::{Value, json};
@@ -59,6 +60,10 @@ async fn r31_replacement_serves_while_the_old_worker_finishes_its_call() {
     let report = with_timeout("the reload", pool.reload()).await.unwrap();
     assert_eq!((report.workers, report.sessions), (1, 0));
     assert_eq!(version(&pool).await, json!([2, "0"]), "the number of the slot is kept");
+    let left: Vec<_> = pool.running_calls().await.unwrap();
+    assert_eq!(left.len(), 1);
+    let old = (left[0].process(), left[0].state, left[0].command.as_deref());
+    assert_eq!(old, (process(1, 1), WorkerState::Terminating, Some("wait")));
     fs::write(&go, "").unwrap();
     let finished = with_timeout("the running call", running).await.unwrap();
     assert_eq!((finished.worker.0, finished.decode::<u32>().unwrap()), (1, 1));

@@ -4,7 +4,7 @@
 use crate::pools::steps::{answer, answers};
 use herder::{
     Error,
-    config::Restart,
+    config::{Queue, Restart},
     status::PoolState,
     testing::{TestPool, pool, starting_pool, wait_until},
 };
@@ -157,4 +157,34 @@ async fn r13_start_fails_when_no_worker_starts() {
     assert!(matches!(&error, Error::StartFailed { .. }), "{error:?}");
     assert!(error.to_string().contains("no such model: llama-0"), "{error}");
     herder::testing::PoolProcesses::new(context.name()).nothing_left().await;
+}
+
+/// R36: a call that waits while the workers start is told so, with the time.
+#[tokio::test]
+async fn r36_queue_timeout_names_workers_that_still_start() {
+    const SLOW: &str = "
+import os, time
+import herder
+app = herder.App()
+
+@app.on_start
+def load() -> None:
+    while not os.path.exists('go'): time.sleep(0.01)
+
+@app.command
+def pid() -> int:
+    return os.getpid()
+";
+    let pool = starting_pool("slow", |context| {
+        context.file("app.py", SLOW);
+        let queue = Queue::new().timeout(Duration::from_millis(50));
+        context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).queue(queue).build()
+    })
+    .await;
+    let error = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap_err();
+    assert!(matches!(&error, Error::QueueTimeout { starting: Some(_), .. }), "{error:?}");
+    assert!(error.to_string().contains("no worker was ready within 50ms: the workers are still starting"), "{error}");
+    fs::write(pool.dir().join("go"), "").unwrap();
+    pool.wait_healthy("pid").await;
+    pool.shutdown_and_check().await;
 }
