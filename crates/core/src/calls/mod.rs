@@ -249,6 +249,11 @@ impl Calls {
         });
     }
 
+    /// Drops what is known of a stream, if the call is one: it is about to be settled.
+    pub(crate) fn end_stream(&mut self, id: CallId) {
+        self.change(id, |call| call.stream = None);
+    }
+
     /// Records that a stream is being examined.
     pub(crate) fn examining_stream(&mut self, now: Timestamp, id: CallId) {
         self.change(id, |call| {

@@ -33,7 +33,6 @@ pub(crate) struct AnsweredAttempt {
     pub(crate) since: Timestamp,
     pub(crate) routing: Routing,
     pub(crate) session: Option<AttemptSession>,
-    pub(crate) is_stream: bool,
 }
 
 /// The session of an attempt.
@@ -48,8 +47,10 @@ pub(crate) struct AttemptSession {
 /// The occupant of a call slot of the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SlotHolder {
-    /// An attempt of a call that is not settled.
+    /// An attempt of a call that is not settled, and is no stream.
     Call(CallKey),
+    /// An attempt of a stream that is not settled.
+    Stream(CallKey),
     /// An attempt of a call that is not settled. The worker was asked to take it back.
     Revoking(CallKey),
     /// An attempt whose call is settled or was taken back. The call slot stays occupied until the final frame.
@@ -87,7 +88,7 @@ impl Attempt {
     /// Returns the call of the attempt, unless it is settled.
     pub(crate) fn call(&self) -> Option<CallId> {
         match self.holder {
-            SlotHolder::Call(call) | SlotHolder::Revoking(call) => Some(call.id),
+            SlotHolder::Call(call) | SlotHolder::Stream(call) | SlotHolder::Revoking(call) => Some(call.id),
             SlotHolder::Abandoned { .. } => None,
         }
     }
@@ -95,8 +96,8 @@ impl Attempt {
     /// Returns what is left of the attempt if it answers this call.
     #[inline(always)]
     pub(crate) fn answered(&self, call: CallKey) -> AnsweredAttempt {
-        let Self { sent, since, routing, session, is_stream, .. } = *self;
-        AnsweredAttempt { call, sent, since, routing, session, is_stream }
+        let Self { sent, since, routing, session, .. } = *self;
+        AnsweredAttempt { call, sent, since, routing, session }
     }
 
     /// Returns whether its final frame, with this result and run time, shows that the worker gave it back. The frame may
@@ -125,7 +126,10 @@ impl Attempt {
         match self.holder {
             SlotHolder::Abandoned { next: Escalation::Interrupt(due) | Escalation::Kill(due) } => Some(due),
             SlotHolder::Abandoned { next: Escalation::Withdrawn { kill } } => kill,
-            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) | SlotHolder::Revoking(_) => None,
+            SlotHolder::Abandoned { next: Escalation::Asked }
+            | SlotHolder::Call(_)
+            | SlotHolder::Stream(_)
+            | SlotHolder::Revoking(_) => None,
         }
     }
 }
@@ -196,8 +200,8 @@ impl Attempts {
         }
     }
 
-    /// Removes the only attempt, in by far the most frequent case: its call is not settled, and it is not in advance, so
-    /// that nothing else of the process changes. Returns `None`, and changes nothing, in all other cases.
+    /// Removes the only attempt, in by far the most frequent case: its call is not settled and no stream, and it is not in
+    /// advance, so that nothing else of the process changes. Returns `None`, and changes nothing, in all other cases.
     // Returns the fields that are needed, since the compiler would copy the whole attempt several times.
     #[inline(always)]
     pub(super) fn remove_only(&mut self, wire: WireId) -> Option<AnsweredAttempt> {
@@ -269,7 +273,7 @@ impl Attempts {
     /// `None` within if that is settled; `None` if there is no such attempt.
     pub(super) fn chunk_arrived(&mut self, wire: WireId) -> Option<Option<CallId>> {
         if let SlotHolder::Revoking(call) = self.get(wire)?.holder {
-            self.set_holder(wire, SlotHolder::Call(call));
+            self.set_holder(wire, SlotHolder::Stream(call));
         }
         if self.oldest.as_ref().is_some_and(|oldest| oldest.wire != wire) {
             self.overtook = self.overtook.max(wire.0);
@@ -290,7 +294,7 @@ impl Attempts {
     pub(super) fn escalation(&self, wire: WireId) -> Option<Escalation> {
         match self.get(wire)?.holder {
             SlotHolder::Abandoned { next } => Some(next),
-            SlotHolder::Call(_) | SlotHolder::Revoking(_) => None,
+            SlotHolder::Call(_) | SlotHolder::Stream(_) | SlotHolder::Revoking(_) => None,
         }
     }
 
@@ -398,9 +402,10 @@ impl Attempts {
         move |attempt| match attempt.holder {
             SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } } => false,
             SlotHolder::Abandoned { next: Escalation::Interrupt(_) | Escalation::Kill(_) } => true,
-            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) | SlotHolder::Revoking(_) => {
-                before.is_some() && attempt.wire <= last
-            }
+            SlotHolder::Abandoned { next: Escalation::Asked }
+            | SlotHolder::Call(_)
+            | SlotHolder::Stream(_)
+            | SlotHolder::Revoking(_) => before.is_some() && attempt.wire <= last,
         }
     }
 
@@ -466,7 +471,8 @@ impl Attempts {
     /// Records that the worker was asked to take back an attempt. Returns false if it was asked before, or the call is
     /// settled.
     pub(super) fn revoke(&mut self, wire: WireId) -> bool {
-        let Some(SlotHolder::Call(call)) = self.get(wire).map(|attempt| attempt.holder) else { return false };
+        let holder = self.get(wire).map(|attempt| attempt.holder);
+        let Some(SlotHolder::Call(call) | SlotHolder::Stream(call)) = holder else { return false };
         self.set_holder(wire, SlotHolder::Revoking(call));
         true
     }

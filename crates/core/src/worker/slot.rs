@@ -193,7 +193,9 @@ impl Slot {
     /// Returns the attempts in advance that another worker could run, and that the process was not asked to take back. None
     /// if the process may run what it gives back.
     pub(super) fn revocable(&self) -> impl Iterator<Item = &Attempt> {
-        let is_revocable = |attempt: &&Attempt| matches!(attempt.holder, SlotHolder::Call(_)) && !attempt.is_strict();
+        let is_revocable = |attempt: &&Attempt| {
+            matches!(attempt.holder, SlotHolder::Call(_) | SlotHolder::Stream(_)) && !attempt.is_strict()
+        };
         self.attempts.iter_in_advance().filter(is_revocable).filter(|_| self.can_revoke())
     }
 

@@ -390,7 +390,7 @@ impl Workers {
         let slot = self.slots.get_mut(index(worker.id)).filter(|slot| slot.worker == worker)?;
         let answered = slot.attempts.remove_only(wire)?;
         // Before the load is updated, which depends on the limit.
-        slot.observe(if answered.is_stream { Duration::ZERO } else { ran });
+        slot.observe(ran);
         slot.count_finished(now);
         self.index.counts.in_flight -= 1;
         self.index.put_load(slot);

@@ -20,7 +20,7 @@ impl Core {
     pub fn finish(&mut self, now: Timestamp, finished: Finished, effects: &mut Effects) -> Option<FinalAnswer> {
         self.tick(now, effects);
         match self.workers.finish_only_attempt(now, finished) {
-            Some(answered) => self.answer(now, finished, &answered, effects),
+            Some(answered) => self.answer(now, finished, &answered, false, effects),
             None => self.finish_among_others(now, finished, effects),
         }
     }
@@ -45,8 +45,9 @@ impl Core {
             SlotHolder::Revoking(call) if attempt.is_given_back(ok, ran) => {
                 self.finish_taken_back(now, worker, Some(call.id), effects);
             }
-            SlotHolder::Call(call) | SlotHolder::Revoking(call) => {
-                return self.answer(now, finished, &attempt.answered(call), effects);
+            SlotHolder::Call(call) | SlotHolder::Stream(call) | SlotHolder::Revoking(call) => {
+                self.calls.end_stream(call.id);
+                return self.answer(now, finished, &attempt.answered(call), attempt.is_stream, effects);
             }
             SlotHolder::Abandoned { .. } => {
                 if attempt.contradicts(ok, ran) {
@@ -81,10 +82,11 @@ impl Core {
         now: Timestamp,
         finished: Finished,
         answered: &AnsweredAttempt,
+        is_stream: bool,
         effects: &mut Effects,
     ) -> Option<FinalAnswer> {
         let answer = self.settle_with_answer(now, finished, answered).and_then(|answer| return_first(answer, effects));
-        let AnsweredAttempt { since, session, is_stream, .. } = *answered;
+        let AnsweredAttempt { since, session, .. } = *answered;
         self.free_call_slot(now, finished.worker.id, since, session, is_stream, effects);
         answer
     }
@@ -98,7 +100,10 @@ impl Core {
         answered: &AnsweredAttempt,
     ) -> Option<FinalAnswer> {
         let Finished { worker, ok, .. } = finished;
-        let call = self.calls.settle_key(answered.call)?;
+        let mut call = self.calls.settle_key(answered.call)?;
+        // A stream ends before (`finish_among_others`). Without this, each call would pay for the drop of a stream.
+        debug_assert!(call.stream.is_none(), "{} is still a stream", call.id);
+        std::mem::forget(call.stream.take());
         if ok {
             self.counters.ok += 1;
             self.retries.succeeded(now);

@@ -50,11 +50,8 @@ impl Core {
         if let Some((role, worker, routing)) = self.worker_at_once(now, submission) {
             let wire = self.fresh_wire();
             let call = self.new_call(now, submission, role, permit);
-            let mut call = Call { state: CallState::Sent { worker, wire }, attempts: 1, ..call };
-            call.begin_stream(now);
-            let is_stream = call.stream.is_some();
-            let call = self.calls.admit(call);
-            let attempt = new_attempt(now, call, role, wire, routing, is_stream);
+            let call = self.calls.admit(Call { state: CallState::Sent { worker, wire }, attempts: 1, ..call });
+            let attempt = new_attempt(now, call, role, wire, routing, false);
             self.workers.start_attempt_at_once(worker.id, attempt);
             return Ok(Some(Dispatch { worker, call: call.id, wire, epoch: role.epoch() }));
         }
@@ -66,6 +63,10 @@ impl Core {
     /// change, in all other cases.
     #[inline(always)]
     fn worker_at_once(&mut self, now: Timestamp, submission: &Submission) -> Option<(Role, WorkerRef, Routing)> {
+        // Streams take the other path, so that all that they need costs other calls nothing but this.
+        if submission.stream.is_some() {
+            return None;
+        }
         let Some(session) = &submission.session else {
             return Some((Role::AnyWorker, self.workers.least_loaded()?, Routing::Unrouted));
         };
@@ -89,7 +90,7 @@ impl Core {
             permit,
             fingerprint: submission.fingerprint,
             losses: LostAttempts::default(),
-            stream: submission.stream.map(|limits| Box::new(CallStream::new(limits.idle, self.settings.stream.stall))),
+            stream: None,
         }
     }
 
@@ -129,8 +130,10 @@ impl Core {
         effects: &mut Effects,
     ) -> Result<(), CallFailure> {
         let (id, role) = (submission.call, admitted.role);
+        let stall = self.settings.stream.stall;
+        let stream = submission.stream.map(|limits| Box::new(CallStream::new(limits.idle, stall)));
         let call = self.new_call(now, submission, role, permit);
-        self.calls.admit(call);
+        self.calls.admit(Call { stream, ..call });
         self.place_call(now, id, admitted, effects).inspect_err(|_| self.rollback_admission(now, id, admitted))?;
         if let Some(row) = role.row().filter(|_| admitted.is_ended) {
             self.sessions.keep(row);

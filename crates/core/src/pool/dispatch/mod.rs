@@ -195,6 +195,6 @@ pub(super) fn new_attempt(
     is_stream: bool,
 ) -> Attempt {
     let session = role.row().map(|row| AttemptSession { row, is_strict: role.is_strict() });
-    let holder = SlotHolder::Call(call);
+    let holder = if is_stream { SlotHolder::Stream(call) } else { SlotHolder::Call(call) };
     Attempt { wire, holder, sent: now, since: now, routing, session, is_taken_back: false, is_stream }
 }
