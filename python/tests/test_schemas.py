@@ -16,6 +16,7 @@ import herder
 from herder import schemas
 from herder.codec import encode
 from herder.errors import CallRejection
+from herder.typed_schemas import DURATION
 from type_tables import ERRORS, FITS, ID, Box, Color, Derived, Json, Line, Perm, Tree
 
 JSON = Json  # the type names itself, in the scope of this module
@@ -388,7 +389,8 @@ def test_results():
         "type": "object",
         "additionalProperties": {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
     }
-    assert result_of(dt.timedelta) == {"type": "string", "format": "duration"}
+    duration = result_of(dt.timedelta)
+    assert (duration.pop("pattern"), duration) == (f"^(?:{DURATION})$", {"type": "string", "format": "duration"})
     assert result_of(decimal.Decimal | None)["anyOf"][0] == {"type": "string", "format": "decimal"}
     assert result_of(collections.abc.Iterator[int], function=items) == {"type": "array", "items": {"type": "integer"}}
     lines = result_of(collections.abc.AsyncIterator[Line], function=async_items)

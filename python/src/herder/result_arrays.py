@@ -56,8 +56,7 @@ def _durations(value: Any, step: str) -> Any:
 
 
 def _map(function: Callable[[Any], Any], value: Any) -> Any:
-    values: list[Any] | None = value if type(value) is list else None
-    return function(value) if values is None else [_map(function, each) for each in values]
+    return [_map(function, each) for each in value] if type(value) is list else function(value)
 
 
 def _datetime64(text: str) -> str | None:

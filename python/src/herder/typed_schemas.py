@@ -73,7 +73,8 @@ SIMPLE: dict[str, dict[str, Any]] = {
 RESULTS: dict[str, dict[str, Any]] = {
     **{kind: {"type": "string", "format": SIMPLE[kind]["format"]} for kind in ("datetime", "date", "time", "uuid")},
     "bytes": {"type": "string", "contentEncoding": "base64"},
-    "timedelta": {"type": "string", "format": "duration"},
+    # RFC 3339, which `format` names, has no sign and no fraction.
+    "timedelta": {"type": "string", "format": "duration", "pattern": SIMPLE["timedelta"]["pattern"]},
     "decimal": {"type": "string", "format": "decimal"},
 }
 ADDRESSES = {
