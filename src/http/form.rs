@@ -290,10 +290,13 @@ mod tests {
         #[test]
         fn r68_data_of_any_bytes_survives(data in "(\r|\n|-|B|\r\n--B[^-]|[ -~]){0,30}", noise in "(\r|\n|-|B|:|[ -~]){0,40}") {
             let _ = read(&noise);
-            let is_clear = !data.contains("\r\n--B");
-            let form = format!("--B\r\nContent-Disposition: form-data; name=\"x\"; filename=\"f\"\r\n\r\n{data}\r\n--B--\r\n");
-            prop_assume!(is_clear);
-            prop_assert_eq!(&read(&form).unwrap().1[0].1, data.as_bytes());
+            // The line break before the data belongs to the headers, and could begin a delimiter too.
+            let mut data = format!("\r\n{data}");
+            while data.contains("\r\n--B") {
+                data = data.replace("\r\n--B", "\r\n");
+            }
+            let form = format!("--B\r\nContent-Disposition: form-data; name=\"x\"; filename=\"f\"\r\n{data}\r\n--B--\r\n");
+            prop_assert_eq!(&read(&form).unwrap().1[0].1[..], &data.as_bytes()[2..]);
         }
     }
 }
