@@ -42,6 +42,9 @@ pub struct CommandDescription {
     /// Whether a call of this command is refused if it has no session.
     #[serde(default)]
     pub needs_session: bool,
+    /// Whether the handler is a generator: a caller can take its items as a stream. Its result is the list of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
     /// The JSON Schema (2020-12) of the arguments. It is `{"type":"object"}`, which accepts all arguments, if the worker does
     /// not describe them.
     pub parameters: Box<RawValue>,
@@ -80,10 +83,10 @@ impl Descriptions {
         self.current = entries
             .into_iter()
             .map(|entry| {
-                let (name, idempotent) = (entry.name.clone(), entry.idempotent);
+                let (name, idempotent, stream) = (entry.name.clone(), entry.idempotent, entry.stream);
                 describe(entry, &mut space).unwrap_or_else(|reason| {
                     ignored.push(format!("`{}`: {reason}", shorten(&name)));
-                    undescribed(name, idempotent, Some(reason))
+                    CommandDescription { stream, ..undescribed(name, idempotent, Some(reason)) }
                 })
             })
             .collect();
@@ -94,7 +97,7 @@ impl Descriptions {
 fn hash(entries: &[CommandEntry]) -> u64 {
     let mut hasher = FixedState::default().build_hasher();
     for entry in entries {
-        (&entry.name, entry.idempotent).hash(&mut hasher);
+        (&entry.name, entry.idempotent, entry.stream).hash(&mut hasher);
         for text in texts(entry) {
             text.map(RawJson::get).hash(&mut hasher);
         }
@@ -125,6 +128,7 @@ fn describe(entry: CommandEntry, space: &mut usize) -> Result<CommandDescription
     let plain = undescribed(name, idempotent, schema_error.map(|error| shorten(&error)));
     Ok(CommandDescription {
         description: parse("description", "a string", entry.description.as_ref())?,
+        stream: entry.stream,
         needs_session: parse("needs_session", "true or false", entry.needs_session.as_ref())?.unwrap_or(false),
         parameters: schema("parameters", entry.parameters)?.unwrap_or(plain.parameters),
         result: schema("result", entry.result)?,
@@ -139,6 +143,7 @@ fn undescribed(name: String, idempotent: bool, schema_error: Option<String>) -> 
         description: None,
         idempotent,
         needs_session: false,
+        stream: false,
         parameters,
         result: None,
         schema_error,

@@ -5,7 +5,7 @@ use super::{
     body_reader::{BodyReader, Failed},
     surrogates,
 };
-use actix_web::{HttpRequest, dev::Payload, web};
+use actix_web::{HttpRequest, dev::Payload, error::BlockingError, web};
 use bytes::Bytes;
 use herder_actors::{Error, PayloadError, check_json_object, without_byte_order_mark};
 
@@ -40,10 +40,10 @@ pub(super) fn check(json: &[u8]) -> Result<(), PayloadError> {
 pub(super) async fn checked(
     json: &Bytes,
     check: fn(&[u8]) -> Result<(), PayloadError>,
-) -> actix_web::Result<Result<(), PayloadError>> {
+) -> Result<Result<(), PayloadError>, BlockingError> {
     if json.len() < LONG {
         return Ok(check(json));
     }
     let json = json.clone();
-    Ok(web::block(move || check(&json)).await?)
+    web::block(move || check(&json)).await
 }

@@ -8,17 +8,19 @@ use super::{
     binary::{self, Accepted},
     body_check,
     body_reader::{BodyReader, Failed, Limits},
+    call_error::CallErrorResponse,
     connections::while_connected,
     envelope, form,
     headers::{Options, forward},
     pools::Pools,
     session_sources::SessionSources,
+    streams::{self, StreamFormat},
     unread,
 };
 use crate::Pool;
 use crate::body_buffers::SMALL;
 use actix_web::{
-    HttpRequest, HttpResponse, ResponseError, Result,
+    HttpRequest, HttpResponse, Result,
     dev::Payload,
     http::{
         StatusCode,
@@ -26,44 +28,13 @@ use actix_web::{
     },
     web,
 };
-use herder_actors::{Error, ErrorDetail, ErrorId, Reply, check_json};
+use futures_util::StreamExt;
+use herder_actors::{Error, PendingStream, Reply, check_json};
 use serde::de::IgnoredAny;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// The status of a response to a client that has closed its connection. No client reads it; nginx uses the same number.
 const CLIENT_GONE: u16 = 499;
-
-/// The error of a call, with the id under which it was logged. `wait` is set if this server knows a better
-/// `Retry-After` than the error.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-pub(super) struct CallErrorResponse {
-    error: Error,
-    id: ErrorId,
-    wait: Option<Duration>,
-}
-
-impl CallErrorResponse {
-    pub(super) fn response(&self, detail: ErrorDetail) -> HttpResponse {
-        let mut response = self.error.to_response(detail, Some(self.id));
-        if let Some(wait) = self.wait {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
-        }
-        response
-    }
-}
-
-impl ResponseError for CallErrorResponse {
-    fn status_code(&self) -> StatusCode {
-        self.error.status_code()
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        self.response(ErrorDetail::Brief)
-    }
-}
 
 /// Runs a command. The call is cancelled if its client closes the connection. The deadline counts from here, because
 /// the head of the request has just arrived.
@@ -110,6 +81,8 @@ async fn submit(
 ) -> Result<HttpResponse> {
     let pool = pools.find(pool)?;
     let options = Options::read(request.headers(), sessions, pool.config().session_affinity())?;
+    let format = StreamFormat::accepted(request);
+    options.check_stream(format.is_some())?;
     let reader = body_reader(pool, limits, &options);
     let form::Arguments { json, buffers } = match form::arguments(request, body, reader).await? {
         Ok(arguments) => arguments,
@@ -117,21 +90,48 @@ async fn submit(
         Err(Failed::Request(refusal)) => return Err(refusal.into()),
         // The pool gets the time that is left after the body has arrived.
     };
-    let mut call = pool.call_json::<IgnoredAny>(command, json).timeout(reader.time_left());
+    let mut call = pool.call_json::<IgnoredAny>(command, json);
     for (name, buffer) in buffers {
         call = call.attach(&name, buffer);
     }
+    if let Some(format) = format {
+        let call = if options.limits_all() { call.timeout(reader.time_left()) } else { call };
+        let items = forward(request.headers(), pool, options.apply(call)).stream_json();
+        // On the heap, so that the future of other calls does not get larger.
+        return Box::pin(stream(request, (pools, pool), limits, format, items)).await;
+    }
+    call = call.timeout(reader.time_left());
     let accepted = Accepted::of(request);
     if accepted != Accepted::Json {
         call = call.take_buffers();
     }
     let reply = forward(request.headers(), pool, options.apply(call)).reply();
     let id = reply.error_id();
-    let Some(reply) = while_connected(request, reply).await else {
-        return Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)));
-    };
+    let Some(reply) = while_connected(request, reply).await else { return Ok(client_gone()) };
     let reply = reply.map_err(|error| CallErrorResponse { wait: backlog::wait(&pools.1, pool, &error), error, id })?;
     answer(pool, command, limits, reply, accepted).await
+}
+
+/// Answers with a stream. An error before the first item is the response, as for other calls.
+async fn stream(
+    request: &HttpRequest,
+    (pools, pool): (&Pools, &Pool),
+    limits: &Limits,
+    format: StreamFormat,
+    mut items: PendingStream,
+) -> Result<HttpResponse> {
+    let Some(first) = while_connected(request, items.next()).await else { return Ok(client_gone()) };
+    let id = items.error_id();
+    let first = first.transpose().map_err(|error| CallErrorResponse {
+        wait: backlog::wait(&pools.1, pool, &error),
+        error,
+        id,
+    })?;
+    streams::respond(request, format, limits, items, first).await
+}
+
+fn client_gone() -> HttpResponse {
+    HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the deadline of a call counts from the head of its request")]

@@ -186,7 +186,7 @@ impl Connection {
 
     /// Waits until the client has closed the connection, or at least its sending side. Bytes that it sends meanwhile
     /// stay unread.
-    async fn disconnected(&self) {
+    pub(super) async fn disconnected(&self) {
         if let Some(client_close) = &self.client_close {
             let mut notified = pin!(client_close.notify.notified());
             // Create the waiter before reading the flag. `notify_waiters` does not wake later waiters: a disconnect in

@@ -2,12 +2,13 @@
 //! its configuration.
 
 use super::{
-    call::CallErrorResponse,
+    call_error::CallErrorResponse,
     call_route::CallRoute,
     connections::{self, ActiveRequest},
     docs::PAGES,
     hosts::{Host, is_common_loopback},
     refusal::Refusal,
+    streams::DetailOfStream,
     unread,
 };
 use crate::config::Token;
@@ -76,6 +77,7 @@ fn with_detail(response: ServiceResponse<impl MessageBody + 'static>, detail: Er
         let call = error.as_error::<CallErrorResponse>().map(|failure| failure.response(detail));
         call.or_else(|| Some(error.as_error::<herder_actors::Error>()?.to_response(detail, None)))
     });
+    DetailOfStream::set(response.response(), detail);
     match again {
         Some(again) => response.into_response(again),
         None => response.map_into_boxed_body(),

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 static TIMEOUT: CallHeader = CallHeader::new("Herder-Timeout", HeaderName::from_static("herder-timeout"));
 static IDEMPOTENT: CallHeader = CallHeader::new("Herder-Idempotent", HeaderName::from_static("herder-idempotent"));
+static IDLE_TIMEOUT: CallHeader =
+    CallHeader::new("Herder-Idle-Timeout", HeaderName::from_static("herder-idle-timeout"));
 static IF_ABSENT: CallHeader = CallHeader::new("Herder-If-Absent", HeaderName::from_static("herder-if-absent"));
 static AFFINITY: CallHeader = CallHeader::new("Herder-Affinity", HeaderName::from_static("herder-affinity"));
 /// The headers besides those that name the session.
-static OTHERS: [&CallHeader; 4] = [&TIMEOUT, &IDEMPOTENT, &IF_ABSENT, &AFFINITY];
+static OTHERS: [&CallHeader; 5] = [&TIMEOUT, &IDLE_TIMEOUT, &IDEMPOTENT, &IF_ABSENT, &AFFINITY];
 
 const ANY_TIMEOUT: &str = "one duration greater than 0s and at most 365 days, such as \"250ms\", \"30s\", \"5m\"";
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -26,6 +28,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(super) struct Options {
     session: Option<SessionId>,
     timeout: Option<Duration>,
+    idle: Option<Duration>,
     idempotent: Option<bool>,
     if_absent: Option<IfAbsent>,
     affinity: Option<Affinity>,
@@ -53,6 +56,7 @@ impl Options {
         Ok(Self {
             session: None,
             timeout: parsed(headers, &TIMEOUT, ANY_TIMEOUT, timeout)?,
+            idle: parsed(headers, &IDLE_TIMEOUT, ANY_TIMEOUT, timeout)?,
             idempotent: parsed(headers, &IDEMPOTENT, "true, false", |text| text.parse().ok())?,
             if_absent: parsed(headers, &IF_ABSENT, "create, reject", if_absent)?,
             affinity: parsed(headers, &AFFINITY, "strict_queue, hint, strict_fail_fast", affinity)?,
@@ -85,9 +89,29 @@ impl Options {
         self.timeout
     }
 
+    /// Refuses a header that has no effect without a stream, if the client takes none.
+    pub(super) fn check_stream(&self, is_stream: bool) -> Result<(), Refusal> {
+        match self.idle.filter(|_| !is_stream) {
+            Some(idle) => Err(Refusal::BadHeader {
+                name: IDLE_TIMEOUT.name.clone().into_owned(),
+                value: duration::show(idle),
+                allowed: "only together with `Accept: text/event-stream` or `Accept: application/x-ndjson`",
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns whether a stream has a deadline for the whole: by default, unless only the time between its items is limited.
+    pub(super) fn limits_all(&self) -> bool {
+        self.timeout.is_some() || self.idle.is_none()
+    }
+
     /// Applies the options to a call, except for the timeout: a part of that has already passed.
     pub(super) fn apply<T>(self, mut call: Call<T>) -> Call<T> {
-        let Self { session, timeout: _, idempotent, if_absent, affinity } = self;
+        let Self { session, timeout: _, idle, idempotent, if_absent, affinity } = self;
+        if let Some(idle) = idle {
+            call = call.idle(idle);
+        }
         if let Some(session) = session {
             call = call.session(session.as_str());
         }
@@ -170,6 +194,7 @@ mod tests {
         let options = read(&[
             ("Herder-Session", "änn"),
             (&*TIMEOUT.name, "1m 30s"),
+            (&*IDLE_TIMEOUT.name, "5s"),
             (&*IDEMPOTENT.name, "true"),
             (&*IF_ABSENT.name, "reject"),
             (&*AFFINITY.name, "strict_fail_fast"),
@@ -177,6 +202,7 @@ mod tests {
         let expected = Options {
             session: SessionId::new("änn").ok(),
             timeout: Some(Duration::from_secs(90)),
+            idle: Some(Duration::from_secs(5)),
             idempotent: Some(true),
             if_absent: Some(IfAbsent::Reject),
             affinity: Some(Affinity::StrictFailFast),

@@ -54,10 +54,14 @@
 //!
 //! The body of a call is a form (`multipart/form-data`), whose files are buffers, or else a JSON object, whatever its
 //! `Content-Type`; an empty body stands for `{}`. With `Accept`, a result can be a single buffer or `multipart/mixed`. A call has these
-//! headers: `Herder-Session` (or others, and a cookie: [`Api::session_headers`], [`Api::session_cookie`]), `Herder-Timeout` (`250ms`, `30s`), `Herder-Idempotent` (`true`, `false`),
+//! headers: `Herder-Session` (or others, and a cookie: [`Api::session_headers`], [`Api::session_cookie`]), `Herder-Timeout` (`250ms`, `30s`), `Herder-Idle-Timeout` (of a stream), `Herder-Idempotent` (`true`, `false`),
 //! `Herder-If-Absent` (`create`, `reject`) and `Herder-Affinity` (`strict_queue`, `hint`, `strict_fail_fast`). Every
 //! error is `application/problem+json`, in full or in brief ([`Api::errors`]). [`set_error_detail`] sets the detail of
 //! [`Error`](crate::Error) in other handlers of the application.
+//!
+//! With `Accept: text/event-stream` or `application/x-ndjson`, the response to a call is a stream of the items that its
+//! handler yields: events with `data:`, behind them `event: end` or `event: error`, or a line of JSON for each item, with
+//! an incomplete body behind the line `{"error": ..}`. Items are written as fast as the client reads.
 //!
 //! The deadline of a call counts from the head of its request. A call whose body arrives too slowly is refused with 408
 //! ([`Api::body_timeout`]), and a call without buffer space for its body with 503 ([`Api::buffer_limit`]). Other
@@ -73,6 +77,7 @@ mod binary;
 mod body_check;
 mod body_reader;
 mod call;
+mod call_error;
 mod call_header;
 mod call_route;
 mod caller;
@@ -94,6 +99,7 @@ mod served_tests;
 mod server;
 mod session_sources;
 mod sessions;
+mod streams;
 mod surrogates;
 #[cfg(test)]
 mod tests;

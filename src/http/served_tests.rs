@@ -2,7 +2,7 @@
 
 use super::{Api, Caller, Connections, routes};
 use crate::body_buffers::Room;
-use crate::testing::{Script, ScriptedPool, scripted, wait_until, with_timeout};
+use crate::testing::{Script, ScriptedPool, pool, scripted, wait_until, with_timeout};
 use actix_web::{App, HttpServer, dev::ServerHandle, rt, web};
 use herder_actors::Error;
 use serde_json::{Value, json};
@@ -156,6 +156,50 @@ async fn r68_routes_of_one_pool_share_their_limit() {
         text.starts_with("HTTP/1.1 413 ") && text.contains("2000 bytes (all that `buffer_limit` allows)"),
         "{text}"
     );
+    handle.stop(true).await;
+    pool.shutdown_and_check().await;
+}
+
+const ITEMS: &str = r#"
+import time
+import herder
+app = herder.App()
+
+@app.command
+def rows(n: int, hang: bool = False):
+    yield from range(n)
+    if hang:
+        print("hangs", flush=True)
+        time.sleep(60)
+    raise ValueError("on purpose")
+"#;
+
+/// R42: actix-web's server writes the items as they come, and the error of the
+/// call before it breaks the body off. A client that disconnects ends the call.
+#[actix_web::test]
+async fn r42_an_http_server_streams_items_and_the_error_behind_them() {
+    let pool = pool("items", |context| {
+        context.file("items.py", ITEMS);
+        context.basic().app("items.py:app").pool_size(1).build()
+    })
+    .await;
+    let mounted = (*pool).clone();
+    let configure = move |config: &mut web::ServiceConfig| {
+        config.service(web::scope("/herder").configure(routes(&mounted)));
+    };
+    let (address, handle) = serve(configure, true);
+    let call = |body: &str| {
+        let path = format!("/herder/v1/pools/{}/call/rows", pool.name());
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson");
+        send(address, &format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    };
+    let text = read(call(r#"{"n":20000}"#)).await;
+    assert!(text.contains("\n19999\n") && text.contains("{\"error\":{") && text.contains("on purpose"), "{text}");
+    assert!(!text.ends_with("\r\n0\r\n\r\n"), "the body is incomplete");
+    let client = call(r#"{"n":1,"hang":true}"#);
+    wait_until("the handler hangs", async || pool.status().await.unwrap().queue.in_flight == 1).await;
+    drop(client);
+    wait_until("the call counts as abandoned", async || pool.status().await.unwrap().counters.abandoned == 1).await;
     handle.stop(true).await;
     pool.shutdown_and_check().await;
 }

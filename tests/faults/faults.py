@@ -88,6 +88,18 @@ def result(of: str) -> object:
 
 
 @app.command
+def yields(how: str):
+    if how != "never":
+        yield 1
+    if how == "raises":
+        raise ValueError("no more items")
+    if how == "an object":
+        yield object()
+    while how == "never":
+        time.sleep(0.01)
+
+
+@app.command
 def huge(size: int) -> str:
     return "x" * size
 

@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::harness::{Expected, Harness, assert_error};
+use futures_util::StreamExt;
 use herder::{
     Error,
     error::Category,
-    testing::{log_lines_of, wait_until},
+    testing::{log_lines_of, wait_until, with_timeout},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const PYTHON: Category = Category::Python;
 
@@ -143,6 +145,39 @@ async fn check_unencodable(of: &str, fault: &'static str, contains: &[&str]) {
     assert_error(&error, &Expected { category: PYTHON, status: 500, contains });
     assert!(error.may_have_run());
     harness.assert_survived(fault, &error).await;
+}
+
+/// Takes a stream that fails after these items.
+async fn check_stream(fault: &'static str, how: &str, items: &[u64], expected: &Expected<'_>) {
+    let harness = Harness::new(&format!("stream_{}", how.replace(' ', "_"))).await;
+    let call = harness.pool.call::<u64>("yields", &json!({ "how": how }));
+    let mut stream = if how == "never" { call.idle(Duration::from_millis(200)) } else { call }.stream();
+    for item in items {
+        assert_eq!(with_timeout("an item", stream.next()).await.unwrap().unwrap(), *item);
+    }
+    let error = with_timeout("the error", stream.next()).await.unwrap().unwrap_err();
+    assert!(with_timeout("the end", stream.next()).await.is_none());
+    assert_error(&error, expected);
+    harness.assert_survived(fault, &error).await;
+}
+
+#[tokio::test]
+async fn r42_a_generator_that_raises() {
+    let expected = Expected { category: PYTHON, status: 500, contains: &["ValueError", "no more items"] };
+    check_stream("a generator that raises after its first item", "raises", &[1], &expected).await;
+}
+
+#[tokio::test]
+async fn r42_a_generator_that_yields_an_object() {
+    let expected = Expected { category: PYTHON, status: 500, contains: &["item 1 of the stream", "object"] };
+    check_stream("a generator that yields an object of an unknown class", "an object", &[1], &expected).await;
+}
+
+#[tokio::test]
+async fn r42_a_generator_that_never_yields() {
+    let expected = Expected { category: Category::Timeout, status: 504, contains: &["no item for 200ms"] };
+    check_stream("a generator that never yields, with a limit for the time between items", "never", &[], &expected)
+        .await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::{
     args::Call,
-    attachments,
+    attachments, call_stream,
     client::{Client, path},
     commands,
     error::{CommandError, Outcome},
@@ -35,6 +35,8 @@ enum Answer {
     Json(String),
     /// The only buffer of the result, for `--output`.
     Buffer(Vec<u8>),
+    /// The items of a stream, which are printed already.
+    Stream,
 }
 
 /// Makes the call, and prints its result.
@@ -54,6 +56,7 @@ pub(crate) fn run(options: &Call) -> Outcome {
     match answer.map_err(|error| with_help(error, options))? {
         Answer::Json(text) => print(&text, options.meta),
         Answer::Buffer(bytes) => attachments::write(options.output.as_deref().unwrap_or(Path::new("-")), &bytes),
+        Answer::Stream => Ok(()),
     }
 }
 
@@ -130,8 +133,13 @@ fn remote(client: &Client, options: &Call, mut arguments: String, attached: Vec<
     headers.extend(options.timeout.map(|timeout| ("Herder-Timeout", duration::show(timeout))));
     headers.extend(options.idempotent.then(|| ("Herder-Idempotent", "true".to_owned())));
     headers.extend(options.headers.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    headers.extend(options.idle_timeout.map(|idle| ("Herder-Idle-Timeout", duration::show(idle))));
     let path = path(&[&options.pool, "call", &options.command]);
     if attached.is_empty() && options.output.is_none() {
+        if options.stream {
+            let content = ("application/json", arguments.as_bytes());
+            return call_stream::remote(client, &path, headers, content).map(|()| Answer::Stream);
+        }
         return client.post(&path, &headers, &arguments).map(Answer::Json);
     }
     if options.output.is_some() {
@@ -139,6 +147,9 @@ fn remote(client: &Client, options: &Call, mut arguments: String, attached: Vec<
     }
     let (media_type, form) = attachments::form(&arguments, &attached);
     drop(attached);
+    if options.stream {
+        return call_stream::remote(client, &path, headers, (&media_type, &form)).map(|()| Answer::Stream);
+    }
     let (media_type, body) = client.post_bytes(&path, &headers, (&media_type, &form))?;
     match (&options.output, media_type.split(';').next().unwrap_or_default()) {
         (None, _) => String::from_utf8(body)
@@ -162,6 +173,7 @@ fn local(source: Source, options: &Call, arguments: String, attached: Vec<(Strin
         }
         reply
     })?;
+    let Some(reply) = reply else { return Ok(Answer::Stream) };
     match (&options.output, reply.buffers()) {
         (None, _) => serde_json::to_string(&reply).map(Answer::Json).map_err(|error| problem(&Error::decode(error))),
         (Some(_), [buffer]) => Ok(Answer::Buffer(buffer.bytes().to_vec())),
@@ -170,7 +182,13 @@ fn local(source: Source, options: &Call, arguments: String, attached: Vec<(Strin
     }
 }
 
-async fn call(pool: &Pool, options: &Call, mut arguments: String, attached: Vec<(String, Vec<u8>)>) -> Outcome<Reply> {
+/// Makes the call. Returns its reply, unless it is a stream, which is printed.
+async fn call(
+    pool: &Pool,
+    options: &Call,
+    mut arguments: String,
+    attached: Vec<(String, Vec<u8>)>,
+) -> Outcome<Option<Reply>> {
     if !options.args.is_empty() {
         let described = pool.commands().await.map_err(|error| problem(&error))?;
         arguments = complete(&arguments, options, &described)?;
@@ -195,7 +213,13 @@ async fn call(pool: &Pool, options: &Call, mut arguments: String, attached: Vec<
         check_forwarded(pool, name)?;
         call = call.header(name, value);
     }
-    call.reply().await.map_err(|error| problem(&error))
+    if let Some(idle) = options.idle_timeout {
+        call = call.idle(idle);
+    }
+    if options.stream {
+        return call_stream::local(call).await.map(|()| None);
+    }
+    call.reply().await.map(Some).map_err(|error| problem(&error))
 }
 
 /// Refuses a header that a server would not pass on to the handler.

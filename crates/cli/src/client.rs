@@ -7,7 +7,10 @@ use crate::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader},
+    time::Duration,
+};
 use ureq::{Agent, Body, http::Response};
 
 /// The timeout of the request that checks whether a server runs at the configured address.
@@ -84,8 +87,45 @@ impl Client {
         &self,
         path: &str,
         headers: &[(&str, String)],
-        (media_type, body): (&str, &[u8]),
+        content: (&str, &[u8]),
     ) -> Outcome<(String, Vec<u8>)> {
+        self.answer(self.send(path, headers, content))
+    }
+
+    /// Sends a POST request. Returns the server-sent events of a successful response; other responses are errors.
+    pub(crate) fn post_for_events(
+        &self,
+        path: &str,
+        headers: &[(&str, String)],
+        content: (&str, &[u8]),
+    ) -> Outcome<impl BufRead + use<>> {
+        let response = match self.send(path, headers, content) {
+            Ok(response) if response.status().is_success() => response,
+            other => {
+                self.answer(other)?;
+                return Err(self.no_events());
+            }
+        };
+        if response.headers().get("content-type").is_none_or(|kind| kind != "text/event-stream") {
+            return Err(self.no_events());
+        }
+        Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
+    }
+
+    fn no_events(&self) -> CommandError {
+        CommandError::failed(format_args!(
+            "{} responded with no stream; check that a Herder server of this version runs there",
+            self.base
+        ))
+    }
+
+    /// Sends a POST request. `content` is the media type and the body.
+    fn send(
+        &self,
+        path: &str,
+        headers: &[(&str, String)],
+        (media_type, body): (&str, &[u8]),
+    ) -> Result<Response<Body>, ureq::Error> {
         let mut request = self.agent.post(format!("{}{path}", self.base)).content_type(media_type);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -93,7 +133,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, value.as_bytes());
         }
-        self.answer(request.send(body))
+        request.send(body)
     }
 
     /// Sends a GET request. Returns the body of a successful response as JSON; other responses are errors.

@@ -144,6 +144,9 @@ fn details(pool: &str, command: &CommandDescription) -> String {
     if !rows.is_empty() {
         text += &format!("\n\n{}", aligned(&["ARGUMENT", "TYPE", "DEFAULT", "DESCRIPTION"], &rows));
     }
+    if command.stream {
+        text += "\n\nIts result can be taken as a stream: with --stream, each item is printed as it arrives.";
+    }
     if let Some(reason) = &command.schema_error {
         text += &format!("\n\nThe JSON Schema is incomplete: {reason}");
     }

@@ -5,6 +5,7 @@ mod args;
 mod attachments;
 mod bench;
 mod call;
+mod call_stream;
 mod chaos;
 mod check;
 mod client;
@@ -16,6 +17,7 @@ mod error;
 mod init;
 mod logs;
 mod named_arguments;
+mod option_values;
 #[cfg(test)]
 mod page_tests;
 mod problem;

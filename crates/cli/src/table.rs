@@ -6,8 +6,13 @@ use std::io::{self, Write};
 
 /// Prints a line. The text may be that of a server or a worker: control characters are escaped.
 pub(crate) fn print_line(text: &str) {
+    _ = try_print_line(text);
+}
+
+/// Does the same. Fails if standard output is closed, so that an endless output can stop.
+pub(crate) fn try_print_line(text: &str) -> io::Result<()> {
     let (mut stdout, text) = (io::stdout().lock(), printable(text));
-    _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush())
 }
 
 /// Formats rows below their titles. Columns are separated by two spaces.

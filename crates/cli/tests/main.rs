@@ -30,6 +30,7 @@ mod pipelining;
 mod python;
 mod recorder;
 mod signals;
+mod streams;
 mod support;
 mod threads;
 mod why;

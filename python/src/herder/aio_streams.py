@@ -13,7 +13,7 @@ from _thread import get_ident
 from herder import frames, signals
 from herder.aio_calls import run_steps
 from herder.call import MAIN_THREAD, now
-from herder.streams import Stream, is_async_generator, is_generator, joined
+from herder.streams import Stream, is_async_generator, is_generator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ END: Any = object()  # in place of an item after the last one
 class AsyncStream(Stream):
     """The stream of one call of an asyncio worker."""
 
-    __slots__ = ("resumed", "runner", "waiter")
+    __slots__ = ("resumed", "runner", "unsent", "waiter")
 
     def __init__(self, runner: Runner, wire_id: int, command: str) -> None:
         super().__init__(runner.worker, wire_id, command)
         self.runner = runner
         self.waiter: asyncio.Future[None] | None = None  # set while the task waits for credit
+        self.unsent: bytes | None = None  # the item that waits for credit
         self.resumed = 0  # when other tasks could run last
 
     def wake(self) -> None:
@@ -85,7 +86,8 @@ class AsyncStream(Stream):
         elif is_generator(opened):
             await self.send_steps(opened)
         else:  # the result of a wrapper, as in `Stream.run`
-            await self.send_soon(opened)
+            if self.send_now(opened):
+                await self.wait()
         return None
 
     def run_in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
@@ -100,7 +102,8 @@ class AsyncStream(Stream):
         """Send the items of an async generator. Close it if that fails, or if the call is cancelled."""
         try:
             async for item in items:
-                await self.send_soon(item)
+                if self.send_now(item):
+                    await self.wait()
         except GeneratorExit:  # the event loop is closed: nothing can be awaited any more
             raise
         except BaseException:
@@ -111,7 +114,8 @@ class AsyncStream(Stream):
         """Send the items of a sync generator, each step of which runs outside of the event loop."""
         try:
             while (item := self.run_outside_loop(lambda: next(items, END))) is not END:
-                await self.send_soon(item)
+                if self.send_now(item):
+                    await self.wait()
         except GeneratorExit:
             raise
         except BaseException:
@@ -128,30 +132,36 @@ class AsyncStream(Stream):
             self.calls.running = 0
             asyncio._set_running_loop(self.runner.loop)
 
-    async def send_soon(self, item: Any) -> None:
-        """Send an item; await credit before that. Raises `CallRejection` if the call is cancelled."""
-        self.check()
-        head, payload = self.pack(item)
-        while self.is_full():
+    def send_now(self, item: Any) -> bool:
+        """Send an item if there is credit. Return whether to `wait` before the next step."""
+        payload = self.encode(item)
+        if self.sent - self.credited >= self.window:
+            self.unsent = payload
+            return True
+        self.write(payload)
+        return now() - self.resumed > LONGEST_TURN
+
+    async def wait(self) -> None:
+        """Await credit and send the item that waits for it, or let other tasks run. Raises `CallRejection`."""
+        while self.sent - self.credited >= self.window and self.unsent is not None:
             # No credit is lost between the check and the wait: `resume` runs in this thread, after both.
             self.waiter = self.runner.loop.create_future()
             await self.waiter
-            self.resumed = now()
             self.check()
-        self.count(payload)
-        self.write(head, payload)
-        if now() - self.resumed > LONGEST_TURN:
+        if self.unsent is None:
             await asyncio.sleep(0)
-            self.resumed = now()
-            self.check()
+        else:
+            payload, self.unsent = self.unsent, None
+            self.write(payload)
+        self.resumed = now()
 
-    def write(self, head: bytes, payload: bytes) -> None:
+    def write(self, payload: bytes) -> None:
         """Write an item, as much as is possible at once; the loop writes the rest."""
-        self.worker.output.parts += joined(head, payload)
+        self.add_output(payload)
         if get_ident() == MAIN_THREAD:
             self.runner.flush()
         else:  # only the main thread writes
             self.runner.loop.call_soon_threadsafe(self.runner.loop.wake_up)
 
 
-signals.protected_files.add(AsyncStream.send_soon.__code__.co_filename)
+signals.protected_files.add(AsyncStream.send_now.__code__.co_filename)

@@ -24,19 +24,23 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 
+pack_header = frames.HEADER.pack
+
+
 class Stream:
     """The stream of one call: how much was sent, and how much of it the consumer has taken.
 
     The thread that sends writes `sent` and `index`; the control thread writes `credited`.
     """
 
-    __slots__ = ("calls", "command", "credited", "index", "news", "sent", "wire_id", "worker")
+    __slots__ = ("calls", "command", "credited", "index", "news", "sent", "window", "wire_id", "worker")
 
     def __init__(self, worker: Worker, wire_id: int, command: str) -> None:
         self.worker = worker
         self.calls = worker.calls
         self.wire_id = wire_id
         self.command = command
+        self.window = worker.stream_window
         self.index = 0  # of the next item
         self.sent = 0  # bytes, with the headers of the frames
         self.credited = 0  # bytes
@@ -78,23 +82,23 @@ class Stream:
 
     def send(self, item: Any) -> None:
         """Send an item; wait for credit before that. Raises `CallRejection` if the call is cancelled."""
-        self.check()
-        head, payload = self.pack(item)
-        while self.is_full():
+        payload = self.encode(item)
+        while self.sent - self.credited >= self.window:
             self.news.acquire()
             self.check()
-        self.count(payload)
-        self.write(head, payload)
+        self.write(payload)
 
     def check(self) -> None:
         """Raise `CallRejection` if the call is cancelled. End the process if it is a fork of the worker."""
         if self.calls.forked:  # a child of a fork in the generator, which must not go on as the worker
             os._exit(0)
-        if self.calls.cancelled and self.calls.is_cancelled(self.wire_id):
+        if self.calls.is_cancelled(self.wire_id):
             raise CallRejection("cancelled", "the call was cancelled: the stream is not read any more")
 
-    def pack(self, item: Any) -> tuple[bytes, bytes]:
-        """Return the header and the body of an item. Raises `CallRejection` if it cannot be sent."""
+    def encode(self, item: Any) -> bytes:
+        """Return an item as JSON. Raises `CallRejection` if it cannot be sent, or the call is cancelled."""
+        if self.calls.forked or self.calls.cancelled:
+            self.check()
         try:
             payload = self.worker.encode(item)
         except CallRejection as refused:
@@ -106,21 +110,21 @@ class Stream:
                 f"item {self.index} of the stream of {self.command} has {size} bytes; the limit is {limit} bytes"
                 " (`max_frame`); yield smaller items",
             )
-        return frames.HEADER.pack(size, frames.CHUNK, 0, 0, self.wire_id), payload
+        return payload
 
-    def is_full(self) -> bool:
-        """Whether an item must wait until the consumer has taken more."""
-        return self.sent - self.credited >= self.worker.stream_window
-
-    def count(self, payload: bytes) -> None:
-        """Count an item that is sent now."""
-        self.index += 1
-        self.sent += frames.HEADER_SIZE + len(payload)
-
-    def write(self, head: bytes, payload: bytes) -> None:
+    def write(self, payload: bytes) -> None:
         """Write an item at once: the next one may take long."""
-        self.worker.output.parts += joined(head, payload)
+        self.add_output(payload)
         self.worker.output.finish()
+
+    def add_output(self, payload: bytes) -> None:
+        """Add the chunk of an item to the output."""
+        size = len(payload)
+        self.index += 1
+        self.sent += frames.HEADER_SIZE + size
+        head = pack_header(size, frames.CHUNK, 0, 0, self.wire_id)
+        # In two parts if joining them would copy much.
+        self.worker.output.parts += (head + payload,) if size < LARGE_PART else (head, payload)
 
 
 def is_generator(value: Any) -> bool:
@@ -148,11 +152,6 @@ async def as_async(result: Any) -> AsyncGenerator[Any, None]:
             yield item
     finally:
         result.close()
-
-
-def joined(head: bytes, payload: bytes) -> tuple[bytes, ...]:
-    """Return the parts of a frame: one, unless that would copy a large payload."""
-    return (head + payload,) if len(payload) < LARGE_PART else (head, payload)
 
 
 signals.protected_files.add(Stream.send.__code__.co_filename)

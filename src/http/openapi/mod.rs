@@ -192,6 +192,9 @@ impl Routes {
         operation.insert("x-herder-command".into(), command.name.as_str().into());
         operation.insert("requestBody".into(), body(&command.parameters, &parameters));
         operation["responses"]["200"] = reply(&result);
+        if command.stream {
+            add_stream(&mut operation);
+        }
         if let Some(error) = &command.schema_error {
             operation.insert("x-herder-schema-error".into(), error.as_str().into());
         }
@@ -278,6 +281,16 @@ fn reply(result: &Value) -> Value {
         "properties": { "result": result, "meta": { "$ref": "#/components/schemas/Meta" } },
     });
     json!({ "description": "The result.", "content": { "application/json": { "schema": schema } } })
+}
+
+/// Adds the forms in which a client can take the items of a generator as they come.
+fn add_stream(operation: &mut Map<String, Value>) {
+    for kind in ["text/event-stream", "application/x-ndjson"] {
+        operation["responses"]["200"]["content"][kind] = json!({ "schema": { "type": "string" } });
+    }
+    if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
+        parameters.push(json!({ "$ref": "#/components/parameters/IdleTimeout" }));
+    }
 }
 
 /// Removes what only calls in a pool with affinity have.

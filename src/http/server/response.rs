@@ -93,6 +93,11 @@ impl Channel {
                 biased;
                 part = self.part(body.as_mut(), waiting_since) => part?,
                 () = self.reset() => return Err(io::ErrorKind::ConnectionReset.into()),
+                () = self.client_closed(), if !self.connection.is_client_closed() => {
+                    // The body decides what that means, as the handler does before the response.
+                    self.connection.mark_client_closed();
+                    continue;
+                }
             };
             let Some(part) = part else { break };
             // The body may always have a next part, and the client may always accept it. Without this, such a response
