@@ -68,6 +68,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "start_hints.py",
     "stdlib.py",
     "streams.py",
+    "template.py",
     "testing.py",
     "testing_streams.py",
     "text.py",

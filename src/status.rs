@@ -26,6 +26,6 @@
 pub use herder_actors::{
     ActiveFeatures, CommandDescription, Counters, Generation, InvalidPoolName, InvalidTransition, InvalidWorkerId,
     PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker, RunningCall,
-    SessionAffinity, ShutdownReport, Status, TransitionStatus, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
-    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
+    SessionAffinity, ShutdownReport, Status, TemplateStatus, TransitionStatus, WorkerEntry, WorkerHealth, WorkerId,
+    WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
 };

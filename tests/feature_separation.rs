@@ -6,6 +6,8 @@ mod buffers;
 mod feature_flag_validation;
 #[cfg(feature = "mcp")]
 mod mcp;
+#[cfg(target_os = "linux")]
+mod warm_starts;
 mod worker_type_detection;
 
 use crate::pools::{

@@ -43,7 +43,7 @@ pub use commands::CommandDescription;
 pub use config::{
     Affinity, AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
     IfAbsent, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue,
-    Restart, Retry, Routed, Sessions, Stop, StopSettings, Streams, Tracked, WorkerType, schema,
+    Restart, Retry, Routed, Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType, schema,
 };
 #[cfg(feature = "http")]
 pub use error::set_error_detail;
@@ -51,7 +51,7 @@ pub use error::{
     Attempt, AttemptProblemDetails, Attempts, Category, Cause, Decision, Error, ErrorDetail, ErrorId, ExitReport,
     Incident, InvalidErrorDetail, ProblemDetails, Result, Severity, Strategy, decide,
 };
-pub use launcher::{LaunchFuture, Launched, Launcher};
+pub use launcher::{LaunchFuture, Launched, Launcher, TemplateStatus};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,

@@ -1,6 +1,6 @@
 //! The status of a pool: the core's status with process ids, memory and start errors added (R8). A snapshot; holds no state.
 
-use crate::ChildHandle;
+use crate::{ChildHandle, TemplateStatus};
 use herder_core::{
     AffinityStatus, BreakerStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus, SessionInfo,
     WorkerStatus, WorkerType,
@@ -48,6 +48,9 @@ pub struct Status {
     pub counters: Counters,
     /// The enabled features.
     pub features: Features,
+    /// The template, in a pool with `start = "template"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateStatus>,
     /// Why the last start of a worker failed, while fewer base workers than configured are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_start_error: Option<String>,
@@ -142,6 +145,7 @@ impl Status {
             quarantined: core.quarantined,
             counters: core.counters,
             features: core.features,
+            template: None,
             last_start_error: None,
         }
     }

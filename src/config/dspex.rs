@@ -37,7 +37,7 @@ const KEYS: &[(&str, Replacement)] = &[
     ("script_path", Is("app")),
     ("environment", Is("env")),
     ("enhanced_worker_features", Removed("`features`, with the same three names")),
-    ("pool_lazy", Removed("not supported: workers always start with their pool")),
+    ("pool_lazy", Is("lazy")),
     ("max_retries", Removed("`retry.attempts`, which includes the first attempt")),
     ("failure_threshold", Is("breaker.failure_threshold")),
     ("success_threshold", Is("breaker.success_threshold")),

@@ -54,7 +54,7 @@ pub use error::{ConfigError, ConfigProblem};
 pub use herder_actors::{
     AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
     InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, Queue, Restart, Retry, Routed,
-    Sessions, Stop, StopSettings, Streams, Tracked, WorkerType,
+    Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType,
 };
 pub use server::{InvalidToken, Server, Token};
 pub use session_names::{InvalidSessionName, SessionCookie, SessionHeader};

@@ -1,20 +1,13 @@
-//! Unknown names in a configuration file: keys of the original pool ([`dspex`]), planned keys, and misspelled keys,
-//! with a suggestion.
+//! Unknown names in a configuration file: keys of the original pool ([`dspex`]), and misspelled keys, with a suggestion.
 
 use super::dspex;
 use herder_actors::schema::{Key, TABLE};
-
-/// Planned keys. They are refused: accepting a key without an effect would be worse.
-const PLANNED_KEYS: &[&str] = &["lazy"];
 
 /// Names that other servers use for `pool_size`.
 const POOL_SIZE: &[&str] = &["workers", "num_workers", "max_workers", "processes", "size"];
 
 /// Returns the message for an unknown key of a pool.
 pub(super) fn unknown_in_pool(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() && PLANNED_KEYS.contains(&name) {
-        return "is not supported yet; remove it".into();
-    }
     // A key of a nested table is not looked up in other tables: `breaker.failures` does not mean `health.failures`.
     let path = match prefix {
         "" => misplaced(name).or_else(|| POOL_SIZE.contains(&name).then_some("pool_size")),
@@ -70,11 +63,6 @@ fn misplaced(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn planned_keys_are_not_in_the_table() {
-        assert!(PLANNED_KEYS.iter().all(|name| !is_group(name) && Key::find(name).is_none()));
-    }
 
     #[test]
     fn names_of_other_servers_are_not_in_the_table() {

@@ -4,8 +4,8 @@
 use super::duration;
 use herder_actors::{
     Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, InvalidConfig,
-    NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Sessions, Stop,
-    Streams, Tracked, WorkerType, schema,
+    NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Sessions, StartMethod,
+    Stop, Streams, Tracked, WorkerType, schema,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ pub(super) struct RawPool {
     env: BTreeMap<String, String>,
     env_mode: Option<EnvMode>,
     numeric_threads: Option<RawThreads>,
+    start: Option<StartMethod>,
+    lazy: Option<bool>,
     cwd: Option<String>,
     pool_size: Option<usize>,
     overflow: Option<usize>,
@@ -242,6 +244,8 @@ impl RawPool {
             cwd = self.cwd.as_ref(),
             env_mode = self.env_mode,
             numeric_threads = self.numeric_threads.map(NumericThreads::from),
+            start = self.start,
+            lazy = self.lazy,
         );
         set!(
             with_program,

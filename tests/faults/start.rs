@@ -9,9 +9,10 @@ use crate::faults::{
 };
 use herder::{
     Error, Pool,
-    config::{Enhanced, PoolBuilder, Restart},
+    config::{Enhanced, PoolBuilder, Restart, StartMethod},
     error::Category,
-    testing::{TestContext, log_lines_of, pool_config, starting_pool, with_timeout},
+    status::TemplateStatus,
+    testing::{TestContext, log_lines_of, pool, pool_config, starting_pool, wait_for_log, with_timeout},
 };
 use serde_json::{Value, json};
 use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
@@ -260,6 +261,56 @@ async fn a_worker_that_never_becomes_ready() {
         report.stack.as_deref().is_some_and(|stack| stack.contains("in <module>")),
         "the error has the stack: {report:?}"
     );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_template_whose_import_raises() {
+    let build: Build = &|context, builder| {
+        context.file("app.py", "import no_such_thing\n");
+        builder.app("app.py:app").start(StartMethod::Template)
+    };
+    let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
+    let contains = ["ModuleNotFoundError", "no_such_thing"];
+    let error = check_failed_start("raises", "a template whose import raises", build, &contains, repair).await;
+    let traceback = error.report().unwrap().traceback.as_deref().unwrap();
+    assert!(traceback.contains("app.py") && !traceback.contains("load.py"), "as without a template: {traceback}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_template_whose_import_hangs() {
+    let slow = "import os, time\nwhile not os.path.exists('model'):\n    time.sleep(0.01)\n";
+    let build: Build = &|context, builder| {
+        context.file("app.py", &format!("{slow}{GOOD}"));
+        builder.app("app.py:app").start(StartMethod::Template).start_timeout(Duration::from_secs(3))
+    };
+    let repair = |dir: &Path| fs::write(dir.join("model"), "").unwrap();
+    check_failed_start("hangs", "a template whose import hangs", build, &["`start_timeout`"], repair).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_template_whose_import_starts_a_thread() {
+    let thread =
+        "import threading\nthreading.Thread(target=threading.Event().wait, name='poller', daemon=True).start()\n";
+    let pool = pool("thread", |context| {
+        context.file("app.py", &format!("{thread}{GOOD}"));
+        context.enhanced().app("app.py:app").start(StartMethod::Template).build()
+    })
+    .await;
+    assert_eq!(pool.call::<u32>("ok", &json!({})).await.unwrap(), 1);
+    let Some(TemplateStatus::Unfit { reason }) = pool.status().await.unwrap().template else { panic!("it was forked") };
+    wait_for_log(&[pool.name().as_str(), &reason, "workers are spawned until the next reload"]).await;
+    pool.shutdown_and_check().await;
+    let row = Row {
+        fault: "a template whose import starts a thread",
+        outcome: table::result_cell(&format!("`1`; the log says `{reason}`")),
+        status: "200".into(),
+        affected: "nobody",
+        recovery: "yes, workers are spawned",
+    };
+    row.check();
 }
 
 /// Checks a worker that writes `bytes` in place of its hello.

@@ -3,8 +3,8 @@
 //! test.
 
 use futures_util::future::join_all;
-use herder::Pool;
 use herder::testing::{PoolProcesses, TestContext, wait_until};
+use herder::{Pool, config::StartMethod};
 use serde_json::{Value, json};
 use std::{
     env, fs,
@@ -15,6 +15,8 @@ use std::{
 use tempfile::TempDir;
 
 const ROLE: &str = "HERDER_TEST_HOST_DOES";
+/// Set if the workers are forked.
+const TEMPLATE: &str = "HERDER_TEST_HOST_FORKS";
 const WORKERS: usize = 2;
 
 /// Each worker starts a child process. Each command creates a file when it begins; all but `idle` never return.
@@ -72,11 +74,24 @@ async fn r30_workers_that_wait_for_subprocesses_end_with_a_killed_host() {
     kill_host("wait_for_a_child", 4 * WORKERS).await;
 }
 
+/// The workers are forks of a template. It is a process of the pool, too; the workers wait for calls or compute.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn r30_forked_workers_end_with_a_killed_host() {
+    for command in ["idle", "compute"] {
+        kill_host_with(command, StartMethod::Template, 2 * WORKERS + 1).await;
+    }
+}
+
 /// Kills a host whose workers all run this command and which has this number of worker and child processes. Asserts that none
 /// is left.
 async fn kill_host(command: &str, count: usize) {
+    kill_host_with(command, StartMethod::Spawn, count).await;
+}
+
+async fn kill_host_with(command: &str, method: StartMethod, count: usize) {
     let home = TempDir::new().unwrap();
-    let mut host = Host::start(command, home.path());
+    let mut host = Host::start(command, method, home.path());
     let began = |name: &str| name.starts_with("began-");
     wait_until("every worker runs the command", async || {
         files(home.path()).iter().filter(|name| began(name)).count() == WORKERS
@@ -99,8 +114,11 @@ struct Host(Child);
 
 impl Host {
     #[expect(clippy::disallowed_methods, reason = "it starts a host, not a worker, and waits for its exit")]
-    fn start(command: &str, home: &Path) -> Self {
+    fn start(command: &str, method: StartMethod, home: &Path) -> Self {
         let mut host = Command::new(env::current_exe().unwrap());
+        if method == StartMethod::Template {
+            host.env(TEMPLATE, "1");
+        }
         host.args(["--exact", "pools::host_killed::host", "--include-ignored"]).env(ROLE, command).env("TMPDIR", home);
         Self(host.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
@@ -120,7 +138,9 @@ async fn host() {
     let Ok(command) = env::var(ROLE) else { return };
     let context = TestContext::new("host");
     context.file("app.py", APP);
-    let config = context.basic().app("app.py:app").cwd(context.dir()).pool_size(WORKERS).build().unwrap();
+    let method = if env::var_os(TEMPLATE).is_some() { StartMethod::Template } else { StartMethod::Spawn };
+    let builder = context.basic().app("app.py:app").cwd(context.dir()).pool_size(WORKERS).start(method);
+    let config = builder.build().unwrap();
     let pool = Pool::start(config).await.unwrap();
     fs::write(env::temp_dir().join("name"), context.name()).unwrap();
     // Submit one call per worker until each worker has run one. Calls that never return occupy all workers in the first round;

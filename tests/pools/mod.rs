@@ -20,6 +20,7 @@ mod hung;
 mod in_advance;
 mod isolation;
 mod kills;
+mod lazy;
 mod liveness;
 mod losses;
 mod other_user;
@@ -36,6 +37,8 @@ mod session_ends;
 mod sessions;
 mod shutdown;
 pub(crate) mod steps;
+#[cfg(target_os = "linux")]
+mod template;
 mod unread_answers;
 mod values;
 

@@ -5,8 +5,8 @@ use super::builder::Common;
 use super::launch::ResolvedProgram;
 use super::table::*;
 use super::{
-    Basic, Breaker, Cancel, Enhanced, Features, Health, InvalidConfig, Poison, PoolBuilder, PoolConfig, Queue, Restart,
-    Retry, Routed, Sessions, Stop, StopSettings, keys,
+    Basic, Breaker, Cancel, Enhanced, Features, Health, InvalidConfig, Launch, Poison, PoolBuilder, PoolConfig, Queue,
+    Restart, Retry, Routed, Sessions, StartMethod, Stop, StopSettings, keys,
 };
 use herder_core::{
     AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
@@ -25,7 +25,8 @@ const START_BATCH: u32 = 8;
 /// then; a process in uninterruptible sleep is not.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Variables that only Herder sets.
-const RESERVED_VARIABLES: [&str; 5] = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_LOG_FD", "HERDER_BYTECODE", "HERDER_SLOT"];
+const RESERVED_VARIABLES: [&str; 6] =
+    ["HERDER_FD", "HERDER_CTL_FD", "HERDER_LOG_FD", "HERDER_BYTECODE", "HERDER_SLOT", "HERDER_TEMPLATE"];
 
 impl PoolBuilder<Basic> {
     /// Checks the configuration and looks for an interpreter: reads `VIRTUAL_ENV`, and checks whether a few paths exist.
@@ -69,6 +70,7 @@ fn build<R>(
         queue: queue(given.queue)?,
         start_timeout: START_TIMEOUT.take(given.start_timeout)?,
         start_batch: START_BATCH,
+        lazy: LAZY.take(given.lazy),
         overflow_idle_timeout: OVERFLOW_IDLE_TIMEOUT.take(given.overflow_idle_timeout)?,
         cancel: cancel(given.cancel, timeout)?,
         stream: StreamSettings { stall: STREAM_STALL.take(given.stream.stall)? },
@@ -85,7 +87,11 @@ fn build<R>(
     let stream_window = STREAM_WINDOW.take_u32(given.stream.window)?;
     let forward_headers = forward_headers(&given.forward_headers)?;
     let ResolvedProgram { launch, cwd, stale_venvs } = given.program.build()?;
-    let Common { env, env_mode, numeric_threads, .. } = given;
+    let Common { env, env_mode, numeric_threads, start, .. } = given;
+    if start == StartMethod::Template && matches!(launch, Launch::Command { .. }) {
+        let allowed = "\"spawn\"; \"template\" requires `app`, because only Herder's Python workers can be forked";
+        return Err(InvalidConfig::new(START.path, "\"template\"", allowed));
+    }
     Ok(PoolConfig {
         name,
         settings,
@@ -95,6 +101,7 @@ fn build<R>(
         env,
         env_mode,
         numeric_threads,
+        start,
         forward_headers,
         timeout,
         stop,
@@ -146,6 +153,21 @@ impl PoolConfig {
     pub fn with_pool_size(mut self, workers: usize) -> Result<Self, InvalidConfig> {
         self.settings.pool_size = POOL_SIZE.take_u32(Some(workers), || workers)?;
         Ok(self)
+    }
+
+    /// Returns the configuration with this value of `lazy`: false to start the workers at once, because they are asked something
+    /// else than a call.
+    ///
+    /// ```
+    /// # use herder_actors::PoolConfig;
+    /// let config = PoolConfig::basic("carts").app("carts.py:app").lazy(true).build()?;
+    /// assert!(config.is_lazy() && !config.with_lazy(false).is_lazy());
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    #[must_use]
+    pub fn with_lazy(mut self, lazy: bool) -> Self {
+        self.settings.lazy = lazy;
+        self
     }
 
     /// Returns the configuration with this maximum number of overflow workers: 0 to measure the base workers alone.

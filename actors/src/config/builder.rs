@@ -3,8 +3,8 @@
 
 use super::launch::ProgramSource;
 use super::{
-    Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed, Sessions, Stop,
-    Streams, Tracked,
+    Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed, Sessions,
+    StartMethod, Stop, Streams, Tracked,
 };
 use herder_core::Pipeline;
 use std::collections::BTreeMap;
@@ -42,6 +42,8 @@ pub(super) struct Common {
     pub(super) env: BTreeMap<String, String>,
     pub(super) env_mode: EnvMode,
     pub(super) numeric_threads: NumericThreads,
+    pub(super) start: StartMethod,
+    pub(super) lazy: Option<bool>,
     pub(super) pool_size: Option<usize>,
     pub(super) overflow: Option<usize>,
     pub(super) overflow_delay: Option<Duration>,
@@ -109,6 +111,25 @@ impl<T> PoolBuilder<T> {
     /// Variables that the pool's [`env`](Self::env) or the inherited environment contains are not changed.
     pub fn numeric_threads(mut self, threads: NumericThreads) -> Self {
         self.common.numeric_threads = threads;
+        self
+    }
+
+    /// Sets how workers are started. Default: [`StartMethod::Spawn`].
+    ///
+    /// ```
+    /// # use herder_actors::{PoolConfig, StartMethod};
+    /// let config = PoolConfig::basic("models").app("models.py:app").start(StartMethod::Template).build()?;
+    /// assert_eq!(config.start(), StartMethod::Template);
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    pub fn start(mut self, method: StartMethod) -> Self {
+        self.common.start = method;
+        self
+    }
+
+    /// Sets whether the workers are started by the first call, and not by the start of the pool. Default: false.
+    pub fn lazy(mut self, lazy: bool) -> Self {
+        self.common.lazy = Some(lazy);
         self
     }
 

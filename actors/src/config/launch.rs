@@ -37,6 +37,19 @@ pub enum EnvMode {
     Clean,
 }
 
+/// How a process becomes a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StartMethod {
+    /// Each worker is a new Python process, which imports the app.
+    #[default]
+    Spawn,
+    /// One process, the template, imports the app, and each worker is a fork of it. Linux only. If the import leaves something that
+    /// a fork cannot have, such as threads, the workers are spawned, and the log says why.
+    Template,
+}
+
 /// The location of a Python app: `module:app`, or `path/to/file.py:app`.
 ///
 /// ```

@@ -23,10 +23,10 @@ pub use groups::{
 };
 pub use herder_core::{Affinity, Backoff, CountedFailures, Expiry, IfAbsent, OnExpired, Pipeline, WorkerType};
 pub use invalid::InvalidConfig;
-pub use launch::{AppPath, EnvMode, Launch};
+pub use launch::{AppPath, EnvMode, Launch, StartMethod};
 pub use pool::{PoolConfig, StopSettings};
 pub use threads::NumericThreads;
-pub(crate) use threads::variables as thread_variables;
+pub(crate) use threads::{ALL as THREAD_VARIABLES, OPENMP, variables as thread_variables};
 
 /// The types of configuration keys: the rows of the table of keys, and the checks of their bounds. Holds no values of any
 /// pool.

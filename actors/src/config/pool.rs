@@ -1,6 +1,6 @@
 //! The checked configuration of a pool. Only the builder creates it, and it is read-only, so its users check nothing again.
 
-use super::{Basic, Enhanced, EnvMode, Launch, NumericThreads, PoolBuilder};
+use super::{Basic, Enhanced, EnvMode, Launch, NumericThreads, PoolBuilder, StartMethod};
 use herder_core::{PoolName, Settings, WorkerType, WorkerTypeSettings};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ pub struct PoolConfig {
     pub(super) env: BTreeMap<String, String>,
     pub(super) env_mode: EnvMode,
     pub(super) numeric_threads: NumericThreads,
+    pub(super) start: StartMethod,
     pub(super) forward_headers: Box<[Box<str>]>,
     pub(super) timeout: Duration,
     pub(super) stop: StopSettings,
@@ -126,6 +127,16 @@ impl PoolConfig {
     /// Returns the setting for the threads of numeric libraries.
     pub fn numeric_threads(&self) -> NumericThreads {
         self.numeric_threads
+    }
+
+    /// Returns how workers are started.
+    pub fn start(&self) -> StartMethod {
+        self.start
+    }
+
+    /// Returns whether the workers are started by the first call.
+    pub fn is_lazy(&self) -> bool {
+        self.settings.lazy
     }
 
     /// Returns the names of the headers of HTTP requests that handlers can read, in lower case.

@@ -31,12 +31,16 @@ table! {
         "an executable that implements the worker protocol, used instead of `app`";
     PYTHON: Text(Text) = Any "python" { default: "$VIRTUAL_ENV, else .venv next to the file, else the environment of this program, else python3", allowed: "a program name, a path, or the folder of an environment or project" },
         "the Python interpreter that runs `app`";
-    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE or HERDER_SLOT" },
+    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE" },
         "environment variables set for each worker; `{slot}` in a value is the number of its slot, from 0";
     ENV_MODE: Choice(Choice) = Any "env_mode" { default: "inherit", words: &["inherit", "clean"] },
         "whether workers inherit the host's environment";
     NUMERIC_THREADS: CountOr(CountOr) = Any "numeric_threads" { default: "auto", words: &["auto", "unset"], min: 1, max: 65_535 },
         "number of threads of numeric libraries in each worker; `auto`: the worker's share of the cores; `unset`: the library's own default";
+    START: Choice(Choice) = Any "start" { default: "spawn", words: &["spawn", "template"] },
+        "how a worker is started: as a new process that imports the app (`spawn`), or as a fork of a process that has imported it (`template`)";
+    LAZY: Flag(Flag) = Any "lazy" { default: false },
+        "whether the first call starts the workers, not the start of the pool";
     CWD: Text(Text) = Any "cwd" { default: "the configuration file's folder", allowed: "an existing folder" },
         "the workers' working directory";
     POOL_SIZE: Derived(Derived) = Any "pool_size" { rule: "2 x cores", min: 1, max: 1024 },

@@ -227,8 +227,10 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_eq!(basic().retry(Retry::new().backoff(late)).build().unwrap_err().key(), "retry.waits");
     assert_snapshot!(refusal(basic().cwd("/no/such/folder").build()), @"`cwd` is /no/such/folder; allowed: an existing folder");
     assert_snapshot!(refusal(basic().python("").build()), @r#"`python` is ""; allowed: a program name, a path, or the folder of an environment or project"#);
-    assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE or HERDER_SLOT"#);
-    assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE or HERDER_SLOT"#);
+    let forked = PoolConfig::basic("carts").command(["./worker"]).start(StartMethod::Template).build();
+    assert_snapshot!(refusal(forked), @r#"`start` is "template"; allowed: "spawn"; "template" requires `app`, because only Herder's Python workers can be forked"#);
+    assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE"#);
+    assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE"#);
     for (value, found) in
         [("gpu{slots}", "{slots}"), ("{x}{Slot}", "{Slot}"), ("{ slot }", "{ slot }"), ("{slot_id}", "{slot_id}")]
     {

@@ -31,11 +31,14 @@ pub enum NumericThreads {
 }
 
 /// The variable of OpenMP.
-const OPENMP: &str = "OMP_NUM_THREADS";
+pub(crate) const OPENMP: &str = "OMP_NUM_THREADS";
 /// The variables of libraries that use the value of `OMP_NUM_THREADS` if their own variable is not set.
 const AS_OPENMP: [&str; 3] = ["OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
 /// The variable of Accelerate (macOS), which does not read OpenMP's.
 const ACCELERATE: &str = "VECLIB_MAXIMUM_THREADS";
+
+/// All variables.
+pub(crate) const ALL: [&str; 5] = [OPENMP, AS_OPENMP[0], AS_OPENMP[1], AS_OPENMP[2], ACCELERATE];
 
 impl NumericThreads {
     /// Returns the number for each worker of a pool with `pool_size` base workers; `None`: no variable is set. Overflow

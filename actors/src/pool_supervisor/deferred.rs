@@ -69,14 +69,14 @@ impl RunningPool {
     }
 
     /// Starts to launch a process. The launcher runs in a task of its own: one that hangs does not keep a dropped pool alive,
-    /// and one that panics fails only this start. A launcher that has not returned within `start_timeout` has failed, too,
+    /// and one that panics fails only this start. A launcher that has not returned within its limit has failed, too,
     /// because the slot must not wait for ever; a process that it returns later is killed.
     fn launch(&self, worker: WorkerRef, launcher: Rc<dyn Launcher>) {
         let (clock, timeout, number) = {
             let mut state = self.shared_state.borrow_mut();
             state.on_launch(worker);
             let core = state.core();
-            (state.clock().clone(), core.settings().start_timeout, core.slot_number(worker.id))
+            (state.clock().clone(), launcher.launch_limit(core.settings().start_timeout), core.slot_number(worker.id))
         };
         let shared_state = Rc::downgrade(&self.shared_state);
         let launching =

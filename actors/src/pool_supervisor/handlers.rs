@@ -50,8 +50,10 @@ impl Handler<Reload> for PoolSupervisor {
     type Result = ResponseFuture<Result<ReloadReport>>;
 
     fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
+        let launcher = self.launcher.clone();
         answer_later(self.active(|active| {
             let waiter = active.waiters.wait_reload();
+            launcher.on_reload();
             active.with(State::reload)?;
             Ok(waiter)
         }))
@@ -75,9 +77,10 @@ impl Handler<Shutdown> for PoolSupervisor {
             active.with(|state| state.shut_down(within))?;
             Ok(waiter)
         });
-        let alive = self.exit_signal.clone();
+        let (alive, launcher) = (self.exit_signal.clone(), self.launcher.clone());
         Box::pin(async move {
             let report = answer_later(stopped).await;
+            launcher.end().await;
             // The process may exit as soon as it has this answer, so the log events of the pool's end are emitted first.
             // `alive` keeps the pool's thread running until the answer was sent.
             wait_emitted().await;
@@ -91,8 +94,10 @@ impl Handler<GetStatus> for PoolSupervisor {
     type Result = ResponseFuture<Status>;
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
+        let launcher = self.launcher.clone();
         match self.active(|active| Ok((active.status(), active.affinity.actor(), active.events()))) {
             Ok((mut status, actor, events)) => Box::pin(async move {
+                status.template = launcher.template();
                 status.session_affinity = affinity::affinity_for_status(&status.pool, actor, &events).await;
                 status
             }),
@@ -155,7 +160,11 @@ impl Handler<HealthCheck> for PoolSupervisor {
             let state = active.shared_state.borrow();
             let (pool_state, ready_workers) = (state.pool_state(), state.core().ready_workers());
             Ok(PoolHealth {
-                healthy: ready_workers > 0 && !matches!(pool_state, PoolState::Draining | PoolState::Stopped),
+                healthy: match pool_state {
+                    PoolState::Idle => true,
+                    PoolState::Draining | PoolState::Stopped => false,
+                    _ => ready_workers > 0,
+                },
                 state: pool_state,
                 ready_workers,
                 pool_size: state.core().settings().pool_size as usize,

@@ -104,7 +104,7 @@ fn readiness(state: &State) -> Option<Result<()>> {
         return Some(Err(error));
     }
     match core.pool_state() {
-        PoolState::Running => Some(Ok(())),
+        PoolState::Idle | PoolState::Running => Some(Ok(())),
         PoolState::Draining | PoolState::Stopped => Some(Err(Error::closed(false))),
         PoolState::Starting | PoolState::Failed if core.start_is_decided() => {
             Some(Err(state.start_error().unwrap_or_else(too_many_deaths)))

@@ -166,7 +166,7 @@ fn local(source: Source, options: &Call, arguments: String, attached: Vec<(Strin
     let demo = source.origin == Origin::Demo;
     let config = source.named(&options.pool).map_err(|error| if demo { with_hint(error) } else { error })?;
     let reply = System::new().block_on(async {
-        let pool = Pool::start(config).await.map_err(|error| problem(&error))?;
+        let pool = Pool::start(config.with_lazy(false)).await.map_err(|error| problem(&error))?;
         let reply = call(&pool, options, arguments, attached).await;
         if let Err(error) = pool.shutdown(Duration::from_secs(5)).await {
             tracing::warn!(%error, "pool shutdown failed");

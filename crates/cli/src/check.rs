@@ -13,8 +13,8 @@ use crate::{
 };
 use herder::{
     PoolConfig,
-    config::{Config, ConfigError, EnvMode, Launch, WorkerType},
-    status::{CommandDescription, PoolName},
+    config::{Config, ConfigError, EnvMode, Launch, StartMethod, WorkerType},
+    status::{CommandDescription, PoolName, TemplateStatus},
 };
 use std::{env, process::Command};
 
@@ -104,8 +104,13 @@ fn import(options: &Check, pools: &[PoolConfig]) -> Outcome {
     let mut failed = Vec::new();
     for config in pools {
         let name = config.name();
-        match commands::of_worker(config) {
-            Ok(commands) => commands.iter().for_each(|command| print_command(name, command)),
+        match commands::of_started(config) {
+            Ok((commands, template)) => {
+                commands.iter().for_each(|command| print_command(name, command));
+                template
+                    .iter()
+                    .for_each(|template| table::print_line(&format!("{name}: template: {}", result(template))));
+            }
             Err(error) => failed.push(format!("pools.{name}: {error}")),
         }
     }
@@ -120,8 +125,21 @@ fn print_command(pool: &PoolName, command: &CommandDescription) {
     }
 }
 
+/// Returns whether the workers of a pool can be forked.
+fn result(template: &TemplateStatus) -> String {
+    match template {
+        TemplateStatus::Ready { .. } => "ready, workers are forked from it".into(),
+        TemplateStatus::Unfit { reason } | TemplateStatus::Absent { reason: Some(reason) } => {
+            format!("not possible, workers are spawned: {reason}")
+        }
+        _ => "not ready".into(),
+    }
+}
+
 fn shown(pool: &PoolConfig) -> String {
-    format!("{} ({}, {} workers)", pool.name(), type_name(pool.worker_type()), pool.pool_size())
+    let start = if pool.start() == StartMethod::Template { ", forked from a template" } else { "" };
+    let lazy = if pool.is_lazy() { ", started by the first call" } else { "" };
+    format!("{} ({}, {} workers{start}{lazy})", pool.name(), type_name(pool.worker_type()), pool.pool_size())
 }
 
 /// Returns the worker type as it is written in the configuration.

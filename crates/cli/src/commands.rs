@@ -12,7 +12,10 @@ use crate::{
     target::Target,
 };
 use actix_rt::System;
-use herder::{Error, Pool, PoolConfig, status::CommandDescription};
+use herder::{
+    Error, Pool, PoolConfig,
+    status::{CommandDescription, TemplateStatus},
+};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 
@@ -56,12 +59,17 @@ pub(crate) fn of_server(client: &Client, pool: &str) -> Outcome<CommandList> {
 
 /// Starts one worker of a pool, asks it for its commands, and stops it.
 pub(crate) fn of_worker(config: &PoolConfig) -> Result<Arc<[CommandDescription]>, Error> {
-    let config = config.clone().with_pool_size(1)?.with_overflow(0)?;
+    of_started(config).map(|(commands, _)| commands)
+}
+
+/// Like [`of_worker`]. Also returns the state of the template that was started first, in a pool with one.
+pub(crate) fn of_started(config: &PoolConfig) -> Result<(Arc<[CommandDescription]>, Option<TemplateStatus>), Error> {
+    let config = config.clone().with_pool_size(1)?.with_overflow(0)?.with_lazy(false);
     System::new().block_on(async {
         let pool = Pool::start(config).await?;
-        let commands = pool.commands().await;
+        let (commands, status) = (pool.commands().await, pool.status().await);
         pool.shutdown(STOP_TIMEOUT).await?;
-        commands
+        Ok((commands?, status?.template))
     })
 }
 

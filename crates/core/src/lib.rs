@@ -22,8 +22,8 @@
 //!   history. If I5 broke, the features of an enhanced pool would change how a basic pool behaves and what it costs.
 //! - **I6**: everything in the core that grows has a bound: queues, sessions, timers, histories, events, quarantine entries, and
 //!   the session ends that are sent to a worker. If I6 broke, a host that runs for months would exhaust its memory.
-//! - **I7**: each base slot has a process, or a start scheduled for a later time, unless the pool has failed, or its shutdown
-//!   was announced or has begun; a failed pool has a scheduled probe. If I7 broke, a pool would lose capacity until its
+//! - **I7**: each base slot has a process, or a start scheduled for a later time, unless the pool is idle, has failed, or its
+//!   shutdown was announced or has begun; an idle pool has no call, and a failed pool has a scheduled probe. If I7 broke, a pool would lose capacity until its
 //!   host is restarted.
 //! - **I8**: everything that is pending is due at exactly the time at which it must be examined. If I8 broke, a call, a start
 //!   or a sweep would wait forever.

@@ -135,6 +135,8 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// The maximum number of workers that start at the same time, at least 1 (R13).
     pub start_batch: u32,
+    /// Whether no worker is started before the first call (R11).
+    pub lazy: bool,
     /// The time for which an overflow worker may be idle before it is stopped. Zero acts as 1 ms.
     pub overflow_idle_timeout: Duration,
     /// The limits on an attempt whose call is settled.
@@ -382,6 +384,7 @@ impl Settings {
             queue: QueueSettings { limit: 1000, per_session: 250, timeout: seconds(5), shed: true },
             start_timeout: seconds(60),
             start_batch: 8,
+            lazy: false,
             overflow_idle_timeout: seconds(30),
             cancel: CancelSettings { interrupt: seconds(1), kill: seconds(5), withdrawn: seconds(65) },
             stream: StreamSettings { stall: seconds(30) },

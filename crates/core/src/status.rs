@@ -47,6 +47,8 @@ pub struct PoolStatus {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PoolState {
+    /// The pool accepts calls, and has started no worker, because it is lazy: the first call starts all base workers.
+    Idle,
     /// The pool accepts calls, but not every base worker is ready.
     Starting,
     /// The pool accepts calls, and every base worker is ready.

@@ -51,6 +51,11 @@ impl SpawnerHandle {
     }
 }
 
+/// Returns the spawner of this process.
+pub(crate) fn spawner_of_this_host() -> Result<&'static Spawner, SpawnError> {
+    host().map(|host| &*host.spawner)
+}
+
 fn no_spawner(source: io::Error) -> SpawnError {
     SpawnError::Infrastructure { what: "spawner thread", source }
 }

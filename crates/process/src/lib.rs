@@ -12,6 +12,9 @@
 //! - The **watchdog** is forked from the host before the first worker and never calls exec. It knows the process groups of the
 //!   workers and kills them when the host has exited for any reason: a `SIGKILL` of the host ends grandchildren too.
 //!
+//! A [`Template`] is a worker process that forks further ones on request. They are children of the host as well, so everything said
+//! here applies to them.
+//!
 //! A worker starts with the default disposition of every signal and an empty signal mask, whatever its host ignores, handles or
 //! blocks.
 //!
@@ -72,6 +75,7 @@ mod signals;
 mod spawner;
 mod stack;
 mod stop_sequence;
+mod template;
 mod thread;
 mod usage;
 mod waker;
@@ -92,4 +96,5 @@ pub use reaper::reap_orphans;
 pub use rustix::process::Signal;
 pub use sample::ProcessSample;
 pub use signals::{reset_signals, set_foreground};
+pub use template::{ForkError, ForkRequest, Template, TemplateReport};
 pub use thread::thread_builder;

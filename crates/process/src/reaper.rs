@@ -23,6 +23,12 @@ pub(crate) fn registering(fork: impl FnOnce() -> io::Result<Pid>) -> io::Result<
     Ok(pid)
 }
 
+/// Registers a child that the template has forked for this process. The child waits for the host before it runs any code of the
+/// application. If it was killed before, it may have been reaped as an orphan, and its start fails.
+pub(crate) fn register(pid: Pid) {
+    lock(&STARTED).push(pid);
+}
+
 /// Reaps a child with `reap` and removes it from the list. No orphan is reaped meanwhile, because an orphan can get the id as
 /// soon as it is free.
 pub(crate) fn unregistering<T>(pid: Pid, reap: impl FnOnce() -> T) -> T {

@@ -85,7 +85,7 @@ impl Spawner {
         let (exit, inherited) = self.release_child(pid, report).map_err(|error| explain(command, error))?;
         // The session is that of the host: only the worker itself could change it, and would leave its group by that.
         let origin = MemoryBaseline { cgroup: before, inherited, session: group::own_session() };
-        let child = self.hand_over(command, pid, exit, output, origin);
+        let child = self.hand_over(&command.label, pid, exit, output, origin);
         Ok(Spawned { calls, control, child })
     }
 
@@ -111,7 +111,8 @@ impl Spawner {
         }
     }
 
-    fn lifeline(&self, command: &Command) -> Result<Arc<OwnedFd>, SpawnError> {
+    /// Returns the lifeline of the watchdog, which is started if none runs.
+    pub(crate) fn lifeline(&self, command: &Command) -> Result<Arc<OwnedFd>, SpawnError> {
         let mut watchdog = lock(&self.watchdog);
         if watchdog.is_full() {
             return Err(SpawnError::TooManyWorkers { program: program(command), limit: CAPACITY });
@@ -120,9 +121,16 @@ impl Spawner {
     }
 
     /// Hands the started process to the monitor.
-    fn hand_over(&self, command: &Command, pid: Pid, exit: ExitWatch, output: Output, origin: MemoryBaseline) -> Child {
+    pub(crate) fn hand_over(
+        &self,
+        label: &str,
+        pid: Pid,
+        exit: ExitWatch,
+        output: Output,
+        origin: MemoryBaseline,
+    ) -> Child {
         lock(&self.watchdog).add(pid);
-        let process = Arc::new(Process::new(pid, command.label.as_str().into(), self.monitor.clone()));
+        let process = Arc::new(Process::new(pid, label.into(), self.monitor.clone()));
         let child = Child::new(process.clone());
         // Fails only after the monitor's thread has ended, when the process ends.
         let _ = self.spawned.send(RunningChild::new(process, exit, output, origin));
@@ -167,7 +175,7 @@ fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
 }
 
 /// Returns the host's end, which is non-blocking, and the worker's end, which blocks.
-fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
+pub(crate) fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     Ok((ours, above_standard(theirs.into())?))
@@ -178,7 +186,7 @@ fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
 ///
 /// Datagrams keep records apart, whoever writes them: threads and forked processes need no lock. Not `SOCK_SEQPACKET`: there
 /// a worker could close its direction, which the host would have to tell from an empty record.
-fn record_socket() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn record_socket() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = UnixDatagram::pair()?;
     for end in [&ours, &theirs] {
         end.set_nonblocking(true)?;
@@ -189,7 +197,7 @@ fn record_socket() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Returns the reading end, which is non-blocking, and the worker's end.
-fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = io::pipe()?;
     let ours = OwnedFd::from(ours);
     rustix::io::ioctl_fionbio(&ours, true)?;

@@ -38,6 +38,11 @@ def install() -> None:
     )
 
 
+def ignore_interrupts() -> None:
+    """Ignore SIGINT again, in a fork that is a worker itself. Must be called on the main thread."""
+    _ignore(signal.SIGINT)
+
+
 def hold_sigterm() -> None:
     """Ignore SIGTERM until `restore_sigterm`. Must be called on the main thread; needs the control thread."""
     # `signal.signal` works on the main thread only, and the main thread may be stuck in C code at the shutdown.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from herder.buffers import ResultEncoder
     from herder.lifecycle import Lifecycle
     from herder.streams import Stream
+    from herder.template import Loaded
 
 USAGE = """\
 Herder runs this program for each of its workers; it does nothing when started by hand.
@@ -142,7 +143,9 @@ def main(arguments: list[str], installed: dict[str, str] | None = None) -> int:
     log_level = os.environ.pop("HERDER_LOG_LEVEL", "")
     fresh_folders = os.environ.pop("HERDER_FRESH_SOURCES", "")
     terminal = os.environ.pop("HERDER_TERMINAL", "")
-    _protect_descriptors([each for each in (fd, control_fd) if each >= 0])
+    is_template = "HERDER_TEMPLATE" in os.environ
+    protected = [] if is_template else [each for each in (fd, control_fd) if each >= 0]
+    _protect_descriptors(protected)
     signals.install()
     _reconfigure_streams()
     bytecode.restore_environment()
@@ -154,11 +157,21 @@ def main(arguments: list[str], installed: dict[str, str] | None = None) -> int:
         from herder import fresh_sources
 
         fresh_sources.install(fresh_folders)
+    loaded = None
+    if is_template:
+        from herder import template
+
+        loaded = template.run(fd, control_fd, log_fd, arguments[0])
+        if loaded is None:
+            return 1
+        # From here on, this process is a fork: a worker like any other, except that the app is imported.
+        calls.forked = False
+        protected += (fd, control_fd)
     try:
         worker = _exchange_hellos(fd, control_fd, installed)
         if worker is None:
             return 0
-        if not _start_app(worker, arguments[0]):
+        if not _start_app(worker, arguments[0], loaded):
             return 1
         return _serve(worker)
     except ProtocolError as error:
@@ -299,11 +312,14 @@ def parse_hello(body: bytes) -> dict[str, Any]:
     return checked
 
 
-def _start_app(worker: Worker, target: str) -> bool:
-    """Load the application, run its `on_start` hooks and add the ready frame. On failure, report it; return False."""
+def _start_app(worker: Worker, target: str, loaded: Loaded | None) -> bool:
+    """Load the application, run its `on_start` hooks and add the ready frame. On failure, report it; return False.
+
+    `loaded` is the application that the template has imported, if this process is a fork of one.
+    """
     try:
-        worker.app = load(target)
-        worker.commands = worker.app._commands()
+        worker.app = load(target) if loaded is None else loaded.app
+        worker.commands = worker.app._commands() if loaded is None else loaded.commands
         worker.app._check_scopes(worker.sessions.unavailable)
         worker.starts_sessions = bool(worker.app._on_session_start) and worker.sessions.unavailable is None
         uses_asyncio = _prepare_lifecycle(worker) or worker.app._uses_asyncio()
@@ -315,9 +331,9 @@ def _start_app(worker: Worker, target: str) -> bool:
                 from herder import aio
 
                 aio.prepare(worker)
-            worker.encode = worker.app._encode()
+            worker.encode = worker.app._encode() if loaded is None else loaded.encode
             _import_remaining_modules(worker)
-        worker.described = _describe_commands(worker)
+        worker.described = _describe_commands(worker, loaded)
         if worker.lifecycle is not None:
             worker.lifecycle.enter_lifespan()
         for hook in worker.app._on_start:
@@ -363,11 +379,14 @@ def _import_remaining_modules(worker: Worker) -> None:
         worker.make_codec = orjson_codec.make_codec
 
 
-def _describe_commands(worker: Worker) -> list[Any]:
+def _describe_commands(worker: Worker, loaded: Loaded | None) -> list[Any]:
     """Describe the commands, before a hook drops the rights to read files of libraries."""
     from herder import schemas
 
-    described = schemas.describe_commands(worker.app, worker.commands, worker.encode)
+    if loaded is None:
+        described = schemas.describe_commands(worker.app, worker.commands, worker.encode)
+    else:
+        described = loaded.described
     return schemas.within(described, worker.max_frame - READY_KEYS)
 
 

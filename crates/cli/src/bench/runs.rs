@@ -165,7 +165,7 @@ async fn with_pool(
     config: PoolConfig,
     action: impl AsyncFnOnce(&Pool) -> Result<EfficiencyReport, MeasureError>,
 ) -> Result<EfficiencyReport, MeasureError> {
-    let pool = Pool::start(config).without_waiting().await?;
+    let pool = Pool::start(config.with_lazy(false)).without_waiting().await?;
     let report = action(&pool).await;
     if let Err(error) = pool.shutdown(END_TIMEOUT).await {
         tracing::warn!(%error, "pool shutdown failed");

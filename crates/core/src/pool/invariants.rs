@@ -18,6 +18,9 @@ impl Core {
         self.verify_waiting_calls(&mut broken);
         self.verify_calls_in_advance(&mut broken);
         self.verify_overflow_check(&mut broken);
+        if self.restarts.is_idle() && (self.waiting.len() > 0 || self.workers.processes() > 0) {
+            broken.push("I7: the pool is idle, but has a process or a call".into());
+        }
         self.sessions.verify(&self.workers, &self.calls, &mut broken);
         if self.sessions.is_routed() {
             let sessions = |worker| (self.sessions.bound_to(worker), self.sessions.is_count_changed(worker));
@@ -66,8 +69,8 @@ impl Core {
         self.calls.due_len() + self.workers.due_len()
     }
 
-    /// Returns the number of base slots with neither a process nor a scheduled start. It is zero unless the pool has
-    /// failed or shuts down, or will do so soon ([I7](crate#invariants)).
+    /// Returns the number of base slots with neither a process nor a scheduled start. It is zero unless the pool is
+    /// idle, has failed or shuts down, or will do so soon ([I7](crate#invariants)).
     pub fn missing_starts(&self) -> usize {
         self.workers.absent_base_len()
     }

@@ -75,7 +75,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// Returns a new pool. Its first step starts the base workers. `seed` determines the hashes of the session table
+    /// Returns a new pool. Its first step starts the base workers, unless it is lazy. `seed` determines the hashes of the session table
     /// and the jitter of retries.
     pub fn new(settings: Settings, seed: u64, now: Timestamp) -> Self {
         Self::resume(settings, seed, now, RecoverySnapshot::default())

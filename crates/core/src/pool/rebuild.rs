@@ -1,7 +1,7 @@
 //! The data that is kept when the state of a pool is rebuilt after a panic in one of its steps: names and numbers only.
 
 use super::Core;
-use crate::{CallId, RecoverySnapshot, Settings, Timestamp, WorkerId};
+use crate::{CallId, RecoverySnapshot, Settings, Timestamp};
 
 impl Core {
     /// Reads what can be trusted even if a step was interrupted by a panic. A new core that continues with it never
@@ -15,7 +15,7 @@ impl Core {
         }
     }
 
-    /// Returns a core that continues with the numbers of another one. All base workers are started again. The first
+    /// Returns a core that continues with the numbers of another one. All base workers are started again, unless the pool is idle. The first
     /// call of each session that was bound is answered with the loss of its state.
     pub fn resume(settings: Settings, seed: u64, now: Timestamp, snapshot: RecoverySnapshot) -> Self {
         let mut core = Self::build(settings, seed, now);
@@ -24,10 +24,14 @@ impl Core {
         if snapshot.generations.len() > core.workers.len() {
             core.add_vacant_slot();
         }
+        // A generation begins with the start of a process.
+        let has_started = snapshot.generations.iter().any(|generation| generation.0 > 0);
         core.workers.continue_generations(snapshot.generations);
         core.sessions.restore(now, snapshot.sessions);
-        for worker in (1..=core.settings.pool_size).map(WorkerId) {
-            core.workers.schedule(worker, now);
+        if core.settings.lazy && !has_started {
+            core.restarts.begin_idle();
+        } else {
+            core.schedule_base_workers(now);
         }
         core.sessions.start_sweeps(now);
         core

@@ -39,6 +39,8 @@ pub(crate) struct Restarts {
 /// The phase of a pool's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
+    /// No process was started: the first call that is admitted wakes the pool.
+    Idle,
     Running,
     /// There were too many restarts. Nothing is started before the probe at `retry_at`.
     Failed {
@@ -62,7 +64,7 @@ impl Phase {
         match self {
             Self::Failed { retry_at } => retry_at,
             Self::Draining { until } | Self::Closing { until } => until,
-            Self::Running | Self::Probing | Self::Stopped => Timestamp::NEVER,
+            Self::Idle | Self::Running | Self::Probing | Self::Stopped => Timestamp::NEVER,
         }
     }
 }
@@ -147,7 +149,7 @@ impl Restarts {
             Phase::Failed { .. } => Some(PhaseEnd::Probe),
             Phase::Draining { .. } => Some(PhaseEnd::Drain),
             Phase::Closing { .. } => Some(PhaseEnd::Closing),
-            Phase::Running | Phase::Probing | Phase::Stopped => None,
+            Phase::Idle | Phase::Running | Phase::Probing | Phase::Stopped => None,
         }
     }
 
@@ -267,6 +269,21 @@ impl Restarts {
 
 /// When a process is started.
 impl Restarts {
+    /// Makes a new pool idle: nothing is started before the first call.
+    pub(crate) fn begin_idle(&mut self) {
+        self.enter(Phase::Idle);
+    }
+
+    /// Returns whether no process was started.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    /// Ends the idle phase. The base workers must then be scheduled.
+    pub(crate) fn wake(&mut self) {
+        self.enter(Phase::Running);
+    }
+
     /// Returns whether any process may be started.
     pub(crate) fn may_start(&self) -> bool {
         !matches!(self.phase, Phase::Closing { .. } | Phase::Stopped)
@@ -340,7 +357,7 @@ impl Restarts {
         let until = match self.phase {
             Phase::Draining { until: before } => before.min(until),
             Phase::Closing { .. } | Phase::Stopped => return false,
-            Phase::Running | Phase::Failed { .. } | Phase::Probing => until,
+            Phase::Idle | Phase::Running | Phase::Failed { .. } | Phase::Probing => until,
         };
         self.enter(Phase::Draining { until });
         true
@@ -368,7 +385,7 @@ impl Restarts {
     #[cold]
     fn check_open_in_phase(&self, now: Timestamp, has_live_worker: bool) -> Result<(), CallFailure> {
         match self.phase {
-            Phase::Running => Ok(()),
+            Phase::Idle | Phase::Running => Ok(()),
             // A failed pool serves calls as long as a worker is alive: a slot that cannot start must not end the
             // sessions of the others.
             Phase::Failed { .. } | Phase::Probing if has_live_worker => Ok(()),
@@ -414,6 +431,7 @@ impl Restarts {
     /// Returns the state of the pool, as displayed. `ready` is the number of base workers that are ready.
     pub(crate) fn pool_state(&self, ready: usize) -> PoolState {
         match self.phase {
+            Phase::Idle => PoolState::Idle,
             Phase::Running if ready >= self.base as usize => PoolState::Running,
             Phase::Running => PoolState::Starting,
             Phase::Failed { .. } | Phase::Probing => PoolState::Failed,

@@ -70,6 +70,14 @@ pub(crate) fn timed() -> Pool {
     Pool { until: Some(Timestamp(0) + units(6)), budget, ..coarse(pool) }
 }
 
+/// A pool that starts its workers with the first call, and may be shut down before.
+pub(crate) fn lazy() -> Pool {
+    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[IDEMPOTENT, ANY_WORKER]);
+    pool.settings.lazy = true;
+    let budget = Budget { calls: 2, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
+    coarse(Pool { budget, ..pool })
+}
+
 /// A breaker that opens after one failure.
 pub(crate) fn breaking() -> Pool {
     let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER]);
@@ -420,6 +428,12 @@ fn timers_of_everything_pending() {
     // In a pool without an end, the times of the examinations would make the number of states infinite.
     pool.settings.overflow_delay = units(1) / 2;
     explore("timed, with a delay", &pool, 16_000);
+}
+
+/// I1, I7, R11: the first call of a lazy pool starts its workers.
+#[test]
+fn a_lazy_pool() {
+    explore("lazy", &lazy(), 1_000);
 }
 
 /// I1, R34: a breaker can always close again.

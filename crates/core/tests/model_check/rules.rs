@@ -39,7 +39,10 @@ pub(crate) fn all() -> Vec<Property<Pool>> {
         Property::always("I3: the state of an epoch is in one process", |_, state| holds(state, Violation::StateOwner)),
         Property::always(LOOKUP, lookups),
         Property::always("I4: only live processes are sent anything", |_, state| holds(state, Violation::Dead)),
-        Property::always("I7: an idle pool has its base workers, or has stopped", all_base_workers_ready),
+        Property::always(
+            "I7: a pool without work has its base workers, or has stopped, or is lazy and was not called",
+            all_base_workers_ready,
+        ),
         Property::always("I8: everything pending has a timer, and the parts of the core agree", |_, state| {
             holds(state, Violation::Parts)
         }),
@@ -140,5 +143,6 @@ fn all_base_workers_ready(pool: &Pool, state: &State) -> bool {
     let base = state.fakes.processes.keys().filter(|worker| pool.is_base(**worker)).count();
     let drained = pool.budget.shutdowns > state.budget.shutdowns;
     let is_complete = if drained { state.fakes.stopped } else { base == pool.settings.pool_size as usize };
-    is_complete || !state.is_idle(pool)
+    let is_uncalled = pool.settings.lazy && state.budget.calls == pool.budget.calls && !drained;
+    is_complete || is_uncalled || !state.is_idle(pool)
 }

@@ -30,6 +30,7 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         },
         start_timeout: rng.millis(50, 300),
         start_batch: rng.range(1, 4),
+        lazy: false,
         overflow_idle_timeout: rng.millis(10, 200),
         cancel: CancelSettings {
             interrupt: rng.millis(1, 30),
@@ -65,7 +66,9 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
     // Nor is this one: every other pool starts overflow workers at once.
     let is_delayed = settings.overflow_idle_timeout.as_millis().is_multiple_of(2);
     let overflow_delay = if is_delayed { settings.overflow_idle_timeout / 8 } else { Duration::ZERO };
-    Settings { pipeline, overflow_delay, ..settings }
+    // Nor this one: one pool of three is lazy. Its first call must find room in the queue.
+    let lazy = settings.queue.limit > 0 && settings.start_timeout.as_millis().is_multiple_of(3);
+    Settings { pipeline, overflow_delay, lazy, ..settings }
 }
 
 fn retry(rng: &mut Rng) -> RetrySettings {

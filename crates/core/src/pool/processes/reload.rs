@@ -8,7 +8,7 @@ use crate::{
     Effect, Effects, ReloadOutcome, StopMethod, Timestamp, WorkerId, WorkerRef,
     failure::KillReason,
     pool::Core,
-    reload::Reload,
+    reload::{Reload, Reloaded},
     restarts::PhaseEnd,
     worker::{DeadProcess, Process, Slot},
 };
@@ -19,6 +19,10 @@ impl Core {
         self.end_reload(ReloadOutcome::Superseded, effects);
         if self.restarts.starts_on_demand() || !self.restarts.may_start() {
             effects.push(Effect::ReloadEnded(ReloadOutcome::PoolClosed));
+            return;
+        }
+        if self.restarts.is_idle() {
+            effects.push(Effect::ReloadEnded(ReloadOutcome::Completed(Reloaded::default())));
             return;
         }
         self.add_vacant_slot();

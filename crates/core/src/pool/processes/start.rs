@@ -68,11 +68,27 @@ impl Core {
 
     /// Starts the processes that waiting calls need, besides those that are scheduled.
     pub(in crate::pool) fn start_processes_for_waiting_calls(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.restarts.is_idle() && self.waiting.len() > 0 {
+            self.wake(now, effects);
+        }
         if self.restarts.may_request_base_workers() {
             self.start_base_workers(now, effects);
         }
         if self.restarts.is_running() {
             self.request_overflow_workers(now, effects);
+        }
+    }
+
+    /// Starts the base workers of a lazy pool. Its first call waits: no worker can have taken it.
+    fn wake(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.restarts.wake();
+        self.schedule_base_workers(now);
+        self.start_due_processes(now, effects);
+    }
+
+    pub(in crate::pool) fn schedule_base_workers(&mut self, now: Timestamp) {
+        for worker in (1..=self.settings.pool_size).map(WorkerId) {
+            self.workers.schedule(worker, now);
         }
     }
 

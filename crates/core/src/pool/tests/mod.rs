@@ -9,6 +9,7 @@ mod expiry;
 mod fairness;
 mod health;
 mod in_advance;
+mod lazy;
 mod overflow;
 mod poison;
 mod regressions;

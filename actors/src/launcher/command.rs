@@ -1,0 +1,200 @@
+//! The command lines and environments of a pool's processes. Reads the host's environment at each start.
+
+use crate::{
+    EnvMode, Launch, PoolConfig,
+    child::LaunchError,
+    config::{OPENMP, THREAD_VARIABLES, thread_variables},
+    package::{self, Installed},
+};
+use herder_core::WorkerRef;
+use herder_process::{Command, ForkRequest};
+use std::{cell::RefCell, env, ffi::OsString, num::NonZero, path::Path, rc::Rc, thread::available_parallelism};
+
+/// The variables of the host that a worker keeps in a clean environment.
+pub const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+/// The token of the host's HTTP server. Workers do not inherit it: a worker that prints or sends its environment must not
+/// reveal it. A pool's `env` may set it.
+const TOKEN: &str = "HERDER_TOKEN";
+/// The number of a worker's slot.
+const SLOT: &str = "HERDER_SLOT";
+
+/// Marks a template, with the number of threads that numeric libraries are to have in its forks; 0 if that is unknown.
+const TEMPLATE: &str = "HERDER_TEMPLATE";
+
+/// Builds the commands of a pool's processes.
+#[derive(Debug)]
+pub(super) struct Commands {
+    pub(super) config: Rc<PoolConfig>,
+    pub(super) threads: ThreadVariables,
+    /// The directories from which workers were started. They are kept until the pool has ended: a worker imports from its
+    /// directory as long as it runs, and another user could take the name of a private directory that was removed.
+    packages: RefCell<Vec<Installed>>,
+}
+
+impl Commands {
+    pub(super) fn new(config: Rc<PoolConfig>) -> Self {
+        let threads = ThreadVariables::of(&config);
+        Self { config, threads, packages: RefCell::default() }
+    }
+
+    /// Returns the command of a worker.
+    pub(super) async fn of_worker(&self, worker: WorkerRef, number: u32) -> Result<Command, LaunchError> {
+        let label = label(&self.config, worker);
+        let command = match self.config.launch() {
+            Launch::App { app, python } => self.of_app(label, Some(number), app.as_str(), python).await?,
+            Launch::Command { argv } => {
+                let mut parts = argv.iter().map(OsString::from);
+                let program = parts.next().unwrap_or_default();
+                command(&self.config, label, Some(number), program, parts.collect())
+            }
+        };
+        Ok(self.threads.apply_to(command))
+    }
+
+    /// Returns the command of the template; `None` if the pool has no app. Numeric libraries have one thread there, since a fork
+    /// does not have the threads of its template.
+    pub(super) async fn of_template(&self) -> Result<Option<Command>, LaunchError> {
+        let Launch::App { app, python } = self.config.launch() else { return Ok(None) };
+        let label = format!("{}/template", self.config.name());
+        let command = self.of_app(label, None, app.as_str(), python).await?;
+        let command = THREAD_VARIABLES.iter().fold(command, |command, name| command.env(*name, "1"));
+        Ok(Some(command.env(TEMPLATE, self.threads_in_fork().unwrap_or_default().to_string())))
+    }
+
+    /// Describes a worker for its template: what differs between the two.
+    pub(super) fn fork_request(&self, worker: WorkerRef, number: u32) -> ForkRequest {
+        let of_slot = self.config.env().iter().filter(|(_, value)| in_slot(value, number) != **value);
+        let of_slot = of_slot.map(|(key, value)| (key.clone(), Some(in_slot(value, number))));
+        let threads = THREAD_VARIABLES.iter().map(|name| ((*name).to_owned(), self.thread_variable(name, number)));
+        let own = [(SLOT.to_owned(), Some(number.to_string()))];
+        ForkRequest::new(
+            label(&self.config, worker),
+            own.into_iter().chain(threads).chain(of_slot).collect(),
+            self.threads_in_fork(),
+        )
+    }
+
+    /// Returns the value of a thread count's variable in a worker.
+    fn thread_variable(&self, name: &str, number: u32) -> Option<String> {
+        if self.threads.variables.contains(&name) {
+            return Some(self.threads.threads_per_worker.to_string());
+        }
+        value(&self.config, Some(number), name).map(|value| value.to_string_lossy().into_owned())
+    }
+
+    /// Returns the number of threads of numeric libraries in a worker, if it is known.
+    fn threads_in_fork(&self) -> Option<usize> {
+        self.thread_variable(OPENMP, 0)?.split(',').next()?.trim().parse().ok()
+    }
+
+    /// Returns the command of a process that imports the app.
+    async fn of_app(
+        &self,
+        label: String,
+        number: Option<u32>,
+        app: &str,
+        python: &Path,
+    ) -> Result<Command, LaunchError> {
+        // Checked at each start, since a cleaner of temporary files may have removed some files.
+        let installed = package::installed().await?;
+        // Run as a script: with `-m`, a `types.py` in the working directory would replace Python's own module.
+        let script = installed.path().join("herder/__main__.py");
+        let args = vec![script.into_os_string(), app.into()];
+        let command = command(&self.config, label, number, python.as_os_str().to_os_string(), args);
+        let command = with_package(command, &self.config, number, installed.path());
+        // Remembered before the spawn: a pool that is dropped while the process starts keeps the directory until the future has
+        // returned or was dropped.
+        keep_installed(&mut self.packages.borrow_mut(), installed);
+        Ok(command)
+    }
+}
+
+fn label(config: &PoolConfig, worker: WorkerRef) -> String {
+    format!("{}/{worker}", config.name())
+}
+
+/// The thread count of numeric libraries in each worker, determined once per pool, so that all its processes get the same
+/// number.
+#[derive(Debug)]
+pub(super) struct ThreadVariables {
+    pub(super) cores: usize,
+    pub(super) threads_per_worker: usize,
+    /// The variables to set: those that the worker's environment does not contain.
+    pub(super) variables: Vec<&'static str>,
+}
+
+impl ThreadVariables {
+    fn of(config: &PoolConfig) -> Self {
+        // Respects the process's CPU affinity and the quota of its control group.
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let threads_per_worker = config.numeric_threads().of_each(cores, config.pool_size());
+        let inherits = config.env_mode() == EnvMode::Inherit;
+        let is_set = |name: &str| config.env().contains_key(name) || (inherits && env::var_os(name).is_some());
+        let variables = threads_per_worker.map(|_| thread_variables(is_set)).unwrap_or_default();
+        Self { cores, threads_per_worker: threads_per_worker.unwrap_or_default(), variables }
+    }
+
+    fn apply_to(&self, command: Command) -> Command {
+        let number = self.threads_per_worker.to_string();
+        self.variables.iter().fold(command, |command, name| command.env(*name, &number))
+    }
+}
+
+/// Keeps the directory, once.
+fn keep_installed(packages: &mut Vec<Installed>, installed: Installed) {
+    if packages.iter().all(|kept| kept.path() != installed.path()) {
+        packages.push(installed);
+    }
+}
+
+/// Returns the command of a process. `number` is that of the worker's slot; a template has none, and neither the variables that
+/// contain it.
+fn command(config: &PoolConfig, label: String, number: Option<u32>, program: OsString, args: Vec<OsString>) -> Command {
+    let clean = config.env_mode() == EnvMode::Clean;
+    let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label);
+    command = command.env_clear(clean).env_remove(TOKEN);
+    if clean {
+        let kept = CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
+        command = kept.fold(command, |command, (key, value)| command.env(*key, value));
+    }
+    let Some(number) = number else {
+        // A number that the host itself was given is not that of a worker.
+        let command = command.env_remove(SLOT);
+        let common = config.env().iter().filter(|(_, value)| in_slot(value, 0) == **value);
+        return common.fold(command, |command, (key, value)| command.env(key, value));
+    };
+    let command = command.env(SLOT, number.to_string());
+    config.env().iter().fold(command, |command, (key, value)| command.env(key, in_slot(value, number)))
+}
+
+/// Returns the value of a variable of the pool's `env` in the slot with this number.
+fn in_slot(value: &str, number: u32) -> String {
+    value.replace("{slot}", &number.to_string())
+}
+
+/// Returns the value of a variable in the worker's environment, unless it is empty.
+fn value(config: &PoolConfig, number: Option<u32>, key: &str) -> Option<OsString> {
+    let inherited = || env::var_os(key).filter(|_| config.env_mode() != EnvMode::Clean);
+    let own = config.env().get(key).map(|value| OsString::from(in_slot(value, number.unwrap_or_default())));
+    own.or_else(inherited).filter(|value| !value.is_empty())
+}
+
+/// Adds the variables for the embedded package. Python must not write bytecode beside the package by itself, since the host
+/// refuses files that it does not know: the package writes its bytecode itself (`bytecode.py`) and then restores the user's
+/// value of the variable.
+fn with_package(command: Command, config: &PoolConfig, number: Option<u32>, package: &Path) -> Command {
+    const DONT_WRITE: &str = "PYTHONDONTWRITEBYTECODE";
+    let command = command.env("HERDER_BYTECODE", value(config, number, DONT_WRITE).unwrap_or_default());
+    command.env(DONT_WRITE, "1").env("PYTHONPATH", python_path(package, value(config, number, "PYTHONPATH")))
+}
+
+/// Returns the value of `PYTHONPATH`. The embedded package comes first, since another installed version of it may implement
+/// another protocol version.
+fn python_path(package: &Path, rest: Option<OsString>) -> OsString {
+    let mut path = package.as_os_str().to_os_string();
+    if let Some(rest) = rest {
+        path.push(":");
+        path.push(rest);
+    }
+    path
+}
