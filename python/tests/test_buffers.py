@@ -332,6 +332,29 @@ def test_an_array_is_sent_as_it_was_when_it_was_returned(numpy_host):
         assert found[""] == (struct.pack("<3i", *[expected] * 3), "<i4", [3], None)
 
 
+@pytest.mark.parametrize("define", ["def", "async def"])
+def test_a_later_call_changes_no_result_that_waits_in_the_socket(tmp_path, define):
+    """The first result is larger than the socket's buffer, and nobody reads it until the second call has begun."""
+    text = f"""
+    @app.command
+    {define} fill():
+        calls.append(1)
+        data[:] = bytes([len(calls)]) * len(data)
+        return data
+    data, calls = bytearray(4_000_000), []
+    """
+    with FakeHost(write_app(tmp_path, text), concurrency=2) as host:
+        host.ready()
+        payload = section(frames.PREFIX_SIZE + 4, {}, [], True)
+        for _ in range(2):
+            host.calls.sendall(host.pack_call("fill", payload, flags=frames.BUFFERS)[1])
+        host.ping()  # the worker has read both, or waits until the first is written
+        for expected in (1, 2):
+            _, flags, wire_id, body = host.frame(frames.RESULT)
+            assert (flags, wire_id) == (frames.BUFFERS, expected)
+            assert body[-4_000_000:] == bytes([expected]) * 4_000_000
+
+
 def test_the_client_passes_arrays():
     np = pytest.importorskip("numpy")
     app = herder.App()

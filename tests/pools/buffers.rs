@@ -1,9 +1,10 @@
 //! R43: arguments and results that are buffers, through the public API and with real workers.
 
 use super::steps::answer;
+use futures_util::StreamExt;
 use herder::{
     Buffer, Error,
-    testing::{Script, TestPool, pool, scripted},
+    testing::{Script, TestPool, pool, scripted, with_timeout},
 };
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -31,6 +32,11 @@ def squares(n: int):
 @app.command
 def fill(n: int):
     return bytes(n)
+
+@app.command
+def halves(x):
+    yield bytes(x[:len(x) // 2])
+    yield bytes(x[len(x) // 2:])
 
 @app.command(idempotent=True)
 def die_once(x, file: str):
@@ -100,6 +106,21 @@ async fn r43_buffers_have_the_limits_of_a_frame() {
         answer(pool.call::<Value>("fill", &json!({ "n": 1 })).attach("m", vec![0]).reply()).await.unwrap_err();
     assert!(matches!(&unknown, Error::BadArguments { .. }), "{unknown:?}");
     pool.shutdown_and_check().await;
+}
+
+/// The call of a stream has buffers, and its items have their forms in JSON, even if the caller takes buffers.
+#[tokio::test]
+async fn r43_streams_have_buffers_in_their_arguments_only() {
+    for handler in ["\ndef ", "\nasync def "] {
+        let pool = buffers_pool(handler).await;
+        let items = async |command: &str| {
+            let call = pool.call::<Value>(command, &json!({})).attach("x", &b"abcd"[..]).take_buffers();
+            with_timeout("a stream", call.stream().map(Result::unwrap).collect::<Vec<_>>()).await
+        };
+        assert_eq!(items("halves").await, [json!("YWI="), json!("Y2Q=")]);
+        assert_eq!(items("reverse").await, [json!({ "out": "ZGNiYQ==", "size": 4 })]);
+        pool.shutdown_and_check().await;
+    }
 }
 
 /// A retry sends the buffers again.
