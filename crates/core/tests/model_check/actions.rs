@@ -4,12 +4,13 @@
 use super::{
     faults::Fault,
     pool::{Kind, Pool},
-    processes::{Attempt, Process},
+    processes::{Attempt, Phase, Process},
     state::{Call, State, Violation},
 };
 use herder_core::{
     Affinity, Answers, AttemptState, CallId, Core, Effects, ExitStatus, Fingerprint, IfAbsent, Input, Outcome,
-    ProcessActivity, ProcessExit, SessionCall, SessionId, Submission, Suspect, Timestamp, WireId, WorkerId, WorkerRef,
+    ProcessActivity, ProcessExit, SessionCall, SessionId, StreamLimits, Submission, Suspect, Timestamp, WireId,
+    WorkerId, WorkerRef,
 };
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
@@ -26,6 +27,8 @@ pub(crate) enum Action {
     Notice(WorkerRef, WireId),
     /// Its answer arrives.
     Tell(WorkerRef, WireId),
+    /// The first chunk of an attempt.
+    Chunk(WorkerRef, WireId),
     /// An attempt could not be written to its process.
     FailSend(WorkerRef, WireId),
     /// The process exits, whether it was asked to stop or not.
@@ -108,6 +111,11 @@ impl State {
             } else {
                 actions.extend(process.unfinished.keys().map(|wire| Action::Answer(worker, *wire)));
             }
+            if pool.has_streams {
+                let may_send = |phase: &Phase| !phase.has_chunks && (phase.begun || !pool.in_order);
+                let silent = process.unfinished.iter().filter(|(_, attempt)| may_send(&attempt.phase));
+                actions.extend(silent.map(|(wire, _)| Action::Chunk(worker, *wire)));
+            }
             if self.budget.failed_sends > 0 {
                 actions.extend(process.unfinished.keys().map(|wire| Action::FailSend(worker, *wire)));
             }
@@ -146,6 +154,7 @@ impl State {
             Action::Begin(worker_ref, wire) => self.begin(worker_ref, wire),
             Action::Notice(worker_ref, wire) => self.notice(worker_ref, wire),
             Action::Tell(worker_ref, wire) => self.tell(pool, worker_ref, wire),
+            Action::Chunk(worker_ref, wire) => self.first_chunk(pool, worker_ref, wire),
             Action::FailSend(worker_ref, wire) => self.fail_send(pool, worker_ref, wire),
             Action::Exit(worker_ref) => self.exit(pool, worker_ref, Answers::ReadToEnd),
             Action::ExitUnread(worker_ref) => self.exit(pool, worker_ref, Answers::Unknown),
@@ -218,8 +227,9 @@ impl State {
             |session| SessionCall { id: name(session), if_absent: IfAbsent::Create, affinity: kind.affinity };
         let (session, deadline) = (kind.session.map(to_session_call), self.now + pool.call_timeout);
         let session = session.filter(|_| pool.fault != Some(Fault::SessionsHidden));
+        let stream = pool.has_streams.then(StreamLimits::default);
         let fingerprint = kind.payload.map(Fingerprint).filter(|_| self.core.needs_fingerprints());
-        let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint, stream: None };
+        let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint, stream };
         let mut effects = Effects::new();
         self.core.handle(self.now, Input::Submit(submission), &mut effects);
         let info = kind.session.and_then(|session| self.core.session_info(self.now, session));
@@ -397,6 +407,18 @@ impl State {
         }
         self.step(pool, Input::Final { worker, wire, ok: true, ran: RUN }, call);
         cleared.into_iter().for_each(|payload| self.core.clear_payload(Fingerprint(payload)));
+    }
+
+    /// R33, R42: a call that has a chunk may not be sent again.
+    fn first_chunk(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
+        let Some(phase) = self.fakes.phase(worker, wire) else { return };
+        phase.has_chunks = true;
+        let call = self.fakes.processes[&worker].unfinished[&wire].call;
+        let call = self.call(call);
+        if call.answers == 0 {
+            call.may_run = call.runs;
+        }
+        self.step(pool, Input::FirstChunk { worker, wire }, None);
     }
 
     /// The shell has answered the caller of an attempt that it could not write, unless the call was settled before. The

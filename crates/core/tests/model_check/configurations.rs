@@ -179,6 +179,7 @@ fn pool(kind: WorkerTypeSettings, size: u32, window: u32, kinds: &[Kind]) -> Poo
         starts_ready,
         has_control,
         in_order: false,
+        has_streams: false,
         until,
         earlier_retries,
         is_fair,
@@ -248,6 +249,20 @@ fn two_workers_and_idempotent_calls() {
     if is_large() {
         explore("idempotent, with deadlines", &pool, 3_000_000);
     }
+}
+
+/// I1, R33, R42: streams, which are retried until their first chunk, also if they were sent in advance.
+#[test]
+fn streams() {
+    let streams = |mut pool: Pool| {
+        pool.settings.stream.stall = Duration::MAX;
+        Pool { has_streams: true, ..without_deadlines(pool) }
+    };
+    let budget = Budget { calls: 2, cancels: 1, deaths: 2, ..NOTHING };
+    let two = coarse(pool(WorkerTypeSettings::Basic, 2, 1, &[IDEMPOTENT]));
+    explore("streams", &Pool { budget, ..streams(two) }, 50_000);
+    let budget = Budget { calls: 4, cancels: 1, deaths: 1, ..NOTHING };
+    explore("streams in advance", &Pool { budget, ..streams(in_advance(&[IDEMPOTENT])) }, 30_000);
 }
 
 /// I1, I7: the pool fails, and its probe recovers it.

@@ -37,6 +37,8 @@ pub(crate) struct Pool {
     pub(crate) has_control: bool,
     /// Whether workers begin their calls one at a time and in order, and can take them back.
     pub(crate) in_order: bool,
+    /// Whether all calls are streams, without limits of time.
+    pub(crate) has_streams: bool,
     /// Pings and start timeouts repeat without end, so the model ends at this time.
     pub(crate) until: Option<Timestamp>,
     /// The number of retries that happen before the start.

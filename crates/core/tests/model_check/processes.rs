@@ -28,6 +28,8 @@ pub(crate) struct Phase {
     pub(crate) answer: Option<AttemptState>,
     /// Whether its call may be sent elsewhere, since the process gave it back.
     pub(crate) returned: bool,
+    /// Whether the process, in a pool with streams, has sent a chunk of it.
+    pub(crate) has_chunks: bool,
 }
 
 /// A process that has not exited.
