@@ -45,3 +45,17 @@ async fn r11_a_lazy_pool_that_was_not_called_stops() {
     let pool = pool("uncalled", |context| context.basic().app("herder.demo:app").lazy(true).build()).await;
     assert_eq!(pool.shutdown_and_check().await.counters.starts, 0);
 }
+
+/// R11, R30: a shutdown kills a template that still imports the app.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn r11_a_shutdown_ends_the_import_of_a_template() {
+    let pool = pool("importing", |context| {
+        context.file("app.py", "import time\ntime.sleep(3600)\n");
+        context.basic().app("app.py:app").lazy(true).start(StartMethod::Template).build()
+    })
+    .await;
+    wait_until("the template imports", async || pool.processes().processes().len() == 1).await;
+    assert_eq!(pool.status().await.unwrap().template, Some(TemplateStatus::Preparing));
+    pool.shutdown_and_check().await;
+}

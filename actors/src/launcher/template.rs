@@ -6,8 +6,14 @@ use crate::{LaunchError, clock::Clock, events::EventLog};
 use herder_core::WorkerRef;
 use herder_process::{ForkError, Signal, Spawned, Template, TemplateReport, spawn};
 use serde::Serialize;
-use std::{cell::Cell, fmt::Display, pin::pin, rc::Rc, time::Duration};
-use tokio::sync::watch;
+use std::{
+    cell::{Cell, RefCell},
+    fmt::Display,
+    pin::pin,
+    rc::Rc,
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinHandle};
 use tracing::Level;
 
 /// The number of templates in a row that may end before they have forked a worker, until the next one waits for the next start
@@ -52,6 +58,22 @@ struct Inner {
     builds: Cell<u64>,
     /// The number of templates in a row that have ended and had forked no worker.
     unused: Cell<u32>,
+    /// Prepares the last template that was started. Aborting it kills the process.
+    preparation: RefCell<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.abort_preparation();
+    }
+}
+
+impl Inner {
+    fn abort_preparation(&self) {
+        if let Some(preparation) = self.preparation.borrow_mut().take() {
+            preparation.abort();
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -98,7 +120,14 @@ enum Prepared {
 impl TemplateOwner {
     pub(super) fn new(commands: Rc<Commands>, events: EventLog) -> Self {
         let state = watch::Sender::new(State::Absent { failed: None });
-        Self(Rc::new(Inner { commands, events, state, builds: Cell::new(0), unused: Cell::new(0) }))
+        Self(Rc::new(Inner {
+            commands,
+            events,
+            state,
+            builds: Cell::new(0),
+            unused: Cell::new(0),
+            preparation: RefCell::default(),
+        }))
     }
 
     /// Prepares a template, unless there is one or the app cannot be forked.
@@ -152,6 +181,7 @@ impl TemplateOwner {
 
     /// Ends the template and waits until it was reaped.
     pub(super) fn end(&self) -> impl Future<Output = ()> + use<> {
+        self.0.abort_preparation();
         let before = self.0.state.send_replace(State::Ended);
         async move {
             if let State::Ready(ready) = before {
@@ -161,19 +191,20 @@ impl TemplateOwner {
         }
     }
 
-    /// Starts a template. One that is being prepared is dropped once it has reported.
+    /// Starts a template, and kills one that is being prepared.
     fn start(&self, is_awaited: bool) {
         let build = self.0.builds.get() + 1;
         self.0.builds.set(build);
         self.0.state.send_replace(State::Preparing { build, is_awaited });
         let (commands, owner) = (self.0.commands.clone(), Rc::downgrade(&self.0));
-        actix_rt::spawn(async move {
+        self.0.abort_preparation();
+        let preparation = actix_rt::spawn(async move {
             let prepared = prepare(&commands).await;
-            // The pool may have ended meanwhile; the template is then killed here.
             if let Some(inner) = owner.upgrade() {
                 Self(inner).on_prepared(build, prepared);
             }
         });
+        *self.0.preparation.borrow_mut() = Some(preparation);
     }
 
     fn on_prepared(&self, number: u64, prepared: Prepared) {
