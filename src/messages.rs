@@ -25,9 +25,9 @@
 
 #[doc(inline)]
 pub use herder_actors::{
-    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
-    GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
-    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls, ListSessions,
-    ListWorkers, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, RemoveWorkerSessions, ResetBreaker,
-    SessionStatus, Shutdown, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady,
+    AffinityStats, BatchSettings, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
+    GetCommands, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo,
+    GetSessionState, GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls,
+    ListSessions, ListWorkers, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, RemoveWorkerSessions,
+    ResetBreaker, SessionStatus, SetBatch, Shutdown, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady,
 };

@@ -24,8 +24,8 @@
 
 #[doc(inline)]
 pub use herder_actors::{
-    ActiveFeatures, CommandDescription, Counters, Generation, InvalidPoolName, InvalidTransition, InvalidWorkerId,
-    PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker, RunningCall,
-    SessionAffinity, ShutdownReport, Status, TemplateStatus, TransitionStatus, WorkerEntry, WorkerHealth, WorkerId,
-    WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
+    ActiveFeatures, BatchStatus, CommandDescription, Counters, Generation, InvalidPoolName, InvalidTransition,
+    InvalidWorkerId, PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker,
+    RunningCall, SessionAffinity, ShutdownReport, Status, TemplateStatus, TransitionStatus, WorkerEntry, WorkerHealth,
+    WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
 };

@@ -1,7 +1,7 @@
-//! Feature separation, with the test names of DSPex's suite: a basic pool has none of the enhanced features, an enhanced pool
-//! has those that are enabled, and pools of both types do not affect each other. The tests use pools of real processes through
-//! the public API.
+//! Feature separation, with the test names of DSPex's suite: a basic pool has no enhanced features, an enhanced pool has those that
+//! are enabled, and pools of both types do not affect each other. The pools have real processes, and the API is the public one.
 
+mod batches;
 mod buffers;
 mod feature_flag_validation;
 #[cfg(feature = "mcp")]

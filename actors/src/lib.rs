@@ -53,12 +53,12 @@ pub use error::{
 };
 pub use launcher::{LaunchFuture, Launched, Launcher, TemplateStatus};
 pub use messages::{
-    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
-    GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
-    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls, ListSessions,
-    ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport,
-    RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker, RunningCall, SessionStatus, Shutdown, ShutdownReport,
-    TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+    AffinityStats, BatchSettings, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
+    GetCommands, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo,
+    GetSessionState, GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls,
+    ListSessions, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport,
+    RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker, RunningCall, SessionStatus, SetBatch, Shutdown,
+    ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};
@@ -73,7 +73,7 @@ pub use worker::WorkerActor;
 pub use herder_wire::{Buffer, InvalidBuffer};
 
 pub use herder_core::{
-    BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
+    BatchStatus, BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
     InvalidPoolName, InvalidSessionId, InvalidTransition, InvalidWorkerId, Outcome, PoolName, PoolState,
     ProcessActivity, QuarantineEntry, QueueStatus, RebindReason, Routing, SessionCall, SessionId, SessionInfo,
     SessionPage, SessionState, Timestamp, TransitionStatus, WorkerId, WorkerMetrics, WorkerRef, WorkerState,

@@ -2,11 +2,12 @@
 
 use crate::{ChildHandle, TemplateStatus};
 use herder_core::{
-    AffinityStatus, BreakerStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus, SessionInfo,
-    WorkerStatus, WorkerType,
+    AffinityStatus, BatchStatus, BreakerStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus,
+    SessionInfo, WorkerStatus, WorkerType,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::{
+    collections::BTreeMap,
     rc::Rc,
     time::{Duration, SystemTime},
 };
@@ -40,6 +41,9 @@ pub struct Status {
     pub workers: Vec<WorkerEntry>,
     /// The queue.
     pub queue: QueueStatus,
+    /// What the batches were like, for each command that runs in batches.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub batches: BTreeMap<String, BatchStatus>,
     /// The circuit breaker; null in a pool without one.
     pub breaker: Option<BreakerStatus>,
     /// The number of quarantined calls (commands with their arguments).
@@ -141,6 +145,7 @@ impl Status {
             session_affinity: SessionAffinity::default(),
             workers,
             queue: core.queue,
+            batches: BTreeMap::new(),
             breaker: core.breaker,
             quarantined: core.quarantined,
             counters: core.counters,

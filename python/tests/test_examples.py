@@ -34,6 +34,14 @@ def example(name):
     return pytest.mark.parametrize("client", [name], indirect=True)
 
 
+@example("sentiment")
+def test_sentiment(client):
+    found = client.call_batch("classify", [{"text": "a good book"}, {"text": ""}, {"text": "Poor and dull"}])
+    assert [round(each, 2) for each in (found[0], found[2])] == [0.33, -0.67]
+    assert found[1].code == "empty"
+    assert client.call("classify", text="fine") == 1
+
+
 @example("carts")
 def test_carts(client, capsys):
     assert client.call("add", item="tea", session="ann") == {"items": ["tea"], "total_cents": 450}

@@ -37,6 +37,7 @@ NAMES = {
     frames.ERROR: "error",
     frames.HEADERS: "headers",
     frames.CHUNK: "chunk",
+    frames.BATCH: "batch",
     frames.CANCEL: "cancel",
     frames.REVOKE: "revoke",
     frames.ATTEMPT_STATE: "attempt_state",
@@ -76,6 +77,8 @@ def decoded(data):
         fields |= {"payload": decode(json_text), "payload_hex": json_text.hex()}
     elif kind == frames.HEADERS:
         fields["headers"] = frames.headers(body)
+    elif kind == frames.BATCH:
+        fields["calls"] = list(frames.batch(body))
     elif kind == frames.CANCEL:
         fields["interrupt"] = bool(flags & frames.INTERRUPT)
     elif kind == frames.CREDIT:

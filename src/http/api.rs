@@ -313,6 +313,11 @@ fn pool_scope(
         .service(read("", pools::list))
         .service(read("/{pool}", pools::status))
         .service(read("/{pool}/commands", pools::commands))
+        .service(
+            web::resource("/{pool}/commands/{command}")
+                .route(web::patch().to(pools::set_batch))
+                .default_service(web::to(|request| wrong_method(request, "PATCH"))),
+        )
         .service(read("/{pool}/workers", pools::workers))
         .service(read("/{pool}/workers/{id}/recorder", pools::recorder))
         .service(read("/{pool}/sessions", sessions::list))

@@ -38,6 +38,7 @@
 //! | `GET /v1/pools` | `{"pools": [..], "buffered_bytes", "buffer_limit", "dropped_log_lines"}`: name, type and health of each pool; [`Api::buffer_limit`], [`Api::dropped_log_lines`] |
 //! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::status::Status) |
 //! | `GET /v1/pools/{pool}/commands` | `{"pool", "commands": [..]}`: the [`CommandDescription`](crate::status::CommandDescription) of each command |
+//! | `PATCH /v1/pools/{pool}/commands/{command}?max_batch_size=&max_wait=` | `{"command", "batch": ..}`: changes when the batches of a command are due; the [`BatchStatus`](crate::status::BatchStatus) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
 //! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | the worker's [`Recording`](crate::recorder::Recording); without `generation`, that of the current process, or of the last one if there is none |
 //! | `GET /v1/pools/{pool}/sessions?cursor=&limit=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the `cursor` of the next page, or null; `limit` is at most 1000, default 100 |

@@ -5,12 +5,12 @@ use super::{backlog::BacklogCache, body_reader::Limits, refusal::Refusal};
 use crate::Pool;
 use actix_web::{HttpRequest, HttpResponse, web};
 use herder_actors::{
-    CommandDescription, Error, Fingerprint, Generation, InvalidFingerprint, PoolHealth, PoolName, Result, WorkerId,
-    WorkerType,
+    BatchSettings, CommandDescription, Error, Fingerprint, Generation, InvalidFingerprint, PoolHealth, PoolName,
+    Result, WorkerId, WorkerType,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroU32, sync::Arc};
 
 /// The pools of an API, in the given order, and their last known waits.
 #[derive(Debug)]
@@ -119,6 +119,35 @@ pub(super) async fn commands(name: web::Path<String>, pools: web::Data<Pools>) -
     let pool = pools.find(&name)?;
     let commands = pool.commands().await?;
     Ok(HttpResponse::Ok().json(CommandList { pool: pool.name(), commands: &commands }))
+}
+
+/// The query of the limits of batches. What is left out stays as it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchQuery {
+    max_batch_size: Option<NonZeroU32>,
+    max_wait: Option<String>,
+}
+
+/// `PATCH /v1/pools/{pool}/commands/{command}`.
+pub(super) async fn set_batch(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    pools: web::Data<Pools>,
+) -> actix_web::Result<HttpResponse> {
+    let (pool, command) = path.into_inner();
+    let pool = pools.find(&pool)?;
+    let query = request.query_string();
+    let bad_query = |error: String| Refusal::BadQuery {
+        query: query.into(),
+        message: format!("{error}; allowed: max_batch_size=N (at least 1), max_wait=DURATION, such as 500us or 2ms"),
+    };
+    let parsed = web::Query::<BatchQuery>::from_query(query).map_err(|error| bad_query(error.to_string()))?;
+    let BatchQuery { max_batch_size, max_wait } = parsed.into_inner();
+    let max_wait = max_wait.as_deref().map(humantime::parse_duration).transpose();
+    let max_wait = max_wait.map_err(|error| bad_query(format!("max_wait: {error}")))?;
+    let batch = pool.set_batch(&command, BatchSettings { max_batch_size, max_wait }).await?;
+    Ok(HttpResponse::Ok().json(json!({ "command": command, "batch": batch })))
 }
 
 /// The query of the recorder: the generation of the process.

@@ -5,12 +5,12 @@ use super::call::Call;
 use actix::Addr;
 use bytes::Bytes;
 use herder_actors::{
-    BreakerStatus, CommandDescription, EndSession, Fingerprint, Generation, GetBreaker, GetCommands, GetQuarantine,
-    GetRecorder, GetSessionHistory, GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListRunningCalls, ListSessions,
-    ListWorkers, Outcome, PoolClient, PoolConfig, PoolHealth, PoolName, PoolSupervisor, PrepareShutdown,
-    QuarantineEntry, RecordOutcome, Recording, ReleaseFromQuarantine, Reload, ReloadReport, Request, ResetBreaker,
-    Result, RunningCall, SessionHistory, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, WaitReady,
-    WorkerId, WorkerInfo, WorkerRef,
+    BatchSettings, BatchStatus, BreakerStatus, CommandDescription, EndSession, Fingerprint, Generation, GetBreaker,
+    GetCommands, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetStatus, HealthCheck, KillWorker,
+    ListRunningCalls, ListSessions, ListWorkers, Outcome, PoolClient, PoolConfig, PoolHealth, PoolName, PoolSupervisor,
+    PrepareShutdown, QuarantineEntry, RecordOutcome, Recording, ReleaseFromQuarantine, Reload, ReloadReport, Request,
+    ResetBreaker, Result, RunningCall, SessionHistory, SessionInfo, SessionPage, SetBatch, Shutdown, ShutdownReport,
+    Status, WaitReady, WorkerId, WorkerInfo, WorkerRef,
 };
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
@@ -151,6 +151,17 @@ impl Pool {
     /// Fails if the pool has ended.
     pub async fn commands(&self) -> Result<Arc<[CommandDescription]>> {
         self.0.client.ask(GetCommands).await?
+    }
+
+    /// Changes when the batches of a command are due: how many calls a batch may have, and how long a call waits for
+    /// others. Applies to waiting calls too, and to all workers of the pool, also later ones. What `settings` leaves out
+    /// stays as it is. Returns the new values, and what the batches were like.
+    ///
+    /// # Errors
+    /// Fails with [`Error::UnknownCommand`](crate::Error::UnknownCommand) if the command does not run in batches, or no
+    /// worker has been ready yet, or if the pool has ended.
+    pub async fn set_batch(&self, command: &str, settings: BatchSettings) -> Result<BatchStatus> {
+        self.0.client.ask(SetBatch::new(command, settings)).await?
     }
 
     /// Returns the flight recorder of a worker process: its last frames in both directions, its state transitions, its

@@ -22,7 +22,9 @@ fn mounted() -> Routes {
         routes.extend(quoted(part, "read(\"").iter().map(|(path, _)| format!("GET {prefix}{path}")));
         for (path, rest) in quoted(part, "web::resource(\"") {
             let (methods, _) = rest.split_once(".default_service").unwrap();
-            for (call, method) in [("reads()", "GET"), ("web::delete()", "DELETE"), ("web::post()", "POST")] {
+            let calls =
+                [("reads()", "GET"), ("web::delete()", "DELETE"), ("web::post()", "POST"), ("web::patch()", "PATCH")];
+            for (call, method) in calls {
                 if methods.contains(call) {
                     routes.insert(format!("{method} {prefix}{path}"));
                 }

@@ -28,6 +28,13 @@ def calls_fd() -> int:
     return frame.f_locals["worker"].fd
 
 
+if os.environ.get("FAULTS_BATCH"):  # an app with batches runs on an event loop, unlike this one otherwise
+
+    @app.batch
+    def batch(items: list[dict]) -> list[int]:
+        return [1] * (len(items) + 1)
+
+
 # --- without a fault --------------------------------------------------------------------------------------------------
 
 

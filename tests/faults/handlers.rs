@@ -181,6 +181,15 @@ async fn r42_a_generator_that_never_yields() {
 }
 
 #[tokio::test]
+async fn a_batch_of_another_length() {
+    let harness = Harness::with_settings("batch", |builder| builder.env("FAULTS_BATCH", "1")).await;
+    let error = harness.call("batch", json!({})).await.unwrap_err();
+    let contains = ["batch returned 2 results for a batch of 1 call", "in their order"];
+    assert_error(&error, &Expected { category: PYTHON, status: 500, contains: &contains });
+    harness.assert_survived("a batch whose handler returns a list of another length", &error).await;
+}
+
+#[tokio::test]
 async fn a_result_with_nan() {
     check_unencodable("nan", "a result with NaN", &["JSON", "NaN", "nan=\"null\""]).await;
 }

@@ -2,6 +2,7 @@
 //! concurrency, shutdown, and a host that is killed.
 
 mod affinity_modes;
+mod batches;
 mod breaker;
 mod buffers;
 mod busy_sessions;

@@ -18,9 +18,10 @@ pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
 pub(crate) use inject::{Panic, panic_injected};
 pub use pool::{
-    GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker,
-    ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload,
-    ReloadReport, RemainingWorker, ResetBreaker, RunningCall, Shutdown, ShutdownReport, WaitReady, WorkerInfo,
+    BatchSettings, GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck,
+    KillWorker, ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine,
+    Reload, ReloadReport, RemainingWorker, ResetBreaker, RunningCall, SetBatch, Shutdown, ShutdownReport, WaitReady,
+    WorkerInfo,
 };
 pub use sessions::{
     CleanupStaleSessions, EndSession, GetSessionHistory, GetSessionInfo, ListSessions, TrackSession,

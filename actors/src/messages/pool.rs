@@ -6,11 +6,11 @@ use crate::{
 };
 use actix::Message;
 use herder_core::{
-    BreakerStatus, Counters, Fingerprint, Generation, Health, Outcome, PoolName, PoolState, QuarantineEntry, Reloaded,
-    WorkerId, WorkerRef, WorkerState,
+    BatchStatus, BreakerStatus, Counters, Fingerprint, Generation, Health, Outcome, PoolName, PoolState,
+    QuarantineEntry, Reloaded, WorkerId, WorkerRef, WorkerState,
 };
 use serde::Serialize;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 /// Waits until every base worker is ready. If one failed to start, the answer is an error with the reason.
 #[derive(Clone, Copy, Debug, Message)]
@@ -47,6 +47,31 @@ pub struct ListRunningCalls;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Arc<[CommandDescription]>>")]
 pub struct GetCommands;
+
+/// When the batches of a command are due. What is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchSettings {
+    /// The maximum number of calls of a batch, at most 65536. With 1, calls run alone.
+    pub max_batch_size: Option<NonZeroU32>,
+    /// The longest time that a call waits for others while a worker could run it, at most one minute.
+    pub max_wait: Option<Duration>,
+}
+
+/// Changes when the batches of a command are due, also for calls that wait already. The pool keeps these values, whatever
+/// later workers state. The error is `UnknownCommand` if the command does not run in batches.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<BatchStatus>")]
+pub struct SetBatch {
+    pub(crate) command: String,
+    pub(crate) settings: BatchSettings,
+}
+
+impl SetBatch {
+    /// Creates the message for this command.
+    pub fn new(command: impl Into<String>, settings: BatchSettings) -> Self {
+        Self { command: command.into(), settings }
+    }
+}
 
 /// Returns the recording of a worker process: its last frames, its state transitions, its last output, and its exit. The
 /// error is `NoSuchWorker` and lists the recorded processes.

@@ -4,11 +4,11 @@ use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
     CommandDescription, Error, GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus,
     HealthCheck, KillWorker, ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, Recording,
-    ReleaseFromQuarantine, Reload, ReloadReport, ResetBreaker, Result, RunningCall, Shutdown, ShutdownReport, Status,
-    WaitReady, WorkerInfo, events::wait_emitted, shared_state::State,
+    ReleaseFromQuarantine, Reload, ReloadReport, ResetBreaker, Result, RunningCall, SetBatch, Shutdown, ShutdownReport,
+    Status, WaitReady, WorkerInfo, events::wait_emitted, shared_state::State,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
-use herder_core::{BreakerStatus, Core, Input, KillReason, PoolName, PoolState, QuarantineEntry};
+use herder_core::{BatchStatus, BreakerStatus, Core, Input, KillReason, PoolName, PoolState, QuarantineEntry};
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::oneshot;
 
@@ -138,6 +138,7 @@ impl RunningPool {
             }
         }
         status.state = state.pool_state();
+        status.batches = state.batch_status();
         status.last_start_error = state.last_start_error_if_degraded().map(Into::into);
         status
     }
@@ -195,6 +196,14 @@ impl Handler<GetCommands> for PoolSupervisor {
 
     fn handle(&mut self, _: GetCommands, _: &mut Self::Context) -> Self::Result {
         self.active(|active| Ok(active.shared_state.borrow().command_descriptions()))
+    }
+}
+
+impl Handler<SetBatch> for PoolSupervisor {
+    type Result = Result<BatchStatus>;
+
+    fn handle(&mut self, SetBatch { command, settings }: SetBatch, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.set_batch(&command, settings))?)
     }
 }
 

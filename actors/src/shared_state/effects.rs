@@ -54,6 +54,7 @@ impl State {
     fn apply_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Send { worker, call, wire, epoch } => self.send(Dispatch { worker, call, wire, epoch }),
+            Effect::SendBatch(sends) => self.send_batch(sends),
             Effect::Deliver { call, delivery, earlier } => self.deliver(&FinalAnswer { call, delivery, earlier }),
             Effect::Settle { call, failure, earlier } => self.settle(call, failure, &earlier),
             Effect::Cancel { worker, wire, interrupt } => {

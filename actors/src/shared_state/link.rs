@@ -8,7 +8,7 @@ use crate::{
     recorder::{Descriptor, Recorder},
 };
 use foldhash::fast::FixedState;
-use herder_core::{KillReason, ProcessActivity, Suspect, Timestamp, WireId, WorkerRef};
+use herder_core::{BatchKey, KillReason, ProcessActivity, Suspect, Timestamp, WireId, WorkerRef};
 use herder_process::Signal;
 use herder_wire::{CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, rc::Rc, time::Duration};
@@ -25,12 +25,14 @@ pub(crate) struct CommandRules {
     pub(crate) idempotent: bool,
     /// The most time that a call may take.
     pub(crate) timeout: Option<Duration>,
+    /// The number of the command, if it runs in batches.
+    pub(crate) batch: Option<BatchKey>,
 }
 
 impl From<&CommandEntry> for CommandRules {
     fn from(entry: &CommandEntry) -> Self {
         let timeout = entry.timeout_ms.map(|count| Duration::from_millis(count.get()));
-        Self { idempotent: entry.idempotent, timeout }
+        Self { idempotent: entry.idempotent, timeout, batch: None }
     }
 }
 

@@ -2,6 +2,8 @@
 //! the supervisor. [`with`] and [`step`] are the only ways to change it: the core decides, then the effects are applied. A
 //! change does not await, does no I/O and runs no user code.
 
+mod batched_commands;
+mod batches;
 mod call;
 mod commands;
 mod effects;

@@ -1,6 +1,6 @@
 //! The fields of the shared state, and how a frame, an exit or a message becomes a step of the core.
 
-use super::{CommandTable, Link, call::Call};
+use super::{CommandTable, Link, batched_commands::BatchedCommands, call::Call};
 use crate::{
     Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
     call_log::{AnsweredCall, CallLog, LogDecision, Success, Times},
@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(super) commands: Option<Rc<CommandTable>>,
     /// What that worker says about them.
     pub(super) descriptions: Descriptions,
+    /// The commands that run in batches.
+    pub(super) batches: BatchedCommands,
     pub(super) exit_records: VecDeque<(WorkerRef, ExitRecord)>,
     /// The most recent failed start. Cleared when every base worker is ready.
     pub(super) last_start_error: Option<(WorkerRef, ProcessExit, ExitRecord)>,
@@ -130,6 +132,7 @@ impl State {
             timer_deadline: Timestamp::NEVER,
             rearm: Rc::default(),
             commands: None,
+            batches: BatchedCommands::default(),
             descriptions: Descriptions::default(),
             exit_records: VecDeque::new(),
             last_start_error: None,
@@ -385,6 +388,7 @@ impl State {
             link.streams.offer();
         }
         self.commands = Some(Rc::new(commands.iter().map(|entry| (entry.name.clone(), entry.into())).collect()));
+        self.state_batches(worker, &commands);
         self.describe_commands(commands);
         // Without a control descriptor the worker cannot answer a revoke, which it has to for `in_order`.
         let in_order = in_order.filter(|_| control);

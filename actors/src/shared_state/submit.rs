@@ -31,6 +31,8 @@ impl State {
         let command_timeout = rules.timeout.filter(|&timeout| now + timeout < deadline);
         let deadline = command_timeout.map_or(deadline, |timeout| now + timeout);
         let stream = matches!(reply, Replier::Stream(_)).then_some(StreamLimits { idle });
+        // What only some workers accept is decided when a call is written: such a call is a batch of its own.
+        let batch = rules.batch.filter(|_| buffers.is_none() && stream.is_none());
         let call = Call {
             command,
             session: name,
@@ -44,7 +46,7 @@ impl State {
             permit,
         };
         self.calls.insert(id, call);
-        let submission = Submission { call: id, session, deadline, idempotent, fingerprint, stream };
+        let submission = Submission { call: id, session, deadline, idempotent, batch, fingerprint, stream };
         if let Some(dispatch) = self.core.submit(now, &submission, &mut self.effects) {
             self.send(dispatch);
         }

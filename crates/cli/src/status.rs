@@ -75,6 +75,7 @@ fn one(status: &Value) -> String {
         shown(&status["active_sessions"]),
     );
     text += &load(queue);
+    text += &batches(status);
     text += &refused(status);
     if let Some(error) = status["last_start_error"].as_str() {
         text += &format!("last failed start of a worker: {error}\n");
@@ -103,4 +104,32 @@ fn refused(status: &Value) -> String {
         text += &format!("{} quarantined calls\n", shown(&status["quarantined"]));
     }
     text
+}
+
+/// Returns a line for each command that has run batches.
+fn batches(status: &Value) -> String {
+    let all = status["batches"].as_object().into_iter().flatten();
+    all.filter_map(|(name, batch)| {
+        let number = |key: &str| batch[key].as_u64().filter(|number| *number > 0).map(|number| number as f64);
+        let (count, calls) = (number("batches")?, number("calls")?);
+        let waited = number("waited_us").unwrap_or_default() / calls / 1000.0;
+        let (mean, largest) = (calls / count, shown(&batch["largest"]));
+        Some(format!("batches of {name}: {count}, {mean:.1} calls each, at most {largest}, waited {waited:.1} ms\n"))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn batches_have_their_sizes_and_waits() {
+        let classify = json!({ "batches": 4, "calls": 10, "largest": 3, "waited_us": 15_000 });
+        let status = json!({ "batches": { "classify": classify, "unused": { "batches": 0, "calls": 0 } } });
+        let line = "batches of classify: 4, 2.5 calls each, at most 3, waited 1.5 ms\n";
+        assert_eq!(batches(&status), line);
+        assert_eq!(batches(&json!({})), "");
+    }
 }

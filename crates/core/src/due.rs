@@ -1,7 +1,7 @@
 //! What can become due, and when. Holds no states: the times of calls, processes, attempts and sessions follow from
 //! their states, and each part of the pool returns the next of its own ([I8](crate#invariants)).
 
-use crate::{CallId, WireId, WorkerId, indexed_heap::IndexedHeap};
+use crate::{CallId, WireId, WorkerId, batch::BatchQueue, indexed_heap::IndexedHeap};
 
 /// An item that is due at some time, and must then be examined. If several items are due at one time, the lowest one is
 /// examined first.
@@ -9,6 +9,8 @@ use crate::{CallId, WireId, WorkerId, indexed_heap::IndexedHeap};
 pub(crate) enum Due {
     /// The deadline, the end of the wait or the retry of a call.
     Call(CallId),
+    /// A batch whose first call has waited long enough for others.
+    Batch(BatchQueue),
     /// An attempt whose call is settled: it must be interrupted, or its worker killed.
     Attempt(WorkerId, WireId),
     /// The start, the start timeout or the ping of a slot.

@@ -10,7 +10,8 @@
 //!
 //! - **I1**: each submitted call is answered exactly once, and only by a final frame of its own attempt or by a failure. If I1
 //!   broke, a caller would wait forever or receive the result of another call.
-//! - **I2**: a process never has more unfinished attempts than its window, counting those whose calls are already settled. If I2
+//! - **I2**: a process never has more unfinished invocations than its window, counting those whose calls are already settled. An
+//!   invocation is one attempt, or the attempts of one batch, and is unfinished as long as one of them is. If I2
 //!   broke, a worker would be sent more calls than it accepts, and calls would wait in it while another worker is free.
 //! - **I3**: the strict calls of a session run one at a time, in the order of admission, under the epoch in which they were
 //!   admitted, and the state of an epoch stays in one process. If I3 broke, two handlers would change a session's state at the
@@ -29,6 +30,7 @@
 //!   or a sweep would wait forever.
 
 mod admission;
+mod batch;
 mod calls;
 mod derived;
 mod due;
@@ -54,6 +56,7 @@ mod waiting;
 mod worker;
 
 pub use admission::{BreakerState, BreakerStatus, Outcome, QUARANTINE_LIMIT, QuarantineEntry, Suspect};
+pub use batch::{BATCHED_COMMAND_LIMIT, BatchKey, BatchLimits, BatchStatus};
 pub use error_policy::{Category, Decision, Incident, Severity, Strategy, decide};
 pub use failure::{CallFailure, ExitStatus, KillReason, LostAttempts, ProcessExit, Quarantined, WorkerLoss};
 pub(crate) use ids::RowKey;

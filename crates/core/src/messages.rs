@@ -1,8 +1,8 @@
 //! What the shell and the core exchange: the inputs and effects of the core. Plain data.
 
 use crate::{
-    Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, ReloadOutcome, SessionId, Suspect, Timestamp,
-    WireId, WorkerRef,
+    Affinity, BatchKey, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, ReloadOutcome, SessionId, Suspect,
+    Timestamp, WireId, WorkerRef,
     failure::{CallFailure, KillReason, LostAttempts, ProcessExit},
     routing::Routing,
 };
@@ -165,6 +165,8 @@ pub struct Submission {
     pub deadline: Timestamp,
     /// Whether it may run again if its worker dies while it runs.
     pub idempotent: bool,
+    /// The command of the call, if it runs in batches.
+    pub batch: Option<BatchKey>,
     /// The fingerprint of the call, which is needed while the pool [watches](crate::Core::needs_fingerprints) some.
     pub fingerprint: Option<Fingerprint>,
     /// The limits of the stream, if the caller takes chunks.
@@ -223,6 +225,9 @@ pub enum Effect {
         /// The epoch of the session, if the pool routes the call's session.
         epoch: Option<Epoch>,
     },
+    /// Send several calls to a process, which runs them by one invocation of their handler. Each may be reported by
+    /// [`Input::SendFailed`] on its own.
+    SendBatch(Vec<Dispatch>),
     /// Answer a call with the final frame that was just reported.
     Deliver {
         /// The call.

@@ -79,7 +79,7 @@ pub struct WorkerStatus {
     /// calls means that a call holds the GIL; the worker is healthy then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unresponsive: Option<ProcessActivity>,
-    /// The number of unfinished calls, without those in advance.
+    /// The number of unfinished calls, without those in advance. A batch counts as one call.
     pub in_flight: usize,
     /// The maximum of `in_flight`. Calls in advance are not included, so it is the number of calls that the worker runs at once
     /// if the pipeline is [`Auto`](crate::Pipeline::Auto).
@@ -124,7 +124,7 @@ pub struct QueueStatus {
     pub waiting: usize,
     /// The maximum number of waiting calls.
     pub limit: usize,
-    /// The number of unfinished calls in workers, settled or not, without those in advance.
+    /// The number of unfinished calls in workers, settled or not, without those in advance. A batch counts as one call.
     pub in_flight: usize,
     /// The maximum of `in_flight` with the workers that are ready.
     pub capacity: usize,

@@ -92,6 +92,7 @@ mod tests {
                 session,
                 deadline,
                 idempotent: false,
+                batch: None,
                 fingerprint: None,
                 stream: None,
             }));

@@ -80,6 +80,7 @@ mod tests {
                 session: None,
                 deadline,
                 idempotent: false,
+                batch: None,
                 fingerprint: None,
                 stream: None,
             };

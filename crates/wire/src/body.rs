@@ -37,6 +37,10 @@ impl Body {
         value.map_err(|_| self.short(1)).inspect(|_| self.taken += 1)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.remaining.is_empty()
+    }
+
     /// Takes the next `length` bytes as UTF-8 text.
     pub(crate) fn text(&mut self, field: &'static str, length: usize) -> Result<Box<str>, FrameError> {
         let bytes = self.remaining.get(..length).ok_or_else(|| self.short(length))?;

@@ -5,7 +5,7 @@ use crate::{
     body::{Body, put_frame},
     encode_headers,
 };
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use herder_core::{Epoch, SessionId, WireId};
 
 /// A message from the host. The host itself writes calls with [`CallHead::encode`](crate::CallHead::encode), which does not
@@ -22,6 +22,12 @@ pub enum HostMessage {
         wire: WireId,
         /// Its headers.
         headers: CallHeaders,
+    },
+    /// The calls with these wire ids, which follow next, are run by one invocation of their handler. Sent only for a command
+    /// for which the worker states [`batch`](crate::CommandEntry::batch).
+    Batch {
+        /// The wire ids, in the order of the calls; at least one.
+        calls: Vec<WireId>,
     },
     /// Cancels one call.
     Cancel {
@@ -72,6 +78,7 @@ impl HostMessage {
             FrameKind::Hello => Self::Hello(HostHello::parse(&body())?),
             FrameKind::Call => Self::Call(CallFrame::parse(frame)?),
             FrameKind::Headers => Self::Headers { wire, headers: CallHeaders::parse(&body())? },
+            FrameKind::Batch => Self::Batch { calls: parse_batch(body())? },
             FrameKind::Cancel => Self::Cancel { wire, interrupt: flags.kind_bits & FrameKind::INTERRUPT != 0 },
             FrameKind::Revoke => Self::Revoke { wire },
             FrameKind::Credit => Self::Credit { wire, bytes: body().u32()? },
@@ -100,6 +107,7 @@ impl HostMessage {
             Self::Hello(hello) => put(FrameKind::Hello, none, no_call, &[&hello.to_json()?]),
             Self::Call(call) => call.encode(max_frame, out),
             Self::Headers { wire, headers } => encode_headers(*wire, &headers.to_json()?, max_frame, out),
+            Self::Batch { calls } => encode_batch(calls.iter().copied(), max_frame, out),
             Self::Cancel { wire, interrupt } => {
                 let of_kind = if *interrupt { FrameKind::INTERRUPT } else { 0 };
                 put(FrameKind::Cancel, Flags { kind_bits: of_kind, ..none }, *wire, &[])
@@ -117,6 +125,35 @@ impl HostMessage {
             }
         }
     }
+}
+
+fn parse_batch(mut body: Body) -> Result<Vec<WireId>, FrameError> {
+    let mut calls: Vec<WireId> = Vec::new();
+    while !body.is_empty() {
+        let wire = WireId(body.u64()?);
+        if calls.last().is_some_and(|last| *last >= wire) || wire.0 == 0 {
+            return Err(FrameError::UnexpectedWireId { kind: FrameKind::Batch, wire });
+        }
+        calls.push(wire);
+    }
+    Ok(calls)
+}
+
+/// Writes the frame that makes the calls with these wire ids, which must follow in this order, one batch. Writes nothing on an
+/// error.
+///
+/// # Errors
+/// [`EncodeError::TooLarge`], and [`EncodeError::Refused`] without wire ids.
+pub fn encode_batch(
+    calls: impl ExactSizeIterator<Item = WireId>,
+    max_frame: u32,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let length = calls.len().saturating_mul(size_of::<u64>());
+    let header = Header::outgoing(FrameKind::Batch, Flags::default(), WireId(0), length, max_frame)?;
+    out.put_slice(&header.encode());
+    calls.for_each(|wire| out.put_u64_le(wire.0));
+    Ok(())
 }
 
 /// Why a session ended.

@@ -66,6 +66,8 @@ kinds! {
     Headers = 6, "headers", ToWorker;
     /// An item of a stream. Not final.
     Chunk = 7, "chunk", ToHost;
+    /// States which of the calls that follow are one batch.
+    Batch = 8, "batch", ToWorker;
     /// Cancels one call.
     Cancel = 10, "cancel", ToWorker;
     /// Takes one call back if it has not begun.
@@ -134,6 +136,7 @@ impl FrameKind {
             Self::Error => (W::Any, B::AtLeast(16), 0),
             Self::Headers => (W::Call, B::AtLeast(2), 0),
             Self::Chunk => (W::Call, B::AtLeast(0), 0),
+            Self::Batch => (W::Zero, B::AtLeast(8), 0),
             Self::Cancel => (W::Call, B::Empty, Self::INTERRUPT),
             Self::Revoke => (W::Call, B::Empty, 0),
             Self::AttemptState => (W::Call, B::AtLeast(1), 0),

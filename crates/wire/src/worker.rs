@@ -118,6 +118,7 @@ impl WorkerMessage {
             FrameKind::Health => Self::Health { nonce: wire.0, reason: body.last_text("reason")? },
             FrameKind::Call
             | FrameKind::Headers
+            | FrameKind::Batch
             | FrameKind::Cancel
             | FrameKind::Revoke
             | FrameKind::Credit
@@ -207,6 +208,15 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// The batches of one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchEntry {
+    /// The maximum number of calls of a batch.
+    pub max_size: NonZeroU32,
+    /// The longest time in microseconds that a call waits for others, while a worker could run it.
+    pub max_wait_us: u64,
+}
+
 /// One command of a worker.
 ///
 /// The keys that describe the command for people and clients are unchecked JSON: calls do not depend on them, so a wrong one
@@ -224,6 +234,9 @@ pub struct CommandEntry {
     /// Whether the handler is a generator: a caller that takes chunks gets its items as they come.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stream: bool,
+    /// How the calls of this command are put into batches, if one invocation can run several of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchEntry>,
     /// Whether a call of this command is refused if it has no session: true or false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs_session: Option<RawJson>,
@@ -254,6 +267,7 @@ impl CommandEntry {
             result: None,
             schema_error: None,
             timeout_ms: None,
+            batch: None,
         }
     }
 }

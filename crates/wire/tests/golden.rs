@@ -100,6 +100,7 @@ fn describe_host(message: &HostMessage) -> Value {
             fields
         }
         HostMessage::Headers { headers, .. } => json!({"headers": headers}),
+        HostMessage::Batch { calls } => json!({"calls": calls}),
         HostMessage::Cancel { interrupt, .. } => json!({"interrupt": interrupt}),
         HostMessage::Revoke { .. } | HostMessage::Ping { .. } | HostMessage::Shutdown => json!({}),
         HostMessage::Credit { bytes, .. } => json!({"bytes": bytes}),

@@ -3,7 +3,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use herder_core::{AttemptState, Epoch, SessionId, Timestamp, WireId};
 use herder_wire::*;
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{
+    collection::{btree_set, vec},
+    option,
+    prelude::*,
+};
 use std::num::{NonZeroU8, NonZeroU32, NonZeroU64};
 
 const MAX: u32 = 1 << 16;
@@ -92,6 +96,8 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         (wire(), any::<bool>()).prop_map(|(wire, interrupt)| HostMessage::Cancel { wire, interrupt }),
         wire().prop_map(|wire| HostMessage::Revoke { wire }),
         (wire(), any::<u32>()).prop_map(|(wire, bytes)| HostMessage::Credit { wire, bytes }),
+        btree_set(1..u64::MAX, 1..5)
+            .prop_map(|calls| HostMessage::Batch { calls: calls.into_iter().map(WireId).collect() }),
         (wire(), vec(("[a-zA-Z-]{1,9}", "[ -~é]{0,20}"), 0..4)).prop_map(|(wire, all)| {
             let mut headers = CallHeaders::default();
             all.iter().for_each(|(name, value)| headers.add(name, value).unwrap());
@@ -116,6 +122,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
     let entry = any::<(String, bool, u64)>().prop_map(|(name, idempotent, timeout)| CommandEntry {
         timeout_ms: NonZeroU64::new(timeout),
         stream: idempotent,
+        batch: NonZeroU32::new(timeout as u32).map(|max_size| BatchEntry { max_size, max_wait_us: timeout }),
         ..CommandEntry::new(name, idempotent)
     });
     let limits = (option::of(positive()), option::of(positive()), any::<bool>());

@@ -115,9 +115,15 @@ class Server:
         self.loop = make_loop()
         asyncio.set_event_loop(self.loop)  # for `asyncio.get_event_loop()` in `on_start` hooks; `serve` undoes it
         self.base_context = copy_context()  # the context after the `on_start` hooks
-        self.runner = Runner(worker, self.loop, self.on_answered)
+        make_runner, make_reader = Runner, Reader
+        if worker.app._batches:
+            from herder import aio_batches
+
+            make_runner, make_reader = aio_batches.BatchRunner, aio_batches.BatchReader
+            LOOP_CODE.update(aio_batches.LOOP_CODE)
+        self.runner = make_runner(worker, self.loop, self.on_answered)
         self.ended_sessions = SessionEndQueue(worker, self.loop, self.runner.unanswered)
-        self.reader = Reader(worker, self.runner, self.ended_sessions)
+        self.reader = make_reader(worker, self.runner, self.ended_sessions)
         self.fatal: BaseException | None = None
         self.loop.call_type = Pending
         self.health: HealthChecks | None = None  # set if the app has a health function
@@ -320,7 +326,7 @@ class Server:
         self.loop.call_soon_threadsafe(self.loop.wake_up)
 
 
-LOOP_CODE = frozenset(
+LOOP_CODE = {
     each.__code__
     for each in (
         aio_calls.run_steps,
@@ -333,4 +339,4 @@ LOOP_CODE = frozenset(
         await_with_limit,
         SessionEndQueue.await_hook,
     )
-)
+}

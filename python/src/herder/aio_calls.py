@@ -164,15 +164,21 @@ class Runner:
             # Already answered: an exception hit `begin_task` or `run_sync` before it removed the call from `waiting`.
             if self.unanswered.get(pending.wire_id) is not pending:
                 del self.waiting[index]
-            elif self.starts is not None and self.starts.are_needed(pending):
-                self.flush()  # as below
-                self.starts.begin(pending, index)
-            elif pending.command.is_async or pending.command.in_thread or pending.stream is not None:
-                self.begin_task(pending, index)
-            else:
-                self.flush()  # finished answers must not wait until this handler has ended
-                self.run_sync(pending, index)
+            elif not self.begin_call(pending, index):
                 return
+
+    def begin_call(self, pending: Pending, index: int) -> bool:
+        """Begin a waiting call. Return whether more may begin in this step."""
+        if self.starts is not None and self.starts.are_needed(pending):
+            self.flush()  # as below
+            self.starts.begin(pending, index)
+        elif pending.command.is_async or pending.command.in_thread or pending.stream is not None:
+            self.begin_task(pending, index)
+        else:
+            self.flush()  # finished answers must not wait until this handler has ended
+            self.run_sync(pending, index)
+            return False
+        return True
 
     def new_context(self, pending: Pending) -> Context:
         """Return a new copy of the base context for this call."""

@@ -18,6 +18,8 @@ from herder.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from herder.aio_calls import Runner
     from herder.aio_hooks import SessionEndQueue
     from herder.worker import Worker
@@ -40,6 +42,7 @@ class Reader:
         self.calls_without_memory: list[int] = []  # calls to fail, since there was no memory for their frames
         self.health_checks: deque[tuple[int, float]] = deque()  # the checks to begin: nonce and limit
         self.draining = False  # nothing more is read
+        self.pending_type: Callable[..., Pending] = Pending
 
     def receive(self) -> None:
         """Read once and record every complete frame. During a shutdown, read until no data is available."""
@@ -106,6 +109,8 @@ class Reader:
         elif kind == frames.HEADERS:
             self.runner.keep_headers(wire_id, frames.headers(body))
             del buffer[:end]
+        elif kind == frames.BATCH:
+            self.on_batch(body, end)
         elif kind == frames.HEALTH_CHECK:
             check = (wire_id, frames.health_limit(body, self.worker.app._health is not None))
             del buffer[:end]  # no call between this and the record
@@ -137,14 +142,14 @@ class Reader:
         worker = self.worker
         try:
             command = self.commands[name]  # raises the error if there is none
-            kind = Pending
+            kind = self.pending_type
             if section is None:
                 arguments = worker.decode(payload)
             else:
                 from herder import buffers  # most workers never need it
 
                 arguments, takes_buffers = buffers.read_arguments(*section, command, worker.decode)
-                kind = PendingWithBuffers if takes_buffers else Pending
+                kind = PendingWithBuffers if takes_buffers else kind
             command.check(arguments)
             call = Call(wire_id, deadline, worker.calls)
             if command.injects:
@@ -175,6 +180,10 @@ class Reader:
         # The cancel may have arrived before the call. It found no call to answer then, so it is handled now.
         if wire_id in worker.calls.cancelled:
             self.cancels += ((wire_id, False),)
+
+    def on_batch(self, body: memoryview, _end: int) -> None:
+        """Refuse a batch: this app has no commands with batches (see `aio_batches`). Raises `ProtocolError`."""
+        frames.batch(body, is_offered=False)
 
     def on_session_end(self, body: memoryview, end: int) -> None:
         """Record the end of a session. Its hooks run after its last call."""

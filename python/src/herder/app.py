@@ -78,6 +78,7 @@ class App:
             str, tuple[int | None, int | None]
         ] = {}  # commands with a timeout or concurrency of their own
         self._functions: dict[str, tuple[Callable[..., Any], bool]] = {}
+        self._batches: dict[str, tuple[int, int]] = {}  # the commands with batches: most calls, longest wait
         self._lifespan = lifespan
         self._on_start: list[Callable[[], Any]] = []
         self._on_stop: list[Callable[[], Any]] = []
@@ -145,6 +146,61 @@ class App:
                 self._limits[command] = limits
             if (run_sync or self._run_sync) == "thread" and not is_async(function):
                 self._threaded.add(command)
+            return function
+
+        return register if function is None else register(function)
+
+    @overload
+    def batch(self, function: F, /) -> F: ...
+    @overload
+    def batch(
+        self,
+        /,
+        *,
+        max_batch_size: int = 32,
+        max_wait: float | str = "2ms",
+        name: str | None = None,
+        idempotent: bool = False,
+        run_sync: Literal["main", "thread"] | None = None,
+        timeout: float | str | None = None,
+        concurrency: int | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def batch(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        max_batch_size: int = 32,
+        max_wait: float | str = "2ms",
+        name: str | None = None,
+        idempotent: bool = False,
+        run_sync: Literal["main", "thread"] | None = None,
+        timeout: float | str | None = None,
+        concurrency: int | None = None,
+    ) -> Any:
+        """Register a function as a command that runs several calls at once.
+
+            @app.batch(max_batch_size=32, max_wait="2ms")
+            def predict(items: list[Item]) -> list[float]:
+                return model.predict([item.x for item in items]).tolist()
+
+        Its parameter is a list with the arguments of each call, one object each. It returns a list with the result of
+        each call, in the same order; an exception instance there, such as `herder.Rejected("..")`, is the error of that
+        call only. An exception that it raises is that of each call.
+
+        A batch runs once it has `max_batch_size` calls, or the oldest one has waited for `max_wait` (in seconds, or as
+        in "2ms") and a worker is free. `herder.current_call().calls` are the calls of the batch. The other options are
+        those of `command`.
+        """
+        limits = (_check_batch_size(max_batch_size), _microseconds(max_wait))
+
+        def register(function: F) -> F:
+            command: Any = name or getattr(function, "__name__", None)
+            self.command(name=name, idempotent=idempotent, run_sync=run_sync, timeout=timeout, concurrency=concurrency)(
+                function
+            )
+            self._batches[command] = limits
             return function
 
         return register if function is None else register(function)
@@ -252,7 +308,10 @@ class App:
                 compilers.append(Compiler(self.dependency_overrides))
             return compilers[0]
 
-        commands = {name: Command(name, *entry, compiler) for name, entry in self._functions.items()}
+        commands = {
+            name: Command(name, *entry, compiler) if name not in self._batches else self._batch_command(name, *entry)
+            for name, entry in self._functions.items()
+        }
         for made in compilers:
             self._session_scoped = made.session_scoped()
             made.add_hooks(self._on_session_end, self._on_stop)
@@ -268,6 +327,11 @@ class App:
         self._needs_loop = any(command.is_async for command in commands.values())
         return commands
 
+    def _batch_command(self, name: str, function: Callable[..., Any], idempotent: bool) -> Command:
+        from herder.batches import BatchCommand  # here, since most apps have no batches
+
+        return BatchCommand(name, function, idempotent, self._batches[name])
+
     def _check_scopes(self, unavailable: str | None) -> None:
         """Raise `StartFailed` if a dependency belongs to a session, in a pool without session state."""
         if self._session_scoped is not None and unavailable is not None:
@@ -277,7 +341,7 @@ class App:
             )
 
     def _uses_asyncio(self) -> bool:
-        if self._threaded or self._needs_loop:
+        if self._threaded or self._needs_loop or self._batches:
             return True
         hooks = (*self._on_start, *self._on_stop, *self._on_session_start, *self._on_session_end)
         hooks += () if self._health is None else (self._health,)
@@ -320,6 +384,30 @@ def _milliseconds(timeout: float | str) -> int:
         )
     milliseconds: int = round(seconds * 1000)
     return milliseconds
+
+
+def _microseconds(wait: float | str) -> int:
+    """Convert the longest wait for a batch: a number of seconds, or a text such as "2ms" or "500us"."""
+    seconds: Any = wait
+    if isinstance(wait, str):
+        number = wait.rstrip("umsh")
+        unit = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}.get(wait[len(number) :].strip())
+        try:
+            seconds = float(number) * unit if unit else None
+        except ValueError:
+            seconds = None
+    if type(seconds) not in (int, float) or not 0 <= seconds <= 60:
+        raise ValueError(
+            f"max_wait={wait!r} is invalid; expected seconds from 0 to 60, or a text such as '2ms' or '500us'"
+        )
+    microseconds: int = round(seconds * 1_000_000)
+    return microseconds
+
+
+def _check_batch_size(value: int) -> int:
+    if type(value) is not int or not 1 <= value <= 65536:
+        raise ValueError(f"max_batch_size={value!r} is invalid; expected an integer from 1 to 65536")
+    return value
 
 
 def _check_concurrency(value: int | None) -> int | None:

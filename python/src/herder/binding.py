@@ -79,6 +79,8 @@ JSON_NAMES = {
 class Command:
     """One command: the function to call, and the rules for its arguments."""
 
+    batch: tuple[int, int] | None = None  # see `batches.BatchCommand`
+
     __slots__ = (
         "accepted_types",
         "arguments",

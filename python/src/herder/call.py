@@ -181,6 +181,11 @@ class Call:
         """The header `X-Request-Id`, if the caller sent it and the pool forwards it."""
         return self.headers.get("x-request-id")
 
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls that the handler runs: those of its batch with `@app.batch`, otherwise this one."""
+        return (self,)
+
     def __repr__(self) -> str:
         return f"<herder.Call {self.id}>"
 

@@ -29,12 +29,14 @@ FALLBACK_ERROR = b'{"kind":"exception","message":"<an exception that cannot be d
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 HERDER_MODULES = (
     "aio",
+    "aio_batches",
     "aio_calls",
     "aio_hooks",
     "aio_reader",
     "aio_starts",
     "aio_streams",
     "aio_threads",
+    "batches",
     "binding",
     "breakpoints",
     "dependencies",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, unpack
 
 from herder.errors import CallRejection, ProtocolError
 
@@ -15,6 +15,7 @@ RESULT = 4
 ERROR = 5
 HEADERS = 6
 CHUNK = 7
+BATCH = 8
 CANCEL = 10
 REVOKE = 11
 ATTEMPT_STATE = 13
@@ -32,7 +33,7 @@ STREAM = 0x02  # of a `call` frame: the caller takes chunks
 END_OF_STREAM = 0x02  # of a `result` frame: it ends a stream and has no value
 BUFFERS = 0x04  # of a `call` or `result` frame: its value has buffers, or the caller takes some
 
-TO_WORKER = frozenset({HELLO, CALL, HEADERS, CANCEL, REVOKE, PING, CREDIT, SESSION_END, SHUTDOWN, HEALTH_CHECK})
+TO_WORKER = frozenset({HELLO, CALL, HEADERS, BATCH, CANCEL, REVOKE, PING, CREDIT, SESSION_END, SHUTDOWN, HEALTH_CHECK})
 TO_HOST = frozenset({READY, RESULT, ERROR, CHUNK, ATTEMPT_STATE, PONG, HEALTH})
 KIND_FLAGS = {CALL: STREAM | BUFFERS, CANCEL: INTERRUPT}  # the flags of kinds that have some of their own
 RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # the states in an `attempt_state` frame
@@ -86,7 +87,7 @@ def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int
         raise ProtocolError("reserved_flags", f"a frame of kind {kind} sets the reserved flags {flags:#x}")
     if kind in (CALL, HEADERS, CANCEL, REVOKE, CREDIT) and not wire_id:
         raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has no wire id")
-    if kind in (HELLO, SESSION_END, SHUTDOWN) and wire_id:
+    if kind in (HELLO, BATCH, SESSION_END, SHUTDOWN) and wire_id:
         raise ProtocolError("unexpected_wire_id", f"a frame of kind {kind} must have wire id 0, but has {wire_id}")
     if kind in (CANCEL, REVOKE, PING, SHUTDOWN) and length:
         raise ProtocolError("unexpected_body", f"a frame of kind {kind} must have no body")
@@ -127,6 +128,20 @@ def headers(body: bytes | memoryview) -> dict[str, str]:
     if type(found) is not dict or not all(type(value) is str for value in found.values()):
         raise ProtocolError("malformed_json", "headers: expected an object of strings")
     return found
+
+
+def batch(body: bytes | memoryview, is_offered: bool = True) -> tuple[int, ...]:
+    """Return the wire ids from the body of a `batch` frame. `is_offered`: whether a command of the app has batches."""
+    count, rest = divmod(len(body), 8)
+    if rest or not count:
+        raise ProtocolError("short_body", "the body of a batch frame is no list of wire ids")
+    wire_ids = unpack(f"<{count}Q", body)
+    for before, wire_id in zip((0, *wire_ids), wire_ids, strict=False):
+        if wire_id <= before:
+            raise ProtocolError("unexpected_wire_id", f"a batch frame has the wire id {wire_id} after {before}")
+    if not is_offered:
+        raise ProtocolError("out_of_order", "a batch frame, but the app has no command with batches")
+    return wire_ids
 
 
 def session_end(body: bytes | memoryview) -> tuple[int, str, str]:

@@ -419,6 +419,8 @@ class MainLoop:
             # Those of the call that follows. Calls run one after the other, so those of the last one are not needed.
             self.worker.calls.headers = {wire_id: frames.headers(body)}
             self.offset = end
+        elif kind == frames.BATCH:
+            frames.batch(body, is_offered=False)  # raises the error: an app with batches uses `aio`
         elif kind == frames.HEALTH_CHECK:
             check = (wire_id, frames.health_limit(body, self.worker.app._health is not None))
             self.offset, self.health_check = end, check

@@ -61,7 +61,7 @@ def reason(error: Exception) -> str:
     return lines[0].strip() or type(error).__name__
 
 
-BASE_KEYS = ("name", "idempotent", "timeout_ms", "stream")
+BASE_KEYS = ("name", "idempotent", "timeout_ms", "stream", "batch")
 
 
 def base_entry(command: Command) -> dict[str, Any]:
@@ -71,6 +71,8 @@ def base_entry(command: Command) -> dict[str, Any]:
         entry["timeout_ms"] = command.timeout_ms
     if command.stream is not None:
         entry["stream"] = True
+    if command.batch is not None:
+        entry["batch"] = {"max_size": command.batch[0], "max_wait_us": command.batch[1]}
     return entry
 
 
@@ -129,6 +131,8 @@ def _argument_texts(documentation: str, names: dict[str, Any]) -> dict[str, str]
 
 def _parameters(command: Command, encode_result: Callable[[Any], bytes], errors: list[str]) -> dict[str, Any]:
     """Return the schema of the arguments."""
+    if command.batch is not None:
+        return _item_schema(command, encode_result, errors)
     if command.arguments is not None:
         from herder.typed_schemas import parameters_schema
 
@@ -138,6 +142,23 @@ def _parameters(command: Command, encode_result: Callable[[Any], bytes], errors:
     if command.reserved and command.parameters.has_kwargs:  # which would accept these names too
         schema["propertyNames"] = {"not": {"enum": sorted(command.reserved)}}
     return schema
+
+
+def _item_schema(command: Any, encode_result: Callable[[Any], bytes], errors: list[str]) -> dict[str, Any]:
+    """Return the schema of the arguments of a call that runs in a batch: that of an item."""
+    if command.converter is None:
+        return object_schema({}, [], True)
+    from herder.batches import ITEM
+    from herder.typed_schemas import parameters_schema
+
+    schema = parameters_schema(command.converter, encode_result, errors)
+    definitions = schema.get("$defs", {})
+    item = schema["properties"][ITEM]
+    if set(item) == {"$ref"}:  # clients look for `properties` at the top
+        item = dict(definitions[item["$ref"].removeprefix("#/$defs/")])
+    item.setdefault("type", "object")
+    item.setdefault("properties", {})
+    return {**item, "$defs": definitions} if definitions else item
 
 
 def _plain_parameters(command: Command) -> dict[str, Any]:
@@ -187,6 +208,9 @@ def _result(app: App, command: Command) -> dict[str, Any] | None:
         return None
     scope = command.parameters.scope
     annotation = evaluate(annotation, scope)
+    if command.batch is not None:  # a list with the result of each call
+        arguments: Any = getattr(annotation, "__args__", None) or ()
+        return _result_of(app, arguments[0], scope) if len(arguments) == 1 else None
     if command.stream is not None:
         annotation = _items_annotation(annotation)
         if annotation is None:

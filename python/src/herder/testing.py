@@ -104,6 +104,37 @@ class Client:
         except BaseException as error:
             raise _call_error(error) from (None if isinstance(error, CallRejection) else error)
 
+    def call_batch(self, command: str, items: list[dict[str, Any]], /) -> list[Any]:
+        """Call a command with `@app.batch` once for these arguments, as one batch. Return the result of each call.
+
+        The result of a call that failed is its `CallError`. Raises `CallError` if the whole batch failed.
+        """
+        self._start()
+        try:
+            found, calls, given = self._bind_batch(command, items)
+            outcomes = self._context().run(lambda: self._run(found.run, calls, given))
+        except BaseException as error:
+            raise _call_error(error) from (None if isinstance(error, CallRejection) else error)
+        return [self._result_of(outcome) for outcome in outcomes]
+
+    def _bind_batch(self, name: str, items: list[dict[str, Any]]) -> tuple[Any, list[Call], list[Any]]:
+        found: Any = self._commands.get(name)
+        if found is None:
+            raise error_frames.unknown_command(name, self._commands)
+        if found.batch is None or not items:
+            raise ValueError(f"call_batch needs at least one item and a command with @app.batch, which {name!r} is not")
+        given = self._decode(encode(items))
+        for each in given:
+            found.check(each)
+        self._id += len(items)
+        return found, [Call(self._id - each, 0, self._calls) for each in reversed(range(len(items)))], given
+
+    def _result_of(self, outcome: Any) -> Any:
+        try:
+            return self._to_json(outcome.unwrap())
+        except BaseException as error:
+            return _call_error(error)
+
     def stream(self, command: str, /, *, session: str | None = None, **arguments: Any) -> Generator[Any, None, None]:
         """Call `command` and yield the items of its generator, converted to JSON. Raises `CallError`.
 

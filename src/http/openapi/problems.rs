@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 /// A response component: its name, the status, and the last parts of the `type` of its problems.
 type Response = (&'static str, &'static str, &'static str);
 
-const RESPONSES: [Response; 32] = [
+const RESPONSES: [Response; 33] = [
     ("BadRequest", "400", "`bad-request`"),
     ("BadQuery", "400", "`bad-query`, `bad-request`"),
     ("InvalidSession", "400", "`invalid-session`, `bad-request`"),
@@ -14,6 +14,7 @@ const RESPONSES: [Response; 32] = [
     ("Forbidden", "403", "`foreign-host`, `foreign-origin`, `foreign-site`"),
     ("UnknownPool", "404", "`unknown-pool`"),
     ("UnknownWorker", "404", "`unknown-pool`, `no-such-worker`"),
+    ("UnknownBatch", "404", "`unknown-pool`, `unknown-command`: no command of this name runs in batches"),
     ("UnknownSession", "404", "`unknown-pool`, `session-not-found`"),
     ("NotQuarantined", "404", "`unknown-pool`, `not-quarantined`"),
     ("CallNotFound", "404", "`unknown-command`, `session-not-found`"),

@@ -164,11 +164,12 @@ impl Worker {
                 }
             }
             HostMessage::Shutdown => self.shutting_down = true,
-            // This worker states neither `in_order` nor `health`, and no command is a stream.
+            // This worker states neither `in_order` nor `health`, and no command is a stream or has batches.
             HostMessage::Hello(_)
             | HostMessage::Revoke { .. }
             | HostMessage::Credit { .. }
-            | HostMessage::HealthCheck { .. } => {}
+            | HostMessage::HealthCheck { .. }
+            | HostMessage::Batch { .. } => {}
         }
     }
 

@@ -110,7 +110,7 @@ impl Pool {
         let call = CallId(self.calls);
         let session = session.map(|id| SessionCall { id, if_absent: IfAbsent::Create, affinity: None });
         let deadline = self.now + LONG;
-        Submission { call, session, deadline, idempotent: false, fingerprint: None, stream: None }
+        Submission { call, session, deadline, idempotent: false, batch: None, fingerprint: None, stream: None }
     }
 
     fn oldest(&mut self) -> (CallId, Finished) {

@@ -4,6 +4,7 @@ use super::stream::CallStream;
 use crate::{
     Affinity, CallId, Epoch, Fingerprint, RowKey, Timestamp, WireId, WorkerRef,
     admission::Permit,
+    batch::Batched,
     failure::LostAttempts,
     waiting::{Queue, QueuePosition},
 };
@@ -19,6 +20,9 @@ pub(crate) struct Call {
     pub(crate) idempotent: bool,
     pub(crate) attempts: u32,
     pub(crate) role: Role,
+    /// Set if the call waits for a batch. A call whose worker was lost does not: it is sent again alone, so that no other call
+    /// is lost with it again.
+    pub(crate) batched: Option<Batched>,
     pub(crate) state: CallState,
     /// The position of the call among the waiting ones.
     pub(crate) position: QueuePosition,
@@ -103,6 +107,11 @@ impl Call {
             CallState::Queued(queue) => Some(queue),
             _ => None,
         }
+    }
+
+    /// Lets the call wait for its batch from now on.
+    pub(super) fn restart_batch_wait(&mut self, now: Timestamp) {
+        self.batched.iter_mut().for_each(|batched| batched.since = now);
     }
 
     pub(crate) fn is_in_advance(&self) -> bool {

@@ -126,7 +126,7 @@ impl Calls {
     /// Adds a call to a queue.
     pub(crate) fn enqueue(&mut self, id: CallId, queue: Queue, waiting: &mut WaitingCalls) {
         self.change(id, |call| {
-            waiting.join(id, queue, call.role.row(), &mut call.position);
+            waiting.join(id, queue, call.role.row(), call.batched, &mut call.position);
             call.state = CallState::Queued(queue);
         });
     }
@@ -135,7 +135,9 @@ impl Calls {
     pub(crate) fn unqueue(&mut self, id: CallId, waiting: &mut WaitingCalls) {
         self.change(id, |call| {
             match call.state {
-                CallState::Queued(queue) => waiting.leave(queue, call.role.row(), &call.position),
+                CallState::Queued(queue) => {
+                    waiting.leave(id, queue, call.role.row(), call.batched, &call.position);
+                }
                 CallState::Backoff { .. } => waiting.end_backoff(),
                 CallState::New | CallState::Sent { .. } | CallState::InAdvance { .. } => {}
             }
@@ -147,15 +149,18 @@ impl Calls {
     pub(crate) fn serve(&mut self, id: CallId, waiting: &mut WaitingCalls) {
         self.change(id, |call| {
             if let CallState::Queued(queue) = call.state {
-                waiting.serve(queue, call.role.row(), &call.position);
+                waiting.serve(id, queue, call.role.row(), call.batched, &call.position);
             }
             call.state = CallState::New;
         });
     }
 
-    /// Restarts the wait of a call for any worker.
-    pub(crate) fn restart_wait(&mut self, id: CallId, queue_until: Timestamp) {
-        self.change(id, |call| call.queue_until = queue_until);
+    /// Restarts the wait of a call for any worker, which ends at `queue_until`, and for its batch.
+    pub(crate) fn restart_wait(&mut self, id: CallId, now: Timestamp, queue_until: Timestamp) {
+        self.change(id, |call| {
+            call.queue_until = queue_until;
+            call.restart_batch_wait(now);
+        });
     }
 
     /// Changes the position of a call among the waiting ones.
@@ -211,8 +216,9 @@ impl Calls {
 
     /// Undoes the send of a call that has not begun. Its state is then `New`. A wait for any worker that is not already
     /// running ends at `queue_until`.
-    pub(crate) fn take_back(&mut self, id: CallId, queue_until: Timestamp) {
+    pub(crate) fn take_back(&mut self, id: CallId, now: Timestamp, queue_until: Timestamp) {
         self.change(id, |call| {
+            call.restart_batch_wait(now);
             if matches!(call.state, CallState::Sent { .. }) {
                 call.queue_until = queue_until;
             }
@@ -228,6 +234,7 @@ impl Calls {
         self.change(id, |call| {
             call.losses.push(loss);
             call.losses.set_last_wait(wait);
+            call.batched = None;
             call.state = CallState::Backoff { until: now + wait };
         });
     }
@@ -339,6 +346,7 @@ mod tests {
             idempotent: false,
             attempts: 0,
             role: Role::AnyWorker,
+            batched: None,
             state: CallState::New,
             position: QueuePosition::default(),
             permit: crate::admission::Permit::NONE,
@@ -411,7 +419,7 @@ mod tests {
         let mut waiting = WaitingCalls::new(&crate::Settings::new(crate::WorkerTypeSettings::Basic, 1).queue, 1);
         calls.enqueue(CallId(2), Queue::AnyWorker, &mut waiting);
         assert_eq!(calls.next_due(), Some((Timestamp(50), CallId(2))));
-        calls.restart_wait(CallId(2), Timestamp(70));
+        calls.restart_wait(CallId(2), Timestamp(60), Timestamp(70));
         assert_eq!(calls.next_due(), Some((Timestamp(70), CallId(2))));
         calls.serve(CallId(2), &mut waiting);
         calls.sent(Timestamp(0), CallId(2), WORKER, WireId(1));

@@ -31,6 +31,7 @@ impl Core {
     fn handle_due(&mut self, now: Timestamp, due: Due, effects: &mut Effects) {
         match due {
             Due::Call(call) => self.call_due(now, call, effects),
+            Due::Batch(queue) => self.batch_due(now, queue, effects),
             Due::Attempt(worker, wire) => self.attempt_due(now, worker, wire, effects),
             Due::Worker(worker) => self.worker_due(now, worker, effects),
             Due::OverflowIdle(worker) => self.overflow_idle_due(now, worker, effects),
@@ -63,15 +64,17 @@ impl Core {
     #[inline]
     pub(super) fn next_due_at(&self) -> Timestamp {
         let others = self.sessions.next_due_at().min(self.restarts.due()).min(self.overflow_check);
+        let others = others.min(self.waiting.next_due_at());
         self.calls.next_due_at().min(self.workers.next_due_at()).min(others)
     }
 
     /// Returns what is due next, and when. Of several items that are due at one time, the lowest one.
     fn next_due(&self) -> Option<(Timestamp, Due)> {
         let call = self.calls.next_due().map(|(at, call)| (at, Due::Call(call)));
+        let batch = self.waiting.next_due().map(|(at, queue)| (at, Due::Batch(queue)));
         let worker = self.workers.next_due();
         let overflow = (self.overflow_check, Due::Overflow);
         let others = [self.sessions.next_due(), (self.restarts.due(), Due::Pool), overflow].into_iter();
-        call.into_iter().chain(worker).chain(others).min().filter(|(at, _)| *at != Timestamp::NEVER)
+        call.into_iter().chain(batch).chain(worker).chain(others).min().filter(|(at, _)| *at != Timestamp::NEVER)
     }
 }

@@ -36,7 +36,13 @@ impl Core {
                 CallState::Backoff { .. } => None,
                 CallState::New | CallState::Sent { .. } | CallState::InAdvance { .. } => return None,
             };
-            Some(Waiting { call: call.id, queue, session: call.role.row(), position: &call.position })
+            Some(Waiting {
+                call: call.id,
+                queue,
+                session: call.role.row(),
+                batched: call.batched,
+                position: &call.position,
+            })
         });
         self.waiting.verify(&waiting.collect::<Vec<_>>(), broken);
     }
@@ -64,9 +70,9 @@ impl Core {
         }
     }
 
-    /// Returns the number of items that are due at some time: calls and slots ([I6](crate#invariants)).
+    /// Returns the number of items that are due at some time: calls, slots and batches ([I6](crate#invariants)).
     pub fn timers_held(&self) -> usize {
-        self.calls.due_len() + self.workers.due_len()
+        self.calls.due_len() + self.workers.due_len() + self.waiting.due_len()
     }
 
     /// Returns the number of base slots with neither a process nor a scheduled start. It is zero unless the pool is

@@ -2,8 +2,8 @@
 
 use super::Core;
 use crate::{
-    CallId, Counters, Features, KillReason, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Timestamp,
-    TransitionStatus, WireId, WorkerId, WorkerRef, WorkerStatus,
+    BatchKey, BatchStatus, CallId, Counters, Features, KillReason, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
+    Timestamp, TransitionStatus, WireId, WorkerId, WorkerRef, WorkerStatus,
     failure::ProcessExit,
     time::millis,
     waiting::Queue,
@@ -55,7 +55,7 @@ impl Core {
             unresponsive: slot.unresponsive(),
             in_flight: slot.attempts().begun() as usize,
             window: slot.places(),
-            queued: self.waiting.for_worker(slot.worker.id) + slot.attempts().in_advance().calls(),
+            queued: self.waiting.for_worker(slot.worker) + slot.attempts().in_advance().calls(),
             operations: *slot.finished_attempts,
             sessions: self.sessions.is_routed().then(|| self.sessions.bound_to(slot.worker)),
             metrics: self.workers.metrics_of(worker).cloned(),
@@ -74,6 +74,12 @@ impl Core {
         let expected_wait_ms = self.waiting.expected_wait(ahead, self.places_for(Queue::AnyWorker)).map(millis);
         let limit = self.settings.queue.limit;
         QueueStatus { waiting, limit, in_flight, capacity, load, expected_wait_ms }
+    }
+
+    /// Returns what the batches of a command were like since the state of the pool was last rebuilt. `None` for a command
+    /// that never had any.
+    pub fn batch_status(&self, command: BatchKey) -> Option<BatchStatus> {
+        self.waiting.batch_status(command)
     }
 
     /// Returns the features that are switched on.

@@ -16,6 +16,8 @@ impl Core {
         if self.restarts.phase_end(now).is_some() {
             self.abort_remaining(now, effects);
         } else {
+            // Batches get no more calls, and are not waited for any longer.
+            self.fill_workers(now, effects);
             self.close_if_drained(now, effects);
         }
     }

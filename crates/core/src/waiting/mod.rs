@@ -1,12 +1,21 @@
 //! The waiting calls of a pool: their queues, their order, and the limits on them (R36). Holds call ids only, not calls.
 //! Does not know which workers are free, and decides neither where a call waits nor where it runs.
 
+mod batches;
 mod fairness;
 mod list;
 mod queue;
 mod service_time;
 
-use crate::{CallId, QueueSettings, RowKey, Timestamp, WorkerId, derived::Derived, failure::CallFailure, time::Nanos};
+use crate::{
+    BatchKey, BatchLimits, BatchStatus, CallId, QueueSettings, RowKey, Timestamp, WorkerId, WorkerRef,
+    batch::{BatchQueue, Batched},
+    derived::Derived,
+    failure::CallFailure,
+    time::Nanos,
+};
+pub(crate) use batches::BatchWorker;
+use batches::{Batches, WaitingForBatch};
 use fairness::{Fairness, VirtualTime};
 use foldhash::fast::FixedState;
 use list::{CallList, WaitingSlab};
@@ -50,11 +59,13 @@ struct SessionCalls {
 /// - W1: a call is in at most one queue, and in the one that its state names.
 /// - W2: [`len`](Self::len) is the number of the calls in all queues and in backoff.
 /// - W3: [`next_for`](Self::next_for) returns the call with the lowest virtual time, and the oldest of these, of all
-///   queues from which the worker takes calls.
+///   queues from which the worker takes calls. Of a batched command, only while a batch is due.
 /// - W4: a flow exists as long as a call of its session waits in the fair order.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingCalls {
     queues: Queues,
+    /// The calls of batched commands, which are in no other queue.
+    batches: Batches,
     calls: WaitingSlab,
     /// For each session that has any. Never iterated to make a decision, since the order of a hash map must not decide
     /// anything.
@@ -76,6 +87,7 @@ impl WaitingCalls {
     pub(crate) fn new(settings: &QueueSettings, slots: usize) -> Self {
         Self {
             queues: Queues::new(slots),
+            batches: Batches::new(slots),
             calls: WaitingSlab::default(),
             sessions: HashMap::default(),
             in_backoff: 0,
@@ -112,15 +124,27 @@ impl WaitingCalls {
 
     /// Adds a call to a queue. A call that has waited before keeps its virtual time. A call of `Queue::Session` has a
     /// session.
-    pub(crate) fn join(&mut self, call: CallId, queue: Queue, session: Option<RowKey>, position: &mut QueuePosition) {
+    pub(crate) fn join(
+        &mut self,
+        call: CallId,
+        queue: Queue,
+        session: Option<RowKey>,
+        batched: Option<Batched>,
+        position: &mut QueuePosition,
+    ) {
         self.len += 1;
         if queue != Queue::Session {
             self.join_fair_order(session, position);
         }
         let number = self.calls.insert(position.virtual_time, call);
         position.number = Derived(number);
-        if let Some(queue) = self.queues.get_mut(queue) {
-            queue.insert(number, &mut self.calls);
+        match batched {
+            Some(batched) => self.batches.join(batched, queue, number, call, &mut self.calls),
+            None => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.insert(number, &mut self.calls);
+                }
+            }
         }
         if let (Some(row), Some(list)) = (session, list_of(queue)) {
             self.calls.append(list(self.sessions.entry(row).or_default()), number);
@@ -136,13 +160,25 @@ impl WaitingCalls {
     }
 
     /// Removes a call from its queue.
-    pub(crate) fn leave(&mut self, queue: Queue, session: Option<RowKey>, position: &QueuePosition) {
+    pub(crate) fn leave(
+        &mut self,
+        call: CallId,
+        queue: Queue,
+        session: Option<RowKey>,
+        batched: Option<Batched>,
+        position: &QueuePosition,
+    ) {
         self.len -= 1;
         if queue != Queue::Session {
             self.fairness.leave(session);
         }
-        if let Some(queue) = self.queues.get_mut(queue) {
-            queue.remove(*position.number, &mut self.calls);
+        match batched {
+            Some(batched) => self.batches.leave(batched, queue, *position.number, call, &mut self.calls),
+            None => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.remove(*position.number, &mut self.calls);
+                }
+            }
         }
         if let (Some(row), Some(list)) = (session, list_of(queue)) {
             self.unlink(row, list, *position.number);
@@ -160,10 +196,17 @@ impl WaitingCalls {
     }
 
     /// Removes a call from its queue because a worker takes it.
-    pub(crate) fn serve(&mut self, queue: Queue, session: Option<RowKey>, position: &QueuePosition) {
+    pub(crate) fn serve(
+        &mut self,
+        call: CallId,
+        queue: Queue,
+        session: Option<RowKey>,
+        batched: Option<Batched>,
+        position: &QueuePosition,
+    ) {
         // The clock must count the flow of this call, so it advances before `leave` removes the flow.
         self.fairness.advance_clock();
-        self.leave(queue, session, position);
+        self.leave(call, queue, session, batched, position);
     }
 
     /// Counts a call that waits between two attempts.
@@ -178,19 +221,32 @@ impl WaitingCalls {
         self.len -= 1;
     }
 
-    /// Returns the waiting call that this worker runs next. `takes_unbound` states whether sessions may be bound to it.
-    pub(crate) fn next_for(&self, worker: WorkerId, takes_unbound: bool) -> Option<CallId> {
+    /// Returns the waiting call that this worker runs next: one without a batch, or the first one of a batch that is due.
+    /// `takes_unbound` states whether sessions may be bound to the worker. `batches` is `None` if it can run no batch.
+    pub(crate) fn next_for(
+        &self,
+        now: Timestamp,
+        worker: WorkerId,
+        takes_unbound: bool,
+        batches: Option<BatchWorker>,
+    ) -> Option<CallId> {
+        let batch = batches.and_then(|worker| self.batches.first_due(now, worker));
         let own = self.queues.of_worker(worker).and_then(WaitQueue::first);
         let unbound = if takes_unbound { self.queues.unbound.first() } else { None };
         // The fair order holds across the queues: the call with the lowest virtual time is next, wherever it waits. A
         // fixed order of the queues would let the calls of bound sessions keep all others from this worker (R36).
-        [own, self.queues.any_worker.first(), unbound].into_iter().flatten().min().map(|(_, call)| call)
+        [own, self.queues.any_worker.first(), unbound, batch].into_iter().flatten().min().map(|(_, call)| call)
+    }
+
+    /// Returns the waiting call of this command that this worker runs next.
+    pub(crate) fn next_of_batch(&self, command: BatchKey, worker: BatchWorker) -> Option<CallId> {
+        self.batches.first(command, worker).map(|(_, call)| call)
     }
 
     /// Returns the calls of a session that wait for a worker to which it can be bound, in the order in which they are
     /// served. Costs the number of these calls.
     pub(crate) fn unbound_calls_of(&self, row: RowKey) -> Vec<CallId> {
-        if self.queues.unbound.len() == 0 {
+        if self.unbound() == 0 {
             return Vec::new();
         }
         let list = self.sessions.get(&row).map(|session| &session.unbound);
@@ -202,10 +258,11 @@ impl WaitingCalls {
 
     /// Returns the calls that wait for the process of this slot, in the order in which they are served. Costs
     /// O(n log n).
-    pub(crate) fn calls_of_worker(&self, worker: WorkerId) -> Vec<CallId> {
-        self.queues
-            .of_worker(worker)
-            .map_or_else(Vec::new, |queue| queue.sorted().into_iter().map(|(_, call)| call).collect())
+    pub(crate) fn calls_of_worker(&self, worker: WorkerRef) -> Vec<CallId> {
+        let mut calls = self.queues.of_worker(worker.id).map_or_else(Vec::new, WaitQueue::sorted);
+        calls.extend(self.batches.calls_of(Queue::Worker(worker)));
+        calls.sort_unstable();
+        calls.into_iter().map(|(_, call)| call).collect()
     }
 
     /// Returns the first call that waits for the current call of its session.
@@ -227,29 +284,35 @@ impl WaitingCalls {
 
     /// Returns the number of waiting calls that any base worker could run.
     pub(crate) fn for_base_workers(&self) -> usize {
-        self.queues.any_worker.len() + self.queues.unbound.len()
+        self.queues.any_worker.len() + self.batches.len_of(Queue::AnyWorker) + self.unbound()
     }
 
-    /// Returns the number of calls that wait for any worker.
-    pub(crate) fn for_any_worker(&self) -> usize {
-        self.queues.any_worker.len()
+    /// Returns the number of places that the calls need that wait for any worker. Calls whose batch is not due need none.
+    pub(crate) fn needed_of_any_worker(&self) -> usize {
+        self.queues.any_worker.len() + self.batches.places_needed(Queue::AnyWorker)
+    }
+
+    /// Returns the same as [`needed_of_any_worker`](Self::needed_of_any_worker), with the calls of unbound sessions.
+    pub(crate) fn needed_of_base_workers(&self) -> usize {
+        let unbound = self.queues.unbound.len() + self.batches.places_needed(Queue::Unbound);
+        self.needed_of_any_worker() + unbound
     }
 
     /// Returns the number of calls that wait for a worker to which their session can be bound.
     pub(crate) fn unbound(&self) -> usize {
-        self.queues.unbound.len()
+        self.queues.unbound.len() + self.batches.len_of(Queue::Unbound)
     }
 
     /// Returns the number of calls that wait for the process of this slot.
-    pub(crate) fn for_worker(&self, worker: WorkerId) -> usize {
-        self.queues.of_worker(worker).map_or(0, WaitQueue::len)
+    pub(crate) fn for_worker(&self, worker: WorkerRef) -> usize {
+        self.queues.of_worker(worker.id).map_or(0, WaitQueue::len) + self.batches.len_of(Queue::Worker(worker))
     }
 
     /// Returns the number of calls that are before a new one in this queue.
     pub(crate) fn ahead_of(&self, queue: Queue, session: Option<RowKey>) -> usize {
         match queue {
             Queue::AnyWorker | Queue::Unbound => self.for_base_workers(),
-            Queue::Worker(worker) => self.for_worker(worker.id),
+            Queue::Worker(worker) => self.for_worker(worker),
             Queue::Session => session.and_then(|row| self.sessions.get(&row)).map_or(0, |session| session.line.len()),
         }
     }
@@ -296,6 +359,60 @@ impl WaitingCalls {
     }
 }
 
+/// Batches.
+impl WaitingCalls {
+    /// Records that this process runs batches of these commands.
+    pub(crate) fn state_batches(&mut self, worker: WorkerRef, commands: &[BatchKey]) {
+        self.batches.state(worker, commands);
+    }
+
+    /// Sets the limits of the batches of a command.
+    pub(crate) fn set_batch(&mut self, command: BatchKey, limits: BatchLimits) {
+        self.batches.set(command, limits);
+    }
+
+    /// Returns whether a call of this command that is admitted now waits for a batch.
+    pub(crate) fn is_batched(&self, command: BatchKey) -> bool {
+        self.batches.is_batched(command)
+    }
+
+    /// Returns the maximum number of calls of the next batch of this worker.
+    pub(crate) fn max_batch_size(&self, command: BatchKey, worker: WorkerRef) -> u32 {
+        self.batches.max_size(command, worker)
+    }
+
+    /// Returns the queue whose batch is due first, and when.
+    pub(crate) fn next_due(&self) -> Option<(Timestamp, BatchQueue)> {
+        self.batches.next_due()
+    }
+
+    /// Returns when a batch is due, or [`Timestamp::NEVER`].
+    #[inline]
+    pub(crate) fn next_due_at(&self) -> Timestamp {
+        self.batches.next_due_at()
+    }
+
+    /// Records that the first call of a queue has waited for its batch. From now on it waits for a worker.
+    pub(crate) fn ripen(&mut self, queue: BatchQueue) {
+        self.batches.ripen(queue);
+    }
+
+    /// Records a batch that was sent. `waits` are the times that its calls waited.
+    pub(crate) fn batch_sent(&mut self, command: BatchKey, waits: impl Iterator<Item = Duration>) {
+        self.batches.sent(command, waits);
+    }
+
+    /// Returns what the batches of a command were like.
+    pub(crate) fn batch_status(&self, command: BatchKey) -> Option<BatchStatus> {
+        self.batches.status(command)
+    }
+
+    /// Returns the number of batches that are due at some time.
+    pub(crate) fn due_len(&self) -> usize {
+        self.batches.due_len()
+    }
+}
+
 /// Returns the list of the session in which the calls of this queue are, if the queue needs one.
 fn list_of(queue: Queue) -> Option<fn(&mut SessionCalls) -> &mut CallList> {
     match queue {
@@ -310,7 +427,7 @@ fn list_of(queue: Queue) -> Option<fn(&mut SessionCalls) -> &mut CallList> {
 impl PartialEq for WaitingCalls {
     fn eq(&self, other: &Self) -> bool {
         let has_same_line = |row: &RowKey| self.calls_of_session(*row).eq(other.calls_of_session(*row));
-        (&self.fairness, &self.service_time) == (&other.fairness, &other.service_time)
+        (&self.fairness, &self.service_time, &self.batches) == (&other.fairness, &other.service_time, &other.batches)
             && self.sessions.keys().chain(other.sessions.keys()).all(has_same_line)
     }
 }
@@ -323,7 +440,7 @@ impl Hash for WaitingCalls {
         let with_line = self.sessions.iter().filter(|(_, session)| session.line.len() > 0);
         let lines = with_line.map(|(row, session)| (row, self.calls.calls(&session.line).collect::<Vec<_>>()));
         let sum = lines.map(|line| FixedState::default().hash_one(line)).fold(0, u64::wrapping_add);
-        (sum, &self.fairness, &self.service_time).hash(state);
+        (sum, &self.fairness, &self.service_time, &self.batches).hash(state);
     }
 }
 
@@ -333,6 +450,7 @@ pub(crate) struct Waiting<'a> {
     /// `None` in backoff.
     pub(crate) queue: Option<Queue>,
     pub(crate) session: Option<RowKey>,
+    pub(crate) batched: Option<Batched>,
     pub(crate) position: &'a QueuePosition,
 }
 
@@ -349,6 +467,11 @@ impl WaitingCalls {
         for (queue, is_this) in self.queues.iter() {
             broken.extend(self.verify_queue(queue, waiting, is_this));
         }
+        let for_batch = waiting.iter().filter_map(|call| {
+            let (batched, queue) = (call.batched?, call.queue?);
+            Some(WaitingForBatch { batched, queue, key: (call.position.virtual_time, call.call) })
+        });
+        self.batches.verify(&for_batch.collect::<Vec<_>>(), &self.calls, broken);
         self.verify_sessions(waiting, broken);
     }
 
@@ -359,7 +482,8 @@ impl WaitingCalls {
         waiting: &[Waiting<'_>],
         is_this: impl Fn(Queue) -> bool,
     ) -> Option<String> {
-        let expected = waiting.iter().filter(|call| call.queue.is_some_and(&is_this));
+        let in_queues = waiting.iter().filter(|call| call.batched.is_none());
+        let expected = in_queues.filter(|call| call.queue.is_some_and(&is_this));
         let mut expected: Vec<_> = expected.map(|call| (call.position.virtual_time, call.call)).collect();
         expected.sort_unstable();
         let is_right = queue.first() == expected.first().copied() && queue.sorted() == expected;
@@ -389,123 +513,4 @@ impl WaitingCalls {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn waiting_calls() -> WaitingCalls {
-        WaitingCalls::new(&QueueSettings { limit: 10, per_session: 2, timeout: Duration::ZERO, shed: true }, 1)
-    }
-
-    fn row(session: u32) -> Option<RowKey> {
-        (session > 0).then(|| RowKey::of(session))
-    }
-
-    /// R36: returns the order in which waiting calls of these sessions are served; 0 means no session.
-    fn order(sessions: &[u32]) -> Vec<usize> {
-        let mut waiting = waiting_calls();
-        let mut positions = Vec::new();
-        for (call, &session) in sessions.iter().enumerate() {
-            let mut position = waiting.new_position();
-            waiting.join(CallId(call as u64), Queue::AnyWorker, row(session), &mut position);
-            positions.push(position);
-        }
-        let order = std::iter::from_fn(|| {
-            let call = waiting.next_for(WorkerId(1), false)?;
-            let place = call.0 as usize;
-            waiting.serve(Queue::AnyWorker, row(sessions[place]), &positions[place]);
-            Some(place)
-        });
-        let order = order.collect();
-        assert_eq!(broken(&waiting, &[]), [""; 0], "no flow is left");
-        order
-    }
-
-    #[test]
-    fn r36_a_session_with_many_calls_does_not_delay_others() {
-        assert_eq!(order(&[1, 1, 1, 1, 2, 3]), [0, 4, 5, 1, 2, 3]);
-        assert_eq!(order(&[1, 1, 1, 2, 2, 2]), [0, 3, 1, 4, 2, 5]);
-        assert_eq!(order(&[0, 0, 0, 0]), [0, 1, 2, 3], "calls without a session keep the order of admission");
-        assert_eq!(order(&[1, 1, 0, 0]), [0, 2, 3, 1]);
-    }
-
-    /// R36: calls that are submitted later cannot delay waiting calls without end.
-    #[test]
-    fn r36_no_flow_starves() {
-        let mut waiting = waiting_calls();
-        let mut positions = Vec::new();
-        let session = |call: u64| row(u32::from(call < 3));
-        let join = |waiting: &mut WaitingCalls, call: u64| {
-            let mut position = waiting.new_position();
-            waiting.join(CallId(call), Queue::AnyWorker, session(call), &mut position);
-            position
-        };
-        positions.extend((0..3).map(|call| join(&mut waiting, call)));
-        let mut served = 0;
-        for call in 3.. {
-            // One new call for each call that is served.
-            positions.push(join(&mut waiting, call));
-            let first = waiting.next_for(WorkerId(1), false).unwrap();
-            waiting.serve(Queue::AnyWorker, session(first.0), &positions[first.0 as usize]);
-            served += u32::from(first.0 < 3);
-            if served == 3 {
-                break;
-            }
-            assert!(call < 20, "the calls of the session are never served");
-        }
-    }
-
-    /// The next call of a worker is the first of all queues from which it takes calls.
-    #[test]
-    fn next_call_is_the_first_of_all_queues() {
-        let worker = crate::WorkerRef { id: WorkerId(1), generation: crate::Generation(1) };
-        let mut waiting = waiting_calls();
-        let mut positions = vec![waiting.new_position(); 3];
-        let queues = [Queue::Unbound, Queue::Worker(worker), Queue::AnyWorker];
-        for (call, (queue, position)) in queues.into_iter().zip(&mut positions).enumerate() {
-            waiting.join(CallId(call as u64), queue, None, position);
-        }
-        assert_eq!(waiting.next_for(WorkerId(1), true), Some(CallId(0)));
-        assert_eq!(waiting.next_for(WorkerId(1), false), Some(CallId(1)), "it takes no new sessions");
-        assert_eq!(waiting.next_for(WorkerId(2), false), Some(CallId(2)), "it has no queue of its own");
-        assert_eq!((waiting.len(), waiting.for_base_workers(), waiting.for_worker(WorkerId(1))), (3, 2, 1));
-        assert_eq!(waiting.calls_of_worker(WorkerId(1)), [CallId(1)]);
-    }
-
-    #[test]
-    fn limits_count_waiting_calls_and_calls_in_backoff() {
-        let mut waiting = waiting_calls();
-        let mut positions = [waiting.new_position(), waiting.new_position()];
-        for (call, position) in (0..).zip(&mut positions) {
-            waiting.join(CallId(call), Queue::Session, row(1), position);
-        }
-        assert_eq!(waiting.check_room_of_session(RowKey::of(1)), Err(CallFailure::SessionQueueFull { limit: 2 }));
-        assert_eq!(waiting.check_room_of_session(RowKey::of(2)), Ok(()));
-        (0..8).for_each(|_| waiting.begin_backoff());
-        assert_eq!(waiting.check_room(0), Err(CallFailure::QueueFull { limit: 10 }));
-        waiting.leave(Queue::Session, row(1), &positions[0]);
-        assert_eq!(waiting.check_room(0), Ok(()));
-        assert_eq!(waiting.next_of_session(RowKey::of(1)), Some(CallId(1)));
-    }
-
-    /// Each invariant is checked against calls that do not agree with the queues.
-    #[test]
-    fn broken_invariants_are_found() {
-        let mut waiting = waiting_calls();
-        let mut position = waiting.new_position();
-        waiting.join(CallId(1), Queue::AnyWorker, row(1), &mut position);
-        let call = |queue, session| Waiting { call: CallId(1), queue, session: row(session), position: &position };
-        assert_eq!(broken(&waiting, &[call(Some(Queue::AnyWorker), 1)]), [""; 0]);
-        for (queue, session) in
-            [(Some(Queue::Unbound), 1), (Some(Queue::Session), 1), (None, 1), (Some(Queue::AnyWorker), 2)]
-        {
-            assert_ne!(broken(&waiting, &[call(queue, session)]), [""; 0]);
-        }
-        assert_ne!(broken(&waiting, &[]), [""; 0]);
-    }
-
-    fn broken(waiting: &WaitingCalls, calls: &[Waiting<'_>]) -> Vec<String> {
-        let mut broken = Vec::new();
-        waiting.verify(calls, &mut broken);
-        broken
-    }
-}
+mod tests;

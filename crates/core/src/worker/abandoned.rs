@@ -6,6 +6,9 @@
 //! sessions of the worker. As long as a worker does not answer (C code holds the GIL, or the worker has no control
 //! channel), the oldest of its attempts is assumed to run, and no other.
 //!
+//! The attempts of a batch are stopped together: the timeouts of one of them stand for the invocation, and start once nobody
+//! waits for any of them.
+//!
 //! A worker that withdraws its oldest attempt and never sends the final frame is blocked by something that is not a
 //! call. Hooks have a time limit of their own, but a background task that blocks an event loop has none. The worker is
 //! killed after a time that exceeds the limit of hooks.
@@ -50,7 +53,10 @@ impl Workers {
     ) {
         match (state, next) {
             (AttemptState::Running, Escalation::Asked | Escalation::Withdrawn { .. }) => {
-                self.set_escalation(worker.id, wire, first_timeout(now, &self.cancel));
+                let may_end = self.update(worker.id, |slot| slot.attempts.report_running(wire));
+                // Of a batch that somebody waits for, no attempt is interrupted: they are one invocation.
+                let next = if may_end { first_timeout(now, &self.cancel) } else { Escalation::Asked };
+                self.set_escalation(worker.id, wire, next);
             }
             // A timeout that already runs is not restarted. Otherwise a worker that keeps sending this answer would
             // never be killed.
@@ -63,7 +69,9 @@ impl Workers {
             // The final frame will follow, so there is nothing left to interrupt.
             (AttemptState::Finished, Escalation::Kill(_)) => {}
             (AttemptState::Finished, _) => {
-                self.set_escalation(worker.id, wire, Escalation::Kill(now + self.cancel.kill));
+                let may_end = self.update(worker.id, |slot| slot.attempts.report_running(wire));
+                let next = if may_end { Escalation::Kill(now + self.cancel.kill) } else { Escalation::Asked };
+                self.set_escalation(worker.id, wire, next);
             }
         }
     }

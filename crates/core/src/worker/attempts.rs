@@ -1,138 +1,15 @@
 //! The unfinished attempts of one process, in the order in which they were sent. Holds call ids only, not calls.
 
-use super::in_advance::InAdvance;
-use crate::{CallId, Routing, RowKey, Timestamp, WireId, calls::CallKey};
+use super::{
+    attempt::{AnsweredAttempt, Attempt, Escalation, SlotHolder},
+    batches::{SentBatch, SentBatches},
+    in_advance::InAdvance,
+};
+use crate::{CallId, Timestamp, WireId};
 use std::{
     collections::VecDeque,
     hash::{Hash, Hasher},
-    time::Duration,
 };
-
-/// One unfinished attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Attempt {
-    pub(crate) wire: WireId,
-    pub(crate) holder: SlotHolder,
-    /// When it was sent.
-    pub(crate) sent: Timestamp,
-    /// When it began, as far as the pool knows: when it was sent, unless it was in advance.
-    pub(crate) since: Timestamp,
-    pub(crate) routing: Routing,
-    pub(crate) session: Option<AttemptSession>,
-    /// Whether the worker gave it back, and its call was sent elsewhere or waits.
-    pub(crate) is_taken_back: bool,
-    /// Whether its caller takes chunks. How long it runs says little about the worker, and nothing about other calls.
-    pub(crate) is_stream: bool,
-}
-
-/// An attempt that is over and answers its call: what is left of an [`Attempt`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AnsweredAttempt {
-    pub(crate) call: CallKey,
-    pub(crate) sent: Timestamp,
-    pub(crate) since: Timestamp,
-    pub(crate) routing: Routing,
-    pub(crate) session: Option<AttemptSession>,
-}
-
-/// The session of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct AttemptSession {
-    pub(crate) row: RowKey,
-    /// Whether the call is strict. It is then the current call of the session until the attempt is over, even if it is
-    /// settled before ([I3](crate#invariants)).
-    pub(crate) is_strict: bool,
-}
-
-/// The occupant of a call slot of the worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum SlotHolder {
-    /// An attempt of a call that is not settled, and is no stream.
-    Call(CallKey),
-    /// An attempt of a stream that is not settled.
-    Stream(CallKey),
-    /// An attempt of a call that is not settled. The worker was asked to take it back.
-    Revoking(CallKey),
-    /// An attempt whose call is settled or was taken back. The call slot stays occupied until the final frame.
-    Abandoned { next: Escalation },
-}
-
-/// The next step of stopping an abandoned attempt, and its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Escalation {
-    /// None yet: the worker was asked to stop the attempt and has not answered whether the attempt runs, and an older
-    /// attempt is assumed to run.
-    Asked,
-    Interrupt(Timestamp),
-    Kill(Timestamp),
-    /// The worker answered that the attempt has not begun and will not begin. `kill` is set once the attempt is the
-    /// oldest that the worker has. From then on only something that is not a call, such as a hook, can delay its final
-    /// frame.
-    Withdrawn {
-        kill: Option<Timestamp>,
-    },
-}
-
-impl Attempt {
-    /// Returns whether a final frame with this result and run time contradicts the worker's answer that the attempt will not
-    /// begin.
-    pub(crate) fn contradicts(&self, ok: bool, ran: Duration) -> bool {
-        self.is_withdrawn() && (ok || !ran.is_zero())
-    }
-
-    /// Returns whether the worker answered that the attempt has not begun and will not begin.
-    fn is_withdrawn(&self) -> bool {
-        matches!(self.holder, SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } })
-    }
-
-    /// Returns the call of the attempt, unless it is settled.
-    pub(crate) fn call(&self) -> Option<CallId> {
-        match self.holder {
-            SlotHolder::Call(call) | SlotHolder::Stream(call) | SlotHolder::Revoking(call) => Some(call.id),
-            SlotHolder::Abandoned { .. } => None,
-        }
-    }
-
-    /// Returns what is left of the attempt if it answers this call.
-    #[inline(always)]
-    pub(crate) fn answered(&self, call: CallKey) -> AnsweredAttempt {
-        let Self { sent, since, routing, session, .. } = *self;
-        AnsweredAttempt { call, sent, since, routing, session }
-    }
-
-    /// Returns whether its final frame, with this result and run time, shows that the worker gave it back. The frame may
-    /// overtake the worker's answer, which is on the other descriptor.
-    pub(crate) fn is_given_back(&self, ok: bool, ran: Duration) -> bool {
-        self.is_taken_back || (!ok && ran.is_zero() && matches!(self.holder, SlotHolder::Revoking(_)))
-    }
-
-    /// Returns the session, if its calls run one at a time and this is one of them.
-    pub(crate) fn strict_row(&self) -> Option<RowKey> {
-        self.session.filter(|session| session.is_strict).map(|session| session.row)
-    }
-
-    /// Returns whether it runs its session's current strict call, which no other worker can run.
-    pub(super) fn is_strict(&self) -> bool {
-        self.strict_row().is_some()
-    }
-
-    /// Returns what it adds to the attempts in advance, if it is one of them.
-    fn in_advance(&self) -> InAdvance {
-        InAdvance::one(self.call().is_some(), self.is_strict())
-    }
-
-    /// Returns when the next step of stopping the attempt is due.
-    pub(super) fn due(&self) -> Option<Timestamp> {
-        match self.holder {
-            SlotHolder::Abandoned { next: Escalation::Interrupt(due) | Escalation::Kill(due) } => Some(due),
-            SlotHolder::Abandoned { next: Escalation::Withdrawn { kill } } => kill,
-            SlotHolder::Abandoned { next: Escalation::Asked }
-            | SlotHolder::Call(_)
-            | SlotHolder::Stream(_)
-            | SlotHolder::Revoking(_) => None,
-        }
-    }
-}
 
 /// The unfinished attempts of a process. Wire ids rise, so they are in the order of the sends and found by a binary
 /// search, also in a window of a million calls.
@@ -144,6 +21,7 @@ impl Attempt {
 /// - `len`, `abandoned`, `withdrawn` and `in_advance` are counts over the attempts.
 /// - An attempt that was not withdrawn is in advance if it was sent after `last_begun`. If any is, at least as many others
 ///   as the process has places were not withdrawn.
+/// - `batches` counts the attempts of each batch.
 /// - `timed` has the time and the wire id of each attempt whose next step has a time, and no others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempts {
@@ -158,7 +36,9 @@ pub(crate) struct Attempts {
     /// The wire id of the latest attempt that counts as begun, or 0. Only rises, so that what has begun is never in advance again.
     last_begun: u64,
     in_advance: InAdvance,
-    /// The latest attempt that finished, or sent a chunk, before an older one finished, or 0. Has an effect only if a process contradicts what it
+    /// Which of the attempts are run by one invocation.
+    batches: SentBatches,
+    /// The latest attempt that finished, or sent a chunk, before an older one finished, or 0; of a batch, the first one. Has an effect only if a process contradicts what it
     /// stated about its order.
     overtook: u64,
     /// Few even if all attempts are abandoned: those that the worker has not answered wait for the oldest of them.
@@ -173,7 +53,7 @@ impl Attempts {
     /// Adds the latest attempt, of a call that is not settled. Its wire id must be higher than all others. It is in
     /// advance if `places` others may have begun. Returns whether it is.
     pub(crate) fn push(&mut self, attempt: Attempt, places: u32) -> bool {
-        let is_in_advance = self.len - self.withdrawn >= places;
+        let is_in_advance = self.places_of_others() >= places;
         if is_in_advance {
             self.in_advance += attempt.in_advance();
             self.append(attempt);
@@ -181,6 +61,19 @@ impl Attempts {
             self.push_begun(attempt);
         }
         is_in_advance
+    }
+
+    /// Adds the attempts of a batch, which are not in advance. Their wire ids are the next ones and follow each other.
+    pub(super) fn push_batch(&mut self, attempts: Vec<Attempt>) {
+        if let (Some(first), Some(last)) = (attempts.first(), attempts.last()) {
+            self.batches.push(first.wire, last.wire);
+        }
+        attempts.into_iter().for_each(|attempt| self.push_begun(attempt));
+    }
+
+    /// Returns the number of places of the attempts that were not withdrawn.
+    fn places_of_others(&self) -> u32 {
+        self.len - self.withdrawn - self.batches.shared_by_others()
     }
 
     /// Adds the latest attempt, which is not in advance: fewer others have begun than the process has places.
@@ -207,7 +100,7 @@ impl Attempts {
     pub(super) fn remove_only(&mut self, wire: WireId) -> Option<AnsweredAttempt> {
         let oldest = self.oldest.as_ref().filter(|oldest| oldest.wire == wire)?;
         let SlotHolder::Call(call) = oldest.holder else { return None };
-        if self.len > 1 || !self.in_advance.is_empty() {
+        if self.len > 1 || !self.in_advance.is_empty() || !self.batches.is_empty() {
             return None;
         }
         let answered = oldest.answered(call);
@@ -227,6 +120,9 @@ impl Attempts {
         }
         if !self.in_advance.is_empty() {
             self.remove_in_advance(&attempt);
+        }
+        if !self.batches.is_empty() {
+            self.batches.finished(attempt.counted());
         }
         if !self.later.is_empty() {
             self.drop_vacant();
@@ -248,7 +144,8 @@ impl Attempts {
 
     fn vacate(&mut self, wire: WireId) -> Option<Attempt> {
         let place = self.place_of(wire)?;
-        self.overtook = self.overtook.max(wire.0);
+        let invocation = self.batches.invocation(wire);
+        self.overtook = self.overtook.max(invocation.0);
         self.later[place].1.take()
     }
 
@@ -317,6 +214,9 @@ impl Attempts {
         self.timed.extend(after.due().map(|due| (due, wire)));
         self.withdrawn += u32::from(after.is_withdrawn());
         self.withdrawn -= u32::from(before.is_withdrawn());
+        if !self.batches.is_empty() {
+            self.batches.changed(before.counted(), after.counted());
+        }
         if self.is_in_advance(&before) {
             self.in_advance -= before.in_advance();
         }
@@ -354,10 +254,39 @@ impl Attempts {
         self.len as usize
     }
 
-    /// Returns the same as [`len`](Self::len), as a window is counted.
+    /// Returns the number of unfinished invocations, as a window is counted.
     #[inline]
     pub(super) fn count(&self) -> u32 {
-        self.len
+        self.len - self.batches.shared()
+    }
+
+    /// Returns how many calls the invocation of an attempt has run.
+    pub(super) fn batch_size(&self, wire: WireId) -> u32 {
+        self.batches.size_of(wire)
+    }
+
+    /// Records that the worker answered that this attempt runs. Returns whether its timeouts may start: nobody waits for another
+    /// attempt of its batch, and the timeouts of no other one run, which stand for the batch.
+    pub(super) fn report_running(&mut self, wire: WireId) -> bool {
+        self.batches.set_running(wire);
+        self.batches.of(wire).is_none_or(|batch| !batch.is_wanted() && !self.has_timeouts(batch, Some(wire)))
+    }
+
+    /// Returns whether the timeouts of an attempt of this batch run, other than of `except`.
+    fn has_timeouts(&self, batch: &SentBatch, except: Option<WireId>) -> bool {
+        let is_running =
+            |wire: WireId| matches!(self.escalation(wire), Some(Escalation::Interrupt(_) | Escalation::Kill(_)));
+        self.timed.iter().any(|(_, wire)| batch.contains(*wire) && Some(*wire) != except && is_running(*wire))
+    }
+
+    /// Returns an attempt of a batch that the worker runs although nobody waits for it any more, and whose timeouts have not
+    /// started.
+    fn unwanted_in_batch(&self) -> Option<WireId> {
+        let is_unwanted =
+            |batch: &&SentBatch| !batch.is_wanted() && batch.is_running() && !self.has_timeouts(batch, None);
+        let batch = self.batches.iter().find(is_unwanted)?;
+        let is_asked = |attempt: &&Attempt| attempt.holder == SlotHolder::Abandoned { next: Escalation::Asked };
+        self.iter().filter(|attempt| batch.contains(attempt.wire)).find(is_asked).map(|attempt| attempt.wire)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -388,32 +317,47 @@ impl Attempts {
     pub(super) fn without_timeouts(&self) -> (Option<WireId>, Option<WireId>) {
         let waits_in = |attempt: &Attempt, next| attempt.holder == SlotHolder::Abandoned { next };
         let undecided = Escalation::Withdrawn { kill: None };
-        let withdrawn = self.oldest_if_withdrawn().filter(|first| waits_in(first, undecided));
+        // The final frame of a withdrawn attempt may come with those of its batch.
+        let is_alone = |first: &&Attempt| self.batches.of(first.wire).is_none_or(|batch| !batch.may_run());
+        let withdrawn = self.oldest_if_withdrawn().filter(|first| waits_in(first, undecided)).filter(is_alone);
+        let may_end = |batch: &SentBatch| !batch.is_wanted() && !self.has_timeouts(batch, None);
         let asked = self.oldest_running().filter(|oldest| waits_in(oldest, Escalation::Asked));
-        (withdrawn.map(|attempt| attempt.wire), asked.map(|attempt| attempt.wire))
+        let asked = asked.filter(|oldest| self.batches.of(oldest.wire).is_none_or(may_end));
+        (withdrawn.map(|attempt| attempt.wire), asked.map(|attempt| attempt.wire).or_else(|| self.unwanted_in_batch()))
     }
 
     /// Returns whether an attempt may have begun. It has not if at least `concurrency` older ones may still run.
     pub(crate) fn may_run(&self, concurrency: u32) -> impl Fn(&Attempt) -> bool + use<> {
-        let before = (concurrency as usize).checked_sub(1);
-        let last = before.and_then(|before| self.iter().filter(|attempt| !attempt.is_withdrawn()).nth(before));
+        let later =
+            self.invocations().filter(|(_, number)| *number > concurrency).map(|(attempt, _)| attempt.wire).next();
         // Without that many attempts, all of them may run.
-        let last = last.map_or(WireId(u64::MAX), |attempt| attempt.wire);
+        let later = later.unwrap_or(WireId(u64::MAX));
         move |attempt| match attempt.holder {
             SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } } => false,
             SlotHolder::Abandoned { next: Escalation::Interrupt(_) | Escalation::Kill(_) } => true,
             SlotHolder::Abandoned { next: Escalation::Asked }
             | SlotHolder::Call(_)
             | SlotHolder::Stream(_)
-            | SlotHolder::Revoking(_) => before.is_some() && attempt.wire <= last,
+            | SlotHolder::Revoking(_) => attempt.wire < later,
         }
     }
 
     /// Returns whether the answers show that the process does not begin its attempts in order, at most `at_once` at a time: one
     /// has finished while that many older ones had neither finished nor been withdrawn.
     pub(super) fn contradict_order(&self, at_once: u32) -> bool {
-        let older = self.iter().take_while(|attempt| attempt.wire.0 < self.overtook);
-        older.filter(|attempt| !attempt.is_withdrawn()).count() >= at_once as usize
+        let older = self.invocations().take_while(|(attempt, _)| attempt.wire.0 < self.overtook);
+        older.last().is_some_and(|(_, number)| number >= at_once)
+    }
+
+    /// Returns the attempts that were not withdrawn, in the order of the sends, each with the number of its invocation, from 1.
+    fn invocations(&self) -> impl Iterator<Item = (&Attempt, u32)> {
+        let (mut last, mut number) = (None, 0);
+        self.iter().filter(|attempt| !attempt.is_withdrawn()).map(move |attempt| {
+            let invocation = Some(self.batches.invocation(attempt.wire));
+            number += u32::from(invocation != last);
+            last = invocation;
+            (attempt, number)
+        })
     }
 
     /// Returns the latest attempt that finished before an older one, or 0.
@@ -439,9 +383,9 @@ impl Attempts {
         attempt.wire.0 > self.last_begun && !attempt.is_withdrawn()
     }
 
-    /// Returns the number of attempts that count as begun. The others wait in advance, or the worker will not begin them.
+    /// Returns the number of invocations that count as begun. The others wait in advance, or the worker will not begin them.
     pub(crate) fn begun(&self) -> u32 {
-        self.len - self.withdrawn - self.in_advance.attempts()
+        self.places_of_others() - self.in_advance.attempts()
     }
 
     /// Returns the attempts in advance, the oldest first.
@@ -515,6 +459,7 @@ impl Attempts {
             && self.abandoned as usize == self.iter().filter(|attempt| attempt.call().is_none()).count()
             && self.withdrawn as usize == self.iter().filter(|attempt| attempt.is_withdrawn()).count()
             && self.in_advance == self.recounted_in_advance()
+            && self.batches.is_consistent(&self.iter().map(Attempt::counted).collect::<Vec<_>>())
             && self.timed_in_order()
                 == self.iter().filter_map(|attempt| Some((attempt.wire, attempt.due()?))).collect::<Vec<_>>()
     }
@@ -523,7 +468,7 @@ impl Attempts {
 /// Vacant entries are not compared: they depend on the order in which attempts finished.
 impl PartialEq for Attempts {
     fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
+        self.iter().eq(other.iter()) && self.batches == other.batches
     }
 }
 
@@ -532,6 +477,7 @@ impl Eq for Attempts {}
 impl Hash for Attempts {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.len.hash(state);
+        self.batches.hash(state);
         self.iter().for_each(|attempt| attempt.hash(state));
     }
 }

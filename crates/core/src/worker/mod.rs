@@ -2,7 +2,9 @@
 
 mod abandoned;
 mod advance;
+mod attempt;
 mod attempts;
+mod batches;
 mod counts;
 mod enhanced_state;
 mod history;
@@ -21,7 +23,8 @@ pub use history::{HISTORY_LIMIT, Transition};
 pub use metrics::WorkerMetrics;
 pub use state::{Health, InvalidTransition, WorkerState};
 
-pub(crate) use attempts::{AnsweredAttempt, Attempt, AttemptSession, Attempts, Escalation, SlotHolder};
+pub(crate) use attempt::{AnsweredAttempt, Attempt, AttemptSession, Escalation, SlotHolder};
+pub(crate) use attempts::Attempts;
 pub(crate) use history::History;
 pub(crate) use in_advance::InAdvance;
 pub(crate) use pace::Capabilities;

@@ -262,8 +262,9 @@ impl Workers {
         if self.index.levels != levels {
             broken.push(format!("workers: {:?}, but the slots give {levels:?}", self.index.levels));
         }
-        let overfull = self.slots.iter().filter(|slot| slot.is_live() && slot.in_flight() > slot.window());
-        broken.extend(overfull.map(|slot| format!("I2: {} has {} attempts", slot.worker, slot.in_flight())));
+        let overfull =
+            self.slots.iter().filter(|slot| slot.is_live() && slot.attempts.count() as usize > slot.window());
+        broken.extend(overfull.map(|slot| format!("I2: {} has {} invocations", slot.worker, slot.attempts.count())));
         let inconsistent =
             self.slots.iter().filter(|slot| !slot.attempts.is_consistent() || !slot.is_pace_consistent());
         broken.extend(inconsistent.map(|slot| format!("{slot:?} is not consistent")));

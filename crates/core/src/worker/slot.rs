@@ -20,7 +20,7 @@ pub(crate) struct Slot {
     /// worker that it replaces.
     pub(crate) number: u32,
     pub(super) process: Process,
-    /// Attempts sent to the current process whose final frame has not arrived. At most the window
+    /// Attempts sent to the current process whose final frame has not arrived. At most as many invocations as the window
     /// ([I2](crate#invariants)).
     pub(super) attempts: Attempts,
     /// How many calls the process may have.
@@ -236,7 +236,7 @@ impl Slot {
             Process::Absent | Process::Scheduled { .. } => WorkerState::Terminated,
             Process::Starting { .. } => WorkerState::Initializing,
             Process::Live { misses, .. } if health_gated && misses > 0 => WorkerState::Degraded,
-            Process::Live { .. } if self.attempts.len() >= self.places() => WorkerState::Busy,
+            Process::Live { .. } if self.attempts.count() as usize >= self.places() => WorkerState::Busy,
             Process::Live { .. } => WorkerState::Ready,
             Process::Stopping { .. } => WorkerState::Terminating,
         }

@@ -18,7 +18,7 @@ use std::{num::NonZeroU32, time::Duration};
 /// the first reload adds.
 ///
 /// # Invariants
-/// - A process never has more unfinished attempts than its window ([I2](crate#invariants)).
+/// - A process never has more unfinished invocations than its window ([I2](crate#invariants)).
 /// - Only the latest process of a slot accepts attempts or holds any ([I4](crate#invariants)).
 /// - The index follows from the slots and from the numbers of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -381,6 +381,15 @@ impl Workers {
         is_in_advance
     }
 
+    /// Adds the attempts of a batch that is sent to a process with a [free place](Slot::has_place).
+    pub(crate) fn start_batch(&mut self, worker: WorkerId, attempts: Vec<Attempt>) {
+        let slot = &mut self.slots[index(worker)];
+        debug_assert!(slot.has_place(), "{worker} has no free place");
+        self.index.counts.in_flight += attempts.len();
+        slot.attempts.push_batch(attempts);
+        self.index.put_load(slot);
+    }
+
     /// Removes the attempt whose final frame has arrived, if it is the only one of its process, answers its call, and
     /// nothing else of the process changes: by far the most frequent case. Otherwise changes nothing and returns `None`:
     /// then [`finish_attempt`](Self::finish_attempt) removes it.
@@ -398,9 +407,11 @@ impl Workers {
         Some(answered)
     }
 
-    /// Removes an attempt of a process whose final frame has arrived. Returns `None` if it is not unfinished.
-    pub(crate) fn finish_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<Attempt> {
+    /// Removes an attempt of a process whose final frame has arrived. Also returns how many calls its invocation has run.
+    /// Returns `None` if it is not unfinished.
+    pub(crate) fn finish_attempt(&mut self, now: Timestamp, finished: Finished) -> Option<(Attempt, u32)> {
         let Finished { worker, wire, ok, ran } = finished;
+        let size = self.current(worker)?.attempts.batch_size(wire);
         let (attempt, slot) = self.remove_attempt(now, worker, wire, ran)?;
         if attempt.is_given_back(ok, ran) {
             slot.set_idle_since(now);
@@ -408,7 +419,7 @@ impl Workers {
             slot.count_finished(now);
             self.enhanced_state.count(index(worker.id), now.nanos_since(attempt.since), ok);
         }
-        Some(attempt)
+        Some((attempt, size))
     }
 
     /// Records that a process sent a chunk of an attempt. Returns its call, or `None` within if that is settled; `None` if there

@@ -229,7 +229,8 @@ impl State {
         let session = session.filter(|_| pool.fault != Some(Fault::SessionsHidden));
         let stream = pool.has_streams.then(StreamLimits::default);
         let fingerprint = kind.payload.map(Fingerprint).filter(|_| self.core.needs_fingerprints());
-        let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint, stream };
+        let idempotent = kind.idempotent;
+        let submission = Submission { call, session, deadline, idempotent, batch: None, fingerprint, stream };
         let mut effects = Effects::new();
         self.core.handle(self.now, Input::Submit(submission), &mut effects);
         let info = kind.session.and_then(|session| self.core.session_info(self.now, session));

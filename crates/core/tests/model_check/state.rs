@@ -199,8 +199,8 @@ impl State {
                 self.require(self.reloads > 0, Violation::Reload);
                 self.reloads = self.reloads.saturating_sub(1);
             }
-            // No call of these pools is a stream.
-            Effect::Log(_) | Effect::ExamineStream { .. } => {}
+            // These pools have no batches, and no call of them is a stream.
+            Effect::SendBatch(_) | Effect::Log(_) | Effect::ExamineStream { .. } => {}
         }
     }
 

@@ -7,12 +7,13 @@ use super::{
     settings,
 };
 use herder_core::{
-    Affinity, Answers, CallFailure, CallId, Core, Effect, Effects, Epoch, ExitStatus, Fingerprint, IfAbsent, Input,
-    KillReason, ProcessExit, SessionCall, SessionId, SessionState, Settings, StreamLimits, Submission, Suspect,
-    Timestamp, WorkerRef, WorkerTypeSettings,
+    Affinity, Answers, BatchKey, BatchLimits, CallFailure, CallId, Core, Effect, Effects, Epoch, ExitStatus,
+    Fingerprint, IfAbsent, Input, KillReason, ProcessExit, SessionCall, SessionId, SessionState, Settings,
+    StreamLimits, Submission, Suspect, Timestamp, WorkerRef, WorkerTypeSettings,
 };
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
@@ -20,6 +21,8 @@ use std::{
 /// A pool under test with everything around it: the core, the virtual clock, the random numbers that choose the
 /// operations, the [`FakeProcesses`] that stand in for real worker processes, and the [`ReferenceModel`] that states
 /// what callers and workers must receive.
+///
+/// In some pools, two of three calls are of a command with batches.
 pub(crate) struct Harness {
     pub(crate) rng: Rng,
     pub(crate) core: Core,
@@ -34,8 +37,13 @@ pub(crate) struct Harness {
     /// The number of reloads that have not ended.
     pub(crate) reloads: usize,
     pub(crate) had_live_base_worker: bool,
+    /// Since when each call of a command with batches waits although a worker is free.
+    pub(crate) waiting_for_batch: BTreeMap<CallId, Timestamp>,
     output: Output,
 }
+
+/// The command whose calls run in batches.
+pub(crate) const BATCHED: BatchKey = BatchKey(1);
 
 /// What is done with the lines that describe each step.
 enum Output {
@@ -92,6 +100,7 @@ fn schedule(source: Source<'_>, output: Output) {
         Source::Bytes(bytes) => (Rng::of(bytes), bytes.len() as u64),
     };
     let mut harness = Harness::new(rng, seed, output);
+    harness.set_batches();
     harness.input(Input::Tick, Cause::Other);
     match source {
         Source::Seed(_) => (0..harness.rng.range(60, 200)).for_each(|_| harness.operate()),
@@ -125,6 +134,7 @@ impl Harness {
             announced: false,
             reloads: 0,
             had_live_base_worker: false,
+            waiting_for_batch: BTreeMap::new(),
             rng,
             settings,
             output,
@@ -267,7 +277,8 @@ impl Harness {
         let epoch_before = session.and_then(|n| self.epoch(n));
         let session = session.map(|n| SessionCall { id: self.model.names[n].clone(), if_absent, affinity });
         let fingerprint = self.core.needs_fingerprints().then(|| payload(call));
-        let input = Input::Submit(Submission { call, session, deadline, idempotent, fingerprint, stream });
+        let batch = self.batches().filter(|_| !call.0.is_multiple_of(3)).map(|_| BATCHED);
+        let input = Input::Submit(Submission { call, session, deadline, idempotent, batch, fingerprint, stream });
         let mut effects = Effects::new();
         self.log(|| format!("{input:?}"));
         self.core.handle(self.now, input, &mut effects);
@@ -280,11 +291,11 @@ impl Harness {
         if reported_loss(&effects, call).is_some() {
             self.model.lost.extend(number.zip(epoch_before));
         }
-        self.check_step(&effects, &Cause::Submit(call));
         if answer(&effects, call).is_none() {
-            // An admitted call begins an ended session anew.
+            // An admitted call begins an ended session anew, also for earlier calls that are sent in a batch with it.
             number.and_then(|session| self.model.ended.remove(&session));
         }
+        self.check_step(&effects, &Cause::Submit(call));
         call
     }
 
@@ -294,6 +305,22 @@ impl Harness {
         let has_streams = self.settings.cancel.withdrawn.as_millis() % 4 == 2;
         let idle = call.0.is_multiple_of(2).then_some(Duration::from_millis(60));
         (has_streams && call.0.is_multiple_of(3)).then_some(StreamLimits { idle })
+    }
+
+    /// Returns the limits of batches, in every fourth pool. This is not drawn, so that the schedules of the corpus stay the same
+    /// in the others.
+    pub(crate) fn batches(&self) -> Option<BatchLimits> {
+        let number = self.settings.cancel.withdrawn.as_millis();
+        let max_wait = Duration::from_millis(self.settings.cancel.interrupt.as_millis() as u64 % 4);
+        (number % 4 == 2).then(|| BatchLimits { max_size: 2 + number as u32 / 4 % 4, max_wait })
+    }
+
+    /// Sets the limits of the batches. Sometimes a command has none.
+    pub(crate) fn set_batches(&mut self) {
+        let Some(limits) = self.batches() else { return };
+        let max_size = if self.next_call % 7 == 6 { 1 } else { limits.max_size };
+        let limits = BatchLimits { max_size, ..limits };
+        self.ask("set batch", |core, now, effects| core.set_batch(now, BATCHED, limits, effects));
     }
 
     /// R22: returns whether calls of an earlier epoch of the session still run or wait. A hint call that is submitted

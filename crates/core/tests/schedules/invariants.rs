@@ -6,6 +6,7 @@ use herder_core::{
     Affinity, CallId, Epoch, HISTORY_LIMIT, Health, PoolState, SessionState, WorkerRef, WorkerStatus,
     WorkerTypeSettings,
 };
+use std::time::Duration;
 
 impl Harness {
     pub(crate) fn check(&mut self) {
@@ -21,7 +22,8 @@ impl Harness {
         self.check_stops();
         self.check_breaker();
         if !self.draining {
-            self.check_work(&workers);
+            let free_for_batch = self.check_work(&workers);
+            self.check_waits_for_batches(&free_for_batch);
         }
         self.had_live_base_worker = self.has_live_base_worker();
     }
@@ -30,7 +32,8 @@ impl Harness {
     fn check_windows(&self) {
         for (worker, process) in &self.fakes.processes {
             let window = process.window.min(self.settings.window() as usize);
-            assert!(process.unfinished.len() <= window, "I2: {worker} has {} unfinished", process.unfinished.len());
+            let unfinished = process.invocations();
+            assert!(unfinished <= window, "I2: {worker} has {unfinished} unfinished");
         }
     }
 
@@ -116,7 +119,10 @@ impl Harness {
         let begun: usize = self.fakes.processes.values().map(Process::begun).sum();
         assert_eq!(queue.in_flight, begun, "the number of calls that run");
         let never_sent = waiting().filter(|call| call.attempts == 0 && !call.returned).count();
-        assert!(never_sent <= self.settings.queue.limit, "I6: {never_sent} calls wait that were never sent");
+        // Calls that only wait for others of their batch are not refused; they are fewer than a batch has calls, for each worker.
+        let in_batches = self.batches().map_or(0, |limits| limits.max_size as usize * (2 + workers.len()));
+        let most = self.settings.queue.limit + in_batches;
+        assert!(never_sent <= most, "I6: {never_sent} calls wait that were never sent");
         for session in 0..self.model.names.len() {
             let waiting_calls = self.model.strict(session).filter(|(_, call)| call.sent.is_none()).count();
             assert!(
@@ -128,7 +134,8 @@ impl Harness {
         assert!(workers.iter().all(|worker| history(worker) <= HISTORY_LIMIT), "I6: history");
         let sessions = self.core.list_sessions(self.now, 0, usize::MAX).sessions.len();
         assert!(sessions <= self.settings.sessions.max, "I6: {sessions} sessions");
-        let load = self.model.calls.len() + workers.len();
+        // A call may be due twice: at its deadline, and with its batch.
+        let load = 2 * self.model.calls.len() + workers.len();
         assert!(self.core.timers_held() <= load, "I6: {} timers", self.core.timers_held());
     }
 
@@ -189,34 +196,50 @@ impl Harness {
     }
 
     /// Checks that no call waits while a process that can run it has capacity.
-    fn check_work(&self, workers: &[WorkerStatus]) {
+    /// Returns the calls that may do so since they wait for others of a batch.
+    fn check_work(&self, workers: &[WorkerStatus]) -> Vec<CallId> {
+        let mut for_batch = Vec::new();
         let accepts = |worker: &&WorkerStatus| self.can_accept(worker);
         let some = workers.iter().any(|worker| self.can_accept(worker));
         let base = workers.iter().filter(accepts).any(|worker| !worker.overflow);
         let waits = |call: &Call| call.sent.is_none() && self.now >= call.cooldown_until;
         for (id, call) in self.model.calls.iter().filter(|(_, call)| waits(call)) {
-            match call.mode {
-                None => assert!(!some, "{id} waits for any worker while one is free"),
-                Some(Affinity::Hint) => assert!(!base, "{id} waits for a base worker while one is free"),
-                Some(_) => self.check_strict(*id, call, workers),
-            }
+            let free = match call.mode {
+                None => some,
+                Some(Affinity::Hint) => base,
+                Some(_) => self.is_free_for_strict(*id, call, workers),
+            };
+            let waits_for_batch = self.batches().is_some() && !id.0.is_multiple_of(3) && !call.lost;
+            assert!(!free || waits_for_batch, "{id} waits while a worker that can run it is free");
+            for_batch.extend(free.then_some(*id));
+        }
+        for_batch
+    }
+
+    /// A call waits for others of its batch for `max_wait` and no longer, while a worker is free.
+    fn check_waits_for_batches(&mut self, calls: &[CallId]) {
+        let max_wait = self.batches().map_or(Duration::ZERO, |limits| limits.max_wait);
+        self.waiting_for_batch.retain(|id, _| calls.contains(id));
+        for id in calls {
+            let since = *self.waiting_for_batch.entry(*id).or_insert(self.now);
+            assert!(self.now <= since + max_wait, "{id} waits too long for its batch, since {since:?}");
         }
     }
 
-    fn check_strict(&self, id: CallId, call: &Call, workers: &[WorkerStatus]) {
-        let Some(session) = call.session else { return };
+    /// Returns whether a worker is free that can run this strict call, and the call is the current one of its session.
+    fn is_free_for_strict(&self, id: CallId, call: &Call, workers: &[WorkerStatus]) -> bool {
+        let Some(session) = call.session else { return false };
         let taken = self.fakes.unfinished_strict(session).next().is_some();
         let first = self.model.strict(session).next().map(|(first, _)| first) == Some(id);
         if taken || !first {
-            return;
+            return false;
         }
         let owner = call.epoch.and_then(|epoch| self.model.state_owner((session, epoch)));
         let has_room = |worker: &&WorkerStatus| match owner {
             Some(worker_ref) => worker.id == worker_ref.id && worker.generation == worker_ref.generation,
             None => !worker.overflow,
         };
-        let idle = workers.iter().filter(has_room).any(|worker| self.can_accept(worker));
-        assert!(!idle, "{id} is the current call of its session and waits while its worker is free");
+        workers.iter().filter(has_room).any(|worker| self.can_accept(worker))
     }
 
     fn can_accept(&self, worker: &WorkerStatus) -> bool {
@@ -227,6 +250,6 @@ impl Harness {
         let Some(process) = self.fakes.processes.get(&worker_ref).filter(|_| self.fakes.is_live(worker_ref)) else {
             return false;
         };
-        healthy && process.unfinished.len() < process.places
+        healthy && process.invocations() < process.places
     }
 }

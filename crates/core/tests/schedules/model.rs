@@ -4,7 +4,7 @@
 
 use super::processes::{Attempt, FakeProcesses};
 use herder_core::{
-    Affinity, CallFailure, CallId, Effect, Epoch, SessionId, StreamLimits, Timestamp, WireId, WorkerRef,
+    Affinity, CallFailure, CallId, Dispatch, Effect, Epoch, SessionId, StreamLimits, Timestamp, WireId, WorkerRef,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +46,8 @@ pub(crate) struct ReferenceModel {
     pub(crate) names: Vec<SessionId>,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) submitted: u64,
+    /// The number of batches that were sent.
+    pub(crate) batches: u64,
     pub(crate) settled: BTreeMap<&'static str, u64>,
     /// The process that holds the state of an epoch. It never changes (I3).
     pub(crate) state_owners: BTreeMap<(usize, Epoch), WorkerRef>,
@@ -93,6 +95,7 @@ impl ReferenceModel {
             fakes.apply(effect);
             match effect {
                 Effect::Send { worker, call, wire, epoch } => self.on_send(fakes, *worker, *call, *wire, *epoch),
+                Effect::SendBatch(sends) => self.on_send_batch(fakes, sends),
                 Effect::Deliver { call, delivery, .. } => {
                     assert!(matches!(cause, Cause::Final(Some(id)) if id == call), "I1: {call} had no final frame");
                     let record = self.settle(*call, "delivered");
@@ -125,6 +128,23 @@ impl ReferenceModel {
                 _ => {}
             }
         }
+    }
+
+    fn on_send_batch(&mut self, fakes: &mut FakeProcesses, sends: &[Dispatch]) {
+        let [first, others @ ..] = sends else { panic!("an empty batch") };
+        assert!(!others.is_empty(), "a batch of one call");
+        let mut strict = BTreeSet::new();
+        for (number, Dispatch { worker, call, wire, epoch }) in (0..).zip(sends) {
+            assert!(*worker == first.worker && wire.0 == first.wire.0 + number, "{sends:?} is not one batch");
+            let record = &self.calls[call];
+            assert!(!record.lost, "{call}, whose worker was lost, is in a batch again");
+            let is_alone = !record.is_strict() || strict.insert(record.session);
+            assert!(is_alone, "I3: two strict calls of a session are in a batch");
+            self.on_send(fakes, *worker, *call, *wire, *epoch);
+            let attempt = fakes.process(*worker).unfinished.get_mut(wire);
+            attempt.into_iter().for_each(|attempt| attempt.batch = Some(first.wire));
+        }
+        self.batches += 1;
     }
 
     fn on_send(
@@ -166,6 +186,7 @@ impl ReferenceModel {
                 has_chunks: false,
                 taken_back: false,
                 state: None,
+                batch: None,
             },
         );
         if let Some(call) = self.calls.get_mut(&id) {

@@ -2,7 +2,7 @@
 //! arrive between that and its exit, and it exits once.
 
 use super::{
-    harness::{Harness, payload},
+    harness::{BATCHED, Harness, payload},
     model::Cause,
     processes::{Attempt, Process},
     settings::MODES,
@@ -234,6 +234,10 @@ impl Harness {
             _ => offered,
         };
         let in_order = process.in_order;
+        if self.batches().is_some() && worker.generation.0 % 4 != 2 {
+            // Not with `ask`, which checks the pool: it does not know that the process is ready.
+            self.core.state_batches(worker, &[BATCHED]);
+        }
         self.input(Input::Ready { worker, window, control, in_order }, Cause::Other);
     }
 
@@ -444,6 +448,7 @@ impl Harness {
     }
 
     fn check_status(&mut self) {
+        self.set_batches();
         let status = self.core.status(self.now);
         assert!(status.session_affinity.is_some() == self.affinity_mode().is_some(), "I5");
         if matches!(self.settings.worker_type, WorkerTypeSettings::Basic) {
@@ -477,6 +482,7 @@ impl Harness {
         for worker in self.fakes.matching(|_| true) {
             self.fakes.exit(worker);
         }
+        self.set_batches();
         for (session, worker) in bound {
             if let Some(epoch) = self.epoch(session) {
                 self.model.state_owners.insert((session, epoch), worker);

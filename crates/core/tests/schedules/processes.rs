@@ -2,7 +2,10 @@
 //! would, and fail on an effect that no shell could carry out.
 
 use herder_core::{AttemptState, CallId, Effect, Epoch, KillReason, StopMethod, WireId, WorkerId, WorkerRef};
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 /// An attempt that a process was sent and has not answered.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Attempt {
     pub(crate) taken_back: bool,
     /// The state that the process reported since then.
     pub(crate) state: Option<AttemptState>,
+    /// The first attempt of its batch, if it has one.
+    pub(crate) batch: Option<WireId>,
 }
 
 /// A process that has not exited.
@@ -50,10 +55,27 @@ impl Process {
     /// Returns whether an attempt may have begun: if the process begins its calls in order, it is one of the first that
     /// were not withdrawn.
     pub(crate) fn may_have_begun(&self, wire: WireId) -> bool {
-        let not_withdrawn =
-            self.unfinished.iter().filter(|(_, attempt)| attempt.state != Some(AttemptState::Withdrawn));
         let at_once = self.in_order.map_or(usize::MAX, |calls| calls.get() as usize);
-        not_withdrawn.take(at_once).any(|(other, _)| *other == wire)
+        self.not_withdrawn().any(|(other, _, number)| other == wire && number <= at_once)
+    }
+
+    /// Returns the attempts that it did not withdraw, each with the number of its invocation, from 1: the attempts of a batch
+    /// are one invocation.
+    fn not_withdrawn(&self) -> impl Iterator<Item = (WireId, &Attempt, usize)> {
+        let attempts = self.unfinished.iter().filter(|(_, attempt)| attempt.state != Some(AttemptState::Withdrawn));
+        let (mut last, mut number) = (None, 0);
+        attempts.map(move |(wire, attempt)| {
+            let invocation = Some(attempt.batch.unwrap_or(*wire));
+            number += usize::from(invocation != last);
+            last = invocation;
+            (*wire, attempt, number)
+        })
+    }
+
+    /// Returns the number of unfinished invocations.
+    pub(crate) fn invocations(&self) -> usize {
+        let invocations = self.unfinished.iter().map(|(wire, attempt)| attempt.batch.unwrap_or(*wire));
+        invocations.collect::<BTreeSet<_>>().len()
     }
 
     /// Returns whether the process may write the final frame of an attempt now: it begins another call only after that.
@@ -64,14 +86,12 @@ impl Process {
 
     /// Returns the calls that the pool counts as waiting although the process has them.
     pub(crate) fn in_advance(&self) -> impl Iterator<Item = CallId> + '_ {
-        let not_withdrawn = self.unfinished.values().filter(|attempt| attempt.state != Some(AttemptState::Withdrawn));
-        not_withdrawn.skip(self.places).map(|attempt| attempt.call)
+        self.not_withdrawn().filter(|(_, _, number)| *number > self.places).map(|(_, attempt, _)| attempt.call)
     }
 
-    /// Returns the number of attempts that may run now.
+    /// Returns the number of invocations that may run now.
     pub(crate) fn begun(&self) -> usize {
-        let is_withdrawn = |attempt: &&Attempt| attempt.state == Some(AttemptState::Withdrawn);
-        self.unfinished.values().filter(|attempt| !is_withdrawn(attempt)).take(self.places).count()
+        self.not_withdrawn().map(|(_, _, number)| number).last().unwrap_or_default().min(self.places)
     }
 
     /// Returns whether its oldest attempt is one that it has withdrawn.
@@ -80,13 +100,19 @@ impl Process {
     }
 
     /// Returns the abandoned attempts that run: those that it reported as running or finished, and the oldest one that
-    /// it has not withdrawn.
+    /// it has not withdrawn. Of a batch, only if all its attempts are abandoned.
     fn overdue(&self) -> impl Iterator<Item = WireId> + '_ {
         let begun = |attempt: &Attempt| attempt.state != Some(AttemptState::Withdrawn);
-        let oldest = self.unfinished.iter().find(|(_, attempt)| begun(attempt)).map(|(wire, _)| *wire);
+        let invocation = |wire: WireId, attempt: &Attempt| attempt.batch.unwrap_or(wire);
+        let oldest = self.unfinished.iter().find(|(_, attempt)| begun(attempt));
+        let oldest = oldest.map(|(wire, attempt)| invocation(*wire, attempt));
         let runs = move |wire: WireId, attempt: &Attempt| {
-            let reported = matches!(attempt.state, Some(AttemptState::Running | AttemptState::Finished));
-            attempt.abandoned && begun(attempt) && (reported || oldest == Some(wire))
+            let this = invocation(wire, attempt);
+            let mut batch = self.unfinished.iter().filter(move |(wire, other)| invocation(**wire, other) == this);
+            let reported =
+                |other: &Attempt| matches!(other.state, Some(AttemptState::Running | AttemptState::Finished));
+            let is_running = oldest == Some(this) || batch.clone().any(|(_, other)| reported(other));
+            attempt.abandoned && begun(attempt) && is_running && batch.all(|(_, other)| other.abandoned)
         };
         self.unfinished.iter().filter(move |(wire, attempt)| runs(**wire, attempt)).map(|(wire, _)| *wire)
     }

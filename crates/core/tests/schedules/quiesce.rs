@@ -99,6 +99,7 @@ impl Harness {
         for _ in 0..settings.success_threshold {
             let id = self.submit(None, None, Duration::from_secs(1));
             assert!(self.model.calls.contains_key(&id), "R34: {id} was refused, in an idle pool");
+            self.wait_for_batch();
             while let Some((worker, wire)) = self.first_unfinished() {
                 self.finish_with(worker, wire, true);
             }
@@ -116,11 +117,19 @@ impl Harness {
         }
     }
 
+    /// Lets the time pass for which a call waits for others of its batch.
+    fn wait_for_batch(&mut self) {
+        if let Some(limits) = self.batches() {
+            self.run_until(self.now + limits.max_wait);
+        }
+    }
+
     /// I3, R36: no session is occupied by a finished call.
     fn check_sessions_are_free(&mut self) {
         for session in 0..self.model.names.len() {
             for _ in 0..2 {
                 let id = self.submit(Some(session), Some(Affinity::StrictQueue), Duration::from_secs(1));
+                self.wait_for_batch();
                 let waits = self.model.calls.get(&id).is_some_and(|call| call.sent.is_none());
                 assert!(!waits, "R36: {id} waits for its session, in an idle pool");
                 self.answer_everything();

@@ -62,6 +62,7 @@ impl WarmPool {
             session,
             deadline: self.now + CALL_TIMEOUT,
             idempotent: false,
+            batch: None,
             fingerprint: None,
             stream: None,
         }

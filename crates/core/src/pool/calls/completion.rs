@@ -35,19 +35,22 @@ impl Core {
         effects: &mut Effects,
     ) -> Option<FinalAnswer> {
         let Finished { worker, wire, ok, ran } = finished;
-        let Some(attempt) = self.workers.finish_attempt(now, finished) else {
+        let Some((attempt, size)) = self.workers.finish_attempt(now, finished) else {
             // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
             // answer a call twice (I1).
             self.on_unknown_answer(worker, wire, effects);
             return None;
         };
+        // Each call of a batch has taken its share of the time of the invocation.
+        let since = Timestamp(now.0 - now.nanos_since(attempt.since) / u64::from(size));
         match attempt.holder {
             SlotHolder::Revoking(call) if attempt.is_given_back(ok, ran) => {
                 self.finish_taken_back(now, worker, Some(call.id), effects);
             }
             SlotHolder::Call(call) | SlotHolder::Stream(call) | SlotHolder::Revoking(call) => {
                 self.calls.end_stream(call.id);
-                return self.answer(now, finished, &attempt.answered(call), attempt.is_stream, effects);
+                let answered = AnsweredAttempt { since, ..attempt.answered(call) };
+                return self.answer(now, finished, &answered, attempt.is_stream, effects);
             }
             SlotHolder::Abandoned { .. } => {
                 if attempt.contradicts(ok, ran) {
@@ -60,7 +63,7 @@ impl Core {
                 }
                 self.counters.late_answers += 1;
                 effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
-                self.free_call_slot(now, worker.id, attempt.since, attempt.session, attempt.is_stream, effects);
+                self.free_call_slot(now, worker.id, since, attempt.session, attempt.is_stream, effects);
             }
         }
         None

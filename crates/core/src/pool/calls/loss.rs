@@ -32,14 +32,14 @@ impl Core {
     pub(in crate::pool) fn take_back_calls_not_begun(&mut self, now: Timestamp, dead: &DeadProcess) {
         let may_have_run = dead.may_have_run();
         for id in dead.attempts.iter().filter(|attempt| !may_have_run(attempt)).filter_map(Attempt::call) {
-            self.calls.take_back(id, self.waiting.wait_until(now));
+            self.calls.take_back(id, now, self.waiting.wait_until(now));
         }
     }
 
     /// Fails the strict calls of each session that the process had calls of, and then starts the next call of each.
     pub(in crate::pool) fn fail_strict_calls(&mut self, now: Timestamp, dead: &DeadProcess, effects: &mut Effects) {
         let sent = dead.attempts.iter().filter_map(Attempt::strict_row);
-        let queued = self.waiting.calls_of_worker(dead.worker.id);
+        let queued = self.waiting.calls_of_worker(dead.worker);
         let queued = queued.iter().filter_map(|id| self.calls.get(*id).and_then(|call| call.role.row()));
         // Each row is here once: only the current call of a session is sent, or waits for its worker, and it does one of
         // the two (I3). A second visit would take the next call, which has been started, for a finished one.

@@ -74,8 +74,14 @@ impl Core {
         self.calls.unqueue(id, &mut self.waiting);
         self.retries.spend(now);
         self.counters.retries += 1;
-        self.calls.restart_wait(id, self.waiting.wait_until(now));
+        self.calls.restart_wait(id, now, self.waiting.wait_until(now));
         self.dispatch_or_enqueue(now, id, effects);
+    }
+
+    /// Returns whether a retried call must not be sent again, since its fingerprint was quarantined while it waited.
+    pub(in crate::pool) fn is_poison(&mut self, now: Timestamp, id: CallId) -> bool {
+        let call = self.calls.get(id).filter(|call| !call.losses.is_empty());
+        self.admission.check_poison(now, call.and_then(|call| call.fingerprint)).is_err()
     }
 
     /// Settles a retried call whose fingerprint was quarantined while it waited, and returns true. However long it

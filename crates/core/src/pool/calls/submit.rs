@@ -4,6 +4,7 @@
 use crate::{
     CallId, Dispatch, Effect, Effects, LostAttempts, Routing, RowKey, Submission, Timestamp, WorkerRef,
     admission::Permit,
+    batch::Batched,
     calls::{Call, CallState, CallStream, Role},
     failure::CallFailure,
     messages::return_first,
@@ -47,7 +48,10 @@ impl Core {
         // The permit is taken after the checks that need none, and returned if the call is refused later on: a permit
         // that is not returned would keep the breaker half-open.
         let permit = self.admission.enter(now, submission.fingerprint)?;
-        if let Some((role, worker, routing)) = self.worker_at_once(now, submission) {
+        let batch = submission.batch.filter(|command| self.waiting.is_batched(*command));
+        if batch.is_none()
+            && let Some((role, worker, routing)) = self.worker_at_once(now, submission)
+        {
             let wire = self.fresh_wire();
             let call = self.new_call(now, submission, role, permit);
             let call = self.calls.admit(Call { state: CallState::Sent { worker, wire }, attempts: 1, ..call });
@@ -85,6 +89,7 @@ impl Core {
             idempotent: submission.idempotent,
             attempts: 0,
             role,
+            batched: None,
             state: CallState::New,
             position: self.waiting.new_position(),
             permit,
@@ -132,8 +137,10 @@ impl Core {
         let (id, role) = (submission.call, admitted.role);
         let stall = self.settings.stream.stall;
         let stream = submission.stream.map(|limits| Box::new(CallStream::new(limits.idle, stall)));
+        let batch = submission.batch.filter(|command| self.waiting.is_batched(*command));
+        let batched = batch.map(|command| Batched { command, since: now });
         let call = self.new_call(now, submission, role, permit);
-        self.calls.admit(Call { stream, ..call });
+        self.calls.admit(Call { stream, batched, ..call });
         self.place_call(now, id, admitted, effects).inspect_err(|_| self.rollback_admission(now, id, admitted))?;
         if let Some(row) = role.row().filter(|_| admitted.is_ended) {
             self.sessions.keep(row);
@@ -154,17 +161,22 @@ impl Core {
         {
             return self.join_session_queue(now, id, row, fail_fast);
         }
-        match self.try_dispatch_as(now, id, role, effects) {
+        match self.try_dispatch(now, id, effects) {
             DispatchOutcome::Sent => Ok(()),
+            // A call that waits for its batch does not wait for the worker.
             DispatchOutcome::WouldWait(Queue::Worker(worker))
-                if matches!(role, Role::Strict { fail_fast: true, .. }) =>
+                if matches!(role, Role::Strict { fail_fast: true, .. }) && !self.can_take(worker) =>
             {
                 Err(self.record_busy(now, role, worker))
             }
             DispatchOutcome::WouldWait(queue) => {
-                // Checked only now: a full queue does not refuse a call that need not wait.
-                self.check_room()?;
-                self.check_expected_wait(now, id, queue)?;
+                // Checked only now: a full queue does not refuse a call that need not wait, nor one that waits only for others
+                // of its batch. Those are fewer than a batch has calls.
+                let is_batched = self.calls.get(id).is_some_and(|call| call.batched.is_some());
+                if !(is_batched && self.worker_for_batch(queue).is_some()) {
+                    self.check_room()?;
+                    self.check_expected_wait(now, id, queue)?;
+                }
                 self.enqueue(now, id, queue, effects);
                 Ok(())
             }

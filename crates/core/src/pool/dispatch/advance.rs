@@ -109,7 +109,7 @@ impl Core {
     /// Lets a call that was sent to `worker` and has not begun wait again, at its earlier position, or sends it to a process
     /// with a free place.
     pub(in crate::pool) fn requeue(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
-        self.calls.take_back(id, self.waiting.wait_until(now));
+        self.calls.take_back(id, now, self.waiting.wait_until(now));
         if let Some(row) = self.calls.get(id).and_then(|call| call.role.row()) {
             self.sessions.record(now, row, SessionEventKind::TakenBack, Some(worker));
         }

@@ -1,11 +1,12 @@
 //! Dispatch: which process runs a call, and in which queue a call waits if none can. `waiting` sends the calls that wait.
 
 mod advance;
+mod batches;
 mod waiting;
 
 use super::Core;
 use crate::{
-    CallId, Effect, Effects, Epoch, RowKey, Timestamp, WireId, WorkerRef,
+    CallId, Dispatch, Effects, Epoch, RowKey, Timestamp, WireId, WorkerRef,
     calls::{CallKey, Role},
     routing::{RebindReason, Routing},
     session::{Binding, Unbound},
@@ -31,27 +32,28 @@ impl Core {
     /// Adds a call to a queue.
     pub(super) fn enqueue(&mut self, now: Timestamp, id: CallId, queue: Queue, effects: &mut Effects) {
         self.calls.enqueue(id, queue, &mut self.waiting);
+        if self.calls.get(id).is_some_and(|call| call.batched.is_some()) {
+            return self.send_due_batch(now, queue, effects);
+        }
         self.start_processes_for_waiting_calls(now, effects);
         self.send_in_advance(now, queue, effects);
     }
 
     /// Sends the call if a process can take it now.
-    fn try_dispatch(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> DispatchOutcome {
+    pub(super) fn try_dispatch(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> DispatchOutcome {
         // A call that has been settled in the meantime needs no process.
-        let Some(role) = self.calls.get(id).map(|call| call.role) else { return DispatchOutcome::Sent };
+        let Some(call) = self.calls.get(id) else { return DispatchOutcome::Sent };
+        let (role, is_batched) = (call.role, call.batched.is_some());
+        if is_batched {
+            return DispatchOutcome::WouldWait(self.queue_for_batch(now, role, effects));
+        }
         self.try_dispatch_as(now, id, role, effects)
     }
 
     /// Sends a call with this role if a process can take it now.
     // Inlined, so that the outcome, which most callers only compare, need not be stored.
     #[inline(always)]
-    pub(super) fn try_dispatch_as(
-        &mut self,
-        now: Timestamp,
-        id: CallId,
-        role: Role,
-        effects: &mut Effects,
-    ) -> DispatchOutcome {
+    fn try_dispatch_as(&mut self, now: Timestamp, id: CallId, role: Role, effects: &mut Effects) -> DispatchOutcome {
         match role {
             Role::AnyWorker | Role::Tracked(_) => match self.workers.least_loaded() {
                 Some(worker) => self.send(now, id, worker, Routing::Unrouted, effects),
@@ -112,16 +114,9 @@ impl Core {
         worker: WorkerRef,
         effects: &mut Effects,
     ) -> DispatchOutcome {
-        let routing = match self.sessions.binding(row) {
-            Binding::Unbound(Unbound::WorkerLost) => Routing::Rebound(RebindReason::WorkerLost),
-            Binding::Unbound(Unbound::Expired) => Routing::Rebound(RebindReason::Expired),
-            _ => Routing::New,
-        };
         // The binding comes before the send: the send reads the epoch of the binding, and records that the process was
         // sent a call of the session.
-        let (sessions, step) = self.sessions_step(now, effects);
-        let epoch = sessions.next_epoch(row, &step);
-        sessions.bind(row, worker, epoch);
+        let routing = self.bind(now, row, worker, effects);
         let outcome = self.send(now, id, worker, routing, effects);
         // Other calls of the session that wait for any base worker must now wait for this one. If they were dispatched
         // independently, a second binding would replace the first (I3).
@@ -129,8 +124,20 @@ impl Core {
         outcome
     }
 
-    /// Sends a hint call to another process than its session's worker. The binding stays. The process is remembered, to
-    /// be notified when the session ends.
+    /// Binds a session that is not bound to the process.
+    fn bind(&mut self, now: Timestamp, row: RowKey, worker: WorkerRef, effects: &mut Effects) -> Routing {
+        let routing = match self.sessions.binding(row) {
+            Binding::Unbound(Unbound::WorkerLost) => Routing::Rebound(RebindReason::WorkerLost),
+            Binding::Unbound(Unbound::Expired) => Routing::Rebound(RebindReason::Expired),
+            _ => Routing::New,
+        };
+        let (sessions, step) = self.sessions_step(now, effects);
+        let epoch = sessions.next_epoch(row, &step);
+        sessions.bind(row, worker, epoch);
+        routing
+    }
+
+    /// Sends a hint call to another process than its session's worker.
     fn send_off_affinity(
         &mut self,
         now: Timestamp,
@@ -139,9 +146,16 @@ impl Core {
         worker: WorkerRef,
         effects: &mut Effects,
     ) -> DispatchOutcome {
+        let routing = self.go_off_affinity(now, row, worker, effects);
+        self.send(now, id, worker, routing, effects)
+    }
+
+    /// Records that a hint call is sent to another process than its session's worker. The binding stays. The process is
+    /// remembered, to be notified when the session ends.
+    fn go_off_affinity(&mut self, now: Timestamp, row: RowKey, worker: WorkerRef, effects: &mut Effects) -> Routing {
         let (sessions, step) = self.sessions_step(now, effects);
         sessions.add_off_affinity_worker(row, worker, &step);
-        self.send(now, id, worker, Routing::Rebound(RebindReason::Busy), effects)
+        Routing::Rebound(RebindReason::Busy)
     }
 
     fn send(
@@ -152,20 +166,33 @@ impl Core {
         routing: Routing,
         effects: &mut Effects,
     ) -> DispatchOutcome {
+        let Some((dispatch, attempt)) = self.mark_sent(now, id, worker, routing) else { return DispatchOutcome::Sent };
+        if self.workers.start_attempt(now, worker.id, attempt) {
+            self.calls.set_in_advance(id);
+        }
+        effects.push(dispatch.into());
+        DispatchOutcome::Sent
+    }
+
+    /// Marks a call as sent. Returns `None` if it is settled.
+    #[inline(always)]
+    fn mark_sent(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        worker: WorkerRef,
+        routing: Routing,
+    ) -> Option<(Dispatch, Attempt)> {
         let wire = self.fresh_wire();
         // The call is marked as sent before the shell carries out the effect. If the process dies in between, the call
         // counts as lost and is not sent twice unnoticed (I1).
-        let Some((call, sent)) = self.calls.sent(now, id, worker, wire) else { return DispatchOutcome::Sent };
+        let (call, sent) = self.calls.sent(now, id, worker, wire)?;
         let (role, waited, is_stream) = (sent.role, now - sent.admitted, sent.stream.is_some());
         if let Some(row) = role.row() {
             self.sessions.record_sent(now, row, worker, routing, waited);
         }
         let epoch = self.wire_epoch(role);
-        if self.workers.start_attempt(now, worker.id, new_attempt(now, call, role, wire, routing, is_stream)) {
-            self.calls.set_in_advance(id);
-        }
-        effects.push(Effect::Send { worker, call: id, wire, epoch });
-        DispatchOutcome::Sent
+        Some((Dispatch { worker, call: id, wire, epoch }, new_attempt(now, call, role, wire, routing, is_stream)))
     }
 
     fn wire_epoch(&self, role: Role) -> Option<Epoch> {
@@ -179,7 +206,7 @@ impl Core {
         }
     }
 
-    fn can_take(&self, worker: WorkerRef) -> bool {
+    pub(super) fn can_take(&self, worker: WorkerRef) -> bool {
         self.workers.can_take(worker)
     }
 }

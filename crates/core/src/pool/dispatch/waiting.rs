@@ -3,8 +3,13 @@
 //! its state, which [`Sessions`](crate::session::Sessions) holds: a state that was to end, ends between two calls.
 
 use crate::{
-    CallId, Effects, RowKey, Timestamp, WorkerId, WorkerRef, calls::Role, pool::Core, routing::Routing,
-    session::Binding, waiting::Queue, worker::Workers,
+    CallId, Effects, RowKey, Timestamp, WorkerId, WorkerRef,
+    calls::{Call, Role},
+    pool::Core,
+    routing::Routing,
+    session::Binding,
+    waiting::Queue,
+    worker::Workers,
 };
 
 impl Core {
@@ -42,8 +47,12 @@ impl Core {
         effects: &mut Effects,
     ) {
         while accepts(&self.workers, worker) {
-            let Some(id) = self.next_call_for(worker) else { return };
+            let Some(id) = self.next_call_for(now, worker) else { return };
             if self.ends_as_poison(now, id, effects) {
+                continue;
+            }
+            if let Some(batched) = self.calls.get(id).and_then(|call| call.batched) {
+                self.send_batch(now, batched.command, self.slot(worker).worker, effects);
                 continue;
             }
             self.calls.serve(id, &mut self.waiting);
@@ -57,19 +66,27 @@ impl Core {
         }
     }
 
-    fn next_call_for(&self, worker: WorkerId) -> Option<CallId> {
-        self.waiting.next_for(worker, self.takes_unbound(worker))
+    fn next_call_for(&self, now: Timestamp, worker: WorkerId) -> Option<CallId> {
+        // Never in advance: a batch that waits in a worker gets no further calls.
+        let batches = self.workers.has_place(worker).then(|| self.batch_worker(self.slot(worker).worker));
+        self.waiting.next_for(now, worker, self.takes_unbound(worker), batches)
     }
 
     /// Returns whether a worker may be sent a call that binds its session. Not in advance: a call that is taken back would
     /// otherwise have to undo the binding. Not an overflow worker while a base worker is alive (R12).
-    fn takes_unbound(&self, worker: WorkerId) -> bool {
+    pub(super) fn takes_unbound(&self, worker: WorkerId) -> bool {
         (self.slot(worker).base || !self.has_live_base_worker()) && self.workers.has_place(worker)
     }
 
     /// Returns whether a hint call must wait for a worker to which its session can be bound: the session has no binding
     /// any more, and this worker must not be sent a call that binds it.
-    fn must_wait_unbound(&mut self, now: Timestamp, id: CallId, worker: WorkerId, effects: &mut Effects) -> bool {
+    pub(super) fn must_wait_unbound(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        worker: WorkerId,
+        effects: &mut Effects,
+    ) -> bool {
         let Some(Role::Hint(row)) = self.calls.get(id).map(|call| call.role) else { return false };
         self.drop_dead_binding(now, row, effects);
         matches!(self.sessions.binding(row), Binding::Unbound(_)) && !self.takes_unbound(worker)
@@ -80,21 +97,34 @@ impl Core {
     }
 
     /// Sends a waiting call to the process that has become free for it.
-    fn dispatch_to(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
-        let Some(role) = self.calls.get(id).map(|call| call.role) else { return };
+    pub(super) fn dispatch_to(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
+        let (routing, bound) = self.route_to(now, id, worker, effects);
+        self.send(now, id, worker, routing, effects);
+        if let Some(row) = bound {
+            self.requeue_bound_calls(now, row, effects);
+        }
+    }
+
+    /// Prepares the session of a waiting call for this process, to which the call is sent next. Also returns the session if
+    /// it was bound.
+    pub(super) fn route_to(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        worker: WorkerRef,
+        effects: &mut Effects,
+    ) -> (Routing, Option<RowKey>) {
+        let role = self.calls.get(id).map_or(Role::AnyWorker, |call| call.role);
         let Some(row) = role.row().filter(|_| !matches!(role, Role::Tracked(_))) else {
-            self.send(now, id, worker, Routing::Unrouted, effects);
-            return;
+            return (Routing::Unrouted, None);
         };
         // The session's worker may have died since the call was enqueued (I4).
         self.drop_dead_binding(now, row, effects);
         match self.sessions.binding(row) {
-            Binding::Bound { worker: bound, .. } if bound == worker => {
-                self.send(now, id, worker, Routing::Hit, effects)
-            }
-            Binding::Bound { .. } => self.send_off_affinity(now, id, row, worker, effects),
-            Binding::Unbound(_) => self.bind_and_send(now, id, row, worker, effects),
-        };
+            Binding::Bound { worker: bound, .. } if bound == worker => (Routing::Hit, None),
+            Binding::Bound { .. } => (self.go_off_affinity(now, row, worker, effects), None),
+            Binding::Unbound(_) => (self.bind(now, row, worker, effects), Some(row)),
+        }
     }
 }
 
@@ -165,7 +195,7 @@ impl Core {
         };
         self.calls.unqueue(next, &mut self.waiting);
         // The call's wait for any worker begins now, if it waits for one.
-        self.calls.restart_wait(next, self.waiting.wait_until(now));
+        self.calls.restart_wait(next, now, self.waiting.wait_until(now));
         self.calls.set_position(next, self.waiting.position_in_next_round());
         self.sessions.set_current_call(row, Some(next));
         Some(next)
@@ -187,7 +217,7 @@ impl Core {
             Binding::Unbound(_) => self.pick_worker_for_session().map(|worker| (worker, Queue::Unbound)),
         };
         match place {
-            Some((worker, queue)) if self.has_waiting_calls(worker) => {
+            Some((worker, queue)) if self.has_waiting_calls(now, worker) => {
                 self.calls.enqueue(id, queue, &mut self.waiting);
                 self.fill_worker(now, worker.id, effects);
                 // Last, so that processes are started only for calls that still wait.
@@ -199,14 +229,18 @@ impl Core {
 
     /// Returns whether other calls wait that this process may run. The next call of a session does not overtake them
     /// (R36).
-    fn has_waiting_calls(&self, worker: WorkerRef) -> bool {
-        self.is_alive(worker) && self.next_call_for(worker.id).is_some()
+    fn has_waiting_calls(&self, now: Timestamp, worker: WorkerRef) -> bool {
+        self.is_alive(worker) && self.next_call_for(now, worker.id).is_some()
     }
 
     /// Dispatches the other waiting calls of a session that was just bound, so that they wait for its worker only.
     pub(in crate::pool) fn requeue_bound_calls(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
         // Collected first: to dispatch a call changes the queue.
         for id in self.waiting.unbound_calls_of(row) {
+            // A batch that one of the calls made due may have taken others of them.
+            if self.calls.get(id).and_then(Call::queue) != Some(Queue::Unbound) {
+                continue;
+            }
             self.calls.unqueue(id, &mut self.waiting);
             self.dispatch_or_enqueue(now, id, effects);
         }

@@ -23,7 +23,9 @@ impl Core {
             return;
         }
         let delay = self.settings.overflow_delay;
+        // The calls of a batch need one place together.
         let waited = self.calls_for_overflow().filter(|call| call.admitted + delay <= now).count();
+        let waited = waited.min(self.calls_waiting_for_overflow());
         self.start_overflow_workers(now, waited, effects);
         if self.could_use_overflow_worker(now) {
             // All have waited long enough if starts fail: one is tried at a time.
@@ -51,12 +53,14 @@ impl Core {
         self.calls_waiting_for_overflow() > self.workers.coming_capacity(now) && self.workers.has_absent_overflow()
     }
 
-    /// Returns the number of waiting calls that an overflow worker could run.
+    /// Returns the number of places that an overflow worker could offer to waiting calls.
     pub(super) fn calls_waiting_for_overflow(&self) -> usize {
         // Sessions are bound to base workers as long as one is alive.
         let in_advance = self.workers.in_advance().for_any_worker();
         let waiting = &self.waiting;
-        in_advance + if self.has_live_base_worker() { waiting.for_any_worker() } else { waiting.for_base_workers() }
+        let needed =
+            if self.has_live_base_worker() { waiting.needed_of_any_worker() } else { waiting.needed_of_base_workers() };
+        in_advance + needed
     }
 
     /// Returns these calls. O(calls).

@@ -179,6 +179,7 @@ fn step_returns_its_effect_only_if_it_is_the_first() {
         session: None,
         deadline: late + Duration::from_secs(30),
         idempotent: false,
+        batch: None,
         fingerprint: None,
         stream: None,
     };

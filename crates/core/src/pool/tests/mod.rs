@@ -2,6 +2,7 @@
 //! in `tests/model_check.rs`.
 
 mod abandoned;
+mod batches;
 mod bounds;
 mod breaker;
 mod calls;
@@ -132,6 +133,7 @@ impl Harness {
                 session,
                 deadline,
                 idempotent,
+                batch: None,
                 fingerprint: None,
                 stream: None,
             })),
@@ -147,7 +149,9 @@ impl Harness {
         self.calls += 1;
         let (call, deadline) = (CallId(self.calls), self.now + Duration::from_secs(30));
         let session = Some(SessionCall { id: id(session), if_absent: IfAbsent::Reject, affinity: None });
-        let submission = Submission { call, session, deadline, idempotent: false, fingerprint: None, stream: None };
+        let idempotent = false;
+        let submission =
+            Submission { call, session, deadline, idempotent, batch: None, fingerprint: None, stream: None };
         (call, self.step(Input::Submit(submission)))
     }
 

@@ -27,6 +27,7 @@ impl Harness {
                 session: None,
                 deadline,
                 idempotent,
+                batch: None,
                 fingerprint,
                 stream: None,
             })),

@@ -31,7 +31,8 @@ impl Harness {
         let session = session.map(|name| SessionCall { id: id(name), if_absent: IfAbsent::Create, affinity: None });
         let deadline = if idle.is_some() { Timestamp::NEVER } else { self.now + SECOND * 60 };
         let stream = Some(StreamLimits { idle });
-        let submission = Submission { call, session, deadline, idempotent: true, fingerprint: None, stream };
+        let idempotent = true;
+        let submission = Submission { call, session, deadline, idempotent, batch: None, fingerprint: None, stream };
         (call, self.step(Input::Submit(submission)))
     }
 

@@ -1,6 +1,7 @@
 //! Tests of the attempts of one process.
 
 use super::*;
+use crate::{Routing, calls::CallKey};
 
 fn attempt(wire: u64) -> Attempt {
     Attempt {

@@ -1,0 +1,67 @@
+//! The commands of a pool that run in batches: their numbers in the core, and their limits. Holds no calls.
+
+use crate::BatchSettings;
+use herder_core::{BATCHED_COMMAND_LIMIT, BatchKey, BatchLimits};
+use herder_wire::BatchEntry;
+use std::time::Duration;
+
+/// The longest time for which a call waits for others.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The largest batch.
+const LARGEST_BATCH: u32 = 65_536;
+
+/// The commands that some worker has stated to run in batches, by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct BatchedCommands(Vec<BatchedCommand>);
+
+#[derive(Debug)]
+struct BatchedCommand {
+    name: String,
+    /// What a worker stated most recently.
+    stated: BatchLimits,
+    /// What was set for this pool instead.
+    set: BatchSettings,
+}
+
+impl BatchedCommands {
+    /// Records what a worker states about a command. Returns its number, unless there are too many commands.
+    pub(super) fn state(&mut self, name: &str, entry: BatchEntry, max_frame: u32) -> Option<BatchKey> {
+        // The wire ids of a batch must fit into a frame.
+        let max_size = entry.max_size.get().min(LARGEST_BATCH).min((max_frame / 8).max(1));
+        let stated = BatchLimits { max_size, max_wait: Duration::from_micros(entry.max_wait_us).min(LONGEST_WAIT) };
+        let index = match self.0.iter().position(|command| command.name == name) {
+            Some(index) => index,
+            None if self.0.len() >= BATCHED_COMMAND_LIMIT => return None,
+            None => {
+                self.0.push(BatchedCommand { name: name.into(), stated, set: BatchSettings::default() });
+                self.0.len() - 1
+            }
+        };
+        self.0[index].stated = stated;
+        u16::try_from(index).ok().map(BatchKey)
+    }
+
+    pub(super) fn limits(&self, key: BatchKey) -> BatchLimits {
+        let Some(BatchedCommand { stated, set, .. }) = self.0.get(usize::from(key.0)) else {
+            return BatchLimits::default();
+        };
+        BatchLimits {
+            max_size: set.max_batch_size.map_or(stated.max_size, |size| size.get().min(LARGEST_BATCH)),
+            max_wait: set.max_wait.map_or(stated.max_wait, |wait| wait.min(LONGEST_WAIT)),
+        }
+    }
+
+    /// Changes the limits of a command, whatever workers state. What `settings` leaves out stays. Returns `None` if there is no
+    /// such command.
+    pub(super) fn set(&mut self, command: &str, settings: BatchSettings) -> Option<BatchKey> {
+        let index = self.0.iter().position(|known| known.name == command)?;
+        let set = &mut self.0[index].set;
+        set.max_batch_size = settings.max_batch_size.or(set.max_batch_size);
+        set.max_wait = settings.max_wait.or(set.max_wait);
+        u16::try_from(index).ok().map(BatchKey)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (BatchKey, &str)> {
+        (0..).map(BatchKey).zip(self.0.iter().map(|command| command.name.as_str()))
+    }
+}
