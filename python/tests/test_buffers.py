@@ -228,6 +228,20 @@ def test_invalid_media_types_are_refused(name):
         herder.Buffer(b"", media_type=name)
 
 
+def test_a_released_view_says_nothing_of_later_views():
+    encoder = buffers.ResultEncoder({}, True)
+    released = memoryview(b"x")
+    released.release()
+    with pytest.raises(herder.errors.CallRejection, match=r"result\[0\]: .*released"):
+        encoder.encode([released])
+    assert [entry["at"] for entry, _ in encoder.encode([memoryview(b"x")])[1]] == ["/0"]
+
+
+def test_two_buffers_never_have_the_same_place():
+    with pytest.raises(herder.errors.CallRejection, match="same form"):
+        buffers.ResultEncoder({}, True).encode({1: b"x", "1": b"y"})
+
+
 def test_values_without_the_buffer_protocol_are_no_buffers():
     with pytest.raises(TypeError):
         herder.Buffer("text")
@@ -324,6 +338,18 @@ def test_results_with_arrays(numpy_host):
     assert found["/half"] == (struct.pack("<2e", 1, 1), "<f2", [2], None)
     assert found["/z"] == (struct.pack("<2d", 0, 1), "<c16", [], None)
     assert found["/ok"] == (b"\1", "|b1", [1], None)
+
+
+def test_subclasses_of_arrays_are_sent_as_arrays_or_keep_their_forms():
+    np = pytest.importorskip("numpy")
+    encoder = buffers.ResultEncoder({}, True)
+    matrix = np.arange(4, dtype="<f8").reshape(2, 2).view(np.matrix)
+    json, [(entry, data)] = encoder.encode(matrix)
+    assert (json, len(data), entry) == (b"null", 32, {"at": "", "len": 32, "dtype": "<f8", "shape": [2, 2]})
+    kind = type("Grid", (np.ndarray,), {"__module__": "app"})
+    _, [(entry, _)] = encoder.encode(np.ones(2, ">f4").view(kind))
+    assert (entry["dtype"], entry["shape"]) == (">f4", [2])
+    assert encoder.encode(np.ma.array([1, 2, 3], mask=[0, 1, 0])) == (b"[1,null,3]", [])
 
 
 def test_an_array_is_sent_as_it_was_when_it_was_returned(numpy_host):

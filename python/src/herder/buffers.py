@@ -14,7 +14,7 @@ from herder import frames
 from herder.codec import decode, encode, unencodable
 from herder.errors import CallRejection, NoForm, ProtocolError
 from herder.result_forms import declares, mro_of, package_of
-from herder.results import JSON_TYPES, Encoder, Rules, Walk
+from herder.results import JSON_TYPES, Encoder, Rules, Walk, failed_form
 from herder.text import MAX_NESTING, with_recursion_limit
 
 TYPE_CHECKING = False
@@ -223,6 +223,8 @@ class ResultEncoder:
             plain = with_recursion_limit(MAX_NESTING, walk.plain, value)
             if len(walk.found) > MAX_BUFFERS:
                 raise NoForm(f"it has {len(walk.found)} buffers; the limit is {MAX_BUFFERS}")
+            if len({entry["at"] for entry, _ in walk.found}) != len(walk.found):  # keys such as 1 and "1"
+                raise NoForm("two buffers have keys of the same form in JSON")
             return with_recursion_limit(MAX_NESTING, encoder.write, plain), walk.found
         except NoForm as found:
             raise unencodable(NoForm(f"{walk.place()}: {found}")) from None
@@ -249,12 +251,15 @@ class ResultEncoder:
             return False
         if declares(bases, "__json__") or ("enum", "Enum") in names or ("numpy", "generic") in names:
             return False
+        if ("numpy", "MaskedArray") in names:  # its buffer has the masked elements too
+            return False
         try:
             memoryview(value)
         except TypeError:
             return False
-        except (ValueError, BufferError):  # an array of dates: each value is looked at again
-            return ("numpy", "ndarray") in names
+        except (ValueError, BufferError):
+            # An array of dates, or a value that is closed or released. Each value of the type is looked at again.
+            return True
         return True
 
 
@@ -291,7 +296,10 @@ class BufferWalk(Walk):
     def plain(self, value: Any) -> Any:
         """Return a value in types that JSON has, with None for each buffer."""
         if self.is_buffer(value):
-            found = bytes_of(value)
+            try:
+                found = bytes_of(value)
+            except (ValueError, BufferError) as error:  # it is closed or released
+                raise failed_form(type(value), error) from None
             if found is not None:
                 entry, data = found
                 self.found.append(({"at": self.pointer(), **entry}, data))
@@ -319,13 +327,13 @@ def bytes_of(value: Any) -> tuple[dict[str, Any], bytes | memoryview] | None:
         value = value.data
     if type(value) is bytes:
         return {"len": len(value), **extra}, value
-    is_array = package_of(type(value)) == "numpy"
-    dtype: Any = value.dtype if is_array else None
-    if is_array and (dtype.kind not in ARRAY_KINDS or dtype.hasobject):
-        return None
-    if is_array:
-        data = flat_array(value)
-        return {"len": len(data), "dtype": dtype.str, "shape": list(value.shape), **extra}, data
+    if any(base.__name__ == "ndarray" and package_of(base) == "numpy" for base in mro_of(type(value))):
+        # Without its class: `numpy.matrix` would keep two dimensions below.
+        array = sys.modules["numpy"].asarray(value)
+        if array.dtype.kind not in ARRAY_KINDS:
+            return None
+        data = flat_array(array)
+        return {"len": len(data), "dtype": array.dtype.str, "shape": list(array.shape), **extra}, data
     view = memoryview(value)
     shape: Any = view.shape
     data = view.cast("B") if view.c_contiguous and view.nbytes and view.format in KINDS else view.tobytes()
