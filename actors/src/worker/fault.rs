@@ -23,9 +23,18 @@ impl Fault {
     }
 }
 
-/// Formats a malformed frame.
+/// The maximum number of characters of what a worker sent in an error's reason.
+const MAX_QUOTED_CHARS: usize = 512;
+
+/// Formats a malformed frame. The error can quote what the worker sent, which is as long as a frame.
 pub(super) fn protocol_error(place: &str, error: &FrameError) -> Box<str> {
-    format!("protocol error ({}{place}): {error}", error.name()).into()
+    let text = error.to_string();
+    format!("protocol error ({}{place}): {}", error.name(), shortened(&text)).into()
+}
+
+/// Returns at most [`MAX_QUOTED_CHARS`] characters: a reason is one line in a log.
+pub(super) fn shortened(line: &str) -> &str {
+    line.char_indices().nth(MAX_QUOTED_CHARS).and_then(|(end, _)| line.get(..end)).unwrap_or(line)
 }
 
 /// Kills a process that violated the protocol. Its calls fail when it has exited.

@@ -1,7 +1,7 @@
 //! Reads the calls descriptor: decodes frames, checks that each is allowed at this time, and passes it to the pool's state.
 
 use super::{
-    fault::{Fault, FirstFault, protocol_error, protocol_fault},
+    fault::{Fault, FirstFault, protocol_error, protocol_fault, shortened},
     socket::WorkerSocket,
 };
 use crate::{
@@ -27,8 +27,6 @@ const READ_SIZE: usize = 64 * 1024;
 const BURST: u32 = 16;
 /// The time within which a process must exit after it closed its socket. After that it has violated the protocol.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The maximum number of characters of an output line in an error's reason.
-const MAX_QUOTED_CHARS: usize = 512;
 
 /// The reader of the calls descriptor.
 pub(super) struct Reader<'a> {
@@ -391,11 +389,6 @@ fn program_text(launch: &Launch) -> String {
         Launch::App { python, .. } => format!("`{}` from PATH (no virtual environment)", python.display()),
         Launch::Command { argv } => format!("`{}`", argv.first().map_or("", String::as_str)),
     }
-}
-
-/// Returns at most [`MAX_QUOTED_CHARS`] characters: a reason is one line in a log.
-fn shortened(line: &str) -> &str {
-    line.char_indices().nth(MAX_QUOTED_CHARS).and_then(|(end, _)| line.get(..end)).unwrap_or(line)
 }
 
 #[cfg(all(test, feature = "testing"))]

@@ -5,8 +5,11 @@
 
 use crate::{EncodeError, FrameError, FrameKind, HEADER_LEN, body::to_json, without_byte_order_mark};
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor},
+};
+use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData};
 
 /// The bytes of a buffer begin at a multiple of this number of bytes from the begin of the frame.
 pub const ALIGNMENT: usize = 16;
@@ -170,21 +173,63 @@ pub struct CallBuffers {
 struct Table<'a> {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     take: bool,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "entries")]
     buffers: Vec<Entry<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Entry<'a> {
     #[serde(borrow)]
-    at: std::borrow::Cow<'a, str>,
+    at: Cow<'a, str>,
     len: u64,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
-    dtype: Option<std::borrow::Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    shape: Option<std::borrow::Cow<'a, [u64]>>,
+    dtype: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lengths")]
+    shape: Option<Cow<'a, [u64]>>,
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none", borrow)]
-    media_type: Option<std::borrow::Cow<'a, str>>,
+    media_type: Option<Cow<'a, str>>,
+}
+
+/// Reads a list of at most [`MAX_BUFFERS`] entries: each takes more memory than its text, so a longer one is refused before it
+/// is in memory.
+fn entries<'de: 'a, 'a, D: Deserializer<'de>>(source: D) -> Result<Vec<Entry<'a>>, D::Error> {
+    source.deserialize_seq(AtMost::<Entry<'a>> { limit: MAX_BUFFERS, items: PhantomData })
+}
+
+/// Reads a shape of at most [`MAX_DIMENSIONS`] lengths, or `null`.
+fn lengths<'de, 'a, D: Deserializer<'de>>(source: D) -> Result<Option<Cow<'a, [u64]>>, D::Error> {
+    struct Shape(Vec<u64>);
+    impl<'de> Deserialize<'de> for Shape {
+        fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+            source.deserialize_seq(AtMost::<u64> { limit: MAX_DIMENSIONS, items: PhantomData }).map(Self)
+        }
+    }
+    Ok(Option::<Shape>::deserialize(source)?.map(|shape| shape.0.into()))
+}
+
+/// A list with a limit.
+struct AtMost<T> {
+    limit: usize,
+    items: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for AtMost<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a list of at most {} items", self.limit)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            if items.len() == self.limit {
+                return Err(de::Error::invalid_length(self.limit + 1, &self));
+            }
+            items.push(item);
+        }
+        Ok(items)
+    }
 }
 
 impl CallBuffers {
@@ -254,9 +299,6 @@ impl CallBuffers {
         }
         let (table, json) = (rest.split_to(table), rest.split_to(json));
         let table: Table<'_> = serde_json::from_slice(&table).map_err(|error| malformed(&error.to_string()))?;
-        if table.buffers.len() > MAX_BUFFERS {
-            return Err(malformed("the table has too many entries"));
-        }
         let mut buffers = Vec::with_capacity(table.buffers.len());
         for entry in table.buffers {
             let padding = padding(whole - rest.len()).min(rest.len());
@@ -380,6 +422,22 @@ mod tests {
         assert_eq!(&*pointer_of("a/b~c"), "/a~1b~0c");
         assert!(is_key(&pointer_of("a/b")) && is_pointer(&pointer_of("a~b")) && !is_key("/a/b") && !is_key(""));
         assert!(is_pointer("") && !is_pointer("a") && !is_pointer("/~2") && !is_pointer("/~"));
+    }
+
+    /// A table takes at most the memory of its limits, however long it is.
+    #[test]
+    fn long_tables_and_shapes_are_refused() {
+        let refusal = |table: &str| {
+            let lengths = [0, table.len()].map(|length| (length as u32).to_le_bytes()).concat();
+            let body = [&lengths[..], table.as_bytes()].concat();
+            CallBuffers::parse(FrameKind::Result, 16, body.into()).unwrap_err().to_string()
+        };
+        let entries = vec![r#"{"at":"","len":0}"#; MAX_BUFFERS + 1].join(",");
+        let error = refusal(&format!(r#"{{"buffers":[{entries}]}}"#));
+        assert!(error.contains("at most 1024 items"), "{error}");
+        let shape = vec!["0"; MAX_DIMENSIONS + 1].join(",");
+        let error = refusal(&format!(r#"{{"buffers":[{{"at":"","len":0,"dtype":"<f4","shape":[{shape}]}}]}}"#));
+        assert!(error.contains("at most 64 items"), "{error}");
     }
 
     fn buffers() -> impl Strategy<Value = CallBuffers> {
