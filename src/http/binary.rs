@@ -51,33 +51,34 @@ impl Accepted {
 }
 
 /// Creates the response. Results without a buffer are JSON for clients that prefer a single buffer, and results with several are
-/// `multipart/mixed`. Returns `None` for JSON.
+/// `multipart/mixed`. Returns `None` for JSON; otherwise takes `room`, the reservation of a large result.
 ///
 /// # Errors
 /// Fails if the metadata cannot be serialized.
 pub(super) fn response(
     reply: &Reply,
     accepted: Accepted,
-    room: impl FnOnce(usize) -> actix_web::Result<Room>,
+    room: &mut Option<Room>,
 ) -> actix_web::Result<Option<HttpResponse>> {
     Ok(match (accepted, reply.buffers()) {
         (Accepted::Json, _) | (Accepted::Bytes(_), []) => None,
         (Accepted::Bytes(media_type), [buffer]) => {
-            let room = room(buffer.bytes().len())?;
             let stated = buffer.media_type().and_then(|name| HeaderValue::from_str(name).ok());
             let media_type = stated.or(media_type).unwrap_or(HeaderValue::from_static(BYTES));
-            Some(
-                HttpResponse::Ok()
-                    .content_type(media_type)
-                    .body(envelope::in_pieces(vec![buffer.bytes().clone()], room)),
-            )
+            let mut response = HttpResponse::Ok();
+            response.content_type(media_type);
+            // The type is the handler's choice: no browser may guess another one, such as a page with scripts.
+            response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+            for named in described(buffer) {
+                response.insert_header(named);
+            }
+            Some(response.body(envelope::in_pieces(vec![buffer.bytes().clone()], room.take())))
         }
         (Accepted::Bytes(_) | Accepted::Parts, buffers) => {
             let boundary = boundary();
             let parts = mixed(&boundary, serde_json::to_vec(reply)?.into(), buffers);
-            let room = room(parts.iter().map(Bytes::len).sum())?;
             let media_type = format!("{PARTS}; boundary={boundary}");
-            Some(HttpResponse::Ok().content_type(media_type).body(envelope::in_pieces(parts, room)))
+            Some(HttpResponse::Ok().content_type(media_type).body(envelope::in_pieces(parts, room.take())))
         }
     })
 }
@@ -87,17 +88,25 @@ fn mixed(boundary: &str, json: Bytes, buffers: &[Buffer]) -> Vec<Bytes> {
     let mut pieces = vec![format!("--{boundary}\r\nContent-Type: {JSON}\r\n\r\n").into(), json];
     for buffer in buffers {
         let mut head = format!("\r\n--{boundary}\r\nContent-Type: {}\r\n", buffer.media_type().unwrap_or(BYTES));
-        let pointer = buffer.pointer().split('/').map(|step| utf8_percent_encode(step, NON_ALPHANUMERIC).to_string());
-        let pointer = pointer.collect::<Vec<_>>().join("/");
-        let _ = write!(head, "Content-Length: {}\r\nHerder-Pointer: {pointer}\r\n", buffer.bytes().len());
-        if let (Some(dtype), Some(shape)) = (buffer.dtype(), buffer.shape()) {
-            let shape = shape.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-            let _ = write!(head, "Herder-Dtype: {dtype}\r\nHerder-Shape: {shape}\r\n");
+        let _ = write!(head, "Content-Length: {}\r\n", buffer.bytes().len());
+        for (name, value) in described(buffer) {
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         pieces.extend([(head + "\r\n").into(), buffer.bytes().clone()]);
     }
     pieces.push(format!("\r\n--{boundary}--\r\n").into());
     pieces
+}
+
+/// Returns the headers that describe a buffer: its place, and the element type and the shape of an array.
+fn described(buffer: &Buffer) -> Vec<(&'static str, String)> {
+    let pointer = buffer.pointer().split('/').map(|step| utf8_percent_encode(step, NON_ALPHANUMERIC).to_string());
+    let mut headers = vec![("Herder-Pointer", pointer.collect::<Vec<_>>().join("/"))];
+    if let (Some(dtype), Some(shape)) = (buffer.dtype(), buffer.shape()) {
+        let shape = shape.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        headers.extend([("Herder-Dtype", dtype.to_owned()), ("Herder-Shape", shape)]);
+    }
+    headers
 }
 
 /// Returns a boundary that a handler cannot know, so that no buffer has it.

@@ -53,6 +53,12 @@ pub(super) enum Failed {
     Request(Refusal),
 }
 
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
 impl From<Refusal> for Failed {
     fn from(refusal: Refusal) -> Self {
         Self::Request(refusal)
@@ -114,17 +120,18 @@ impl BodyReader<'_> {
     }
 
     fn check_length(&self, length: usize) -> Result<(), Failed> {
-        let longest = self.limits.buffers.longest();
-        let (limit, name) = if longest < self.max_frame {
-            (longest, "all that `buffer_limit` allows")
-        } else {
-            (self.max_frame, "`max_frame`")
-        };
-        if length <= limit {
-            return Ok(());
+        check_length(length, &self.limits.buffers, self.max_frame)
+    }
+
+    /// Returns a function that reserves space for arguments of a known length, for use on another thread.
+    pub(super) fn reservation(&self) -> impl FnOnce(usize) -> Result<Room, Failed> + Send + use<> {
+        let (buffers, max_frame) = (self.limits.buffers.clone(), self.max_frame);
+        move |length| {
+            check_length(length, &buffers, max_frame)?;
+            let mut room = Room::none(&buffers);
+            room.grow_to(length).map_err(|full| full.refusal(false))?;
+            Ok(room)
         }
-        let message = format!("the arguments are longer than {limit} bytes ({name})");
-        Err(Failed::Call(Error::TooLarge { message, may_have_run: false, worker: None }))
     }
 
     /// Returns the time until the call's deadline.
@@ -151,6 +158,17 @@ impl BodyReader<'_> {
         }
         Refusal::BodyTimeout { timeout: self.limits.timeout, step: STRIDE, received }.into()
     }
+}
+
+fn check_length(length: usize, buffers: &Buffers, max_frame: usize) -> Result<(), Failed> {
+    let longest = buffers.longest();
+    let (limit, name) =
+        if longest < max_frame { (longest, "all that `buffer_limit` allows") } else { (max_frame, "`max_frame`") };
+    if length <= limit {
+        return Ok(());
+    }
+    let message = format!("the arguments are longer than {limit} bytes ({name})");
+    Err(Failed::Call(Error::TooLarge { message, may_have_run: false, worker: None }))
 }
 
 /// Returns the refusal for an incomplete body. For chunked bodies, actix-http does not distinguish an invalid chunk

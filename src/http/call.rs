@@ -150,15 +150,16 @@ fn logged(pool: &Pool, command: &str, error: Error) -> CallErrorResponse {
 /// Creates the response. A large result is counted until the connection has taken all of it.
 async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply, accepted: Accepted) -> Result<HttpResponse> {
     let result = reply.json();
-    let room = match result.len() {
+    // The buffers are counted even if the client gets only one of them, or none: all share the memory of the worker's frame.
+    let buffers: usize = reply.buffers().iter().map(|buffer| buffer.bytes().len()).sum();
+    let mut room = match result.len() + buffers {
         0..=SMALL => None,
         length => Some(limits.buffers.hold_result(length).map_err(|full| full.refusal(true))?),
     };
     if let Err(error) = body_check::checked(result, check_json).await? {
         return Err(logged(pool, command, Error::decode(error)).into());
     }
-    let hold = |length| Ok(limits.buffers.hold_result(length).map_err(|full| full.refusal(true))?);
-    if let Some(response) = binary::response(&reply, accepted, hold)? {
+    if let Some(response) = binary::response(&reply, accepted, &mut room)? {
         return Ok(response);
     }
     let mut response = HttpResponse::with_body(StatusCode::OK, envelope::body(result, &reply.metadata(), room)?);

@@ -26,12 +26,12 @@ pub(super) fn body(result: &Bytes, meta: &impl Serialize, room: Option<Room>) ->
     with_text(meta, |meta| {
         let Some(room) = room else { return BoxBody::new(copied(result, meta)) };
         let tail = [b",\"meta\":", meta, b"}"].concat().into();
-        in_pieces(vec![Bytes::from_static(BEGIN), result.clone(), tail], room)
+        in_pieces(vec![Bytes::from_static(BEGIN), result.clone(), tail], Some(room))
     })
 }
 
-/// Creates the body of these parts, which are not copied.
-pub(super) fn in_pieces(parts: Vec<Bytes>, room: Room) -> BoxBody {
+/// Creates the body of these parts, which are not copied. `room` is their reservation, if they are large.
+pub(super) fn in_pieces(parts: Vec<Bytes>, room: Option<Room>) -> BoxBody {
     BoxBody::new(InPieces { parts, _room: room })
 }
 
@@ -57,7 +57,7 @@ fn copied(result: &[u8], meta: &[u8]) -> Bytes {
 /// The unwritten rest of a body. The connection drops it after the last piece, or when the connection ends.
 struct InPieces {
     parts: Vec<Bytes>,
-    _room: Room,
+    _room: Option<Room>,
 }
 
 impl MessageBody for InPieces {

@@ -20,6 +20,11 @@ use std::collections::HashSet;
 /// The name of the part whose JSON object has the arguments that are no parts of their own.
 const ARGUMENTS: &str = "args";
 
+/// The maximum number of parts. More than 1024 buffers are refused later.
+const MAX_PARTS: usize = 2048;
+/// The maximum length of the headers of a part, in bytes. Their fields take more memory than their text.
+const MAX_HEAD: usize = 8 * 1024;
+
 /// The arguments of a call.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
@@ -39,83 +44,113 @@ pub(super) async fn arguments(
         let arguments = body_check::arguments(request, body, reader).await?;
         return Ok(arguments.map(|json| Arguments { json, buffers: Vec::new() }));
     };
+    let boundary = match boundary {
+        Ok(boundary) => boundary,
+        Err(error) => return Ok(Err(error.into())),
+    };
     let body = match reader.body(request, body).await {
         Ok(body) => body,
         Err(failed) => return Ok(Err(failed)),
     };
-    let form = match body.len() {
-        0..LONG => parse(&body, &boundary),
+    let reserve = reader.reservation();
+    Ok(match body.len() {
+        0..LONG => parse(&body, &boundary, reserve),
         // As in `body_check`: the search would block the other connections.
-        _ => web::block(move || parse(&body, &boundary)).await?,
-    };
-    Ok(form.map_err(Failed::Call).and_then(|(json, buffers)| {
-        let mut room = Room::none(&reader.limits.buffers);
-        room.grow_to(json.len()).map_err(|full| full.refusal(false))?;
-        Ok(Arguments { json: room.hold(json.into_bytes()), buffers })
-    }))
-}
-
-/// Returns the boundary of a form; `None` if the body is none.
-fn boundary(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let (kind, parameters) = text.split_once(';')?;
-    if !kind.trim_ascii().eq_ignore_ascii_case("multipart/form-data") {
-        return None;
-    }
-    parameters.split(';').find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        let is_boundary = name.trim_ascii().eq_ignore_ascii_case("boundary");
-        is_boundary.then(|| value.trim_ascii().trim_matches('"').to_owned())
+        _ => web::block(move || parse(&body, &boundary, reserve)).await?,
     })
 }
 
-type Form = (String, Vec<(String, Buffer)>);
+/// Returns the boundary of a form, or an error if it has none; `None` if the body is no form.
+fn boundary(headers: &HeaderMap) -> Option<Result<String, Error>> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let (kind, parameters) = text.split_once(';').unwrap_or((text, ""));
+    if !kind.trim_ascii().eq_ignore_ascii_case("multipart/form-data") {
+        return None;
+    }
+    let found = parameters.split(';').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_boundary = name.trim_ascii().eq_ignore_ascii_case("boundary");
+        is_boundary.then(|| value.trim_ascii().trim_matches('"'))
+    });
+    // With an empty one, every line that begins with `--` would end a part.
+    let found = found.filter(|boundary| !boundary.is_empty()).map(ToOwned::to_owned);
+    Some(found.ok_or_else(|| malformed("its `Content-Type` has no boundary")))
+}
 
-/// Parses a form into a JSON object and buffers.
-fn parse(body: &Bytes, boundary: &str) -> Result<Form, Error> {
-    let (mut object, mut members, mut buffers) = (String::new(), Vec::new(), Vec::new());
+/// Parses a form into a JSON object and buffers. `reserve` is asked for the space of the object before it is written: texts with
+/// control characters are six times as long in JSON.
+fn parse(
+    body: &Bytes,
+    boundary: &str,
+    reserve: impl FnOnce(usize) -> Result<Room, Failed>,
+) -> Result<Arguments, Failed> {
+    let (mut object, mut members, mut buffers) = (None, Vec::new(), Vec::new());
     let mut names = HashSet::new();
     for part in parts(body, boundary)? {
         let part = Part::parse(&part)?;
         if !names.insert(part.name.clone()) {
-            return Err(malformed(format_args!("the part `{}` is there twice", part.name)));
+            return Err(malformed(format_args!("the part `{}` is there twice", part.name)).into());
         }
         match part.kind() {
             Kind::Buffer => buffers.push((part.name.clone(), part.into_buffer()?)),
-            Kind::Text => {
-                let text = serde_json::to_string(part.text()?).map_err(Error::malformed)?;
-                members.push((part.name, text));
-            }
+            Kind::Text => members.push((part, Kind::Text)),
             Kind::Json if part.name == ARGUMENTS => {
                 check_json_object(&part.data).map_err(|error| part.malformed(&error))?;
-                object = part.text()?.trim().into();
+                object = Some(part);
             }
             Kind::Json => {
-                let text = part.text()?.to_owned();
-                check_json(text.as_bytes()).map_err(|error| part.malformed(&error))?;
-                members.push((part.name, text));
+                check_json(part.text()?.as_bytes()).map_err(|error| part.malformed(&error))?;
+                members.push((part, Kind::Json));
             }
         }
     }
-    let json = joined(&object, &members)?;
-    body_check::check(json.as_bytes()).map_err(Error::malformed)?;
-    Ok((json, buffers))
+    Ok(Arguments { json: joined(object.as_ref(), &members, reserve)?, buffers })
 }
 
-/// Returns the object with these members. Both were checked to be valid JSON.
-fn joined(object: &str, members: &[(String, String)]) -> Result<String, Error> {
+/// Returns the object with these members. Those in JSON were checked to be valid.
+fn joined(
+    object: Option<&Part>,
+    members: &[(Part, Kind)],
+    reserve: impl FnOnce(usize) -> Result<Room, Failed>,
+) -> Result<Bytes, Failed> {
+    let object = object.map_or(Ok(""), Part::text)?.trim();
     let inner = object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
-    let mut json = format!("{{{inner}");
-    for (name, value) in members {
-        if json.len() > 1 {
-            json.push(',');
-        }
-        json += &serde_json::to_string(name).map_err(Error::malformed)?;
-        json.push(':');
-        json += value;
+    let mut length = 2 + inner.len();
+    let mut values = Vec::new();
+    for (part, kind) in members {
+        let text = part.text()?;
+        let value = if matches!(kind, Kind::Text) { quoted_length(text) } else { text.len() };
+        length += quoted_length(&part.name) + value + 2; // with a colon and a comma
+        values.push((&part.name, kind, text));
     }
-    json.push('}');
-    Ok(json)
+    let room = reserve(length)?;
+    let mut json = Vec::with_capacity(length);
+    json.push(b'{');
+    json.extend_from_slice(inner.as_bytes());
+    for (name, kind, text) in values {
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        serde_json::to_writer(&mut json, name).map_err(Error::malformed)?;
+        json.push(b':');
+        match kind {
+            Kind::Text => serde_json::to_writer(&mut json, text).map_err(Error::malformed)?,
+            Kind::Json | Kind::Buffer => json.extend_from_slice(text.as_bytes()),
+        }
+    }
+    json.push(b'}');
+    body_check::check(&json).map_err(Error::malformed)?;
+    Ok(room.hold(json))
+}
+
+/// Returns the length of a text as a string in JSON.
+fn quoted_length(text: &str) -> usize {
+    let length = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2_usize,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(length).sum::<usize>()
 }
 
 /// Splits a form into its parts (RFC 2046), each with its headers. The parts share the memory of the body.
@@ -132,6 +167,11 @@ fn parts(body: &Bytes, boundary: &str) -> Result<Vec<Bytes>, Error> {
         let rest = &body[at..];
         if rest.starts_with(b"--") {
             return Ok(parts);
+        }
+        if parts.len() == MAX_PARTS {
+            return Err(malformed(format_args!(
+                "it has more than {MAX_PARTS} parts; pass them as one part `{ARGUMENTS}`"
+            )));
         }
         let line = memmem::find(rest, b"\r\n").ok_or_else(|| incomplete(boundary))?;
         let begin = at + line + 2;
@@ -171,6 +211,9 @@ impl Part {
     fn parse(part: &Bytes) -> Result<Self, Error> {
         let (head, data) = match memmem::find(part, b"\r\n\r\n") {
             _ if part.starts_with(b"\r\n") => (0, 2),
+            Some(end) if end > MAX_HEAD => {
+                return Err(malformed(format_args!("the headers of a part are longer than {MAX_HEAD} bytes")));
+            }
             Some(end) => (end, end + 4),
             None => return Err(malformed("a part has no empty line after its headers")),
         };
@@ -223,15 +266,22 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body_buffers::Buffers;
     use proptest::prelude::*;
 
     type Shown = (String, Vec<(String, Bytes, Option<String>)>);
 
     fn read(body: &str) -> Result<Shown, String> {
-        let (json, buffers) = parse(&body.to_owned().into(), "B").map_err(|error| error.to_string())?;
+        let reserve = |_| Ok(Room::none(&Buffers::new(0)));
+        let found = parse(&body.to_owned().into(), "B", reserve).map_err(|failed| match failed {
+            Failed::Call(error) => error.to_string(),
+            Failed::Request(refusal) => refusal.to_string(),
+        });
+        let Arguments { json, buffers } = found?;
         let shown = |(name, buffer): (String, Buffer)| {
             (name, buffer.bytes().clone(), buffer.media_type().map(ToOwned::to_owned))
         };
+        let json = String::from_utf8(json.to_vec()).unwrap();
         Ok((json, buffers.into_iter().map(shown).collect()))
     }
 
@@ -277,12 +327,31 @@ mod tests {
     fn only_forms_have_a_boundary() {
         let of = |text: &str| {
             let value = HeaderValue::from_str(text).unwrap();
-            boundary(&[(header::CONTENT_TYPE, value)].into_iter().collect())
+            boundary(&[(header::CONTENT_TYPE, value)].into_iter().collect()).map(|found| found.map_err(drop))
         };
-        assert_eq!(of("multipart/form-data; boundary=abc"), Some("abc".into()));
-        assert_eq!(of("Multipart/Form-Data;charset=utf-8; Boundary=\"a b\""), Some("a b".into()));
+        assert_eq!(of("multipart/form-data; boundary=abc"), Some(Ok("abc".into())));
+        assert_eq!(of("Multipart/Form-Data;charset=utf-8; Boundary=\"a b\""), Some(Ok("a b".into())));
         assert_eq!(of("application/json; boundary=abc"), None);
-        assert_eq!(of("multipart/form-data"), None);
+        assert_eq!(of("multipart/form-data"), Some(Err(())));
+        assert_eq!(of("multipart/form-data; boundary="), Some(Err(())));
+    }
+
+    /// R68: a form takes no more memory than is counted.
+    #[test]
+    fn r68_the_memory_of_a_form_has_limits() {
+        let part = |head: &str, data: &str| format!("--B\r\nContent-Disposition: form-data; {head}\r\n\r\n{data}\r\n");
+        let many: String = (0..=MAX_PARTS).map(|number| part(&format!("name=\"{number}\""), "")).collect();
+        assert!(read(&(many + "--B--")).unwrap_err().contains("more than 2048 parts"));
+        let long = part(&format!("name=\"{}\"", "x".repeat(MAX_HEAD)), "") + "--B--";
+        assert!(read(&long).unwrap_err().contains("longer than 8192 bytes"));
+        let form = part("name=\"x\"", "\u{1}\"\\\n\u{8}\u{c}\u{7f}\u{e4}") + "--B--";
+        let mut asked = None;
+        let reserve = |length| {
+            asked = Some(length);
+            Ok(Room::none(&Buffers::new(0)))
+        };
+        let Ok(arguments) = parse(&form.into(), "B", reserve) else { panic!("refused") };
+        assert_eq!(asked, Some(arguments.json.len() + 1), "a comma more");
     }
 
     proptest! {

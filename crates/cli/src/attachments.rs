@@ -16,6 +16,10 @@ const STANDARD: &str = "-";
 
 /// Reads the files that are attached, by name of the argument.
 pub(crate) fn read(options: &Call) -> Outcome<Vec<(String, Vec<u8>)>> {
+    let from_stdin = options.attach.iter().filter(|(_, file)| file == STANDARD).count();
+    if from_stdin + usize::from(options.arguments == STANDARD) > 1 {
+        return Err(CommandError::usage("standard input can be used only once, by one --attach or as the arguments"));
+    }
     let read = |(name, file): &(String, String)| {
         let mut bytes = Vec::new();
         let read = match file.as_str() {
@@ -32,7 +36,8 @@ pub(crate) fn read(options: &Call) -> Outcome<Vec<(String, Vec<u8>)>> {
 /// Writes the buffer of a result to the file of `--output`.
 pub(crate) fn write(file: &Path, bytes: &[u8]) -> Outcome {
     let written = match file.to_str() {
-        Some(STANDARD) => io::stdout().write_all(bytes),
+        // A flush at the exit would ignore errors.
+        Some(STANDARD) => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
         _ => fs::write(file, bytes),
     };
     written.map_err(|error| CommandError::failed(format_args!("--output: cannot write `{}`: {error}", file.display())))

@@ -150,14 +150,16 @@ fn remote(client: &Client, options: &Call, mut arguments: String, attached: Vec<
     if options.stream {
         return call_stream::remote(client, &path, headers, (&media_type, &form)).map(|()| Answer::Stream);
     }
-    let (media_type, body) = client.post_bytes(&path, &headers, (&media_type, &form))?;
+    let (received, body) = client.post_bytes(&path, &headers, (&media_type, &form))?;
+    let media_type = received.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
     match (&options.output, media_type.split(';').next().unwrap_or_default()) {
         (None, _) => String::from_utf8(body)
             .map(Answer::Json)
             .map_err(|_| CommandError::failed("the server's response is not valid UTF-8")),
-        (Some(_), "application/json") => Err(attachments::not_one_buffer(&options.command, "no buffer")),
+        // Not the media type: a buffer may have any, also that of JSON.
+        (Some(_), _) if received.contains_key("herder-pointer") => Ok(Answer::Buffer(body)),
         (Some(_), "multipart/mixed") => Err(attachments::not_one_buffer(&options.command, "several buffers")),
-        (Some(_), _) => Ok(Answer::Buffer(body)),
+        (Some(_), _) => Err(attachments::not_one_buffer(&options.command, "no buffer")),
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     io::{BufRead, BufReader},
     time::Duration,
 };
-use ureq::{Agent, Body, http::Response};
+use ureq::{
+    Agent, Body,
+    http::{HeaderMap, Response},
+};
 
 /// The timeout of the request that checks whether a server runs at the configured address.
 const PROBE: Duration = Duration::from_secs(2);
@@ -81,14 +84,14 @@ impl Client {
         String::from_utf8(body).map_err(|_| CommandError::failed("the server's response is not valid UTF-8"))
     }
 
-    /// Sends a POST request. `content` is the media type and the body. Returns those of a successful response; other responses
-    /// are errors.
+    /// Sends a POST request. `content` is the media type and the body. Returns the headers and the body of a successful response;
+    /// other responses are errors.
     pub(crate) fn post_bytes(
         &self,
         path: &str,
         headers: &[(&str, String)],
         content: (&str, &[u8]),
-    ) -> Outcome<(String, Vec<u8>)> {
+    ) -> Outcome<(HeaderMap, Vec<u8>)> {
         self.answer(self.send(path, headers, content))
     }
 
@@ -142,8 +145,8 @@ impl Client {
             .map_err(|error| CommandError::failed(format_args!("the server's response is malformed: {error}")))
     }
 
-    /// Returns the media type and the body of a successful response.
-    fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<(String, Vec<u8>)> {
+    /// Returns the headers and the body of a successful response.
+    fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<(HeaderMap, Vec<u8>)> {
         let unreachable = |error| {
             CommandError::failed(format_args!(
                 "cannot reach {}: {error}\n  check that `herder serve` is running there",
@@ -153,8 +156,7 @@ impl Client {
         let mut response = answer.map_err(unreachable)?;
         let body = response.body_mut().with_config().limit(u64::MAX).read_to_vec().map_err(unreachable)?;
         if response.status().is_success() {
-            let media_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
-            return Ok((media_type.unwrap_or_default().to_owned(), body));
+            return Ok((response.headers().clone(), body));
         }
         match serde_json::from_slice::<Value>(&body) {
             Ok(problem) if problem["detail"].is_string() => Err(CommandError::Problem(problem)),

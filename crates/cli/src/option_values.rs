@@ -49,7 +49,7 @@ pub(crate) fn header(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn attachment(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once("=@").filter(|(name, file)| !name.is_empty() && !file.is_empty());
-    let pair = pair.filter(|(name, _)| !name.contains(|c: char| c == '"' || c.is_control()));
+    let pair = pair.filter(|(name, _)| !name.contains(|c: char| "\"\\".contains(c) || c.is_control()));
     let pair = pair.ok_or("allowed: NAME=@FILE, such as image=@cat.png")?;
     Ok((pair.0.to_owned(), pair.1.to_owned()))
 }

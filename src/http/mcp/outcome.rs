@@ -61,7 +61,7 @@ impl Form<'_> {
         let parts = move || parts(&id, self.is_stateless, &result, &meta);
         let parts = if is_long { web::block(parts).await?? } else { parts()? };
         let body = match room {
-            Some(room) => envelope::in_pieces(parts.into(), room),
+            Some(room) => envelope::in_pieces(parts.into(), Some(room)),
             None => BoxBody::new(Bytes::from(parts.concat())),
         };
         let mut response = HttpResponse::with_body(StatusCode::OK, body);
