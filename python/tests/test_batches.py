@@ -1,5 +1,6 @@
 """Commands with `@app.batch`: one invocation of a handler runs several calls, each of which gets its own answer."""
 
+import dataclasses
 import json
 import signal
 import struct
@@ -276,3 +277,18 @@ def test_a_worker_that_dies_in_a_batch_has_answered_none_of_its_calls(start):
     host.kill(signal.SIGKILL)
     with pytest.raises(EOFError):
         host.answer()
+
+
+def test_arrays_keep_their_type_and_shape():
+    np = pytest.importorskip("numpy")
+    from numpy.typing import NDArray
+
+    item = dataclasses.make_dataclass("Item", [("x", NDArray[np.float32]), ("y", bytes, b"")])
+    app = herder.App()
+
+    def total(items):
+        return [[each.x.tolist(), len(each.y)] for each in items]
+
+    total.__annotations__ = {"items": list[item]}
+    app.batch(max_batch_size=4, max_wait="2ms")(total)
+    assert Client(app).call("total", x=np.ones((2, 1), ">f4"), y=b"ab") == [[[1.0], [1.0]], 2]

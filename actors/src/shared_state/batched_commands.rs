@@ -17,6 +17,8 @@ pub(crate) struct BatchedCommands(Vec<BatchedCommand>);
 #[derive(Debug)]
 struct BatchedCommand {
     name: String,
+    /// The largest batch whose frame fits.
+    largest: u32,
     /// What a worker stated most recently.
     stated: BatchLimits,
     /// What was set for this pool instead.
@@ -27,13 +29,14 @@ impl BatchedCommands {
     /// Records what a worker states about a command. Returns its number, unless there are too many commands.
     pub(super) fn state(&mut self, name: &str, entry: BatchEntry, max_frame: u32) -> Option<BatchKey> {
         // The wire ids of a batch must fit into a frame.
-        let max_size = entry.max_size.get().min(LARGEST_BATCH).min((max_frame / 8).max(1));
+        let largest = LARGEST_BATCH.min((max_frame / 8).max(1));
+        let max_size = entry.max_size.get().min(largest);
         let stated = BatchLimits { max_size, max_wait: Duration::from_micros(entry.max_wait_us).min(LONGEST_WAIT) };
         let index = match self.0.iter().position(|command| command.name == name) {
             Some(index) => index,
             None if self.0.len() >= BATCHED_COMMAND_LIMIT => return None,
             None => {
-                self.0.push(BatchedCommand { name: name.into(), stated, set: BatchSettings::default() });
+                self.0.push(BatchedCommand { name: name.into(), largest, stated, set: BatchSettings::default() });
                 self.0.len() - 1
             }
         };
@@ -42,11 +45,11 @@ impl BatchedCommands {
     }
 
     pub(super) fn limits(&self, key: BatchKey) -> BatchLimits {
-        let Some(BatchedCommand { stated, set, .. }) = self.0.get(usize::from(key.0)) else {
+        let Some(BatchedCommand { largest, stated, set, .. }) = self.0.get(usize::from(key.0)) else {
             return BatchLimits::default();
         };
         BatchLimits {
-            max_size: set.max_batch_size.map_or(stated.max_size, |size| size.get().min(LARGEST_BATCH)),
+            max_size: set.max_batch_size.map_or(stated.max_size, |size| size.get().min(*largest)),
             max_wait: set.max_wait.map_or(stated.max_wait, |wait| wait.min(LONGEST_WAIT)),
         }
     }

@@ -170,11 +170,15 @@ def malformed(reason: str) -> ProtocolError:
 @functools.cache
 def array_parameters(command: Command) -> frozenset[str]:
     """Return the parameters that are arrays of numpy."""
-    if command.arguments is None:
+    converter = command.arguments if command.batch is None else getattr(command, "converter", None)
+    if converter is None:
         return frozenset()
     from herder.typed_nodes import all_nodes
 
-    fields = command.arguments.fields
+    fields = converter.fields
+    if command.batch is not None:  # the arguments are the fields of the item, which may be of several types
+        item = fields[0].node
+        fields = [field for node in (item, *item.items) for field in node.fields]
     return frozenset(field.name for field in fields if any(each.kind == "ndarray" for each in all_nodes([field.node])))
 
 
