@@ -13,6 +13,7 @@ from herder.testing import CallError, Client
 from host import FakeHost, write_app
 
 APP = """
+import gc
 from dataclasses import dataclass
 
 entered = []
@@ -84,6 +85,10 @@ async def until(items):
 @app.command
 def log():
     return entered
+
+@app.command
+def kept():
+    return sum(type(each).__name__ == "BatchItem" for each in gc.get_objects())
 """
 
 
@@ -119,6 +124,14 @@ def test_each_call_of_a_batch_gets_its_own_answer(start, command):
     assert (found[1].started, found[3].started) == (0, 0)
     assert found[0].started == found[2].started > 0
     assert host.call("log").result == [[wire_ids[0], wire_ids[2], wire_ids[4]]]
+
+
+@pytest.mark.parametrize("command", ["plain", "later", "threaded"])
+def test_an_answered_batch_keeps_no_arguments(start, command):
+    host = start(APP)
+    host.answers(len(send_batch(host, command, {"x": 1}, {"x": 2})))
+    host.call("log")
+    assert host.call("kept").result == 0
 
 
 def test_a_single_call_is_a_batch_of_one(start):

@@ -215,6 +215,7 @@ class BatchRunner(Runner):
             self.fail_all(batch, error)
         finally:
             asyncio._set_running_loop(self.loop)
+            batch.running = ()  # see `batch_done`
 
     async def run_batch_async(self, batch: Invocation, command: BatchCommand) -> None:
         """Run an async handler and answer its calls. This is the coroutine of the task of the batch."""
@@ -272,6 +273,7 @@ class BatchRunner(Runner):
         self.fail_all(batch, error or RuntimeError("the task of the batch ended without results"))
         for item in batch.running:
             self.on_answered(item)  # again, since an exception may have prevented it in `answer_once`
+        batch.running = ()  # the reader keeps the last batch, which must not keep the arguments of its calls
 
     # --- cancels ------------------------------------------------------------------------------------------------------
 
