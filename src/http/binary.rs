@@ -42,7 +42,7 @@ impl Accepted {
     fn preferring(media_type: &str) -> Self {
         match media_type {
             PARTS => Self::Parts,
-            "*/*" | JSON | "text/html" | "text/event-stream" => Self::Json,
+            "*/*" | JSON | "text/html" | "text/plain" | "text/event-stream" => Self::Json,
             other if other.ends_with("json") => Self::Json,
             other if other.ends_with("/*") => Self::Bytes(None),
             other => Self::Bytes(HeaderValue::from_str(other).ok()),
@@ -127,7 +127,15 @@ mod tests {
             Accepted::of(&TestRequest::default().insert_header((header::ACCEPT, text)).to_http_request())
         };
         assert_eq!(Accepted::of(&TestRequest::default().to_http_request()), Accepted::Json);
-        for text in ["*/*", "application/json", "application/problem+json", "text/html,*/*;q=0.8", "not a type"] {
+        for text in [
+            "*/*",
+            "application/json",
+            "application/problem+json",
+            "text/html,*/*;q=0.8",
+            "text/plain",
+            "text/plain, application/json, */*",
+            "not a type",
+        ] {
             assert_eq!(accepted(text), Accepted::Json, "{text}");
         }
         assert_eq!(accepted("application/json;q=0.5, multipart/mixed"), Accepted::Parts);

@@ -88,13 +88,16 @@ fn parse(
     let mut names = HashSet::new();
     for part in parts(body, boundary)? {
         let part = Part::parse(&part)?;
-        if !names.insert(part.name.clone()) {
+        let kind = part.kind();
+        let is_object = part.name == ARGUMENTS && matches!(kind, Kind::Json);
+        // The object may stand beside an argument of its name.
+        if !names.insert((is_object, part.name.clone())) {
             return Err(malformed(format_args!("the part `{}` is there twice", part.name)).into());
         }
-        match part.kind() {
+        match kind {
             Kind::Buffer => buffers.push((part.name.clone(), part.into_buffer()?)),
             Kind::Text => members.push((part, Kind::Text)),
-            Kind::Json if part.name == ARGUMENTS => {
+            Kind::Json if is_object => {
                 check_json_object(&part.data).map_err(|error| part.malformed(&error))?;
                 object = Some(part);
             }
@@ -297,6 +300,9 @@ mod tests {
         let raw = "--B\r\nContent-Disposition: form-data; name=\"x\"\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--B--";
         assert_eq!(read(raw).unwrap(), ("{}".into(), vec![("x".into(), Bytes::new(), None)]));
         assert_eq!(read("--B--").unwrap().0, "{}");
+        let both = "--B\r\nContent-Disposition: form-data; name=\"args\"; filename=\"f\"\r\n\r\nb\r\n--B\r\n\
+            Content-Disposition: form-data; name=\"args\"\r\n\r\n{\"x\": 1}\r\n--B--\r\n";
+        assert_eq!(read(both).unwrap(), ("{\"x\": 1}".into(), vec![("args".into(), "b".into(), None)]));
         assert_eq!(read("preamble\r\n--B--\r\nepilogue").unwrap().0, "{}");
     }
 
@@ -317,6 +323,7 @@ mod tests {
             (part(args, "[1]"), "object"),
             (part(args, "{\"x\": \"\\ud800\"}"), "surrogate"),
             (format!("--B\r\n{name}\r\n\r\n1\r\n{}", part(name, "2")), "twice"),
+            (format!("--B\r\n{args}\r\n\r\n{{}}\r\n{}", part(args, "{}")), "`args` is there twice"),
         ] {
             let error = read(&form).unwrap_err();
             assert!(error.contains(reason), "{form:?}: {error}");

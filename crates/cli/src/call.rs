@@ -46,9 +46,9 @@ pub(crate) fn run(options: &Call) -> Outcome {
     if options.pool.contains(':') {
         return Err(CommandError::usage(not_a_pool(&options.pool, &options.command)));
     }
+    let attached = attachments::read(options)?;
     let arguments = arguments(options)?;
     check_object(&arguments)?;
-    let attached = attachments::read(options)?;
     let answer = match Target::find(&options.server, options.config.as_deref())? {
         Target::Server(client) => remote(&client, options, arguments, attached),
         Target::Local(source) => local(source, options, arguments, attached),

@@ -18,6 +18,10 @@ def shout(image: bytes, times: int = 1):
     return {"image": herder.Buffer(image.upper() * times, media_type="image/x-text"), "times": times}
 
 @app.command
+def document(args):
+    return herder.Buffer(args, media_type="application/json")
+
+@app.command
 def pair():
     return [b"one", b"two"]
 "#;
@@ -90,6 +94,8 @@ fn r43_a_result_is_what_the_client_accepts() {
     for accept in ["image/x-text", "image/*", "application/octet-stream"] {
         let reply = form(&server, "shout", accept, &[image]);
         assert_eq!((reply.status, reply.header("content-type"), &*reply.body), (200, Some("image/x-text"), "ABC"));
+        assert_eq!(reply.header("herder-pointer"), Some("/image"));
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
     }
     let mixed = form(&server, "shout", "multipart/mixed", &[image]);
     let boundary = mixed.header("content-type").unwrap().strip_prefix("multipart/mixed; boundary=").unwrap();
@@ -132,7 +138,12 @@ fn r43_the_command_line_attaches_and_writes_files() {
     for is_local in [false, true] {
         let (code, _, error) = run(&["pair", "--output", "out.bin"], is_local);
         assert!(code == 1 && error.contains("several buffers"), "{error}");
+        // A buffer of the type of JSON, which is the whole result; the argument has the name of the part with the others.
+        let (code, out, error) = run(&["document", "--attach", "args=@in.bin", "--output", "-"], is_local);
+        assert_eq!((code, &*out), (0, "a\0b"), "{error}");
     }
+    let (code, _, error) = run(&["shout", "-", "--attach", "image=@-"], false);
+    assert!(code == 2 && error.contains("only once"), "{error}");
     let (code, _, error) = run(&["describe", attach[0], attach[1], "--output", "out.bin"], false);
     assert!(code == 1 && error.contains("no buffer"), "{error}");
     for refused in [["--attach", "image=in.bin"], ["--attach", "image=@none.bin"]] {
