@@ -228,6 +228,20 @@ def test_invalid_media_types_are_refused(name):
         herder.Buffer(b"", media_type=name)
 
 
+def test_the_media_type_is_fixed():
+    picture = herder.Buffer(b"", media_type="image/png")
+    with pytest.raises(AttributeError):
+        picture.media_type = "a\nb"
+    assert picture.media_type == "image/png"
+
+
+def test_element_types_have_the_sizes_that_numpy_has():
+    sizes = {"b": [1], "i": [1, 2, 4, 8], "u": [1, 2, 4, 8], "f": [2, 4, 8, 16], "c": [8, 16, 32]}
+    known = {kind: [size for size in range(100) if buffers.element_size(f"<{kind}{size}")] for kind in "biufcOSV"}
+    assert known == {**{kind: [] for kind in "OSV"}, **sizes}
+    assert [buffers.element_size(each) for each in ("f4", "", "=f4", "<f04", None)] == [None] * 5
+
+
 def test_a_released_view_says_nothing_of_later_views():
     encoder = buffers.ResultEncoder({}, True)
     released = memoryview(b"x")
@@ -235,6 +249,19 @@ def test_a_released_view_says_nothing_of_later_views():
     with pytest.raises(herder.errors.CallRejection, match=r"result\[0\]: .*released"):
         encoder.encode([released])
     assert [entry["at"] for entry, _ in encoder.encode([memoryview(b"x")])[1]] == ["/0"]
+
+
+def test_forms_of_the_app_are_asked_once():
+    class Items:
+        def __init__(self):
+            self.rest = iter("ab")
+
+        def __json__(self):
+            return list(self.rest)
+
+    for encoders, items in (({}, Items()), ({type(iter([])): list}, iter(["a", "b"]))):
+        json, found = buffers.ResultEncoder(encoders, True).encode([items, b"x"])
+        assert (json, [entry["at"] for entry, _ in found]) == (b'[["a","b"],null]', ["/1"])
 
 
 def test_two_buffers_never_have_the_same_place():

@@ -83,7 +83,8 @@ impl<T: Into<Bytes>> From<T> for Buffer {
 
 impl Buffer {
     /// Creates an array in C order. `dtype` is the element type as numpy writes it (`numpy.dtype.str`): byte order `<`, `>` or
-    /// `|`, then one of `b`, `i`, `u`, `f` and `c`, then the size of an element in bytes.
+    /// `|`, then the kind and the size of an element in bytes: `b1`, `i` and `u` with 1, 2, 4 or 8, `f` with 2, 4, 8 or 16, or `c`
+    /// with 8, 16 or 32.
     ///
     /// # Errors
     /// [`InvalidBuffer`]: the type is unknown, or the bytes do not have the length of such an array.
@@ -120,7 +121,9 @@ impl Buffer {
         &self.pointer
     }
 
-    /// Returns the bytes.
+    /// Returns the bytes. They share memory with all clones. A received buffer of more than 8 KiB shares the memory of its whole
+    /// frame, with the JSON and all other buffers: a clone that is kept for long keeps all of it. [`copy_to`](Self::copy_to) copies
+    /// the bytes instead.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -373,10 +376,16 @@ fn is_key(pointer: &str) -> bool {
 
 /// Returns the size of an element in bytes, if the element type is known.
 fn element_size(dtype: &str) -> Option<u64> {
-    let [order, kind, size @ ..] = dtype.as_bytes() else { return None };
-    let (kinds, size) = (b"biufc", str::from_utf8(size).ok()?);
-    let known = b"<>|".contains(order) && kinds.contains(kind) && size.len() <= 2 && !size.starts_with(['0', '+']);
-    size.parse().ok().filter(|_| known)
+    let size = match dtype.strip_prefix(['<', '>', '|'])? {
+        "b1" | "i1" | "u1" => 1,
+        "i2" | "u2" | "f2" => 2,
+        "i4" | "u4" | "f4" => 4,
+        "i8" | "u8" | "f8" | "c8" => 8,
+        "f16" | "c16" => 16,
+        "c32" => 32,
+        _ => return None,
+    };
+    Some(size)
 }
 
 fn check_array(dtype: &str, shape: &[u64], length: usize) -> Result<(), InvalidBuffer> {
@@ -407,11 +416,18 @@ mod tests {
     fn arrays_have_the_length_of_their_shape() {
         assert!(Buffer::array(vec![0; 24], "<f4", [2, 3]).is_ok());
         assert!(Buffer::array(vec![0; 4], "<f4", []).is_ok(), "a scalar");
+        for (kind, sizes) in
+            [("b", &[1][..]), ("i", &[1, 2, 4, 8]), ("u", &[1, 2, 4, 8]), ("f", &[2, 4, 8, 16]), ("c", &[8, 16, 32])]
+        {
+            for size in sizes {
+                assert!(Buffer::array(vec![0; 2 * size], &format!("<{kind}{size}"), [2]).is_ok(), "{kind}{size}");
+            }
+        }
         assert!(Buffer::array(vec![], "<f8", [u64::MAX, 0, u64::MAX]).is_ok());
         for (dtype, shape) in [("<f4", vec![2]), ("<f4", vec![u64::MAX, u64::MAX]), ("<f4", vec![1; 65])] {
             assert!(Buffer::array(vec![0; 24], dtype, shape).is_err(), "{dtype}");
         }
-        for dtype in ["f4", "<f", "<x4", "<f+4", "<f04", "<f123", "", "<O8", "<f4\u{e4}"] {
+        for dtype in ["f4", "<f", "<x4", "<f+4", "<f04", "<f123", "", "<O8", "<f4\u{e4}", "<f3", "|b2", "<u16", "<c4"] {
             let unknown = InvalidBuffer::UnknownType(dtype.into());
             assert_eq!(Buffer::array(vec![0; 4], dtype, [1]), Err(unknown));
         }

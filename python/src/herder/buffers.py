@@ -38,7 +38,13 @@ FORMATS = {
     **{f"{ORDER}{name}": code for name, code in zip(("f4", "f8"), "fd", strict=True)},
 }
 KINDS = {**dict.fromkeys("bhilqn", "i"), **dict.fromkeys("BHILQN", "u"), **dict.fromkeys("efd", "f"), "?": "b"}
-ARRAY_KINDS = "biufc"  # of numpy's dtypes: those whose elements are numbers or truth values
+# The sizes of the element types that arrays can have, in bytes. "b": truth values, "c": complex numbers.
+SIZES = {
+    f"{kind}{size}": size
+    for kinds, sizes in (("b", (1,)), ("iu", (1, 2, 4, 8)), ("f", (2, 4, 8, 16)), ("c", (8, 16, 32)))
+    for kind in kinds
+    for size in sizes
+}
 
 
 class Buffer:
@@ -47,7 +53,7 @@ class Buffer:
     `data` is bytes or any other object with the buffer protocol. Over HTTP, the media type is the `Content-Type`.
     """
 
-    __slots__ = ("data", "media_type")
+    __slots__ = ("_media_type", "data")
 
     def __init__(self, data: Any, *, media_type: str | None = None) -> None:
         memoryview(data)  # raises `TypeError`
@@ -56,7 +62,12 @@ class Buffer:
         if media_type is not None and not media_type.isprintable():
             raise ValueError(f"media_type={media_type!r} is invalid; it has control characters")
         self.data = data
-        self.media_type = media_type
+        self._media_type = media_type
+
+    @property
+    def media_type(self) -> str | None:
+        """The media type. It is fixed, since it is checked only once."""
+        return self._media_type
 
     def __json__(self) -> Any:
         """Return the data, for a caller that takes no buffers."""
@@ -155,11 +166,7 @@ def check_entry(entry: dict[str, Any]) -> None:
 
 def element_size(dtype: Any) -> int | None:
     """Return the size of an element in bytes, if the element type is known."""
-    if type(dtype) is not str or dtype[:1] not in ("<", ">", "|") or len(dtype) not in (3, 4):
-        return None
-    digits = dtype[2:]
-    known = dtype[1] in ARRAY_KINDS and digits.isdecimal() and digits.isascii() and digits[0] != "0"
-    return int(digits) if known else None
+    return SIZES.get(dtype[1:]) if type(dtype) is str and dtype[:1] in ("<", ">", "|") else None
 
 
 def malformed(reason: str) -> ProtocolError:
@@ -205,7 +212,7 @@ class ResultEncoder:
     def __init__(self, encoders: dict[type, Callable[[Any], Any]], nan_as_null: bool) -> None:
         self.encoder = Encoder(Rules(encoders), nan_as_null)
         self.known: dict[type, bool] = {Buffer: True}  # whether the values of a type can be buffers
-        self.plain_encoder = Encoder(RulesWithoutBuffers(encoders, self.is_buffer), nan_as_null)
+        self.plain_encoder = Encoder(RulesWithoutBuffers(self.is_buffer), nan_as_null)
 
     def answer(self, name: str, head: tuple[int, int, int], value: Any, max_frame: int, copy: bool) -> list[Any]:
         """Return the parts of the `result` frame of the command `name`. `head`: wire id, started and ended.
@@ -225,11 +232,11 @@ class ResultEncoder:
         walk = BufferWalk(self)
         encoder = self.encoder
         try:
-            if not encoder.rules.has_overrides:
+            if not encoder.rules.encoders:  # those of an app could consume a value, which the walk would find empty
                 # Most results have no buffers, and the walk takes ten times as long.
                 try:
                     return with_recursion_limit(MAX_NESTING, self.plain_encoder.write, value), []
-                except Exception:  # `HasBuffers`, or an error that the walk finds again
+                except Exception:  # `NeedsWalk`, or an error that the walk finds again
                     pass
             plain = with_recursion_limit(MAX_NESTING, walk.plain, value)
             if len(walk.found) > MAX_BUFFERS:
@@ -297,22 +304,28 @@ def sized(name: str, word: int, head: tuple[int, int, int], parts: list[Any], ma
     return [frames.RESULT_HEAD.pack(size, word, *head), *(part for part in parts if part)]
 
 
-class HasBuffers(Exception):
-    """A result has buffers."""
+class NeedsWalk(Exception):
+    """A result can have buffers, or has a value with `__json__`, which must be called only once."""
 
 
 class RulesWithoutBuffers(Rules):
-    """The rules of a result without buffers. Raises `HasBuffers` for a value that can be one."""
+    """The rules of a result without buffers and `__json__`. Raises `NeedsWalk` for others."""
 
-    def __init__(self, encoders: dict[type, Callable[[Any], Any]], is_buffer: Callable[[Any], bool]) -> None:
-        super().__init__(encoders)
+    def __init__(self, is_buffer: Callable[[Any], bool]) -> None:
+        super().__init__({})
         self.is_buffer = is_buffer
 
     def form(self, value: Any) -> Any:
         """Return the form of a value."""
         if self.is_buffer(value):
-            raise HasBuffers
+            raise NeedsWalk
         return super().form(value)
+
+    def find(self, kind: type) -> Callable[[Any], Any] | None:
+        """Find the form of a type."""
+        if declares(mro_of(kind), "__json__"):
+            raise NeedsWalk
+        return super().find(kind)
 
 
 class BufferWalk(Walk):
@@ -360,7 +373,7 @@ def bytes_of(value: Any) -> tuple[dict[str, Any], bytes | memoryview] | None:
     if any(base.__name__ == "ndarray" and package_of(base) == "numpy" for base in mro_of(type(value))):
         # Without its class: `numpy.matrix` would keep two dimensions below.
         array = sys.modules["numpy"].asarray(value)
-        if array.dtype.kind not in ARRAY_KINDS:
+        if element_size(array.dtype.str) is None:  # no numbers or truth values
             return None
         data = flat_array(array)
         return {"len": len(data), "dtype": array.dtype.str, "shape": list(array.shape), **extra}, data
