@@ -305,3 +305,10 @@ def test_arrays_keep_their_type_and_shape():
     total.__annotations__ = {"items": list[item]}
     app.batch(max_batch_size=4, max_wait="2ms")(total)
     assert Client(app).call("total", x=np.ones((2, 1), ">f4"), y=b"ab") == [[[1.0], [1.0]], 2]
+
+    def named(items):
+        return [each["x"].tolist() for each in items]
+
+    named.__annotations__ = {"items": list[dict[str, NDArray[np.float32]]]}
+    app.batch(max_batch_size=4, max_wait="2ms")(named)
+    assert Client(app).call("named", x=np.ones((2, 1), ">f4")) == [[1.0], [1.0]]

@@ -419,3 +419,10 @@ def test_the_client_passes_arrays():
     found = np.asarray(Client(app, take_buffers=True).call("double", x=np.ones((2, 2), "f4")))
     assert found.dtype == np.float32 and found.tolist() == [[2, 2], [2, 2]]
     assert Client(app).call("double", x=np.ones(1, "f2")) == [2]
+
+    def named(x: bytes = b"", **arrays):
+        return [len(x), {name: array.tolist() for name, array in arrays.items()}]
+
+    named.__annotations__["arrays"] = np.ndarray
+    app.command(named)
+    assert Client(app).call("named", x=b"ab", y=np.ones((2, 1), ">f4")) == [2, {"y": [[1], [1]]}]

@@ -94,7 +94,7 @@ def read_arguments(
             if arguments.get(name) is not None:
                 text = f"{command.name}: the argument {name!r} is given twice, as a buffer and in the JSON"
                 raise CallRejection("bad_arguments", text)
-            as_array = name in array_parameters(command)
+            as_array = is_array_parameter(command, name)
             arguments[name] = view_of(view, entry.get("dtype"), entry.get("shape"), as_array)
     return arguments, table.get("take") is True
 
@@ -174,19 +174,32 @@ def malformed(reason: str) -> ProtocolError:
     return ProtocolError("malformed_buffers", f"the buffers of a call frame are malformed: {reason}")
 
 
+def is_array_parameter(command: Command, name: str) -> bool:
+    """Whether an argument of this name is an array of numpy."""
+    parameters, others = array_parameters(command)
+    return parameters.get(name, others)
+
+
 @functools.cache
-def array_parameters(command: Command) -> frozenset[str]:
-    """Return the parameters that are arrays of numpy."""
+def array_parameters(command: Command) -> tuple[dict[str, bool], bool]:
+    """Return for each parameter whether it is an array of numpy, and whether arguments of other names are."""
     converter = command.arguments if command.batch is None else getattr(command, "converter", None)
     if converter is None:
-        return frozenset()
+        return {}, False
     from herder.typed_nodes import all_nodes
 
     fields = converter.fields
-    if command.batch is not None:  # the arguments are the fields of the item, which may be of several types
+    others = [] if converter.kwargs is None else [converter.kwargs]
+    if command.batch is not None:  # the arguments are the fields or the keys of the item, which may be of several types
         item = fields[0].node
-        fields = [field for node in (item, *item.items) for field in node.fields]
-    return frozenset(field.name for field in fields if any(each.kind == "ndarray" for each in all_nodes([field.node])))
+        members = item.items if item.kind == "union" else (item,)
+        fields = [field for member in members for field in member.fields]
+        others = [value for member in members if member.kind == "dict" for value in member.items[1:]]
+    arrays = [field.name for field in fields if any(each.kind == "ndarray" for each in all_nodes([field.node]))]
+    return (
+        {field.name: field.name in arrays for field in fields},
+        any(each.kind == "ndarray" for each in all_nodes(others)),
+    )
 
 
 def view_of(view: memoryview, dtype: str | None, shape: list[int] | None, as_array: bool) -> Any:
@@ -408,7 +421,7 @@ def split_arguments(arguments: dict[str, Any], command: Command) -> tuple[dict[s
             continue
         entry, data = found
         view = memoryview(bytes(data))
-        buffers[name] = view_of(view, entry.get("dtype"), entry.get("shape"), name in array_parameters(command))
+        buffers[name] = view_of(view, entry.get("dtype"), entry.get("shape"), is_array_parameter(command, name))
     return plain, buffers
 
 
