@@ -358,7 +358,7 @@ pub(crate) struct Call {
     /// Also print how the call was routed and how long it took: {"result": .., "meta": ..}
     #[arg(long, conflicts_with = "stream")]
     pub(crate) meta: bool,
-    /// Print the items of a generator as they arrive, one line of JSON each; of another command, its result
+    /// Print the items of a generator as they arrive, one line of JSON each; for any other command, print its result
     #[arg(long, conflicts_with = "output")]
     pub(crate) stream: bool,
     /// Longest time between two items. Without `--timeout`, the whole stream then has no deadline
