@@ -92,7 +92,7 @@ fn parse(
         let is_object = part.name == ARGUMENTS && matches!(kind, Kind::Json);
         // The object may stand beside an argument of its name.
         if !names.insert((is_object, part.name.clone())) {
-            return Err(malformed(format_args!("the part `{}` is there twice", part.name)).into());
+            return Err(malformed(format_args!("the form has the part `{}` twice", part.name)).into());
         }
         match kind {
             Kind::Buffer => buffers.push((part.name.clone(), part.into_buffer()?)),
@@ -187,7 +187,7 @@ fn parts(body: &Bytes, boundary: &str) -> Result<Vec<Bytes>, Error> {
 }
 
 fn incomplete(boundary: &str) -> Error {
-    malformed(format_args!("there is no closing line `--{boundary}--`"))
+    malformed(format_args!("the closing line `--{boundary}--` is missing"))
 }
 
 fn malformed(reason: impl std::fmt::Display) -> Error {

@@ -38,7 +38,7 @@
 //! | `GET /v1/pools` | `{"pools": [..], "buffered_bytes", "buffer_limit", "dropped_log_lines"}`: name, type and health of each pool; [`Api::buffer_limit`], [`Api::dropped_log_lines`] |
 //! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::status::Status) |
 //! | `GET /v1/pools/{pool}/commands` | `{"pool", "commands": [..]}`: the [`CommandDescription`](crate::status::CommandDescription) of each command |
-//! | `PATCH /v1/pools/{pool}/commands/{command}?max_batch_size=&max_wait=` | `{"command", "batch": ..}`: changes when the batches of a command are due; the [`BatchStatus`](crate::status::BatchStatus) |
+//! | `PATCH /v1/pools/{pool}/commands/{command}?max_batch_size=&max_wait=` | `{"command", "batch": ..}`: changes the maximum size and wait of the batches of a command; `batch` is the [`BatchStatus`](crate::status::BatchStatus) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
 //! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | the worker's [`Recording`](crate::recorder::Recording); without `generation`, that of the current process, or of the last one if there is none |
 //! | `GET /v1/pools/{pool}/sessions?cursor=&limit=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the `cursor` of the next page, or null; `limit` is at most 1000, default 100 |
@@ -49,14 +49,15 @@
 //! | `GET /v1/pools/{pool}/quarantine` | `{"quarantine": [..]}`: the commands with arguments that killed workers ([`QuarantineEntry`](crate::quarantine::QuarantineEntry)) |
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
 //! | `POST`, `DELETE /v1/pools/{pool}/mcp`; `POST`, `DELETE /mcp` ([`Api`] only) | with the feature `mcp` and `Api::mcp`: the commands as tools of the Model Context Protocol |
-//! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, otherwise 503 |
+//! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 if each pool has a ready worker or is idle, otherwise 503 |
 //! | `GET /openapi.json`; `GET /v1/pools/openapi.json` where only the routes of pools are mounted | the OpenAPI 3.1 document of the pools; [`Api::docs`] |
 //! | `GET /docs`, `GET /docs/page.css`, `GET /docs/page.js` ([`Api`] only) | a page that shows the commands and calls them, and its files |
 //!
-//! The body of a call is a form (`multipart/form-data`), whose files are buffers, or else a JSON object, whatever its
-//! `Content-Type`; an empty body stands for `{}`. With `Accept`, a result can be a single buffer or `multipart/mixed`. A call has these
-//! headers: `Herder-Session` (or others, and a cookie: [`Api::session_headers`], [`Api::session_cookie`]), `Herder-Timeout` (`250ms`, `30s`), `Herder-Idle-Timeout` (of a stream), `Herder-Idempotent` (`true`, `false`),
-//! `Herder-If-Absent` (`create`, `reject`) and `Herder-Affinity` (`strict_queue`, `hint`, `strict_fail_fast`). Every
+//! The body of a call with `Content-Type: multipart/form-data` is a form, whose files are buffers. Any other body is a JSON
+//! object, whatever its `Content-Type`; an empty body stands for `{}`. With `Accept`, a result can be a single buffer or
+//! `multipart/mixed`. A call has these headers: `Herder-Session` (or others, and a cookie: [`Api::session_headers`],
+//! [`Api::session_cookie`]), `Herder-Timeout` (`250ms`, `30s`), `Herder-Idle-Timeout` (of a stream), `Herder-Idempotent`
+//! (`true`, `false`), `Herder-If-Absent` (`create`, `reject`) and `Herder-Affinity` (`strict_queue`, `hint`, `strict_fail_fast`). Every
 //! error is `application/problem+json`, in full or in brief ([`Api::errors`]). [`set_error_detail`] sets the detail of
 //! [`Error`](crate::Error) in other handlers of the application.
 //!

@@ -11,8 +11,8 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok", "herder": env!("CARGO_PKG_VERSION") }))
 }
 
-/// `GET /readyz`: 200 if each pool has a ready worker, otherwise 503. The reasons include the errors of workers only if
-/// the request has the server's token. On a server without a token they never do; `GET /v1/pools` shows them.
+/// `GET /readyz`: 200 if each pool has a ready worker or is idle, otherwise 503. The reasons include the errors of workers
+/// only if the request has the server's token. On a server without a token they never do; `GET /v1/pools` shows them.
 pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Result<HttpResponse> {
     let trusted = request.extensions().contains::<Trusted>();
     let (mut healths, mut reasons) = (Vec::new(), Vec::new());

@@ -104,7 +104,7 @@ impl Pool {
         self.0.client.refused(command, error)
     }
 
-    /// Waits until every base worker is ready.
+    /// Waits until every base worker is ready. Returns at once if the pool is idle (`lazy`).
     ///
     /// # Errors
     /// Returns the error of a base worker that could not start.
@@ -153,9 +153,9 @@ impl Pool {
         self.0.client.ask(GetCommands).await?
     }
 
-    /// Changes when the batches of a command are due: how many calls a batch may have, and how long a call waits for
-    /// others. Applies to waiting calls too, and to all workers of the pool, also later ones. What `settings` leaves out
-    /// stays as it is. Returns the new values, and what the batches were like.
+    /// Changes the limits of the batches of a command: how many calls a batch may have, and how long a call waits for
+    /// others. Applies to waiting calls, and to all workers of the pool, also later ones. What `settings` leaves out keeps
+    /// its value. Returns the new values, and the counts and waits of the batches so far.
     ///
     /// # Errors
     /// Fails with [`Error::UnknownCommand`](crate::Error::UnknownCommand) if the command does not run in batches, or no

@@ -12,7 +12,8 @@ use herder_core::{
 use serde::Serialize;
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-/// Waits until every base worker is ready. If one failed to start, the answer is an error with the reason.
+/// Waits until every base worker is ready. If one failed to start, the answer is an error with the reason. Answered at once
+/// by an idle pool (`lazy`), whose workers are started by the first call.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<()>")]
 pub struct WaitReady;
@@ -48,16 +49,16 @@ pub struct ListRunningCalls;
 #[rtype(result = "Result<Arc<[CommandDescription]>>")]
 pub struct GetCommands;
 
-/// When the batches of a command are due. What is `None` stays as it is.
+/// The limits of the batches of a command. `None` keeps the current value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchSettings {
     /// The maximum number of calls of a batch, at most 65536. With 1, calls run alone.
     pub max_batch_size: Option<NonZeroU32>,
-    /// The longest time that a call waits for others while a worker could run it, at most one minute.
+    /// The maximum time that a call waits for others while a worker could run it, at most one minute.
     pub max_wait: Option<Duration>,
 }
 
-/// Changes when the batches of a command are due, also for calls that wait already. The pool keeps these values, whatever
+/// Changes the limits of the batches of a command, also for calls that wait already. The pool keeps these values, whatever
 /// later workers state. The error is `UnknownCommand` if the command does not run in batches.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<BatchStatus>")]

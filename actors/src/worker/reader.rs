@@ -280,7 +280,7 @@ impl<'a> Reader<'a> {
             ChunkOutcome::Handled(waker) => self.wakers.extend(waker),
             ChunkOutcome::BeyondWindow => return Err(Fault::Order("sent more of a stream than its window allows")),
             ChunkOutcome::NotAsked if self.has_attempt(header.wire) => {
-                return Err(Fault::Order("sent a chunk of a call that is no stream"));
+                return Err(Fault::Order("sent a chunk of a call that is not a stream"));
             }
             ChunkOutcome::First | ChunkOutcome::NotAsked => {
                 let (worker, recorder) = (self.worker, self.recorder);
@@ -291,14 +291,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Refuses the end of a stream that nobody asked for. One of an unknown attempt is ignored, as any final frame is.
+    /// Refuses the end of a stream for a call that is not a stream. For an unknown attempt it is ignored, as any final frame is.
     fn check_stream_end(&self, wire: WireId) -> Result<(), Fault> {
         let is_stream =
             self.shared_state.borrow_mut().link(self.worker).is_some_and(|link| link.streams.contains(wire));
         if is_stream || !self.has_attempt(wire) {
             return Ok(());
         }
-        Err(Fault::Order("ended a call as a stream that is none"))
+        Err(Fault::Order("sent the end of a stream for a call that is not a stream"))
     }
 
     fn has_attempt(&self, wire: WireId) -> bool {

@@ -1,7 +1,7 @@
 //! Values with buffers: binary data beside the JSON of a call's arguments or of a result. Holds no state.
 //!
 //! The part of a body behind its fixed fields is then two lengths, a table, the JSON, and the bytes of the buffers, each at a
-//! multiple of [`ALIGNMENT`] from the begin of the frame. `docs/protocol.md` has the layout.
+//! multiple of [`ALIGNMENT`] from the start of the frame. `docs/protocol.md` has the layout.
 
 use crate::{EncodeError, FrameError, FrameKind, HEADER_LEN, body::to_json, without_byte_order_mark};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,7 +11,7 @@ use serde::{
 };
 use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData};
 
-/// The bytes of a buffer begin at a multiple of this number of bytes from the begin of the frame.
+/// The bytes of a buffer begin at a multiple of this number of bytes from the start of the frame.
 pub const ALIGNMENT: usize = 16;
 /// The maximum number of buffers of one value.
 pub const MAX_BUFFERS: usize = 1024;
@@ -65,7 +65,7 @@ pub enum InvalidBuffer {
     #[error("an array has {0} dimensions; the limit is 64")]
     TooManyDimensions(usize),
     /// The media type has more than 255 bytes or characters that HTTP headers cannot have.
-    #[error("a media type has at most 255 printable ASCII characters, such as `image/png`")]
+    #[error("the media type is invalid; expected at most 255 printable ASCII characters, such as `image/png`")]
     MediaType,
     /// A second buffer has the same place.
     #[error("two buffers are attached as `{0}`")]
@@ -313,7 +313,7 @@ impl CallBuffers {
         let found = Self { take: table.take, buffers };
         found.check().map_err(|error| malformed(&error.to_string()))?;
         if kind == FrameKind::Call && !found.buffers.iter().all(|buffer| is_key(&buffer.pointer)) {
-            return Err(malformed("the place of an argument is no key of an object"));
+            return Err(malformed("the place of an argument is not exactly one key"));
         }
         if !rest.is_empty() {
             return Err(malformed("the body is longer than its buffers"));

@@ -38,7 +38,7 @@ FORMATS = {
     **{f"{ORDER}{name}": code for name, code in zip(("f4", "f8"), "fd", strict=True)},
 }
 KINDS = {**dict.fromkeys("bhilqn", "i"), **dict.fromkeys("BHILQN", "u"), **dict.fromkeys("efd", "f"), "?": "b"}
-# The sizes of the element types that arrays can have, in bytes. "b": truth values, "c": complex numbers.
+# The sizes of the element types that arrays can have, in bytes. "b": booleans, "c": complex numbers.
 SIZES = {
     f"{kind}{size}": size
     for kinds, sizes in (("b", (1,)), ("iu", (1, 2, 4, 8)), ("f", (2, 4, 8, 16)), ("c", (8, 16, 32)))
@@ -137,7 +137,7 @@ def read_table(text: memoryview) -> dict[str, Any]:
             raise malformed("an entry has no length")
         at = entry.get("at")
         if type(at) is not str or at[:1] != "/" or "/" in at[1:] or not escapes(at):
-            raise malformed("the place of an argument is no key of an object")
+            raise malformed("the place of an argument is not exactly one key")
         places.add(at)
     if len(places) != len(table["buffers"]):
         raise malformed("two buffers have the same place")

@@ -77,7 +77,7 @@ class Provider:
             return value
         value.close()
         if not self.is_async and wraps_async(self.function):
-            reason = "since a decorator of this async function is not async; write `async def` in it, and await there"
+            reason = "since a decorator of this async function is not async; make its wrapper async, and await there"
         else:
             reason = "which nothing awaits; declare the provider with `async def`, and await the coroutine in it"
         raise TypeError(f"the provider {self.name} returned a coroutine, {reason}")

@@ -93,7 +93,7 @@ class Stream:
         if self.calls.forked:  # a child of a fork in the generator, which must not go on as the worker
             os._exit(0)
         if self.calls.is_cancelled(self.wire_id):
-            raise CallRejection("cancelled", "the call was cancelled: the stream is not read any more")
+            raise CallRejection("cancelled", "the call was cancelled: its stream is no longer read")
 
     def encode(self, item: Any) -> bytes:
         """Return an item as JSON. Raises `CallRejection` if it cannot be sent, or the call is cancelled."""

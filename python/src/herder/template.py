@@ -221,7 +221,7 @@ def _prepare_fork() -> tuple[Callable[[], int] | None, str]:
     # id there, and so must this one.
     address = ctypes.c_void_p()
     if libc.prctl(PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) != 0 or not address.value:
-        return None, "this kernel does not tell the address of the thread id (PR_GET_TID_ADDRESS)"
+        return None, "this kernel does not report the address of the thread id (PR_GET_TID_ADDRESS)"
     if ctypes.c_int.from_address(address.value).value != os.getpid():
         return None, "this C library does not keep the thread id where a fork can set it; only glibc does"
     libc.syscall.restype = ctypes.c_long

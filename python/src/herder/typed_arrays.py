@@ -26,7 +26,7 @@ def array_node(annotation: Any) -> Node:
     np = sys.modules["numpy"]
     dtype = element_type(annotation)
     if dtype is not None and dtype.kind not in FITTING_KINDS:
-        raise Unsupported(f"an array of {dtype} cannot be read; expected numbers or truth values")
+        raise Unsupported(f"an array of {dtype} is not supported; expected numbers or booleans")
 
     def convert(value: Any) -> Any:
         if type(value) is memoryview:
