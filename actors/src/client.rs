@@ -224,12 +224,12 @@ impl Drop for PendingReply {
 
 /// The items of a call's result, as JSON text, in order. Dropping the stream before its end cancels the call.
 ///
-/// The items are those of a generator, each as soon as it arrives. A handler that is no generator gives one item, its
-/// result, and so does a generator in a worker without control descriptor: the list of its items. An error comes after the items
-/// that have arrived, and ends the stream.
+/// The items are those of a generator, each as soon as it arrives. A handler that is not a generator gives one item, its
+/// result. A generator in a worker without control descriptor also gives one item, the list of its items. An error follows
+/// the items that have arrived, and ends the stream.
 ///
 /// The worker runs ahead of the consumer by at most the pool's `stream.window`. If the consumer takes nothing for the pool's
-/// `stream.stall` meanwhile, the stream fails with [`Error::StreamStalled`].
+/// `stream.stall` while the worker waits, the stream fails with [`Error::StreamStalled`].
 #[derive(Debug)]
 #[must_use = "a stream that is dropped cancels its call"]
 pub struct PendingStream {

@@ -62,8 +62,9 @@
 //! [`Error`](crate::Error) in other handlers of the application.
 //!
 //! With `Accept: text/event-stream` or `application/x-ndjson`, the response to a call is a stream of the items that its
-//! handler yields: events with `data:`, behind them `event: end` or `event: error`, or a line of JSON for each item, with
-//! an incomplete body behind the line `{"error": ..}`. Items are written as fast as the client reads.
+//! handler yields. As server-sent events, each item is a `data:` event, and the last event is `event: end` or
+//! `event: error`. Otherwise each item is a line of JSON; after an error, the last line is `{"error": ..}`, and the body is
+//! incomplete. Items are written as fast as the client reads.
 //!
 //! The deadline of a call counts from the head of its request. A call whose body arrives too slowly is refused with 408
 //! ([`Api::body_timeout`]), and a call without buffer space for its body with 503 ([`Api::buffer_limit`]). Other

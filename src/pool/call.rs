@@ -116,8 +116,8 @@ impl<T> Call<T> {
 
     /// Sets the longest time between two items of a [`stream`](Self::stream), and before the first one, counted from the send
     /// to the worker. The stream fails with [`Error::IdleTimeout`] otherwise. The time does not run while the worker waits for
-    /// the consumer. Without a [`timeout`](Self::timeout), the stream as a whole then has no deadline: also its wait for the
-    /// session's own worker has none. Has no effect on other calls.
+    /// the consumer. Without a [`timeout`](Self::timeout), the stream as a whole then has no deadline, and its wait for the
+    /// session's own worker has no limit. Has no effect on calls without [`stream`](Self::stream).
     pub fn idle(mut self, idle: Duration) -> Self {
         self.request.idle(Some(idle));
         self
@@ -150,14 +150,14 @@ impl<T> Call<T> {
 
 impl<T: DeserializeOwned> Call<T> {
     /// Submits the call immediately, and returns the items of a generator as they come, each decoded as a `T`. A handler that
-    /// is no generator gives one item, its result.
+    /// is not a generator gives one item, its result.
     ///
     /// Dropping the [`CallStream`] cancels the call: the generator is closed, then the usual steps follow (see `cancel` in the
-    /// configuration). The worker runs ahead of the consumer by at most the pool's `stream.window`, so memory stays flat, and
-    /// waits then. A consumer that takes nothing for the pool's `stream.stall` gets [`Error::StreamStalled`].
+    /// configuration). The worker runs ahead of the consumer by at most the pool's `stream.window` and one item, and then
+    /// waits. A consumer that takes nothing for the pool's `stream.stall` meanwhile gets [`Error::StreamStalled`].
     ///
-    /// The deadline covers the whole stream, unless [`idle`](Self::idle) is set. A call is not retried once its first item has
-    /// arrived. A session runs its next call after the end of the stream.
+    /// The deadline covers the whole stream. With [`idle`](Self::idle) and without [`timeout`](Self::timeout), there is none. A
+    /// call is not retried once its first item has arrived. A session runs its next strict call after the end of the stream.
     ///
     /// With the handler `def words(text: str): yield from text.split()`:
     /// ```

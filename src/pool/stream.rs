@@ -11,8 +11,8 @@ use std::{
 
 /// The items of a call's result ([`Call::stream`](crate::Call::stream)), in order, each decoded as a `T`.
 ///
-/// An error comes after the items that have arrived, and ends the stream. An item that is not a `T` is
-/// [`Error::Decode`](crate::Error::Decode); the stream goes on. Dropping the stream before its end cancels the call.
+/// An error follows the items that have arrived, and ends the stream. An item that is not a `T` is
+/// [`Error::Decode`](crate::Error::Decode), after which the stream continues. Dropping the stream before its end cancels the call.
 /// `next()` is cancel safe: no item is lost if its future is dropped.
 ///
 /// The first item shows whether the call was refused: an error is then the only item.

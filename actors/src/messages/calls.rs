@@ -36,7 +36,7 @@ pub struct Request {
     pub(crate) session: Option<Result<SessionCall>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: Option<bool>,
-    /// The longest time between two chunks, if the call is submitted as a stream.
+    /// The longest time between two items, if the call is submitted as a stream.
     pub(crate) idle: Option<Duration>,
     /// In a box, since most calls have none.
     pub(crate) headers: Option<Box<Result<CallHeaders>>>,
@@ -198,7 +198,7 @@ impl Request {
         self.idempotent = idempotent;
     }
 
-    /// Sets the longest time between two chunks. Has an effect only if the call is submitted as a stream.
+    /// Sets the longest time between two items. Has an effect only if the call is submitted as a stream.
     pub fn idle(&mut self, idle: Option<Duration>) {
         self.idle = idle;
     }

@@ -12,7 +12,7 @@ pub const BATCHED_COMMAND_LIMIT: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchKey(pub u16);
 
-/// When the batches of a command are due.
+/// The limits of the batches of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchLimits {
     /// The maximum number of calls of a batch, at least 1. Without batches it is 1.
@@ -27,7 +27,7 @@ impl Default for BatchLimits {
     }
 }
 
-/// The batches of one command since the pool started.
+/// The limits and the batches of one command, since the pool started or its state was last rebuilt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BatchStatus {

@@ -121,8 +121,10 @@ class Client:
         found: Any = self._commands.get(name)
         if found is None:
             raise error_frames.unknown_command(name, self._commands)
-        if found.batch is None or not items:
-            raise ValueError(f"call_batch needs at least one item and a command with @app.batch, which {name!r} is not")
+        if found.batch is None:
+            raise ValueError(f"the command {name!r} does not run in batches; use `call`, or register it by @app.batch")
+        if not items:
+            raise ValueError("the list of items is empty; call_batch needs at least one item")
         given = self._decode(encode(items))
         for each in given:
             found.check(each)
@@ -139,7 +141,7 @@ class Client:
         """Call `command` and yield the items of its generator, converted to JSON. Raises `CallError`.
 
         The handler runs up to its next `yield` when the next item is asked for. `close()` closes its generator, as a
-        pool does for a caller that drops the stream. A handler that is no generator yields its result.
+        pool does for a caller that drops the stream. A handler that is not a generator yields its result.
         """
         self._start()
         try:
