@@ -125,7 +125,7 @@ fn print_command(pool: &PoolName, command: &CommandDescription) {
     }
 }
 
-/// Returns whether the workers of a pool can be forked.
+/// Describes whether the workers of a pool can be forked.
 fn result(template: &TemplateStatus) -> String {
     match template {
         TemplateStatus::Ready { .. } => "ready, workers are forked from it".into(),
