@@ -193,6 +193,8 @@ class App:
         in "2ms") and a worker is free. `herder.current_call().calls` are the calls of the batch. The other options are
         those of `command`.
         """
+        if isinstance(function, str):
+            raise TypeError(f"@app.batch({function!r}) takes no name in this place: write name={function!r}")
         limits = (_check_batch_size(max_batch_size), _microseconds(max_wait))
 
         def register(function: F) -> F:
