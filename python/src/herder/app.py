@@ -191,7 +191,7 @@ class App:
 
         A batch runs once it has `max_batch_size` calls, or the oldest one has waited for `max_wait` (in seconds, or as
         in "2ms") and a worker is free. `herder.current_call().calls` are the calls of the batch. The other options are
-        those of `command`.
+        those of `command`; a batch counts once for `concurrency`.
         """
         if isinstance(function, str):
             raise TypeError(f"@app.batch({function!r}) takes no name in this place: write name={function!r}")
