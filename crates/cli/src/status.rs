@@ -114,7 +114,7 @@ fn batches(status: &Value) -> String {
         let (count, calls) = (number("batches")?, number("calls")?);
         let waited = number("waited_us").unwrap_or_default() / calls / 1000.0;
         let (mean, largest) = (calls / count, shown(&batch["largest"]));
-        Some(format!("batches of {name}: {count}, {mean:.1} calls each, at most {largest}, waited {waited:.1} ms\n"))
+        Some(format!("batches of {name}: {count}, mean size {mean:.1}, largest {largest}, mean wait {waited:.1} ms\n"))
     })
     .collect()
 }
@@ -128,7 +128,7 @@ mod tests {
     fn batches_have_their_sizes_and_waits() {
         let classify = json!({ "batches": 4, "calls": 10, "largest": 3, "waited_us": 15_000 });
         let status = json!({ "batches": { "classify": classify, "unused": { "batches": 0, "calls": 0 } } });
-        let line = "batches of classify: 4, 2.5 calls each, at most 3, waited 1.5 ms\n";
+        let line = "batches of classify: 4, mean size 2.5, largest 3, mean wait 1.5 ms\n";
         assert_eq!(batches(&status), line);
         assert_eq!(batches(&json!({})), "");
     }
