@@ -323,7 +323,7 @@ mod tests {
             (part(args, "[1]"), "object"),
             (part(args, "{\"x\": \"\\ud800\"}"), "surrogate"),
             (format!("--B\r\n{name}\r\n\r\n1\r\n{}", part(name, "2")), "twice"),
-            (format!("--B\r\n{args}\r\n\r\n{{}}\r\n{}", part(args, "{}")), "`args` is there twice"),
+            (format!("--B\r\n{args}\r\n\r\n{{}}\r\n{}", part(args, "{}")), "the form has the part `args` twice"),
         ] {
             let error = read(&form).unwrap_err();
             assert!(error.contains(reason), "{form:?}: {error}");

@@ -386,7 +386,7 @@ def bytes_of(value: Any) -> tuple[dict[str, Any], bytes | memoryview] | None:
     if any(base.__name__ == "ndarray" and package_of(base) == "numpy" for base in mro_of(type(value))):
         # Without its class: `numpy.matrix` would keep two dimensions below.
         array = sys.modules["numpy"].asarray(value)
-        if element_size(array.dtype.str) is None:  # no numbers or truth values
+        if element_size(array.dtype.str) is None:  # no numbers or booleans
             return None
         data = flat_array(array)
         return {"len": len(data), "dtype": array.dtype.str, "shape": list(array.shape), **extra}, data
