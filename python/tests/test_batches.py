@@ -4,6 +4,7 @@ import dataclasses
 import json
 import signal
 import struct
+import textwrap
 
 import pytest
 
@@ -227,6 +228,40 @@ def test_batches_run_side_by_side_up_to_the_concurrency(start, tmp_path):
         assert set(host.answers(2)) == set(wire_ids)
 
 
+def test_the_calls_of_a_command_are_counted_once_for_all_of_its_waiting_calls(start, tmp_path):
+    app = """
+    import herder.aio_batches
+    counts = {"next_waiting": 0, "count_begun": 0}
+
+    def counted(name, method):
+        def call(*arguments):
+            counts[name] += 1
+            return method(*arguments)
+        return call
+
+    for name in counts:
+        setattr(herder.aio_batches.BatchRunner, name, counted(name, getattr(herder.aio_batches.BatchRunner, name)))
+
+    @app.batch(max_batch_size=64, concurrency=1)
+    async def until(items):
+        while not os.path.exists(items[0]["path"]):
+            await asyncio.sleep(0.001)
+        return [0] * len(items)
+
+    @app.command
+    async def counted_calls():
+        return counts
+    """
+    gate = tmp_path / "gate"
+    host = start(textwrap.dedent(app), concurrency=3)
+    send_batch(host, "until", *[{"path": str(gate)}] * 2)
+    send_batch(host, "until", *[{"path": str(gate)}] * 64)
+    counts = host.call("counted_calls").result
+    assert 0 < counts["count_begun"] <= counts["next_waiting"]
+    gate.touch()
+    assert len(host.answers(66)) == 66
+
+
 def test_a_batch_that_is_not_offered_is_refused(start):
     for app in ("@app.command\ndef f(): pass", "@app.command\nasync def f(): pass"):
         host = start(app)
@@ -264,6 +299,11 @@ def test_a_handler_that_cannot_run_batches_is_refused(tmp_path, handler, expecte
 def test_an_invalid_limit_is_refused(options):
     with pytest.raises(ValueError, match="is invalid; expected"):
         herder.App().batch(**options)
+
+
+def test_a_name_in_the_place_of_the_function_is_refused():
+    with pytest.raises(TypeError, match="write name='double'"):
+        herder.App().batch("double")
 
 
 def test_the_client_of_tests_runs_batches():

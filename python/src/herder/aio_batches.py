@@ -100,13 +100,16 @@ class BatchRunner(Runner):
     def next_waiting(self) -> int | None:
         """Return the position of the first waiting call that may begin, or join its batch."""
         has_room = None
+        full: dict[str, bool] = {}  # whether a command has no place left, counted once for all of its calls
         for index, pending in enumerate(self.waiting):
             batch = _batch_of(pending)
             if batch is None or not batch.opened:
                 if has_room is None:
                     has_room = self.count_places() < self.worker.concurrency
-                limit = pending.command.concurrency
-                if not has_room or (limit is not None and self.count_begun(pending.command) >= limit):
+                command = pending.command
+                if command.concurrency is not None and command.name not in full:
+                    full[command.name] = self.count_begun(command) >= command.concurrency
+                if not has_room or full.get(command.name):
                     continue
             if not (self.starts is not None and self.starts.holds(pending)):
                 return index
