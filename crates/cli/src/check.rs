@@ -137,13 +137,19 @@ fn result(template: &TemplateStatus) -> String {
 }
 
 fn shown(pool: &PoolConfig) -> String {
+    format!("{} ({})", pool.name(), kind(pool))
+}
+
+/// Describes the type of a pool, and how many workers it has and how they start.
+pub(crate) fn kind(pool: &PoolConfig) -> String {
+    let workers = if pool.pool_size() == 1 { "worker" } else { "workers" };
     let start = if pool.start() == StartMethod::Template { ", forked from a template" } else { "" };
     let lazy = if pool.is_lazy() { ", started by the first call" } else { "" };
-    format!("{} ({}, {} workers{start}{lazy})", pool.name(), type_name(pool.worker_type()), pool.pool_size())
+    format!("{}, {} {workers}{start}{lazy}", type_name(pool.worker_type()), pool.pool_size())
 }
 
 /// Returns the worker type as it is written in the configuration.
-pub(crate) fn type_name(worker_type: WorkerType) -> &'static str {
+fn type_name(worker_type: WorkerType) -> &'static str {
     match worker_type {
         WorkerType::Basic => "basic",
         WorkerType::Enhanced => "enhanced",

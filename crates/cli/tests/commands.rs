@@ -88,7 +88,7 @@ fn check_reports_every_problem_with_its_position() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let [python, ok] = out.lines().collect::<Vec<_>>()[..] else { panic!("{out}") };
     assert!(python.starts_with("kept: Python 3.") && python.contains("; herder 0."), "{out}");
-    assert_eq!(ok, "ok: 1 pool: kept (enhanced, 1 workers); listens on 127.0.0.1:1");
+    assert_eq!(ok, "ok: 1 pool: kept (enhanced, 1 worker); listens on 127.0.0.1:1");
     fs::write(folder.path().join("bad.toml"), "[pools.a]\napp = 'm:app'\npool_sze = 4\ntimeout = 3\n").unwrap();
     let (code, out, err) = run(folder.path(), &["check", "bad.toml"]);
     assert_eq!((code, err.as_str()), (2, "error: 2 problems in bad.toml\n"));
@@ -171,7 +171,7 @@ fn check_imports_apps() {
     for command in ["echo(..)", "wait(file: string)", "count()", "tell(text: string)"] {
         assert!(lines.contains(&format!("kept: {command}").as_str()), "{command}: {out}");
     }
-    assert_eq!(lines.last(), Some(&"ok: 1 pool: kept (enhanced, 1 workers); listens on 127.0.0.1:1"));
+    assert_eq!(lines.last(), Some(&"ok: 1 pool: kept (enhanced, 1 worker); listens on 127.0.0.1:1"));
     fs::write(folder.path().join("app.py"), "import nonsense_that_is_not_there\n").unwrap();
     fs::write(folder.path().join("herder.toml"), &two).unwrap();
     let (code, out, err) = run(folder.path(), &["check", "--import"]);
@@ -440,10 +440,6 @@ fn status_without_a_server_exits_with_1() {
 #[test]
 fn serve_names_the_pool_of_an_app_after_its_file() {
     let server = Server::start(folder(""), &["app.py:app", "--enhanced", "--pool-size", "1"], &[]);
-    assert!(
-        server.banner.iter().any(|line| line == "pool app: enhanced, 1 workers, app.py:app"),
-        "{:?}",
-        server.banner
-    );
+    assert!(server.banner.iter().any(|line| line == "pool app: enhanced, 1 worker, app.py:app"), "{:?}", server.banner);
     assert_eq!(server.call("app/count", "", &[("Herder-Session", "ann")]).result(), &Value::from(1));
 }

@@ -26,6 +26,17 @@ fn readyz_is_200_once_each_pool_has_a_worker() {
     assert_eq!(server.get("/readyz").json["pools"]["one"]["ready_workers"], 1);
 }
 
+/// R11: a lazy pool is ready before its first call.
+#[test]
+fn r11_all_pools_are_ready_if_one_is_lazy() {
+    let config = format!("{ONE}lazy = true\n");
+    let server = Server::start(folder(&config), &[], &[]);
+    assert_eq!(server.banner[0], "pool one: basic, 1 worker, started by the first call, app.py:app");
+    server.until_logged("all pools are ready");
+    assert_eq!(server.get("/v1/pools/one").json["state"], "idle");
+    assert_eq!(server.call("one/echo", "{}", &[]).result(), &json!({}));
+}
+
 /// R35: the call of a client that disconnects is cancelled. The worker is interrupted and continues; its call slot is
 /// free again.
 #[test]

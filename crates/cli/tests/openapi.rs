@@ -128,13 +128,18 @@ fn is_of_type(value: &Value, name: &str) -> bool {
 /// R73: every status, content type and body that the server answers is in the document.
 #[test]
 fn r73_what_the_server_answers_is_documented() {
-    let server = server("");
+    let server = server("[pools.forked]\napp = 'app.py:app'\nlazy = true\nstart = 'template'\n");
     let document = Document::of(&server);
+    let status = server.get("/v1/pools/forked").json;
+    let documented = &document.0["components"]["schemas"]["Status"]["properties"];
+    let undocumented: Vec<_> = status.as_object().unwrap().keys().filter(|key| documented.get(key).is_none()).collect();
+    assert!(status["template"].is_object() && undocumented.is_empty(), "{undocumented:?} in {status}");
     for (path, method, request) in [
         ("/healthz", "get", "/healthz"),
         ("/readyz", "get", "/readyz"),
         ("/v1/pools", "get", "/v1/pools"),
         ("/v1/pools/{pool}", "get", "/v1/pools/plain"),
+        ("/v1/pools/{pool}", "get", "/v1/pools/forked"),
         ("/v1/pools/{pool}", "get", "/v1/pools/none"),
         ("/v1/pools/{pool}/commands", "get", "/v1/pools/carts/commands"),
         ("/v1/pools/{pool}/commands/{command}", "patch", "/v1/pools/carts/commands/count?max_wait=1ms"),

@@ -10,7 +10,7 @@ mod watch;
 use crate::{
     access::Access,
     args::{Dev, Serve},
-    check::type_name,
+    check::kind,
     client::Client,
     console::Style,
     error::{CommandError, Outcome},
@@ -182,13 +182,7 @@ async fn print_banner(address: SocketAddr, pools: &[Pool], access: &Access, watc
             Launch::App { app, .. } => app.to_string(),
             Launch::Command { argv } => argv.join(" "),
         };
-        let workers = if config.pool_size() == 1 { "worker" } else { "workers" };
-        logs::write_line(&format!(
-            "pool {}: {}, {} {workers}, {runs}",
-            style.bold(pool.name().as_str()),
-            type_name(config.worker_type()),
-            config.pool_size()
-        ));
+        logs::write_line(&format!("pool {}: {}, {runs}", style.bold(pool.name().as_str()), kind(config)));
     }
     if let Access::NewToken(token) = access {
         logs::write_line(&format!("token: {} (required by every request)", token.expose()));

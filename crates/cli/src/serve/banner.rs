@@ -1,7 +1,7 @@
 //! The banner of `serve` on standard output: the pools, an example call, and the URL.
 
 use crate::access::Access;
-use crate::{check::type_name, logs::Output, source::Origin};
+use crate::{check::kind, logs::Output, source::Origin};
 use herder::{Pool, config::Launch};
 use std::net::SocketAddr;
 
@@ -50,5 +50,5 @@ fn line(pool: &Pool) -> String {
         Launch::App { app, .. } => app.to_string(),
         Launch::Command { argv } => argv.join(" "),
     };
-    format!("pool {}: {}, {} workers, {runs}", pool.name(), type_name(config.worker_type()), config.pool_size())
+    format!("pool {}: {}, {runs}", pool.name(), kind(config))
 }

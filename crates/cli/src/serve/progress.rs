@@ -26,7 +26,7 @@ struct StartState {
 }
 
 impl StartTracker {
-    /// Returns `Ok` when each pool has had all its workers ready at least once. Returns an error once each pool has
+    /// Returns `Ok` when each pool is idle or has had all its workers ready at least once. Returns an error once each pool has
     /// used up its restarts and no worker of any pool has been ready.
     ///
     /// A failed pool tries again after `restart.cooldown`. However, a server on which nothing works would look alive to
@@ -86,7 +86,7 @@ enum StartOutcome {
 }
 
 #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
-/// Logs the number of ready workers until all are ready. Returns early if this pool is the last one to fail.
+/// Logs the number of ready workers until all are ready, or the pool waits for its first call. Returns early if this pool is the last one to fail.
 async fn watch_pool(pool: Pool, starts: StartTracker) -> StartOutcome {
     let (mut logged, mut failed) = (0, false);
     while let Ok(health) = pool.health().await {
@@ -95,7 +95,7 @@ async fn watch_pool(pool: Pool, starts: StartTracker) -> StartOutcome {
         if ready_workers != logged {
             tracing::info!(pool = %pool.name(), "ready: {ready_workers} of {pool_size} workers");
         }
-        if ready_workers >= pool_size {
+        if ready_workers >= pool_size || state == PoolState::Idle {
             break;
         }
         if state == PoolState::Failed && !std::mem::replace(&mut failed, true) && starts.all_failed() {
