@@ -1,5 +1,7 @@
 """R42: generator handlers send their items as a stream, and stop when nobody takes them."""
 
+import json
+
 import pytest
 
 from herder import frames
@@ -292,6 +294,49 @@ def test_a_stream_that_never_waits_lets_other_tasks_run(start):
     while (frame := host.frame())[0] == frames.CHUNK:
         assert frame[2] == wire_id
     assert frame[2] == other
+
+
+def test_threads_encode_their_items_independently(start):
+    host = start(
+        """
+        @app.encoder(complex)
+        def pair(number):
+            time.sleep(0.001)  # another thread runs
+            return [number.real, number.imag]
+
+        SHARED = [1j]
+
+        @app.command(run_sync="thread")
+        def items():
+            for _ in range(20): yield SHARED
+
+        @app.command(run_sync="thread")
+        def failing():
+            yield [1j, object()]
+
+        @app.command
+        def plain(): return SHARED
+        """,
+        concurrency=8,
+    )
+    streams = {host.send_stream("items"): 20, host.send_stream("items"): 20, host.send_stream("failing"): 0}
+    plain = [host.send("plain") for _ in range(5)]
+    received, ends = dict.fromkeys(streams, 0), {}
+    while len(ends) < len(streams) + len(plain):
+        kind, _, wire_id, body = host.frame()
+        if kind == frames.CHUNK:
+            assert json.loads(body) == [[0.0, 1.0]]
+            received[wire_id] += 1
+        else:
+            ends[wire_id] = Answer(kind, wire_id, body).error
+    assert received == streams
+    assert [error for error in ends.values() if error] == [
+        {
+            "kind": "unencodable",
+            "message": "item 0 of the stream: result[1]: a value of type object cannot be encoded as JSON; convert it,"
+            " or register @app.encoder(object)",
+        }
+    ]
 
 
 def test_the_limit_of_a_command_counts_its_streams(start):

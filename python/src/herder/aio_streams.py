@@ -95,6 +95,8 @@ class AsyncStream(Stream):
         opened = function(**arguments)
         if not is_generator(opened):
             return opened
+        # That of the worker is for the main thread: it remembers the values that it is in, to find cycles.
+        self.to_json = self.worker.app._encode()
         self.send_all(opened)
         return END
 

@@ -33,7 +33,7 @@ class Stream:
     The thread that sends writes `sent` and `index`; the control thread writes `credited`.
     """
 
-    __slots__ = ("calls", "command", "credited", "index", "news", "sent", "window", "wire_id", "worker")
+    __slots__ = ("calls", "command", "credited", "index", "news", "sent", "to_json", "window", "wire_id", "worker")
 
     def __init__(self, worker: Worker, wire_id: int, command: str) -> None:
         self.worker = worker
@@ -41,6 +41,7 @@ class Stream:
         self.wire_id = wire_id
         self.command = command
         self.window = worker.stream_window
+        self.to_json = worker.encode
         self.index = 0  # of the next item
         self.sent = 0  # bytes, with the headers of the frames
         self.credited = 0  # bytes
@@ -100,7 +101,7 @@ class Stream:
         if self.calls.forked or self.calls.cancelled:
             self.check()
         try:
-            payload = self.worker.encode(item)
+            payload = self.to_json(item)
         except CallRejection as refused:
             raise refused_item(self.index, refused) from None
         size, limit = len(payload), self.worker.max_frame
