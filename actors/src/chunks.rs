@@ -31,7 +31,7 @@ pub(crate) fn chunks(window: u32) -> (ChunkSender, ChunkReceiver) {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// What the consumer has taken since the start of the stream, as the window counts it.
+    /// Rises with what the consumer takes, and while it is busy with that.
     consumed: AtomicU64,
 }
 
@@ -98,7 +98,7 @@ impl ChunkInput {
         state.waker.take()
     }
 
-    /// Returns what the consumer has taken since the start of the stream, as the window counts it.
+    /// Returns a number that has changed if the consumer has taken something since the last look, or was busy with that.
     pub(crate) fn consumed(&self) -> u64 {
         self.0.consumed.load(Ordering::Relaxed)
     }
@@ -150,6 +150,11 @@ impl ChunkReceiver {
         self.uncredited += cost;
         self.shared.consumed.fetch_add(cost, Ordering::Relaxed);
         Some(chunk)
+    }
+
+    /// Records that the consumer is still busy with a chunk that it has taken.
+    pub(crate) fn keep_busy(&self) {
+        self.shared.consumed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns how much the worker may send in addition, once at least half of the window was taken.

@@ -263,6 +263,19 @@ impl PendingStream {
         }
     }
 
+    /// Records that the consumer still works on the last item, as on one that it sends to a slow client. Otherwise it counts as
+    /// stalled after the pool's `stream.stall`.
+    pub fn keep_busy(&self) {
+        if let Items::Arriving { receiver, .. } = &self.state {
+            receiver.keep_busy();
+        }
+    }
+
+    /// Forgets a stream in a forked copy of the process: a thread of the pool may have held its lock at the fork.
+    fn forget(&mut self) {
+        mem::forget(mem::replace(&mut self.state, Items::Ended(None)));
+    }
+
     /// Ends the stream. Returns its last item: the error, if it has failed.
     fn end(&mut self, end: Result<Reply, Box<Error>>) -> Poll<Option<Result<Bytes>>> {
         let (reply, error) = match end {
@@ -281,7 +294,8 @@ impl Stream for PendingStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = match &mut self.state {
             Items::Arriving { client, .. } if !client.is_here() => {
-                return self.end(Err(Box::new(Error::Forked { may_have_run: true })));
+                self.forget();
+                return Poll::Ready(Some(Err(Error::Forked { may_have_run: true })));
             }
             Items::Arriving { receiver, id, client } => {
                 let next = receiver.poll_next(context);
@@ -308,11 +322,11 @@ impl Stream for PendingStream {
 
 impl Drop for PendingStream {
     fn drop(&mut self) {
-        if let Items::Arriving { id, client, .. } = &self.state
-            && client.is_here()
-        {
+        match &self.state {
             // The pool ignores the cancel of a call that is settled meanwhile.
-            client.0.supervisor.do_send(Cancel(*id));
+            Items::Arriving { id, client, .. } if client.is_here() => client.0.supervisor.do_send(Cancel(*id)),
+            Items::Arriving { .. } => self.forget(),
+            Items::Refused(_) | Items::Ended(_) => {}
         }
     }
 }

@@ -254,6 +254,7 @@ impl StreamBody {
     /// Returns the next part of a large item. The text before it has been taken.
     fn take_large(&mut self) -> Option<Bytes> {
         let (item, _) = self.large.as_mut().filter(|_| self.text.is_empty())?;
+        self.items.keep_busy(); // the client reads, however long it takes for a large item
         let part = item.split_to(item.len().min(PART));
         if item.is_empty() {
             self.large = None;
