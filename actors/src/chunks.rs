@@ -173,7 +173,11 @@ impl Drop for ChunkReceiver {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.is_closed = true;
-        state.chunks.clear();
+        // Dropped without the lock, for which the pool's thread may wait. The call may run on for some time: it must not keep
+        // the consumer's task.
+        let unread = (std::mem::take(&mut state.chunks), state.waker.take());
+        drop(state);
+        drop(unread);
     }
 }
 
