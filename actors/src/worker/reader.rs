@@ -370,6 +370,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Drop for Reader<'_> {
+    /// Wakes the consumers that a panic in the middle of the frames has left. Nothing else would: their wakers are here.
+    fn drop(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
 /// Returns the signal of this number, if the system has one.
 fn signal(number: NonZeroU8) -> Option<Signal> {
     Signal::from_named_raw(i32::from(number.get()))
