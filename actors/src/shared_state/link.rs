@@ -127,8 +127,11 @@ impl Link {
 
     /// Lets the worker send more of a stream, of which the consumer has taken these bytes.
     pub(crate) fn credit(&mut self, now: Timestamp, wire: WireId, bytes: u32) {
-        if self.streams.credit(now, wire, bytes) {
-            self.send_control(&HostMessage::Credit { wire, bytes });
+        let is_awaited = self.streams.credit(now, wire, bytes) && self.has_control;
+        let credit = HostMessage::Credit { wire, bytes };
+        // Not recorded, as the chunks are not: one stream would replace all other frames of the recorder within a moment.
+        if is_awaited && credit.encode(self.max_frame, self.control.tail()).is_ok() {
+            self.flush_control.notify_one();
         }
     }
 
