@@ -29,7 +29,7 @@ pub enum Outcome {
 pub(crate) struct Permit(u32);
 
 impl Permit {
-    /// The permit of a call in a pool without a breaker.
+    /// The permit of a call in a pool without a breaker, and of a trial that has returned its permit.
     pub(crate) const NONE: Self = Self(0);
 }
 
@@ -134,6 +134,16 @@ impl Breaker {
             *in_flight -= 1;
         }
         self.record(now, outcome);
+    }
+
+    /// Handles that a stream has begun: the first chunk of a trial is its success, as the stream may never end. Returns what is
+    /// left of the permit of its call.
+    pub(crate) fn stream_began(&mut self, now: Timestamp, permit: Permit) -> Permit {
+        if permit.0 != self.period || !matches!(self.state, State::HalfOpen { .. }) {
+            return permit;
+        }
+        self.return_permit(now, permit, Outcome::Success);
+        Permit::NONE
     }
 
     /// Counts an outcome, whether or not it belongs to a permit.

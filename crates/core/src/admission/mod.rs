@@ -63,6 +63,14 @@ impl Admission {
         self.leave(now, permit, Outcome::Ignored);
     }
 
+    /// Handles that the stream of a call has begun. Returns what is left of the call's permit.
+    pub(crate) fn stream_began(&mut self, now: Timestamp, permit: Permit) -> Permit {
+        match &mut self.breaker {
+            Some(breaker) => breaker.stream_began(now, permit),
+            None => permit,
+        }
+    }
+
     #[inline]
     fn leave(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
         if let Some(breaker) = &mut self.breaker {

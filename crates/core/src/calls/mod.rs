@@ -12,6 +12,7 @@ pub(crate) use stream::CallStream;
 
 use crate::{
     CallId, Fingerprint, StreamWait, Timestamp, WireId, WorkerRef,
+    admission::Permit,
     derived::Derived,
     failure::{CallFailure, WorkerLoss},
     slab::Slab,
@@ -22,6 +23,7 @@ pub(crate) use indices::CallKey;
 use indices::{CallIndex, Indices};
 use std::{
     hash::{Hash, Hasher},
+    mem,
     time::Duration,
 };
 
@@ -246,10 +248,12 @@ impl Calls {
         loss
     }
 
-    /// Records that the first chunk of a call has arrived. The call is not sent again: its caller may have the chunk.
-    pub(crate) fn first_chunk(&mut self, now: Timestamp, id: CallId) {
+    /// Records that the first chunk of a call has arrived. The call is not sent again: its caller may have the chunk. `began`
+    /// takes the permit, and returns what is left of it.
+    pub(crate) fn first_chunk(&mut self, now: Timestamp, id: CallId, began: impl FnOnce(Permit) -> Permit) {
         self.change(id, |call| {
             call.idempotent = false;
+            call.permit = began(mem::replace(&mut call.permit, Permit::NONE));
             if let Some(stream) = &mut call.stream {
                 stream.first_chunk(now);
             }
@@ -349,7 +353,7 @@ mod tests {
             batched: None,
             state: CallState::New,
             position: QueuePosition::default(),
-            permit: crate::admission::Permit::NONE,
+            permit: Permit::NONE,
             fingerprint: None,
             losses: crate::LostAttempts::default(),
             stream: None,

@@ -24,7 +24,8 @@ impl Core {
             self.workers.distrust_order(worker);
             begun.into_iter().for_each(|id| self.calls.begin(now, id));
         }
-        self.calls.first_chunk(now, call?);
+        let admission = &mut self.admission;
+        self.calls.first_chunk(now, call?, |permit| admission.stream_began(now, permit));
         call
     }
 

@@ -1,7 +1,7 @@
 //! Streams (R42): the first chunk, the waits for worker and consumer, and the end.
 
 use super::*;
-use crate::{AttemptState, Pipeline};
+use crate::{AttemptState, BreakerSettings, BreakerState, Outcome, Pipeline};
 use std::num::NonZeroU32;
 
 const IDLE: Duration = Duration::from_secs(4);
@@ -183,4 +183,33 @@ fn r36_streams_do_not_count_in_the_expected_wait() {
     harness.call(None);
     harness.call(None);
     assert_eq!(harness.core.queue_status().expected_wait_ms, None);
+}
+
+/// R34: the first chunk of a trial is its success, as a stream may never end. Any other stream counts at its end.
+#[test]
+fn r34_endless_trials_do_not_keep_the_breaker_half_open() {
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 3);
+    settings.breaker = Some(BreakerSettings {
+        failure_threshold: 1,
+        success_threshold: 2,
+        half_open_max_calls: 1,
+        ..BreakerSettings::default()
+    });
+    (settings.overflow, settings.health.interval) = (0, Duration::MAX);
+    let mut harness = Harness::with(settings);
+    let state = |harness: &Harness| harness.core.breaker(harness.now).map(|breaker| breaker.state);
+    harness.core.record_outcome(harness.now, Outcome::Failure);
+    harness.wait(SECOND * 60);
+    harness.begin_stream(Some(IDLE));
+    assert_eq!(state(&harness), Some(BreakerState::HalfOpen));
+    let (trial, _) = harness.begin_stream(Some(IDLE));
+    assert_eq!(state(&harness), Some(BreakerState::Closed));
+    let (later, _) = harness.begin_stream(Some(IDLE));
+    let since = harness.now;
+    harness.wait(IDLE);
+    for (call, after) in [(trial, BreakerState::Closed), (later, BreakerState::Open)] {
+        let effects = harness.waits(call, StreamWait::Worker { since });
+        assert_eq!(settled(&effects, call), Some(CallFailure::StreamIdle { idle: IDLE }));
+        assert_eq!(state(&harness), Some(after));
+    }
 }
