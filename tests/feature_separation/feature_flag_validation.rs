@@ -58,6 +58,10 @@ impl Flags {
         let report = with_timeout("the reload", pool.reload()).await.unwrap();
         let expected = (pool.config().pool_size(), u32::from(self.affinity));
         assert_eq!((report.workers, report.sessions), expected, "{self:?}");
+        // The reload does not wait for the exit of the last old process. One that is exiting has no memory to show.
+        let ended =
+            async || pool.workers().await.unwrap().iter().all(|worker| worker.state != WorkerState::Terminating);
+        wait_until("the old workers have ended", ended).await;
         let next = answer(pid(pool, "ann").reply()).await;
         assert_eq!(matches!(next, Err(Error::SessionWorkerLost { .. })), self.affinity, "{self:?}: {next:?}");
         self.check_with(pool, "bob").await;

@@ -189,7 +189,7 @@ fn invalid_arguments_exit_with_2() {
         (&["--command", "echo"][..], "the file has several pools; name one with --pool: `kept`, `two`"),
         (&["--pool", "kept"], "no command given; name one with --command"),
         (&["--pool", "nope", "--command", "echo"], "unknown pool `nope`; available pools: `kept`, `two`"),
-        (&["--pool", "kept", "--command", "nope"], "unknown command `nope`; available commands: count"),
+        (&["--pool", "kept", "--command", "nope"], "unknown command `nope`; available commands: echo"),
         (&["--pool", "kept", "--command", "count"], "count needs a session"),
         (&["--pool", "kept", "--command", "wait"], "missing argument 'file'"),
         (&["--pool", "kept", "--command", "echo", "--args", "[]"], "the arguments are not a JSON object"),

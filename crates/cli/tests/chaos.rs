@@ -98,7 +98,7 @@ fn invalid_arguments_exit_with_2() {
     for (args, expected) in [
         (&["--command", "echo"][..], "the file has several pools; name one with --pool: `kept`, `other`"),
         (&["--pool", "nope", "--command", "echo"], "unknown pool `nope`; available pools: `kept`, `other`"),
-        (&["--pool", "kept", "--command", "nope"], "unknown command `nope`; available commands: count"),
+        (&["--pool", "kept", "--command", "nope"], "unknown command `nope`; available commands: echo"),
         (&["--pool", "kept", "--command", "count"], "count needs a session"),
         (&["--pool", "kept", "--command", "wait", "--args", "{}"], "missing argument 'file'"),
         (&["--pool", "kept", "--command", "echo", "--args", "[]"], "the arguments are not a JSON object"),
