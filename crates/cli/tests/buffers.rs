@@ -77,7 +77,7 @@ fn r43_the_commands_of_the_page_work() {
     server.until_ready();
     let herder = env!("CARGO_BIN_EXE_herder");
     for command in block("```console\n").lines().filter(|line| !line.contains("herder serve")) {
-        let command = command.strip_prefix("$ ").unwrap().replace("http://127.0.0.1:8700", &server.url());
+        let command = command.strip_prefix("$ ").unwrap().replace("http://127.0.0.1:7878", &server.url());
         let command = command.replace("herder call", &format!("{herder} call --url {}", server.url()));
         let script = format!("set -e; {command}; gzip -dc notes.gz; rm notes.gz");
         let output = Command::new("sh").args(["-c", &script]).current_dir(server.file("")).output().unwrap();
