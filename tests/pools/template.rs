@@ -17,6 +17,7 @@ import herder
 app = herder.App()
 IMPORTED_BY = os.getpid()
 SLOT_AT_IMPORT = os.environ.get('HERDER_SLOT')
+SPIN_AT_IMPORT = os.environ.get('OPENBLAS_THREAD_TIMEOUT')
 STARTED = []
 
 @app.on_start
@@ -34,10 +35,10 @@ def describe(count: int, meeting: str) -> dict:
     listed = [f'/proc/self/fd/{fd}' for fd in os.listdir('/proc/self/fd')]
     fds = sorted(os.readlink(fd).split(':')[0] for fd in listed if os.path.lexists(fd))
     return {
-        'imported_by': IMPORTED_BY, 'slot_at_import': SLOT_AT_IMPORT, 'started': STARTED == [os.getpid()],
+        'imported_by': IMPORTED_BY, 'slot_at_import': SLOT_AT_IMPORT, 'spin': SPIN_AT_IMPORT, 'started': STARTED == [os.getpid()],
         'parent': os.getppid(), 'leads_group': os.getpgrp() == os.getpid(), 'slot': os.environ['HERDER_SLOT'],
         'own': os.environ['DEVICE'], 'threads': os.environ['OMP_NUM_THREADS'], 'random': random.random(), 'fds': fds,
-        'marks': [name for name in ('HERDER_TEMPLATE', 'HERDER_FD', 'HERDER_CTL_FD') if name in os.environ],
+        'marks': [name for name in ('HERDER_TEMPLATE', 'HERDER_FD', 'HERDER_CTL_FD', 'OPENBLAS_THREAD_TIMEOUT') if name in os.environ],
     }
 
 @app.command
@@ -125,7 +126,7 @@ async fn r31_forked_workers_are_workers_like_any_other() {
         // The loop of an app with async handlers has an epoll descriptor and a pair of sockets; the other three sockets are those of the worker.
         let fds = ["/dev/null", "anon_inode", "pipe", "pipe", "socket", "socket", "socket", "socket", "socket"];
         let expected = json!({
-            "imported_by": template, "slot_at_import": null, "started": true, "parent": process::id(),
+            "imported_by": template, "slot_at_import": null, "spin": "20", "started": true, "parent": process::id(),
             "leads_group": true, "fds": fds, "marks": [],
         });
         assert_eq!(answer, expected);
