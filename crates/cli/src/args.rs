@@ -16,6 +16,7 @@ Examples:
   herder dev carts.py:app                           one worker, which is replaced at each save
   herder call basic echo '{\"x\": 1}'                 one call, to a running server or to a pool started for it
   herder commands basic                             the commands of a pool, and their arguments
+  herder doctor                                     what is wrong on this machine, and what to do
   herder status                                     the pools of the running server
   herder why sessions ann                           what happened to a session
   herder recorder sessions w2                       what happened to a worker
@@ -23,8 +24,8 @@ Examples:
   herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   how the command scales with the number of workers
 
 Environment:
-  HERDER_URL    server used by `call`, `commands`, `status`, `why` and `recorder`
-  HERDER_TOKEN  token that `serve` requires and these five client commands send
+  HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `why` and `recorder`
+  HERDER_TOKEN  token that `serve` requires and these six client commands send
   HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
 
 const SERVE_EXAMPLES: &str = "\
@@ -104,6 +105,19 @@ problem has no place in the file.
 
 Exit codes: 0 no problem; 2 at least one problem.";
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  herder doctor
+  herder doctor --app carts.py:app            an app, or another TOML file
+  herder doctor --url http://10.0.0.7:7878    also examine that server
+  herder doctor --json
+
+Starts each interpreter and one worker of each pool, imports the apps and runs their hooks. Examines the interpreter, the Python package,
+the time of the import, limits (descriptors, memory, cores, processes), kernel settings, folders, clocks, the address and a running
+server. For each finding, says why it matters and what to do. Changes nothing.
+
+Exit codes: 0 no finding; 1 at least one finding; 2 invalid arguments.";
+
 const STATUS_EXAMPLES: &str = "\
 Examples:
   herder status
@@ -175,6 +189,8 @@ pub(crate) enum Command {
     Commands(Commands),
     /// Check a configuration file or an app
     Check(Check),
+    /// Examine the machine, the interpreters, the apps and a running server, and say what to do about each problem
+    Doctor(Doctor),
     /// Show the pools of a running server
     Status(Status),
     /// Show the history of a session: where its calls ran, and why
@@ -397,6 +413,19 @@ pub(crate) struct Check {
     /// Also start one worker of each pool, list its commands with their arguments, and stop it; imports the apps and runs their hooks
     #[arg(long)]
     pub(crate) import: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub(crate) struct Doctor {
+    /// The app or TOML file to examine [default: ./herder.toml if it exists, else the demo pools]
+    #[arg(long, value_name = "APP|FILE")]
+    pub(crate) app: Option<String>,
+    /// Print the checks as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerAt,
 }
 
 #[derive(Args, Debug)]

@@ -85,7 +85,7 @@ fn interpreters(options: &Check, pools: &[PoolConfig]) -> Outcome {
 
 /// Returns a command for the interpreter in the directory and with the variables of the first worker, but without those of
 /// numeric libraries.
-fn interpreter_command(config: &PoolConfig) -> Option<Command> {
+pub(crate) fn interpreter_command(config: &PoolConfig) -> Option<Command> {
     let Launch::App { python, .. } = config.launch() else { return None };
     let mut command = Command::new(python);
     if config.env_mode() == EnvMode::Clean {

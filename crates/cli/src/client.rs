@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use ureq::{
     Agent, Body,
@@ -28,6 +28,14 @@ pub(crate) struct Client {
     agent: Agent,
     base: String,
     token: Option<String>,
+}
+
+/// What a server says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Health {
+    pub(crate) version: String,
+    /// Its time of day, in whole seconds.
+    pub(crate) date: Option<SystemTime>,
 }
 
 /// Returns the path of the API with these segments below `/v1/pools`, percent-encoded.
@@ -61,10 +69,16 @@ impl Client {
 
     /// Returns whether a Herder server answers.
     pub(crate) fn answers(&self) -> bool {
+        self.health().is_some()
+    }
+
+    /// Returns the answer of a Herder server to `GET /healthz`, which needs no token. `None` if none answers.
+    pub(crate) fn health(&self) -> Option<Health> {
         let request = self.agent.get(format!("{}/healthz", self.base)).config().timeout_global(Some(PROBE)).build();
-        let text = request.call().ok().and_then(|mut response| response.body_mut().read_to_string().ok());
-        text.and_then(|text| serde_json::from_str::<Value>(&text).ok())
-            .is_some_and(|health| health["herder"].is_string())
+        let mut response = request.call().ok()?;
+        let date = response.headers().get("date").and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        let body: Value = serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()?;
+        Some(Health { version: body["herder"].as_str()?.to_owned(), date })
     }
 
     /// Sends a GET request. Returns the body of a successful response; other responses are errors.

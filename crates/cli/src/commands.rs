@@ -14,7 +14,7 @@ use crate::{
 use actix_rt::System;
 use herder::{
     Error, Pool, PoolConfig,
-    status::{CommandDescription, TemplateStatus},
+    status::{CommandDescription, Status, TemplateStatus},
 };
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -64,12 +64,21 @@ pub(crate) fn of_worker(config: &PoolConfig) -> Result<Arc<[CommandDescription]>
 
 /// Like [`of_worker`]. Also returns the state of the template that was started first, in a pool with one.
 pub(crate) fn of_started(config: &PoolConfig) -> Result<(Arc<[CommandDescription]>, Option<TemplateStatus>), Error> {
+    with_worker(config, |commands, status| (commands, status.template))
+}
+
+/// Starts one worker of a pool, examines it, and stops it.
+pub(crate) fn with_worker<T>(
+    config: &PoolConfig,
+    examine: impl FnOnce(Arc<[CommandDescription]>, Status) -> T,
+) -> Result<T, Error> {
     let config = config.clone().with_pool_size(1)?.with_overflow(0)?.with_lazy(false);
     System::new().block_on(async {
         let pool = Pool::start(config).await?;
         let (commands, status) = (pool.commands().await, pool.status().await);
+        let examined = commands.and_then(|commands| Ok(examine(commands, status?)));
         pool.shutdown(STOP_TIMEOUT).await?;
-        Ok((commands?, status?.template))
+        examined
     })
 }
 

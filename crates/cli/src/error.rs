@@ -30,6 +30,15 @@ impl CommandError {
         Self::Failed(message.to_string())
     }
 
+    /// Returns what happened, without the details of a problem document.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Usage(text) | Self::Failed(text) => text,
+            Self::Problem(problem) => problem["detail"].as_str().unwrap_or("an error without details").to_owned(),
+            Self::Interrupted(signal) => signal.name().to_owned(),
+        }
+    }
+
     /// Returns the exit code. Arguments that a server refused as malformed count as invalid arguments.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {

@@ -13,6 +13,7 @@ mod commands;
 mod complete;
 mod console;
 mod dev;
+mod doctor;
 mod error;
 mod init;
 mod logs;
@@ -30,6 +31,7 @@ mod source;
 mod status;
 mod table;
 mod target;
+mod units;
 mod why;
 
 use anstream::{AutoStream, ColorChoice};
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Call(options) => call::run(&options),
         Command::Commands(options) => commands::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Why(options) => why::run(&options),
         Command::Recorder(options) => recorder::run(&options),

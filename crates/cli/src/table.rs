@@ -1,6 +1,7 @@
 //! Standard output: lines, and tables with aligned columns. A closed standard output is not an error.
 
 use crate::console::printable;
+use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 use std::io::{self, Write};
 
@@ -13,6 +14,18 @@ pub(crate) fn print_line(text: &str) {
 pub(crate) fn try_print_line(text: &str) -> io::Result<()> {
     let (mut stdout, text) = (io::stdout().lock(), printable(text));
     writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+}
+
+/// Prints a text with colors, whose other control characters the caller has escaped.
+pub(crate) fn print_painted(text: &str) {
+    let mut stdout = io::stdout().lock();
+    _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Returns the columns and rows of the terminal that is standard output. `None` if it is none.
+pub(crate) fn terminal_size() -> Option<(u16, u16)> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 /// Formats rows below their titles. Columns are separated by two spaces.

@@ -30,6 +30,7 @@ fn help() {
         "call",
         "commands",
         "check",
+        "doctor",
         "status",
         "why",
         "recorder",

@@ -17,6 +17,7 @@ mod connections;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod dev;
+mod doctor;
 mod environment;
 mod errors;
 mod guards;

@@ -6,13 +6,18 @@ use std::io;
 /// Whether text is colored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Style {
-    pub(super) has_colors: bool,
+    pub(crate) has_colors: bool,
 }
 
 impl Style {
     /// Returns the style for standard error.
     pub(crate) fn of_stderr() -> Self {
         Self { has_colors: AutoStream::choice(&io::stderr()) != ColorChoice::Never }
+    }
+
+    /// Returns the style for standard output.
+    pub(crate) fn of_stdout() -> Self {
+        Self { has_colors: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
     }
 
     fn paint(self, code: &str, text: &str) -> String {

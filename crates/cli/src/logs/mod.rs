@@ -67,6 +67,18 @@ pub(crate) fn start_as(format: Format, default: &str) -> Outcome {
     Ok(())
 }
 
+/// Checks `HERDER_LOG`, without starting the log. Returns its text; `None` if it is not set.
+///
+/// # Errors
+/// Fails with the text, why it is not a filter, and what is allowed.
+pub(crate) fn check_variable() -> Result<Option<String>, String> {
+    let chosen = std::env::var("HERDER_LOG").ok().filter(|text| !text.is_empty());
+    match chosen.as_deref().map(filter) {
+        Some(Err(error)) => Err(format!("{error}; allowed: {ALLOWED}")),
+        _ => Ok(chosen),
+    }
+}
+
 /// Starts the console of `herder dev`: the calls, the output of workers and the warnings, without time and target.
 pub(crate) fn start_console(style: Style) -> Outcome {
     let chosen = std::env::var("HERDER_LOG").ok().filter(|text| !text.is_empty());

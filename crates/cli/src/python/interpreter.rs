@@ -25,6 +25,9 @@ pub(crate) const TOKEN: &str = "HERDER_TOKEN";
 /// The time that an interpreter has for its answer: a wrapper may wait for a terminal, or start a container.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// The version of this program, and of its package.
+const OWN: &str = env!("CARGO_PKG_VERSION");
+
 /// The bytes that are read of what it prints.
 const MAX_OUTPUT: u64 = 64 * 1024;
 
@@ -104,7 +107,7 @@ impl Interpreter {
         let program = Path::new(command.get_program()).display().to_string();
         command.args(["-c", SCRIPT]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
-        let Some((output, errors, status)) = finish(child, limit) else {
+        let Some((output, errors, status)) = finish(child, limit, MAX_OUTPUT) else {
             return Err(format!("{program} has not answered within {} s", limit.as_secs()));
         };
         // A `sitecustomize` module may print lines before the answer.
@@ -131,19 +134,23 @@ impl Interpreter {
 
     /// Returns the version of the installed package and what workers do with it.
     fn package(&self) -> String {
-        const OWN: &str = env!("CARGO_PKG_VERSION");
-        match &self.installed {
-            None => format!("herder {OWN} of this program"),
-            Some((version, folder)) if version == OWN => match different_file(Path::new(folder)) {
-                None => format!("herder {OWN} in {folder}, which is identical to that of this program"),
-                Some(file) => format!(
-                    "herder {OWN} of this program, not the installed one in {folder}, whose {file} differs: run `herder python install`"
-                ),
-            },
-            Some((version, folder)) => {
-                format!("herder {OWN} of this program, not the installed {version} in {folder}")
+        match (&self.installed, self.unused_package()) {
+            (None, _) => format!("herder {OWN} of this program"),
+            (Some((_, folder)), None) => {
+                format!("herder {OWN} in {folder}, which is identical to that of this program")
             }
+            (_, Some(unused)) => format!("herder {OWN} of this program, not {unused}"),
         }
+    }
+
+    /// Describes the installed package if workers do not import it, because it is not equal to that of this program.
+    pub(crate) fn unused_package(&self) -> Option<String> {
+        let (version, folder) = self.installed.as_ref()?;
+        if version != OWN {
+            return Some(format!("the installed {version} in {folder}"));
+        }
+        let file = different_file(Path::new(folder))?;
+        Some(format!("the installed one in {folder}, whose {file} differs: run `herder python install`"))
     }
 }
 
@@ -156,12 +163,12 @@ fn different_file(folder: &Path) -> Option<&'static str> {
     files.into_iter().find(|(name, text)| !is_equal(name, text)).map(|(name, _)| *name)
 }
 
-/// Returns what a program prints on standard output and standard error, and its exit status, or `None` if it prints nothing
-/// until the limit. Kills it then, and if it still runs after it has closed its output.
+/// Returns what a program prints on standard output and standard error (each at most `max` bytes), and its exit status, or `None`
+/// if it prints nothing until the limit. Kills it then, and if it still runs after it has closed its output.
 #[expect(clippy::disallowed_methods, reason = "limits the time of a program that may never answer")]
-fn finish(mut child: Child, limit: Duration) -> Option<(String, String, ExitStatus)> {
-    let output = child.stdout.take().map(read_in_thread);
-    let errors = child.stderr.take().map(read_in_thread);
+pub(super) fn finish(mut child: Child, limit: Duration, max: u64) -> Option<(String, String, ExitStatus)> {
+    let output = child.stdout.take().map(|stream| read_in_thread(stream, max));
+    let errors = child.stderr.take().map(|stream| read_in_thread(stream, max));
     let output = output.map(|output| output.recv_timeout(limit));
     // What it has started may keep standard error open.
     let errors = errors.and_then(|errors| errors.recv_timeout(Duration::from_millis(100)).ok()).unwrap_or_default();
@@ -175,11 +182,11 @@ fn finish(mut child: Child, limit: Duration) -> Option<(String, String, ExitStat
 }
 
 /// Reads a stream to its end, or to the limit. The thread ends with the last program that has the stream open.
-fn read_in_thread(stream: impl Read + Send + 'static) -> Receiver<String> {
+fn read_in_thread(stream: impl Read + Send + 'static, max: u64) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        _ = stream.take(MAX_OUTPUT).read_to_end(&mut bytes);
+        _ = stream.take(max).read_to_end(&mut bytes);
         _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
     });
     receiver

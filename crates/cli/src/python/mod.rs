@@ -1,10 +1,12 @@
 //! `herder python`: the Python package of this program, for editors and type checkers. `interpreter` asks an interpreter for
-//! its version and folders; `herder check` uses it too.
+//! its version and folders; `herder check` uses it too. `imports` measures the import of an app for `herder doctor`.
 
+mod imports;
 mod install;
 mod interpreter;
 mod script;
 
+pub(crate) use imports::Imports;
 pub(crate) use install::run as install;
 pub(crate) use interpreter::{Interpreter, TOKEN};
 pub(crate) use script::inline_python;

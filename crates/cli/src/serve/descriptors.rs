@@ -73,8 +73,13 @@ impl Descriptors {
         Ok(per_thread((connections / self.threads).min(MAX_PER_THREAD)))
     }
 
+    /// Returns the limit in force; `None` if there is none.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
     /// Returns what the server and all base workers need.
-    fn needed(&self) -> u64 {
+    pub(crate) fn needed(&self) -> u64 {
         self.open + SERVER + self.threads * PER_THREAD + self.pools * PER_POOL + self.workers * PER_WORKER
     }
 }

@@ -1,0 +1,173 @@
+//! The configuration, the log, the address, and a running server.
+
+use super::super::{
+    check::Check,
+    facts::{Facts, server::ServerFacts},
+};
+use serde_json::Value;
+
+const OWN: &str = env!("CARGO_PKG_VERSION");
+/// A difference of the clocks that is a finding, in milliseconds. The header that it is read from has whole seconds.
+const CLOCK_SKEW_MS: i64 = 2500;
+
+pub(super) fn configuration(facts: &Facts) -> Option<Check> {
+    const NAME: &str = "configuration";
+    Some(match facts.source.as_ref()? {
+        Ok(source) => Check::ok(NAME, source.as_str()),
+        Err(reason) => Check::error(
+            NAME,
+            reason.as_str(),
+            "no server starts with it; its pools were not examined",
+            "correct it; `herder check` prints each problem with its line",
+        ),
+    })
+}
+
+pub(super) fn log(facts: &Facts) -> Option<Check> {
+    const NAME: &str = "HERDER_LOG";
+    Some(match facts.log.as_ref()? {
+        Ok(filter) => Check::ok(NAME, filter.as_str()),
+        Err(reason) => Check::error(
+            NAME,
+            reason.as_str(),
+            "commands that write a log do not start",
+            "correct or unset the variable",
+        ),
+    })
+}
+
+/// The address and, if a server runs there, its version, its pools and its clock.
+pub(super) fn server(server: &ServerFacts) -> Vec<Check> {
+    let Some(health) = &server.health else { return vec![without_server(server)] };
+    let address = &server.address;
+    let mut checks = vec![if health.version == OWN {
+        Check::ok("server", format!("herder {OWN} runs at {address}"))
+    } else {
+        Check::warning(
+            "server",
+            format!("herder {} runs at {address}; this program is {OWN}", health.version),
+            "commands may not understand its answers, or ask for what it does not have",
+            "restart the server with this version, or use the `herder` that started it",
+        )
+    }];
+    checks.extend(server.pools.as_ref().map(pools));
+    checks.extend(server.ahead_ms.map(skew));
+    checks
+}
+
+fn without_server(server: &ServerFacts) -> Check {
+    let address = &server.address;
+    match &server.occupied {
+        _ if server.is_named => Check::error(
+            "server",
+            format!("no Herder server answers at {address}"),
+            "commands such as `herder status` cannot reach it",
+            "start it, or correct --url or HERDER_URL",
+        ),
+        None => Check::ok("address", format!("{address} is free; no server runs")),
+        Some(reason) => {
+            let who = server.listener.as_ref().map(|name| format!(": {name} listens there")).unwrap_or_default();
+            Check::error(
+                "address",
+                format!("{address} cannot be used{who} ({reason})"),
+                "`herder serve` does not start",
+                "stop the other program, or choose another address with `server.listen` or --listen",
+            )
+        }
+    }
+}
+
+/// Examines the answer to `GET /v1/pools`.
+fn pools(answer: &Result<Value, String>) -> Check {
+    let list = match answer {
+        Ok(answer) => answer["pools"].as_array().map(Vec::as_slice).unwrap_or_default(),
+        Err(reason) => {
+            return Check::error(
+                "pools",
+                format!("the server does not show its pools: {reason}"),
+                "this command and `herder status` cannot examine it",
+                "set HERDER_TOKEN to the token of the server",
+            );
+        }
+    };
+    let sick: Vec<String> = list.iter().filter(|pool| pool["healthy"] != true).map(describe).collect();
+    if sick.is_empty() {
+        return Check::ok("pools", format!("{} healthy", list.len()));
+    }
+    let action = "`herder status POOL` and the log of the server show more";
+    Check::error("pools", sick.join("; "), "calls to these pools wait or fail", action)
+}
+
+fn describe(pool: &Value) -> String {
+    let text = |key: &str| pool[key].as_str().unwrap_or("-").to_owned();
+    let ready = format!("{} of {} workers ready", pool["ready_workers"], pool["pool_size"]);
+    let reason = pool["last_start_error"].as_str().or_else(|| pool["error"].as_str());
+    let reason = reason.map(|error| format!(", {error}")).unwrap_or_default();
+    format!("{}: {}, {ready}{reason}", text("pool"), text("state"))
+}
+
+fn skew(ahead_ms: i64) -> Check {
+    if ahead_ms.abs() <= CLOCK_SKEW_MS {
+        return Check::ok("server clock", "agrees with the clock of this machine");
+    }
+    let (seconds, side) = (ahead_ms.abs() / 1000, if ahead_ms > 0 { "ahead of" } else { "behind" });
+    Check::warning(
+        "server clock",
+        format!("{seconds} s {side} the clock of this machine"),
+        "times in its log and answers do not fit those of this machine",
+        "start a time service (NTP) on both machines",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client::Health, doctor::check::Level};
+    use serde_json::json;
+
+    fn levels(facts: &ServerFacts) -> Vec<(&'static str, Level)> {
+        server(facts).iter().map(|check| (check.check, check.level)).collect()
+    }
+
+    #[test]
+    fn an_address_is_free_or_somebody_listens() {
+        let free = ServerFacts { address: "127.0.0.1:7878".into(), ..ServerFacts::default() };
+        assert_eq!(levels(&free), [("address", Level::Ok)]);
+        let (occupied, listener) = (Some("Address in use".into()), Some("nginx (process 7)".into()));
+        let taken = ServerFacts { occupied, listener, ..free.clone() };
+        assert_eq!(levels(&taken), [("address", Level::Error)]);
+        assert!(server(&taken)[0].found.contains(": nginx (process 7) listens there (Address in use)"));
+        assert_eq!(levels(&ServerFacts { is_named: true, ..free }), [("server", Level::Error)]);
+    }
+
+    #[test]
+    fn a_running_server_is_examined() {
+        let running = |version: &str, pools: Value, ahead_ms| ServerFacts {
+            health: Some(Health { version: version.into(), date: None }),
+            pools: Some(Ok(json!({ "pools": [pools] }))),
+            ahead_ms: Some(ahead_ms),
+            ..ServerFacts::default()
+        };
+        let healthy = json!({ "pool": "carts", "healthy": true });
+        let all = levels(&running(OWN, healthy.clone(), -900));
+        assert_eq!(all, [("server", Level::Ok), ("pools", Level::Ok), ("server clock", Level::Ok)]);
+        let sick = json!({
+            "pool": "carts", "healthy": false, "state": "failed", "ready_workers": 0, "pool_size": 4, "last_start_error": "no torch",
+        });
+        let facts = running("0.0.9", sick, -4000);
+        let all = levels(&facts);
+        assert_eq!(all, [("server", Level::Warning), ("pools", Level::Error), ("server clock", Level::Warning)]);
+        assert_eq!(server(&facts)[1].found, "carts: failed, 0 of 4 workers ready, no torch");
+        assert_eq!(server(&facts)[2].found, "4 s behind the clock of this machine");
+        let refused = ServerFacts { pools: Some(Err("no token".into())), ..running(OWN, healthy, 0) };
+        assert_eq!(levels(&refused)[1], ("pools", Level::Error));
+    }
+
+    #[test]
+    fn invalid_settings_are_errors() {
+        let facts = Facts { source: Some(Err("bad".into())), log: Some(Err("bad".into())), ..Facts::default() };
+        assert_eq!(configuration(&facts).unwrap().level, Level::Error);
+        assert_eq!(log(&facts).unwrap().level, Level::Error);
+        assert!(log(&Facts::default()).is_none(), "not set");
+    }
+}

@@ -1,0 +1,80 @@
+//! What the checks examine, read from the machine, from interpreters, from one started worker of each pool, and from a server.
+//! `None` means that something is unknown, or does not exist on this system.
+
+pub(super) mod cgroup;
+pub(super) mod machine;
+mod progress;
+pub(super) mod python;
+pub(super) mod server;
+
+use crate::{
+    args,
+    error::{CommandError, Outcome},
+    logs,
+    serve::Descriptors,
+    source::{Origin, Overrides, Source},
+};
+use cgroup::Cgroup;
+use herder::config::Server;
+use machine::Machine;
+use progress::Progress;
+use python::PoolFacts;
+use server::ServerFacts;
+
+/// All facts.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// What the pools come from, or why the configuration cannot be read.
+    pub(super) source: Option<Result<String, String>>,
+    pub(super) pools: Vec<PoolFacts>,
+    /// The limit of descriptors, after it was raised as `serve` raises it; and what a server with these pools needs.
+    pub(super) descriptors: Option<(u64, u64)>,
+    pub(super) cgroup: Cgroup,
+    pub(super) machine: Machine,
+    pub(super) server: Option<ServerFacts>,
+    /// `HERDER_LOG`, if it is set, or why it is invalid.
+    pub(super) log: Option<Result<String, String>>,
+}
+
+impl Facts {
+    /// Reads all facts. Starts each interpreter and one worker of each pool. Shows its progress on a terminal.
+    ///
+    /// # Errors
+    /// Fails if an app or a file that was named is invalid. An invalid `./herder.toml` is a fact.
+    pub(super) fn gather(options: &args::Doctor) -> Outcome<Self> {
+        let progress = Progress::start();
+        let source = match Source::of(options.app.as_deref(), Overrides::default()) {
+            Err(error) if options.app.is_some() => return Err(error),
+            read => read.map_err(CommandError::into_text),
+        };
+        let began = machine::Clocks::read();
+        let (configs, settings) = match &source {
+            Ok(source) => (source.pools.as_slice(), source.server.clone()),
+            Err(_) => (&[][..], Server::default()),
+        };
+        let pools = configs.iter().map(|config| PoolFacts::gather(config, &progress)).collect();
+        let descriptors = Descriptors::raise(1, configs);
+        progress.show("asking the server");
+        let server = ServerFacts::gather(&options.server, &settings)?;
+        Ok(Self {
+            source: Some(source.as_ref().map(named).map_err(Clone::clone)),
+            pools,
+            descriptors: descriptors.limit().map(|limit| (limit, descriptors.needed())),
+            cgroup: Cgroup::read(),
+            machine: Machine::read(began),
+            server: Some(server),
+            log: logs::check_variable().transpose(),
+        })
+    }
+}
+
+/// Names the source.
+fn named(source: &Source) -> String {
+    let count = source.pools.len();
+    let pools = format!("{count} {}", if count == 1 { "pool" } else { "pools" });
+    match &source.origin {
+        Origin::File(path) => format!("{}: {pools}", path.display()),
+        Origin::App => "the app's pool".into(),
+        Origin::Demo => "no ./herder.toml: the demo pools".into(),
+    }
+}

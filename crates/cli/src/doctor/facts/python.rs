@@ -1,0 +1,109 @@
+//! The interpreter, one started worker, and the import of the app of a pool.
+
+use super::progress::Progress;
+use crate::{
+    check::interpreter_command,
+    commands,
+    python::{Imports, Interpreter},
+};
+use herder::{
+    PoolConfig,
+    config::{Launch, StartMethod},
+    status::{CommandDescription, Status},
+};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// What is known about a pool.
+#[derive(Debug, Default)]
+pub(in crate::doctor) struct PoolFacts {
+    pub(in crate::doctor) name: String,
+    /// The app; `None` for a pool with its own program.
+    pub(in crate::doctor) app: Option<String>,
+    pub(in crate::doctor) workers: u64,
+    pub(in crate::doctor) overflow: u64,
+    /// Whether its workers are forked from a template.
+    pub(in crate::doctor) is_forked: bool,
+    /// The answer of the interpreter; `None` for a pool with its own program.
+    pub(in crate::doctor) interpreter: Option<Result<Interpreter, String>>,
+    /// One worker, which was started and stopped again.
+    pub(in crate::doctor) worker: Option<Result<Worker, String>>,
+    /// The import of the app, if the worker started.
+    pub(in crate::doctor) import: Option<Result<Imports, String>>,
+}
+
+/// A worker after its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::doctor) struct Worker {
+    pub(in crate::doctor) commands: usize,
+    /// The time until it was ready.
+    pub(in crate::doctor) start: Duration,
+    /// The resident memory in bytes.
+    pub(in crate::doctor) memory: Option<u64>,
+    pub(in crate::doctor) threads: Option<u64>,
+    /// The folder of the package that this program wrote for it.
+    pub(in crate::doctor) package: Option<PathBuf>,
+}
+
+impl PoolFacts {
+    /// Starts the interpreter and a worker.
+    pub(super) fn gather(config: &PoolConfig, progress: &Progress) -> Self {
+        let name = config.name().to_string();
+        progress.show(&format!("asking the interpreter of pool `{name}`"));
+        let interpreter = interpreter_command(config).map(Interpreter::ask);
+        progress.show(&format!("starting a worker of pool `{name}`"));
+        let worker = worker(config);
+        let app = match config.launch() {
+            Launch::App { app, .. } => Some(app.to_string()),
+            Launch::Command { .. } => None,
+        };
+        let import = app.as_ref().filter(|_| worker.is_ok()).and_then(|app| {
+            progress.show(&format!("importing {app}"));
+            Some(Imports::measure(interpreter_command(config)?, app, config.start_timeout()))
+        });
+        Self {
+            name,
+            app,
+            workers: config.pool_size().into(),
+            overflow: config.overflow().into(),
+            is_forked: config.start() == StartMethod::Template,
+            interpreter,
+            worker: Some(worker),
+            import,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time of the start is what is measured")]
+fn worker(config: &PoolConfig) -> Result<Worker, String> {
+    let began = Instant::now();
+    let examine = |commands: std::sync::Arc<[CommandDescription]>, status: Status| {
+        let start = began.elapsed();
+        let pid = status.workers.first().and_then(|worker| worker.pid);
+        Worker { commands: commands.len(), start, ..pid.map(process).unwrap_or_default() }
+    };
+    commands::with_worker(config, examine).map_err(|error| error.to_string())
+}
+
+/// Reads what `/proc` has about a process.
+fn process(pid: u32) -> Worker {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        let rest = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        rest.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+    };
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let path = environment.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(b"PYTHONPATH="));
+    let package = path.and_then(|path| path.split(|byte| *byte == b':').next());
+    Worker {
+        memory: field("VmRSS").map(|kibibytes| kibibytes * 1024),
+        threads: field("Threads"),
+        package: package.map(|folder| PathBuf::from(OsStr::from_bytes(folder))),
+        ..Worker::default()
+    }
+}

@@ -1,0 +1,126 @@
+//! The address of the server: whether it is free, who listens there, and what a running server says.
+
+use crate::{
+    args::ServerAt,
+    client::{Client, Health, path, token},
+    error::{CommandError, Outcome},
+};
+use herder::config::Server;
+use serde_json::Value;
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    time::SystemTime,
+};
+
+/// What is known about the server.
+#[derive(Clone, Debug, Default)]
+pub(in crate::doctor) struct ServerFacts {
+    /// The address or the URL.
+    pub(in crate::doctor) address: String,
+    /// Whether `--url` or `HERDER_URL` named it.
+    pub(in crate::doctor) is_named: bool,
+    /// Why the address cannot be bound; `None` if it can, and for a named server.
+    pub(in crate::doctor) occupied: Option<String>,
+    /// The process that listens there, if it can be found.
+    pub(in crate::doctor) listener: Option<String>,
+    /// The answer of a Herder server to `GET /healthz`.
+    pub(in crate::doctor) health: Option<Health>,
+    /// How far its `Date` is ahead of the clock of this machine, in milliseconds; within a second.
+    pub(in crate::doctor) ahead_ms: Option<i64>,
+    /// Its answer to `GET /v1/pools`, or why there is none.
+    pub(in crate::doctor) pools: Option<Result<Value, String>>,
+}
+
+impl ServerFacts {
+    /// Asks the server that was named, or else the one at the configured address.
+    pub(super) fn gather(at: &ServerAt, settings: &Server) -> Outcome<Self> {
+        let configured = settings.token.as_ref().map(|token| token.expose().to_owned());
+        let mut facts = match &at.url {
+            Some(url) => Self { address: url.clone(), is_named: true, ..Self::default() },
+            None => Self::of_address(settings.listen),
+        };
+        let client = match &at.url {
+            Some(url) => Client::new(url, token(None)),
+            None => Client::new(&format!("http://{}", reachable(settings.listen)), token(configured)),
+        };
+        facts.health = client.health();
+        facts.ahead_ms = facts.health.as_ref().and_then(|health| ahead(health.date?));
+        facts.pools = facts.health.as_ref().map(|_| client.json(&path(&[])).map_err(CommandError::into_text));
+        Ok(facts)
+    }
+
+    fn of_address(listen: SocketAddr) -> Self {
+        let refused = TcpListener::bind(listen).err();
+        let is_taken = refused.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+        Self {
+            address: listen.to_string(),
+            occupied: refused.map(|error| error.to_string()),
+            listener: is_taken.then(|| listener(listen.port())).flatten(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Returns an address by which this machine reaches a server that listens on all addresses.
+fn reachable(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(if listen.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    listen
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clocks are what is examined")]
+fn ahead(date: SystemTime) -> Option<i64> {
+    let now = SystemTime::now();
+    let millis = |span: std::time::Duration| i64::try_from(span.as_millis()).ok();
+    // The header has whole seconds: the middle of its second is the best guess.
+    let date = date + std::time::Duration::from_millis(500);
+    match date.duration_since(now) {
+        Ok(ahead) => millis(ahead),
+        Err(behind) => millis(behind.duration()).map(|millis| -millis),
+    }
+}
+
+/// Returns the name and id of the process that listens on a port, if it is one of this user.
+fn listener(port: u16) -> Option<String> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|file| fs::read_to_string(file).unwrap_or_default());
+    let socket = tables.iter().find_map(|table| listening_socket(table, port))?;
+    let link = format!("socket:[{socket}]");
+    let has_socket = |folder: &Path| {
+        let descriptors = fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();
+        descriptors
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .any(|target| target.as_os_str() == link.as_str())
+    };
+    let processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
+    let process = processes.into_iter().find(|folder| has_socket(folder))?;
+    let name = fs::read_to_string(process.join("comm")).ok()?;
+    Some(format!("{} (process {})", name.trim(), process.file_name()?.to_str()?))
+}
+
+/// Finds the inode of the socket that listens on a port in `/proc/net/tcp`.
+fn listening_socket(table: &str, port: u16) -> Option<&str> {
+    const LISTEN: &str = "0A";
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let local = fields.get(1)?.rsplit(':').next()?;
+        let fits = u16::from_str_radix(local, 16) == Ok(port) && *fields.get(3)? == LISTEN;
+        fits.then(|| fields.get(9).copied()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_of_a_port_is_found() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+            0: 0100007F:1EC6 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 111 1\n   \
+            1: 0100007F:1EC6 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 222 1\n";
+        assert_eq!(listening_socket(table, 7878), Some("222"));
+        assert_eq!(listening_socket(table, 80), None);
+    }
+}

@@ -1,0 +1,58 @@
+//! `herder doctor`: findings about a real configuration, and the exit code. The checks themselves are tested with invented facts.
+
+use crate::support::{Server, folder, herder};
+use serde_json::Value;
+use std::{net::TcpListener, path::Path};
+
+/// Runs `herder doctor --json`. Returns the exit code and the checks.
+fn doctor(folder: &Path, args: &[&str], log: &str) -> (i32, Vec<Value>) {
+    let output = herder(folder, &["doctor", "--json"]).args(args).env("HERDER_LOG", log).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = document["checks"].as_array().unwrap().clone();
+    let findings = checks.iter().filter(|check| check["level"] != "ok").count();
+    assert_eq!(document["findings"], findings);
+    assert!(checks.iter().all(|check| (check["level"] == "ok") == check["do"].is_null()), "{checks:?}");
+    (output.status.code().unwrap(), checks)
+}
+
+/// Returns the level of a check, and what was found.
+fn found<'a>(checks: &'a [Value], name: &str) -> (&'a str, &'a str) {
+    let check = checks.iter().find(|check| check["check"] == name).unwrap();
+    (check["level"].as_str().unwrap(), check["found"].as_str().unwrap())
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_with_a_configuration() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let folder = folder(&format!("[server]\nlisten = '{address}'\n[pools.shop]\napp = 'shop.py:app'\n"));
+    std::fs::write(folder.path().join("shop.py"), "import nonsense_that_is_not_there\n").unwrap();
+    let (code, checks) = doctor(folder.path(), &[], "jason");
+    assert_eq!(code, 1);
+    let (level, reason) = found(&checks, "worker");
+    assert!(level == "error" && reason.contains("nonsense_that_is_not_there"), "{reason}");
+    assert_eq!(found(&checks, "HERDER_LOG").0, "error");
+    let (level, reason) = found(&checks, "address");
+    let own = format!("(process {}) listens there", std::process::id());
+    assert!(level == "error" && (cfg!(not(target_os = "linux")) || reason.contains(&own)), "{reason}");
+
+    std::fs::write(folder.path().join("herder.toml"), "[pools.shop]\nsize = 4\n").unwrap();
+    let (code, checks) = doctor(folder.path(), &["--url", "http://127.0.0.1:1"], "info");
+    assert_eq!((code, found(&checks, "configuration").0, found(&checks, "server").0), (1, "error", "error"));
+    let output = herder(folder.path(), &["doctor", "--app", "shop.py"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn doctor_examines_an_app_and_a_running_server() {
+    let server = Server::with("[pools.app]\napp = 'app.py:app'\npool_size = 1\n");
+    let (code, checks) = doctor(server.folder.path(), &["--app", "app.py:app", "--url", &server.url()], "info");
+    assert_eq!(code == 0, checks.iter().all(|check| check["level"] == "ok"), "{checks:?}");
+    for name in ["configuration", "interpreter", "package", "worker", "import", "server", "pools", "server clock"] {
+        assert_eq!(found(&checks, name).0, "ok", "{name}: {checks:?}");
+    }
+    assert!(found(&checks, "import").1.starts_with("app.py:app in "), "{checks:?}");
+    let text = herder(server.folder.path(), &["doctor", "--url", &server.url()]).output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.starts_with("ok       configuration  herder.toml: 1 pool\n") && !text.contains('\u{1b}'), "{text}");
+}
