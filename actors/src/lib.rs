@@ -95,7 +95,7 @@ pub use herder_process::{in_fork, inspect};
 #[doc(hidden)]
 pub use herder_python::FILES as PYTHON_PACKAGE;
 pub use herder_wire::{
-    ArgumentError, ArgumentStep, PayloadError, RejectionData, Stamps, check_json, check_json_object,
+    ArgumentError, ArgumentStep, PayloadError, RejectionData, Stamps, TraceParent, check_json, check_json_object,
     without_byte_order_mark,
 };
 #[doc(hidden)]

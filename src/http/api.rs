@@ -8,6 +8,7 @@ use super::{
     call_route::CallRoute,
     docs::{self, Docs},
     guard::{self, RequestGuard},
+    log_levels::{self, LogLevels, SharedLogLevels},
     pools::{self, DroppedLogLines, Pools},
     probes,
     refusal::Refusal,
@@ -66,6 +67,7 @@ pub struct Api {
     limits: Limits,
     session_sources: Arc<SessionSources>,
     dropped_log_lines: DroppedLogLines,
+    log_levels: Option<SharedLogLevels>,
     /// Whether `/openapi.json` and `/docs` exist. `None`: depends on the address that the server listens on.
     docs: Option<bool>,
     /// The sessions of MCP clients, if MCP is on.
@@ -93,6 +95,7 @@ impl Api {
             limits,
             session_sources: Arc::default(),
             dropped_log_lines: DroppedLogLines::default(),
+            log_levels: None,
             docs: None,
             #[cfg(feature = "mcp")]
             mcp: None,
@@ -170,6 +173,14 @@ impl Api {
         self
     }
 
+    /// Adds `GET` and `PUT /v1/pools/{pool}/log-level`, which read and change the levels of pools in the application's log. By
+    /// default, there is no such route.
+    #[must_use]
+    pub fn log_levels(mut self, levels: impl LogLevels) -> Self {
+        self.log_levels = Some(SharedLogLevels(Arc::new(levels)));
+        self
+    }
+
     /// Sets whether the commands are tools of the Model Context Protocol: at `/mcp` those of all pools, which only
     /// [`routes`](Self::routes) mounts, and at `/v1/pools/{pool}/mcp` those of one pool. Off by default.
     ///
@@ -204,6 +215,7 @@ impl Api {
         Docs {
             enabled: self.docs,
             needs_token: self.guard.token.is_some(),
+            has_log_levels: self.log_levels.is_some(),
             #[cfg(feature = "mcp")]
             has_mcp: self.mcp.is_some(),
             is_mounted,
@@ -212,18 +224,19 @@ impl Api {
 
     /// Returns a function for `App::configure` that mounts everything.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, session_sources, dropped_log_lines, .. } = self.clone();
+        let Self { pools, guard, limits, session_sources, dropped_log_lines, log_levels, .. } = self.clone();
         let docs = self.documented(false);
         let calls = CallRoute::new(POOLS, pools.clone(), limits.clone(), session_sources.clone());
         #[cfg(feature = "mcp")]
         let mcp = self.mcp_endpoints();
         move |config| {
             let of_pools = pool_scope(pools.clone(), limits, session_sources.clone(), None);
+            let of_pools = with(of_pools, log_levels.map(log_level_of_pool));
             #[cfg(feature = "mcp")]
-            let of_pools = with_mcp(of_pools, mcp.clone().map(mcp_of_pool));
+            let of_pools = with(of_pools, mcp.clone().map(mcp_of_pool));
             let all = web::scope("");
             #[cfg(feature = "mcp")]
-            let all = with_mcp(all, mcp.map(mcp_of_all));
+            let all = with(all, mcp.map(mcp_of_all));
             let all = all
                 .app_data(web::Data::from(pools))
                 .app_data(dropped_log_lines)
@@ -262,12 +275,13 @@ impl Api {
     /// # }
     /// ```
     pub fn pool_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, session_sources, dropped_log_lines, .. } = self.clone();
+        let Self { pools, guard, limits, session_sources, dropped_log_lines, log_levels, .. } = self.clone();
         let calls = CallRoute::new("", pools.clone(), limits.clone(), session_sources.clone());
         let docs = Some(self.documented(true));
         let scope = pool_scope(pools, limits, session_sources, docs).app_data(dropped_log_lines);
+        let scope = with(scope, log_levels.map(log_level_of_pool));
         #[cfg(feature = "mcp")]
-        let scope = with_mcp(scope, self.mcp_endpoints().map(mcp_of_pool));
+        let scope = with(scope, self.mcp_endpoints().map(mcp_of_pool));
         let check = move |request, next| guard::check(guard.clone(), Some(calls.clone()), request, next);
         move |config| _ = config.service(scope.wrap(from_fn(check)))
     }
@@ -276,11 +290,10 @@ impl Api {
 /// The path below which each pool has its routes.
 const POOLS: &str = "/v1/pools";
 
-/// Adds an endpoint of MCP, if it is on.
-#[cfg(feature = "mcp")]
-fn with_mcp(scope: actix_web::Scope, endpoint: Option<Resource>) -> actix_web::Scope {
-    match endpoint {
-        Some(endpoint) => scope.service(endpoint),
+/// Adds a resource, if there is one.
+fn with(scope: actix_web::Scope, resource: Option<Resource>) -> actix_web::Scope {
+    match resource {
+        Some(resource) => scope.service(resource),
         None => scope,
     }
 }
@@ -346,6 +359,14 @@ fn pool_scope(
                 .default_service(web::to(|request| wrong_method(request, "POST"))),
         )
         .default_service(web::to(no_route))
+}
+
+fn log_level_of_pool(levels: SharedLogLevels) -> Resource {
+    web::resource("/{pool}/log-level")
+        .app_data(web::Data::new(levels))
+        .route(reads().to(log_levels::get))
+        .route(web::put().to(log_levels::set))
+        .default_service(web::to(|request| wrong_method(request, "GET, HEAD, PUT")))
 }
 
 #[cfg(feature = "mcp")]

@@ -2,6 +2,7 @@
 //! its configuration.
 
 use super::{
+    access_log::AccessEntry,
     call_error::CallErrorResponse,
     call_route::CallRoute,
     connections::{self, ActiveRequest},
@@ -51,6 +52,7 @@ pub(super) async fn check(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let (busy, detail) = (ActiveRequest::begin(request.request()), guard.detail(request.request()));
+    let entry = AccessEntry::begin();
     let admitted = guard.admit(request.request());
     let mut response = match admitted {
         Ok(()) => {
@@ -67,6 +69,9 @@ pub(super) async fn check(
         Err(refusal) => request.error_response(refusal),
     };
     connections::end(busy, &mut response);
+    if let Some(entry) = entry {
+        entry.log(&response);
+    }
     Ok(response)
 }
 

@@ -46,6 +46,7 @@
 //! | `GET /v1/pools/{pool}/sessions/{id}/why` | the session's [`SessionHistory`](crate::session::SessionHistory) |
 //! | `GET /v1/pools/{pool}/breaker` | `{"breaker": ..}`: the [`BreakerStatus`](crate::breaker::BreakerStatus), or null |
 //! | `POST /v1/pools/{pool}/breaker/reset` | `{"reset": true}`; false in a pool without a breaker |
+//! | `GET`, `PUT /v1/pools/{pool}/log-level` | with [`Api::log_levels`]: `{"pool", "level"}`; the level of the pool's events in the application's log, or null; PUT has the body `{"level": ..}` |
 //! | `GET /v1/pools/{pool}/quarantine` | `{"quarantine": [..]}`: the commands with arguments that killed workers ([`QuarantineEntry`](crate::quarantine::QuarantineEntry)) |
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
 //! | `POST`, `DELETE /v1/pools/{pool}/mcp`; `POST`, `DELETE /mcp` ([`Api`] only) | with the feature `mcp` and `Api::mcp`: the commands as tools of the Model Context Protocol |
@@ -73,6 +74,7 @@
 //! Requests from pages of other sites are refused (403): those with a foreign `Origin`, and those with a
 //! `Sec-Fetch-Site` other than `same-origin` and `none`.
 
+mod access_log;
 mod alarm;
 mod api;
 mod backlog;
@@ -91,6 +93,7 @@ mod form;
 mod guard;
 mod headers;
 mod hosts;
+mod log_levels;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod openapi;
@@ -114,5 +117,6 @@ pub use api::{Api, routes};
 pub use caller::Caller;
 pub use connections::Connections;
 pub use herder_actors::set_error_detail;
+pub use log_levels::LogLevels;
 pub use refusal::Refusal;
 pub use server::{LocalServer, LocalServerHandle, Server};

@@ -22,8 +22,13 @@ fn mounted() -> Routes {
         routes.extend(quoted(part, "read(\"").iter().map(|(path, _)| format!("GET {prefix}{path}")));
         for (path, rest) in quoted(part, "web::resource(\"") {
             let (methods, _) = rest.split_once(".default_service").unwrap();
-            let calls =
-                [("reads()", "GET"), ("web::delete()", "DELETE"), ("web::post()", "POST"), ("web::patch()", "PATCH")];
+            let calls = [
+                ("reads()", "GET"),
+                ("web::delete()", "DELETE"),
+                ("web::post()", "POST"),
+                ("web::put()", "PUT"),
+                ("web::patch()", "PATCH"),
+            ];
             for (call, method) in calls {
                 if methods.contains(call) {
                     routes.insert(format!("{method} {prefix}{path}"));

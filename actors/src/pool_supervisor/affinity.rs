@@ -80,23 +80,24 @@ fn events(shared_state: &SharedState) -> EventLog {
 }
 
 fn start_actor(shared_state: &SharedState) -> (Addr<SessionAffinityActor>, Option<Registration>) {
-    let name = shared_state.borrow().config().name().affinity_name();
+    let pool = shared_state.borrow().config().name().clone();
+    let name = pool.affinity_name();
     let actor = SessionAffinityActor::new(shared_state).start();
     match registry::register(&name, &actor) {
         Ok((registration, Registered::New)) => {
-            events(shared_state).queue(Level::INFO, move || tracing::info!(name, "session affinity started"));
+            events(shared_state).queue(Level::INFO, move || tracing::info!(%pool, name, "session affinity started"));
             (actor, Some(registration))
         }
         Ok((registration, Registered::ReplacedDead)) => {
             events(shared_state).queue(Level::DEBUG, move || {
-                tracing::debug!(name, "session affinity started; replaced the registration of a stopped actor");
+                tracing::debug!(%pool, name, "session affinity started; replaced the registration of a stopped actor");
             });
             (actor, Some(registration))
         }
         Err(error) => {
             events(shared_state).queue(
                 Level::WARN,
-                move || tracing::warn!(%error, "session affinity actor is not registered: its name is taken"),
+                move || tracing::warn!(%pool, %error, "session affinity actor is not registered: its name is taken"),
             );
             (actor, None)
         }

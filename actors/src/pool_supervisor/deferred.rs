@@ -224,10 +224,11 @@ impl RunningPool {
         self.waiters.answer_all_killed();
         self.waiters.check_ready(&self.shared_state.borrow());
         self.call_log().log_suppressed(None);
+        let pool = self.pool();
         if report.still_running.is_empty() {
-            self.events().queue(Level::INFO, move || tracing::info!("{report}"));
+            self.events().queue(Level::INFO, move || tracing::info!(%pool, "{report}"));
         } else {
-            self.events().queue(Level::WARN, move || tracing::warn!("{report}"));
+            self.events().queue(Level::WARN, move || tracing::warn!(%pool, "{report}"));
         }
     }
 }

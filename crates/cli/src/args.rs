@@ -20,12 +20,13 @@ Examples:
   herder status                                     the pools of the running server
   herder why sessions ann                           what happened to a session
   herder recorder sessions w2                       what happened to a worker
+  herder log-level basic debug                      more detail in the server's log
   herder chaos carts.py:app --command price --args '{\"item\": \"tea\"}'   inject faults under load and report the results
   herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   how the command scales with the number of workers
 
 Environment:
-  HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `why` and `recorder`
-  HERDER_TOKEN  token that `serve` requires and these six client commands send
+  HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `why`, `recorder` and `log-level`
+  HERDER_TOKEN  token that `serve` requires and these seven client commands send
   HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
 
 const SERVE_EXAMPLES: &str = "\
@@ -141,6 +142,18 @@ Examples:
 Shows the last 128 frames in both directions without their contents, state transitions (with the feature `state_machine`), the last
 lines of output, and how the process ended. A pool keeps the recordings of the last 64 processes that ended.";
 
+const LOG_LEVEL_EXAMPLES: &str = "\
+Examples:
+  herder log-level basic                            the current level
+  herder log-level basic debug                      also shows each call
+  herder log-level basic off                        nothing of this pool
+  herder log-level basic default                    what HERDER_LOG of the server selects, as at its start
+
+Changes which events of a pool the log of a running server shows: those of the pool, of its calls, and what its workers log and print.
+The level applies until it is changed or the server stops.
+
+Exit codes: 0 success; 1 the pool does not exist, or no server runs; 2 invalid arguments or configuration.";
+
 const CHAOS_EXAMPLES: &str = "\
 Examples:
   herder chaos carts.py:app --command price --args '{\"item\": \"tea\"}'
@@ -197,6 +210,8 @@ pub(crate) enum Command {
     Why(Why),
     /// Show the last frames, state transitions, output and exit of a worker process
     Recorder(Recorder),
+    /// Show or change the level of a pool's events in the log of a running server
+    LogLevel(LogLevel),
     /// Kill and pause workers under load and report the effect on callers
     Chaos(Chaos),
     /// Measure how a command scales with the number of workers, and what limits scaling
@@ -271,9 +286,19 @@ pub(crate) struct Serve {
     /// Whether `/openapi.json` and the page `/docs` exist; overrides `server.docs` [default: true on loopback, else false]
     #[arg(long, value_name = "true|false", hide_possible_values = true)]
     pub(crate) docs: Option<bool>,
-    /// Form of the log on standard error. With `json`, each line is one JSON object
-    #[arg(long, value_name = "text|json", default_value = "text", hide_possible_values = true)]
-    pub(crate) log_format: logs::Format,
+    /// Form of the log on standard error and of the banner on standard output. With `json`, each line is one JSON object; `auto`:
+    /// text on a terminal, JSON elsewhere
+    #[arg(
+        long,
+        env = "HERDER_LOG_FORMAT",
+        value_name = "auto|text|json",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(crate) log_format: logs::LogFormat,
+    /// Log each request: its method, path, status, time and trace
+    #[arg(long)]
+    pub(crate) access_log: bool,
     /// Number of HTTP server threads. With 1, HTTP and all pools share one thread, which is the fastest for small calls; with more,
     /// each pool uses one more thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -299,7 +324,8 @@ impl Serve {
             mcp: false,
             errors: None,
             docs: None,
-            log_format: logs::Format::Text,
+            log_format: logs::LogFormat::Text,
+            access_log: false,
             threads: 1,
         }
     }
@@ -467,6 +493,18 @@ pub(crate) struct Recorder {
     /// Print the server's response as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerAt,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = LOG_LEVEL_EXAMPLES)]
+pub(crate) struct LogLevel {
+    /// The pool's name
+    pub(crate) pool: String,
+    /// The most detailed level that is shown; `default`: that of the server's HERDER_LOG [default: print the current level]
+    #[arg(value_name = "LEVEL", value_parser = ["off", "error", "warn", "info", "debug", "trace", "default"])]
+    pub(crate) level: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerAt,
 }

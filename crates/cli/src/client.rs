@@ -98,6 +98,16 @@ impl Client {
         String::from_utf8(body).map_err(|_| CommandError::failed("the server's response is not valid UTF-8"))
     }
 
+    /// Sends a PUT request with a body in JSON. Returns the body of a successful response; other responses are errors.
+    pub(crate) fn put(&self, path: &str, body: &str) -> Outcome<String> {
+        let mut request = self.agent.put(format!("{}{path}", self.base)).content_type("application/json");
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let (_, body) = self.answer(request.send(body))?;
+        String::from_utf8(body).map_err(|_| CommandError::failed("the server's response is not valid UTF-8"))
+    }
+
     /// Sends a POST request. `content` is the media type and the body. Returns the headers and the body of a successful response;
     /// other responses are errors.
     pub(crate) fn post_bytes(

@@ -22,7 +22,9 @@ pub(crate) fn answer_shell() {
 
 /// Returns the definition of the arguments, with what completes their values.
 fn program() -> Command {
-    Arguments::command().mut_subcommand("call", with_names).mut_subcommand("commands", with_names)
+    ["call", "commands", "log-level"]
+        .into_iter()
+        .fold(Arguments::command(), |all, name| all.mut_subcommand(name, with_names))
 }
 
 fn with_names(command: Command) -> Command {

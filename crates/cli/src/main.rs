@@ -16,6 +16,7 @@ mod dev;
 mod doctor;
 mod error;
 mod init;
+mod log_level;
 mod logs;
 mod named_arguments;
 mod option_values;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Status(options) => status::run(&options),
         Command::Why(options) => why::run(&options),
         Command::Recorder(options) => recorder::run(&options),
+        Command::LogLevel(options) => log_level::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Python(Python::Install(options)) => python::install(options.venv.as_deref()),

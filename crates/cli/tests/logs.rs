@@ -1,6 +1,6 @@
 //! The log and the service: calls are answered whatever happens to standard error (R40).
 
-use crate::support::{Server, folder, wait_until};
+use crate::support::{Request, Server, folder, herder, wait_until};
 use herder::testing::Signal;
 use std::{
     fs::{self, File},
@@ -10,6 +10,8 @@ use std::{
 
 const TWO: &str = "[pools.two]\napp = 'app.py:app'\npool_size = 2\noverflow = 0\ntimeout = '10m'\nqueue.timeout = '10m'\n\
                    restart.backoff = '1ms'\n";
+/// The header `traceparent` of a request.
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// The number of worker deaths; more of them would make the pool fail.
 const DEATHS: usize = 3;
 
@@ -234,4 +236,76 @@ fn json_log_has_the_error_of_the_command() {
     let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).expect(&text);
     assert_eq!((&line["level"], &line["target"]), (&"ERROR".into(), &"herder".into()));
     assert!(line["message"].as_str().unwrap().contains("missing.py"), "{text}");
+}
+
+/// R50: elsewhere than on a terminal, the log and the banner are JSON unless text is asked for; secrets in either form of the log
+/// are hidden, and each request is one line of the access log.
+#[test]
+fn r50_without_a_terminal_log_and_banner_are_json_without_secrets() {
+    let folder = folder("[pools.two]\napp = 'app.py:app'\npool_size = 1\n[server]\ntoken = 's3cret-of-the-server'\n");
+    let mut server = Server::json(folder, &["--access-log"]);
+    let token: &[(&str, &str)] = &[("Authorization", "Bearer s3cret-of-the-server"), ("traceparent", TRACE)];
+    let text = r#"{"text": "s3cret-of-the-server api_key=abc {\"password\": \"abc\"} http://me:abc@db/"}"#;
+    assert_eq!(server.call("two/tell", text, token).status, 200);
+    server.until_logged("http://[redacted]@db/");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    let log = server.log();
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect(text);
+    let lines: Vec<_> = log.lines().map(parsed).collect();
+    let printed = lines.iter().find(|line| line["stream"] == "stdout").unwrap();
+    let hidden = r#"[redacted] api_key=[redacted] {"password": "[redacted]"} http://[redacted]@db/"#;
+    assert_eq!((&printed["message"], &printed["pool"]), (&hidden.into(), &"two".into()));
+    let request = lines.iter().find(|line| line["target"] == "herder::access").unwrap();
+    assert_eq!((&request["path"], &request["status"]), (&"/v1/pools/two/call/tell".into(), &200.into()));
+    assert_eq!(request["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    assert!(
+        request["duration_us"].is_u64() && request["peer"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{request}"
+    );
+    let banner: Vec<_> = server.banner.iter().map(|line| parsed(line)).collect();
+    assert_eq!((&banner[0]["pool"], &banner[0]["level"]), (&"two".into(), &"INFO".into()));
+    assert_eq!(banner.last().unwrap()["url"], server.url());
+    assert!(banner.iter().all(|line| line["timestamp"].is_string() && line["message"].is_string()), "{banner:?}");
+}
+
+/// R50: the level of a pool changes while the server runs, for this pool only.
+#[test]
+fn r50_the_log_level_of_a_pool_is_changed_while_the_server_runs() {
+    let config = "[pools.one]\napp = 'app.py:app'\npool_size = 1\n[pools.two]\napp = 'app.py:app'\npool_size = 1\n";
+    let server = Server::with(config);
+    let level = |args: &[&str]| {
+        let all: Vec<&str> = ["log-level"].into_iter().chain(args.iter().copied()).collect();
+        let output = herder(server.folder.path(), &all).env("HERDER_URL", server.url()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let call = |pool: &str, number: u32| {
+        let body = format!(r#"{{"n": {number}}}"#);
+        assert_eq!(server.call(&format!("{pool}/echo"), &body, &[]).status, 200);
+    };
+    assert_eq!(level(&["one"]), "one: default\n");
+    call("one", 1);
+    assert_eq!(level(&["one", "debug"]), "one: debug\n");
+    call("one", 2);
+    call("two", 3);
+    call("one", 4);
+    server.until_logged("command=\"echo\" worker=w1.1 call=3");
+    assert_eq!(level(&["one", "off"]), "one: off\n");
+    assert_eq!(server.call("one/tell", r#"{"text": "unseen"}"#, &[]).status, 200);
+    assert_eq!(server.call("two/tell", r#"{"text": "seen"}"#, &[]).status, 200);
+    server.until_logged("seen worker=two/w1.1");
+    let log = server.log();
+    let shown: Vec<_> = log.lines().filter(|line| line.contains("herder::call: call ")).collect();
+    assert!(shown.iter().all(|line| line.contains("pool=one")) && shown.len() >= 2, "{shown:?}");
+    assert!(!log.contains("unseen"), "{log}");
+    assert_eq!(level(&["one", "default"]), "one: default\n");
+    let path = "/v1/pools/one/log-level";
+    let put = |body: &str| Request::new("PUT", path, body).send(server.address);
+    assert_eq!(put(r#"{"level": "warn"}"#).json, serde_json::json!({ "pool": "one", "level": "warn" }));
+    assert_eq!(server.get(path).json["level"], "warn");
+    put(r#"{"level": "loud"}"#).problem(400, "bad-body");
+    Request::new("PUT", "/v1/pools/none/log-level", r#"{"level": null}"#)
+        .send(server.address)
+        .problem(404, "unknown-pool");
 }

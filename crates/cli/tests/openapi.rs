@@ -125,6 +125,32 @@ fn is_of_type(value: &Value, name: &str) -> bool {
     }
 }
 
+/// Requests that are no calls: their path in the document, their method and their path.
+const REQUESTS: &[(&str, &str, &str)] = &[
+    ("/healthz", "get", "/healthz"),
+    ("/readyz", "get", "/readyz"),
+    ("/v1/pools", "get", "/v1/pools"),
+    ("/v1/pools/{pool}", "get", "/v1/pools/plain"),
+    ("/v1/pools/{pool}", "get", "/v1/pools/forked"),
+    ("/v1/pools/{pool}", "get", "/v1/pools/none"),
+    ("/v1/pools/{pool}/commands", "get", "/v1/pools/carts/commands"),
+    ("/v1/pools/{pool}/commands/{command}", "patch", "/v1/pools/carts/commands/count?max_wait=1ms"),
+    ("/v1/pools/{pool}/commands/{command}", "patch", "/v1/pools/carts/commands/count?max_wait=soon"),
+    ("/v1/pools/{pool}/workers", "get", "/v1/pools/carts/workers"),
+    ("/v1/pools/{pool}/workers/{id}/recorder", "get", "/v1/pools/plain/workers/w1/recorder"),
+    ("/v1/pools/{pool}/workers/{id}/recorder", "get", "/v1/pools/plain/workers/w7/recorder"),
+    ("/v1/pools/{pool}/workers/{id}/recorder", "get", "/v1/pools/plain/workers/w1/recorder?x=1"),
+    ("/v1/pools/{pool}/breaker", "get", "/v1/pools/plain/breaker"),
+    ("/v1/pools/{pool}/breaker/reset", "post", "/v1/pools/plain/breaker/reset"),
+    ("/v1/pools/{pool}/log-level", "get", "/v1/pools/plain/log-level"),
+    ("/v1/pools/{pool}/log-level", "put", "/v1/pools/plain/log-level"),
+    ("/v1/pools/{pool}/quarantine", "get", "/v1/pools/plain/quarantine"),
+    ("/v1/pools/{pool}/quarantine/{fingerprint}", "delete", "/v1/pools/plain/quarantine/0123456789abcdef"),
+    ("/v1/pools/{pool}/sessions/{id}", "get", "/v1/pools/carts/sessions/none"),
+    ("/v1/pools/{pool}/sessions/{id}", "delete", "/v1/pools/carts/sessions/%00"),
+    ("/v1/pools/{pool}/sessions/{id}/why", "get", "/v1/pools/plain/sessions/ann/why"),
+];
+
 /// R73: every status, content type and body that the server answers is in the document.
 #[test]
 fn r73_what_the_server_answers_is_documented() {
@@ -134,28 +160,7 @@ fn r73_what_the_server_answers_is_documented() {
     let documented = &document.0["components"]["schemas"]["Status"]["properties"];
     let undocumented: Vec<_> = status.as_object().unwrap().keys().filter(|key| documented.get(key).is_none()).collect();
     assert!(status["template"].is_object() && undocumented.is_empty(), "{undocumented:?} in {status}");
-    for (path, method, request) in [
-        ("/healthz", "get", "/healthz"),
-        ("/readyz", "get", "/readyz"),
-        ("/v1/pools", "get", "/v1/pools"),
-        ("/v1/pools/{pool}", "get", "/v1/pools/plain"),
-        ("/v1/pools/{pool}", "get", "/v1/pools/forked"),
-        ("/v1/pools/{pool}", "get", "/v1/pools/none"),
-        ("/v1/pools/{pool}/commands", "get", "/v1/pools/carts/commands"),
-        ("/v1/pools/{pool}/commands/{command}", "patch", "/v1/pools/carts/commands/count?max_wait=1ms"),
-        ("/v1/pools/{pool}/commands/{command}", "patch", "/v1/pools/carts/commands/count?max_wait=soon"),
-        ("/v1/pools/{pool}/workers", "get", "/v1/pools/carts/workers"),
-        ("/v1/pools/{pool}/workers/{id}/recorder", "get", "/v1/pools/plain/workers/w1/recorder"),
-        ("/v1/pools/{pool}/workers/{id}/recorder", "get", "/v1/pools/plain/workers/w7/recorder"),
-        ("/v1/pools/{pool}/workers/{id}/recorder", "get", "/v1/pools/plain/workers/w1/recorder?x=1"),
-        ("/v1/pools/{pool}/breaker", "get", "/v1/pools/plain/breaker"),
-        ("/v1/pools/{pool}/breaker/reset", "post", "/v1/pools/plain/breaker/reset"),
-        ("/v1/pools/{pool}/quarantine", "get", "/v1/pools/plain/quarantine"),
-        ("/v1/pools/{pool}/quarantine/{fingerprint}", "delete", "/v1/pools/plain/quarantine/0123456789abcdef"),
-        ("/v1/pools/{pool}/sessions/{id}", "get", "/v1/pools/carts/sessions/none"),
-        ("/v1/pools/{pool}/sessions/{id}", "delete", "/v1/pools/carts/sessions/%00"),
-        ("/v1/pools/{pool}/sessions/{id}/why", "get", "/v1/pools/plain/sessions/ann/why"),
-    ] {
+    for (path, method, request) in REQUESTS {
         let reply = Request::new(&method.to_uppercase(), request, "").send(server.address);
         document.check(path, method, &reply);
     }

@@ -129,7 +129,7 @@ impl Entry {
         match self {
             Self::Line { worker, stream, text } => {
                 let text = printable(text);
-                tracing::info!(target: TARGET, worker = %worker, stream = stream.name(), "{text}");
+                tracing::info!(target: TARGET, worker = %worker, pool = pool_of(worker), stream = stream.name(), "{text}");
             }
             Self::Record { worker, record, .. } => emit_record(worker, record),
             Self::Warning(text) => tracing::warn!(target: "herder::process", "{text}"),
@@ -137,11 +137,16 @@ impl Entry {
     }
 }
 
+/// Returns the pool in the name of a worker, such as `shop/w1.1`.
+fn pool_of(worker: &str) -> Option<&str> {
+    worker.split_once('/').map(|(pool, _)| pool)
+}
+
 /// Emits one event for a record, and one before it if the worker has dropped records.
 fn emit_record(worker: &str, record: &Record) {
     let dropped = record.dropped;
     if dropped > 0 {
-        tracing::warn!(target: TARGET, worker = %worker, dropped, "log records were dropped: the worker sent them faster than the log is written");
+        tracing::warn!(target: TARGET, worker = %worker, pool = pool_of(worker), dropped, "log records were dropped: the worker sent them faster than the log is written");
     }
     let Some(message) = &record.message else { return };
     let message = printable(message);
@@ -154,6 +159,7 @@ fn emit_record(worker: &str, record: &Record) {
                 target: TARGET,
                 tracing::Level::$level,
                 worker = %worker,
+                pool = pool_of(worker),
                 logger = record.logger.as_deref(),
                 level_name = record.level_name.as_deref(),
                 attempt = record.attempt,

@@ -43,6 +43,7 @@ mod kind;
 mod payload;
 mod scan;
 mod text;
+mod trace_parent;
 mod worker;
 mod worker_error;
 
@@ -58,6 +59,7 @@ pub use host::{EndReason, HostMessage, SessionEnd, encode_batch};
 pub use kind::{FrameDirection, FrameKind};
 pub use payload::{MAX_INTEGER_DIGITS, PayloadError, RawJson, check_json, check_json_object, without_byte_order_mark};
 pub use scan::MAX_DEPTH;
+pub use trace_parent::{InvalidTraceParent, TraceParent};
 pub use worker::{BatchEntry, CallResult, CommandEntry, Ready, Stamps, WorkerMessage};
 pub use worker_error::{MAX_DATA, RejectionData, WorkerError, WorkerErrorKind};
 

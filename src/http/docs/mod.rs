@@ -30,6 +30,8 @@ pub(super) struct Docs {
     pub(super) enabled: Option<bool>,
     /// Whether the server has a token.
     pub(super) needs_token: bool,
+    /// Whether the route of log levels exists.
+    pub(super) has_log_levels: bool,
     /// Whether the endpoints for MCP exist.
     #[cfg(feature = "mcp")]
     pub(super) has_mcp: bool,
@@ -67,6 +69,7 @@ pub(super) async fn document(
     let about = About {
         session_header: sessions.first_header(),
         needs_token: docs.needs_token,
+        has_log_levels: docs.has_log_levels,
         #[cfg(feature = "mcp")]
         has_mcp: docs.has_mcp,
         mounted_at: docs.is_mounted.then(|| request.path().strip_suffix(MOUNTED).unwrap_or_default()),

@@ -17,6 +17,8 @@ use serde_json::{Map, Value, json, value::RawValue};
 use std::{collections::BTreeMap, fmt::Write};
 
 const VERSION: &str = "3.1.0";
+/// The path that exists only if the application has such levels.
+const LOG_LEVEL: &str = "/v1/pools/{pool}/log-level";
 const ROUTES: &str = include_str!("routes.json");
 const SCHEMAS: &str = include_str!("schemas.json");
 
@@ -46,6 +48,8 @@ pub(super) struct About<'a> {
     pub(super) session_header: &'a str,
     /// Whether the server has a token.
     pub(super) needs_token: bool,
+    /// Whether the route of log levels exists.
+    pub(super) has_log_levels: bool,
     /// Whether the endpoints for MCP exist.
     #[cfg(feature = "mcp")]
     pub(super) has_mcp: bool,
@@ -159,6 +163,7 @@ impl Routes {
         let is_whole = about.mounted_at.is_none();
         let mut paths: Vec<_> = std::mem::take(&mut self.paths).into_iter().collect();
         paths.retain(|(path, _)| is_whole || path.starts_with("/v1/pools"));
+        paths.retain(|(path, _)| about.has_log_levels || path != LOG_LEVEL);
         #[cfg(feature = "mcp")]
         if about.has_mcp {
             paths.extend(mcp::paths(is_whole));

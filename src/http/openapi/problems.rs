@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 /// A response component: its name, the status, and the last parts of the `type` of its problems.
 type Response = (&'static str, &'static str, &'static str);
 
-const RESPONSES: [Response; 33] = [
+const RESPONSES: [Response; 34] = [
     ("BadRequest", "400", "`bad-request`"),
     ("BadQuery", "400", "`bad-query`, `bad-request`"),
+    ("BadLevel", "400", "`bad-body`: the body is no level; `bad-request`"),
     ("InvalidSession", "400", "`invalid-session`, `bad-request`"),
     ("CallRefused", "400", "`malformed`, `invalid-session`, `bad-header`, `unknown-header`, `bad-body`, `bad-request`"),
     ("Unauthorized", "401", "`token-missing`, `token-wrong`"),

@@ -11,6 +11,7 @@ fn about(needs_token: bool) -> About<'static> {
     About {
         session_header: "X-Session-Id",
         needs_token,
+        has_log_levels: true,
         #[cfg(feature = "mcp")]
         has_mcp: false,
         mounted_at: None,

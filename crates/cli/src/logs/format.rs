@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::{fmt, mem};
+use std::{fmt, io::IsTerminal, mem};
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -25,10 +25,30 @@ pub(super) const LONGEST: usize = 64 * 1024;
 const CUT: usize = 2 * 1024;
 
 /// The form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
     Json,
+}
+
+/// The form of the log as it is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    Text,
+    Json,
+}
+
+impl LogFormat {
+    /// Returns the form of what is written to this stream.
+    pub(crate) fn on(self, stream: &impl IsTerminal) -> Format {
+        match self {
+            Self::Auto if stream.is_terminal() => Format::Text,
+            Self::Text => Format::Text,
+            Self::Auto | Self::Json => Format::Json,
+        }
+    }
 }
 
 /// Writes each event as one JSON object: `timestamp`, `level`, `target`, `message`, and the fields of the event.

@@ -4,13 +4,17 @@
 //! ([`Output`]). Everything else that the process prints on standard error after the start of logging, panics included,
 //! uses the same thread, because a direct write would block if the reader has stopped reading.
 //!
-//! The log is text or, for `serve --log-format json`, one JSON object on each line.
+//! The log is text, or one JSON object on each line (`serve --log-format`).
 
 mod dev_format;
 mod format;
+mod levels;
+mod redact;
 mod writer;
 
-pub(crate) use format::Format;
+pub(crate) use format::{Format, LogFormat};
+pub(crate) use levels::PoolLevels;
+pub(crate) use redact::hide_token;
 pub(crate) use writer::Output;
 
 use crate::{
@@ -18,6 +22,7 @@ use crate::{
     error::{CommandError, Outcome},
 };
 use format::{JsonFormat, TextFields, WORKER};
+use levels::PoolFilter;
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, IsTerminal, Write},
@@ -28,11 +33,20 @@ use std::{
     time::Duration,
 };
 use tracing::Metadata;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::LevelFilter,
+    fmt::{MakeWriter, layer},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 use writer::Source;
 
 /// How long the process waits at its end for a log that is not read.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The filter of the access log.
+pub(crate) const ACCESS: &str = "herder::access=debug";
 
 /// Examples of a filter.
 const ALLOWED: &str = "such as `debug` or `info,herder_actors=trace`";
@@ -42,25 +56,47 @@ const ALLOWED: &str = "such as `debug` or `info,herder_actors=trace`";
 const PARTS: [&str; 5] = ["herder", "actix", "tokio", "mio", "ureq"];
 
 static LOG: OnceLock<Output> = OnceLock::new();
+static POOL_LEVELS: PoolLevels = PoolLevels::new();
 
 /// Starts logging as text. `default` is the filter if `HERDER_LOG` is not set.
 pub(crate) fn start(default: &str) -> Outcome {
-    start_as(Format::Text, default)
+    start_as(Format::Text, default, &[])
 }
 
-/// Starts logging in this form. `default` is the filter if `HERDER_LOG` is not set.
-pub(crate) fn start_as(format: Format, default: &str) -> Outcome {
+/// Starts logging in this form. `default` is the filter if `HERDER_LOG` is not set; `more` is always added to it.
+pub(crate) fn start_as(format: Format, default: &str, more: &[&str]) -> Outcome {
+    let filter = chosen_filter(default, more)?;
+    let output = Output::start("herder-stderr", io::stderr().as_fd(), format).map_err(CommandError::failed)?;
+    // `log_internal_errors` would report errors with `eprintln!`, which can block and panic.
+    let lines = layer().with_writer(output.clone()).log_internal_errors(false);
+    match format {
+        Format::Text => install(lines.with_ansi(io::stderr().is_terminal()).fmt_fields(TextFields), filter, output),
+        Format::Json => install(lines.with_ansi(false).event_format(JsonFormat), filter, output),
+    }
+}
+
+/// Starts the console of `herder dev`: the calls, the output of workers and the warnings, without time and target.
+pub(crate) fn start_console(style: Style) -> Outcome {
+    let filter = chosen_filter(dev_format::LOGGED, &[dev_format::CALLS])?;
+    let output = Output::start("herder-stderr", io::stderr().as_fd(), Format::Text).map_err(CommandError::failed)?;
+    let lines = layer().with_writer(output.clone()).log_internal_errors(false);
+    install(lines.event_format(dev_format::DevFormat::new(style)), filter, output)
+}
+
+/// Returns the filter of `HERDER_LOG`, or else the default one, with these directives.
+fn chosen_filter(default: &str, more: &[&str]) -> Outcome<EnvFilter> {
     let chosen = std::env::var("HERDER_LOG").ok().filter(|text| !text.is_empty());
     let filter = filter(chosen.as_deref().unwrap_or(default))
         .map_err(|error| CommandError::usage(format_args!("HERDER_LOG: {error}; allowed: {ALLOWED}")))?;
-    let output = Output::start("herder-stderr", io::stderr().as_fd(), format).map_err(CommandError::failed)?;
-    // `log_internal_errors` would report errors with `eprintln!`, which can block and panic.
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output.clone()).log_internal_errors(false);
-    match format {
-        Format::Text => logs.with_ansi(io::stderr().is_terminal()).fmt_fields(TextFields).try_init(),
-        Format::Json => logs.with_ansi(false).event_format(JsonFormat).try_init(),
-    }
-    .map_err(CommandError::failed)?;
+    more.iter().try_fold(filter, |filter, directive| {
+        Ok(filter.add_directive(directive.parse().map_err(CommandError::failed)?))
+    })
+}
+
+/// Makes this the log of the process.
+fn install(lines: impl Layer<Registry> + Send + Sync, filter: EnvFilter, output: Output) -> Outcome {
+    let filter = PoolFilter::new(filter, &POOL_LEVELS);
+    tracing_subscriber::registry().with(lines).with(filter).try_init().map_err(CommandError::failed)?;
     std::panic::set_hook(Box::new(log_panic));
     // Cannot be set already: `try_init` succeeds only once in a process.
     _ = LOG.set(output);
@@ -79,23 +115,9 @@ pub(crate) fn check_variable() -> Result<Option<String>, String> {
     }
 }
 
-/// Starts the console of `herder dev`: the calls, the output of workers and the warnings, without time and target.
-pub(crate) fn start_console(style: Style) -> Outcome {
-    let chosen = std::env::var("HERDER_LOG").ok().filter(|text| !text.is_empty());
-    let filter = filter(chosen.as_deref().unwrap_or(dev_format::LOGGED))
-        .map_err(|error| CommandError::usage(format_args!("HERDER_LOG: {error}; allowed: {ALLOWED}")))?;
-    let calls = dev_format::CALLS.parse().map_err(CommandError::failed)?;
-    let output = Output::start("herder-stderr", io::stderr().as_fd(), Format::Text).map_err(CommandError::failed)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter.add_directive(calls))
-        .with_writer(output.clone())
-        .log_internal_errors(false)
-        .event_format(dev_format::DevFormat::new(style))
-        .try_init()
-        .map_err(CommandError::failed)?;
-    std::panic::set_hook(Box::new(log_panic));
-    _ = LOG.set(output);
-    Ok(())
+/// Returns the levels of single pools.
+pub(crate) fn pool_levels() -> &'static PoolLevels {
+    &POOL_LEVELS
 }
 
 /// Writes a line to standard error. If logging has started, the line follows everything that was logged before. Never
@@ -156,9 +178,10 @@ impl<'a> MakeWriter<'a> for Output {
 }
 
 impl Write for EventWriter<'_> {
-    /// Queues an event. The subscriber writes each event in one call.
+    /// Queues an event without its secrets. The subscriber writes each event in one call.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.output.push(self.source, event);
+        let is_json = self.output.format() == Format::Json;
+        self.output.push(self.source, &redact::redact(event, is_json));
         Ok(event.len())
     }
 

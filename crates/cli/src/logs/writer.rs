@@ -153,6 +153,17 @@ impl Output {
         self.push(Source::Host, line.as_bytes());
     }
 
+    /// Queues a notice for whoever started the program: a text with a line break; in a JSON log an event with level INFO and these
+    /// fields.
+    pub(crate) fn notice(&self, text: &str, fields: &[(&str, &str)]) {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
+        let line = match self.format() {
+            Format::Text => format!("{text}\n"),
+            Format::Json => format::line(Level::INFO, "herder", text.to_owned(), fields.collect()),
+        };
+        self.push(Source::Host, line.as_bytes());
+    }
+
     /// Returns the number of lines that were dropped: because there was no space, or because they could not be written.
     pub(crate) fn dropped(&self) -> u64 {
         self.0.0.dropped.load(Ordering::Relaxed)

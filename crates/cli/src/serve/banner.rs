@@ -1,12 +1,17 @@
 //! The banner of `serve` on standard output: the pools, an example call, and the URL.
 
-use crate::access::Access;
-use crate::{check::kind, logs::Output, source::Origin};
+use crate::{
+    access::Access,
+    check::kind,
+    logs::{Format, Output},
+    source::Origin,
+};
 use herder::{Pool, config::Launch};
 use std::net::SocketAddr;
 
 /// Prints the banner through a separate thread, because standard output may not be read. The first line that starts
-/// with `herder listens on` ends with the URL; scripts read it. `pages`: the paths that people open or enter.
+/// with `herder listens on` ends with the URL; scripts read it. In JSON each line is an event, and this one has the URL in the
+/// field `url`. `pages`: the paths that people open or enter.
 pub(super) fn print(
     stdout: &Output,
     address: SocketAddr,
@@ -15,33 +20,45 @@ pub(super) fn print(
     access: &Access,
     pages: &[&str],
 ) {
-    let out = |text: &str| stdout.line(text);
+    let is_text = stdout.format() == Format::Text;
+    let notice = |text: &str, fields: &[(&str, &str)]| stdout.notice(text, fields);
     if *origin == Origin::Demo {
-        out("no herder.toml in this folder; starting two demo pools, `basic` and `sessions`");
+        notice("no herder.toml in this folder; starting two demo pools, `basic` and `sessions`", &[]);
     }
     for pool in pools {
-        out(&line(pool));
+        notice(&line(pool), &[("pool", pool.name().as_str())]);
+    }
+    if let Access::NewToken(token) = access {
+        let token = token.expose();
+        let text = "(required by every request; set HERDER_TOKEN or `server.token` to choose another)";
+        notice(&format!("token: {token} {text}"), &[("token", token)]);
+    }
+    if is_text {
+        commands(access, address, origin, pools).iter().for_each(|text| notice(text, &[]));
+    }
+    for page in pages {
+        let url = format!("http://{address}/{page}");
+        notice(&format!("{page}: {url}"), &[("url", &url)]);
+    }
+    let url = format!("http://{address}");
+    notice(&format!("herder listens on {url}"), &[("url", &url)]);
+}
+
+/// Returns what a person can enter: the token as a variable, and a call.
+fn commands(access: &Access, address: SocketAddr, origin: &Origin, pools: &[Pool]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Access::NewToken(token) = access {
+        lines.push(format!("export HERDER_TOKEN={}", token.expose()));
     }
     let header = match access {
         Access::Everyone => "",
-        Access::Token(_) => " -H \"Authorization: Bearer $HERDER_TOKEN\"",
-        Access::NewToken(token) => {
-            out(&format!(
-                "token: {} (required by every request; set HERDER_TOKEN or `server.token` to choose another)",
-                token.expose()
-            ));
-            out(&format!("export HERDER_TOKEN={}", token.expose()));
-            " -H \"Authorization: Bearer $HERDER_TOKEN\""
-        }
+        Access::Token(_) | Access::NewToken(_) => " -H \"Authorization: Bearer $HERDER_TOKEN\"",
     };
     if let Some(pool) = pools.first() {
         let (call, body) = if *origin == Origin::Demo { ("echo", "{\"x\":1}") } else { ("COMMAND", "{}") };
-        out(&format!("try: curl -s http://{address}/v1/pools/{}/call/{call}{header} -d '{body}'", pool.name()));
+        lines.push(format!("try: curl -s http://{address}/v1/pools/{}/call/{call}{header} -d '{body}'", pool.name()));
     }
-    for page in pages {
-        out(&format!("{page}: http://{address}/{page}"));
-    }
-    out(&format!("herder listens on http://{address}"));
+    lines
 }
 
 fn line(pool: &Pool) -> String {

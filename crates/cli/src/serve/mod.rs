@@ -43,7 +43,8 @@ const BANNER_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Runs the server until a signal stops it.
 pub(crate) fn run(options: &Serve) -> Outcome {
-    logs::start_as(options.log_format, LOGGED)?;
+    let more = if options.access_log { &[logs::ACCESS][..] } else { &[] };
+    logs::start_as(options.log_format.on(&io::stderr()), LOGGED, more)?;
     let overrides =
         Overrides { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: options.allow_code };
     let source = Source::of(options.source.as_deref(), overrides)?.with_programs()?;
@@ -52,8 +53,8 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     check_limits(options, &source)?;
     // Bind before any worker starts: if the address is in use, there is nothing to clean up.
     let listener = bind(listen)?;
-    let stdout =
-        Output::start("herder-stdout", io::stdout().as_fd(), logs::Format::Text).map_err(CommandError::failed)?;
+    let stdout = Output::start("herder-stdout", io::stdout().as_fd(), options.log_format.on(&io::stdout()))
+        .map_err(CommandError::failed)?;
     let connections = Descriptors::raise(options.threads.into(), &source.pools).connections_per_thread()?;
     let serving = serve(options.clone(), source, access, Listen { listener, connections }, stdout.clone());
     // A task of its own: the future of `block_on` is polled at each wake-up of the thread, and so for each request.
@@ -158,6 +159,7 @@ pub(crate) fn http(
 ) -> Outcome<Http> {
     let mut api =
         Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
+    api = api.log_levels(logs::pool_levels());
     api = set_limits(api, options, settings).mcp(options.mcp || settings.mcp);
     if let Some(detail) = options.errors.or(settings.errors) {
         api = api.errors(detail);
@@ -170,6 +172,7 @@ pub(crate) fn http(
         api = api.session_cookie(cookie.clone());
     }
     if let Some(token) = access.token() {
+        logs::hide_token(token.expose());
         api = api.token(token.clone());
     }
     let server = Server::new(move || App::new().configure(api.routes()))

@@ -69,13 +69,15 @@ pub(crate) fn folder(config: &str) -> TempDir {
     folder
 }
 
-/// Returns a command for the binary in a directory, without Herder's variables in its environment.
+/// Returns a command for the binary in a directory, without Herder's variables in its environment. The log of `serve` is text,
+/// although it is no terminal.
 pub(crate) fn herder(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
     command.current_dir(folder).args(args).stdin(Stdio::null());
     for name in ["HERDER_URL", "HERDER_TOKEN", "HERDER_LOG", "HERDER_ALLOW_CODE", "VIRTUAL_ENV", "NO_COLOR"] {
         command.env_remove(name);
     }
+    command.env("HERDER_LOG_FORMAT", "text");
     command
 }
 
@@ -122,6 +124,13 @@ impl Server {
         Self::spawned(folder, command)
     }
 
+    /// Starts a server that chooses the form of its log itself, and waits until all pools are ready.
+    pub(crate) fn json(folder: TempDir, args: &[&str]) -> Self {
+        let server = Self::in_environment(folder, |command| _ = command.args(args).env_remove("HERDER_LOG_FORMAT"));
+        server.until_ready();
+        server
+    }
+
     /// Starts a server after the test has changed its environment.
     pub(crate) fn in_environment(folder: TempDir, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
@@ -139,8 +148,11 @@ impl Server {
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stderr(File::create(folder.path().join("log")).unwrap());
-        for (name, _) in herder.get_envs() {
-            command.env_remove(name); // the command only removes variables
+        for (name, value) in herder.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
         }
         Self::spawned(folder, command)
     }
@@ -151,11 +163,12 @@ impl Server {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Self { address: ([127, 0, 0, 1], 0).into(), banner: Vec::new(), folder, child };
         for line in lines.by_ref().map_while(Result::ok) {
-            let url = line.strip_prefix("herder listens on http://").map(str::to_owned);
+            // The line is text, or an event in JSON.
+            let url = line.split_once("herder listens on http://").map(|(_, url)| url.to_owned());
             server.banner.push(line);
             if let Some(address) = url {
                 thread::spawn(move || lines.for_each(drop));
-                server.address = address.parse().unwrap();
+                server.address = address.split('"').next().unwrap().parse().unwrap();
                 return server;
             }
         }

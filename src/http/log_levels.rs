@@ -1,0 +1,111 @@
+//! The route for the level of a pool's events in the application's log. Holds nothing: the levels are the application's.
+
+use super::{pools::Pools, refusal::Refusal};
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use std::{fmt, sync::Arc};
+use tracing::level_filters::LevelFilter;
+
+/// The levels that can be set.
+const LEVELS: [LevelFilter; 6] = [
+    LevelFilter::OFF,
+    LevelFilter::ERROR,
+    LevelFilter::WARN,
+    LevelFilter::INFO,
+    LevelFilter::DEBUG,
+    LevelFilter::TRACE,
+];
+const ALLOWED: &str = r#"{"level": ".."} with off, error, warn, info, debug, trace or null"#;
+
+/// Changes which events of a pool the log of the application shows, for [`Api::log_levels`](super::Api::log_levels).
+///
+/// Events of a pool have the field `pool`. A subscriber that is filtered by it must tell `tracing` about each change:
+/// [`rebuild_interest_cache`](tracing::callsite::rebuild_interest_cache).
+pub trait LogLevels: Send + Sync + 'static {
+    /// Returns the level that was set for this pool. `None`: the filter of the application applies.
+    fn level(&self, pool: &str) -> Option<LevelFilter>;
+
+    /// Sets the most detailed level of this pool's events that the log shows. `None`: the filter of the application applies.
+    fn set_level(&self, pool: &str, level: Option<LevelFilter>);
+}
+
+/// The levels of the application.
+#[derive(Clone)]
+pub(super) struct SharedLogLevels(pub(super) Arc<dyn LogLevels>);
+
+impl fmt::Debug for SharedLogLevels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedLogLevels(..)")
+    }
+}
+
+/// The body of a request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    level: Option<String>,
+}
+
+/// The level of a pool. Null: none was set.
+#[derive(Serialize)]
+struct Answer<'a> {
+    pool: &'a str,
+    level: Option<String>,
+}
+
+impl<'a> Answer<'a> {
+    fn response(pool: &'a str, level: Option<LevelFilter>) -> HttpResponse {
+        HttpResponse::Ok().json(Answer { pool, level: level.map(|level| level.to_string()) })
+    }
+}
+
+/// `GET /v1/pools/{pool}/log-level`.
+pub(super) async fn get(
+    name: web::Path<String>,
+    pools: web::Data<Pools>,
+    levels: web::Data<SharedLogLevels>,
+) -> actix_web::Result<HttpResponse> {
+    let pool = pools.find(&name)?.name();
+    Ok(Answer::response(pool.as_str(), levels.0.level(pool.as_str())))
+}
+
+/// `PUT /v1/pools/{pool}/log-level`.
+pub(super) async fn set(
+    name: web::Path<String>,
+    pools: web::Data<Pools>,
+    levels: web::Data<SharedLogLevels>,
+    body: actix_web::Result<web::Bytes>,
+) -> actix_web::Result<HttpResponse> {
+    let pool = pools.find(&name)?.name();
+    let bad_body = |message: String| Refusal::BadBody { message };
+    let level = wanted(&body.map_err(|error| bad_body(error.to_string()))?).map_err(bad_body)?;
+    levels.0.set_level(pool.as_str(), level);
+    let shown = level.map_or("default".to_owned(), |level| level.to_string());
+    // Without the field `pool`, so that the pool's own level cannot hide it.
+    tracing::info!(level = shown, "log level of pool `{pool}` changed");
+    Ok(Answer::response(pool.as_str(), level))
+}
+
+/// Returns the level that a request asks for.
+fn wanted(body: &[u8]) -> Result<Option<LevelFilter>, String> {
+    let Wanted { level } = serde_json::from_slice(body).map_err(|error| format!("{error}; allowed: {ALLOWED}"))?;
+    let Some(name) = level else { return Ok(None) };
+    let level = LEVELS.into_iter().find(|level| level.to_string() == name);
+    level.map(Some).ok_or_else(|| format!("`level` is {name:?}; allowed: {ALLOWED}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_a_name_or_null() {
+        assert_eq!(wanted(br#"{"level": "debug"}"#), Ok(Some(LevelFilter::DEBUG)));
+        assert_eq!(wanted(br#"{"level": "off"}"#), Ok(Some(LevelFilter::OFF)));
+        assert_eq!(wanted(br#"{"level": null}"#), Ok(None));
+        for bad in ["", "{", "{\"level\": \"loud\"}", "{\"level\": \"3\"}", "{\"level\": 3}", "{\"levels\": \"info\"}"]
+        {
+            assert!(wanted(bad.as_bytes()).unwrap_err().ends_with(&format!("; allowed: {ALLOWED}")), "{bad}");
+        }
+    }
+}
