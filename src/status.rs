@@ -24,8 +24,9 @@
 
 #[doc(inline)]
 pub use herder_actors::{
-    ActiveFeatures, BatchStatus, CommandDescription, Counters, Generation, InvalidPoolName, InvalidTransition,
-    InvalidWorkerId, PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker,
-    RunningCall, SessionAffinity, ShutdownReport, Status, TemplateStatus, TransitionStatus, WorkerEntry, WorkerHealth,
-    WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
+    ActiveFeatures, BatchStatus, CommandDescription, CommandStatus, Counters, Generation, InvalidPoolName,
+    InvalidTransition, InvalidWorkerId, Percentiles, PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus,
+    ReloadReport, RemainingWorker, RunningCall, RunningCallStatus, RunningSummary, SessionAffinity, ShutdownReport,
+    Status, TemplateStatus, TransitionStatus, WorkerActivity, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
+    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
 };

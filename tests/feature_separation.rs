@@ -6,6 +6,7 @@ mod buffers;
 mod feature_flag_validation;
 #[cfg(feature = "mcp")]
 mod mcp;
+mod metrics;
 #[cfg(target_os = "linux")]
 mod warm_starts;
 mod worker_type_detection;
@@ -31,10 +32,6 @@ use herder::{
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
-
-/// The keys of each entry in `workers` of a status, in every pool.
-const COMMON_KEYS: [&str; 10] =
-    ["pid", "id", "generation", "overflow", "state", "health", "in_flight", "window", "queued", "operations"];
 
 /// Starts a basic pool.
 pub(crate) async fn basic() -> TestPool {
@@ -118,7 +115,7 @@ async fn basic_workers_have_minimal_feature_set() {
     let off = json!({ "session_affinity": false, "worker_metrics": false, "state_machine": false });
     assert_eq!((&status["features"], &status["worker_type"]), (&off, &json!("basic")));
     for worker in status["workers"].as_array().unwrap() {
-        assert_eq!(keys(worker), BTreeSet::from(COMMON_KEYS));
+        assert_eq!(keys(worker), BTreeSet::from(metrics::COMMON_KEYS));
     }
     pool.shutdown_and_check().await;
 }
@@ -138,8 +135,9 @@ async fn enhanced_workers_have_full_feature_set() {
     assert_eq!((&status["features"], &status["worker_type"]), (&on, &json!("enhanced")));
     for (worker, sessions, operations, errors) in [(0, 1, 4, 1), (1, 0, 0, 0)] {
         let worker = &status["workers"][worker];
-        let parts = ["sessions", "metrics", "resident_bytes", "history"];
-        assert_eq!(keys(worker), COMMON_KEYS.iter().chain(&parts).copied().collect::<BTreeSet<_>>());
+        let parts = ["sessions", "metrics", "history"];
+        let parts = metrics::COMMON_KEYS.iter().chain(&parts).chain(&metrics::ACTIVITY_KEYS);
+        assert_eq!(keys(worker), parts.copied().collect::<BTreeSet<_>>());
         let numbers = [&worker["sessions"], &worker["metrics"]["operations"], &worker["metrics"]["errors"]];
         assert_eq!(numbers.map(Value::as_u64), [sessions, operations, errors].map(Some), "{worker}");
         let first = &worker["history"][0];
@@ -175,6 +173,7 @@ async fn feature_isolation_between_pool_types() {
     assert_eq!(enhanced.session("bob").await.unwrap().unwrap().operations, 3);
     let (plain, full) = (status(&basic).await, status(&enhanced).await);
     assert_eq!((keys(&plain), &plain["session_affinity"]), (keys(&full), &json!({})));
+    metrics::check_counts(&plain, &full);
     basic.shutdown_and_check().await;
     assert_eq!(count(&enhanced, "ann").await.unwrap(), 6, "not affected by the end of the other pool");
     enhanced.shutdown_and_check().await;
@@ -538,7 +537,7 @@ async fn reload_of_a_basic_pool_loses_no_session() {
     .await;
     let status = status(&pool).await;
     for worker in status["workers"].as_array().unwrap() {
-        assert_eq!(keys(worker), BTreeSet::from(COMMON_KEYS), "{worker}");
+        assert_eq!(keys(worker), BTreeSet::from(metrics::COMMON_KEYS), "{worker}");
     }
     assert_no_affinity(&pool).await;
     pool.shutdown_and_check().await;

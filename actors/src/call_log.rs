@@ -6,6 +6,7 @@
 use crate::{
     Error, ErrorId,
     events::{EventLog, OneLine},
+    metrics::{Refusals, RefusedCalls},
 };
 use foldhash::fast::FixedState;
 use herder_core::{CallId, PoolName, Routing, SessionId, Timestamp, WorkerRef};
@@ -57,6 +58,8 @@ pub(crate) struct CallLog {
     pool: PoolStart,
     events: EventLog,
     limiter: Mutex<Limiter>,
+    /// The calls that were refused before they reached the pool's state, which has not counted them yet.
+    refusals: Refusals,
 }
 
 /// One start of a pool.
@@ -70,7 +73,8 @@ impl CallLog {
     pub(crate) fn new(pool: PoolName) -> Self {
         let start = FixedState::default().hash_one((pool.as_str(), std::process::id(), SystemTime::now()));
         let events = EventLog::new(pool.as_str());
-        Self { pool: PoolStart { pool, start: (start >> 32) as u32 }, events, limiter: Mutex::default() }
+        let pool = PoolStart { pool, start: (start >> 32) as u32 };
+        Self { pool, events, limiter: Mutex::default(), refusals: Refusals::default() }
     }
 
     /// Returns the event queue of this pool.
@@ -93,7 +97,7 @@ impl CallLog {
         self.limiter().admit(command, error.slug(), now)
     }
 
-    /// Logs a call that was refused before it reached the pool's state. Returns true if it is the first one that is
+    /// Logs and counts a call that was refused before it reached the pool's state. Returns true if it is the first one that is
     /// suppressed in its window.
     pub(crate) fn log_refusal(
         &self,
@@ -103,6 +107,7 @@ impl CallLog {
         error: &Error,
         now: Timestamp,
     ) -> bool {
+        self.refusals.count(command, error.slug());
         let decision = self.admit(command, error, now);
         let logged = decision.logged();
         if logged.is_some() || Self::logs_all() {
@@ -132,6 +137,11 @@ impl CallLog {
                 tracing::warn!(target: "herder::call", %pool, command, error, suppressed, "log lines of failed calls were suppressed");
             });
         }
+    }
+
+    /// Returns the calls that were refused before they reached the pool's state, and forgets them.
+    pub(crate) fn take_refusals(&self) -> RefusedCalls {
+        self.refusals.take()
     }
 
     fn limiter(&self) -> std::sync::MutexGuard<'_, Limiter> {

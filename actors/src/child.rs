@@ -38,12 +38,8 @@ pub trait ChildHandle: 'static {
     fn stack(&self) -> Option<String> {
         None
     }
-    /// Returns what the process has done so far; `None` if that is unknown.
+    /// Returns the CPU time, the memory and the state of the process; `None` if they are unknown.
     fn sample(&self) -> Option<ProcessSample> {
-        None
-    }
-    /// Returns the resident memory of the process in bytes; `None` if that is unknown.
-    fn resident_bytes(&self) -> Option<u64> {
         None
     }
 }
@@ -88,10 +84,6 @@ impl ChildHandle for herder_process::Child {
 
     fn sample(&self) -> Option<ProcessSample> {
         Self::sample(self)
-    }
-
-    fn resident_bytes(&self) -> Option<u64> {
-        Self::resident_bytes(self)
     }
 }
 

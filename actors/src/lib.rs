@@ -23,8 +23,10 @@ mod events;
 mod gate;
 mod launcher;
 mod messages;
+mod metrics;
 mod package;
 mod pool_supervisor;
+mod process_usage;
 mod recorder;
 pub mod registry;
 mod reply;
@@ -62,12 +64,15 @@ pub use messages::{
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};
+pub use metrics::{CommandMetrics, CoreCounts, Histogram, PoolMetrics, ProcessMetrics, SessionMetrics, SlotMetrics};
 pub use pool_supervisor::{PoolSupervisor, execute::CallResponse};
 pub use recorder::{Descriptor, Direction, RecordedExit, RecordedFrame, RecordedTransition, Recording};
 pub use reply::{Reply, ReplyMetadata};
 pub use session_affinity::SessionAffinityActor;
 pub use session_history::{HistoryEntry, HistoryState, PastSessionEntry, SessionHistory};
-pub use status::{SessionAffinity, Status, WorkerEntry};
+pub use status::{
+    CommandStatus, Percentiles, RunningCallStatus, RunningSummary, SessionAffinity, Status, WorkerActivity, WorkerEntry,
+};
 pub use worker::WorkerActor;
 
 pub use herder_wire::{Buffer, InvalidBuffer};

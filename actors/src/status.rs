@@ -1,6 +1,7 @@
-//! The status of a pool: the core's status with process ids, memory and start errors added (R8). A snapshot; holds no state.
+//! The status of a pool: the core's status with process ids, memory, counts and start errors added (R8). A snapshot; holds no
+//! state.
 
-use crate::{ChildHandle, TemplateStatus};
+use crate::{ChildHandle, Histogram, TemplateStatus};
 use herder_core::{
     AffinityStatus, BatchStatus, BreakerStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus,
     SessionInfo, WorkerStatus, WorkerType,
@@ -41,6 +42,18 @@ pub struct Status {
     pub workers: Vec<WorkerEntry>,
     /// The queue.
     pub queue: QueueStatus,
+    /// The calls per second that workers have answered in the last ten seconds.
+    pub per_second: f64,
+    /// The calls that workers run.
+    pub running: RunningSummary,
+    /// The resident memory of the workers in bytes, shared pages included once for each; 0 where `/proc` does not have it.
+    pub memory_bytes: u64,
+    /// The processor time of the present processes of the workers in seconds.
+    pub cpu_seconds: f64,
+    /// The processors that the workers have used on average since an earlier reading, at least half a second before.
+    pub cpu: f64,
+    /// The calls of each command. `_OTHER` stands for the calls of commands that do not exist.
+    pub commands: BTreeMap<String, CommandStatus>,
     /// What the batches were like, for each command that runs in batches.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub batches: BTreeMap<String, BatchStatus>,
@@ -60,7 +73,80 @@ pub struct Status {
     pub last_start_error: Option<String>,
 }
 
-/// One worker: the core's entry, with process id and memory.
+/// The calls of one command since the start of the pool.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct CommandStatus {
+    /// The number of calls that have ended: answered, failed or refused.
+    pub calls: u64,
+    /// The failed and refused ones by the kind of their error.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// The calls per second that workers have answered in the last ten seconds.
+    pub per_second: f64,
+    /// How long the calls that workers answered had waited, in microseconds. Null before the first answer.
+    pub queue_us: Option<Percentiles>,
+    /// How long these calls ran, from the last send to the answer, in microseconds. Null before the first answer.
+    pub run_us: Option<Percentiles>,
+}
+
+/// Percentiles of times in microseconds. None is too small, and at most an eighth too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Percentiles {
+    /// Half of the times are at most this long.
+    pub p50: u64,
+    /// 99 % of the times are at most this long.
+    pub p99: u64,
+    /// The longest time, which is exact.
+    pub max: u64,
+}
+
+impl Percentiles {
+    /// Returns the percentiles of a histogram with values.
+    pub(crate) fn of(histogram: &Histogram) -> Option<Self> {
+        let (p50, p99) = (histogram.percentile(0.5)?, histogram.percentile(0.99)?);
+        Some(Self { p50, p99, max: histogram.max() })
+    }
+}
+
+/// The calls that the workers of a pool run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RunningSummary {
+    /// The number of calls.
+    pub count: usize,
+    /// The one that has run for the longest time, without its session. Null while none runs.
+    pub longest: Option<RunningCallStatus>,
+}
+
+/// A call that a worker runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RunningCallStatus {
+    /// The number of the call. Null if the caller has its answer, such as a passed deadline, and the handler has not ended.
+    pub call: Option<u64>,
+    /// The command; null with `call`.
+    pub command: Option<String>,
+    /// The session, if the call has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Microseconds since the call began, as far as the pool knows.
+    pub since_us: u64,
+}
+
+/// What one worker does. Only with `worker_metrics`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct WorkerActivity {
+    /// The calls per second that the worker has answered in the last ten seconds.
+    pub per_second: f64,
+    /// How long these calls ran, across all processes of the slot, in microseconds. Null before the first answer.
+    pub run_us: Option<Percentiles>,
+    /// The calls that the worker runs, the oldest first.
+    pub running: Vec<RunningCallStatus>,
+}
+
+/// One worker: the core's entry, with process id, memory and processor time.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WorkerEntry {
@@ -69,6 +155,16 @@ pub struct WorkerEntry {
     /// The resident memory in bytes; only with `worker_metrics`, and where `/proc` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resident_bytes: Option<u64>,
+    /// The processor time of the process in seconds; only with `worker_metrics`, and where `/proc` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// The processors that it has used on average since an earlier reading, at least half a second before; only with
+    /// `worker_metrics`, and where `/proc` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    /// What it does. Only with `worker_metrics`.
+    #[serde(flatten)]
+    pub activity: Option<WorkerActivity>,
     /// Why the health function of the app failed in this process; it is replaced when its calls have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unhealthy: Option<String>,
@@ -125,11 +221,14 @@ impl Status {
         core: PoolStatus,
         child: impl Fn(&WorkerStatus) -> Option<Rc<dyn ChildHandle>>,
     ) -> Self {
-        let metrics = core.features.worker_metrics;
-        let entry = |status: WorkerStatus| {
-            let child = child(&status);
-            let resident_bytes = child.as_ref().filter(|_| metrics).and_then(|child| child.resident_bytes());
-            WorkerEntry { pid: child.map(|child| child.pid()), resident_bytes, unhealthy: None, status }
+        let entry = |status: WorkerStatus| WorkerEntry {
+            pid: child(&status).map(|child| child.pid()),
+            resident_bytes: None,
+            cpu_seconds: None,
+            cpu: None,
+            activity: None,
+            unhealthy: None,
+            status,
         };
         let workers = core.workers.into_iter().map(entry).collect();
         Self {
@@ -145,6 +244,12 @@ impl Status {
             session_affinity: SessionAffinity::default(),
             workers,
             queue: core.queue,
+            per_second: 0.0,
+            running: RunningSummary::default(),
+            memory_bytes: 0,
+            cpu_seconds: 0.0,
+            cpu: 0.0,
+            commands: BTreeMap::new(),
             batches: BTreeMap::new(),
             breaker: core.breaker,
             quarantined: core.quarantined,

@@ -8,6 +8,7 @@ mod call_log;
 mod harness;
 mod last_answer;
 mod liveness;
+mod metrics;
 mod pool_supervisor;
 mod quarantine;
 mod recorder;

@@ -2,7 +2,7 @@
 //! routing, and nothing else (R9, R52). Examples that do not compile show in the documentation that a basic `PoolConfig` has no
 //! flags.
 
-use super::{enhanced, keys};
+use super::{enhanced, keys, metrics::ACTIVITY_KEYS};
 use crate::pools::steps::{answer, bind, count, has_affinity_actor, pid, process, status, submitted};
 use herder::{
     Error, Pool,
@@ -78,8 +78,10 @@ impl Flags {
         assert_eq!(status["session_affinity"].get("total_sessions").is_some(), affinity, "{status}");
         assert_eq!(status["session_affinity"] == json!({}), !affinity, "{status}");
         for worker in status["workers"].as_array().unwrap() {
-            let parts = ["sessions", "metrics", "resident_bytes", "history"].map(|part| keys(worker).contains(part));
-            assert_eq!(parts, [affinity, metrics, metrics, machine], "{self:?}: {worker}");
+            let parts = ["sessions", "metrics", "history"].map(|part| keys(worker).contains(part));
+            assert_eq!(parts, [affinity, metrics, machine], "{self:?}: {worker}");
+            let activity = ACTIVITY_KEYS.map(|part| keys(worker).contains(part));
+            assert_eq!(activity, [metrics; 6], "{self:?}: {worker}");
         }
     }
 }

@@ -95,7 +95,7 @@ impl Handler<GetStatus> for PoolSupervisor {
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
         let launcher = self.launcher.clone();
-        match self.active(|active| Ok((active.status(), active.affinity.actor(), active.events()))) {
+        match self.active(|active| Ok((active.complete_status(), active.affinity.actor(), active.events()))) {
             Ok((mut status, actor, events)) => Box::pin(async move {
                 status.template = launcher.template();
                 status.session_affinity = affinity::affinity_for_status(&status.pool, actor, &events).await;
@@ -140,6 +140,13 @@ impl RunningPool {
         status.state = state.pool_state();
         status.batches = state.batch_status();
         status.last_start_error = state.last_start_error_if_degraded().map(Into::into);
+        status
+    }
+
+    /// Returns the status with what was counted, and what the system knows of the processes.
+    fn complete_status(&self) -> Status {
+        let mut status = self.status();
+        self.shared_state.borrow_mut().complete_status(&mut status);
         status
     }
 }

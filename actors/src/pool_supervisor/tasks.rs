@@ -1,10 +1,9 @@
 //! The two background tasks of a supervisor: the pool's timer, and the task that tells the supervisor about deferred actions.
 //! They hold no strong address of it, which would keep the pool alive for ever.
 
-use crate::shared_state::{SharedState, step};
+use crate::shared_state::{SharedState, with};
 use actix::{Message, WeakRecipient};
 use actix_rt::task::JoinHandle;
-use herder_core::Input;
 
 /// At least one action was deferred.
 #[derive(Message)]
@@ -37,7 +36,8 @@ async fn timer(shared_state: SharedState) {
         // deadline and notifies `rearm`, which stores a permit. Both branches lead back to `arm`, so no deadline is missed.
         let next = shared_state.borrow_mut().arm();
         tokio::select! {
-            () = alarm.wait_until(next) => step(&shared_state, Input::Tick),
+            // A panic is not lost with the error: see `step`.
+            () = alarm.wait_until(next) => drop(with(&shared_state, |state| state.on_timer(next))),
             () = rearm.notified() => {}
         }
     }

@@ -1,6 +1,6 @@
 //! The arguments and the caller of a call, which the core does not see. Owned by the pool's state.
 
-use crate::{Error, Reply, Request, Result, chunks::ChunkSender, gate::Permit};
+use crate::{Error, Reply, Request, Result, chunks::ChunkSender, gate::Permit, metrics::CommandNumber};
 use bytes::Bytes;
 use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
 use herder_wire::{CallBuffers, CallHeaders};
@@ -45,6 +45,8 @@ pub(crate) struct Incoming {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) command: Arc<str>,
+    /// The number under which calls of the command are counted.
+    pub(crate) number: CommandNumber,
     pub(crate) session: Option<herder_core::SessionId>,
     pub(crate) body: Bytes,
     pub(crate) deadline: Timestamp,
@@ -62,6 +64,13 @@ impl Call {
     /// Answers the call. Does nothing if the caller has abandoned it.
     pub(crate) fn answer(self, answer: Answer) {
         settle(self.reply, self.permit, answer);
+    }
+
+    /// Returns the bytes of the arguments, with their buffers.
+    pub(super) fn size(&self) -> usize {
+        let buffers =
+            self.buffers.as_ref().map_or(0, |call| call.buffers.iter().map(|buffer| buffer.bytes().len()).sum());
+        self.body.len() + buffers
     }
 
     /// Answers a call whose worker has ended the stream.

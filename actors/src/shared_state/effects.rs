@@ -81,7 +81,10 @@ impl State {
                 }
             }
             Effect::Stop { worker, method, kill_reason } => self.stop(worker, method, kill_reason),
-            Effect::Start(worker) => self.defer(Deferred::Start(worker)),
+            Effect::Start(worker) => {
+                self.metrics.processes.started(worker);
+                self.defer(Deferred::Start(worker));
+            }
             Effect::Log(event) => {
                 // Noted at once and not with the log event: calls that fail in this same step contain the error.
                 if let LogEvent::StartFailed(worker, exit) = event {
@@ -199,7 +202,9 @@ impl State {
         let (id, delivery) = (*id, *delivery);
         let Some(call) = self.calls.remove(&id) else { return };
         let times = Some(Times { queued: delivery.queued(), ran: delivery.ran() });
-        match self.current_frame.take() {
+        let frame = self.current_frame.take();
+        self.count_answer(&call, &delivery, frame.as_ref());
+        match frame {
             Some(FinalFrame::Result(result)) => {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
@@ -231,6 +236,7 @@ impl State {
         let error = error.with_command_timeout(call.command_timeout);
         if abandoned {
             // The caller abandoned the call, so there is no receiver. Nor does it count as a failure for the log.
+            self.metrics.failed(&call.command, error.slug(), 1);
             return self.log_call(id, &call.command, call.session.as_ref(), Err(&error), None, None);
         }
         let error = self.record_failure(id, &call.command, call.session.as_ref(), error);

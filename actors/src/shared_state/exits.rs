@@ -21,12 +21,14 @@ impl State {
         // handles the exit, because the errors of the lost calls are built from it. The link must be gone by then, so that
         // the core's effects cannot write to this process.
         let suspects = self.suspects(worker);
+        let is_out_of_memory = exit_record.memory.out_of_memory.is_some();
         if self.exit_records.len() == EXIT_RECORD_LIMIT {
             self.exit_records.pop_front();
         }
         self.exit_records.push_back((worker, exit_record));
         let link = self.link(worker).is_some().then(|| self.links[worker.id.0 as usize - 1].take()).flatten();
         self.handle(Input::Exited { worker, exit, answers, suspects });
+        self.count_exit(worker, exit, is_out_of_memory, link.as_ref());
         self.keep_recording(worker, exit, recorder.or(link.as_ref().map(|link| &*link.recorder)));
         self.defer(Deferred::Exited(worker));
         self.defer(Deferred::CheckReadiness);

@@ -5,6 +5,8 @@ use super::{outbox::Outbox, streams::Streams};
 use crate::{
     child::ChildHandle,
     clock::Clock,
+    metrics::CommandNumber,
+    process_usage::{CpuReadings, ProcessUsage},
     recorder::{Descriptor, Recorder},
 };
 use foldhash::fast::FixedState;
@@ -27,12 +29,14 @@ pub(crate) struct CommandRules {
     pub(crate) timeout: Option<Duration>,
     /// The number of the command, if it runs in batches.
     pub(crate) batch: Option<BatchKey>,
+    /// The number under which its calls are counted.
+    pub(crate) number: CommandNumber,
 }
 
-impl From<&CommandEntry> for CommandRules {
-    fn from(entry: &CommandEntry) -> Self {
+impl CommandRules {
+    pub(super) fn new(entry: &CommandEntry, number: CommandNumber) -> Self {
         let timeout = entry.timeout_ms.map(|count| Duration::from_millis(count.get()));
-        Self { idempotent: entry.idempotent, timeout, batch: None }
+        Self { idempotent: entry.idempotent, timeout, batch: None, number }
     }
 }
 
@@ -66,6 +70,8 @@ pub(crate) struct Link {
     pub(crate) stack_signal: Option<Signal>,
     /// The processor time at the last ping or examination.
     last_cpu_sample: Option<CpuSample>,
+    /// The processor time as it was read for statuses.
+    cpu_readings: CpuReadings,
     pub(crate) max_frame: u32,
     /// The recorder of the frames between host and process.
     pub(crate) recorder: Rc<Recorder>,
@@ -96,6 +102,7 @@ impl Link {
             is_direct_child: false,
             stack_signal: None,
             last_cpu_sample: None,
+            cpu_readings: CpuReadings::new(clock.now()),
             max_frame,
             recorder: Rc::new(Recorder::new(clock)),
         }
@@ -223,6 +230,21 @@ impl Link {
             Some(before) => ProcessActivity::classify(now.cpu.saturating_sub(before.cpu), now.at.since(before.at)),
             None => ProcessActivity::Unknown,
         }
+    }
+
+    /// Returns the memory and the processor time of the process. Reads `/proc`, so no step calls it.
+    pub(super) fn read_usage(&mut self, now: Timestamp) -> Option<ProcessUsage> {
+        let sample = self.child.sample()?;
+        Some(ProcessUsage {
+            memory_bytes: sample.resident_bytes,
+            cpu: sample.cpu,
+            cores: self.cpu_readings.read(now, sample.cpu),
+        })
+    }
+
+    /// Returns the processor time as it was last read.
+    pub(super) fn last_cpu(&self) -> Duration {
+        self.cpu_readings.last()
     }
 
     fn stack_wanted(&self, kill_reason: KillReason) -> Option<Signal> {

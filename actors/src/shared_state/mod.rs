@@ -11,6 +11,7 @@ mod errors;
 mod exits;
 mod installed_package;
 mod link;
+mod metrics;
 mod outbox;
 mod rebuild;
 mod recording;

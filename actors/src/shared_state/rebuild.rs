@@ -3,7 +3,7 @@
 //! rebuilds the pool fails permanently and reports why.
 
 use super::state::{Deferred, State};
-use crate::Error;
+use crate::{Error, metrics::CoreCounts};
 use herder_core::{Answers, Core, Effects, ExitStatus, Input, ProcessExit, RecoverySnapshot, Timestamp};
 use std::{
     any::Any,
@@ -30,6 +30,7 @@ impl State {
         if self.failed_permanently.is_some() {
             return error; // the permanent failure was reported before
         }
+        self.metrics.processes.rebuilt();
         // The panic may have left the core inconsistent, so reading it may panic too.
         let rebuilt = catch_unwind(AssertUnwindSafe(|| {
             let snapshot = snapshot(&self.core);
@@ -64,12 +65,17 @@ impl State {
         // know the processes and ignores their exits.
         for link in self.links.iter_mut() {
             if let Some(link) = link.take() {
+                self.metrics.add_exited_cpu(link.worker.id, link.last_cpu());
                 link.child.kill();
             }
         }
     }
 
     fn reset(&mut self, now: Timestamp, snapshot: RecoverySnapshot) {
+        // What cannot be read is lost, but no count decreases.
+        let counts =
+            catch_unwind(AssertUnwindSafe(|| CoreCounts::of(&self.core.counters(), self.core.breaker(now).as_ref())));
+        self.metrics.processes.keep(counts.unwrap_or_default());
         self.core = Core::resume(self.config.settings(), now.0, now, snapshot);
         // `launching` is kept: these launches still return, and their processes are killed then, because the new core does
         // not expect them.

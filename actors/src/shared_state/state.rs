@@ -1,6 +1,6 @@
 //! The fields of the shared state, and how a frame, an exit or a message becomes a step of the core.
 
-use super::{CommandTable, Link, batched_commands::BatchedCommands, call::Call};
+use super::{CommandTable, Link, batched_commands::BatchedCommands, call::Call, link::CommandRules};
 use crate::{
     Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
     call_log::{AnsweredCall, CallLog, LogDecision, Success, Times},
@@ -9,6 +9,7 @@ use crate::{
     commands::Descriptions,
     error::ExitRecord,
     launcher::UnclaimedChild,
+    metrics::PoolMetrics,
     recorder::{Descriptor, Recorder},
 };
 use bytes::Bytes;
@@ -70,6 +71,8 @@ pub(crate) struct State {
     /// Why the pool has failed permanently: its state was rebuilt too often. No calls are admitted any more.
     pub(super) failed_permanently: Option<Box<str>>,
     pub(super) call_log: Arc<CallLog>,
+    /// What is counted outside of the core.
+    pub(super) metrics: PoolMetrics,
 }
 
 /// The content of a final frame.
@@ -77,6 +80,23 @@ pub(crate) enum FinalFrame {
     Result(CallResult),
     StreamEnd(Stamps),
     Error(WorkerError),
+}
+
+impl FinalFrame {
+    /// Returns the bytes of the result, with its buffers.
+    pub(super) fn result_size(&self) -> Option<usize> {
+        match self {
+            Self::Result(result) => {
+                let buffers: usize = result.buffers.iter().map(|buffer| buffer.bytes().len()).sum();
+                Some(result.payload.len() + buffers)
+            }
+            Self::StreamEnd(_) | Self::Error(_) => None,
+        }
+    }
+
+    pub(super) fn is_error(&self) -> bool {
+        matches!(self, Self::Error(_))
+    }
 }
 
 /// An action that a step cannot take itself, because it does I/O, runs user code or needs the supervisor's context.
@@ -116,8 +136,10 @@ impl State {
         let settings = config.settings();
         let slots = (settings.pool_size + settings.overflow) as usize;
         let now = clock.now();
+        let core = Core::new(settings, seed, now);
         Self {
-            core: Core::new(settings, seed, now),
+            metrics: PoolMetrics::new(now, core.features(), slots),
+            core,
             call_log: Arc::new(CallLog::new(config.name().clone())),
             now,
             clock,
@@ -174,6 +196,7 @@ impl State {
         error: Error,
         times: Option<Times>,
     ) -> Error {
+        self.metrics.failed(command, error.slug(), 1);
         let error = error.with_id(self.call_log.error_id(id));
         let admission = self.call_log.admit(command, &error, self.now);
         if admission == LogDecision::FirstSuppressed {
@@ -234,6 +257,13 @@ impl State {
     pub(super) fn begin_step(&mut self) -> Timestamp {
         self.now = self.clock.now();
         self.now
+    }
+
+    /// Does what is due when the timer of the pool has run, which was set to this time.
+    pub(crate) fn on_timer(&mut self, due: Option<Timestamp>) {
+        let late_by = due.map_or(Duration::ZERO, |due| self.clock.now().since(due));
+        self.metrics.timer_ran(late_by);
+        self.handle(Input::Tick);
     }
 
     pub(crate) fn handle(&mut self, input: Input) {
@@ -332,7 +362,7 @@ impl State {
         ran: Duration,
         recorder: &Recorder,
     ) {
-        let (now, ok) = (self.begin_step(), !matches!(frame, FinalFrame::Error(_)));
+        let (now, ok) = (self.begin_step(), !frame.is_error());
         recorder.received(now, Descriptor::Calls, header);
         // Must be computed before the core handles the frame: the core then forgets the attempt, and the link its
         // fingerprint.
@@ -387,7 +417,9 @@ impl State {
         if let Some(link) = self.link(worker).filter(|_| control && commands.iter().any(|entry| entry.stream)) {
             link.streams.offer();
         }
-        self.commands = Some(Rc::new(commands.iter().map(|entry| (entry.name.clone(), entry.into())).collect()));
+        let metrics = &mut self.metrics;
+        let mut rules = |entry: &CommandEntry| CommandRules::new(entry, metrics.add_command(&entry.name));
+        self.commands = Some(Rc::new(commands.iter().map(|entry| (entry.name.clone(), rules(entry))).collect()));
         self.state_batches(worker, &commands);
         self.describe_commands(commands);
         // Without a control descriptor the worker cannot answer a revoke, which it has to for `in_order`.

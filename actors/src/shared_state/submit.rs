@@ -35,6 +35,7 @@ impl State {
         let batch = rules.batch.filter(|_| buffers.is_none() && stream.is_none());
         let call = Call {
             command,
+            number: rules.number,
             session: name,
             body,
             deadline,

@@ -179,6 +179,7 @@ impl ChildHandle for Arc<ScriptedChild> {
         let cpu = if activity == ProcessActivity::Computing { self.started.elapsed() } else { Duration::ZERO };
         (activity != ProcessActivity::Unknown).then_some(ProcessSample {
             cpu,
+            resident_bytes: 0,
             runnable,
             stopped: activity == ProcessActivity::Stopped,
         })

@@ -5,6 +5,7 @@ use crate::{
     client::{Client, path},
     error::Outcome,
     table::{self, aligned, shown},
+    units::{micros, number, size},
 };
 use serde_json::Value;
 
@@ -21,13 +22,34 @@ pub(crate) fn run(options: &Status) -> Outcome {
     Ok(())
 }
 
+const POOL_TITLES: [&str; 14] = [
+    "POOL",
+    "TYPE",
+    "STATE",
+    "READY",
+    "WAITING",
+    "IN FLIGHT",
+    "SESSIONS",
+    "OK",
+    "FAILED",
+    "LOST",
+    "CALLS/S",
+    "MEMORY",
+    "CPU",
+    "UPTIME",
+];
+const WORKER_TITLES: [&str; 8] =
+    ["WORKER", "GENERATION", "PID", "STATE", "HEALTH", "IN FLIGHT", "OPERATIONS", "SESSIONS"];
+/// What only the workers of pools with `worker_metrics` have.
+const ACTIVITY_TITLES: [&str; 6] = ["MEMORY", "CPU", "CALLS/S", "RUN P50", "RUN P99", "RUNNING"];
+const COMMAND_TITLES: [&str; 9] =
+    ["COMMAND", "CALLS", "ERRORS", "CALLS/S", "WAIT P50", "WAIT P99", "RUN P50", "RUN P99", "RUN MAX"];
+
 fn all(client: &Client) -> Outcome<String> {
     let list = client.json(&path(&[]))?;
     let names = list["pools"].as_array().into_iter().flatten().filter_map(|pool| pool["pool"].as_str());
     let rows = names.map(|name| Ok(row(&client.json(&path(&[name]))?)));
-    let titles =
-        ["POOL", "TYPE", "STATE", "READY", "WAITING", "IN FLIGHT", "SESSIONS", "OK", "FAILED", "LOST", "UPTIME"];
-    let table = aligned(&titles, &rows.collect::<Outcome<Vec<_>>>()?);
+    let table = aligned(&POOL_TITLES, &rows.collect::<Outcome<Vec<_>>>()?);
     match list["dropped_log_lines"].as_u64() {
         None | Some(0) => Ok(table),
         Some(count) => Ok(format!(
@@ -50,6 +72,9 @@ fn row(status: &Value) -> Vec<String> {
         shown(&counters["ok"]),
         shown(&counters["failed"]),
         shown(&counters["lost"]),
+        number(&status["per_second"]),
+        size(&status["memory_bytes"]),
+        number(&status["cpu"]),
         format!("{seconds}s"),
     ]
 }
@@ -61,10 +86,6 @@ fn ready(status: &Value) -> String {
 }
 
 fn one(status: &Value) -> String {
-    let titles = ["WORKER", "GENERATION", "PID", "STATE", "HEALTH", "IN FLIGHT", "OPERATIONS", "SESSIONS"];
-    let keys = ["id", "generation", "pid", "state", "health", "in_flight", "operations", "sessions"];
-    let worker = |worker: &Value| keys.iter().map(|key| shown(&worker[key])).collect();
-    let workers: Vec<Vec<String>> = status["workers"].as_array().into_iter().flatten().map(worker).collect();
     let [pool, kind, state] = ["pool", "worker_type", "state"].map(|key| shown(&status[key]));
     let queue = &status["queue"];
     let mut text = format!(
@@ -75,12 +96,78 @@ fn one(status: &Value) -> String {
         shown(&status["active_sessions"]),
     );
     text += &load(queue);
+    text += &activity(status);
     text += &batches(status);
     text += &refused(status);
     if let Some(error) = status["last_start_error"].as_str() {
         text += &format!("last failed start of a worker: {error}\n");
     }
-    text + "\n" + &aligned(&titles, &workers)
+    text += &format!("\n{}", workers(status));
+    match commands(status) {
+        Some(commands) => format!("{text}\n\n{commands}"),
+        None => text,
+    }
+}
+
+/// Returns the table of the workers.
+fn workers(status: &Value) -> String {
+    let workers: Vec<&Value> = status["workers"].as_array().into_iter().flatten().collect();
+    let has_activity = workers.iter().any(|worker| worker["running"].is_array());
+    let row = |worker: &&Value| {
+        let keys = ["id", "generation", "pid", "state", "health", "in_flight", "operations", "sessions"];
+        let mut row: Vec<String> = keys.iter().map(|key| shown(&worker[key])).collect();
+        if has_activity {
+            row.extend(activity_of(worker));
+        }
+        row
+    };
+    let titles = WORKER_TITLES.iter().chain(ACTIVITY_TITLES.iter().filter(|_| has_activity));
+    aligned(&titles.copied().collect::<Vec<_>>(), &workers.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Returns the cells of [`ACTIVITY_TITLES`].
+fn activity_of(worker: &Value) -> [String; 6] {
+    let run = &worker["run_us"];
+    let running = worker["running"].as_array().map_or(&[][..], Vec::as_slice);
+    let running = match running {
+        [] => "-".into(),
+        [only] => running_call(only),
+        [first, more @ ..] => format!("{} and {} more", running_call(first), more.len()),
+    };
+    let (memory, cpu, rate) = (&worker["resident_bytes"], &worker["cpu"], &worker["per_second"]);
+    [size(memory), number(cpu), number(rate), micros(&run["p50"]), micros(&run["p99"]), running]
+}
+
+/// Returns the command of a call that runs, and since when.
+fn running_call(call: &Value) -> String {
+    let command = call["command"].as_str().unwrap_or("an abandoned call");
+    format!("{command} for {}", micros(&call["since_us"]))
+}
+
+/// Returns the line for what the pool does.
+fn activity(status: &Value) -> String {
+    let (rate, memory, cpu) = (&status["per_second"], &status["memory_bytes"], &status["cpu"]);
+    let running = match &status["running"]["longest"] {
+        Value::Null => "no call runs".into(),
+        longest => format!("{} running, the longest: {}", shown(&status["running"]["count"]), running_call(longest)),
+    };
+    format!("{} calls/s, {} of memory, {} CPUs, {running}\n", number(rate), size(memory), number(cpu))
+}
+
+/// Returns the table of the commands that have been called.
+fn commands(status: &Value) -> Option<String> {
+    let all = status["commands"].as_object()?;
+    let called = all.iter().filter(|(_, command)| command["calls"].as_u64().is_some_and(|calls| calls > 0));
+    let row = |(name, command): (&String, &Value)| {
+        let errors = command["errors"].as_object().into_iter().flatten();
+        let errors: u64 = errors.filter_map(|(_, count)| count.as_u64()).sum();
+        let (wait, run) = (&command["queue_us"], &command["run_us"]);
+        let times = [&wait["p50"], &wait["p99"], &run["p50"], &run["p99"], &run["max"]].map(micros);
+        let counts = [name.clone(), shown(&command["calls"]), errors.to_string(), number(&command["per_second"])];
+        counts.into_iter().chain(times).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = called.map(row).collect();
+    (!rows.is_empty()).then(|| aligned(&COMMAND_TITLES, &rows))
 }
 
 /// Returns the line for the load of the ready workers.
@@ -131,5 +218,41 @@ mod tests {
         let line = "batches of classify: 4, mean size 2.5, largest 3, mean wait 1.5 ms\n";
         assert_eq!(batches(&status), line);
         assert_eq!(batches(&json!({})), "");
+    }
+
+    /// The workers of a basic pool have no columns of `worker_metrics`.
+    #[test]
+    fn workers_commands_and_the_pool_have_their_figures() {
+        let call = json!({ "call": 7, "command": "classify", "session": "ann", "since_us": 3_200_000 });
+        let mut worker = json!({
+            "id": "w1", "generation": 1, "pid": 10, "state": "busy", "health": "healthy", "in_flight": 1, "operations": 3,
+            "sessions": 1, "resident_bytes": 50_000_000, "cpu": 0.42, "per_second": 1.5,
+            "run_us": { "p50": 1000, "p99": 2500, "max": 2600 }, "running": [call],
+        });
+        let command = json!({
+            "calls": 5, "errors": { "exception": 1, "queue-full": 1 }, "per_second": 1.5,
+            "queue_us": { "p50": 20, "p99": 300, "max": 310 }, "run_us": { "p50": 1000, "p99": 2500, "max": 2600 },
+        });
+        let unused = json!({ "calls": 0, "errors": {}, "per_second": 0.0, "queue_us": null, "run_us": null });
+        let status = json!({
+            "workers": [worker], "commands": { "classify": command, "unused": unused }, "per_second": 1.5,
+            "memory_bytes": 50_000_000, "cpu": 0.42, "running": { "count": 1, "longest": call },
+        });
+        let expected = "\
+WORKER  GENERATION  PID  STATE  HEALTH   IN FLIGHT  OPERATIONS  SESSIONS  MEMORY    CPU   CALLS/S  RUN P50  RUN P99  RUNNING
+w1      1           10   busy   healthy  1          3           1         47.7 MiB  0.42  1.50     1.00 ms  2.50 ms  classify for 3.20 s";
+        assert_eq!(workers(&status), expected);
+        let expected = "\
+COMMAND   CALLS  ERRORS  CALLS/S  WAIT P50  WAIT P99  RUN P50  RUN P99  RUN MAX
+classify  5      2       1.50     20 us     300 us    1.00 ms  2.50 ms  2.60 ms";
+        assert_eq!(commands(&status).unwrap(), expected);
+        let expected = "1.50 calls/s, 47.7 MiB of memory, 0.42 CPUs, 1 running, the longest: classify for 3.20 s\n";
+        assert_eq!(activity(&status), expected);
+        worker
+            .as_object_mut()
+            .unwrap()
+            .retain(|key, _| !["running", "run_us", "cpu", "per_second"].contains(&key.as_str()));
+        assert!(!workers(&json!({ "workers": [worker] })).contains(ACTIVITY_TITLES[3]), "a basic pool");
+        assert_eq!(commands(&json!({ "commands": { "unused": unused } })), None);
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     ExitMemory,
     lines::{Stream, Tail},
     lock::lock,
-    sample::{ProcessSample, read_sample, resident_bytes},
+    sample::{ProcessSample, read_sample},
     stack::Stack,
     stop_sequence::StopSequence,
     waker::Waker,
@@ -61,16 +61,7 @@ impl Child {
         self.process().pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Returns the resident memory of the process in bytes, shared pages included (`RSS` of ps). Returns `None` after the
-    /// process was reaped, and on systems without `/proc`. Reads one small file, which takes a few microseconds.
-    pub fn resident_bytes(&self) -> Option<u64> {
-        if self.try_status().is_some() {
-            return None;
-        }
-        resident_bytes(self.pid())
-    }
-
-    /// Returns the CPU time and the state of the process. Returns `None` after the process was reaped, and on systems without
+    /// Returns the CPU time, the memory and the state of the process. Returns `None` after the process was reaped, and on systems without
     /// `/proc`. Reads one small file, which takes a few microseconds.
     pub fn sample(&self) -> Option<ProcessSample> {
         if self.try_status().is_some() { None } else { read_sample(self.pid()) }

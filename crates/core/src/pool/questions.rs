@@ -28,7 +28,7 @@ impl Core {
             queue: self.queue_status(),
             breaker: self.breaker(now),
             quarantined: self.quarantine_entries(now).iter().filter(|entry| entry.quarantined).count(),
-            counters: Counters { sessions_expired: self.sessions.expired(), ..self.counters },
+            counters: self.counters(),
             features: self.features(),
         }
     }
@@ -80,6 +80,11 @@ impl Core {
     /// that never had any.
     pub fn batch_status(&self, command: BatchKey) -> Option<BatchStatus> {
         self.waiting.batch_status(command)
+    }
+
+    /// Returns the counters since the state of the pool was last rebuilt.
+    pub fn counters(&self) -> Counters {
+        Counters { sessions_expired: self.sessions.expired(), ..self.counters }
     }
 
     /// Returns the features that are switched on.
@@ -176,6 +181,12 @@ impl Core {
     pub fn sent_calls(&self, worker: WorkerRef) -> impl Iterator<Item = (Option<CallId>, Timestamp)> + '_ {
         let attempts = self.workers.current(worker).into_iter().flat_map(|slot| slot.attempts().iter());
         attempts.map(|attempt| (attempt.call(), attempt.sent))
+    }
+
+    /// Returns the calls that a process runs, as far as the pool knows, and since when. `None` for a call that is settled.
+    pub fn begun_calls(&self, worker: WorkerRef) -> impl Iterator<Item = (Option<CallId>, Timestamp)> + '_ {
+        let attempts = self.workers.current(worker).into_iter().flat_map(|slot| slot.attempts().iter_begun());
+        attempts.map(|attempt| (attempt.call(), attempt.since))
     }
 
     /// Returns how long the first of the processes has been starting, if none is ready.

@@ -398,6 +398,11 @@ impl Attempts {
         self.oldest.iter().chain(later).filter(|attempt| self.is_in_advance(attempt))
     }
 
+    /// Returns the attempts that have begun, as far as the pool knows, and have no final frame.
+    pub(crate) fn iter_begun(&self) -> impl Iterator<Item = &Attempt> {
+        self.iter().filter(|attempt| !self.is_in_advance(attempt) && !attempt.is_withdrawn())
+    }
+
     /// Counts the first attempt in advance as begun, if there is one and fewer than `places` others have begun. Returns
     /// it.
     pub(super) fn begin_next(&mut self, now: Timestamp, places: u32) -> Option<&Attempt> {

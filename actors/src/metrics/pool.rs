@@ -1,0 +1,105 @@
+//! All counts of a pool.
+
+use super::{
+    commands::{CommandMetrics, CommandNumber, CommandTable, CountedAnswer},
+    histogram::{Histogram, micros},
+    processes::ProcessMetrics,
+    workers::{SessionMetrics, SlotMetrics},
+};
+use herder_core::{Features, Timestamp, WorkerId};
+use std::time::Duration;
+
+/// The counts of a pool since its start. They never decrease.
+#[derive(Clone, Debug)]
+pub struct PoolMetrics {
+    pub(crate) since: Timestamp,
+    commands: CommandTable,
+    slots: Option<Vec<SlotMetrics>>,
+    sessions: Option<SessionMetrics>,
+    pub(crate) processes: ProcessMetrics,
+    timer_lag: Histogram,
+}
+
+impl PoolMetrics {
+    /// Creates the counts of a pool with these features.
+    pub(crate) fn new(now: Timestamp, features: Features, slots: usize) -> Self {
+        Self {
+            since: now,
+            commands: CommandTable::default(),
+            slots: features.worker_metrics.then(|| vec![SlotMetrics::default(); slots]),
+            sessions: features.session_affinity.then(SessionMetrics::default),
+            processes: ProcessMetrics::default(),
+            timer_lag: Histogram::default(),
+        }
+    }
+
+    /// Returns the number of a command of the application.
+    pub(crate) fn add_command(&mut self, name: &str) -> CommandNumber {
+        self.commands.add(name)
+    }
+
+    /// Counts the answer of a worker. An error is also [counted by its kind](Self::failed).
+    #[inline]
+    pub(crate) fn answered(&mut self, command: &str, number: CommandNumber, answer: &CountedAnswer<'_>) {
+        self.commands.of_call(command, number).answered(answer);
+        if let Some(slots) = &mut self.slots {
+            SlotMetrics::of(slots, answer.delivery.worker.id).answered(answer.delivery);
+        }
+        if let Some(sessions) = &mut self.sessions {
+            sessions.count(answer.delivery.routing);
+        }
+    }
+
+    /// Counts calls that failed with this kind of error, whether a worker or the pool failed them.
+    pub(crate) fn failed(&mut self, command: &str, kind: &'static str, calls: u64) {
+        self.commands.named(command).failed(kind, calls);
+        if let Some(sessions) = self.sessions.as_mut().filter(|_| kind == SessionMetrics::LOST) {
+            sessions.lost += calls;
+        }
+    }
+
+    /// Counts how late the timer of the pool ran.
+    pub(crate) fn timer_ran(&mut self, late_by: Duration) {
+        self.timer_lag.record(micros(late_by));
+    }
+
+    /// Returns the counts of each command: first those of calls without a command that exists, then those of the commands of
+    /// the application.
+    pub fn commands(&self) -> impl Iterator<Item = &CommandMetrics> {
+        self.commands.iter()
+    }
+
+    /// Returns the counts of each slot, the first one first. `None` in a pool without `worker_metrics`.
+    pub fn slots(&self) -> Option<&[SlotMetrics]> {
+        self.slots.as_deref()
+    }
+
+    /// Adds the processor time of a process that has exited, as it was last read.
+    pub(crate) fn add_exited_cpu(&mut self, worker: WorkerId, cpu: Duration) {
+        self.processes.exited_cpu += cpu;
+        if let Some(slots) = &mut self.slots {
+            SlotMetrics::of(slots, worker).exited_cpu += cpu;
+        }
+    }
+
+    /// Returns the counts of sessions. `None` in a pool without session affinity.
+    pub fn sessions(&self) -> Option<&SessionMetrics> {
+        self.sessions.as_ref()
+    }
+
+    /// Returns the counts of the processes.
+    pub fn processes(&self) -> &ProcessMetrics {
+        &self.processes
+    }
+
+    /// Returns how late the timer of the pool ran, in microseconds: by how much other work of its thread delays it.
+    pub fn timer_lag(&self) -> &Histogram {
+        &self.timer_lag
+    }
+
+    /// Returns the calls per second that workers have answered in the last ten seconds.
+    pub(crate) fn per_second(&self, now: Timestamp) -> f64 {
+        let all: f64 = self.commands.iter().map(|command| command.per_second(now, self.since)).sum();
+        (all * 100.0).round() / 100.0
+    }
+}
