@@ -140,13 +140,17 @@ pub(super) async fn set_batch(
     let query = request.query_string();
     let bad_query = |error: String| Refusal::BadQuery {
         query: query.into(),
-        message: format!("{error}; allowed: max_batch_size=N (at least 1), max_wait=DURATION, such as 500us or 2ms"),
+        message: format!(
+            "{error}; allowed: max_batch_size=N (1 to 65536), max_wait=DURATION (at most 1m), such as 500us or 2ms"
+        ),
     };
     let parsed = web::Query::<BatchQuery>::from_query(query).map_err(|error| bad_query(error.to_string()))?;
     let BatchQuery { max_batch_size, max_wait } = parsed.into_inner();
     let max_wait = max_wait.as_deref().map(humantime::parse_duration).transpose();
     let max_wait = max_wait.map_err(|error| bad_query(format!("max_wait: {error}")))?;
-    let batch = pool.set_batch(&command, BatchSettings { max_batch_size, max_wait }).await?;
+    let settings = BatchSettings { max_batch_size, max_wait };
+    settings.check().map_err(|error| bad_query(error.to_string()))?;
+    let batch = pool.set_batch(&command, settings).await?;
     Ok(HttpResponse::Ok().json(json!({ "command": command, "batch": batch })))
 }
 

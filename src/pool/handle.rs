@@ -159,7 +159,8 @@ impl Pool {
     ///
     /// # Errors
     /// Fails with [`Error::UnknownCommand`](crate::Error::UnknownCommand) if the command does not run in batches, or no
-    /// worker has been ready yet, or if the pool has ended.
+    /// worker has been ready yet; with [`Error::Config`](crate::Error::Config) if a value is too large; and if the pool has
+    /// ended.
     pub async fn set_batch(&self, command: &str, settings: BatchSettings) -> Result<BatchStatus> {
         self.0.client.ask(SetBatch::new(command, settings)).await?
     }

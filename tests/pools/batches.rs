@@ -99,6 +99,15 @@ async fn limits_are_changed_while_calls_wait() {
     let settings = BatchSettings { max_batch_size: None, max_wait: Some(Duration::ZERO) };
     pool.set_batch("double", settings).await.unwrap();
     assert_eq!(value(&answer(double().reply()).await), json!([4, 1]));
+    for (settings, expected) in [
+        (
+            BatchSettings { max_batch_size: NonZeroU32::new(65_537), ..settings },
+            "`max_batch_size` is 65537; allowed: 1 to 65536",
+        ),
+        (BatchSettings { max_wait: Some(Duration::from_secs(61)), ..settings }, "`max_wait` is 61s; allowed: 0s to 1m"),
+    ] {
+        assert_eq!(pool.set_batch("double", settings).await.unwrap_err().to_string(), expected);
+    }
     let error = pool.set_batch("pid", settings).await.unwrap_err();
     assert!(error.to_string().contains("commands that run in batches: double"), "{error}");
     pool.shutdown_and_check().await;

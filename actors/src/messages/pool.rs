@@ -1,7 +1,7 @@
 //! Messages about a pool and its workers. Sent to the supervisor.
 
 use crate::{
-    CommandDescription, Recording, Result,
+    CommandDescription, InvalidConfig, Recording, Result,
     status::{Status, WorkerEntry, millis},
 };
 use actix::Message;
@@ -58,8 +58,30 @@ pub struct BatchSettings {
     pub max_wait: Option<Duration>,
 }
 
+impl BatchSettings {
+    /// The largest batch.
+    pub(crate) const LARGEST: u32 = 65_536;
+    /// The longest time for which a call waits for others.
+    pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+    /// Returns an error if a value is too large.
+    ///
+    /// # Errors
+    /// Names the value that is too large, and the limit.
+    pub fn check(&self) -> std::result::Result<(), InvalidConfig> {
+        if let Some(size) = self.max_batch_size.filter(|size| size.get() > Self::LARGEST) {
+            return Err(InvalidConfig::new("max_batch_size", size, format_args!("1 to {}", Self::LARGEST)));
+        }
+        match self.max_wait.filter(|wait| *wait > Self::LONGEST_WAIT) {
+            Some(wait) => Err(InvalidConfig::new("max_wait", format_args!("{wait:?}"), "0s to 1m")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Changes the limits of the batches of a command, also for calls that wait already. The pool keeps these values, whatever
-/// later workers state. The error is `UnknownCommand` if the command does not run in batches.
+/// later workers state. The error is `UnknownCommand` if the command does not run in batches, and `Config` if a value is too
+/// large.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<BatchStatus>")]
 pub struct SetBatch {

@@ -5,11 +5,6 @@ use herder_core::{BATCHED_COMMAND_LIMIT, BatchKey, BatchLimits};
 use herder_wire::BatchEntry;
 use std::time::Duration;
 
-/// The longest time for which a call waits for others.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// The largest batch.
-const LARGEST_BATCH: u32 = 65_536;
-
 /// The commands that some worker has stated to run in batches, by their numbers.
 #[derive(Debug, Default)]
 pub(crate) struct BatchedCommands(Vec<BatchedCommand>);
@@ -29,9 +24,10 @@ impl BatchedCommands {
     /// Records what a worker states about a command. Returns its number, unless there are too many commands.
     pub(super) fn state(&mut self, name: &str, entry: BatchEntry, max_frame: u32) -> Option<BatchKey> {
         // The wire ids of a batch must fit into a frame.
-        let largest = LARGEST_BATCH.min((max_frame / 8).max(1));
+        let largest = BatchSettings::LARGEST.min((max_frame / 8).max(1));
         let max_size = entry.max_size.get().min(largest);
-        let stated = BatchLimits { max_size, max_wait: Duration::from_micros(entry.max_wait_us).min(LONGEST_WAIT) };
+        let max_wait = Duration::from_micros(entry.max_wait_us).min(BatchSettings::LONGEST_WAIT);
+        let stated = BatchLimits { max_size, max_wait };
         let index = match self.0.iter().position(|command| command.name == name) {
             Some(index) => index,
             None if self.0.len() >= BATCHED_COMMAND_LIMIT => return None,
@@ -50,7 +46,7 @@ impl BatchedCommands {
         };
         BatchLimits {
             max_size: set.max_batch_size.map_or(stated.max_size, |size| size.get().min(*largest)),
-            max_wait: set.max_wait.map_or(stated.max_wait, |wait| wait.min(LONGEST_WAIT)),
+            max_wait: set.max_wait.unwrap_or(stated.max_wait),
         }
     }
 

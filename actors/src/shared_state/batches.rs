@@ -34,8 +34,10 @@ impl State {
     /// Changes when the batches of a command are due. What `settings` leaves out stays as it is.
     ///
     /// # Errors
-    /// [`Error::UnknownCommand`] if no worker has stated that the command runs in batches.
+    /// [`Error::Config`] if a value is too large, [`Error::UnknownCommand`] if no worker has stated that the command runs in
+    /// batches.
     pub(crate) fn set_batch(&mut self, command: &str, settings: BatchSettings) -> Result<BatchStatus> {
+        settings.check()?;
         let Some(key) = self.batches.set(command, settings) else { return Err(no_batches(command, &self.batches)) };
         self.apply_batch_limits(key);
         Ok(self.core.batch_status(key).unwrap_or_default())

@@ -136,6 +136,7 @@ const REQUESTS: &[(&str, &str, &str)] = &[
     ("/v1/pools/{pool}/commands", "get", "/v1/pools/carts/commands"),
     ("/v1/pools/{pool}/commands/{command}", "patch", "/v1/pools/carts/commands/count?max_wait=1ms"),
     ("/v1/pools/{pool}/commands/{command}", "patch", "/v1/pools/carts/commands/count?max_wait=soon"),
+    ("/v1/pools/{pool}/commands/{command}", "patch", "/v1/pools/carts/commands/count?max_batch_size=65537"),
     ("/v1/pools/{pool}/workers", "get", "/v1/pools/carts/workers"),
     ("/v1/pools/{pool}/workers/{id}/recorder", "get", "/v1/pools/plain/workers/w1/recorder"),
     ("/v1/pools/{pool}/workers/{id}/recorder", "get", "/v1/pools/plain/workers/w7/recorder"),
