@@ -43,9 +43,10 @@ pub use client::{PendingReply, PendingStream, PoolClient};
 pub use clock::now;
 pub use commands::CommandDescription;
 pub use config::{
-    Affinity, AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
-    IfAbsent, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue,
-    Restart, Retry, Routed, Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType, schema,
+    Affinity, AppPath, Backoff, Basic, BatchSettings, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry,
+    Features, Health, IfAbsent, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder,
+    PoolConfig, Queue, Restart, Retry, Routed, Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType,
+    schema,
 };
 #[cfg(feature = "http")]
 pub use error::set_error_detail;
@@ -55,10 +56,10 @@ pub use error::{
 };
 pub use launcher::{LaunchFuture, Launched, Launcher, TemplateStatus};
 pub use messages::{
-    AffinityStats, BatchSettings, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
-    GetCommands, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo,
-    GetSessionState, GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls,
-    ListSessions, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport,
+    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
+    GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
+    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls, ListSessions,
+    ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport,
     RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker, RunningCall, SessionStatus, SetBatch, Shutdown,
     ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };

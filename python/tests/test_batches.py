@@ -162,8 +162,8 @@ def test_each_caller_is_told_what_is_wrong_with_the_whole_batch(start, how, expe
 
 def test_ready_states_the_limits_and_describes_one_item(start):
     commands = {command["name"]: command for command in start(APP).ready_message["commands"]}
-    assert commands["plain"]["batch"] == {"max_size": 32, "max_wait_us": 2000}
-    assert commands["broken"]["batch"] == {"max_size": 8, "max_wait_us": 500_000}
+    assert commands["plain"]["batch"] == {"max_batch_size": 32, "max_wait_us": 2000}
+    assert commands["broken"]["batch"] == {"max_batch_size": 8, "max_wait_us": 500_000}
     assert "batch" not in commands["log"]
     assert commands["plain"]["parameters"]["properties"]["x"] == {"type": "integer"}
     assert commands["plain"]["parameters"]["required"] == ["x"]

@@ -1,9 +1,9 @@
 //! Compares a parsed file with the table of keys: names, types, bounds, and the keys that only enhanced pools have.
 //! Changes nothing and does not stop at the first problem: it reports every problem of the file.
 
-use super::duration;
 use super::error::ProblemCollector;
 use super::names::{is_group, nearest, unknown_in_pool};
+use super::{batches, duration};
 use herder_actors::schema::{Key, KeyType, Scope};
 use herder_actors::{InvalidConfig, WorkerType};
 use std::ops::Range;
@@ -51,7 +51,9 @@ impl Check<'_, '_> {
         let place =
             if dotted { format!("{}.{:?}", self.at, name.get_ref().as_ref()) } else { format!("{}.{path}", self.at) };
         if let Some(key) = Key::find(path).filter(|_| !dotted) {
-            if let Err(message) = self.fits_here(key, value).and_then(|()| self.fits(key, value)) {
+            if let (KeyType::Batches(_), Ok(())) = (key.kind, self.fits_here(key, value)) {
+                batches::check(self.report, key, &place, value);
+            } else if let Err(message) = self.fits_here(key, value).and_then(|()| self.fits(key, value)) {
                 let span = if message.is_about_key { name.span() } else { value.span() };
                 self.report.add(&span, place, message.text);
             }
@@ -114,6 +116,7 @@ impl Check<'_, '_> {
                 None => Err(wrong_type()),
             },
             KeyType::Map(_) => check_map(value),
+            KeyType::Batches(_) => Ok(()), // `batches::check` reports each of its problems
         }
     }
 

@@ -30,6 +30,7 @@
 //!
 //! Keys, types, defaults and bounds are defined in [`schema::TABLE`](herder_actors::schema::TABLE).
 
+mod batches;
 mod check;
 mod document;
 mod dspex;
@@ -52,9 +53,9 @@ use toml::de::DeTable;
 pub use error::{ConfigError, ConfigProblem};
 #[doc(inline)]
 pub use herder_actors::{
-    AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
-    InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, Queue, Restart, Retry, Routed,
-    Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType,
+    AppPath, Backoff, Basic, BatchSettings, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features,
+    Health, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, Queue, Restart, Retry,
+    Routed, Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType,
 };
 pub use server::{InvalidToken, Server, Token};
 pub use session_names::{InvalidSessionName, SessionCookie, SessionHeader};

@@ -3,9 +3,9 @@
 
 use super::duration;
 use herder_actors::{
-    Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, InvalidConfig,
-    NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Sessions, StartMethod,
-    Stop, Streams, Tracked, WorkerType, schema,
+    Affinity, Backoff, BatchSettings, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health,
+    InvalidConfig, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry,
+    Sessions, StartMethod, Stop, Streams, Tracked, WorkerType, schema,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -56,6 +56,7 @@ pub(super) struct RawPool {
     stream_window: Option<usize>,
     #[serde(rename = "stream.stall", deserialize_with = "duration::written")]
     stream_stall: Option<Duration>,
+    batch: BTreeMap<String, RawBatch>,
     #[serde(rename = "stop.grace", deserialize_with = "duration::written")]
     stop_grace: Option<Duration>,
     #[serde(rename = "stop.term", deserialize_with = "duration::written")]
@@ -131,6 +132,20 @@ pub(super) struct RawPool {
     worker_metrics: Option<bool>,
     #[serde(rename = "features.state_machine")]
     state_machine: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawBatch {
+    max_batch_size: Option<NonZero<u32>>,
+    #[serde(deserialize_with = "duration::written")]
+    max_wait: Option<Duration>,
+}
+
+impl From<RawBatch> for BatchSettings {
+    fn from(RawBatch { max_batch_size, max_wait }: RawBatch) -> Self {
+        Self { max_batch_size, max_wait }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -232,6 +247,7 @@ impl RawPool {
         let groups = builder.queue(self.queue()).cancel(self.cancel()).stream(self.stream()).stop(self.stop());
         let groups = groups.health(self.health()).restart(self.restart());
         let groups = groups.retry(self.retry()).breaker(self.breaker()).poison(self.poison());
+        let groups = self.batch.iter().fold(groups, |builder, (name, limits)| builder.batch(name, (*limits).into()));
         let with_env = self.env.iter().fold(groups, |builder, (name, value)| builder.env(name, value));
         let with_command = match &self.command {
             Some(argv) => with_env.command(argv),

@@ -30,6 +30,10 @@ fn refused_in_pool(keys: &str) -> String {
     refused(&format!("{APP}{keys}"))
 }
 
+fn limits(max_batch_size: u32, max_wait: Duration) -> BatchSettings {
+    BatchSettings { max_batch_size: NonZero::new(max_batch_size), max_wait: Some(max_wait) }
+}
+
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
@@ -61,6 +65,7 @@ fn r51_file_and_code_make_the_same() {
         max_frame = 65536
         cancel = { interrupt = "2s", kill = "6s" }
         stream = { window = 65536, stall = "29s" }
+        batch = { predict = { max_batch_size = 16, max_wait = "5ms" }, "a.b" = { max_wait = "0s" } }
         stop = { grace = "6s", term = "3s" }
         sessions = { timeout = "6m", cleanup_interval = "2m", expiry = "two_phase", grace = "3s", affinity = "hint", on_expired = "rebind", max = 10001 }
         health = { interval = "33s", timeout = "6s", failures = 4 }
@@ -92,6 +97,8 @@ fn r51_file_and_code_make_the_same() {
         .max_frame(65536)
         .cancel(Cancel::new().interrupt(secs(2)).kill(secs(6)))
         .stream(Streams::new().window(65536).stall(secs(29)))
+        .batch("predict", limits(16, Duration::from_millis(5)))
+        .batch("a.b", BatchSettings { max_batch_size: None, max_wait: Some(Duration::ZERO) })
         .stop(Stop::new().grace(secs(6)).term(secs(3)))
         .sessions(
             sessions
@@ -138,7 +145,8 @@ fn default_as_toml(key: &Key) -> Option<String> {
         KeyType::Choice(row) => row.words.contains(&row.default).then(|| format!("{:?}", row.default)),
         KeyType::Words(row) => Some(format!("{:?}", row.default)),
         KeyType::Share(row) => Some((f64::from(row.default) / 1000.0).to_string()),
-        KeyType::Derived(_) | KeyType::Text(_) | KeyType::List(_) | KeyType::Spans(_) | KeyType::Map(_) => None,
+        KeyType::Derived(_) | KeyType::Text(_) | KeyType::List(_) | KeyType::Spans(_) => None,
+        KeyType::Map(_) | KeyType::Batches(_) => None,
     }
 }
 
@@ -172,6 +180,7 @@ fn sample(key: &Key) -> String {
         (_, KeyType::Spans(_)) => "['1s', '0s']".into(),
         (_, KeyType::Share(row)) => (f64::from(row.max - 1) / 1000.0).to_string(),
         (_, KeyType::Map(_)) => "{ X = 'x' }".into(),
+        (_, KeyType::Batches(_)) => "{ x = { max_batch_size = 2 } }".into(),
     }
 }
 
@@ -200,7 +209,9 @@ fn r51_every_key_reaches_the_pool() {
         let enhanced = format!("{APP}worker_type = 'enhanced'\n{}", companion(key.path));
         let own = pool(&format!("{enhanced}{} = {value}\n", key.path));
         assert_ne!(own, pool(&enhanced), "{}", key.path);
-        assert_eq!(pool(&format!("[defaults]\n{} = {value}\n{enhanced}", key.path)), own, "{}", key.path);
+        if key.scope != Scope::Own {
+            assert_eq!(pool(&format!("[defaults]\n{} = {value}\n{enhanced}", key.path)), own, "{}", key.path);
+        }
     }
     let graces = ["1s", "2s"].map(|grace| {
         pool(&format!("{APP}worker_type = 'enhanced'\nsessions = {{ expiry = 'two_phase', grace = '{grace}' }}"))
@@ -247,6 +258,43 @@ fn r51_numeric_threads_is_a_number_or_a_word() {
     assert_snapshot!(refused_in_pool("numeric_threads = '2'"), @r#"herder.toml:3:19: pools.a.numeric_threads: '2' is invalid; allowed: "auto", "unset", 1 to 65535"#);
     assert_snapshot!(refused_in_pool("numeric_threads = 1.5"), @r#"herder.toml:3:19: pools.a.numeric_threads: 1.5 is not an integer or string; allowed: "auto", "unset", 1 to 65535"#);
     assert_snapshot!(refused_in_pool("numeric_threads = true"), @r#"herder.toml:3:19: pools.a.numeric_threads: true is not an integer or string; allowed: "auto", "unset", 1 to 65535"#);
+}
+
+/// R51: the limits of batches are checked for each command, at their places. They are set in pools, not in defaults.
+#[test]
+fn r51_limits_of_batches_are_checked() {
+    for good in ["1", "65536", "0x10"] {
+        pool(&format!("{APP}batch.predict.max_batch_size = {good}"));
+    }
+    assert_eq!(pool(&format!("{APP}batch.predict.max_wait = '1m'")).batches()["predict"].max_wait, Some(secs(60)));
+    assert_snapshot!(refused_in_pool("[pools.a.batch.predict]\nmax_batch_size = 0\nmax_wait = '61s'\nsize = 1"), @r#"
+    herder.toml:4:18: pools.a.batch.predict.max_batch_size: 0 is out of bounds; allowed: 1 to 65536
+    herder.toml:5:12: pools.a.batch.predict.max_wait: '61s' is out of bounds; allowed: a duration of at most 1m, such as "2ms"
+    herder.toml:6:1: pools.a.batch.predict.size: unknown key; allowed: max_batch_size, max_wait
+    "#);
+    for (keys, expected) in [
+        (
+            "b.max_batch_size = 65537",
+            "3:24: pools.a.batch.b.max_batch_size: 65537 is out of bounds; allowed: 1 to 65536",
+        ),
+        ("b.max_batch_size = '2'", "3:24: pools.a.batch.b.max_batch_size: '2' is not an integer; allowed: 1 to 65536"),
+        (
+            "b.max_wait = 5",
+            "3:18: pools.a.batch.b.max_wait: 5 is not a duration (add a unit, such as \"5ms\"); allowed: a duration of at most 1m, such as \"2ms\"",
+        ),
+        (
+            "b.max_wait = false",
+            "3:18: pools.a.batch.b.max_wait: false is not a duration; allowed: a duration of at most 1m, such as \"2ms\"",
+        ),
+        ("b = 3", "3:11: pools.a.batch.b: 3 is not a table; allowed: a table for each command, such as "),
+    ] {
+        let refused = refused_in_pool(&format!("batch.{keys}"));
+        assert!(refused.starts_with(&format!("herder.toml:{expected}")), "{refused}");
+    }
+    assert_eq!(
+        refused("[defaults.batch.predict]\nmax_batch_size = 2\n[pools.a]\napp = 'm:app'"),
+        "herder.toml:1:11: defaults.batch: cannot be set in [defaults]; set it in each pool"
+    );
 }
 
 /// R9: each enhanced-only key in a basic pool is refused with key, position and fix. A flag that is off is accepted.
@@ -316,14 +364,14 @@ fn r9_defaults_reach_the_pools_they_are_for() {
 
 #[test]
 fn r51_unknown_keys_are_refused_with_a_hint() {
-    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     for other_name in ["workers", "num_workers", "max_workers", "processes", "size"] {
         let refused = refused_in_pool(&format!("{other_name} = 4"));
         assert!(refused.contains("unknown key; did you mean `pool_size`? Allowed: worker_type, "), "{refused}");
     }
     assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Allowed: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key; allowed: interrupt, kill");
-    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Allowed: listen, hosts, token, errors, session_header, session_cookie, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp, docs");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Allowed: server, defaults, pools");
 }
@@ -331,7 +379,7 @@ fn r51_unknown_keys_are_refused_with_a_hint() {
 /// A quoted name is not a path. If it were read as one, the key would pass the checks and have no effect.
 #[test]
 fn a_quoted_name_with_a_dot_is_unknown() {
-    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key; allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, stop, sessions, health, restart, retry, breaker, poison, max_frame, features"#);
+    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key; allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, stop, sessions, health, restart, retry, breaker, poison, max_frame, features"#);
     assert!(refused_in_pool("queue.'a.b' = 3").contains("3:7: pools.a.\"a.b\": unknown key"));
 }
 
@@ -431,7 +479,7 @@ fn r51_problems_are_reported_together() {
     assert_snapshot!(refused(text), @r"
     herder.toml:2:1: server.port: unknown key; allowed: listen, hosts, token, errors, session_header, session_cookie, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp, docs
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
-    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
+    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a string; allowed: `module:app` or `path/to/file.py:app`
     herder.toml:9:15: pools.a.queue.limit: 0 is out of bounds; allowed: 1 to 1000000
     ");

@@ -29,7 +29,8 @@ fn has_default(kind: &KeyType, value: &Value) -> bool {
         KeyType::Words(row) => value
             .as_array()
             .is_some_and(|words| words.iter().map(|word| word.as_str()).eq(row.default.iter().map(|word| Some(*word)))),
-        KeyType::Derived(_) | KeyType::Text(_) | KeyType::List(_) | KeyType::Spans(_) | KeyType::Map(_) => true,
+        KeyType::Derived(_) | KeyType::Text(_) | KeyType::List(_) | KeyType::Spans(_) => true,
+        KeyType::Map(_) | KeyType::Batches(_) => true,
     }
 }
 

@@ -6,7 +6,7 @@ use super::launch::ResolvedProgram;
 use super::table::*;
 use super::{
     Basic, Breaker, Cancel, Enhanced, Features, Health, InvalidConfig, Launch, Poison, PoolBuilder, PoolConfig, Queue,
-    Restart, Retry, Routed, Sessions, StartMethod, Stop, StopSettings, keys,
+    Restart, Retry, Routed, Sessions, StartMethod, Stop, StopSettings, batches, keys,
 };
 use herder_core::{
     AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
@@ -85,9 +85,10 @@ fn build<R>(
     };
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
     let stream_window = STREAM_WINDOW.take_u32(given.stream.window)?;
+    batches::check(&given.batches)?;
     let forward_headers = forward_headers(&given.forward_headers)?;
     let ResolvedProgram { launch, cwd, stale_venvs } = given.program.build()?;
-    let Common { env, env_mode, numeric_threads, start, .. } = given;
+    let Common { env, env_mode, numeric_threads, start, batches, .. } = given;
     if start == StartMethod::Template && matches!(launch, Launch::Command { .. }) {
         let allowed = "\"spawn\"; \"template\" requires `app`, because only Herder's Python workers can be forked";
         return Err(InvalidConfig::new(START.path, "\"template\"", allowed));
@@ -103,6 +104,7 @@ fn build<R>(
         numeric_threads,
         start,
         forward_headers,
+        batches,
         timeout,
         stop,
         stream_window,

@@ -3,8 +3,8 @@
 
 use super::launch::ProgramSource;
 use super::{
-    Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed, Sessions,
-    StartMethod, Stop, Streams, Tracked,
+    BatchSettings, Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed,
+    Sessions, StartMethod, Stop, Streams, Tracked,
 };
 use herder_core::Pipeline;
 use std::collections::BTreeMap;
@@ -56,6 +56,7 @@ pub(super) struct Common {
     pub(super) start_timeout: Option<Duration>,
     pub(super) cancel: Cancel,
     pub(super) stream: Streams,
+    pub(super) batches: BTreeMap<String, BatchSettings>,
     pub(super) stop: Stop,
     pub(super) health: Health,
     pub(super) restart: Restart,
@@ -223,6 +224,22 @@ impl<T> PoolBuilder<T> {
     /// Sets the limits of streams.
     pub fn stream(mut self, stream: Streams) -> Self {
         self.common.stream = stream;
+        self
+    }
+
+    /// Sets limits of the batches of a command with `@app.batch`. What they leave out is as the app declares it. A warning is
+    /// logged if the app has no such command.
+    ///
+    /// ```
+    /// # use herder_actors::{BatchSettings, PoolConfig};
+    /// # use std::{num::NonZeroU32, time::Duration};
+    /// let limits = BatchSettings { max_batch_size: NonZeroU32::new(16), max_wait: Some(Duration::from_millis(5)) };
+    /// let config = PoolConfig::basic("models").app("models.py:app").batch("predict", limits).build()?;
+    /// assert_eq!(config.batches()["predict"], limits);
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    pub fn batch(mut self, command: impl Into<String>, limits: BatchSettings) -> Self {
+        self.common.batches.insert(command.into(), limits);
         self
     }
 

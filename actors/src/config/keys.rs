@@ -58,6 +58,8 @@ pub enum KeyType {
     Share(Share),
     /// A table from strings to strings.
     Map(Text),
+    /// A table from commands to the limits of their batches.
+    Batches(Text),
 }
 
 /// A number with a fixed default.
@@ -184,6 +186,7 @@ impl KeyType {
             Self::Spans(_) => "list of durations",
             Self::Share(_) => "number",
             Self::Map(_) => "table of strings",
+            Self::Batches(_) => "table of tables",
         }
     }
 
@@ -198,7 +201,9 @@ impl KeyType {
             Self::Flag(row) => row.default.to_string(),
             Self::Words(row) => format!("[{}]", quoted(row.default)),
             Self::Share(row) => thousandths(row.default),
-            Self::Text(row) | Self::List(row) | Self::Spans(row) | Self::Map(row) => row.default.into(),
+            Self::Text(row) | Self::List(row) | Self::Spans(row) | Self::Map(row) | Self::Batches(row) => {
+                row.default.into()
+            }
         }
     }
 
@@ -212,7 +217,9 @@ impl KeyType {
             Self::Words(row) => format!("any of {}", quoted(row.words)),
             Self::Share(row) => format!("0 to {}", thousandths(row.max)),
             Self::Flag(_) => "true, false".into(),
-            Self::Text(row) | Self::List(row) | Self::Spans(row) | Self::Map(row) => row.allowed.into(),
+            Self::Text(row) | Self::List(row) | Self::Spans(row) | Self::Map(row) | Self::Batches(row) => {
+                row.allowed.into()
+            }
         }
     }
 }

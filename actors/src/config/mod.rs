@@ -3,6 +3,7 @@
 //! Code outside of this module does not check a setting again. The module does not know the format of configuration files:
 //! their reader checks a file against [`schema::TABLE`] and calls the builder.
 
+mod batches;
 mod build;
 mod builder;
 mod groups;
@@ -17,6 +18,7 @@ mod table;
 mod tests;
 mod threads;
 
+pub use batches::BatchSettings;
 pub use builder::{Basic, Enhanced, PoolBuilder};
 pub use groups::{
     Breaker, Cancel, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Streams, Tracked,

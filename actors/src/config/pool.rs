@@ -1,6 +1,6 @@
 //! The checked configuration of a pool. Only the builder creates it, and it is read-only, so its users check nothing again.
 
-use super::{Basic, Enhanced, EnvMode, Launch, NumericThreads, PoolBuilder, StartMethod};
+use super::{Basic, BatchSettings, Enhanced, EnvMode, Launch, NumericThreads, PoolBuilder, StartMethod};
 use herder_core::{PoolName, Settings, WorkerType, WorkerTypeSettings};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,7 @@ pub struct PoolConfig {
     pub(super) numeric_threads: NumericThreads,
     pub(super) start: StartMethod,
     pub(super) forward_headers: Box<[Box<str>]>,
+    pub(super) batches: BTreeMap<String, BatchSettings>,
     pub(super) timeout: Duration,
     pub(super) stop: StopSettings,
     pub(super) stream_window: u32,
@@ -142,6 +143,11 @@ impl PoolConfig {
     /// Returns the names of the headers of HTTP requests that handlers can read, in lower case.
     pub fn forward_headers(&self) -> &[Box<str>] {
         &self.forward_headers
+    }
+
+    /// Returns the configured limits of batches, by command.
+    pub fn batches(&self) -> &BTreeMap<String, BatchSettings> {
+        &self.batches
     }
 
     /// Returns the deadline of a call that sets none.

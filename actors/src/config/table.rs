@@ -77,6 +77,8 @@ table! {
         "number of bytes of a stream that a worker sends before its consumer has taken some; an item that begins within them may exceed them";
     STREAM_STALL: Span(Span) = Any "stream.stall" { default: seconds(30) },
         "how long the consumer of a stream may take no item while the worker waits for it; the stream then fails";
+    BATCH: Batches(Text) = Own "batch" { default: "none", allowed: "a table for each command, such as predict = { max_batch_size = 16, max_wait = \"5ms\" }; `max_batch_size`: 1 to 65536, `max_wait`: \"0s\" to \"1m\"" },
+        "the limits of the batches of commands with `@app.batch`, instead of those that the app declares";
     STOP_GRACE: Span(Span) = Any "stop.grace" { default: seconds(5) },
         "time from the shutdown message to SIGTERM; within it, a Python worker runs its `on_stop` hooks and leaves its lifespan";
     STOP_TERM: Span(Span) = Any "stop.term" { default: seconds(2) },

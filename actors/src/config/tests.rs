@@ -5,6 +5,7 @@ use super::*;
 use herder_core::{OnExpired, Settings, WorkerTypeSettings};
 use insta::assert_snapshot;
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::time::Duration;
 
 const NANO: Duration = Duration::from_nanos(1);
@@ -229,6 +230,19 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_snapshot!(refusal(basic().python("").build()), @r#"`python` is ""; allowed: a program name, a path, or the folder of an environment or project"#);
     let forked = PoolConfig::basic("carts").command(["./worker"]).start(StartMethod::Template).build();
     assert_snapshot!(refusal(forked), @r#"`start` is "template"; allowed: "spawn"; "template" requires `app`, because only Herder's Python workers can be forked"#);
+    let (large, long) = (NonZero::new(65_537), Some(secs(61)));
+    for (limits, refused) in [
+        (
+            BatchSettings { max_batch_size: large, max_wait: None },
+            "predict = { max_batch_size = 65537 }; allowed: max_batch_size 1 to 65536",
+        ),
+        (
+            BatchSettings { max_batch_size: None, max_wait: long },
+            "predict = { max_wait = 61s }; allowed: max_wait 0s to 1m",
+        ),
+    ] {
+        assert_eq!(refusal(basic().batch("predict", limits).build()), format!("`batch` is {refused}"));
+    }
     assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE"#);
     assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE"#);
     for (value, found) in

@@ -18,9 +18,9 @@ pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
 pub(crate) use inject::{Panic, panic_injected};
 pub use pool::{
-    BatchSettings, GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck,
-    KillWorker, ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine,
-    Reload, ReloadReport, RemainingWorker, ResetBreaker, RunningCall, SetBatch, Shutdown, ShutdownReport, WaitReady,
+    GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker,
+    ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload,
+    ReloadReport, RemainingWorker, ResetBreaker, RunningCall, SetBatch, Shutdown, ShutdownReport, WaitReady,
     WorkerInfo,
 };
 pub use sessions::{

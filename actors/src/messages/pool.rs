@@ -1,7 +1,7 @@
 //! Messages about a pool and its workers. Sent to the supervisor.
 
 use crate::{
-    CommandDescription, InvalidConfig, Recording, Result,
+    BatchSettings, CommandDescription, Recording, Result,
     status::{Status, WorkerEntry, millis},
 };
 use actix::Message;
@@ -10,7 +10,7 @@ use herder_core::{
     QuarantineEntry, Reloaded, WorkerId, WorkerRef, WorkerState,
 };
 use serde::Serialize;
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Waits until every base worker is ready. If one failed to start, the answer is an error with the reason. Answered at once
 /// by an idle pool (`lazy`), whose workers are started by the first call.
@@ -48,36 +48,6 @@ pub struct ListRunningCalls;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Arc<[CommandDescription]>>")]
 pub struct GetCommands;
-
-/// The limits of the batches of a command. `None` keeps the current value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BatchSettings {
-    /// The maximum number of calls of a batch, at most 65536. With 1, calls run alone.
-    pub max_batch_size: Option<NonZeroU32>,
-    /// The maximum time that a call waits for others while a worker could run it, at most one minute.
-    pub max_wait: Option<Duration>,
-}
-
-impl BatchSettings {
-    /// The largest batch.
-    pub(crate) const LARGEST: u32 = 65_536;
-    /// The longest time for which a call waits for others.
-    pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-    /// Returns an error if a value is too large.
-    ///
-    /// # Errors
-    /// Names the value that is too large, and the limit.
-    pub fn check(&self) -> std::result::Result<(), InvalidConfig> {
-        if let Some(size) = self.max_batch_size.filter(|size| size.get() > Self::LARGEST) {
-            return Err(InvalidConfig::new("max_batch_size", size, format_args!("1 to {}", Self::LARGEST)));
-        }
-        match self.max_wait.filter(|wait| *wait > Self::LONGEST_WAIT) {
-            Some(wait) => Err(InvalidConfig::new("max_wait", format_args!("{wait:?}"), "0s to 1m")),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Changes the limits of the batches of a command, also for calls that wait already. The pool keeps these values, whatever
 /// later workers state. The error is `UnknownCommand` if the command does not run in batches, and `Config` if a value is too

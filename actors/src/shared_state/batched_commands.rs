@@ -16,23 +16,30 @@ struct BatchedCommand {
     largest: u32,
     /// What a worker stated most recently.
     stated: BatchLimits,
-    /// What was set for this pool instead.
+    /// What was configured or set for this pool instead.
     set: BatchSettings,
 }
 
 impl BatchedCommands {
-    /// Records what a worker states about a command. Returns its number, unless there are too many commands.
-    pub(super) fn state(&mut self, name: &str, entry: BatchEntry, max_frame: u32) -> Option<BatchKey> {
+    /// Records what a worker states about a command. `configured` applies until something else is set. Returns the number of the
+    /// command, unless there are too many commands.
+    pub(super) fn state(
+        &mut self,
+        name: &str,
+        entry: BatchEntry,
+        configured: BatchSettings,
+        max_frame: u32,
+    ) -> Option<BatchKey> {
         // The wire ids of a batch must fit into a frame.
         let largest = BatchSettings::LARGEST.min((max_frame / 8).max(1));
-        let max_size = entry.max_size.get().min(largest);
+        let max_batch_size = entry.max_batch_size.get().min(largest);
         let max_wait = Duration::from_micros(entry.max_wait_us).min(BatchSettings::LONGEST_WAIT);
-        let stated = BatchLimits { max_size, max_wait };
+        let stated = BatchLimits { max_batch_size, max_wait };
         let index = match self.0.iter().position(|command| command.name == name) {
             Some(index) => index,
             None if self.0.len() >= BATCHED_COMMAND_LIMIT => return None,
             None => {
-                self.0.push(BatchedCommand { name: name.into(), largest, stated, set: BatchSettings::default() });
+                self.0.push(BatchedCommand { name: name.into(), largest, stated, set: configured });
                 self.0.len() - 1
             }
         };
@@ -45,7 +52,7 @@ impl BatchedCommands {
             return BatchLimits::default();
         };
         BatchLimits {
-            max_size: set.max_batch_size.map_or(stated.max_size, |size| size.get().min(*largest)),
+            max_batch_size: set.max_batch_size.map_or(stated.max_batch_size, |size| size.get().min(*largest)),
             max_wait: set.max_wait.unwrap_or(stated.max_wait),
         }
     }

@@ -5,6 +5,7 @@ use crate::{BatchSettings, Error, Result, recorder::Descriptor};
 use herder_core::{BatchKey, BatchStatus, Dispatch, WorkerRef};
 use herder_wire::{CommandEntry, check_call_size, encode_batch};
 use std::{collections::BTreeMap, rc::Rc};
+use tracing::Level;
 
 impl State {
     /// Takes over what a worker that becomes ready states about its batches.
@@ -13,7 +14,8 @@ impl State {
         let mut keys = Vec::new();
         for entry in commands {
             let Some(batch) = entry.batch else { continue };
-            let Some(key) = self.batches.state(&entry.name, batch, max_frame) else { continue };
+            let configured = self.config.batches().get(&entry.name).copied().unwrap_or_default();
+            let Some(key) = self.batches.state(&entry.name, batch, configured, max_frame) else { continue };
             self.apply_batch_limits(key);
             keys.push((entry.name.as_str(), key));
         }
@@ -24,6 +26,20 @@ impl State {
         for (name, rules) in rules {
             rules.batch = keys.iter().find(|(batched, _)| batched == name).map(|(_, key)| *key);
         }
+        self.warn_of_unused_limits();
+    }
+
+    /// Logs, once, which commands in the configuration do not run in batches: their names may be misspelled.
+    fn warn_of_unused_limits(&mut self) {
+        let is_unknown = |name: &&String| self.batches.iter().all(|(_, known)| known != name.as_str());
+        let unknown: Vec<_> = self.config.batches().keys().filter(is_unknown).cloned().collect();
+        if unknown.is_empty() || std::mem::replace(&mut self.warned_of_limits, true) {
+            return;
+        }
+        let (pool, commands) = (self.config.name().clone(), unknown.join(", "));
+        self.call_log.events().queue(Level::WARN, move || {
+            tracing::warn!(%pool, commands, "`batch` in the configuration names commands that the app does not declare with @app.batch");
+        });
     }
 
     fn apply_batch_limits(&mut self, key: BatchKey) {

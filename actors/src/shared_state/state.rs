@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(super) descriptions: Descriptions,
     /// The commands that run in batches.
     pub(super) batches: BatchedCommands,
+    /// Whether it was logged that limits of batches have no effect.
+    pub(super) warned_of_limits: bool,
     pub(super) exit_records: VecDeque<(WorkerRef, ExitRecord)>,
     /// The most recent failed start. Cleared when every base worker is ready.
     pub(super) last_start_error: Option<(WorkerRef, ProcessExit, ExitRecord)>,
@@ -155,6 +157,7 @@ impl State {
             rearm: Rc::default(),
             commands: None,
             batches: BatchedCommands::default(),
+            warned_of_limits: false,
             descriptions: Descriptions::default(),
             exit_records: VecDeque::new(),
             last_start_error: None,

@@ -16,14 +16,14 @@ pub struct BatchKey(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchLimits {
     /// The maximum number of calls of a batch, at least 1. Without batches it is 1.
-    pub max_size: u32,
+    pub max_batch_size: u32,
     /// The longest time that a call waits for others while a worker could run it.
     pub max_wait: Duration,
 }
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { max_size: 1, max_wait: Duration::ZERO }
+        Self { max_batch_size: 1, max_wait: Duration::ZERO }
     }
 }
 

@@ -212,7 +212,7 @@ fn is_false(value: &bool) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchEntry {
     /// The maximum number of calls of a batch.
-    pub max_size: NonZeroU32,
+    pub max_batch_size: NonZeroU32,
     /// The longest time in microseconds that a call waits for others, while a worker could run it.
     pub max_wait_us: u64,
 }

@@ -122,7 +122,8 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
     let entry = any::<(String, bool, u64)>().prop_map(|(name, idempotent, timeout)| CommandEntry {
         timeout_ms: NonZeroU64::new(timeout),
         stream: idempotent,
-        batch: NonZeroU32::new(timeout as u32).map(|max_size| BatchEntry { max_size, max_wait_us: timeout }),
+        batch: NonZeroU32::new(timeout as u32)
+            .map(|max_batch_size| BatchEntry { max_batch_size, max_wait_us: timeout }),
         ..CommandEntry::new(name, idempotent)
     });
     let limits = (option::of(positive()), option::of(positive()), any::<bool>());

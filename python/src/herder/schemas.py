@@ -72,7 +72,7 @@ def base_entry(command: Command) -> dict[str, Any]:
     if command.stream is not None:
         entry["stream"] = True
     if command.batch is not None:
-        entry["batch"] = {"max_size": command.batch[0], "max_wait_us": command.batch[1]}
+        entry["batch"] = {"max_batch_size": command.batch[0], "max_wait_us": command.batch[1]}
     return entry
 
 

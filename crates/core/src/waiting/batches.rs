@@ -93,7 +93,7 @@ impl Batches {
     /// Sets the limits of a command.
     pub(super) fn set(&mut self, command: BatchKey, limits: BatchLimits) {
         let Some(found) = self.command_mut(command) else { return };
-        found.limits = BatchLimits { max_size: limits.max_size.max(1), ..limits };
+        found.limits = BatchLimits { max_batch_size: limits.max_batch_size.max(1), ..limits };
         for place in 0..self.places {
             self.change(BatchQueue { command, place }, |queue| queue.is_ripe = false);
         }
@@ -101,7 +101,7 @@ impl Batches {
 
     /// Returns whether calls of this command wait for a batch.
     pub(super) fn is_batched(&self, command: BatchKey) -> bool {
-        self.command(command).is_some_and(|command| command.limits.max_size > 1)
+        self.command(command).is_some_and(|command| command.limits.max_batch_size > 1)
     }
 
     fn command(&self, command: BatchKey) -> Option<&Command> {
@@ -173,10 +173,10 @@ impl Batches {
     }
 
     /// Returns the maximum number of calls of the next batch of this worker.
-    pub(super) fn max_size(&self, command: BatchKey, worker: WorkerRef) -> u32 {
+    pub(super) fn max_batch_size(&self, command: BatchKey, worker: WorkerRef) -> u32 {
         let Some(command) = self.command(command) else { return 1 };
         let is_stated = command.stated.get(worker.id.0 as usize) == Some(&worker.generation);
-        if is_stated { command.limits.max_size } else { 1 }
+        if is_stated { command.limits.max_batch_size } else { 1 }
     }
 
     /// Returns the next call of this command for a worker, in the fair order.
@@ -195,7 +195,7 @@ impl Batches {
     fn is_due(&self, now: Timestamp, key: BatchKey, worker: BatchWorker) -> bool {
         let Some(command) = self.command(key) else { return false };
         let waiting: usize = command.queues_for(worker).map(|queue| queue.calls.len()).sum();
-        let is_full = waiting >= self.max_size(key, worker.worker) as usize;
+        let is_full = waiting >= self.max_batch_size(key, worker.worker) as usize;
         let has_waited = || {
             command.queues_for(worker).any(|queue| queue.first_due(command.limits.max_wait).is_some_and(|at| at <= now))
         };
@@ -230,8 +230,8 @@ impl Batches {
     /// `max_wait`. O(commands).
     pub(super) fn places_needed(&self, queue: Queue) -> usize {
         let needed = |(limits, queue): (&BatchLimits, &CommandQueue)| {
-            let (waiting, max_size) = (queue.calls.len(), limits.max_size as usize);
-            waiting / max_size + usize::from(queue.is_ripe && !waiting.is_multiple_of(max_size))
+            let (waiting, max_batch_size) = (queue.calls.len(), limits.max_batch_size as usize);
+            waiting / max_batch_size + usize::from(queue.is_ripe && !waiting.is_multiple_of(max_batch_size))
         };
         self.queues_of(queue).map(needed).sum()
     }
@@ -245,7 +245,7 @@ impl Batches {
     pub(super) fn status(&self, command: BatchKey) -> Option<BatchStatus> {
         let Command { limits, queues, sent, .. } = self.command(command)?;
         Some(BatchStatus {
-            max_batch_size: limits.max_size,
+            max_batch_size: limits.max_batch_size,
             max_wait_us: micros(limits.max_wait),
             waiting: queues.iter().map(|queue| queue.calls.len()).sum(),
             batches: sent.batches,
@@ -369,7 +369,7 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let mut batches = Batches::new(2);
-            batches.set(KEY, BatchLimits { max_size: 3, max_wait: WAIT });
+            batches.set(KEY, BatchLimits { max_batch_size: 3, max_wait: WAIT });
             (1..=2).for_each(|id| batches.state(worker(id).worker, &[KEY]));
             Self { batches, slab: WaitingSlab::default(), waiting: Vec::new() }
         }
@@ -443,10 +443,10 @@ mod tests {
     fn new_limits_apply_to_waiting_calls() {
         let mut fixture = Fixture::new();
         fixture.join(1, Queue::AnyWorker, 0);
-        fixture.batches.set(KEY, BatchLimits { max_size: 3, max_wait: 2 * WAIT });
+        fixture.batches.set(KEY, BatchLimits { max_batch_size: 3, max_wait: 2 * WAIT });
         fixture.verify();
         assert_eq!(fixture.batches.next_due_at(), Timestamp(0) + 2 * WAIT);
-        fixture.batches.set(KEY, BatchLimits { max_size: 1, max_wait: 2 * WAIT });
+        fixture.batches.set(KEY, BatchLimits { max_batch_size: 1, max_wait: 2 * WAIT });
         fixture.verify();
         assert_eq!(fixture.first_due(0, worker(1)), Some(1));
         assert!(!fixture.batches.is_batched(KEY));
@@ -459,7 +459,10 @@ mod tests {
         fixture.join(1, Queue::AnyWorker, 0);
         assert_eq!(fixture.first_due(0, replaced), Some(1));
         assert_eq!(
-            (fixture.batches.max_size(KEY, replaced.worker), fixture.batches.max_size(KEY, worker(1).worker)),
+            (
+                fixture.batches.max_batch_size(KEY, replaced.worker),
+                fixture.batches.max_batch_size(KEY, worker(1).worker)
+            ),
             (1, 3)
         );
     }

@@ -378,7 +378,7 @@ impl WaitingCalls {
 
     /// Returns the maximum number of calls of the next batch of this worker.
     pub(crate) fn max_batch_size(&self, command: BatchKey, worker: WorkerRef) -> u32 {
-        self.batches.max_size(command, worker)
+        self.batches.max_batch_size(command, worker)
     }
 
     /// Returns the queue whose batch is due first, and when.

@@ -3,7 +3,7 @@
 
 use super::{
     faults::Fault,
-    pool::{Kind, Pool},
+    pool::{BATCHED, Kind, Pool},
     processes::{Attempt, Phase, Process},
     state::{Call, State, Violation},
 };
@@ -230,7 +230,8 @@ impl State {
         let stream = pool.has_streams.then(StreamLimits::default);
         let fingerprint = kind.payload.map(Fingerprint).filter(|_| self.core.needs_fingerprints());
         let idempotent = kind.idempotent;
-        let submission = Submission { call, session, deadline, idempotent, batch: None, fingerprint, stream };
+        let batch = pool.batches.map(|_| BATCHED);
+        let submission = Submission { call, session, deadline, idempotent, batch, fingerprint, stream };
         let mut effects = Effects::new();
         self.core.handle(self.now, Input::Submit(submission), &mut effects);
         let info = kind.session.and_then(|session| self.core.session_info(self.now, session));
@@ -251,6 +252,9 @@ impl State {
     pub(crate) fn ready(&mut self, pool: &Pool, worker: WorkerRef) {
         if let Some(process) = self.fakes.processes.get_mut(&worker) {
             process.ready = true;
+        }
+        if pool.batches.is_some() {
+            self.core.state_batches(worker, &[BATCHED]);
         }
         let (window, control) = (pool.settings.window(), pool.has_control);
         let in_order = NonZeroU32::new(u32::from(pool.in_order));

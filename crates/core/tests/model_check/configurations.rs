@@ -6,8 +6,8 @@ use super::{
     state::Budget,
 };
 use herder_core::{
-    Affinity, AffinitySettings, BreakerSettings, CountedFailures, Expiry, OnExpired, Pipeline, PoisonSettings,
-    Settings, Timestamp, WorkerTypeSettings,
+    Affinity, AffinitySettings, BatchLimits, BreakerSettings, CountedFailures, Expiry, OnExpired, Pipeline,
+    PoisonSettings, Settings, Timestamp, WorkerTypeSettings,
 };
 use stateright::{Checker, HasDiscoveries, Model, Path};
 use std::time::Duration;
@@ -124,6 +124,18 @@ pub(crate) fn removed() -> Pool {
     Pool { budget, ..without_deadlines(two_workers(&[A])) }
 }
 
+/// Sessions whose calls run in batches of two.
+pub(crate) fn batches_of_sessions() -> Pool {
+    let budget = Budget { calls: 3, deaths: 1, shutdowns: 1, ..NOTHING };
+    Pool { budget, ..in_batches(two_workers(&[A, B])) }
+}
+
+/// Runs all calls in batches of two.
+fn in_batches(pool: Pool) -> Pool {
+    let limits = BatchLimits { max_batch_size: 2, max_wait: units(1) };
+    Pool { batches: Some(limits), ..without_deadlines(pool) }
+}
+
 /// A worker that is replaced while it runs a call.
 pub(crate) fn reloaded() -> Pool {
     let budget = Budget { calls: 2, deaths: 1, reloads: 1, shutdowns: 1, ..NOTHING };
@@ -180,6 +192,7 @@ fn pool(kind: WorkerTypeSettings, size: u32, window: u32, kinds: &[Kind]) -> Poo
         has_control,
         in_order: false,
         has_streams: false,
+        batches: None,
         until,
         earlier_retries,
         is_fair,
@@ -263,6 +276,15 @@ fn streams() {
     explore("streams", &Pool { budget, ..streams(two) }, 50_000);
     let budget = Budget { calls: 4, cancels: 1, deaths: 1, ..NOTHING };
     explore("streams in advance", &Pool { budget, ..streams(in_advance(&[IDEMPOTENT])) }, 30_000);
+}
+
+/// I1, I2, I3, R33: batches that become full or have waited, whose calls are cancelled, and whose workers die.
+#[test]
+fn batches() {
+    let budget = Budget { calls: 3, cancels: 1, deaths: 1, failed_sends: 1, ..NOTHING };
+    let one = coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER, IDEMPOTENT]));
+    explore("batches", &Pool { budget, ..in_batches(one) }, 20_000);
+    explore("batches of sessions", &batches_of_sessions(), 40_000);
 }
 
 /// I1, I7: the pool fails, and its probe recovers it.

@@ -91,7 +91,7 @@ impl State {
 
     fn send_without_request(&mut self, pool: &Pool, id: CallId) {
         let first = WorkerRef { id: WorkerId(1), generation: Generation(1) };
-        self.on_send(pool, first, id, WireId(1 << 40), None);
+        self.on_send(pool, first, id, WireId(1 << 40), None, None);
     }
 
     fn free_early(&mut self, pool: &Pool, id: CallId) {
@@ -197,6 +197,13 @@ fn answers_that_were_not_read_are_found() {
     let pool = configurations::without_deadlines(configurations::in_advance(&[configurations::ANY_WORKER]));
     let steps = counterexample(pool, Fault::AnswersMissed, rules::RUNS);
     assert_eq!(steps, 8, "one call that shows that calls are short, two more, a death, and the next process");
+}
+
+/// R19
+#[test]
+fn batch_with_two_calls_of_a_session_is_found() {
+    let steps = counterexample(configurations::batches_of_sessions(), Fault::SessionsHidden, rules::BATCH);
+    assert_eq!(steps, 2, "two submissions");
 }
 
 /// R31

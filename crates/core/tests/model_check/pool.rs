@@ -6,9 +6,12 @@ use super::{
     rules,
     state::{Budget, State},
 };
-use herder_core::{Affinity, Settings, Timestamp, WorkerRef, WorkerTypeSettings};
+use herder_core::{Affinity, BatchKey, BatchLimits, Settings, Timestamp, WorkerRef, WorkerTypeSettings};
 use stateright::{Model, Property};
 use std::time::Duration;
+
+/// The command of all calls, in a pool with batches.
+pub(crate) const BATCHED: BatchKey = BatchKey(0);
 
 /// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) struct Pool {
     pub(crate) in_order: bool,
     /// Whether all calls are streams, without limits of time.
     pub(crate) has_streams: bool,
+    /// The limits of batches, if all calls run in batches.
+    pub(crate) batches: Option<BatchLimits>,
     /// Pings and start timeouts repeat without end, so the model ends at this time.
     pub(crate) until: Option<Timestamp>,
     /// The number of retries that happen before the start.

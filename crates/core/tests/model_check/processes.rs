@@ -1,7 +1,7 @@
 //! The fake processes around the core: which are ready, which were asked to stop, and which frames are unanswered.
 
 use herder_core::{AttemptState, CallId, Epoch, StopMethod, WireId, WorkerRef};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An attempt that a process was sent and has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,8 @@ pub(crate) struct Attempt {
     pub(crate) phase: Phase,
     /// Identifies its command and arguments, for the quarantine.
     pub(crate) payload: Option<u64>,
+    /// The first attempt of its batch, if it has one.
+    pub(crate) batch: Option<WireId>,
 }
 
 /// What a process that begins its calls in order does with an attempt.
@@ -58,6 +60,12 @@ pub(crate) struct FakeProcesses {
 }
 
 impl Process {
+    /// Returns the number of unfinished invocations: the attempts of a batch are one.
+    pub(crate) fn invocations(&self) -> usize {
+        let invocations = self.unfinished.iter().map(|(wire, attempt)| attempt.batch.unwrap_or(*wire));
+        invocations.collect::<BTreeSet<_>>().len()
+    }
+
     /// Returns the attempt that the process begins next, if it begins one at a time.
     pub(crate) fn next_to_begin(&self) -> Option<WireId> {
         let is_busy = self.unfinished.values().any(|attempt| attempt.phase.begun);

@@ -9,7 +9,7 @@ use stateright::Property;
 
 pub(crate) const TWICE: &str = "I1: a call is answered at most once";
 pub(crate) const NEVER: &str = "I1: in an idle pool every call is answered";
-pub(crate) const WINDOW: &str = "I2: no process has more unfinished attempts than its window";
+pub(crate) const WINDOW: &str = "I2: no process has more unfinished invocations than its window";
 pub(crate) const OVERLAP: &str = "I3: strict calls of a session do not overlap";
 pub(crate) const HEALTH: &str = "R26: a degraded worker gets no call if dispatch is health-gated";
 pub(crate) const RUNS: &str = "R33: no call is sent more often than allowed";
@@ -21,6 +21,7 @@ pub(crate) const POISON: &str = "R37: no quarantined call is sent";
 pub(crate) const RELEASED: &str = "R14: no session is bound to a worker whose sessions were removed";
 pub(crate) const RELOADS: &str = "R31: in an idle pool every reload has ended";
 pub(crate) const STOPS: &str = "R31: in a pool that closes, no worker has time for calls";
+pub(crate) const BATCH: &str = "a batch is sent to one process, is as large as allowed, and has one call of a session";
 pub(crate) const LOOKUP: &str = "I4: a lookup returns a live process";
 
 pub(crate) fn all() -> Vec<Property<Pool>> {
@@ -61,6 +62,7 @@ pub(crate) fn all() -> Vec<Property<Pool>> {
         Property::always(TRIALS, trials),
         Property::always("R34: an open breaker can be closed by successful calls", can_close),
         Property::always(FAIR, |_, state| holds(state, Violation::Unfair)),
+        Property::always(BATCH, |_, state| holds(state, Violation::Batch)),
         Property::always("R31: a reload ends once", |_, state| holds(state, Violation::Reload)),
         Property::always(RELOADS, reloads_end),
         Property::always(STOPS, stops),
@@ -102,7 +104,7 @@ fn stops(pool: &Pool, state: &State) -> bool {
 
 fn window(pool: &Pool, state: &State) -> bool {
     let window = pool.settings.window() as usize;
-    state.fakes.processes.values().all(|process| process.unfinished.len() <= window)
+    state.fakes.processes.values().all(|process| process.invocations() <= window)
 }
 
 fn lookups(pool: &Pool, state: &State) -> bool {

@@ -1,10 +1,12 @@
 //! One state of the model: the core, the time, the processes, and the answers of each caller.
 
 use super::{
-    pool::Pool,
+    pool::{BATCHED, Pool},
     processes::{Attempt, FakeProcesses, Phase},
 };
-use herder_core::{CallFailure, CallId, Core, Effect, Effects, Epoch, Input, LogEvent, Timestamp, WireId, WorkerRef};
+use herder_core::{
+    CallFailure, CallId, Core, Dispatch, Effect, Effects, Epoch, Input, LogEvent, Timestamp, WireId, WorkerRef,
+};
 use std::collections::BTreeMap;
 
 /// The retries that need no successes. The few successes of a model add less than one.
@@ -89,6 +91,9 @@ pub(crate) enum Violation {
     Poison,
     /// A call waited while another session was served twice.
     Unfair,
+    /// A batch had fewer than two calls or too many, calls for several processes, a call that was sent before, or two strict
+    /// calls of a session.
+    Batch,
     /// A reload ended twice.
     Reload,
     /// A session was bound to a worker directly after all sessions of that worker were removed.
@@ -135,6 +140,11 @@ impl State {
             violation: Vec::new(),
         };
         state.step(pool, Input::Tick, None);
+        if let Some(limits) = pool.batches {
+            let mut effects = Effects::new();
+            state.core.set_batch(now, BATCHED, limits, &mut effects);
+            state.apply_effects(pool, &effects, None);
+        }
         let workers: Vec<WorkerRef> = state.fakes.processes.keys().copied().filter(|_| pool.starts_ready).collect();
         for worker in workers {
             state.ready(pool, worker);
@@ -174,7 +184,8 @@ impl State {
                 let known = is_ignored || self.fakes.stop(worker, method);
                 self.require(known, Violation::Process);
             }
-            Effect::Send { worker, call, wire, epoch } => self.on_send(pool, worker, call, wire, epoch),
+            Effect::Send { worker, call, wire, epoch } => self.on_send(pool, worker, call, wire, epoch, None),
+            Effect::SendBatch(ref sends) => self.on_send_batch(pool, sends),
             Effect::Deliver { call, .. } => {
                 self.require(answered == Some(call), Violation::Frame);
                 self.answer_caller(pool, call);
@@ -199,8 +210,8 @@ impl State {
                 self.require(self.reloads > 0, Violation::Reload);
                 self.reloads = self.reloads.saturating_sub(1);
             }
-            // These pools have no batches, and no call of them is a stream.
-            Effect::SendBatch(_) | Effect::Log(_) | Effect::ExamineStream { .. } => {}
+            // No stream of these pools has limits of time.
+            Effect::Log(_) | Effect::ExamineStream { .. } => {}
         }
     }
 
@@ -216,7 +227,31 @@ impl State {
         }
     }
 
-    pub(crate) fn on_send(&mut self, pool: &Pool, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
+    fn on_send_batch(&mut self, pool: &Pool, sends: &[Dispatch]) {
+        let most = pool.batches.map_or(1, |limits| limits.max_batch_size as usize);
+        let Some(first) = sends.first().filter(|_| (2..=most).contains(&sends.len())) else {
+            return self.require(false, Violation::Batch);
+        };
+        let mut sessions = Vec::new();
+        for send in sends {
+            let call = self.call(send.call).clone();
+            let session = call.session.filter(|_| call.strict);
+            let is_alone = session.is_none_or(|session| !sessions.contains(&session));
+            self.require(send.worker == first.worker && call.runs == 0 && is_alone, Violation::Batch);
+            sessions.extend(session);
+            self.on_send(pool, send.worker, send.call, send.wire, send.epoch, Some(first.wire));
+        }
+    }
+
+    pub(crate) fn on_send(
+        &mut self,
+        pool: &Pool,
+        worker: WorkerRef,
+        id: CallId,
+        wire: WireId,
+        epoch: Option<Epoch>,
+        batch: Option<WireId>,
+    ) {
         let call = self.call(id).clone();
         self.check_send(pool, worker, &call);
         self.check_fairness(call.session);
@@ -224,7 +259,7 @@ impl State {
             self.check_strict_send(worker, id, &call, (session, epoch));
         }
         let Call { session, strict, payload, .. } = call;
-        let attempt = Attempt { call: id, session, strict, epoch, payload, phase: Phase::default() };
+        let attempt = Attempt { call: id, session, strict, epoch, payload, batch, phase: Phase::default() };
         let taken = self.fakes.send(worker, wire, attempt);
         self.require(taken, Violation::Dead);
         let call = self.call(id);

@@ -312,14 +312,14 @@ impl Harness {
     pub(crate) fn batches(&self) -> Option<BatchLimits> {
         let number = self.settings.cancel.withdrawn.as_millis();
         let max_wait = Duration::from_millis(self.settings.cancel.interrupt.as_millis() as u64 % 4);
-        (number % 4 == 2).then(|| BatchLimits { max_size: 2 + number as u32 / 4 % 4, max_wait })
+        (number % 4 == 2).then(|| BatchLimits { max_batch_size: 2 + number as u32 / 4 % 4, max_wait })
     }
 
     /// Sets the limits of the batches. Sometimes a command has none.
     pub(crate) fn set_batches(&mut self) {
         let Some(limits) = self.batches() else { return };
-        let max_size = if self.next_call % 7 == 6 { 1 } else { limits.max_size };
-        let limits = BatchLimits { max_size, ..limits };
+        let max_batch_size = if self.next_call % 7 == 6 { 1 } else { limits.max_batch_size };
+        let limits = BatchLimits { max_batch_size, ..limits };
         self.ask("set batch", |core, now, effects| core.set_batch(now, BATCHED, limits, effects));
     }
 

@@ -120,7 +120,7 @@ impl Harness {
         assert_eq!(queue.in_flight, begun, "the number of calls that run");
         let never_sent = waiting().filter(|call| call.attempts == 0 && !call.returned).count();
         // Calls that only wait for others of their batch are not refused; they are fewer than a batch has calls, for each worker.
-        let in_batches = self.batches().map_or(0, |limits| limits.max_size as usize * (2 + workers.len()));
+        let in_batches = self.batches().map_or(0, |limits| limits.max_batch_size as usize * (2 + workers.len()));
         let most = self.settings.queue.limit + in_batches;
         assert!(never_sent <= most, "I6: {never_sent} calls wait that were never sent");
         for session in 0..self.model.names.len() {

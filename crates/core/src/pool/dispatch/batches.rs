@@ -108,9 +108,9 @@ impl Core {
         worker: WorkerRef,
         effects: &mut Effects,
     ) -> Vec<CallId> {
-        let max_size = self.waiting.max_batch_size(command, worker) as usize;
+        let max_batch_size = self.waiting.max_batch_size(command, worker) as usize;
         let mut calls = Vec::new();
-        while calls.len() < max_size
+        while calls.len() < max_batch_size
             && let Some(id) = self.waiting.next_of_batch(command, self.batch_worker(worker))
         {
             // It ends before the next batch. To end a call may send others, which must not happen in the middle of this loop.

@@ -20,17 +20,27 @@ fn pool(kind: WorkerTypeSettings, size: u32) -> Harness {
 }
 
 impl Harness {
-    fn set_batch(&mut self, max_size: u32, max_wait: Duration) -> Effects {
+    fn set_batch(&mut self, max_batch_size: u32, max_wait: Duration) -> Effects {
         let mut effects = Vec::new();
-        self.core.set_batch(self.now, KEY, BatchLimits { max_size, max_wait }, &mut effects);
+        self.core.set_batch(self.now, KEY, BatchLimits { max_batch_size, max_wait }, &mut effects);
         assert_eq!(self.core.verify(), [""; 0]);
         effects
     }
 
     fn batched(&mut self, session: Option<&str>, idempotent: bool, deadline: Duration) -> (CallId, Effects) {
+        self.batched_with(None, session, idempotent, deadline)
+    }
+
+    fn batched_with(
+        &mut self,
+        affinity: Option<Affinity>,
+        session: Option<&str>,
+        idempotent: bool,
+        deadline: Duration,
+    ) -> (CallId, Effects) {
         self.calls += 1;
         let call = CallId(self.calls);
-        let session = session.map(|name| SessionCall { id: id(name), if_absent: IfAbsent::Create, affinity: None });
+        let session = session.map(|name| SessionCall { id: id(name), if_absent: IfAbsent::Create, affinity });
         let deadline = self.now + deadline;
         let batch = Some(KEY);
         (
@@ -149,6 +159,23 @@ fn strict_calls_of_a_session_are_in_different_batches() {
     assert_eq!(sends.len(), 2, "{effects:?}");
     assert_eq!(sent(&effects, bound.0).map(|sent| sent.0), Some(process(2, 1)));
     assert_eq!(sent(&effects, other).map(|sent| sent.0), Some(process(1, 1)));
+}
+
+/// R19: a call that fails fast waits for its batch, since the worker is free; it is refused while the worker is busy.
+#[test]
+fn r19_fail_fast_is_about_a_busy_worker_not_about_the_batch() {
+    let mut harness = pool(WorkerTypeSettings::enhanced(), 1);
+    let fail_fast = |harness: &mut Harness, session: &str| {
+        harness.batched_with(Some(Affinity::StrictFailFast), Some(session), false, 30 * SECOND)
+    };
+    ["ann", "ben"].iter().for_each(|session| harness.bind(session, 1));
+    let (first, effects) = fail_fast(&mut harness, "ann");
+    assert_eq!(effects, []);
+    let (second, effects) = fail_fast(&mut harness, "ann");
+    assert_eq!(settled(&effects, second), Some(CallFailure::WorkerBusy(process(1, 1))), "the session's turn is taken");
+    assert!(sent(&harness.wait(WAIT), first).is_some());
+    let (other, effects) = fail_fast(&mut harness, "ben");
+    assert_eq!(settled(&effects, other), Some(CallFailure::WorkerBusy(process(1, 1))));
 }
 
 /// The first calls of sessions bind them to the worker of the batch.
