@@ -3,10 +3,14 @@
 //! operations.
 
 use bytes::Bytes;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
+use tokio::sync::Notify;
 
 /// The largest size of a small body. Small bodies may use all space that large ones do not use, and always a reserved
 /// share. Results up to this size are not counted.
@@ -26,6 +30,8 @@ pub(crate) struct Buffers {
     /// The bytes in use by bodies that are not small, and by results. Exceeds `for_large` by one result at most.
     large: AtomicUsize,
     small: AtomicUsize,
+    /// Notified when large bodies or results were freed.
+    freed: Notify,
 }
 
 /// The error for a body without space.
@@ -46,7 +52,13 @@ impl Buffers {
     /// otherwise.
     pub(crate) fn with_limit(limit: usize, largest_frame: usize) -> Arc<Self> {
         let for_large = (limit - limit / SHARE_OF_SMALL).max(limit.min(largest_frame));
-        Arc::new(Self { limit, for_large, large: AtomicUsize::new(0), small: AtomicUsize::new(0) })
+        Arc::new(Self {
+            limit,
+            for_large,
+            large: AtomicUsize::new(0),
+            small: AtomicUsize::new(0),
+            freed: Notify::new(),
+        })
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -70,6 +82,19 @@ impl Buffers {
         Ok(Room { buffers: self.clone(), size: Size::Large, bytes })
     }
 
+    /// Counts a result as [`hold_result`](Self::hold_result) does, once there is room for it. Cancel safe.
+    pub(crate) async fn wait_for_result(self: &Arc<Self>, bytes: usize) -> Room {
+        loop {
+            // Enabled before the attempt: room that is freed in between is noticed.
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            match self.hold_result(bytes) {
+                Ok(room) => return room,
+                Err(_) => freed.await,
+            }
+        }
+    }
+
     /// Adds `more` to the bytes in use, if `fits` accepts the current number of the counter for this size.
     ///
     /// Relaxed ordering suffices: the counters protect no other memory.
@@ -86,6 +111,9 @@ impl Buffers {
 
     fn free(&self, size: Size, bytes: usize) {
         self.in_use(size).fetch_sub(bytes, Ordering::Relaxed);
+        if size == Size::Large {
+            self.freed.notify_waiters();
+        }
     }
 
     fn in_use(&self, size: Size) -> &AtomicUsize {
@@ -185,6 +213,7 @@ impl AsRef<[u8]> for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use proptest::prelude::*;
 
     const MIB: usize = 1024 * 1024;
@@ -271,6 +300,18 @@ mod tests {
             assert_eq!(used.used(), 0, "on purpose");
         }));
         assert!(panicked.is_err());
+        assert_eq!(buffers.used(), 0);
+    }
+
+    /// R42: an item of a stream waits for room, and gets it when another result is freed.
+    #[tokio::test]
+    async fn r42_a_result_can_wait_for_room() {
+        let buffers = Buffers::with_limit(MIB, MIB);
+        let mut held = [buffers.hold_result(MIB).unwrap()].into_iter();
+        let mut waiting = Box::pin(buffers.wait_for_result(1000));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(held.next());
+        assert_eq!(waiting.await.bytes, 1000);
         assert_eq!(buffers.used(), 0);
     }
 

@@ -296,6 +296,41 @@ def test_a_stream_that_never_waits_lets_other_tasks_run(start):
     assert frame[2] == other
 
 
+def test_items_that_follow_at_once_are_written_together(start, tmp_path):
+    """But an item that is followed by code which blocks does not wait for the next one."""
+    host = start(
+        """
+        from pathlib import Path
+        from herder import aio_streams
+
+        writes = 0
+        flush = aio_streams.SharedOutput.flush
+
+        def counted(output):
+            global writes
+            writes += bool(output.parts)
+            return flush(output)
+
+        aio_streams.SharedOutput.flush = counted
+
+        @app.command
+        async def items(n: int, go: str):
+            for number in range(n): yield number
+            while not Path(go).exists(): time.sleep(0.001)
+            yield "last"
+
+        @app.command
+        def count(): return writes
+        """
+    )
+    wire_id = host.send_stream("items", n=1000, go=str(tmp_path / "go"))
+    assert [host.chunk(wire_id) for _ in range(1000)] == list(range(1000))
+    (tmp_path / "go").touch()
+    assert host.chunk(wire_id) == "last"
+    assert host.frame(frames.RESULT)[1] == frames.END_OF_STREAM
+    assert host.call("count").result < 1000
+
+
 def test_threads_encode_their_items_independently(start):
     host = start(
         """

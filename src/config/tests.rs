@@ -275,16 +275,16 @@ fn r51_limits_of_batches_are_checked() {
     for (keys, expected) in [
         (
             "b.max_batch_size = 65537",
-            "3:24: pools.a.batch.b.max_batch_size: 65537 is out of bounds; allowed: 1 to 65536",
+            "3:26: pools.a.batch.b.max_batch_size: 65537 is out of bounds; allowed: 1 to 65536",
         ),
-        ("b.max_batch_size = '2'", "3:24: pools.a.batch.b.max_batch_size: '2' is not an integer; allowed: 1 to 65536"),
+        ("b.max_batch_size = '2'", "3:26: pools.a.batch.b.max_batch_size: '2' is not an integer; allowed: 1 to 65536"),
         (
             "b.max_wait = 5",
-            "3:18: pools.a.batch.b.max_wait: 5 is not a duration (add a unit, such as \"5ms\"); allowed: a duration of at most 1m, such as \"2ms\"",
+            "3:20: pools.a.batch.b.max_wait: 5 is not a duration (add a unit, such as \"5ms\"); allowed: a duration of at most 1m, such as \"2ms\"",
         ),
         (
             "b.max_wait = false",
-            "3:18: pools.a.batch.b.max_wait: false is not a duration; allowed: a duration of at most 1m, such as \"2ms\"",
+            "3:20: pools.a.batch.b.max_wait: false is not a duration; allowed: a duration of at most 1m, such as \"2ms\"",
         ),
         ("b = 3", "3:11: pools.a.batch.b: 3 is not a table; allowed: a table for each command, such as "),
     ] {

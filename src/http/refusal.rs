@@ -232,11 +232,6 @@ impl Refusal {
         }
     }
 
-    /// Returns the problem document.
-    pub(super) fn problem_text(&self) -> String {
-        serde_json::to_string(&self.problem()).unwrap_or_default()
-    }
-
     fn problem(&self) -> RefusalProblem<'_> {
         let not_ready = matches!(self, Self::NotReady { .. });
         let may_have_run = matches!(self, Self::BuffersFull { may_have_run: true, .. });

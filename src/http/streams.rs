@@ -2,16 +2,14 @@
 //! take it. A client that does not read stops the handler, since the stream takes items only when the connection asks for
 //! them. Holds the item that is being written, and the stream, which cancels its call when it is dropped.
 
-use super::{
-    body_check, body_reader::Limits, call_error::CallErrorResponse, connections::Connection, refusal::Refusal,
-};
+use super::{body_check, body_reader::Limits, call_error::CallErrorResponse, connections::Connection};
 use crate::body_buffers::{Room, SMALL};
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse, Result,
     body::{BodyStream, BoxBody},
     http::{
         StatusCode,
-        header::{self, HeaderMap, HeaderName, HeaderValue},
+        header::{self, HeaderMap, HeaderName, HeaderValue, Quality},
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -42,8 +40,11 @@ impl StreamFormat {
         if !names_a_stream(request.headers()) {
             return None;
         }
-        let ranked = request.get_header::<header::Accept>()?.ranked();
-        ranked.iter().find_map(|kind| match kind.essence_str() {
+        let accept = request.get_header::<header::Accept>()?;
+        let refused: Vec<_> = accept.iter().filter(|kind| kind.quality == Quality::ZERO).collect();
+        let ranked = accept.ranked();
+        let accepted = ranked.iter().filter(|kind| refused.iter().all(|refused| refused.item != **kind));
+        accepted.into_iter().find_map(|kind| match kind.essence_str() {
             EVENTS => Some(Some(Self::Events)),
             LINES => Some(Some(Self::Lines)),
             "application/json" => Some(None),
@@ -115,7 +116,7 @@ impl DetailOfStream {
 /// Creates the response with a stream whose first item, if it has one, was received.
 ///
 /// # Errors
-/// Fails if the item is not JSON, or if there is no space for it.
+/// Fails if the item is not JSON.
 pub(super) async fn respond(
     request: &HttpRequest,
     format: StreamFormat,
@@ -191,25 +192,14 @@ enum State {
 /// The reason why an item cannot be sent.
 enum Failure {
     Call(Error),
-    Request(Refusal),
+    ClientGone,
 }
 
 impl Failure {
     fn into_response(self, id: ErrorId) -> actix_web::Error {
         match self {
             Self::Call(error) => CallErrorResponse::new(error, id).into(),
-            Self::Request(refusal) => refusal.into(),
-        }
-    }
-
-    fn problem(&self, detail: ErrorDetail, id: ErrorId) -> String {
-        match self {
-            Self::Call(error) => {
-                let mut problem = error.problem_in(detail);
-                problem.error_id = problem.error_id.or(Some(id));
-                json(&problem)
-            }
-            Self::Request(refusal) => refusal.problem_text(),
+            Self::ClientGone => io::Error::from(io::ErrorKind::ConnectionAborted).into(),
         }
     }
 }
@@ -231,12 +221,12 @@ impl StreamBody {
                 },
             };
             match item {
-                Some(Ok(item)) => {
-                    if let Err(failure) = self.add(item).await {
-                        self.fail(&failure);
-                    }
-                }
-                Some(Err(error)) => self.fail(&Failure::Call(error)),
+                Some(Ok(item)) => match self.add(item).await {
+                    Ok(()) => {}
+                    Err(Failure::Call(error)) => self.fail(&error),
+                    Err(Failure::ClientGone) => return Some(Err(io::ErrorKind::ConnectionAborted.into())),
+                },
+                Some(Err(error)) => self.fail(&error),
                 None => self.finish(),
             }
         }
@@ -263,15 +253,15 @@ impl StreamBody {
         Some(part)
     }
 
-    /// Adds an item, after a check that it is JSON: other text could end its event, or forge the next one.
+    /// Adds an item, after a check that it is JSON: other text could end its event, or forge the next one. A large item waits
+    /// for room in the buffers of the server.
     async fn add(&mut self, item: Bytes) -> Result<(), Failure> {
         let mark = item.len() - without_byte_order_mark(&item).len();
         let item = item.slice(mark..);
         let room = match item.len() {
             0..=SMALL => None,
-            length => Some(self.limits.buffers.hold_result(length)),
+            length => Some(self.room(length).await?),
         };
-        let room = room.transpose().map_err(|full| Failure::Request(full.refusal(true)))?;
         match body_check::checked(&item, check_json).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(Failure::Call(Error::decode(error))),
@@ -289,15 +279,25 @@ impl StreamBody {
         Ok(())
     }
 
+    /// Waits for room for a large item. Nothing is taken from the worker meanwhile, so that the stream stalls if it takes long.
+    async fn room(&mut self, length: usize) -> Result<Room, Failure> {
+        tokio::select! {
+            biased;
+            room = self.limits.buffers.wait_for_result(length) => Ok(room),
+            () = &mut self.gone => Err(Failure::ClientGone),
+        }
+    }
+
     fn finish(&mut self) {
         self.text.extend_from_slice(self.format.end(self.items.metadata().as_ref()).as_bytes());
         self.state = State::Ended;
     }
 
     /// Ends the stream with an error. Lines have no sign for that which no item can be, so their body stays incomplete.
-    fn fail(&mut self, failure: &Failure) {
-        let problem = failure.problem(self.detail.get(), self.id);
-        self.text.extend_from_slice(self.format.failure(&problem).as_bytes());
+    fn fail(&mut self, error: &Error) {
+        let mut problem = error.problem_in(self.detail.get());
+        problem.error_id = problem.error_id.or(Some(self.id));
+        self.text.extend_from_slice(self.format.failure(&json(&problem)).as_bytes());
         self.state = if self.format == StreamFormat::Lines { State::Broken } else { State::Ended };
     }
 }

@@ -96,7 +96,15 @@ fn r42_items_are_lines_or_events_if_the_client_accepts_them() {
     // No item, and a handler that is no generator.
     assert_eq!(stream(&server, "rows", r#"{"n":0}"#, LINES).1, "");
     assert_eq!(stream(&server, "plain", r#"{"n":7}"#, LINES).1, "[7]\n");
-    for accept in ["application/json", "*/*", "application/json, text/event-stream;q=0.5"] {
+    let (reply, _, _) = stream(&server, "rows", r#"{"n":1}"#, "text/event-stream;q=0, application/x-ndjson;q=0.1");
+    assert_eq!(reply.header("content-type"), Some(LINES));
+    for accept in [
+        "application/json",
+        "*/*",
+        "application/json, text/event-stream;q=0.5",
+        "text/event-stream;q=0",
+        "*/*, application/x-ndjson;q=0",
+    ] {
         assert_eq!(server.call("plain/rows", r#"{"n":3}"#, &[("Accept", accept)]).result(), &json!([0, 1, 2]));
     }
 }

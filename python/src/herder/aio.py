@@ -137,7 +137,10 @@ class Server:
 
             self.runner.starts = SessionStarts(self.runner)
         if any(command.stream is not None for command in worker.commands.values()):
-            from herder import aio_streams  # noqa: F401  # pyright: ignore[reportUnusedImport]
+            from herder import aio_streams
+
+            worker.output = aio_streams.SharedOutput(worker.fd)
+            LOOP_CODE.add(aio_streams.AsyncStream.run_steps.__code__)
         if any(command.in_thread for command in worker.commands.values()):
             from herder.aio_threads import HandlerThreads
 

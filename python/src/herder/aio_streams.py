@@ -8,32 +8,104 @@ generator runs in a thread, which then waits itself.
 from __future__ import annotations
 
 import asyncio
-from _thread import get_ident
+import os
+import types
+from _thread import get_ident, start_new_thread
 
 from herder import frames, signals
-from herder.aio_calls import run_steps
-from herder.call import MAIN_THREAD, now
+from herder.call import MAIN_THREAD, allocate_lock, now
+from herder.descriptor_io import OutputBuffer
 from herder.streams import Stream, is_async_generator, is_generator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
     from typing import Any
 
     from herder.aio_calls import Pending, Runner
 
 LONGEST_TURN = 1_000_000  # nanoseconds for which a stream with credit keeps the loop from other tasks
+WRITE_INTERVAL = 100_000  # nanoseconds; items that follow sooner are written together
+PATIENCE = 0.002  # seconds after which a thread writes what the main thread has not written
+IDLE_LOOKS = 50  # how often in a row the thread finds nothing to write before it sleeps
 END: Any = object()  # in place of an item after the last one
+
+
+class SharedOutput(OutputBuffer):
+    """The output of a worker with async generators, in which several items are written at once.
+
+    An item waits for the next ones only while the generator goes on without awaiting. If it does not, since it computes
+    or blocks, a thread writes the item.
+    """
+
+    __slots__ = ("flushed", "flushes", "is_watched", "lock", "news", "pause", "watches")
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.lock = allocate_lock()  # held by the thread that writes; others may only add parts
+        self.flushed = self.flushes = 0  # the time of the last flush, and the number of all
+        self.news = allocate_lock()  # held, except when the thread is to watch
+        self.news.acquire()
+        self.pause = allocate_lock()  # always held
+        self.pause.acquire()
+        self.is_watched = False  # whether the thread looks after the output, again and again
+        self.watches = False  # whether the thread exists
+
+    def flush(self) -> bool:
+        """Write all parts. Return False if the descriptor is full."""
+        with self.lock:
+            self.flushes += 1
+            return super().flush()
+
+    def is_due(self) -> bool:
+        """Whether the last flush was some time ago. If not, a thread makes sure that there is one soon."""
+        time = now()
+        if time - self.flushed > WRITE_INTERVAL:
+            self.flushed = time
+            return True
+        if not self.is_watched:
+            self.is_watched = True
+            if not self.watches:
+                self.watches = True
+                start_new_thread(self.watch, ())
+            try:
+                self.news.release()
+            except RuntimeError:  # already released
+                pass
+        return False
+
+    def watch(self) -> None:
+        """Flush whenever the main thread has not done it for some time. Run by a thread."""
+        while True:
+            self.news.acquire()
+            idle_looks = 0
+            while idle_looks < IDLE_LOOKS:
+                seen = self.flushes
+                self.pause.acquire(timeout=PATIENCE)
+                idle_looks = 0 if self.parts else idle_looks + 1
+                if self.parts and self.flushes == seen:
+                    self.flush_late()
+            self.is_watched = False  # from here on, the main thread tells this thread of the next part
+            if self.parts:  # one that was added before
+                self.flush_late()
+
+    def flush_late(self) -> None:
+        """Flush in the place of the main thread, which meets an error itself."""
+        try:
+            self.flush()
+        except OSError:
+            pass
 
 
 class AsyncStream(Stream):
     """The stream of one call of an asyncio worker."""
 
-    __slots__ = ("resumed", "runner", "unsent", "waiter")
+    __slots__ = ("output", "resumed", "runner", "unsent", "waiter")
 
     def __init__(self, runner: Runner, wire_id: int, command: str) -> None:
         super().__init__(runner.worker, wire_id, command)
         self.runner = runner
+        self.output: SharedOutput = runner.worker.output  # type: ignore[assignment]
         self.waiter: asyncio.Future[None] | None = None  # set while the task waits for credit
         self.unsent: bytes | None = None  # the item that waits for credit
         self.resumed = 0  # when other tasks could run last
@@ -82,7 +154,7 @@ class AsyncStream(Stream):
         else:
             opened = self.run_outside_loop(lambda: function(**arguments))
         if is_async_generator(opened):
-            await run_steps(self.send_all_async(opened), self.wire_id, self.calls)
+            await self.run_steps(self.send_all_async(opened))
         elif is_generator(opened):
             await self.send_steps(opened)
         else:  # the result of a wrapper, as in `Stream.run`
@@ -104,7 +176,7 @@ class AsyncStream(Stream):
         """Send the items of an async generator. Close it if that fails, or if the call is cancelled."""
         try:
             async for item in items:
-                if self.send_now(item):
+                if self.send_soon(item):
                     await self.wait()
         except GeneratorExit:  # the event loop is closed: nothing can be awaited any more
             raise
@@ -142,6 +214,42 @@ class AsyncStream(Stream):
             return True
         self.write(payload)
         return now() - self.resumed > LONGEST_TURN
+
+    def send_soon(self, item: Any) -> bool:
+        """Send an item as `send_now`, or with the next ones if they follow at once. `run_steps` sends what is left."""
+        payload = self.encode(item)
+        if self.sent - self.credited >= self.window:
+            self.unsent = payload
+            return True
+        self.add_output(payload)
+        if not self.output.is_due():
+            return False
+        self.runner.flush()
+        return self.output.flushed - self.resumed > LONGEST_TURN
+
+    @types.coroutine
+    def run_steps(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, None]:
+        """Await `coroutine` as `aio_calls.run_steps`. Write all items whenever it awaits, and when it ends."""
+        step: Callable[[Any], Any] = coroutine.send
+        value: Any = None
+        while True:
+            try:
+                self.calls.running = self.wire_id
+                awaited = step(value)
+            except StopIteration:
+                return
+            finally:
+                self.calls.running = 0
+                if self.calls.forked:  # a child of a fork in the generator, for which the lock may be held for ever
+                    os._exit(0)
+                if self.output.parts:
+                    self.runner.flush()
+            try:
+                value = yield awaited
+                step = coroutine.send
+            except BaseException as error:
+                value = error
+                step = coroutine.throw
 
     async def wait(self) -> None:
         """Await credit and send the item that waits for it, or let other tasks run. Raises `CallRejection`."""

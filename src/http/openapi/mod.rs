@@ -277,7 +277,23 @@ fn body(parameters: &RawValue, component: &str) -> Value {
         required: Vec<String>,
     }
     let required = serde_json::from_str::<Root>(parameters.get()).is_ok_and(|root| !root.required.is_empty());
-    json!({ "required": required, "content": { "application/json": { "schema": reference(component) } } })
+    json!({
+        "required": required,
+        "content": {
+            "application/json": { "schema": reference(component) },
+            "multipart/form-data": { "schema": form(), "encoding": { "args": { "contentType": "application/json" } } },
+        },
+    })
+}
+
+/// Returns the schema of a form. Its parts are not those of the schema of the arguments, since each may be a file.
+fn form() -> Value {
+    json!({
+        "type": "object",
+        "description": "Each part is the argument of its name: a file is binary data, a part of the type `application/json` a \
+            value, and another part a string.",
+        "properties": { "args": { "type": "object", "description": "The arguments that have no part of their own." } },
+    })
 }
 
 fn reply(result: &Value) -> Value {

@@ -110,6 +110,8 @@ fn r73_a_command_has_an_operation_with_its_schemas() {
     assert_eq!((&add["summary"], &add["description"]), (&json!("Add."), &json!("Add.\n\nMore.")));
     assert_eq!(document["components"]["parameters"]["Session"]["name"], "X-Session-Id");
     assert_eq!(add["requestBody"]["required"], true);
+    let content = add["requestBody"]["content"].as_object().unwrap();
+    assert_eq!(content.keys().collect::<Vec<_>>(), ["application/json", "multipart/form-data"]);
     assert!(text.contains(
         r##""properties":{"z":{"$ref":"#/components/schemas/p.add.arguments/$defs/T"},"a":{"type":"string"}}"##
     ));
