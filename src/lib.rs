@@ -62,7 +62,7 @@ pub mod testing;
 #[doc(inline)]
 pub use herder_actors::{Buffer, Error, InvalidBuffer, PoolConfig, PoolSupervisor, Reply, Result, SessionId};
 #[doc(hidden)] // for `herder python install` and `herder check`
-pub use herder_actors::{CLEAN_ENV_VARIABLES, PYTHON_PACKAGE};
+pub use herder_actors::{CLEAN_ENV_VARIABLES, PYTHON_PACKAGE, TOKEN_VARIABLES};
 pub use pool::{call::Call, handle::Pool};
 
 #[cfg(doctest)]

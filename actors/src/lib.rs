@@ -105,4 +105,4 @@ pub use herder_wire::{
     without_byte_order_mark,
 };
 #[doc(hidden)]
-pub use launcher::CLEAN_ENV_VARIABLES;
+pub use launcher::{CLEAN_ENV_VARIABLES, TOKEN_VARIABLES};

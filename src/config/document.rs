@@ -37,7 +37,7 @@ pub(super) fn read(
         report.add(&name.span(), name_text, unknown(name_text, &tables));
     }
     let [server, defaults, pools] = tables.map(|name| subtable(report, name, root.get(name)));
-    let server = server.map(|table| server::read(report, table)).unwrap_or_default();
+    let server = server.map(|table| server::read(report, table, folder)).unwrap_or_default();
     if let Some(table) = defaults {
         Check { report: &mut *report, at: "defaults", owner: Owner::Defaults }.table(table);
     }

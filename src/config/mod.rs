@@ -42,6 +42,7 @@ mod server;
 mod session_names;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use document::Programs;
 use error::ProblemCollector;
@@ -57,8 +58,9 @@ pub use herder_actors::{
     Health, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, Queue, Restart, Retry,
     Routed, Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType,
 };
-pub use server::{InvalidToken, Server, Token};
+pub use server::Server;
 pub use session_names::{InvalidSessionName, SessionCookie, SessionHeader};
+pub use token::{InvalidToken, Token, TokenFileError};
 
 /// The contents of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,21 +1,25 @@
-//! The table `[server]`: addresses, host names, the token, error detail, the names of sessions, timeouts, the buffer limit, MCP
+//! The table `[server]`: addresses, host names, tokens, error detail, the names of sessions, timeouts, the buffer limit, MCP
 //! and the pages for people.
 
 use super::duration;
 use super::error::ProblemCollector;
 use super::names::unknown;
 use super::session_names::{self, SessionCookie, SessionHeader};
+use super::token::{TOKEN, Token};
 use herder_actors::{ErrorDetail, PoolConfig};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fmt, str::FromStr};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "listen",
     "hosts",
     "token",
+    "token_file",
+    "call_token",
+    "call_token_file",
     "errors",
     "session_header",
     "session_cookie",
@@ -40,7 +44,7 @@ const KEEP_ALIVES: &str =
 const TIMEOUTS: &str = "a duration greater than 0s and at most 24h, such as \"30s\"";
 const BUFFER_LIMITS: &str = "a number of bytes, at least the largest `max_frame` of the pools";
 const SWITCHES: &str = "true or false";
-const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
+const TOKEN_FILE: &str = "the path of a file that contains only the token";
 
 /// The settings of the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +55,14 @@ pub struct Server {
     /// The host names that the server accepts besides loopback names and its own addresses, as `name` or `name:port`.
     /// Default: none.
     pub hosts: Vec<String>,
-    /// The token that callers must send. Default: none.
+    /// The token of administrators, who may use every route. Default: none.
     pub token: Option<Token>,
+    /// The file with the token of administrators, instead of `token`. Default: none.
+    pub token_file: Option<PathBuf>,
+    /// The token of callers, who may only call commands and read their descriptions. Default: none.
+    pub call_token: Option<Token>,
+    /// The file with the token of callers, instead of `call_token`. Default: none.
+    pub call_token_file: Option<PathBuf>,
     /// How much detail of an error callers see. Default: full if the server listens on loopback, otherwise brief.
     pub errors: Option<ErrorDetail>,
     /// The headers from which the session of a call is read. Default: `Herder-Session` only.
@@ -115,6 +125,9 @@ impl Default for Server {
             listen,
             hosts: Vec::new(),
             token: None,
+            token_file: None,
+            call_token: None,
+            call_token_file: None,
             errors: None,
             session_header: vec![SessionHeader::default()],
             session_cookie: None,
@@ -129,46 +142,8 @@ impl Default for Server {
     }
 }
 
-/// A secret that callers send as `Authorization: Bearer ..`. Its `Debug` output does not contain it.
-///
-/// ```
-/// use herder::config::Token;
-/// let token: Token = "s3cret".parse().unwrap();
-/// assert_eq!(format!("{token:?}"), "Token(..)");
-/// assert_eq!(token.expose(), "s3cret");
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-/// The error for an invalid token. It does not contain the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid access token; allowed: {TOKEN}")]
-pub struct InvalidToken;
-
-impl Token {
-    /// Returns the secret. Compare it in constant time.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Token {
-    type Err = InvalidToken;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = (1..=1024).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if fits { Ok(Self(text.into())) } else { Err(InvalidToken) }
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
-/// Reads the table. Problems are reported; an invalid key keeps its default.
-pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Server {
+/// Reads the table. Problems are reported; an invalid key keeps its default. Relative paths are resolved against `folder`.
+pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>, folder: &Path) -> Server {
     let mut server = Server::default();
     for (name, value) in table {
         let key = name.get_ref().as_ref();
@@ -176,6 +151,9 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Se
             "listen" => put(&mut server.listen, listen(value), LISTEN),
             "hosts" => put(&mut server.hosts, hosts(value), HOSTS),
             "token" => put(&mut server.token, token(value), TOKEN),
+            "token_file" => put(&mut server.token_file, file(value, folder), TOKEN_FILE),
+            "call_token" => put(&mut server.call_token, token(value), TOKEN),
+            "call_token_file" => put(&mut server.call_token_file, file(value, folder), TOKEN_FILE),
             "errors" => put(&mut server.errors, errors(value), ERRORS),
             "session_header" => put(&mut server.session_header, session_header(value), session_names::HEADERS),
             "session_cookie" => put(&mut server.session_cookie, session_cookie(value), session_names::COOKIE),
@@ -193,11 +171,23 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Se
         };
         if let Err(allowed) = refusal {
             // An invalid token can still be a secret, for example with a space at its end. Do not quote it.
-            let given = if key == "token" { "the value".into() } else { report.quote(&value.span()) };
+            let is_secret = matches!(key, "token" | "call_token");
+            let given = if is_secret { "the value".into() } else { report.quote(&value.span()) };
             report.add(&value.span(), format!("server.{key}"), format!("{given} is invalid; allowed: {allowed}"));
         }
     }
+    for key in ["token", "call_token"] {
+        check_one_source(report, table, key);
+    }
     server
+}
+
+/// Reports a token that is set both in the table and in a file: one of them would be ignored.
+fn check_one_source(report: &mut ProblemCollector<'_>, table: &DeTable<'_>, key: &str) {
+    let file_key = format!("{key}_file");
+    if let Some(value) = table.get(file_key.as_str()).filter(|_| table.contains_key(key)) {
+        report.add(&value.span(), format!("server.{file_key}"), format!("`{key}` is set as well; remove one of them"));
+    }
 }
 
 /// Sets the field, or returns what is allowed.
@@ -212,6 +202,11 @@ fn listen(value: &Spanned<DeValue<'_>>) -> Option<SocketAddr> {
 
 fn token(value: &Spanned<DeValue<'_>>) -> Option<Option<Token>> {
     value.get_ref().as_str()?.parse().ok().map(Some)
+}
+
+fn file(value: &Spanned<DeValue<'_>>, folder: &Path) -> Option<Option<PathBuf>> {
+    let path = value.get_ref().as_str().filter(|path| !path.is_empty())?;
+    Some(Some(folder.join(path)))
 }
 
 fn errors(value: &Spanned<DeValue<'_>>) -> Option<Option<ErrorDetail>> {

@@ -102,10 +102,19 @@ impl Api {
         }
     }
 
-    /// Requires `Authorization: Bearer` with this token for everything except the probes.
+    /// Requires `Authorization: Bearer` with this token, or with the [`call_token`](Self::call_token), for everything
+    /// except the probes. The sender of this token is an administrator, and may use every route.
     #[must_use]
     pub fn token(mut self, token: Token) -> Self {
-        Arc::make_mut(&mut self.guard).token = Some(token);
+        Arc::make_mut(&mut self.guard).tokens.admin = Some(token);
+        self
+    }
+
+    /// Sets a second token, whose senders may only call commands and read their descriptions. Other routes answer them
+    /// with 403. Without a [`token`](Self::token), nobody may use the other routes.
+    #[must_use]
+    pub fn call_token(mut self, token: Token) -> Self {
+        Arc::make_mut(&mut self.guard).tokens.call = Some(token);
         self
     }
 
@@ -214,7 +223,7 @@ impl Api {
     fn documented(&self, is_mounted: bool) -> Docs {
         Docs {
             enabled: self.docs,
-            needs_token: self.guard.token.is_some(),
+            needs_token: self.guard.tokens.are_required(),
             has_log_levels: self.log_levels.is_some(),
             #[cfg(feature = "mcp")]
             has_mcp: self.mcp.is_some(),
@@ -230,25 +239,28 @@ impl Api {
         #[cfg(feature = "mcp")]
         let mcp = self.mcp_endpoints();
         move |config| {
-            let of_pools = pool_scope(pools.clone(), limits, session_sources.clone(), None);
-            let of_pools = with(of_pools, log_levels.map(log_level_of_pool));
+            let of_pools = pool_scope(pools.clone(), guard.clone(), limits, session_sources.clone(), None);
+            let of_pools = with_log_levels(of_pools, log_levels);
             #[cfg(feature = "mcp")]
-            let of_pools = with(of_pools, mcp.clone().map(mcp_of_pool));
-            let all = web::scope("");
+            let of_pools = with_mcp(of_pools, mcp.clone().map(mcp_of_pool));
+            let all = Routes::new("", guard.clone());
             #[cfg(feature = "mcp")]
-            let all = with(all, mcp.map(mcp_of_all));
+            let all = with_mcp(all, mcp.map(mcp_of_all));
             let all = all
+                .for_callers(read("/healthz", probes::healthz))
+                .for_callers(read("/readyz", probes::readyz))
+                .for_callers(read("/openapi.json", docs::document))
+                .for_callers(read("/docs", docs::page))
+                .for_callers(read("/docs/page.css", docs::style))
+                .for_callers(read("/docs/page.js", docs::script))
+                .for_callers(read("/v1/whoami", probes::whoami))
+                .scope
                 .app_data(web::Data::from(pools))
+                .app_data(web::Data::new(guard.tokens.clone()))
                 .app_data(dropped_log_lines)
                 .app_data(web::Data::new(docs))
                 .app_data(web::Data::from(session_sources))
-                .service(read("/healthz", probes::healthz))
-                .service(read("/readyz", probes::readyz))
-                .service(read("/openapi.json", docs::document))
-                .service(read("/docs", docs::page))
-                .service(read("/docs/page.css", docs::style))
-                .service(read("/docs/page.js", docs::script))
-                .service(of_pools)
+                .service(of_pools.scope)
                 .default_service(web::to(no_route))
                 .wrap(from_fn({
                     let guard = guard.clone();
@@ -278,10 +290,11 @@ impl Api {
         let Self { pools, guard, limits, session_sources, dropped_log_lines, log_levels, .. } = self.clone();
         let calls = CallRoute::new("", pools.clone(), limits.clone(), session_sources.clone());
         let docs = Some(self.documented(true));
-        let scope = pool_scope(pools, limits, session_sources, docs).app_data(dropped_log_lines);
-        let scope = with(scope, log_levels.map(log_level_of_pool));
+        let scope = pool_scope(pools, guard.clone(), limits, session_sources, docs);
+        let scope = with_log_levels(scope, log_levels);
         #[cfg(feature = "mcp")]
-        let scope = with(scope, self.mcp_endpoints().map(mcp_of_pool));
+        let scope = with_mcp(scope, self.mcp_endpoints().map(mcp_of_pool));
+        let scope = scope.scope.app_data(dropped_log_lines);
         let check = move |request, next| guard::check(guard.clone(), Some(calls.clone()), request, next);
         move |config| _ = config.service(scope.wrap(from_fn(check)))
     }
@@ -290,11 +303,44 @@ impl Api {
 /// The path below which each pool has its routes.
 const POOLS: &str = "/v1/pools";
 
-/// Adds a resource, if there is one.
-fn with(scope: actix_web::Scope, resource: Option<Resource>) -> actix_web::Scope {
-    match resource {
-        Some(resource) => scope.service(resource),
-        None => scope,
+/// The routes of a scope. Each is added with the role that it needs.
+struct Routes {
+    scope: actix_web::Scope,
+    guard: Arc<RequestGuard>,
+}
+
+impl Routes {
+    fn new(path: &str, guard: Arc<RequestGuard>) -> Self {
+        Self { scope: web::scope(path), guard }
+    }
+
+    /// Adds routes for everyone who has passed the guard: senders of any token, and for some paths everyone.
+    fn for_callers(self, resource: Resource) -> Self {
+        Self { scope: self.scope.service(resource), ..self }
+    }
+
+    /// Adds routes for administrators.
+    fn for_admins(self, resource: Resource) -> Self {
+        let guard = self.guard.clone();
+        let check = move |request, next| guard::admins_only(guard.clone(), request, next);
+        Self { scope: self.scope.service(resource.wrap(from_fn(check))), ..self }
+    }
+}
+
+/// Adds the levels of the log, if the application has some.
+fn with_log_levels(routes: Routes, levels: Option<SharedLogLevels>) -> Routes {
+    match levels {
+        Some(levels) => routes.for_admins(log_level_of_pool(levels)),
+        None => routes,
+    }
+}
+
+/// Adds an endpoint of MCP, if it is on.
+#[cfg(feature = "mcp")]
+fn with_mcp(routes: Routes, endpoint: Option<Resource>) -> Routes {
+    match endpoint {
+        Some(endpoint) => routes.for_callers(endpoint),
+        None => routes,
     }
 }
 
@@ -310,55 +356,59 @@ fn mcp_of_all(endpoints: web::Data<Mcp>) -> Resource {
 /// `docs`: the settings of the OpenAPI document of these routes, if they have their own. No pool can have its name.
 fn pool_scope(
     pools: Arc<Pools>,
+    guard: Arc<RequestGuard>,
     limits: Limits,
     sessions: Arc<SessionSources>,
     docs: Option<Docs>,
-) -> actix_web::Scope {
-    let scope = web::scope(POOLS);
-    let scope = match docs {
-        Some(docs) => scope.service(read("/openapi.json", docs::document).app_data(web::Data::new(docs))),
-        None => scope,
-    };
-    scope
-        .app_data(web::Data::from(pools))
-        .app_data(web::Data::new(limits))
-        .app_data(web::Data::from(sessions))
-        .service(read("", pools::list))
-        .service(read("/{pool}", pools::status))
-        .service(read("/{pool}/commands", pools::commands))
-        .service(
+) -> Routes {
+    let mut routes = Routes::new(POOLS, guard.clone());
+    if let Some(docs) = docs {
+        routes = routes.for_callers(read("/openapi.json", docs::document).app_data(web::Data::new(docs)));
+    }
+    let routes = routes
+        .for_callers(read("", pools::list))
+        .for_admins(read("/{pool}", pools::status))
+        .for_callers(read("/{pool}/commands", pools::commands))
+        .for_admins(
             web::resource("/{pool}/commands/{command}")
                 .route(web::patch().to(pools::set_batch))
                 .default_service(web::to(|request| wrong_method(request, "PATCH"))),
         )
-        .service(read("/{pool}/workers", pools::workers))
-        .service(read("/{pool}/workers/{id}/recorder", pools::recorder))
-        .service(read("/{pool}/sessions", sessions::list))
-        .service(
+        .for_admins(read("/{pool}/workers", pools::workers))
+        .for_admins(read("/{pool}/workers/{id}/recorder", pools::recorder))
+        .for_admins(read("/{pool}/sessions", sessions::list))
+        .for_admins(
             web::resource("/{pool}/sessions/{id}")
                 .route(reads().to(sessions::one))
                 .route(web::delete().to(sessions::end))
                 .default_service(web::to(|request| wrong_method(request, "GET, HEAD, DELETE"))),
         )
-        .service(read("/{pool}/sessions/{id}/why", sessions::why))
-        .service(read("/{pool}/breaker", pools::breaker))
-        .service(
+        .for_admins(read("/{pool}/sessions/{id}/why", sessions::why))
+        .for_admins(read("/{pool}/breaker", pools::breaker))
+        .for_admins(
             web::resource("/{pool}/breaker/reset")
                 .route(web::post().to(pools::reset_breaker))
                 .default_service(web::to(|request| wrong_method(request, "POST"))),
         )
-        .service(read("/{pool}/quarantine", pools::quarantine))
-        .service(
+        .for_admins(read("/{pool}/quarantine", pools::quarantine))
+        .for_admins(
             web::resource("/{pool}/quarantine/{fingerprint}")
                 .route(web::delete().to(pools::release_from_quarantine))
                 .default_service(web::to(|request| wrong_method(request, "DELETE"))),
         )
-        .service(
+        .for_callers(
             web::resource("/{pool}/call/{command}")
                 .route(web::post().to(call::call))
                 .default_service(web::to(|request| wrong_method(request, "POST"))),
-        )
-        .default_service(web::to(no_route))
+        );
+    let scope = routes
+        .scope
+        .app_data(web::Data::from(pools))
+        .app_data(web::Data::new(guard.tokens.clone()))
+        .app_data(web::Data::new(limits))
+        .app_data(web::Data::from(sessions))
+        .default_service(web::to(no_route));
+    Routes { scope, guard }
 }
 
 fn log_level_of_pool(levels: SharedLogLevels) -> Resource {

@@ -1,5 +1,5 @@
-//! Checks every request before any route, in this order: `Host`, `Origin` and `Sec-Fetch-Site`, the token. Holds only
-//! its configuration.
+//! Checks every request before any route, in this order: `Host`, `Origin` and `Sec-Fetch-Site`, the token. Then the routes
+//! for administrators check the role. Holds only its configuration.
 
 use super::{
     access_log::AccessEntry,
@@ -9,10 +9,10 @@ use super::{
     docs::PAGES,
     hosts::{Host, is_common_loopback},
     refusal::Refusal,
+    roles::{Role, Tokens},
     streams::DetailOfStream,
     unread,
 };
-use crate::config::Token;
 use actix_web::{
     Error, HttpMessage, HttpRequest,
     body::{BoxBody, MessageBody},
@@ -22,20 +22,19 @@ use actix_web::{
 };
 use herder_actors::ErrorDetail;
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
 
 /// The checks that every request must pass.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RequestGuard {
-    /// The token that callers must send.
-    pub(super) token: Option<Token>,
+    /// The tokens that callers must send.
+    pub(super) tokens: Tokens,
     /// The allowed hosts besides the server's own. `None`: `Host` is not checked.
     pub(super) hosts: Option<Vec<String>>,
     /// How much detail of an error is shown. `None`: depends on the address that the server listens on.
     pub(super) errors: Option<ErrorDetail>,
 }
 
-/// A marker in the extensions of a request that sent the token.
+/// A marker in the extensions of a request that sent the token of administrators.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trusted;
 
@@ -75,6 +74,22 @@ pub(super) async fn check(
     Ok(response)
 }
 
+/// The middleware of the routes for administrators only.
+pub(super) async fn admins_only(
+    guard: Arc<RequestGuard>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    // The role is read again from the request. A mark that `check` leaves could be missing, for example in a route that is
+    // mounted without it.
+    match guard.tokens.role(request.headers()) {
+        Ok(Role::Admin) => Ok(next.call(request).await?.map_into_boxed_body()),
+        // Not `Err`: `check` would not end the request.
+        Ok(Role::Call) => Ok(request.error_response(Refusal::WrongRole)),
+        Err(refusal) => Ok(request.error_response(refusal)),
+    }
+}
+
 /// Rebuilds the response of a pool error with the detail that this request may see. actix-web creates the first one
 /// without access to the request, so it is brief.
 fn with_detail(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDetail) -> ServiceResponse<BoxBody> {
@@ -97,9 +112,12 @@ impl RequestGuard {
             check_host(request, more)?;
         }
         check_origin(request.headers())?;
-        let Some(token) = &self.token else { return Ok(()) };
-        match check_token(request.headers(), token) {
-            Ok(()) => _ = request.extensions_mut().insert(Trusted),
+        if !self.tokens.are_required() {
+            return Ok(());
+        }
+        match self.tokens.role(request.headers()) {
+            Ok(Role::Admin) => _ = request.extensions_mut().insert(Trusted),
+            Ok(Role::Call) => {}
             Err(_) if is_probe || PAGES.contains(&request.path()) => {}
             Err(refusal) => return Err(refusal),
         }
@@ -144,18 +162,4 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-/// Compares the token in constant time, so that the response time does not reveal how many characters were right.
-fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), Refusal> {
-    let given = headers.get(header::AUTHORIZATION).ok_or(Refusal::TokenMissing)?.as_bytes();
-    let scheme = b"Bearer ";
-    let (Some(start), Some(shown)) = (given.get(..scheme.len()), given.get(scheme.len()..)) else {
-        return Err(Refusal::TokenMissing);
-    };
-    if !start.eq_ignore_ascii_case(scheme) {
-        return Err(Refusal::TokenMissing);
-    }
-    let same: bool = shown.trim_ascii().ct_eq(token.expose().as_bytes()).into();
-    if same { Ok(()) } else { Err(Refusal::TokenWrong) }
 }

@@ -51,6 +51,7 @@
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
 //! | `POST`, `DELETE /v1/pools/{pool}/mcp`; `POST`, `DELETE /mcp` ([`Api`] only) | with the feature `mcp` and `Api::mcp`: the commands as tools of the Model Context Protocol |
 //! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 if each pool has a ready worker or is idle, otherwise 503 |
+//! | `GET /v1/whoami` ([`Api`] only) | `{"role": "call" or "admin", "token"}`: what the sender may do ([`Api::token`], [`Api::call_token`]), and whether a token is required |
 //! | `GET /openapi.json`; `GET /v1/pools/openapi.json` where only the routes of pools are mounted | the OpenAPI 3.1 document of the pools; [`Api::docs`] |
 //! | `GET /docs`, `GET /docs/page.css`, `GET /docs/page.js` ([`Api`] only) | a page that shows the commands and calls them, and its files |
 //!
@@ -100,6 +101,7 @@ mod openapi;
 mod pools;
 mod probes;
 mod refusal;
+mod roles;
 #[cfg(test)]
 mod served_tests;
 mod server;

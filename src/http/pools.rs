@@ -1,7 +1,12 @@
 //! The routes for the list of pools, a pool's status, its workers, its circuit breaker and its quarantine. Holds only
 //! handles of pools and the cache of their expected waits.
 
-use super::{backlog::BacklogCache, body_reader::Limits, refusal::Refusal};
+use super::{
+    backlog::BacklogCache,
+    body_reader::Limits,
+    refusal::Refusal,
+    roles::{Role, Tokens},
+};
 use crate::Pool;
 use actix_web::{HttpRequest, HttpResponse, web};
 use herder_actors::{
@@ -79,13 +84,23 @@ struct PoolList {
     dropped_log_lines: Option<u64>,
 }
 
-/// `GET /v1/pools`. The list includes pools that cannot answer.
-pub(super) async fn list(request: HttpRequest, pools: web::Data<Pools>, limits: web::Data<Limits>) -> HttpResponse {
+/// `GET /v1/pools`. The list includes pools that cannot answer. Only administrators see why workers did not start.
+pub(super) async fn list(
+    request: HttpRequest,
+    pools: web::Data<Pools>,
+    limits: web::Data<Limits>,
+    tokens: web::Data<Tokens>,
+) -> HttpResponse {
+    let is_admin = tokens.role(request.headers()).is_ok_and(|role| role == Role::Admin);
     let mut entries = Vec::with_capacity(pools.0.len());
     for pool in &pools.0 {
         let (health, error) = match pool.health().await {
-            Ok(health) => (Some(health), None),
-            Err(error) => (None, Some(error.to_string())),
+            Ok(mut health) => {
+                health.last_start_error.take_if(|_| !is_admin);
+                (Some(health), None)
+            }
+            Err(error) if is_admin => (None, Some(error.to_string())),
+            Err(_) => (None, Some("no answer".into())),
         };
         let worker_type = pool.config().worker_type();
         let pool_size = health.is_none().then(|| pool.config().pool_size());

@@ -1,7 +1,7 @@
-//! `/healthz` and `/readyz`, the probes for orchestrators. They need no token. A request without the server's token
-//! gets only numbers, since error texts can contain secrets.
+//! `/healthz` and `/readyz`, the probes for orchestrators, and `/v1/whoami`. The probes need no token. A request without the
+//! token of administrators gets only numbers, since error texts can contain secrets.
 
-use super::{guard::Trusted, pools::Pools, refusal::Refusal};
+use super::{guard::Trusted, pools::Pools, refusal::Refusal, roles::Tokens};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, Result, web};
 use herder_actors::PoolHealth;
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ pub(super) async fn healthz() -> HttpResponse {
 }
 
 /// `GET /readyz`: 200 if each pool has a ready worker or is idle, otherwise 503. The reasons include the errors of workers
-/// only if the request has the server's token. On a server without a token they never do; `GET /v1/pools` shows them.
+/// only if the request has the token of administrators. On a server without a token they never do; `GET /v1/pools` shows them.
 pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Result<HttpResponse> {
     let trusted = request.extensions().contains::<Trusted>();
     let (mut healths, mut reasons) = (Vec::new(), Vec::new());
@@ -40,6 +40,12 @@ pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Res
     let pools: Map<String, Value> =
         healths.into_iter().map(|(name, health)| (name, serde_json::to_value(health).unwrap_or_default())).collect();
     Ok(HttpResponse::Ok().json(json!({ "status": "ready", "pools": pools })))
+}
+
+/// `GET /v1/whoami`: the role of the sender, and whether the server requires a token.
+pub(super) async fn whoami(request: HttpRequest, tokens: web::Data<Tokens>) -> Result<HttpResponse> {
+    let role = tokens.role(request.headers())?;
+    Ok(HttpResponse::Ok().json(json!({ "role": role, "token": tokens.are_required() })))
 }
 
 fn reason(name: &str, health: &PoolHealth) -> String {

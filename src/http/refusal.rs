@@ -89,6 +89,11 @@ pub enum Refusal {
     /// The request has a wrong token.
     #[error("the token in `Authorization` is wrong")]
     TokenWrong,
+    /// The request has the token of callers, and its route is for administrators.
+    #[error(
+        "this token has the role `call`, which may only call commands and read their descriptions; this route needs the token of administrators (`server.token`)"
+    )]
+    WrongRole,
     /// The request was sent by a page of another site, according to `Origin`.
     #[error("requests from another site (`Origin: {origin}`) are refused")]
     ForeignOrigin {
@@ -217,6 +222,7 @@ impl Refusal {
             Self::BuffersFull { .. } => "buffers-full",
             Self::TokenMissing => "token-missing",
             Self::TokenWrong => "token-wrong",
+            Self::WrongRole => "wrong-role",
             Self::ForeignOrigin { .. } => "foreign-origin",
             Self::ForeignSite { .. } => "foreign-site",
             Self::ForeignHost { .. } => "foreign-host",
@@ -293,7 +299,9 @@ impl ResponseError for Refusal {
             Self::WrongVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::UnmetExpectation { .. } => StatusCode::EXPECTATION_FAILED,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
-            Self::ForeignOrigin { .. } | Self::ForeignSite { .. } | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
+            Self::WrongRole | Self::ForeignOrigin { .. } | Self::ForeignSite { .. } | Self::ForeignHost { .. } => {
+                StatusCode::FORBIDDEN
+            }
             Self::NoRoute { .. } | Self::NotQuarantined { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotReady { .. } | Self::BuffersFull { .. } => StatusCode::SERVICE_UNAVAILABLE,

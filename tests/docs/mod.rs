@@ -28,6 +28,8 @@ mod pages;
 mod readme;
 #[cfg(test)]
 mod requirements;
+#[cfg(all(test, feature = "mcp"))]
+mod roles;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]

@@ -12,9 +12,10 @@ use std::{cell::RefCell, env, ffi::OsString, num::NonZero, path::Path, rc::Rc, t
 
 /// The variables of the host that a worker keeps in a clean environment.
 pub const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
-/// The token of the host's HTTP server. Workers do not inherit it: a worker that prints or sends its environment must not
-/// reveal it. A pool's `env` may set it.
-const TOKEN: &str = "HERDER_TOKEN";
+/// The variables with the tokens of the host's HTTP server, or with the paths of their files. Workers do not inherit them: a
+/// worker that prints or sends its environment must not reveal a token. A pool's `env` may set them.
+pub const TOKEN_VARIABLES: [&str; 4] =
+    ["HERDER_TOKEN", "HERDER_TOKEN_FILE", "HERDER_CALL_TOKEN", "HERDER_CALL_TOKEN_FILE"];
 /// The number of a worker's slot.
 const SLOT: &str = "HERDER_SLOT";
 /// How long a thread of OpenBLAS spins before it sleeps: 2 to this power, in cycles. OpenBLAS reads it when it is loaded.
@@ -161,7 +162,7 @@ fn keep_installed(packages: &mut Vec<Installed>, installed: Installed) {
 fn command(config: &PoolConfig, label: String, number: Option<u32>, program: OsString, args: Vec<OsString>) -> Command {
     let clean = config.env_mode() == EnvMode::Clean;
     let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label);
-    command = command.env_clear(clean).env_remove(TOKEN);
+    command = TOKEN_VARIABLES.iter().fold(command.env_clear(clean), |command, name| command.env_remove(*name));
     if clean {
         let kept = CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
         command = kept.fold(command, |command, (key, value)| command.env(*key, value));

@@ -4,7 +4,7 @@
 mod command;
 mod template;
 
-pub use command::CLEAN_ENV_VARIABLES;
+pub use command::{CLEAN_ENV_VARIABLES, TOKEN_VARIABLES};
 pub use template::TemplateStatus;
 
 use crate::{

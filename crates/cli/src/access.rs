@@ -1,4 +1,4 @@
-//! Access to the server: whether a token is required, and its source. Decided once, at the start.
+//! Access to the server: which tokens are required, and their sources. Decided once, at the start.
 
 use crate::{
     error::{CommandError, Outcome},
@@ -6,33 +6,46 @@ use crate::{
 };
 use herder::{
     PoolConfig,
-    config::{EnvMode, Token},
+    config::{EnvMode, Server, Token},
 };
-use std::{env, net::SocketAddr};
+use std::{env, fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path};
 
-const VARIABLE: &str = "HERDER_TOKEN";
+const ADMIN: &str = "HERDER_TOKEN";
+const CALL: &str = "HERDER_CALL_TOKEN";
+/// The permission of users who are neither the owner of a file nor in its group to read it.
+const READABLE_BY_OTHERS: u32 = 0o004;
 
 /// The callers that may use the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Access {
     /// Everyone who can reach the server.
     Everyone,
-    /// Callers that send this token, which was configured.
-    Token(Token),
+    /// Callers that send a configured token.
+    Tokens(Tokens),
     /// Callers that send this token, which was generated at the start and must be printed.
     NewToken(Token),
 }
 
+/// The configured tokens. At least one is set in an [`Access`].
+#[derive(Clone, Debug)]
+pub(crate) struct Tokens {
+    /// The token for every route.
+    pub(crate) admin: Option<Token>,
+    /// The token for calls only.
+    pub(crate) call: Option<Token>,
+}
+
 impl Access {
     /// Decides who may use the server. A token is required if other machines can reach the server, or if calls can run
-    /// any code.
+    /// any code. Blocks on the file system, if a token is in a file.
     pub(crate) fn decide(listen: SocketAddr, source: &Source, allow_code: bool) -> Outcome<Self> {
-        if let Some(token) = configured_token(source)? {
-            return Ok(Self::Token(token));
+        let tokens = Tokens::configured(&source.server)?;
+        if tokens.admin.is_some() || tokens.call.is_some() {
+            return Ok(Self::Tokens(tokens));
         }
         if !listen.ip().to_canonical().is_loopback() {
             return Err(CommandError::usage(format_args!(
-                "{listen} is reachable from other machines, so a token is required: set `server.token` or {VARIABLE}, \
+                "{listen} is reachable from other machines, so a token is required: set `server.token` or {ADMIN}, \
                  or listen on 127.0.0.1"
             )));
         }
@@ -43,24 +56,77 @@ impl Access {
         }
     }
 
-    /// Returns the required token.
-    pub(crate) fn token(&self) -> Option<&Token> {
+    /// Returns the token for every route.
+    pub(crate) fn admin_token(&self) -> Option<&Token> {
         match self {
             Self::Everyone => None,
-            Self::Token(token) | Self::NewToken(token) => Some(token),
+            Self::Tokens(tokens) => tokens.admin.as_ref(),
+            Self::NewToken(token) => Some(token),
+        }
+    }
+
+    /// Returns the token for calls only.
+    pub(crate) fn call_token(&self) -> Option<&Token> {
+        match self {
+            Self::Tokens(tokens) => tokens.call.as_ref(),
+            Self::Everyone | Self::NewToken(_) => None,
         }
     }
 }
 
-/// Returns the token of the environment, or else that of the file. The environment has priority, because the person who
-/// starts the server sets it.
-fn configured_token(source: &Source) -> Outcome<Option<Token>> {
-    match env::var(VARIABLE) {
-        Ok(text) if !text.is_empty() => {
-            text.parse().map(Some).map_err(|error| CommandError::usage(format_args!("{VARIABLE}: {error}")))
+impl Tokens {
+    /// Returns the tokens of the environment, or else those of the file. The environment has priority, because the person
+    /// who starts the server sets it.
+    fn configured(server: &Server) -> Outcome<Self> {
+        let admin = one(ADMIN, server.token.as_ref(), server.token_file.as_deref())?;
+        let call = one(CALL, server.call_token.as_ref(), server.call_token_file.as_deref())?;
+        if admin.is_some() && admin == call {
+            return Err(CommandError::usage(
+                "the token of callers (`server.call_token`) is the same as that of administrators (`server.token`): choose \
+                 different ones",
+            ));
         }
-        _ => Ok(source.server.token.clone()),
+        Ok(Self { admin, call })
     }
+
+    /// Returns the token that a client sends: that of administrators, if the client has it, else that of callers.
+    pub(crate) fn of_client(server: &Server) -> Outcome<Option<Token>> {
+        let call = || one(CALL, server.call_token.as_ref(), server.call_token_file.as_deref());
+        match one(ADMIN, server.token.as_ref(), server.token_file.as_deref()) {
+            Ok(Some(admin)) => Ok(Some(admin)),
+            Ok(None) => call(),
+            // The user of the client may only be allowed to read the file of the other token.
+            Err(error) => call().ok().flatten().map_or(Err(error), |token| Ok(Some(token))),
+        }
+    }
+}
+
+/// Returns a token: that of the variable, or that in the file named by the variable with `_FILE`, or that of the configuration.
+fn one(variable: &str, token: Option<&Token>, file: Option<&Path>) -> Outcome<Option<Token>> {
+    let file_variable = format!("{variable}_FILE");
+    let set = |name: &str| env::var_os(name).filter(|text| !text.is_empty());
+    match (set(variable), set(&file_variable)) {
+        (Some(_), Some(_)) => Err(CommandError::usage(format_args!("set only one of {variable} and {file_variable}"))),
+        (Some(text), None) => {
+            let parsed = text.to_string_lossy().parse().map(Some);
+            parsed.map_err(|error| CommandError::usage(format_args!("{variable}: {error}")))
+        }
+        (None, Some(path)) => read(Path::new(&path)).map(Some),
+        (None, None) => match (token, file) {
+            (Some(token), _) => Ok(Some(token.clone())),
+            (None, Some(path)) => read(path).map(Some),
+            (None, None) => Ok(None),
+        },
+    }
+}
+
+fn read(path: &Path) -> Outcome<Token> {
+    let token = Token::from_file(path).map_err(CommandError::usage)?;
+    if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & READABLE_BY_OTHERS != 0) {
+        let path = path.display();
+        tracing::warn!("every user of this machine can read the token file {path}; run `chmod o= {path}`");
+    }
+    Ok(token)
 }
 
 /// Returns whether calls of the pool can run any code. The variable enables `notebook.run`, whether it is set in the

@@ -26,7 +26,8 @@ Examples:
 
 Environment:
   HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `why`, `recorder` and `log-level`
-  HERDER_TOKEN  token that `serve` requires and these seven client commands send
+  HERDER_TOKEN  token of administrators, which `serve` requires and these seven client commands send; or HERDER_TOKEN_FILE
+  HERDER_CALL_TOKEN  token of callers, who may only call commands; sent if HERDER_TOKEN is not set; or HERDER_CALL_TOKEN_FILE
   HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
 
 const SERVE_EXAMPLES: &str = "\

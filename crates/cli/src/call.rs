@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Call) -> Outcome {
     check_object(&arguments)?;
     let answer = match Target::find(&options.server, options.config.as_deref())? {
         Target::Server(client) => remote(&client, options, arguments, attached),
-        Target::Local(source) => local(source, options, arguments, attached),
+        Target::Local(source) => local(*source, options, arguments, attached),
     };
     match answer.map_err(|error| with_help(error, options))? {
         Answer::Json(text) => print(&text, options.meta),

@@ -7,7 +7,7 @@ use crate::{
     commands,
     error::{CommandError, Outcome},
     logs,
-    python::{Interpreter, TOKEN},
+    python::{Interpreter, without_tokens},
     source::{Origin, Overrides, Source, is_app},
     table,
 };
@@ -92,7 +92,7 @@ pub(crate) fn interpreter_command(config: &PoolConfig) -> Option<Command> {
         let kept = herder::CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
         command.env_clear().envs(kept);
     }
-    command.env_remove(TOKEN).env("HERDER_SLOT", "0").current_dir(config.cwd());
+    without_tokens(&mut command).env("HERDER_SLOT", "0").current_dir(config.cwd());
     command.envs(config.env().iter().map(|(key, value)| (key, value.replace("{slot}", "0"))));
     Some(command)
 }

@@ -1,10 +1,12 @@
 //! A client of a running server: plain HTTP, one request at a time. Holds the URL and the token.
 
 use crate::{
+    access::Tokens,
     args::ServerAt,
     error::{CommandError, Outcome},
     source::{Overrides, Source},
 };
+use herder::config::{Server, Token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::{
@@ -27,7 +29,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub(crate) struct Client {
     agent: Agent,
     base: String,
-    token: Option<String>,
+    token: Option<Token>,
 }
 
 /// What a server says about itself.
@@ -44,24 +46,18 @@ pub(crate) fn path(segments: &[&str]) -> String {
     "/v1/pools".to_owned() + &encoded.collect::<String>()
 }
 
-/// Returns the token to send: that of the environment, or else that of the configuration.
-pub(crate) fn token(configured: Option<String>) -> Option<String> {
-    std::env::var("HERDER_TOKEN").ok().filter(|token| !token.is_empty()).or(configured)
-}
-
 impl Client {
     /// Creates a client of the server that was named, or else of the server at the configured address.
     pub(crate) fn of(server: &ServerAt) -> Outcome<Self> {
         if let Some(url) = &server.url {
-            return Ok(Self::new(url, token(None)));
+            return Ok(Self::new(url, Tokens::of_client(&Server::default())?));
         }
         let server = Source::of(None, Overrides::default())?.server;
-        let configured = server.token.as_ref().map(|token| token.expose().to_owned());
-        Ok(Self::new(&format!("http://{}", server.listen), token(configured)))
+        Ok(Self::new(&format!("http://{}", server.listen), Tokens::of_client(&server)?))
     }
 
     /// Creates a client of the server at this URL. It sends the token, if there is one.
-    pub(crate) fn new(base: &str, token: Option<String>) -> Self {
+    pub(crate) fn new(base: &str, token: Option<Token>) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
         let agent = config.timeout_connect(Some(Duration::from_secs(10))).build().into();
         Self { agent, base: base.into(), token }
@@ -85,7 +81,7 @@ impl Client {
     pub(crate) fn get(&self, path: &str) -> Outcome<String> {
         let mut request = self.agent.get(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+            request = request.header("Authorization", format!("Bearer {}", token.expose()));
         }
         let (_, body) = self.answer(request.call())?;
         String::from_utf8(body).map_err(|_| CommandError::failed("the server's response is not valid UTF-8"))
@@ -102,7 +98,7 @@ impl Client {
     pub(crate) fn put(&self, path: &str, body: &str) -> Outcome<String> {
         let mut request = self.agent.put(format!("{}{path}", self.base)).content_type("application/json");
         if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+            request = request.header("Authorization", format!("Bearer {}", token.expose()));
         }
         let (_, body) = self.answer(request.send(body))?;
         String::from_utf8(body).map_err(|_| CommandError::failed("the server's response is not valid UTF-8"))
@@ -155,7 +151,7 @@ impl Client {
     ) -> Result<Response<Body>, ureq::Error> {
         let mut request = self.agent.post(format!("{}{path}", self.base)).content_type(media_type);
         if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+            request = request.header("Authorization", format!("Bearer {}", token.expose()));
         }
         for (name, value) in headers {
             request = request.header(*name, value.as_bytes());

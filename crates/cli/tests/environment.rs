@@ -63,12 +63,15 @@ fn environment(server: &Server, pool: &str, names: &[&str], headers: &[(&str, &s
 fn the_hosts_token_does_not_reach_workers() {
     let given = POOL.replace("one", "given");
     let config = format!("{POOL}{given}env = {{ HERDER_TOKEN = 'mine' }}\n");
-    let server = serve(place(&config), |command| {
-        command.env("HERDER_TOKEN", "s3cret").env("HERDER_LOG", "info").env("HERDER_URL", "http://h:1");
+    let folder = place(&config);
+    fs::write(folder.path().join("call.token"), "the-call\n").unwrap();
+    let server = serve(folder, |command| {
+        let tokens = [("HERDER_TOKEN", "s3cret"), ("HERDER_CALL_TOKEN_FILE", "call.token")];
+        command.envs(tokens).env("HERDER_LOG", "info").env("HERDER_URL", "http://h:1");
     });
     let shown = [("Authorization", "Bearer s3cret")];
-    let names = ["HERDER_TOKEN", "HERDER_LOG", "HERDER_URL"];
-    let expected = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
+    let names = ["HERDER_TOKEN", "HERDER_CALL_TOKEN_FILE", "HERDER_LOG", "HERDER_URL"];
+    let expected = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_CALL_TOKEN_FILE": null, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
     assert_eq!(environment(&server, "one", &names, &shown), expected(Value::Null));
     assert_eq!(environment(&server, "given", &names, &shown), expected("mine".into()));
 }

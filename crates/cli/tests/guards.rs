@@ -2,6 +2,7 @@
 
 use crate::support::{Request, Server, folder, get, herder, post};
 use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 const KEPT: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 
@@ -126,6 +127,37 @@ fn allowing_code_needs_a_token() {
     server.call("sessions/notebook.run", &run, &shown).problem(401, "token-wrong");
     let mine = [("Herder-Session", "ann"), ("Authorization", "Bearer mine")];
     server.call("sessions/notebook.run", &run, &mine).problem(404, "unknown-command");
+}
+
+/// The token of callers comes from a file of the configuration, that of administrators from the environment. The client sends the
+/// first that it has, and an error names the token that a route needs.
+#[test]
+fn callers_have_a_token_and_a_role_of_their_own() {
+    let folder = folder(&format!("{KEPT}[server]\ncall_token_file = 'call.token'\n"));
+    fs::write(folder.path().join("call.token"), "the-call\n").unwrap();
+    fs::set_permissions(folder.path().join("call.token"), fs::Permissions::from_mode(0o604)).unwrap();
+    let server = Server::start(folder, &[], &[("HERDER_TOKEN", "the-admin")]);
+    server.until_ready();
+    let ask = |token: &str, path: &str| get(path).header("Authorization", token).send(server.address);
+    assert_eq!(ask("Bearer the-admin", "/v1/whoami").json, json!({ "role": "admin", "token": true }));
+    assert_eq!(ask("Bearer the-call", "/v1/whoami").json, json!({ "role": "call", "token": true }));
+    let refused = ask("Bearer the-call", "/v1/pools/kept");
+    assert!(refused.problem(403, "wrong-role")["detail"].as_str().unwrap().contains("`server.token`"));
+    let folder = server.folder.path();
+    assert!(fs::read_to_string(folder.join("log")).unwrap().contains("can read the token file"));
+    let run = |args: &[&str]| {
+        let output = herder(folder, args).env("HERDER_URL", server.url()).env("HERDER_CALL_TOKEN", "the-call").output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (code, out) = run(&["call", "kept", "echo", "{\"x\": 1}"]);
+    assert_eq!((code, out.as_str()), (Some(0), "{\"x\":1}\n"));
+    let (code, out) = run(&["status", "kept"]);
+    assert!(code == Some(1) && out.contains("role `call`"), "{out}");
+
+    let same = herder(folder, &["serve", "--listen", "127.0.0.1:0"]).env("HERDER_TOKEN", "the-call").output().unwrap();
+    let error = String::from_utf8(same.stderr).unwrap();
+    assert!(same.status.code() == Some(2) && error.contains("is the same as that of administrators"), "{error}");
 }
 
 #[test]

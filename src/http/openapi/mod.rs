@@ -219,6 +219,7 @@ impl Routes {
             let needs_no_token = operation.get("security").is_some() || !needs_token;
             if !needs_token {
                 operation.remove("security");
+                operation.remove("x-herder-role");
             }
             let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { continue };
             for (status, response) in self.every.iter().filter(|(status, _)| !needs_no_token || *status != "401") {

@@ -12,7 +12,7 @@ const RESPONSES: [Response; 34] = [
     ("InvalidSession", "400", "`invalid-session`, `bad-request`"),
     ("CallRefused", "400", "`malformed`, `invalid-session`, `bad-header`, `unknown-header`, `bad-body`, `bad-request`"),
     ("Unauthorized", "401", "`token-missing`, `token-wrong`"),
-    ("Forbidden", "403", "`foreign-host`, `foreign-origin`, `foreign-site`"),
+    ("Forbidden", "403", "`foreign-host`, `foreign-origin`, `foreign-site`, `wrong-role`"),
     ("UnknownPool", "404", "`unknown-pool`"),
     ("UnknownWorker", "404", "`unknown-pool`, `no-such-worker`"),
     ("UnknownBatch", "404", "`unknown-pool`, `unknown-command`: no command of this name runs in batches"),

@@ -197,7 +197,8 @@ async fn print_banner(address: SocketAddr, pools: &[Pool], access: &Access, watc
 
 /// Returns whether the server has a page of its commands.
 async fn has_docs(address: SocketAddr, access: &Access) -> bool {
-    let client = Client::new(&format!("http://{address}"), access.token().map(|token| token.expose().to_owned()));
+    let token = access.admin_token().or(access.call_token()).cloned();
+    let client = Client::new(&format!("http://{address}"), token);
     // The server runs on this thread, so the request must not block it.
     actix_rt::task::spawn_blocking(move || client.get("/docs").is_ok()).await.unwrap_or(false)
 }

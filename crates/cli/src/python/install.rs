@@ -1,7 +1,7 @@
 //! `herder python install`: writes the package of this program into a virtual environment, with the metadata by which pip lists
 //! and uninstalls it. Changes no files of packages that something else has installed.
 
-use super::interpreter::{Interpreter, TOKEN};
+use super::interpreter::{Interpreter, without_tokens};
 use crate::{
     error::{CommandError, Outcome},
     table,
@@ -23,7 +23,7 @@ pub(crate) fn run(venv: Option<&Path>) -> Outcome {
     let venv = environment(venv)?;
     let python = venv.join("bin/python");
     let mut command = Command::new(&python);
-    command.env_remove(TOKEN);
+    without_tokens(&mut command);
     let interpreter = Interpreter::ask(command).map_err(CommandError::failed)?;
     if let Some(reason) = interpreter.too_old() {
         return Err(CommandError::failed(reason));
@@ -96,7 +96,7 @@ fn write(folder: &Path, python: &Path) -> Outcome<usize> {
 /// use the package of this program.
 fn compile(python: &Path, package: &Path) {
     let mut command = Command::new(python);
-    command.env_remove(TOKEN).args(["-I", "-m", "compileall", "-q"]).arg(package);
+    without_tokens(&mut command).args(["-I", "-m", "compileall", "-q"]).arg(package);
     _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 

@@ -18,9 +18,11 @@ const MINIMUM: (u32, u32) = (3, 10);
 /// The oldest version of orjson that workers use.
 const MINIMUM_ORJSON: [u32; 3] = [3, 11, 7];
 
-/// The variable with the server's token. No program that this command starts gets it: interpreters run the code of their
-/// environments, and uv that of packages.
-pub(crate) const TOKEN: &str = "HERDER_TOKEN";
+/// Removes the variables with the server's tokens. No program that this command starts gets them: interpreters run the code of
+/// their environments, and uv that of packages.
+pub(crate) fn without_tokens(command: &mut Command) -> &mut Command {
+    herder::TOKEN_VARIABLES.iter().fold(command, |command, name| command.env_remove(name))
+}
 
 /// The time that an interpreter has for its answer: a wrapper may wait for a terminal, or start a container.
 const LIMIT: Duration = Duration::from_secs(10);

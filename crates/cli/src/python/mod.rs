@@ -8,5 +8,5 @@ mod script;
 
 pub(crate) use imports::Imports;
 pub(crate) use install::run as install;
-pub(crate) use interpreter::{Interpreter, TOKEN};
+pub(crate) use interpreter::{Interpreter, without_tokens};
 pub(crate) use script::inline_python;

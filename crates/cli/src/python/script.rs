@@ -1,7 +1,7 @@
 //! Inline dependencies of an app (PEP 723): a comment block in its file that uv turns into an environment. Runs uv, holds
 //! nothing.
 
-use super::interpreter::TOKEN;
+use super::interpreter::without_tokens;
 use crate::error::{CommandError, Outcome};
 use std::{
     fs, io,
@@ -40,7 +40,7 @@ pub(crate) fn inline_python(app: &str) -> Outcome<Option<PathBuf>> {
 }
 
 fn uv(args: &[&str]) -> io::Result<std::process::Output> {
-    Command::new("uv").args(args).env_remove(TOKEN).stdin(Stdio::null()).stderr(Stdio::inherit()).output()
+    without_tokens(&mut Command::new("uv")).args(args).stdin(Stdio::null()).stderr(Stdio::inherit()).output()
 }
 
 fn failed(file: &str) -> CommandError {

@@ -1,7 +1,7 @@
 //! The banner of `serve` on standard output: the pools, an example call, and the URL.
 
 use crate::{
-    access::Access,
+    access::{Access, Tokens},
     check::kind,
     logs::{Format, Output},
     source::Origin,
@@ -52,7 +52,8 @@ fn commands(access: &Access, address: SocketAddr, origin: &Origin, pools: &[Pool
     }
     let header = match access {
         Access::Everyone => "",
-        Access::Token(_) | Access::NewToken(_) => " -H \"Authorization: Bearer $HERDER_TOKEN\"",
+        Access::Tokens(Tokens { admin: None, .. }) => " -H \"Authorization: Bearer $HERDER_CALL_TOKEN\"",
+        Access::Tokens(_) | Access::NewToken(_) => " -H \"Authorization: Bearer $HERDER_TOKEN\"",
     };
     if let Some(pool) = pools.first() {
         let (call, body) = if *origin == Origin::Demo { ("echo", "{\"x\":1}") } else { ("COMMAND", "{}") };

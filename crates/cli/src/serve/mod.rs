@@ -171,9 +171,13 @@ pub(crate) fn http(
     if let Some(cookie) = &settings.session_cookie {
         api = api.session_cookie(cookie.clone());
     }
-    if let Some(token) = access.token() {
+    if let Some(token) = access.admin_token() {
         logs::hide_token(token.expose());
         api = api.token(token.clone());
+    }
+    if let Some(token) = access.call_token() {
+        logs::hide_token(token.expose());
+        api = api.call_token(token.clone());
     }
     let server = Server::new(move || App::new().configure(api.routes()))
         .workers(options.threads.into())

@@ -74,7 +74,15 @@ pub(crate) fn folder(config: &str) -> TempDir {
 pub(crate) fn herder(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
     command.current_dir(folder).args(args).stdin(Stdio::null());
-    for name in ["HERDER_URL", "HERDER_TOKEN", "HERDER_LOG", "HERDER_ALLOW_CODE", "VIRTUAL_ENV", "NO_COLOR"] {
+    for name in [
+        "HERDER_URL",
+        "HERDER_TOKEN",
+        "HERDER_CALL_TOKEN",
+        "HERDER_LOG",
+        "HERDER_ALLOW_CODE",
+        "VIRTUAL_ENV",
+        "NO_COLOR",
+    ] {
         command.env_remove(name);
     }
     command.env("HERDER_LOG_FORMAT", "text");

@@ -1,8 +1,9 @@
 //! The address of the server: whether it is free, who listens there, and what a running server says.
 
 use crate::{
+    access::Tokens,
     args::ServerAt,
-    client::{Client, Health, path, token},
+    client::{Client, Health, path},
     error::{CommandError, Outcome},
 };
 use herder::config::Server;
@@ -36,18 +37,23 @@ pub(in crate::doctor) struct ServerFacts {
 impl ServerFacts {
     /// Asks the server that was named, or else the one at the configured address.
     pub(super) fn gather(at: &ServerAt, settings: &Server) -> Outcome<Self> {
-        let configured = settings.token.as_ref().map(|token| token.expose().to_owned());
         let mut facts = match &at.url {
             Some(url) => Self { address: url.clone(), is_named: true, ..Self::default() },
             None => Self::of_address(settings.listen),
         };
-        let client = match &at.url {
-            Some(url) => Client::new(url, token(None)),
-            None => Client::new(&format!("http://{}", reachable(settings.listen)), token(configured)),
+        let (url, token) = match &at.url {
+            Some(url) => (url.clone(), Tokens::of_client(&Server::default())),
+            None => (format!("http://{}", reachable(settings.listen)), Tokens::of_client(settings)),
         };
+        let (token, refused) = match token {
+            Ok(token) => (token, None),
+            Err(error) => (None, Some(error.into_text())),
+        };
+        let client = Client::new(&url, token);
         facts.health = client.health();
         facts.ahead_ms = facts.health.as_ref().and_then(|health| ahead(health.date?));
-        facts.pools = facts.health.as_ref().map(|_| client.json(&path(&[])).map_err(CommandError::into_text));
+        let list = || client.json(&path(&[])).map_err(CommandError::into_text);
+        facts.pools = facts.health.as_ref().map(|_| refused.map_or_else(list, Err));
         Ok(facts)
     }
 
