@@ -13,7 +13,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "listen",
     "hosts",
     "token",
@@ -30,6 +30,7 @@ const KEYS: [&str; 16] = [
     "buffer_limit",
     "mcp",
     "docs",
+    "page",
 ];
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,6 +86,8 @@ pub struct Server {
     pub mcp: bool,
     /// Whether `/openapi.json` and `/docs` exist. Default: yes if the server listens on loopback.
     pub docs: Option<bool>,
+    /// Whether the live page exists, at `/`. Default: yes if the server listens on loopback.
+    pub page: Option<bool>,
 }
 
 impl Server {
@@ -138,6 +141,7 @@ impl Default for Server {
             write_timeout: WRITE_TIMEOUT,
             mcp: false,
             docs: None,
+            page: None,
         }
     }
 }
@@ -164,6 +168,7 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>, folde
             "write_timeout" => put(&mut server.write_timeout, timeout(value), TIMEOUTS),
             "mcp" => put(&mut server.mcp, value.get_ref().as_bool(), SWITCHES),
             "docs" => put(&mut server.docs, value.get_ref().as_bool().map(Some), SWITCHES),
+            "page" => put(&mut server.page, value.get_ref().as_bool().map(Some), SWITCHES),
             _ => {
                 report.add(&name.span(), format!("server.{key}"), unknown(key, &KEYS));
                 continue;

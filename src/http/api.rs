@@ -9,6 +9,7 @@ use super::{
     docs::{self, Docs},
     guard::{self, RequestGuard},
     log_levels::{self, LogLevels, SharedLogLevels},
+    page::{self, Page},
     pools::{self, DroppedLogLines, Pools},
     probes,
     refusal::Refusal,
@@ -70,6 +71,8 @@ pub struct Api {
     log_levels: Option<SharedLogLevels>,
     /// Whether `/openapi.json` and `/docs` exist. `None`: depends on the address that the server listens on.
     docs: Option<bool>,
+    /// Whether the live page exists. `None`: depends on the address that the server listens on.
+    page: Option<bool>,
     /// The sessions of MCP clients, if MCP is on.
     #[cfg(feature = "mcp")]
     mcp: Option<Arc<mcp::Sessions>>,
@@ -97,6 +100,7 @@ impl Api {
             dropped_log_lines: DroppedLogLines::default(),
             log_levels: None,
             docs: None,
+            page: None,
             #[cfg(feature = "mcp")]
             mcp: None,
         }
@@ -219,6 +223,16 @@ impl Api {
         self
     }
 
+    /// Sets whether [`routes`](Self::routes) has the live page at `/`, which shows the pools, their workers, sessions and events. Default:
+    /// yes if the server listens on loopback.
+    ///
+    /// The page needs no token: it holds no data, and asks for the token.
+    #[must_use]
+    pub fn page(mut self, enabled: bool) -> Self {
+        self.page = Some(enabled);
+        self
+    }
+
     /// Returns the settings of the OpenAPI document.
     fn documented(&self, is_mounted: bool) -> Docs {
         Docs {
@@ -235,6 +249,7 @@ impl Api {
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let Self { pools, guard, limits, session_sources, dropped_log_lines, log_levels, .. } = self.clone();
         let docs = self.documented(false);
+        let page = Page { enabled: self.page, docs_enabled: self.docs };
         let calls = CallRoute::new(POOLS, pools.clone(), limits.clone(), session_sources.clone());
         #[cfg(feature = "mcp")]
         let mcp = self.mcp_endpoints();
@@ -250,6 +265,8 @@ impl Api {
                 .for_callers(read("/healthz", probes::healthz))
                 .for_callers(read("/readyz", probes::readyz))
                 .for_callers(read("/openapi.json", docs::document))
+                .for_callers(read("/", page::index))
+                .for_callers(read("/ui/{file}", page::file))
                 .for_callers(read("/docs", docs::page))
                 .for_callers(read("/docs/page.css", docs::style))
                 .for_callers(read("/docs/page.js", docs::script))
@@ -259,6 +276,7 @@ impl Api {
                 .app_data(web::Data::new(guard.tokens.clone()))
                 .app_data(dropped_log_lines)
                 .app_data(web::Data::new(docs))
+                .app_data(web::Data::new(page))
                 .app_data(web::Data::from(session_sources))
                 .service(of_pools.scope)
                 .default_service(web::to(no_route))

@@ -8,6 +8,7 @@ use super::{
     connections::{self, ActiveRequest},
     docs::PAGES,
     hosts::{Host, is_common_loopback},
+    page,
     refusal::Refusal,
     roles::{Role, Tokens},
     streams::DetailOfStream,
@@ -118,7 +119,7 @@ impl RequestGuard {
         match self.tokens.role(request.headers()) {
             Ok(Role::Admin) => _ = request.extensions_mut().insert(Trusted),
             Ok(Role::Call) => {}
-            Err(_) if is_probe || PAGES.contains(&request.path()) => {}
+            Err(_) if is_probe || PAGES.contains(&request.path()) || page::is_open(request.path()) => {}
             Err(refusal) => return Err(refusal),
         }
         Ok(())

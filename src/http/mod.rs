@@ -51,8 +51,9 @@
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
 //! | `POST`, `DELETE /v1/pools/{pool}/mcp`; `POST`, `DELETE /mcp` ([`Api`] only) | with the feature `mcp` and `Api::mcp`: the commands as tools of the Model Context Protocol |
 //! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 if each pool has a ready worker or is idle, otherwise 503 |
-//! | `GET /v1/whoami` ([`Api`] only) | `{"role": "call" or "admin", "token"}`: what the sender may do ([`Api::token`], [`Api::call_token`]), and whether a token is required |
+//! | `GET /v1/whoami` ([`Api`] only) | `{"role": "call" or "admin", "token", "session_header"}`: what the sender may do ([`Api::token`], [`Api::call_token`]), whether a token is required, and the header that names a session |
 //! | `GET /openapi.json`; `GET /v1/pools/openapi.json` where only the routes of pools are mounted | the OpenAPI 3.1 document of the pools; [`Api::docs`] |
+//! | `GET /`, `GET /ui/{file}` ([`Api`] only) | the live page and its files; [`Api::page`] |
 //! | `GET /docs`, `GET /docs/page.css`, `GET /docs/page.js` ([`Api`] only) | a page that shows the commands and calls them, and its files |
 //!
 //! The body of a call with `Content-Type: multipart/form-data` is a form, whose files are buffers. Any other body is a JSON
@@ -98,6 +99,8 @@ mod log_levels;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod openapi;
+mod page;
+mod page_file;
 mod pools;
 mod probes;
 mod refusal;

@@ -1,7 +1,7 @@
 //! `/healthz` and `/readyz`, the probes for orchestrators, and `/v1/whoami`. The probes need no token. A request without the
 //! token of administrators gets only numbers, since error texts can contain secrets.
 
-use super::{guard::Trusted, pools::Pools, refusal::Refusal, roles::Tokens};
+use super::{guard::Trusted, pools::Pools, refusal::Refusal, roles::Tokens, session_sources::SessionSources};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, Result, web};
 use herder_actors::PoolHealth;
 use serde_json::{Map, Value, json};
@@ -42,10 +42,15 @@ pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Res
     Ok(HttpResponse::Ok().json(json!({ "status": "ready", "pools": pools })))
 }
 
-/// `GET /v1/whoami`: the role of the sender, and whether the server requires a token.
-pub(super) async fn whoami(request: HttpRequest, tokens: web::Data<Tokens>) -> Result<HttpResponse> {
-    let role = tokens.role(request.headers())?;
-    Ok(HttpResponse::Ok().json(json!({ "role": role, "token": tokens.are_required() })))
+/// `GET /v1/whoami`: the role of the sender, whether the server requires a token, and the header that names a session.
+pub(super) async fn whoami(
+    request: HttpRequest,
+    tokens: web::Data<Tokens>,
+    sessions: web::Data<SessionSources>,
+) -> Result<HttpResponse> {
+    let (role, token, session_header) =
+        (tokens.role(request.headers())?, tokens.are_required(), sessions.first_header());
+    Ok(HttpResponse::Ok().json(json!({ "role": role, "token": token, "session_header": session_header })))
 }
 
 fn reason(name: &str, health: &PoolHealth) -> String {

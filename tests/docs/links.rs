@@ -3,7 +3,7 @@
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
 
-pub(super) const PAGES: [&str; 24] = [
+pub(super) const PAGES: [&str; 25] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -17,6 +17,7 @@ pub(super) const PAGES: [&str; 24] = [
     "docs/from-fastapi.md",
     "docs/glossary.md",
     "docs/http.md",
+    "docs/live-page.md",
     "docs/mcp.md",
     "docs/migration.md",
     "docs/notes/actix-http-pipelining.md",

@@ -31,7 +31,10 @@ fn routes() -> Vec<(Method, String, String)> {
             let (method, path) = route.split_once(' ').unwrap();
             let id = if path.contains("/workers/") { "w1" } else { "ann" };
             let path = path.replace("{pool}", "roles").replace("{command}", "echo").replace("{id}", id);
-            let path = path.replace("{fingerprint}", "0123456789abcdef").replace("{level}", "info");
+            let path = path
+                .replace("{file}", "main.js")
+                .replace("{fingerprint}", "0123456789abcdef")
+                .replace("{level}", "info");
             routes.push((method.parse().unwrap(), path, row[1].clone()));
         }
     }
@@ -163,7 +166,7 @@ async fn r68_a_server_with_only_the_token_of_callers_has_no_administrators() {
     let open = init_service(App::new().configure(api(&pool).routes())).await;
     let request = TestRequest::get().uri("/v1/whoami").to_request();
     let who: Value = actix_web::test::call_and_read_body_json(&open, request).await;
-    assert_eq!(who, json!({ "role": "admin", "token": false }));
+    assert_eq!(who, json!({ "role": "admin", "token": false, "session_header": "Herder-Session" }));
     drop((app, open));
     pool.shutdown_and_check().await;
 }

@@ -287,6 +287,9 @@ pub(crate) struct Serve {
     /// Whether `/openapi.json` and the page `/docs` exist; overrides `server.docs` [default: true on loopback, else false]
     #[arg(long, value_name = "true|false", hide_possible_values = true)]
     pub(crate) docs: Option<bool>,
+    /// Whether the live page exists, at `/`; overrides `server.page` [default: true on loopback, else false]
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
+    pub(crate) page: Option<bool>,
     /// Form of the log on standard error and of the banner on standard output. With `json`, each line is one JSON object; `auto`:
     /// text on a terminal, JSON elsewhere
     #[arg(
@@ -325,6 +328,7 @@ impl Serve {
             mcp: false,
             errors: None,
             docs: None,
+            page: None,
             log_format: logs::LogFormat::Text,
             access_log: false,
             threads: 1,

@@ -221,12 +221,18 @@ fn r68_the_document_needs_the_token_and_the_page_does_not() {
     document.send(server.address).problem(401, "token-missing");
     let reply = document.header("Authorization", "Bearer s3cret").send(server.address);
     assert_eq!(reply.json["security"], json!([{ "token": [] }]));
-    for (path, content_type) in
-        [("/docs", "text/html"), ("/docs/page.css", "text/css"), ("/docs/page.js", "text/javascript")]
-    {
+    for (path, content_type) in [
+        ("/docs", "text/html"),
+        ("/docs/page.css", "text/css"),
+        ("/docs/page.js", "text/javascript"),
+        ("/", "text/html"),
+        ("/ui/page.css", "text/css"),
+        ("/ui/main.js", "text/javascript"),
+    ] {
         let page = server.get(path);
         assert!(page.status == 200 && page.header("content-type").unwrap().starts_with(content_type), "{page:?}");
         assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'; script-src 'self'"));
+        assert!(page.header("content-security-policy").unwrap().ends_with("frame-ancestors 'none'"));
         assert!(!page.body.contains("carts") && !page.body.contains("http://") && !page.body.contains("innerHTML"));
         get(path).header("Host", "evil.example").send(server.address).problem(403, "foreign-host");
         get(path).header("Sec-Fetch-Site", "cross-site").send(server.address).problem(403, "foreign-site");
@@ -237,15 +243,17 @@ fn r68_the_document_needs_the_token_and_the_page_does_not() {
 #[test]
 fn r68_the_document_and_the_page_can_be_turned_off() {
     let one = "[pools.plain]\napp = 'app.py:app'\npool_size = 1\n[server]\n";
-    let off = Server::start(folder(&format!("{one}docs = false\n")), &[], &[]);
+    let off = Server::start(folder(&format!("{one}docs = false\npage = false\n")), &[], &[]);
     let elsewhere = Server::start(folder(&format!("{one}token = 's'\n")), &["--listen", "0.0.0.0:0"], &[]);
     for (server, path) in [off, elsewhere]
         .iter()
-        .flat_map(|server| ["/openapi.json", "/docs", "/docs/page.js"].map(|path| (server, path)))
+        .flat_map(|server| ["/openapi.json", "/docs", "/docs/page.js", "/", "/ui/dom.js"].map(|path| (server, path)))
     {
         let request = get(path).header("Host", "localhost").header("Authorization", "Bearer s");
         request.send(([127, 0, 0, 1], server.address.port()).into()).problem(404, "no-route");
     }
     let on = Server::start(folder(&format!("{one}docs = false\n")), &["--docs", "true"], &[]);
     assert_eq!((on.get("/docs").status, on.get("/openapi.json").status), (200, 200));
+    let page = Server::start(folder(&format!("{one}docs = false\npage = false\n")), &["--page", "true"], &[]);
+    assert_eq!(["/", "/ui/dom.js", "/ui/none.js", "/docs"].map(|path| page.get(path).status), [200, 200, 404, 404]);
 }

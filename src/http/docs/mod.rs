@@ -1,27 +1,18 @@
 //! `GET /openapi.json`, and the page `GET /docs` with its two files. The document has the names, texts and types of commands,
 //! so it needs the server's token. The page and its files hold no data, and need none: a browser cannot send a token with
-//! the address of a page, so the page asks for it. Holds only its settings.
+//! the address of a page, so the page asks for it. Its script uses some files of the live page. Holds only its settings.
 
 use super::{
     openapi::{self, About, PoolEntry},
+    page_file::{self, answer},
     pools::Pools,
     refusal::Refusal,
     session_sources::SessionSources,
 };
-use actix_web::{
-    HttpRequest, HttpResponse, Result,
-    body::MessageBody,
-    http::header::{self, HeaderName, HeaderValue},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, Result, web};
 
 /// The paths of the page and its files, which need no token.
 pub(super) const PAGES: [&str; 3] = ["/docs", "/docs/page.css", "/docs/page.js"];
-
-/// The page may load its own files and send requests to its own server, and nothing else; no other page may contain it.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
-     form-action 'none'; frame-ancestors 'none'";
-const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 
 /// The settings of these routes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,11 +36,7 @@ pub(super) const MOUNTED: &str = "/v1/pools/openapi.json";
 impl Docs {
     /// Answers like a path without a route if these routes are off.
     fn check(self, request: &HttpRequest) -> Result<(), Refusal> {
-        let is_local = || request.app_config().local_addr().ip().to_canonical().is_loopback();
-        match self.enabled.unwrap_or_else(is_local) {
-            true => Ok(()),
-            false => Err(Refusal::NoRoute { path: request.path().into() }),
-        }
+        if page_file::is_enabled(self.enabled, request) { Ok(()) } else { Err(page_file::no_route(request)) }
     }
 }
 
@@ -94,20 +81,4 @@ pub(super) async fn style(request: HttpRequest, docs: web::Data<Docs>) -> Result
 pub(super) async fn script(request: HttpRequest, docs: web::Data<Docs>) -> Result<HttpResponse, Refusal> {
     docs.check(&request)?;
     Ok(answer("text/javascript; charset=utf-8", include_str!("page.js")))
-}
-
-fn answer(content_type: &'static str, body: impl MessageBody + 'static) -> HttpResponse {
-    let mut response = HttpResponse::Ok().body(body);
-    let headers = [
-        (header::CONTENT_TYPE, content_type),
-        // Another version of the server has other files at the same address.
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-    ];
-    for (name, value) in headers {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
 }

@@ -1,24 +1,13 @@
 // The page `/docs`: shows the commands of openapi.json, and calls them. Names and texts of commands come from workers: they
 // are only ever inserted as text. The token is kept in a variable, and nowhere else.
-"use strict";
+
+import { byId, make } from "../ui/dom.js";
+import { indented, tokens } from "../ui/json_text.js";
+import { limits, resolve, sample, target, typeText } from "../ui/schema.js";
 
 const SHOWN = 200000; // the number of characters of an answer that are shown
 let token = "";
 let api = { paths: {}, tags: [] };
-
-const byId = (id) => document.getElementById(id);
-
-/** Creates an element. Strings among the children become text. */
-function make(tag, attributes, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== undefined) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
 
 const headers = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
@@ -76,8 +65,8 @@ function commandDetails(path, operation, workerType) {
   const parameters = operation.requestBody.content["application/json"].schema;
   const result = operation.responses["200"].content["application/json"].schema.properties.result;
   const [given, returned] = [new Map(), new Map()]; // the named types that are mentioned, by their address
-  const table = propertyTable(resolve(parameters), given);
-  const resultText = typeText(target(result), returned);
+  const table = propertyTable(resolve(parameters, api), given);
+  const resultText = typeText(target(result, api), returned, api);
   const text = operation.description;
   const error = operation["x-herder-schema-error"];
   return make("div", {},
@@ -92,10 +81,10 @@ function commandDetails(path, operation, workerType) {
 function namedTypes(types) {
   const parts = [];
   for (const [address, name] of types) {
-    const schema = resolve({ $ref: address });
+    const schema = resolve({ $ref: address }, api);
     parts.push(make("h4", {}, make("code", {}, name)));
     if (schema.description) parts.push(make("p", { class: "text" }, schema.description));
-    parts.push(schema.properties ? propertyTable(schema, types) : make("p", {}, make("code", {}, typeText(schema, types))));
+    parts.push(schema.properties ? propertyTable(schema, types) : make("p", {}, make("code", {}, typeText(schema, types, api))));
   }
   return parts;
 }
@@ -108,7 +97,7 @@ function propertyTable(schema, types) {
   const required = schema.required ?? [];
   const row = ([name, property]) => make("tr", {},
     make("td", {}, make("code", {}, name)),
-    make("td", {}, make("code", {}, typeText(property, types)), ...limits(property)),
+    make("td", {}, make("code", {}, typeText(property, types, api)), ...limitsOf(property)),
     make("td", { class: "default" }, defaultText(property, required.includes(name) || name === "any other name")),
     make("td", { class: "text" }, property.description ?? ""));
   const described = entries.some(([, property]) => property.description);
@@ -121,95 +110,10 @@ function defaultText(property, required) {
   return make("span", { class: "quiet" }, required ? "required" : "optional");
 }
 
-/** The constraints of a schema in words. */
-function limits(schema) {
-  const words = {
-    minimum: "at least", maximum: "at most", exclusiveMinimum: "greater than", exclusiveMaximum: "less than", multipleOf: "a multiple of",
-    minLength: "shortest", maxLength: "longest", minItems: "fewest items", maxItems: "most items", pattern: "matches",
-  };
-  const isSaid = (key) => key in schema && !(key === "pattern" && schema.format); // the format says it better
-  const found = Object.keys(words).filter(isSaid).map((key) => `${words[key]} ${schema[key]}`);
-  return found.length ? [" ", make("span", { class: "quiet" }, found.join(", "))] : [];
-}
-
-/** Follows one reference. */
-function target(schema) {
-  if (typeof schema?.$ref !== "string") return schema;
-  const path = schema.$ref.split("/").slice(1).map((part) => decodeURIComponent(part).replace(/~1/g, "/").replace(/~0/g, "~"));
-  return path.reduce((value, part) => value?.[part], api);
-}
-
-/** Follows references to their end. */
-function resolve(schema) {
-  for (let step = 0; step < 20 && typeof schema?.$ref === "string"; step++) schema = target(schema);
-  return schema && typeof schema === "object" ? schema : {};
-}
-
-/** A schema as a short type. Named types are added to `types`, if they are more than a short type themselves. */
-function typeText(schema, types) {
-  if (!schema || typeof schema !== "object") return "any";
-  const list = (schemas, between) => [...new Set(schemas.map((item) => typeText(item, types)))].join(between);
-  if (schema.$ref) {
-    const named = resolve(schema);
-    const isShort = !["properties", "anyOf", "oneOf", "allOf", "items", "prefixItems"].some((key) => key in named);
-    if (isShort && typeof named.additionalProperties !== "object") return typeText(named, types);
-    const name = named.title ?? decodeURIComponent(schema.$ref.split("/").pop());
-    types.set(schema.$ref, name);
-    return name;
-  }
-  if ("const" in schema) return JSON.stringify(schema.const);
-  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
-  if (schema.anyOf ?? schema.oneOf) return list(schema.anyOf ?? schema.oneOf, " | ");
-  if (schema.allOf) return list(schema.allOf, " & ");
-  if (Array.isArray(schema.type)) return list(schema.type.map((type) => ({ ...schema, type })), " | ");
-  if (schema.type === "array") {
-    if (schema.prefixItems) return `[${schema.prefixItems.map((item) => typeText(item, types)).join(", ")}]`;
-    return schema.items ? `array of ${typeText(schema.items, types)}` : "array";
-  }
-  if (schema.type === "object" && typeof schema.additionalProperties === "object") {
-    return `object of ${typeText(schema.additionalProperties, types)}`;
-  }
-  const format = schema.format ?? (schema.contentEncoding && `in ${schema.contentEncoding}`);
-  return format ? `${schema.type ?? "any"} (${format})` : schema.type ?? "any";
-}
-
-const TEXTS = {
-  "date-time": "2026-01-31T08:40:00Z", date: "2026-01-31", time: "08:40:00Z", duration: "PT90S", email: "ann@example.org",
-  decimal: "1.50", uuid: "6f1c2d9e-3b47-4b52-9c1a-0d3c5a7e8f10", uri: "https://example.org/", ipv4: "192.0.2.1", ipv6: "2001:db8::1",
-};
-
-/** A value that the schema probably accepts. */
-function sample(schema, depth = 0) {
-  schema = resolve(schema);
-  if (schema.examples?.length) return schema.examples[0];
-  if ("default" in schema) return schema.default;
-  if ("const" in schema) return schema.const;
-  if (schema.enum) return schema.enum[0];
-  const choices = schema.anyOf ?? schema.oneOf ?? schema.allOf;
-  if (choices) return depth > 6 ? null : sample(choices[0], depth + 1);
-  switch (Array.isArray(schema.type) ? schema.type[0] : schema.type) {
-    case "integer": case "number": return sampleNumber(schema);
-    case "string":
-      return TEXTS[schema.format] ?? (schema.contentEncoding === "base64" ? "aGVsbG8=" : "text".padEnd(schema.minLength ?? 0, "x").slice(0, schema.maxLength));
-    case "boolean": return true;
-    case "array": {
-      if (schema.prefixItems) return schema.prefixItems.map((item) => sample(item, depth + 1));
-      return depth > 4 && !schema.minItems ? [] : Array(Math.min(schema.minItems || 1, 10)).fill(sample(schema.items ?? {}, depth + 1));
-    }
-    case "object": {
-      const names = (schema.required ?? []).filter((name) => depth < 7 && name in (schema.properties ?? {}));
-      return Object.fromEntries(names.map((name) => [name, sample(schema.properties[name], depth + 1)]));
-    }
-    default: return null;
-  }
-}
-
-function sampleNumber({ type, minimum, exclusiveMinimum, maximum, exclusiveMaximum, multipleOf }) {
-  const step = multipleOf ?? 1;
-  const least = Math.max(minimum ?? -Infinity, exclusiveMinimum === undefined ? -Infinity : exclusiveMinimum + step);
-  const most = Math.min(maximum ?? Infinity, exclusiveMaximum === undefined ? Infinity : exclusiveMaximum - step);
-  const wanted = Math.min(Math.max(step, least), most);
-  return type === "integer" ? Math.round(wanted) : wanted;
+/** The constraints of a property. */
+function limitsOf(property) {
+  const words = limits(property);
+  return words ? [" ", make("span", { class: "quiet" }, words)] : [];
 }
 
 /** The example for a shell, and the form that sends the same request. */
@@ -217,7 +121,7 @@ function tryForm(path, operation, workerType) {
   const parameters = operation.requestBody.content["application/json"].schema;
   const needsSession = operation.parameters.some((parameter) => parameter.name === sessionHeader() && parameter.required);
   const body = make("textarea", { rows: 6, spellcheck: "false", "aria-label": "Arguments as a JSON object" });
-  body.value = JSON.stringify(sample({ ...resolve(parameters), type: "object" }), null, 2);
+  body.value = JSON.stringify(sample({ ...resolve(parameters, api), type: "object" }, api), null, 2);
   body.rows = Math.min(Math.max(body.value.split("\n").length, 3), 20);
   const session = make("input", { autocomplete: "off", spellcheck: "false", maxlength: 256, required: needsSession });
   if (needsSession) session.value = "example";
@@ -273,30 +177,6 @@ async function call(path, body, session) {
   } catch (error) {
     return [make("p", { class: "bad" }, `No answer: ${error.message}`)];
   }
-}
-
-/** The tokens of a JSON text. Texts are changed token by token, because parsing would change numbers of more than 15 digits. */
-const tokens = (text) => text.match(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+|"/g) ?? [];
-
-/** JSON with indentation. */
-function indented(text) {
-  let depth = 0;
-  let out = "";
-  let last = "";
-  const line = () => `\n${"  ".repeat(Math.max(depth, 0))}`;
-  for (const part of tokens(text)) {
-    const opened = last === "{" || last === "[";
-    if (part === "}" || part === "]") {
-      depth -= 1;
-      out += opened ? part : line() + part;
-    } else {
-      if (opened) out += line();
-      if (part === "{" || part === "[") depth += 1;
-      out += part === "," ? part + line() : part === ":" ? ": " : part;
-    }
-    last = part;
-  }
-  return out;
 }
 
 /** Hides the commands whose names do not contain the text. */

@@ -167,6 +167,9 @@ pub(crate) fn http(
     if let Some(enabled) = options.docs.or(settings.docs) {
         api = api.docs(enabled);
     }
+    if let Some(enabled) = options.page.or(settings.page) {
+        api = api.page(enabled);
+    }
     api = api.session_headers(settings.session_header.iter().cloned());
     if let Some(cookie) = &settings.session_cookie {
         api = api.session_cookie(cookie.clone());

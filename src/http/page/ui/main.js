@@ -1,0 +1,142 @@
+// Starts the page: who the caller is, which view the address names, and when it is refreshed.
+
+import { NoAnswer, get, hasToken, setToken } from "./api.js";
+import { byId, make, put, setClass, show } from "./dom.js";
+import { callerOverview, overview } from "./overview.js";
+import { failure, link } from "./parts.js";
+import { Poller } from "./poll.js";
+import { poolView } from "./pool.js";
+import { record } from "./sparkline.js";
+import { commandPart, commandsPart } from "./commands.js";
+import { protectionPart } from "./protection.js";
+import { sessionPart, sessionsPart } from "./sessions.js";
+import { workerPart } from "./worker.js";
+import { workersPart } from "./workers.js";
+
+const app = {
+  isAdmin: false,
+  sessionHeader: "", // the header that names the session of a call
+  statuses: new Map(), // the last status of each pool
+  poller: new Poller(refresh),
+  keep(status) {
+    record(`rate ${status.pool}`, status.per_second);
+    app.statuses.set(status.pool, status);
+  },
+};
+let view = null;
+
+/** The parts of the address after `#/`. */
+function place() {
+  try {
+    return location.hash.slice(2).split("/").filter(Boolean).map(decodeURIComponent);
+  } catch {
+    return [];
+  }
+}
+
+function viewOf([kind, pool, part, id, generation]) {
+  if (kind !== "pools" || pool === undefined) return app.isAdmin ? overview(app) : callerOverview();
+  if (!app.isAdmin || part === "commands") {
+    return poolView(app, pool, "commands", id === undefined ? commandsPart(app, pool) : commandPart(app, pool, id));
+  }
+  if (part === "workers" && id !== undefined) return poolView(app, pool, "", workerPart(pool, id, generation));
+  if (part === "sessions") return poolView(app, pool, part, id === undefined ? sessionsPart(app, pool) : sessionPart(app, pool, id));
+  if (part === "protection") return poolView(app, pool, part, protectionPart(app, pool));
+  return poolView(app, pool, "", workersPart(pool));
+}
+
+/** Opens the view that the address names. */
+function open() {
+  view?.close?.();
+  const parts = place();
+  view = viewOf(parts);
+  document.title = `${view.title} · Herder`;
+  byId("main").replaceChildren(view.element);
+  const links = parts[1] === undefined ? [] : [make("a", { href: "#/" }, "Pools"), make("a", { href: link("pools", parts[1]) }, parts[1])];
+  byId("place").replaceChildren(make("ol", {}, ...links.map((each) => make("li", {}, each))));
+  byId("main").querySelector("h1")?.focus();
+  scrollTo(0, 0);
+  app.poller.now(true);
+}
+
+async function refresh(signal) {
+  const current = view;
+  if (!current) return;
+  try {
+    await current.refresh(signal);
+    byId("failure")?.remove();
+    connection(app.poller.isPaused ? "Paused" : "Live", app.poller.isPaused ? "idle" : "good");
+  } catch (error) {
+    if (signal.aborted || current !== view) return;
+    if (error.status === 401) return askForToken(error);
+    connection(error instanceof NoAnswer ? "No connection" : "Error", "bad");
+    showFailure(error);
+  }
+}
+
+function showFailure(error) {
+  const element = failure(error);
+  element.id = "failure";
+  if (byId("failure")) byId("failure").replaceWith(element);
+  else byId("main").prepend(element);
+}
+
+function connection(text, kind) {
+  put(byId("link"), text);
+  setClass(byId("link"), `link badge ${kind}`);
+}
+
+/** Asks the server who the caller is, and starts. */
+async function start() {
+  connection("Connecting", "idle");
+  try {
+    const caller = await get("v1/whoami");
+    app.isAdmin = caller.role === "admin";
+    app.sessionHeader = caller.session_header;
+    put(byId("role"), app.isAdmin ? "administrator" : "caller");
+  } catch (error) {
+    if (error.status === 401) return askForToken(error);
+    connection("No connection", "bad");
+    showFailure(error);
+    return void setTimeout(start, 3000);
+  }
+  show(byId("pause"), true);
+  show(byId("forget"), hasToken());
+  open();
+}
+
+/** Shows the form that asks for the token. */
+function askForToken(error) {
+  view?.close?.();
+  view = null;
+  connection("Token needed", "warn");
+  show(byId("pause"), false);
+  const input = make("input", { type: "password", autocomplete: "off", required: true, id: "token" });
+  const submit = (event) => {
+    event.preventDefault();
+    setToken(input.value);
+    start();
+  };
+  const wrong = hasToken() ? [make("p", { class: "bad", role: "alert" }, error.message)] : [];
+  byId("main").replaceChildren(make("form", { class: "access", onsubmit: submit }, make("h1", {}, "Token"),
+    make("p", { class: "quiet" }, "This server needs the token of administrators or of callers. The page keeps it in memory until it is reloaded, and nowhere else."),
+    ...wrong, make("label", { for: "token" }, "Token"), make("div", { class: "row" }, input, make("button", { class: "primary" }, "Use token"))));
+  input.focus();
+}
+
+function forget() {
+  setToken("");
+  app.statuses.clear();
+  show(byId("forget"), false);
+  start();
+}
+
+byId("pause").addEventListener("click", () => {
+  app.poller.isPaused = !app.poller.isPaused;
+  byId("pause").setAttribute("aria-pressed", String(app.poller.isPaused));
+  connection(app.poller.isPaused ? "Paused" : "Connecting", "idle");
+});
+byId("forget").addEventListener("click", forget);
+byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
+addEventListener("hashchange", () => { if (view) open(); });
+start();

@@ -1,0 +1,64 @@
+// The workers of a pool.
+
+import { make } from "./dom.js";
+import { NONE, bytes, cores, count, duration, rate } from "./format.js";
+import { badge, link, linkColumn, stateColumn } from "./parts.js";
+import { Table } from "./table.js";
+
+/** The part `Workers`. */
+export function workersPart(pool) {
+  const place = make("div", {});
+  const search = make("input", { type: "search", placeholder: "Filter workers", "aria-label": "Filter workers", autocomplete: "off", spellcheck: "false" });
+  let table;
+  const filter = () => {
+    const text = search.value.toLowerCase();
+    table.filter = text ? (worker) => `${worker.id} ${worker.state} ${worker.health} ${worker.pid} ${runningText(worker)}`.toLowerCase().includes(text) : null;
+  };
+  search.addEventListener("input", () => table && filter());
+  const refresh = async (_signal, status) => {
+    if (!table) {
+      table = workerTable(pool, status);
+      place.replaceChildren(table.element);
+      filter();
+    }
+    table.update(status.workers);
+  };
+  const element = make("div", {},
+    make("section", { "aria-labelledby": "workers-title" }, make("div", { class: "row title" }, make("h2", { id: "workers-title" }, "Workers"), search), place));
+  return { title: "", element, refresh };
+}
+
+/** What runs in a worker, and since when. */
+export function runningText({ running = [] }) {
+  if (!running.length) return "";
+  const longest = running.reduce((a, b) => (b.since_us > a.since_us ? b : a));
+  const more = running.length > 1 ? ` and ${running.length - 1} more` : "";
+  return `${longest.command ?? "a call"} for ${duration(longest.since_us)}${more}`;
+}
+
+function workerTable(pool, status) {
+  const column = (label, pick, format, kind = "number wide") => ({ label, kind, text: (worker) => format(pick(worker)), sort: pick });
+  const measured = status.features.worker_metrics ? [
+    { label: "Runs", kind: "runs", text: (worker) => runningText(worker) || NONE, sort: (worker) => worker.running?.[0]?.since_us },
+    column("Calls/s", (worker) => worker.per_second, rate),
+    column("Run p99", (worker) => worker.run_us?.p99, duration),
+    column("Memory", (worker) => worker.resident_bytes, bytes),
+    column("CPU", (worker) => worker.cpu, cores),
+  ] : [];
+  return new Table({
+    caption: "Workers", empty: "No worker runs.", key: (worker) => worker.id,
+    columns: [
+      linkColumn("Worker", (worker) => worker.id, (worker) => link("pools", pool, "workers", worker.id), "name"),
+      stateColumn("State", (worker) => worker.unresponsive ?? worker.state),
+      { label: "Health", kind: "wide", text: (worker) => worker.health, sort: (worker) => worker.health, draw: drawHealth },
+      column("Generation", (worker) => worker.generation, count),
+      { label: "PID", kind: "number wide", text: (worker) => String(worker.pid ?? NONE), sort: (worker) => worker.pid },
+      column("In flight", (worker) => worker.in_flight, count, "number"),
+      ...measured,
+      column("Calls", (worker) => worker.operations, count),
+    ],
+  });
+}
+
+/** Only what is not healthy stands out. */
+const drawHealth = (cell, { health }) => cell.replaceChildren(health === "healthy" ? make("span", { class: "quiet" }, health) : badge(health));
