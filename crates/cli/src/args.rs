@@ -1,8 +1,10 @@
 //! The command-line arguments and their help texts. Each argument is parsed into a type that holds only valid values.
 
 use crate::{
-    bench, logs,
-    option_values::{address, attachment, base_url, client_timeout, header, keep_alive, named_argument},
+    bench, chaos, logs,
+    option_values::{
+        address, attachment, base_url, client_timeout, header, keep_alive, named_argument, reject_workers_option,
+    },
 };
 use clap::{Args, Parser, Subcommand, builder::UnknownArgumentValueParser};
 use herder::{config::duration, error::ErrorDetail};
@@ -155,21 +157,6 @@ The level applies until it is changed or the server stops.
 
 Exit codes: 0 success; 1 the pool does not exist, or no server runs; 2 invalid arguments or configuration.";
 
-const CHAOS_EXAMPLES: &str = "\
-Examples:
-  herder chaos carts.py:app --command price --args '{\"item\": \"tea\"}'
-  herder chaos production.toml --pool models --command classify --args '{\"text\": \"x\"}' --seconds 600 --seed 7
-  herder chaos carts.py:app --enhanced --command add --args '{\"item\": \"tea\"}' --sessions 8 --json
-
-Starts the pool with its configuration, calls the command continuously (thousands of times), and meanwhile kills and pauses workers.
-Reports what the callers got and how long the pool took to recover. If more than `restart.max` idle workers are killed within
-`restart.window`, each younger than `restart.min_uptime`, the pool fails as configured. A note at the start says whether this can
-happen; `pool failed` in the report says whether it did. With --json, the last line is the report as one JSON object; values that
-would need the help of the worker, such as `double_runs`, are null.
-
-Exit codes: 0 all guarantees held; 1 calls were lost, processes or descriptors leaked, fewer than 95 % of the calls not in flight at
-a kill were answered by their handler (with a result or an exception), the pool did not recover, or no worker was killed or paused; 2 invalid arguments or configuration.";
-
 const PYTHON_EXAMPLES: &str = "\
 Examples:
   herder python install
@@ -214,7 +201,7 @@ pub(crate) enum Command {
     /// Show or change the level of a pool's events in the log of a running server
     LogLevel(LogLevel),
     /// Kill and pause workers under load and report the effect on callers
-    Chaos(Chaos),
+    Chaos(chaos::Options),
     /// Measure how a command scales with the number of workers, and what limits scaling
     Bench(bench::Options),
     /// Install the Python package of this program for editors and type checkers
@@ -515,74 +502,10 @@ pub(crate) struct LogLevel {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = CHAOS_EXAMPLES)]
-pub(crate) struct Chaos {
-    /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
-    #[arg(value_name = "APP|FILE")]
-    pub(crate) source: Option<String>,
-    /// Name of the pool; required if there are several
-    #[arg(long, value_name = "NAME")]
-    pub(crate) pool: Option<String>,
-    /// Name of the command to call; required
-    #[arg(long, value_name = "COMMAND")]
-    pub(crate) command: String,
-    /// Arguments of the command, a JSON object
-    #[arg(long, value_name = "JSON", default_value = "{}")]
-    pub(crate) args: String,
-    /// Duration of the run in seconds
-    #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(crate) seconds: u64,
-    /// Seed of the random choice of workers and times
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) seed: u64,
-    /// Time between two SIGKILLs [default: a quarter of --seconds, at most 10s]
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) kill_every: Option<Duration>,
-    /// Time between two SIGSTOPs, each followed by SIGCONT within a second [default: none]
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) pause_every: Option<Duration>,
-    /// Kill all workers at once in the middle of the run
-    #[arg(long)]
-    pub(crate) cascade: bool,
-    /// Number of concurrent callers; each calls again as soon as it has an answer
-    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u64).range(1..=4096))]
-    pub(crate) callers: u64,
-    /// Number of sessions that the calls use; 0 for calls without a session
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub(crate) sessions: u64,
-    /// Percentage of calls that are abandoned before they are answered
-    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u64).range(0..=100))]
-    pub(crate) abandon_percent: u64,
-    /// Deadline of each call [default: the pool's `timeout`]
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) timeout: Option<Duration>,
-    /// Allow calls to run again on another worker if their worker dies; no effect in a session with strict affinity
-    #[arg(long)]
-    pub(crate) idempotent: bool,
-    /// Make the app's pool enhanced
-    #[arg(long)]
-    pub(crate) enhanced: bool,
-    /// Number of workers of the app's pool
-    #[arg(long, value_name = "N")]
-    pub(crate) pool_size: Option<usize>,
-    /// Refused, with a hint at `--pool-size`: the name of this option in other servers.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = reject_workers_option())]
-    workers: Option<String>,
-    /// Also print the report as JSON, on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct ServerAt {
     /// Base URL of the server, as http://HOST:PORT [default: the address in the configuration file, else http://127.0.0.1:7878]
     #[arg(long, env = "HERDER_URL", value_name = "URL", value_parser = base_url)]
     pub(crate) url: Option<String>,
-}
-
-/// Refuses an option as unknown, and suggests `--pool-size`.
-fn reject_workers_option() -> UnknownArgumentValueParser {
-    UnknownArgumentValueParser::suggest_arg("--pool-size")
 }
 
 /// Refuses an option as unknown, and shows where the arguments belong.

@@ -1,6 +1,7 @@
 //! Parses the values of options that need more than a type: addresses, durations within bounds, pairs. Pure, apart from the
 //! resolution of names.
 
+use clap::builder::UnknownArgumentValueParser;
 use herder::config::{Server, duration};
 use std::{
     net::{SocketAddr, ToSocketAddrs},
@@ -64,6 +65,11 @@ pub(crate) fn base_url(text: &str) -> Result<String, String> {
     let is_option = std::env::args_os().any(|arg| arg.as_encoded_bytes().starts_with(b"--url"));
     let source = if is_option { "invalid URL" } else { "the environment variable HERDER_URL has an invalid URL" };
     Err(format!("{source}; allowed: http://HOST:PORT"))
+}
+
+/// Refuses an option as unknown, and suggests `--pool-size`.
+pub(crate) fn reject_workers_option() -> UnknownArgumentValueParser {
+    UnknownArgumentValueParser::suggest_arg("--pool-size")
 }
 
 #[cfg(test)]

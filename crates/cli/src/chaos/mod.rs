@@ -1,7 +1,10 @@
 //! `herder chaos`: runs `herder::chaos` on a pool, and prints the report.
 
+mod options;
+
+pub(crate) use options::Options;
+
 use crate::{
-    args::Chaos,
     error::{CommandError, Outcome},
     logs,
     problem::{check_object, refused},
@@ -21,7 +24,7 @@ use std::time::{Duration, Instant};
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs the drill, and prints its report.
-pub(crate) fn run(options: &Chaos) -> Outcome {
+pub(crate) fn run(options: &Options) -> Outcome {
     // Each kill would be logged.
     logs::start("off")?;
     check_object(&options.args)?;
@@ -49,7 +52,7 @@ pub(crate) fn run(options: &Chaos) -> Outcome {
 }
 
 /// Returns the time between two kills. The default gives several kills in a run.
-fn kill_every(options: &Chaos) -> Outcome<Duration> {
+fn kill_every(options: &Options) -> Outcome<Duration> {
     let run_time = Duration::from_secs(options.seconds);
     let Some(every) = options.kill_every else { return Ok(LONGEST_WAIT.min(run_time / 4)) };
     let other_faults = options.cascade || options.pause_every.is_some_and(|every| every < run_time);
@@ -79,13 +82,13 @@ fn restart_limit(config: &PoolConfig, kill_every: Duration, run_time: Duration) 
     })
 }
 
-fn config(options: &Chaos) -> Outcome<PoolConfig> {
+fn config(options: &Options) -> Outcome<PoolConfig> {
     let overrides = Overrides { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: false };
     Source::of(options.source.as_deref(), overrides)?.one(options.pool.as_deref())
 }
 
 #[expect(clippy::disallowed_methods, reason = "prints the elapsed time")]
-async fn run_drill(options: &Chaos, kill_every: Duration, config: PoolConfig) -> Result<Figures, Error> {
+async fn run_drill(options: &Options, kill_every: Duration, config: PoolConfig) -> Result<Figures, Error> {
     let drill = Drill {
         command: options.command.clone(),
         arguments: Bytes::from(options.args.clone()),
