@@ -144,6 +144,9 @@ async fn r42_credits_are_for_what_the_consumer_takes() {
         peer.calls.send(&chunk(wire, &item)).await;
     }
     peer.child.killed().await;
+    let recording = harness.pool().send(GetRecorder::new(WorkerId(1))).await.unwrap().unwrap();
+    let kinds: Vec<&str> = recording.frames.iter().map(|frame| &*frame.kind).collect();
+    assert!(kinds.contains(&"chunk") && !kinds.contains(&"credit"), "{kinds:?}");
     for _ in 0..3 {
         assert!(next(&mut stream).await.unwrap().is_ok());
     }
@@ -317,9 +320,17 @@ async fn r42_limits_of_a_stream() {
         peer.calls.send(&chunk(wire, &"x".repeat(ITEM))).await;
     }
     wait_read(&harness, &mut peer, 2).await;
+    // It says that it still works on the last item.
+    let before = harness.status().await.counters;
+    for _ in 0..4 {
+        clock.advance(2 * second).await;
+        stream.keep_busy();
+    }
+    assert_eq!(harness.status().await.counters, before);
     for _ in 0..4 {
         clock.advance(2 * second).await;
     }
+    assert_ne!(harness.status().await.counters, before);
     for _ in 0..4 {
         assert!(next(&mut stream).await.unwrap().is_ok());
     }

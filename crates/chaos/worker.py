@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NoReturn
 
 import herder
@@ -47,6 +48,28 @@ def run_call(id: int, call: herder.Call, ms: float, pad: str) -> list[Any]:
     return [id, 0, pad]
 
 
+def run_batch(ids: list[int], calls: list[herder.Call]) -> list[Any]:
+    for event in ("begins", "ends"):
+        for id, call in zip(ids, calls, strict=True):
+            record(id, call, event)
+    return [[id, 0, ""] for id in ids]
+
+
+def items_of(id: int, call: herder.Call, n: int, size: int) -> Iterator[list[Any]]:
+    record(id, call, "begins")
+    for number in range(n):
+        yield [id, number, "x" * size]
+    record(id, call, "ends")
+
+
+@app.command
+def binary(id: int, call: herder.Call, data: memoryview) -> list[Any]:
+    """Return binary data as it came."""
+    record(id, call, "begins")
+    record(id, call, "ends")
+    return [id, len(data), data]
+
+
 def count_in_session(id: int, session: herder.Session) -> list[Any]:
     """Increment the session's count. Run between the two records, so that the log shows whether it may have run."""
     session.state["count"] = session.state.get("count", 0) + 1
@@ -78,7 +101,24 @@ if ASYNC:
         record(id, call, "ends")
         return answer
 
+    @app.command
+    async def items(id: int, call: herder.Call, n: int, size: int) -> AsyncIterator[list[Any]]:
+        for item in items_of(id, call, n, size):
+            yield item
+
+    @app.batch(max_batch_size=4, max_wait="1ms")
+    def batched(items: list[dict[str, Any]]) -> list[Any]:
+        return run_batch([item["id"] for item in items], herder.current_call().calls)
+
 else:
+
+    @app.command
+    def items(id: int, call: herder.Call, n: int, size: int) -> Iterator[list[Any]]:
+        yield from items_of(id, call, n, size)
+
+    @app.command
+    def batched(id: int, call: herder.Call) -> list[Any]:
+        return run_batch([id], [call])[0]
 
     @app.command
     def once(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:

@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 use herder::{
     Error,
-    config::{Basic, PoolBuilder, StartMethod},
+    config::{Basic, NumericThreads, PoolBuilder, StartMethod},
     status::{TemplateStatus, WorkerInfo},
     testing::{Signal, TestPool, pool, signal, wait_for_log, wait_until, with_timeout},
 };
@@ -223,6 +223,11 @@ async fn r31_an_app_that_cannot_be_forked_is_spawned() {
         ),
         ("import select; POLL = select.epoll()", "an event loop (descriptor "),
         ("import socket; LINK = socket.socket()", "a connection or listening socket (descriptor "),
+        (
+            "import sys, types; cuda = types.SimpleNamespace(is_initialized=lambda: True)\n\
+             sys.modules['torch'] = types.SimpleNamespace(cuda=cuda)",
+            "CUDA (torch.cuda), which does not work in a fork",
+        ),
     ];
     for (line, reason) in cases {
         let pool = forking("unfit", &format!("{APP}\n{line}\n"), 1).await;
@@ -233,4 +238,47 @@ async fn r31_an_app_that_cannot_be_forked_is_spawned() {
         assert_eq!(Some(imported_by(&pool).await), worker.pid.map(u64::from));
         pool.shutdown_and_check().await;
     }
+}
+
+/// A fork has random numbers of its own also from numpy, and the pool's number of threads from threadpoolctl. Both packages are
+/// imitated, since the Python of the tests may not have them.
+#[tokio::test]
+async fn forks_reseed_numpy_and_set_the_threads_of_its_libraries() {
+    const NUMPY: &str = "
+import sys, types
+random = types.ModuleType('numpy.random')
+random.seeds = 0
+def seed(): random.seeds += 1
+random.seed = seed
+sys.modules['numpy.random'] = random
+";
+    const THREADPOOLCTL: &str = "
+import types
+class ThreadpoolController:
+    limits = None
+    lib_controllers = [types.SimpleNamespace(internal_api='openblas')]
+    def limit(self, *, limits): ThreadpoolController.limits = limits
+";
+    const APP: &str = "
+import sys, numpy, herder
+app = herder.App()
+
+@app.command
+def found() -> list: return [numpy.random.seeds, sys.modules['threadpoolctl'].ThreadpoolController.limits]
+
+@app.command
+def ok() -> int: return 1
+";
+    let pool = pool("numeric", |context| {
+        for (name, text) in [("app.py", APP), ("numpy.py", NUMPY), ("threadpoolctl.py", THREADPOOLCTL)] {
+            context.file(name, text);
+        }
+        let threads = NumericThreads::Fixed(3.try_into().unwrap());
+        forked(context.basic()).pool_size(1).numeric_threads(threads).build()
+    })
+    .await;
+    ready(&pool).await;
+    let found = with_timeout("a call", pool.call::<Value>("found", &json!({}))).await.unwrap();
+    assert_eq!(found, json!([1, 3]));
+    pool.shutdown_and_check().await;
 }

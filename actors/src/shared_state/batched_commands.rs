@@ -71,3 +71,26 @@ impl BatchedCommands {
         (0..).map(BatchKey).zip(self.0.iter().map(|command| command.name.as_str()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    /// The wire ids of a batch fit into a frame, whatever a worker states, a configuration has, or is set later.
+    #[test]
+    fn no_batch_exceeds_a_frame() {
+        let size = |size| BatchSettings { max_batch_size: NonZeroU32::new(size), max_wait: None };
+        let mut commands = BatchedCommands::default();
+        let entry = BatchEntry { max_batch_size: NonZeroU32::MAX, max_wait_us: u64::MAX };
+        let stated = commands.state("stated", entry, BatchSettings::default(), 1024).unwrap();
+        let limits = BatchLimits { max_batch_size: 128, max_wait: BatchSettings::LONGEST_WAIT };
+        assert_eq!(commands.limits(stated), limits);
+        let configured = commands.state("configured", entry, size(200), 1024).unwrap();
+        assert_eq!(commands.limits(configured), limits);
+        commands.set("stated", size(65_536));
+        assert_eq!(commands.limits(stated), limits);
+        commands.set("stated", size(100));
+        assert_eq!(commands.limits(stated).max_batch_size, 100);
+    }
+}

@@ -1,11 +1,14 @@
 //! [`Answer`]: what the caller of one call received, and its text form in the file of answers. Does no I/O.
 
+use futures_util::StreamExt;
 use herder::{
     Error, Reply, Result,
+    pool::{CallStream, ReplyMetadata},
     session::{RebindReason, Routing},
     status::{Generation, WorkerId, WorkerRef},
 };
 use serde::Deserialize;
+use serde_json::Value;
 use std::fmt::{self, Display};
 
 /// A call and its outcome.
@@ -60,7 +63,44 @@ pub(crate) enum CallOutcome {
 #[derive(Deserialize)]
 pub(crate) struct Echo(u64, u64, String);
 
+/// The result of the command `binary`: the id of the call, the length of the data, and `null` in its place.
+#[derive(Deserialize)]
+struct BinaryEcho(u64, usize, ());
+
 impl CallOutcome {
+    /// Takes the items of a stream, each with the id of the call and its index.
+    pub(crate) async fn of_stream(mut stream: CallStream<Value>, id: u64, items: u64) -> Self {
+        let mut taken = 0;
+        while let Some(item) = stream.next().await {
+            match item {
+                Ok(item) if item[0] == id && item[1] == taken => taken += 1,
+                Ok(_) => return Self::error("decode", true, None),
+                Err(error) => return Self::of_error(&error),
+            }
+        }
+        match stream.metadata() {
+            Some(ReplyMetadata { worker, generation, attempts, .. }) if taken == items => {
+                let worker = WorkerRef { id: worker, generation };
+                Self::Ok { worker, routing: Routing::Unrouted, attempts, echo: id, count: 0 }
+            }
+            _ => Self::error("decode", true, None),
+        }
+    }
+
+    /// Compares the binary data of a result with that of the arguments.
+    pub(crate) fn of_binary(outcome: Result<Reply>, data: &[u8]) -> Self {
+        match outcome.and_then(|reply| Ok((reply.decode::<BinaryEcho>()?, reply))) {
+            Ok((BinaryEcho(echo, length, ()), reply)) => match reply.buffers() {
+                [buffer] if length == data.len() && buffer.bytes() == data => {
+                    let worker = reply.process();
+                    Self::Ok { worker, routing: reply.routing, attempts: reply.attempts, echo, count: 0 }
+                }
+                _ => Self::error("decode", true, None),
+            },
+            Err(error) => Self::of_error(&error),
+        }
+    }
+
     pub(crate) fn of(outcome: Result<Reply>, pad: usize) -> Self {
         match outcome.and_then(|reply| Ok((reply.decode::<Echo>()?, reply))) {
             Ok((Echo(_, _, padding), _)) if padding.len() != pad => Self::error("decode", true, None),

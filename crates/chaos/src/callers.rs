@@ -4,10 +4,12 @@
 #![expect(clippy::disallowed_methods, reason = "faults are injected and calls are abandoned at chosen times")]
 
 use crate::answer::{Answer, CallKind, CallOutcome};
+use bytes::Bytes;
 use futures_util::future::join_all;
-use herder::{Call, Pool, chaos::Rng, pool::PendingReply, session::Affinity};
+use herder::{Call, Pool, chaos::Rng, session::Affinity};
 use serde_json::{Value, json};
 use std::{
+    pin::Pin,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::Sender,
@@ -37,9 +39,14 @@ pub(crate) struct CallerContext {
 struct Submitted {
     id: u64,
     kind: CallKind,
-    pad: usize,
-    reply: PendingReply,
+    outcome: Pin<Box<dyn Future<Output = CallOutcome> + Send>>,
     abandon_after: Option<Duration>,
+}
+
+impl Submitted {
+    fn abandoned_at_random(self, rng: &mut Rng) -> Self {
+        Self { abandon_after: abandon_after(rng), ..self }
+    }
 }
 
 impl CallerContext {
@@ -81,7 +88,10 @@ impl CallerContext {
                     let session = format!("hint-{}", rng.below(16));
                     self.single_call(CallKind::Once, "once", json!({}), Some(&session), &mut rng).await;
                 }
-                17..=45 => {
+                17..=21 => _ = self.wait_and_record(self.stream(&mut rng), 0, 0).await,
+                22..=23 => _ = self.wait_and_record(self.binary_call(&mut rng), 0, 0).await,
+                24..=29 => self.single_call(CallKind::Once, "batched", json!({}), None, &mut rng).await,
+                30..=50 => {
                     self.single_call(CallKind::Idempotent, "repeatable", work_arguments(&mut rng), None, &mut rng)
                         .await;
                 }
@@ -113,8 +123,7 @@ impl CallerContext {
                 let kind = if rng.chance(3) { CallKind::ShortDeadline } else { CallKind::Once };
                 let call =
                     |arguments: &Value| short_deadline(kind, self.pool.call("count", arguments).session(&name), rng);
-                let submitted = self.submit(kind, arguments, call);
-                Submitted { abandon_after: abandon_after(rng), ..submitted }
+                self.submit(kind, arguments, call).abandoned_at_random(rng)
             })
             .collect();
         let first = calls.first().map_or(0, |call| call.id);
@@ -139,7 +148,30 @@ impl CallerContext {
                 None => call,
             }
         });
-        self.wait_and_record(Submitted { abandon_after: abandon_after(rng), ..submitted }, 0, 0).await;
+        self.wait_and_record(submitted.abandoned_at_random(rng), 0, 0).await;
+    }
+
+    /// Makes a call that takes the items of a generator. Some streams are dropped before their end.
+    fn stream(&self, rng: &mut Rng) -> Submitted {
+        let (items, size) = (rng.below(200), if rng.chance(20) { rng.below(10_000) } else { 0 });
+        let kind = if rng.chance(3) { CallKind::ShortDeadline } else { CallKind::Once };
+        self.submit_as(kind, json!({ "n": items, "size": size }), |id, arguments| {
+            let stream = short_deadline(kind, self.pool.call::<Value>("items", arguments), rng).stream();
+            Box::pin(CallOutcome::of_stream(stream, id, items))
+        })
+        .abandoned_at_random(rng)
+    }
+
+    /// Makes a call whose arguments and result are mostly binary data of more than 64 KiB, which may travel in shared memory.
+    fn binary_call(&self, rng: &mut Rng) -> Submitted {
+        let length = usize::try_from(60_000 + rng.below(300_000)).unwrap_or(0);
+        self.submit_as(CallKind::Once, json!({}), |id, arguments| {
+            let data: Bytes = (id..).map(|number| number.to_le_bytes()[0]).take(length).collect();
+            let call = self.pool.call::<Value>("binary", arguments).attach("data", data.clone()).take_buffers();
+            let reply = call.reply();
+            Box::pin(async move { CallOutcome::of_binary(reply.await, &data) })
+        })
+        .abandoned_at_random(rng)
     }
 
     async fn end_session(&self, session: u64) {
@@ -148,11 +180,24 @@ impl CallerContext {
         }
     }
 
-    fn submit(&self, kind: CallKind, mut arguments: Value, call: impl FnOnce(&Value) -> Call<Value>) -> Submitted {
-        let id = self.calls.fetch_add(1, Relaxed) + 1;
+    fn submit(&self, kind: CallKind, arguments: Value, call: impl FnOnce(&Value) -> Call<Value>) -> Submitted {
         let pad = arguments["pad"].as_str().map_or(0, str::len);
+        self.submit_as(kind, arguments, |_, arguments| {
+            let reply = call(arguments).reply();
+            Box::pin(async move { CallOutcome::of(reply.await, pad) })
+        })
+    }
+
+    /// Submits a call. `start` gets its id, and its arguments with the id.
+    fn submit_as(
+        &self,
+        kind: CallKind,
+        mut arguments: Value,
+        start: impl FnOnce(u64, &Value) -> Pin<Box<dyn Future<Output = CallOutcome> + Send>>,
+    ) -> Submitted {
+        let id = self.calls.fetch_add(1, Relaxed) + 1;
         arguments["id"] = id.into();
-        Submitted { id, kind, pad, reply: call(&arguments).reply(), abandon_after: None }
+        Submitted { id, kind, outcome: start(id, &arguments), abandon_after: None }
     }
 
     async fn wait_and_record(&self, call: Submitted, session: u64, burst: u64) -> bool {
@@ -161,11 +206,11 @@ impl CallerContext {
     }
 
     async fn wait_for_answer(&self, call: Submitted, session: u64, burst: u64) -> Answer {
-        let Submitted { id, kind, pad, reply, abandon_after } = call;
-        let reply = timeout(LOST_AFTER, reply);
+        let Submitted { id, kind, outcome, abandon_after } = call;
+        let answer = timeout(LOST_AFTER, outcome);
         let outcome = tokio::select! {
-            reply = reply => reply.map_or(CallOutcome::Lost, |reply| CallOutcome::of(reply, pad)),
-            // If the call is not to be abandoned, this branch never completes: `reply` times out earlier.
+            outcome = answer => outcome.unwrap_or(CallOutcome::Lost),
+            // If the call is not to be abandoned, this branch never completes: the other one times out earlier.
             () = sleep(abandon_after.unwrap_or(2 * LOST_AFTER)) => CallOutcome::Abandoned,
         };
         Answer { id, session, burst, kind, outcome }

@@ -4,7 +4,7 @@ use crate::options::Options;
 use herder::{
     PoolConfig,
     chaos::MARK,
-    config::{Cancel, Enhanced, Health, InvalidConfig, PoolBuilder, Queue, Restart, Sessions, Stop},
+    config::{Cancel, Enhanced, Health, InvalidConfig, PoolBuilder, Queue, Restart, Sessions, StartMethod, Stop},
 };
 use std::{path::Path, time::Duration};
 
@@ -12,6 +12,9 @@ use std::{path::Path, time::Duration};
 pub(crate) const EXECUTION_LOG: &str = "executions";
 /// The name of a file in the folder of the run. While it exists, starting workers fail.
 pub(crate) const FAIL_STARTS: &str = "fail-starts";
+
+/// The maximum number of calls of a batch, which workers that run asyncio have.
+pub(crate) const LARGEST_BATCH: u64 = 4;
 
 const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -50,7 +53,9 @@ fn pool(name: &str, options: &Options, folder: &Path) -> PoolBuilder<Enhanced> {
     let file = |name: &str| folder.join(name).display().to_string();
     let pool = PoolConfig::enhanced(name);
     let pool = options.python.iter().fold(pool, PoolBuilder::python);
+    let start = if options.template { StartMethod::Template } else { StartMethod::Spawn };
     pool.app("worker.py:app")
+        .start(start)
         .relative_to(env!("CARGO_MANIFEST_DIR"))
         .env(MARK, &options.mark)
         .env("PYTHONDONTWRITEBYTECODE", "")

@@ -15,7 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo run --release -p herder-chaos -- --seconds 600 --seed 7
   cargo run --release -p herder-chaos -- --seconds 300 --seed 7 --overflow 4 --pipeline 8 --mixed   overflow, deep pipelines, asyncio
-  cargo run --release -p herder-chaos -- --seconds 120 --seed 7 --defaults   a kill every 10 s and one cascade, on default settings";
+  cargo run --release -p herder-chaos -- --seconds 120 --seed 7 --defaults --template   a kill every 10 s and one cascade, on default settings";
 
 #[derive(Clone, Debug, Parser)]
 #[command(name = "herder-chaos", about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// Let half of the workers run asyncio and several calls at once
     #[arg(long)]
     pub(crate) mixed: bool,
+    /// Fork the workers from a template, which imports the app once
+    #[arg(long)]
+    pub(crate) template: bool,
     /// Number of concurrent callers; each calls again as soon as it has an answer
     #[arg(long, default_value_t = 32)]
     pub(crate) callers: u64,

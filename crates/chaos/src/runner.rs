@@ -158,7 +158,9 @@ fn judge_run(
     let runs = Runs::read(BufReader::new(File::open(folder.join(EXECUTION_LOG))?))?;
     let settings = config::chaos_config(options, folder)?.settings();
     // A worker that dies loses only calls that may have begun: those in advance run elsewhere, and are no loss.
-    let mut judge = Judge::new(host.calls, u64::from(settings.places()), &runs);
+    // A batch takes one place.
+    let window = u64::from(settings.places()) * if options.mixed { config::LARGEST_BATCH } else { 1 };
+    let mut judge = Judge::new(host.calls, window, &runs);
     for line in BufReader::new(File::open(folder.join(ANSWERS))?).lines() {
         let line = line?;
         judge.observe(&answer::parse(&line).ok_or_else(|| format!("invalid line in the file of answers: {line:?}"))?);
@@ -206,6 +208,7 @@ impl Host {
         arguments.extend([format!("--workers={workers}"), format!("--callers={callers}")]);
         arguments.extend([format!("--overflow={overflow}"), format!("--pipeline={pipeline}")]);
         arguments.extend(options.mixed.then(|| "--mixed".into()));
+        arguments.extend(options.template.then(|| "--template".into()));
         arguments.push(format!("--kill-every={}", millis(options.kill_every())));
         arguments.push(format!("--fault-every={}", millis(*fault_every)));
         arguments.extend(options.defaults.then(|| "--defaults".into()));

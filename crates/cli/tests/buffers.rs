@@ -1,6 +1,6 @@
 //! Buffers over HTTP and with `herder call`: forms in, a single buffer or `multipart/mixed` out (R43).
 
-use crate::support::{Reply, Server, folder, herder, post};
+use crate::support::{Reply, Server, folder, herder, post, wait_until};
 use serde_json::json;
 use std::{fs, process::Command};
 
@@ -27,7 +27,11 @@ def pair():
 "#;
 
 fn server() -> Server {
-    let folder = folder(CONFIG);
+    server_with(CONFIG)
+}
+
+fn server_with(config: &str) -> Server {
+    let folder = folder(config);
     fs::write(folder.path().join("app.py"), APP).unwrap();
     let server = Server::start(folder, &[], &[]);
     server.until_ready();
@@ -149,5 +153,21 @@ fn r43_the_command_line_attaches_and_writes_files() {
     for refused in [["--attach", "image=in.bin"], ["--attach", "image=@none.bin"]] {
         let (code, _, error) = run(&["shout", refused[0], refused[1]], false);
         assert_eq!(code, 2, "{error}");
+    }
+}
+
+/// R68: a binary response counts until its connection has taken all of it, which is more than the buffers of a socket hold.
+#[test]
+fn r68_the_memory_of_a_binary_response_is_counted() {
+    let server = server_with(&CONFIG.replace("1048576", "16777216"));
+    let body = "--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"f\"\r\n\r\nxxxxxxxxxx\r\n--B\r\n\
+        Content-Disposition: form-data; name=\"times\"\r\nContent-Type: application/json\r\n\r\n1600000\r\n--B--\r\n";
+    let buffered = || server.get("/v1/pools").json["buffered_bytes"].as_u64().unwrap();
+    for accept in ["image/x-text", "multipart/mixed"] {
+        let request = post("/v1/pools/one/call/shout", body).header("Accept", accept);
+        let client = request.header("Content-Type", "multipart/form-data; boundary=B").open(server.address);
+        wait_until("the unread response is counted", || buffered() >= 16_000_000);
+        drop(client);
+        wait_until("nothing is counted", || buffered() == 0);
     }
 }

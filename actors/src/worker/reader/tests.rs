@@ -168,3 +168,24 @@ async fn r41_an_exit_seen_after_the_timeout_is_no_protocol_violation() {
         other => panic!("expected a lost worker: {other:?}"),
     }
 }
+
+/// R29, R42: a panic between two chunks ends the task of the reader, and with it the consumers that it was about to wake. They
+/// are woken.
+#[test]
+fn r42_dropped_reader_wakes_its_consumers() {
+    struct Woken(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let config = PoolConfig::basic("readers").command(["scripted"]).pool_size(1).build().unwrap();
+    let (clock, fault) = (Clock::default(), FirstFault::new());
+    let state = Rc::new(RefCell::new(State::new(config, 1, clock.clone())));
+    let recorder = Link::new(WORKER, Rc::new(Reaped(1)), 1 << 20, 1 << 18, clock).recorder;
+    let woken = std::sync::Arc::new(Woken(false.into()));
+    let mut reader = Reader::new(state, WORKER, 1024, &fault, &recorder);
+    reader.wakers.push(woken.clone().into());
+    drop(reader);
+    assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
+}
