@@ -1,9 +1,17 @@
 //! The command-line arguments and their help texts. Each argument is parsed into a type that holds only valid values.
 
+mod doctor;
+mod server_at;
+mod top;
+
+pub(crate) use doctor::Doctor;
+pub(crate) use server_at::ServerAt;
+pub(crate) use top::Top;
+
 use crate::{
     bench, chaos, logs,
     option_values::{
-        address, attachment, base_url, client_timeout, header, keep_alive, named_argument, reject_workers_option,
+        address, attachment, client_timeout, header, interval, keep_alive, named_argument, reject_workers_option,
     },
 };
 use clap::{Args, Parser, Subcommand, builder::UnknownArgumentValueParser};
@@ -20,6 +28,7 @@ Examples:
   herder commands basic                             the commands of a pool, and their arguments
   herder doctor                                     what is wrong on this machine, and what to do
   herder status                                     the pools of the running server
+  herder top                                        the same, updated all the time
   herder why sessions ann                           what happened to a session
   herder recorder sessions w2                       what happened to a worker
   herder log-level basic debug                      more detail in the server's log
@@ -27,8 +36,8 @@ Examples:
   herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   how the command scales with the number of workers
 
 Environment:
-  HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `why`, `recorder` and `log-level`
-  HERDER_TOKEN  token of administrators, which `serve` requires and these seven client commands send; or HERDER_TOKEN_FILE
+  HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `top`, `why`, `recorder` and `log-level`
+  HERDER_TOKEN  token of administrators, which `serve` requires and these eight client commands send; or HERDER_TOKEN_FILE
   HERDER_CALL_TOKEN  token of callers, who may only call commands; sent if HERDER_TOKEN is not set; or HERDER_CALL_TOKEN_FILE
   HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
 
@@ -109,24 +118,15 @@ problem has no place in the file.
 
 Exit codes: 0 no problem; 2 at least one problem.";
 
-const DOCTOR_EXAMPLES: &str = "\
-Examples:
-  herder doctor
-  herder doctor --app carts.py:app            an app, or another TOML file
-  herder doctor --url http://10.0.0.7:7878    also examine that server
-  herder doctor --json
-
-Starts each interpreter and one worker of each pool, imports the apps and runs their hooks. Examines the interpreter, the Python package,
-the time of the import, limits (descriptors, memory, cores, processes), kernel settings, folders, clocks, the address and a running
-server. For each finding, says why it matters and what to do. Changes nothing.
-
-Exit codes: 0 no finding; 1 at least one finding; 2 invalid arguments.";
-
 const STATUS_EXAMPLES: &str = "\
 Examples:
   herder status
   herder status sessions
-  herder status basic --json";
+  herder status --watch                       again every 2 s, in place on a terminal
+  herder status basic --json
+  herder status --watch=10s >> pools.log
+
+`herder top` also shows rates, latencies and events, and can be controlled by keys.";
 
 const WHY_EXAMPLES: &str = "\
 Examples:
@@ -194,6 +194,8 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Show the pools of a running server
     Status(Status),
+    /// Show pools, workers, rates and events of a running server, updated all the time
+    Top(Top),
     /// Show the history of a session: where its calls ran, and why
     Why(Why),
     /// Show the last frames, state transitions, output and exit of a worker process
@@ -434,26 +436,16 @@ pub(crate) struct Check {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = DOCTOR_EXAMPLES)]
-pub(crate) struct Doctor {
-    /// The app or TOML file to examine [default: ./herder.toml if it exists, else the demo pools]
-    #[arg(long, value_name = "APP|FILE")]
-    pub(crate) app: Option<String>,
-    /// Print the checks as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) server: ServerAt,
-}
-
-#[derive(Args, Debug)]
 #[command(after_help = STATUS_EXAMPLES)]
 pub(crate) struct Status {
     /// Show only this pool, with its workers
     pub(crate) pool: Option<String>,
     /// Print the server's response as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     pub(crate) json: bool,
+    /// Show it again after each interval, until Ctrl-C [default interval: 2s]
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = interval)]
+    pub(crate) watch: Option<Duration>,
     #[command(flatten)]
     pub(crate) server: ServerAt,
 }
@@ -499,13 +491,6 @@ pub(crate) struct LogLevel {
     pub(crate) level: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerAt,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ServerAt {
-    /// Base URL of the server, as http://HOST:PORT [default: the address in the configuration file, else http://127.0.0.1:7878]
-    #[arg(long, env = "HERDER_URL", value_name = "URL", value_parser = base_url)]
-    pub(crate) url: Option<String>,
 }
 
 /// Refuses an option as unknown, and shows where the arguments belong.

@@ -25,7 +25,7 @@ const PROBE: Duration = Duration::from_secs(2);
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A client of the server at `base`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     agent: Agent,
     base: String,
@@ -46,6 +46,11 @@ pub(crate) fn path(segments: &[&str]) -> String {
     "/v1/pools".to_owned() + &encoded.collect::<String>()
 }
 
+fn agent(limit: Option<Duration>) -> Agent {
+    let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
+    config.timeout_connect(Some(Duration::from_secs(10))).timeout_global(limit).build().into()
+}
+
 impl Client {
     /// Creates a client of the server that was named, or else of the server at the configured address.
     pub(crate) fn of(server: &ServerAt) -> Outcome<Self> {
@@ -58,9 +63,17 @@ impl Client {
 
     /// Creates a client of the server at this URL. It sends the token, if there is one.
     pub(crate) fn new(base: &str, token: Option<Token>) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-        let agent = config.timeout_connect(Some(Duration::from_secs(10))).build().into();
-        Self { agent, base: base.into(), token }
+        Self { agent: agent(None), base: base.into(), token }
+    }
+
+    /// Limits the time of each request, response included.
+    pub(crate) fn limited(self, limit: Duration) -> Self {
+        Self { agent: agent(Some(limit)), ..self }
+    }
+
+    /// Returns the base URL.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
     }
 
     /// Returns whether a Herder server answers.
@@ -122,7 +135,25 @@ impl Client {
         headers: &[(&str, String)],
         content: (&str, &[u8]),
     ) -> Outcome<impl BufRead + use<>> {
-        let response = match self.send(path, headers, content) {
+        self.events(self.send(path, headers, content))
+    }
+
+    /// Sends a GET request. Returns the server-sent events of a successful response, those after the event `last` if the server
+    /// still has them; other responses are errors.
+    pub(crate) fn get_events(&self, path: &str, last: Option<&str>) -> Outcome<impl BufRead + use<>> {
+        let mut request = self.agent.get(format!("{}{path}", self.base)).header("Accept", "text/event-stream");
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {}", token.expose()));
+        }
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        self.events(request.call())
+    }
+
+    /// Returns the server-sent events of a successful response.
+    fn events(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<impl BufRead + use<>> {
+        let response = match answer {
             Ok(response) if response.status().is_success() => response,
             other => {
                 self.answer(other)?;

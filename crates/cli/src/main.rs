@@ -32,7 +32,9 @@ mod source;
 mod status;
 mod table;
 mod target;
+mod top;
 mod units;
+mod watch;
 mod why;
 
 use anstream::{AutoStream, ColorChoice};
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Top(options) => top::run(&options),
         Command::Why(options) => why::run(&options),
         Command::Recorder(options) => recorder::run(&options),
         Command::LogLevel(options) => log_level::run(&options),

@@ -30,6 +30,13 @@ pub(crate) fn client_timeout(text: &str) -> Result<Duration, String> {
     if fits { Ok(time) } else { Err("out of bounds; allowed: a duration greater than 0s and at most 24h".into()) }
 }
 
+/// Parses the time between two outputs.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text)?;
+    let fits = (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&time);
+    if fits { Ok(time) } else { Err("out of bounds; allowed: a duration from 100ms to 1h".into()) }
+}
+
 pub(crate) fn named_argument(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
     let pair = pair.ok_or("allowed: NAME=VALUE, such as item=tea")?;

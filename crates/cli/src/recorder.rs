@@ -20,7 +20,8 @@ pub(crate) fn run(options: &Recorder) -> Outcome {
     Ok(())
 }
 
-fn render(pool: &str, recording: &Value) -> String {
+/// Renders a recording.
+pub(crate) fn render(pool: &str, recording: &Value) -> String {
     let process = format!("{}.{}", shown(&recording["worker"]), shown(&recording["generation"]));
     let end = recording["exit"]["reason"].as_str().unwrap_or("running");
     let mut text = format!("worker {process} of pool `{pool}`: {end}\n");

@@ -6,20 +6,29 @@ use crate::{
     error::Outcome,
     table::{self, aligned, shown},
     units::{micros, number, size},
+    watch,
 };
+use herder::config::duration;
 use serde_json::Value;
 
-/// Prints all pools, or one pool with its workers.
+/// Prints all pools, or one pool with its workers; with `--watch`, again and again.
 pub(crate) fn run(options: &Status) -> Outcome {
     let client = Client::of(&options.server)?;
-    let text = match &options.pool {
-        Some(pool) if options.json => client.get(&path(&[pool]))?,
-        Some(pool) => one(&client.json(&path(&[pool]))?),
-        None if options.json => client.get(&path(&[]))?,
-        None => all(&client)?,
+    let Some(interval) = options.watch else {
+        table::print_line(&text(&client, options)?);
+        return Ok(());
     };
-    table::print_line(&text);
-    Ok(())
+    let title = format!("every {}, Ctrl-C stops", duration::show(interval));
+    watch::repeat(&title, interval, || text(&client, options))
+}
+
+fn text(client: &Client, options: &Status) -> Outcome<String> {
+    match &options.pool {
+        Some(pool) if options.json => client.get(&path(&[pool])),
+        Some(pool) => Ok(one(&client.json(&path(&[pool]))?)),
+        None if options.json => client.get(&path(&[])),
+        None => all(client),
+    }
 }
 
 const POOL_TITLES: [&str; 14] = [

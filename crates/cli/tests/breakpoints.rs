@@ -2,19 +2,18 @@
 
 use crate::{
     dev::Dev,
-    support::{Reply, folder, herder, post, wait_until},
+    support::{
+        Reply, folder, herder, post,
+        terminal::{open_terminal, record},
+        wait_until,
+    },
 };
 use herder::testing::Signal;
-use rustix::{
-    fs::{Mode, OFlags, open},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{LocalModes, SpecialCodeIndex, tcgetattr},
-};
+use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr};
 use serde_json::json;
 use std::{
     fs::{self, File},
-    io::{Read, Write},
-    os::fd::OwnedFd,
+    io::Write,
     process::Command,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -101,28 +100,6 @@ impl Drop for Session {
             eprintln!("--- the screen\n{}", self.screen.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
-}
-
-/// Returns the two ends of a pseudoterminal.
-fn open_terminal() -> (File, OwnedFd) {
-    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&keyboard).unwrap();
-    unlockpt(&keyboard).unwrap();
-    let name = ptsname(&keyboard, Vec::new()).unwrap();
-    let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    (keyboard.into(), terminal)
-}
-
-/// Collects what is shown, until all programs have closed the terminal.
-fn record(mut terminal: File, screen: Arc<Mutex<String>>) {
-    thread::spawn(move || {
-        let mut bytes = [0; 1024];
-        while let Ok(count) = terminal.read(&mut bytes)
-            && count > 0
-        {
-            *screen.lock().unwrap() += &String::from_utf8_lossy(&bytes[..count]);
-        }
-    });
 }
 
 #[test]

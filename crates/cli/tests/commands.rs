@@ -32,6 +32,7 @@ fn help() {
         "check",
         "doctor",
         "status",
+        "top",
         "why",
         "recorder",
         "chaos",

@@ -34,4 +34,5 @@ mod signals;
 mod streams;
 mod support;
 mod threads;
+mod top;
 mod why;

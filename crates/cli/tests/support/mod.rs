@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod http;
+#[cfg(target_os = "linux")]
+pub(crate) mod terminal;
 
 pub(crate) use http::{Reply, Request, get, post};
 

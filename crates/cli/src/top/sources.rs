@@ -1,0 +1,139 @@
+//! What the screen shows and what the user does, each from a thread of its own, as messages of one channel. The threads end with
+//! the process.
+
+use super::{events, snapshot::Snapshot};
+use crate::{
+    client::{Client, path},
+    error::{CommandError, EndSignal, Outcome},
+    recorder,
+};
+use ratatui_crossterm::crossterm::event::{self, Event, KeyEvent};
+use rustix::process::Signal;
+use std::{io, sync::mpsc::Sender, thread, time::Duration};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
+
+/// The time that a request may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// The time between two attempts to read the events.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Something new.
+#[derive(Debug)]
+pub(super) enum Update {
+    Snapshot(Snapshot),
+    /// Why a request failed.
+    Problem(String),
+    Event(String),
+    /// Why there are no events.
+    NoEvents(String),
+    /// The recorder of a worker, as text.
+    Recorder(String),
+    Key(KeyEvent),
+    Resized,
+    /// A signal asks the process to stop.
+    Stop(EndSignal),
+    /// SIGTSTP was sent to this process.
+    Suspend,
+}
+
+/// Starts all threads.
+pub(super) fn start(client: &Client, interval: Duration, updates: &Sender<Update>) -> Outcome {
+    let (limited, endless) = (client.clone().limited(LIMIT), client.clone());
+    run("herder-poll", updates, move |updates| poll(&limited, interval, updates))?;
+    run("herder-events", updates, move |updates| follow(&endless, updates))?;
+    run("herder-keys", updates, read_keys)?;
+    run("herder-signals", updates, |updates| _ = wait_for_signals(updates))
+}
+
+/// Asks for the recorder of a worker.
+pub(super) fn ask_recorder(client: &Client, pool: String, worker: String, updates: &Sender<Update>) -> Outcome {
+    let client = client.clone().limited(LIMIT);
+    run("herder-recorder", updates, move |updates| {
+        let text = match client.json(&path(&[&pool, "workers", &worker, "recorder"])) {
+            Ok(recording) => recorder::render(&pool, &recording),
+            Err(error) => format!("worker {worker} of pool `{pool}`: {}", error.into_text()),
+        };
+        _ = updates.send(Update::Recorder(text));
+    })
+}
+
+/// Starts a thread. It ends when the receiver is gone, at the latest with the process.
+fn run(name: &str, updates: &Sender<Update>, body: impl FnOnce(&Sender<Update>) + Send + 'static) -> Outcome {
+    let updates = updates.clone();
+    thread::Builder::new().name(name.into()).spawn(move || body(&updates)).map(drop).map_err(CommandError::failed)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the interval is what the user asked for")]
+fn poll(client: &Client, interval: Duration, updates: &Sender<Update>) {
+    loop {
+        thread::sleep(interval);
+        let update = match Snapshot::ask(client) {
+            Ok(snapshot) => Update::Snapshot(snapshot),
+            Err(error) => Update::Problem(error.into_text()),
+        };
+        if updates.send(update).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads the events, and connects again when they end.
+#[expect(clippy::disallowed_methods, reason = "a server that was stopped is not asked all the time")]
+fn follow(client: &Client, updates: &Sender<Update>) {
+    let mut last: Option<String> = None;
+    loop {
+        match client.get_events("/v1/events", last.as_deref()) {
+            Ok(stream) => {
+                for event in events::read(stream) {
+                    last = event.id.or(last);
+                    if updates.send(Update::Event(event.text)).is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => _ = updates.send(Update::NoEvents(error.into_text())),
+        }
+        thread::sleep(RETRY);
+    }
+}
+
+fn read_keys(updates: &Sender<Update>) {
+    loop {
+        let update = match event::read() {
+            Ok(Event::Key(key)) => Update::Key(key),
+            Ok(Event::Resize(..)) => Update::Resized,
+            Ok(_) => continue,
+            // The terminal is gone.
+            Err(_) => Update::Stop(EndSignal::Terminate),
+        };
+        let ends = matches!(update, Update::Stop(_));
+        if updates.send(update).is_err() || ends {
+            return;
+        }
+    }
+}
+
+/// Passes on the signals that would end or stop the process, so that the terminal is restored first.
+fn wait_for_signals(updates: &Sender<Update>) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut suspend = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
+        loop {
+            let update = tokio::select! {
+                _ = interrupt.recv() => Update::Stop(EndSignal::Interrupt),
+                _ = terminate.recv() => Update::Stop(EndSignal::Terminate),
+                _ = hangup.recv() => Update::Stop(EndSignal::Terminate),
+                _ = suspend.recv() => Update::Suspend,
+            };
+            if updates.send(update).is_err() {
+                return Ok(());
+            }
+        }
+    })
+}
