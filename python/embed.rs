@@ -67,6 +67,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "session.py",
     "signals.py",
     "signatures.py",
+    "slabs.py",
     "start_hints.py",
     "stdlib.py",
     "streams.py",

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use herder::testing::{TestPool, pool, wait_until, with_timeout};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -17,6 +18,11 @@ app = herder.App()
 @app.command
 def ok() -> int:
     return os.getpid()
+
+
+@app.command
+def echo(x: bytes) -> bytes:
+    return x
 
 
 @app.command
@@ -46,6 +52,12 @@ fn count(entries: &str) -> usize {
 /// Causes each fault once and waits until the pool has recovered.
 async fn cause_faults(pool: &TestPool) {
     for how in ["exit", "close", "garbage", "fork"] {
+        // The second call has slabs for its arguments and for its result, which the death of the worker must not leave.
+        for _ in 0..2 * pool.workers().await.unwrap().len() {
+            let call = pool.call::<IgnoredAny>("echo", &json!({})).attach("x", vec![7; 100_000]).take_buffers();
+            let reply = with_timeout("echo", call.reply()).await.unwrap();
+            assert_eq!(reply.buffers()[0].bytes().len(), 100_000);
+        }
         with_timeout(how, pool.call::<Value>("die", &json!({ "how": how }))).await.unwrap_err();
     }
     let victim = pool.workers().await.unwrap()[0].process();
@@ -68,6 +80,8 @@ async fn run_pool(number: usize) {
     })
     .await;
     pool.shutdown_and_check().await;
+    let mappings = fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(!mappings.contains("herder-slab"), "{mappings}");
 }
 
 /// R30, I6: the first pool starts threads that live as long as the process. After it, no pool and no fault leaves a descriptor

@@ -43,10 +43,10 @@ pub use client::{PendingReply, PendingStream, PoolClient};
 pub use clock::now;
 pub use commands::CommandDescription;
 pub use config::{
-    Affinity, AppPath, Backoff, Basic, BatchSettings, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry,
-    Features, Health, IfAbsent, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder,
-    PoolConfig, Queue, Restart, Retry, Routed, Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType,
-    schema,
+    Affinity, AppPath, Backoff, Basic, BatchSettings, Breaker, Buffers, Cancel, CountedFailures, Enhanced, EnvMode,
+    Expiry, Features, Health, IfAbsent, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison,
+    PoolBuilder, PoolConfig, Queue, Restart, Retry, Routed, Sessions, StartMethod, Stop, StopSettings, Streams,
+    Tracked, WorkerType, schema,
 };
 #[cfg(feature = "http")]
 pub use error::set_error_detail;

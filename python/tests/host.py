@@ -47,6 +47,7 @@ class FakeHost:
         cwd=None,
         control=True,
         log=None,
+        slabs=False,
         python=sys.executable,
         arguments=(),
         command=None,
@@ -59,12 +60,15 @@ class FakeHost:
         self.log_socket, worker_log = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.log_socket.settimeout(TIMEOUT)
         worker_log.setblocking(False)
+        self.slabs, worker_slabs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        worker_slabs.setblocking(False)
         scripts = [
             Path(each, "herder", "__main__.py") for each in (env or {}).get("PYTHONPATH", str(SOURCE)).split(":")
         ]
         script = next(filter(Path.exists, scripts))
         descriptors = {"HERDER_FD": worker_calls} | ({"HERDER_CTL_FD": worker_control} if control else {})
         descriptors |= {"HERDER_LOG_FD": worker_log} if log else {}
+        descriptors |= {"HERDER_SLAB_FD": worker_slabs} if slabs else {}
         self.process = subprocess.Popen(
             command or [python, *arguments, str(script), str(target)],
             pass_fds=[each.fileno() for each in descriptors.values()],
@@ -84,6 +88,7 @@ class FakeHost:
         worker_calls.close()
         worker_control.close()
         worker_log.close()
+        worker_slabs.close()
         self.next_id = 0
         self.hello_sent = {
             "protocol": 1,
@@ -103,6 +108,7 @@ class FakeHost:
         self.calls.close()
         self.control.close()
         self.log_socket.close()
+        self.slabs.close()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

@@ -48,6 +48,8 @@ NAMES = {
     frames.SHUTDOWN: "shutdown",
     frames.HEALTH_CHECK: "health_check",
     frames.HEALTH: "health",
+    frames.SLAB_FREE: "slab_free",
+    frames.SLAB_DROP: "slab_drop",
 }
 KINDS = {name: kind for kind, name in NAMES.items()}
 
@@ -68,12 +70,13 @@ def decoded(data):
             fields["stream"] = True
         json_text = body[begin:]
         if flags & frames.BUFFERS:
-            json_text, table, views = buffers.read_section(memoryview(body), begin)
+            section = buffers.read_section(wire_id, memoryview(body), begin)
+            json_text, entries = section.json, zip(section.entries, section.views, strict=True)
             found = [
-                {"at": each["at"], "hex": view.hex(), **{key: each.get(key) for key in ("dtype", "shape", "type")}}
-                for each, view in zip(table["buffers"], views, strict=True)
+                {"at": each["at"], **place_of(each, view), **{key: each.get(key) for key in ("dtype", "shape", "type")}}
+                for each, view in entries
             ]
-            fields |= {"take": table.get("take", False), "buffers": found}
+            fields |= {"take": section.takes_buffers, "buffers": found}
         fields |= {"payload": decode(json_text), "payload_hex": json_text.hex()}
     elif kind == frames.HEADERS:
         fields["headers"] = frames.headers(body)
@@ -87,7 +90,16 @@ def decoded(data):
         fields["timeout_ms"] = round(frames.health_limit(body) * 1000)
     elif kind == frames.SESSION_END:
         fields["epoch"], fields["reason"], fields["session"] = frames.session_end(body)
+    elif kind in (frames.SLAB_FREE, frames.SLAB_DROP):
+        fields["slabs"] = list(frames.slab_ids(body))
     return fields
+
+
+def place_of(entry, view):
+    """Return the bytes of a buffer, or their place in a slab."""
+    if view is not None:
+        return {"hex": view.hex()}
+    return {"hex": "", **{key: entry[key] for key in ("slab", "offset", "len")}}
 
 
 @pytest.mark.parametrize("_way,data,fields", TO_WORKER["frames"])
@@ -98,7 +110,8 @@ def test_frames_from_the_host_are_read(_way, data, fields):
 def entry(fields):
     """Return the entry of a buffer in the table."""
     values = {"at": fields["at"], "len": len(fields["hex"]) // 2, **fields}
-    return {key: values[key] for key in ("at", "len", "dtype", "shape", "type") if values[key] is not None}
+    keys = ("at", "len", "slab", "offset", "dtype", "shape", "type")
+    return {key: values[key] for key in keys if values.get(key) is not None}
 
 
 def encoded(fields):
@@ -108,6 +121,8 @@ def encoded(fields):
         return frames.frame(kind, wire_id, encode(fields[fields["kind"]]))
     if kind == frames.HEALTH:
         return health.answer(wire_id, fields["reason"])
+    if kind in (frames.SLAB_FREE, frames.SLAB_DROP):
+        return frames.slab_frame(kind, *fields["slabs"])
     if "end_of_stream" in fields:
         return frames.end_of_stream(wire_id, fields["started"], fields["ended"])
     if kind == frames.CHUNK:

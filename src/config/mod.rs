@@ -54,9 +54,9 @@ use toml::de::DeTable;
 pub use error::{ConfigError, ConfigProblem};
 #[doc(inline)]
 pub use herder_actors::{
-    AppPath, Backoff, Basic, BatchSettings, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features,
-    Health, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, Queue, Restart, Retry,
-    Routed, Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType,
+    AppPath, Backoff, Basic, BatchSettings, Breaker, Buffers, Cancel, CountedFailures, Enhanced, EnvMode, Expiry,
+    Features, Health, InvalidConfig, Launch, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, Queue, Restart,
+    Retry, Routed, Sessions, StartMethod, Stop, StopSettings, Streams, Tracked, WorkerType,
 };
 pub use server::Server;
 pub use session_names::{InvalidSessionName, SessionCookie, SessionHeader};

@@ -3,7 +3,7 @@
 
 use super::duration;
 use herder_actors::{
-    Affinity, Backoff, BatchSettings, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health,
+    Affinity, Backoff, BatchSettings, Breaker, Buffers, Cancel, CountedFailures, EnvMode, Expiry, Features, Health,
     InvalidConfig, NumericThreads, OnExpired, Pipeline, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry,
     Sessions, StartMethod, Stop, Streams, Tracked, WorkerType, schema,
 };
@@ -52,6 +52,8 @@ pub(super) struct RawPool {
     cancel_interrupt: Option<Duration>,
     #[serde(rename = "cancel.kill", deserialize_with = "duration::written")]
     cancel_kill: Option<Duration>,
+    #[serde(rename = "buffers.max_bytes")]
+    buffers_max_bytes: Option<usize>,
     #[serde(rename = "stream.window")]
     stream_window: Option<usize>,
     #[serde(rename = "stream.stall", deserialize_with = "duration::written")]
@@ -244,7 +246,12 @@ impl RawPool {
     }
 
     fn common<T>(&self, builder: PoolBuilder<T>) -> PoolBuilder<T> {
-        let groups = builder.queue(self.queue()).cancel(self.cancel()).stream(self.stream()).stop(self.stop());
+        let groups = builder
+            .queue(self.queue())
+            .cancel(self.cancel())
+            .stream(self.stream())
+            .buffers(self.buffers())
+            .stop(self.stop());
         let groups = groups.health(self.health()).restart(self.restart());
         let groups = groups.retry(self.retry()).breaker(self.breaker()).poison(self.poison());
         let groups = self.batch.iter().fold(groups, |builder, (name, limits)| builder.batch(name, (*limits).into()));
@@ -289,6 +296,10 @@ impl RawPool {
 
     fn stream(&self) -> Streams {
         set!(Streams::new(), window = self.stream_window, stall = self.stream_stall)
+    }
+
+    fn buffers(&self) -> Buffers {
+        set!(Buffers::new(), max_bytes = self.buffers_max_bytes)
     }
 
     fn stop(&self) -> Stop {

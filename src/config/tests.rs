@@ -66,6 +66,7 @@ fn r51_file_and_code_make_the_same() {
         cancel = { interrupt = "2s", kill = "6s" }
         stream = { window = 65536, stall = "29s" }
         batch = { predict = { max_batch_size = 16, max_wait = "5ms" }, "a.b" = { max_wait = "0s" } }
+        buffers = { max_bytes = 1048576 }
         stop = { grace = "6s", term = "3s" }
         sessions = { timeout = "6m", cleanup_interval = "2m", expiry = "two_phase", grace = "3s", affinity = "hint", on_expired = "rebind", max = 10001 }
         health = { interval = "33s", timeout = "6s", failures = 4 }
@@ -99,6 +100,7 @@ fn r51_file_and_code_make_the_same() {
         .stream(Streams::new().window(65536).stall(secs(29)))
         .batch("predict", limits(16, Duration::from_millis(5)))
         .batch("a.b", BatchSettings { max_batch_size: None, max_wait: Some(Duration::ZERO) })
+        .buffers(Buffers::new().max_bytes(1 << 20))
         .stop(Stop::new().grace(secs(6)).term(secs(3)))
         .sessions(
             sessions
@@ -364,14 +366,14 @@ fn r9_defaults_reach_the_pools_they_are_for() {
 
 #[test]
 fn r51_unknown_keys_are_refused_with_a_hint() {
-    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, buffers, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     for other_name in ["workers", "num_workers", "max_workers", "processes", "size"] {
         let refused = refused_in_pool(&format!("{other_name} = 4"));
         assert!(refused.contains("unknown key; did you mean `pool_size`? Allowed: worker_type, "), "{refused}");
     }
     assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Allowed: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key; allowed: interrupt, kill");
-    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, buffers, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Allowed: listen, hosts, token, token_file, call_token, call_token_file, errors, session_header, session_cookie, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp, docs, page");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Allowed: server, defaults, pools");
 }
@@ -379,7 +381,7 @@ fn r51_unknown_keys_are_refused_with_a_hint() {
 /// A quoted name is not a path. If it were read as one, the key would pass the checks and have no effect.
 #[test]
 fn a_quoted_name_with_a_dot_is_unknown() {
-    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key; allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, stop, sessions, health, restart, retry, breaker, poison, max_frame, features"#);
+    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key; allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, buffers, stop, sessions, health, restart, retry, breaker, poison, max_frame, features"#);
     assert!(refused_in_pool("queue.'a.b' = 3").contains("3:7: pools.a.\"a.b\": unknown key"));
 }
 
@@ -479,7 +481,7 @@ fn r51_problems_are_reported_together() {
     assert_snapshot!(refused(text), @r"
     herder.toml:2:1: server.port: unknown key; allowed: listen, hosts, token, token_file, call_token, call_token_file, errors, session_header, session_cookie, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp, docs, page
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
-    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
+    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, buffers, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a string; allowed: `module:app` or `path/to/file.py:app`
     herder.toml:9:15: pools.a.queue.limit: 0 is out of bounds; allowed: 1 to 1000000
     ");

@@ -4,7 +4,7 @@
 
 use crate::faults::harness::{Expected, Harness, assert_error};
 use bytes::Bytes;
-use herder::{Error, error::Category, testing::with_timeout};
+use herder::{Error, config::Buffers, error::Category, testing::with_timeout};
 use serde_json::{Value, json};
 
 const PYTHON: Category = Category::Python;
@@ -142,6 +142,16 @@ async fn a_buffer_larger_than_max_frame() {
     assert!(matches!(error, Error::TooLarge { may_have_run: false, .. }), "{error:?}");
     assert_error(&error, &Expected { category: PYTHON, status: 413, contains: &["65536"] });
     harness.assert_survived("a buffer larger than `max_frame`", &error).await;
+}
+
+#[tokio::test]
+async fn a_buffer_larger_than_the_shared_memory() {
+    let buffers = Buffers::new().max_bytes(1 << 20);
+    let harness = Harness::with_settings("capbuffer", |builder| builder.buffers(buffers)).await;
+    let call = harness.pool.call::<usize>("length", &json!({})).attach("data", vec![0; 2 << 20]);
+    assert_eq!(with_timeout("a call", call).await.unwrap(), 2 << 20);
+    let result = "the length; the bytes were sent through the socket";
+    harness.assert_survived_with_result("a buffer larger than `buffers.max_bytes`", result).await;
 }
 
 #[tokio::test]

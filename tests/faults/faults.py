@@ -55,6 +55,11 @@ def add(left: int, right: int = 0) -> int:
 
 
 @app.command
+def length(data: bytes) -> int:
+    return len(data)
+
+
+@app.command
 def gate(path: str) -> int:
     """Keep the worker busy until the file exists."""
     while not os.path.exists(path):

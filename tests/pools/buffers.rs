@@ -4,6 +4,7 @@ use super::steps::answer;
 use futures_util::StreamExt;
 use herder::{
     Buffer, Error,
+    config::{Buffers, StartMethod},
     testing::{Script, TestPool, pool, scripted, with_timeout},
 };
 use serde::de::IgnoredAny;
@@ -84,6 +85,44 @@ async fn r43_buffers_pass_in_both_directions() {
         assert_eq!((squares.pointer(), squares.shape(), squares.bytes().len()), ("/0", Some(&[3][..]), 24));
         assert!(squares.dtype().is_some_and(|dtype| dtype.ends_with("f8")));
         assert_eq!((text.media_type(), &text.bytes()[..], text.dtype()), (Some("text/plain"), &b"text"[..], None));
+        pool.shutdown_and_check().await;
+    }
+}
+
+/// Large buffers travel in shared memory, however the worker was started, if the pool may have any. Small ones do not.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn r43_python_workers_use_slabs() {
+    const MAPS: &str = "
+import herder
+app = herder.App()
+
+def slabs():
+    with open('/proc/self/maps') as maps:
+        return len({line.split()[4] for line in maps if 'herder-slab' in line})
+
+@app.command
+def echo(x):
+    return [bytes(x), slabs()]
+";
+    let used = [0, 1, 1, 2]; // the first large result is in its frame
+    for (start, max_bytes, expected) in
+        [(StartMethod::Spawn, 4 << 20, used), (StartMethod::Template, 4 << 20, used), (StartMethod::Spawn, 0, [0; 4])]
+    {
+        let pool = pool("mapped", |context| {
+            context.file("app.py", MAPS);
+            let builder = context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).overflow(0);
+            builder.start(start).buffers(Buffers::new().max_bytes(max_bytes)).build()
+        })
+        .await;
+        let data = vec![7; 100_000];
+        for (size, slabs) in [1000, 100_000, 100_000, 100_000].into_iter().zip(expected) {
+            let echo = pool.call::<IgnoredAny>("echo", &json!({})).attach("x", data[..size].to_vec()).take_buffers();
+            let reply = answer(echo.reply()).await.unwrap();
+            let found = reply.decode::<(Value, usize)>().unwrap().1;
+            assert_eq!((found, reply.buffers()[0].bytes().len()), (slabs, size), "{start:?}");
+            assert!(reply.buffers()[0].bytes() == &data[..size]);
+        }
         pool.shutdown_and_check().await;
     }
 }

@@ -37,6 +37,8 @@ mod separation;
 mod session_ends;
 mod sessions;
 mod shutdown;
+#[cfg(target_os = "linux")]
+mod slabs;
 pub(crate) mod steps;
 #[cfg(target_os = "linux")]
 mod template;

@@ -123,8 +123,9 @@ async fn r31_forked_workers_are_workers_like_any_other() {
     for mut answer in answers {
         let fields = answer.as_object_mut().unwrap();
         ["slot", "own", "random", "threads"].iter().for_each(|name| drop(fields.remove(*name)));
-        // The loop of an app with async handlers has an epoll descriptor and a pair of sockets; the other three sockets are those of the worker.
-        let fds = ["/dev/null", "anon_inode", "pipe", "pipe", "socket", "socket", "socket", "socket", "socket"];
+        // The loop of an app with async handlers has an epoll descriptor and a pair of sockets; the other four sockets are those of the worker.
+        let fds =
+            ["/dev/null", "anon_inode", "pipe", "pipe", "socket", "socket", "socket", "socket", "socket", "socket"];
         let expected = json!({
             "imported_by": template, "slot_at_import": null, "spin": "20", "started": true, "parent": process::id(),
             "leads_group": true, "fds": fds, "marks": [],

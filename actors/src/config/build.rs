@@ -25,8 +25,15 @@ const START_BATCH: u32 = 8;
 /// then; a process in uninterruptible sleep is not.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Variables that only Herder sets.
-const RESERVED_VARIABLES: [&str; 6] =
-    ["HERDER_FD", "HERDER_CTL_FD", "HERDER_LOG_FD", "HERDER_BYTECODE", "HERDER_SLOT", "HERDER_TEMPLATE"];
+const RESERVED_VARIABLES: [&str; 7] = [
+    "HERDER_FD",
+    "HERDER_CTL_FD",
+    "HERDER_LOG_FD",
+    "HERDER_SLAB_FD",
+    "HERDER_BYTECODE",
+    "HERDER_SLOT",
+    "HERDER_TEMPLATE",
+];
 
 impl PoolBuilder<Basic> {
     /// Checks the configuration and looks for an interpreter: reads `VIRTUAL_ENV`, and checks whether a few paths exist.
@@ -86,6 +93,7 @@ fn build<R>(
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
     let stream_window = STREAM_WINDOW.take_u32(given.stream.window)?;
     batches::check(&given.batches)?;
+    let max_buffer_bytes = BUFFERS_MAX_BYTES.take(given.buffers.max_bytes)? as u64;
     let forward_headers = forward_headers(&given.forward_headers)?;
     let ResolvedProgram { launch, cwd, stale_venvs } = given.program.build()?;
     let Common { env, env_mode, numeric_threads, start, batches, .. } = given;
@@ -108,6 +116,7 @@ fn build<R>(
         timeout,
         stop,
         stream_window,
+        max_buffer_bytes,
         max_frame,
     })
 }

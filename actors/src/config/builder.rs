@@ -3,8 +3,8 @@
 
 use super::launch::ProgramSource;
 use super::{
-    BatchSettings, Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed,
-    Sessions, StartMethod, Stop, Streams, Tracked,
+    BatchSettings, Breaker, Buffers, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry,
+    Routed, Sessions, StartMethod, Stop, Streams, Tracked,
 };
 use herder_core::Pipeline;
 use std::collections::BTreeMap;
@@ -57,6 +57,7 @@ pub(super) struct Common {
     pub(super) cancel: Cancel,
     pub(super) stream: Streams,
     pub(super) batches: BTreeMap<String, BatchSettings>,
+    pub(super) buffers: Buffers,
     pub(super) stop: Stop,
     pub(super) health: Health,
     pub(super) restart: Restart,
@@ -218,6 +219,12 @@ impl<T> PoolBuilder<T> {
     /// Sets the maximum time from starting a process until the worker is ready. Default: 60 s.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.common.start_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets the limit of the memory that workers share with the host.
+    pub fn buffers(mut self, buffers: Buffers) -> Self {
+        self.common.buffers = buffers;
         self
     }
 

@@ -69,6 +69,16 @@ group! {
 }
 
 group! {
+    /// `buffers`: the memory that workers share with the host, in which large buffers need not pass through sockets.
+    Buffers {
+        /// Sets the maximum size of this memory for all workers of the pool together, in bytes: 0 to 1 TiB. Default: 512 MiB.
+        /// Memory is allocated when buffers need it, and freed when it was unused for 30 s. Buffers that do not fit are sent through
+        /// the sockets of the workers, with the same results. With 0 there is no such memory.
+        max_bytes: usize,
+    }
+}
+
+group! {
     /// `stop`: how long a worker may take to stop.
     Stop {
         /// Sets the time from the shutdown message to SIGTERM. Default: 5 s.

@@ -21,7 +21,7 @@ mod threads;
 pub use batches::BatchSettings;
 pub use builder::{Basic, Enhanced, PoolBuilder};
 pub use groups::{
-    Breaker, Cancel, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Streams, Tracked,
+    Breaker, Buffers, Cancel, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Streams, Tracked,
 };
 pub use herder_core::{Affinity, Backoff, CountedFailures, Expiry, IfAbsent, OnExpired, Pipeline, WorkerType};
 pub use invalid::InvalidConfig;

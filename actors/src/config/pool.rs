@@ -44,6 +44,7 @@ pub struct PoolConfig {
     pub(super) timeout: Duration,
     pub(super) stop: StopSettings,
     pub(super) stream_window: u32,
+    pub(super) max_buffer_bytes: u64,
     pub(super) max_frame: u32,
 }
 
@@ -163,6 +164,11 @@ impl PoolConfig {
     /// Returns how long a worker may take to stop.
     pub fn stop(&self) -> StopSettings {
         self.stop
+    }
+
+    /// Returns the maximum size of the memory that all workers together share with the host, in bytes.
+    pub fn max_buffer_bytes(&self) -> u64 {
+        self.max_buffer_bytes
     }
 
     /// Returns the number of bytes of a stream that a worker sends before its consumer has taken some.

@@ -8,6 +8,9 @@ const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+/// The largest `buffers.max_bytes`: 1 TiB where numbers are that large.
+const MAX_BUFFER_BYTES: usize = if usize::BITS > 40 { 1 << 40 } else { usize::MAX };
+
 const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -31,7 +34,7 @@ table! {
         "an executable that implements the worker protocol, used instead of `app`";
     PYTHON: Text(Text) = Any "python" { default: "$VIRTUAL_ENV, else .venv next to the file, else the environment of this program, else python3", allowed: "a program name, a path, or the folder of an environment or project" },
         "the Python interpreter that runs `app`";
-    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE" },
+    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_SLAB_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE" },
         "environment variables set for each worker; `{slot}` in a value is the number of its slot, from 0";
     ENV_MODE: Choice(Choice) = Any "env_mode" { default: "inherit", words: &["inherit", "clean"] },
         "whether workers inherit the host's environment";
@@ -79,6 +82,8 @@ table! {
         "how long the consumer of a stream may take no item while the worker waits for it; the stream then fails";
     BATCH: Batches(Text) = Own "batch" { default: "none", allowed: "a table for each command, such as predict = { max_batch_size = 16, max_wait = \"5ms\" }; `max_batch_size`: 1 to 65536, `max_wait`: \"0s\" to \"1m\"" },
         "the limits of the batches of commands with `@app.batch`, instead of those that the app declares";
+    BUFFERS_MAX_BYTES: Count(Count) = Any "buffers.max_bytes" { default: 512 << 20, min: 0, max: MAX_BUFFER_BYTES },
+        "maximum size of the memory that all workers of the pool together share with the host, for buffers of 64 KiB and more, in bytes; what does not fit is sent through the workers' sockets; 0: no such memory";
     STOP_GRACE: Span(Span) = Any "stop.grace" { default: seconds(5) },
         "time from the shutdown message to SIGTERM; within it, a Python worker runs its `on_stop` hooks and leaves its lifespan";
     STOP_TERM: Span(Span) = Any "stop.term" { default: seconds(2) },

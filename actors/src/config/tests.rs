@@ -170,6 +170,7 @@ fn number(path: &str, n: usize) -> Result<PoolConfig, InvalidConfig> {
         "breaker.success_threshold" => basic().breaker(Breaker::new().success_threshold(n)),
         "breaker.half_open_max_calls" => basic().breaker(Breaker::new().half_open_max_calls(n)),
         "poison.max_worker_deaths" => basic().poison(Poison::new().max_worker_deaths(n)),
+        "buffers.max_bytes" => basic().buffers(Buffers::new().max_bytes(n)),
         "stream.window" => basic().stream(Streams::new().window(n)),
         "max_frame" => basic().max_frame(n),
         _ => panic!("{path} has no test"),
@@ -243,8 +244,8 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     ] {
         assert_eq!(refusal(basic().batch("predict", limits).build()), format!("`batch` is {refused}"));
     }
-    assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE"#);
-    assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE"#);
+    assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_SLAB_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE"#);
+    assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD, HERDER_LOG_FD, HERDER_SLAB_FD, HERDER_BYTECODE, HERDER_SLOT or HERDER_TEMPLATE"#);
     for (value, found) in
         [("gpu{slots}", "{slots}"), ("{x}{Slot}", "{Slot}"), ("{ slot }", "{ slot }"), ("{slot_id}", "{slot_id}")]
     {

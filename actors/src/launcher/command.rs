@@ -82,6 +82,7 @@ impl Commands {
             own.into_iter().chain(threads).chain(of_slot).collect(),
             self.threads_in_fork(),
         )
+        .slabs(has_slabs(&self.config))
     }
 
     /// Returns the value of a thread count's variable in a worker.
@@ -123,6 +124,11 @@ fn label(config: &PoolConfig, worker: WorkerRef) -> String {
     format!("{}/{worker}", config.name())
 }
 
+/// Whether the workers of a pool may share memory with the host.
+fn has_slabs(config: &PoolConfig) -> bool {
+    config.max_buffer_bytes() > 0
+}
+
 /// The thread count of numeric libraries in each worker, determined once per pool, so that all its processes get the same
 /// number.
 #[derive(Debug)]
@@ -161,7 +167,7 @@ fn keep_installed(packages: &mut Vec<Installed>, installed: Installed) {
 /// contain it.
 fn command(config: &PoolConfig, label: String, number: Option<u32>, program: OsString, args: Vec<OsString>) -> Command {
     let clean = config.env_mode() == EnvMode::Clean;
-    let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label);
+    let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label).slabs(has_slabs(config));
     command = TOKEN_VARIABLES.iter().fold(command.env_clear(clean), |command, name| command.env_remove(*name));
     if clean {
         let kept = CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));

@@ -14,7 +14,7 @@ use crate::{
 };
 use command::{Commands, ThreadVariables};
 use herder_core::WorkerRef;
-use herder_process::Spawned;
+use herder_process::{SlabSocket, Spawned};
 use std::{
     future::{Future, ready},
     os::unix::net::UnixStream,
@@ -25,12 +25,14 @@ use std::{
 use template::TemplateOwner;
 use tracing::Level;
 
-/// A started process and the host's ends of its two sockets (non-blocking).
+/// A started process and the host's ends of its sockets (non-blocking).
 pub struct Launched {
     /// The calls descriptor: calls and answers.
     pub calls: UnixStream,
     /// The control descriptor: pings, cancels, shutdown.
     pub control: UnixStream,
+    /// The socket on which the worker gets memory that it shares with the host, if it has one.
+    pub slabs: Option<SlabSocket>,
     /// The process.
     pub child: Rc<dyn ChildHandle>,
 }
@@ -187,5 +189,6 @@ impl Launcher for ProcessLauncher {
 }
 
 fn launched(spawned: Spawned) -> Launched {
-    Launched { calls: spawned.calls, control: spawned.control, child: Rc::new(spawned.child) }
+    let Spawned { calls, control, slabs, child, .. } = spawned;
+    Launched { calls, control, slabs, child: Rc::new(child) }
 }

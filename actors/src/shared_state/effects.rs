@@ -16,7 +16,7 @@ use herder_core::{
     StopMethod, Timestamp, WireId, WorkerLoss, WorkerRef,
 };
 use herder_wire::{
-    Buffer, CallBuffers, CallHead, EndReason, FrameKind, HEADER_LEN, HostMessage, Stamps, encode_headers,
+    Buffer, CallBuffers, CallHead, EncodeError, EndReason, FrameKind, HEADER_LEN, HostMessage, Stamps, encode_headers,
 };
 use std::time::Duration;
 
@@ -65,6 +65,10 @@ impl State {
             Effect::Ping { worker, nonce } => {
                 self.send_control(worker, &HostMessage::Ping { nonce });
                 self.check_health(worker, nonce);
+                let now = self.now;
+                if let Some(link) = self.link(worker) {
+                    link.drop_unused_slabs(now);
+                }
                 // Sampled now, so that a missed ping can be compared with the time of the ping. `/proc` must not be read in a
                 // step.
                 self.defer(Deferred::SampleCpu(worker));
@@ -174,21 +178,13 @@ impl State {
         };
         let buffers = accepted_buffers(call, link)?;
         let head = CallHead { wire, deadline, command, session, stream: chunks.is_some(), buffers: buffers.is_some() };
-        let tail = link.calls.tail();
-        let too_large = |message| Error::TooLarge { message, may_have_run: false, worker: None };
-        if let Some(headers) = &call.headers {
-            let begin = tail.len();
-            encode_headers(wire, headers, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
-            link.recorder.sent(Descriptor::Calls, &tail[begin..]);
+        let written = buffers.and_then(|buffers| link.write_to_slab(self.now, buffers));
+        let slab = written.as_ref().map(|(slab, _)| *slab);
+        let buffers = written.as_ref().map(|(_, buffers)| buffers).or(buffers);
+        if let Err(error) = write_frames(link, self.now, &head, call, buffers) {
+            link.slabs.iter_mut().zip(slab).for_each(|(slabs, slab)| slabs.take_back(slab));
+            return Err(Error::TooLarge { message: error.to_string(), may_have_run: false, worker: None });
         }
-        let begin = tail.len() + HEADER_LEN;
-        let parts = buffers.map(|buffers| buffers.parts(FrameKind::Call, head.length(), &call.body)).transpose();
-        let parts = parts.map_err(|error| too_large(error.to_string()))?;
-        let parts = parts.as_deref().unwrap_or(std::slice::from_ref(&call.body));
-        let body_length = parts.iter().map(Bytes::len).sum();
-        head.encode(body_length, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
-        link.recorder.call(self.now, wire, tail.len() - begin + body_length, command);
-        parts.iter().for_each(|part| link.calls.push_body(part));
         if let Some(chunks) = chunks {
             link.streams.add(wire, chunks.input());
         }
@@ -242,6 +238,30 @@ impl State {
         let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
         call.answer(Err(error));
     }
+}
+
+/// Writes the frames of a call to the outbox of its process.
+fn write_frames(
+    link: &mut Link,
+    now: Timestamp,
+    head: &CallHead<'_>,
+    call: &Call,
+    buffers: Option<&CallBuffers>,
+) -> Result<(), EncodeError> {
+    let tail = link.calls.tail();
+    if let Some(headers) = &call.headers {
+        let begin = tail.len();
+        encode_headers(head.wire, headers, link.max_frame, tail)?;
+        link.recorder.sent(Descriptor::Calls, &tail[begin..]);
+    }
+    let begin = tail.len() + HEADER_LEN;
+    let parts = buffers.map(|buffers| buffers.parts(FrameKind::Call, head.length(), &call.body)).transpose()?;
+    let parts = parts.as_deref().unwrap_or(std::slice::from_ref(&call.body));
+    let body_length = parts.iter().map(Bytes::len).sum();
+    head.encode(body_length, link.max_frame, tail)?;
+    link.recorder.call(now, head.wire, tail.len() - begin + body_length, head.command);
+    parts.iter().for_each(|part| link.calls.push_body(part));
+    Ok(())
 }
 
 /// Returns a payload that does not keep the read buffer alive, if it is small.

@@ -1,7 +1,7 @@
 //! The connection from the pool's state to one process: its outboxes, its child handle, what its hello declared. One per
 //! slot.
 
-use super::{outbox::Outbox, streams::Streams};
+use super::{outbox::Outbox, slabs::Slabs, streams::Streams};
 use crate::{
     child::ChildHandle,
     clock::Clock,
@@ -12,8 +12,8 @@ use crate::{
 use foldhash::fast::FixedState;
 use herder_core::{BatchKey, KillReason, ProcessActivity, Suspect, Timestamp, WireId, WorkerRef};
 use herder_process::Signal;
-use herder_wire::{CommandEntry, HostMessage, SessionEnd};
-use std::{collections::HashMap, rc::Rc, time::Duration};
+use herder_wire::{CallBuffers, CommandEntry, HostMessage, SessionEnd};
+use std::{collections::HashMap, num::NonZeroU64, rc::Rc, time::Duration};
 use tokio::sync::Notify;
 
 /// The commands of a worker by name. Each call looks its command up. The names come from the
@@ -58,6 +58,8 @@ pub(crate) struct Link {
     pub(crate) has_control: bool,
     /// Whether the worker accepts calls with buffers.
     pub(crate) accepts_buffers: bool,
+    /// The memory that the worker shares with the host. `None`: the worker uses none.
+    pub(crate) slabs: Option<Slabs>,
     /// Whether the worker was asked to stop.
     stopping: bool,
     health: HealthChecks,
@@ -96,6 +98,7 @@ impl Link {
             abandoned: Vec::new(),
             has_control: false,
             accepts_buffers: false,
+            slabs: None,
             stopping: false,
             health: HealthChecks::default(),
             streams: Streams::new(stream_window),
@@ -121,6 +124,33 @@ impl Link {
         let Self { calls, recorder, .. } = self;
         if append(message, self.max_frame, calls, Descriptor::Calls, recorder) {
             self.flush.notify_one();
+        }
+    }
+
+    /// Copies the large buffers of a call that is about to be queued to a slab. Returns its number, and the buffers as the frame has
+    /// them; `None`: all bytes go into the frame. First queues the messages about slabs, since the worker reads in this order.
+    pub(super) fn write_to_slab(&mut self, now: Timestamp, buffers: &CallBuffers) -> Option<(NonZeroU64, CallBuffers)> {
+        let written = self.slabs.as_mut()?.write(now, buffers);
+        self.queue_slab_messages();
+        written
+    }
+
+    /// Drops the slabs that were unused for long.
+    pub(super) fn drop_unused_slabs(&mut self, now: Timestamp) {
+        let Some(slabs) = self.slabs.as_mut() else { return };
+        if slabs.drop_unused(now) {
+            self.queue_slab_messages();
+            self.flush.notify_one();
+        }
+    }
+
+    /// Queues what the worker must know of its slabs, without waking the writer: the worker needs it before its next call only.
+    fn queue_slab_messages(&mut self) {
+        let Self { slabs: Some(slabs), calls, recorder, max_frame, .. } = self else { return };
+        let [freed, dropped] = slabs.messages();
+        let messages = [freed.map(HostMessage::SlabFree), dropped.map(HostMessage::SlabDrop)];
+        for message in messages.into_iter().flatten() {
+            append(&message, *max_frame, calls, Descriptor::Calls, recorder);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The shared state: all state of one pool. It is confined to the thread of one arbiter and outlives each single actor except
 //! the supervisor. [`with`] and [`step`] are the only ways to change it: the core decides, then the effects are applied. A
-//! change does not await, does no I/O and runs no user code.
+//! change does not await and runs no user code. The only I/O is that of a new slab, which does not block.
 
 mod batched_commands;
 mod batches;
@@ -17,6 +17,7 @@ mod rebuild;
 mod recording;
 mod running_calls;
 mod session_history;
+mod slabs;
 mod state;
 mod step;
 mod streams;
@@ -30,6 +31,7 @@ pub(crate) use link::{CommandTable, Link};
 pub(crate) use outbox::Outbox;
 #[cfg(feature = "testing")]
 pub(crate) use rebuild::panic_text;
+pub(crate) use slabs::{SlabFault, Slabs, needed as needed_in_slab};
 pub(crate) use state::{Deferred, FinalFrame, State};
 pub(crate) use step::{SharedState, WeakSharedState, step, sweep, with};
 pub(crate) use streams::ChunkOutcome;

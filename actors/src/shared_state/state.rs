@@ -1,6 +1,6 @@
 //! The fields of the shared state, and how a frame, an exit or a message becomes a step of the core.
 
-use super::{CommandTable, Link, batched_commands::BatchedCommands, call::Call, link::CommandRules};
+use super::{CommandTable, Link, batched_commands::BatchedCommands, call::Call, link::CommandRules, slabs::SlabBudget};
 use crate::{
     Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
     call_log::{AnsweredCall, CallLog, LogDecision, Success, Times},
@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(super) core: Core,
     pub(super) calls: HashMap<CallId, Call, FixedState>,
     pub(super) links: Vec<Option<Link>>,
+    /// How much memory the workers may share with the host.
+    pub(crate) slab_budget: SlabBudget,
     /// The final frame of the current step; taken when the core's effect delivers it.
     pub(super) current_frame: Option<FinalFrame>,
     /// The time of the current step.
@@ -137,7 +139,7 @@ impl State {
     pub(crate) fn new(config: PoolConfig, seed: u64, clock: Clock) -> Self {
         let settings = config.settings();
         let slots = (settings.pool_size + settings.overflow) as usize;
-        let now = clock.now();
+        let (now, slab_limit) = (clock.now(), config.max_buffer_bytes());
         let core = Core::new(settings, seed, now);
         Self {
             metrics: PoolMetrics::new(now, core.features(), slots),
@@ -148,6 +150,7 @@ impl State {
             config,
             calls: HashMap::default(),
             links: (0..slots).map(|_| None).collect(),
+            slab_budget: SlabBudget::new(slab_limit),
             current_frame: None,
             effects: Effects::new(),
             deferred: Vec::new(),

@@ -121,7 +121,16 @@ pub fn encoded(message: &WorkerMessage) -> Vec<u8> {
 /// Returns the hello of a worker that runs one call at a time and reads the control descriptor.
 pub fn hello() -> WorkerHello {
     let (stack_signal, in_order, installed) = (None, None, None);
-    WorkerHello { pid: 1, window: NonZeroU32::MIN, control: true, stack_signal, in_order, buffers: false, installed }
+    WorkerHello {
+        pid: 1,
+        window: NonZeroU32::MIN,
+        control: true,
+        stack_signal,
+        in_order,
+        buffers: false,
+        slabs: false,
+        installed,
+    }
 }
 
 /// Returns the ready message of a worker with the commands `echo`, and `again`, which is idempotent.

@@ -151,7 +151,7 @@ fn pair(worker_ref: WorkerRef) -> (Launched, Sockets) {
     let child = ScriptedChild::new(PID.fetch_add(1, Ordering::Relaxed));
     let ((calls, calls_end), (control, control_end)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
     let worker = Sockets { worker: worker_ref, child: child.clone(), calls: calls_end, control: control_end };
-    (Launched { calls, control, child: std::rc::Rc::new(child) }, worker)
+    (Launched { calls, control, slabs: None, child: std::rc::Rc::new(child) }, worker)
 }
 
 fn unpollable_socket() -> UnixStream {

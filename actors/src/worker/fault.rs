@@ -1,6 +1,6 @@
 //! Protocol violations of a worker: how they are described, and what follows from them. Holds nothing.
 
-use crate::shared_state::{SharedState, step};
+use crate::shared_state::{SharedState, SlabFault, step};
 use herder_core::{Input, KillReason, WorkerRef};
 use herder_wire::FrameError;
 use std::cell::OnceCell;
@@ -12,6 +12,7 @@ pub(super) type FirstFault = OnceCell<Box<str>>;
 pub(super) enum Fault {
     Frame(FrameError),
     Order(&'static str),
+    Slab(SlabFault),
 }
 
 impl Fault {
@@ -19,6 +20,7 @@ impl Fault {
         match self {
             Self::Frame(error) => error.name(),
             Self::Order(_) => "out_of_order",
+            Self::Slab(_) => "bad_slab",
         }
     }
 }

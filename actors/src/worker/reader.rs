@@ -7,12 +7,12 @@ use super::{
 use crate::{
     Launch,
     recorder::{Descriptor, MalformedFrame, Recorder},
-    shared_state::{ChunkOutcome, FinalFrame, SharedState, copied_if_small, with},
+    shared_state::{ChunkOutcome, FinalFrame, SharedState, SlabFault, Slabs, copied_if_small, needed_in_slab, with},
 };
 use bytes::{Bytes, BytesMut};
 use herder_core::{Answers, Timestamp, WireId, WorkerRef};
 use herder_process::Signal;
-use herder_wire::{Decoder, Frame, FrameError, Header, Ready, WorkerError, WorkerHello, WorkerMessage};
+use herder_wire::{Buffer, Decoder, Frame, FrameError, Header, Ready, WorkerError, WorkerHello, WorkerMessage};
 use std::{
     future::poll_fn,
     io,
@@ -224,9 +224,15 @@ impl<'a> Reader<'a> {
         let header = frame.header;
         let message = WorkerMessage::parse(frame).map_err(Fault::Frame)?;
         match (message, &self.handshake) {
-            (WorkerMessage::Result(result), HandshakeState::Serving) => {
-                let ran = result.stamps.run_time();
+            (WorkerMessage::Result(mut result), HandshakeState::Serving) => {
+                let (ran, need) = (result.stamps.run_time(), needed_in_slab(&result.buffers));
+                if !result.buffers.is_empty() {
+                    self.find_in_slab(&header, &mut result.buffers)?;
+                }
                 self.on_final_frame(&header, FinalFrame::Result(result), ran);
+                if need > 0 {
+                    self.grant_slab(need); // after the step, since it takes a while
+                }
             }
             (WorkerMessage::Error { error, stamps, .. }, HandshakeState::Serving) => {
                 self.on_final_frame(&header, FinalFrame::Error(error), stamps.run_time());
@@ -239,6 +245,12 @@ impl<'a> Reader<'a> {
             (WorkerMessage::Health { reason, .. }, HandshakeState::Serving) => {
                 self.record(&header);
                 let _ = with(&self.shared_state, |state| state.on_health(self.worker, &reason));
+            }
+            (WorkerMessage::SlabFree(slabs), HandshakeState::Serving) => {
+                self.on_slabs(&header, |own, now| own.on_free(now, &slabs))?;
+            }
+            (WorkerMessage::SlabDrop(slabs), HandshakeState::Serving) => {
+                self.on_slabs(&header, |own, _| own.on_drop(&slabs))?;
             }
             (WorkerMessage::Hello(hello), HandshakeState::Hello) => {
                 self.record(&header);
@@ -266,6 +278,42 @@ impl<'a> Reader<'a> {
     /// sends.
     fn on_final_frame(&self, header: &Header, frame: FinalFrame, ran: Duration) {
         let _ = with(&self.shared_state, |state| state.on_final_frame(self.worker, header, frame, ran, self.recorder));
+    }
+
+    /// Finds the buffers of a result that are in a slab.
+    fn find_in_slab(&self, header: &Header, buffers: &mut [Buffer]) -> Result<(), Fault> {
+        let mut state = self.shared_state.borrow_mut();
+        let Some(link) = state.link(self.worker) else { return Ok(()) }; // the state was rebuilt
+        match (&mut link.slabs, buffers.iter().find_map(Buffer::place)) {
+            (Some(slabs), Some(_)) => {
+                slabs.find(self.recorder.now(), buffers, header.length as usize, link.max_frame).map_err(Fault::Slab)
+            }
+            (None, Some(place)) => Err(Fault::Slab(SlabFault::Unknown(place.slab.get()))),
+            (_, None) => Ok(()),
+        }
+    }
+
+    /// Lets the worker send the next result that needs this many bytes in a slab.
+    fn grant_slab(&self, need: usize) {
+        if let Some(link) = self.shared_state.borrow_mut().link(self.worker)
+            && let Some(slabs) = &mut link.slabs
+        {
+            slabs.grant(self.recorder.now(), need);
+        }
+    }
+
+    /// Handles a message about slabs.
+    fn on_slabs(
+        &self,
+        header: &Header,
+        handle: impl FnOnce(&mut Slabs, Timestamp) -> Result<(), SlabFault>,
+    ) -> Result<(), Fault> {
+        let now = self.recorder.now();
+        self.recorder.received(now, Descriptor::Calls, header);
+        let mut state = self.shared_state.borrow_mut();
+        let Some(link) = state.link(self.worker) else { return Ok(()) };
+        let slabs = link.slabs.as_mut().ok_or(Fault::Order("sent a message about slabs, and has none"))?;
+        handle(slabs, now).map_err(Fault::Slab)
     }
 
     /// Handles an item of a stream. Only the first one of an attempt takes a step of the pool.
@@ -318,6 +366,9 @@ impl<'a> Reader<'a> {
         if let Some(link) = state.link(self.worker) {
             link.on_hello(hello.control);
             link.accepts_buffers = hello.buffers;
+            if !hello.slabs || !hello.buffers {
+                link.slabs = None;
+            }
             // A wrapper has another pid than the worker. Signals go to the started process, so a wrapper must get none meant
             // for the worker.
             link.is_direct_child = link.child.pid() == hello.pid;
@@ -366,6 +417,7 @@ impl<'a> Reader<'a> {
         let _ = self.fault.set(match fault {
             Fault::Frame(error) => protocol_error("", &error),
             Fault::Order(what) => format!("protocol error: the worker {what}").into(),
+            Fault::Slab(fault) => format!("protocol error (bad_slab): the worker {fault}").into(),
         });
     }
 }

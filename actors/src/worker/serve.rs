@@ -6,7 +6,7 @@ use crate::{
     error::ExitRecord,
     launcher::Launched,
     recorder::Recorder,
-    shared_state::{Deferred, Link, SharedState, with},
+    shared_state::{Deferred, Link, SharedState, Slabs, with},
 };
 use herder_core::{Answers, ExitStatus, ProcessExit, WorkerRef};
 use herder_wire::{HostHello, HostMessage};
@@ -37,13 +37,15 @@ pub(super) struct ProcessOwner {
 impl ProcessOwner {
     /// Takes over a process and connects it with the pool's state at once, so that no message of the pool to the process is
     /// lost. Queues the host's hello.
-    pub(super) fn take(shared_state: SharedState, worker: WorkerRef, launched: Launched) -> Self {
+    pub(super) fn take(shared_state: SharedState, worker: WorkerRef, mut launched: Launched) -> Self {
         // First: from here on the process is killed and reported whatever happens.
         let orphan_guard = OrphanGuard::new(shared_state.clone(), worker, launched.child.clone());
         let (max_frame, window) =
             (shared_state.borrow().config().max_frame(), shared_state.borrow().config().stream_window());
         let clock = shared_state.borrow().clock().clone();
-        let link = Link::new(worker, launched.child.clone(), max_frame, window, clock);
+        let mut link = Link::new(worker, launched.child.clone(), max_frame, window, clock);
+        let budget = shared_state.borrow().slab_budget.clone();
+        link.slabs = launched.slabs.take().map(|socket| Slabs::new(socket, budget));
         let (flush, flush_control, recorder) = (link.flush.clone(), link.flush_control.clone(), link.recorder.clone());
         shared_state.borrow_mut().connect(link);
         send_hello(&shared_state, worker);
@@ -53,7 +55,7 @@ impl ProcessOwner {
     /// Serves the process until it has exited, then reports the exit.
     pub(super) async fn serve(self) {
         let Self { orphan_guard, shared_state, worker, launched, max_frame, flush, flush_control, recorder } = self;
-        let Launched { calls, control, child } = launched;
+        let Launched { calls, control, child, .. } = launched;
         let (status, answers, exit_record) = match (WorkerSocket::new(calls), WorkerSocket::new(control)) {
             (Ok(calls), Ok(control)) => {
                 let sockets = Sockets { calls, control, flush, flush_control };

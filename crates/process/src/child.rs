@@ -7,6 +7,7 @@ use crate::{
     lines::{Stream, Tail},
     lock::lock,
     sample::{ProcessSample, read_sample},
+    slab::SlabSocket,
     stack::Stack,
     stop_sequence::StopSequence,
     waker::Waker,
@@ -28,7 +29,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// A started worker with the host's ends of its two sockets.
+/// A started worker with the host's ends of its sockets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Spawned {
@@ -36,6 +37,8 @@ pub struct Spawned {
     pub calls: UnixStream,
     /// The host's end of `HERDER_CTL_FD`; non-blocking.
     pub control: UnixStream,
+    /// The host's end of `HERDER_SLAB_FD`, if the worker has one.
+    pub slabs: Option<SlabSocket>,
     /// The process.
     pub child: Child,
 }

@@ -40,8 +40,8 @@ pub(crate) struct ChildSetup {
     pub(crate) cwd: Option<CString>,
     /// Standard input, output and error.
     pub(crate) standard: [OwnedFd; 3],
-    /// The worker's ends of its three sockets: besides the standard ones, the only descriptors that it inherits.
-    pub(crate) inherited: [OwnedFd; 3],
+    /// The worker's ends of its sockets: besides the standard ones, the only descriptors that it inherits.
+    pub(crate) inherited: Vec<OwnedFd>,
     /// The lifeline of the watchdog.
     pub(crate) lifeline: Arc<OwnedFd>,
     /// The child's end of [`Report`].

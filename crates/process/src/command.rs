@@ -5,8 +5,8 @@ use std::{ffi::OsString, path::Path, path::PathBuf};
 /// The program to start, with its arguments, environment, directory, and the name for its log lines.
 ///
 /// A program without a slash is looked up in the `PATH` of the worker. A relative path with a slash is relative to
-/// [`cwd`](Self::cwd). The worker gets standard input, output and error, the descriptors named in `HERDER_FD`, `HERDER_CTL_FD`
-/// and `HERDER_LOG_FD`, and no other descriptor of the host.
+/// [`cwd`](Self::cwd). The worker gets standard input, output and error, the descriptors named in `HERDER_FD`, `HERDER_CTL_FD`,
+/// `HERDER_LOG_FD` and, with [`slabs`](Self::slabs), `HERDER_SLAB_FD`, and no other descriptor of the host.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Command {
@@ -14,8 +14,8 @@ pub struct Command {
     pub program: OsString,
     /// The arguments, without the name of the program.
     pub args: Vec<OsString>,
-    /// Variables added to the environment; the last of several with one name counts. `HERDER_FD`, `HERDER_CTL_FD` and
-    /// `HERDER_LOG_FD` are set after these.
+    /// Variables added to the environment; the last of several with one name counts. `HERDER_FD`, `HERDER_CTL_FD`,
+    /// `HERDER_LOG_FD` and `HERDER_SLAB_FD` are set after these.
     pub env: Vec<(OsString, OsString)>,
     /// Whether the worker does not inherit the environment of the host.
     pub env_clear: bool,
@@ -25,6 +25,8 @@ pub struct Command {
     pub cwd: Option<PathBuf>,
     /// The name of the worker in log lines, such as `models/w1.1`.
     pub label: String,
+    /// Whether the worker gets a socket for slabs, where the system has them.
+    pub slabs: bool,
 }
 
 impl Command {
@@ -32,7 +34,8 @@ impl Command {
     pub fn new(program: impl Into<OsString>) -> Self {
         let program = program.into();
         let label = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
-        Self { program, args: Vec::new(), env: Vec::new(), env_clear: false, env_remove: Vec::new(), cwd: None, label }
+        let (args, env, env_remove) = Default::default();
+        Self { program, args, env, env_clear: false, env_remove, cwd: None, label, slabs: false }
     }
 
     /// Adds an argument.
@@ -74,6 +77,13 @@ impl Command {
     #[must_use]
     pub fn cwd(mut self, cwd: impl Into<PathBuf>) -> Self {
         self.cwd = Some(cwd.into());
+        self
+    }
+
+    /// Sets whether the worker gets a socket for slabs. The default is `false`.
+    #[must_use]
+    pub fn slabs(mut self, slabs: bool) -> Self {
+        self.slabs = slabs;
         self
     }
 

@@ -17,6 +17,9 @@ use std::{
 /// The variable with the most detailed level that the host's log shows. A pool may set it for its workers.
 pub(crate) const LOG_LEVEL: &str = "HERDER_LOG_LEVEL";
 
+/// The variable with the number of the socket for slabs, if there is one.
+pub(crate) const SLAB_FD: &str = "HERDER_SLAB_FD";
+
 /// A program with its arguments and its environment.
 pub(crate) struct Image {
     program: CString,
@@ -36,7 +39,7 @@ impl Image {
     ///
     /// # Errors
     /// If a string contains a zero byte.
-    pub(crate) fn new(command: &Command, more: [(&str, String); 4]) -> Result<Self, NulError> {
+    pub(crate) fn new(command: &Command, more: &[(&str, String)]) -> Result<Self, NulError> {
         let program = CString::new(command.program.as_bytes())?;
         let args = [&command.program].into_iter().chain(&command.args).map(|arg| CString::new(arg.as_bytes()));
         let args = Strings::new(args.collect::<Result<_, _>>()?);
@@ -65,17 +68,19 @@ impl Strings {
     }
 }
 
-fn environment(command: &Command, more: [(&str, String); 4]) -> BTreeMap<OsString, OsString> {
+fn environment(command: &Command, more: &[(&str, String)]) -> BTreeMap<OsString, OsString> {
     let mut environment: BTreeMap<OsString, OsString> = BTreeMap::new();
     if !command.env_clear {
         environment.extend(env::vars_os());
     }
     command.env_remove.iter().for_each(|name| _ = environment.remove(name));
     environment.extend(command.env.iter().cloned());
+    // A host that is a worker itself has one of its own.
+    environment.remove(OsStr::new(SLAB_FD));
     for (name, value) in more {
-        let is_chosen = name == LOG_LEVEL && environment.contains_key(OsStr::new(name));
+        let is_chosen = *name == LOG_LEVEL && environment.contains_key(OsStr::new(name));
         if !is_chosen {
-            environment.insert(name.into(), value.into());
+            environment.insert((*name).into(), value.into());
         }
     }
     environment

@@ -15,6 +15,9 @@
 //! A [`Template`] is a worker process that forks further ones on request. They are children of the host as well, so everything said
 //! here applies to them.
 //!
+//! A worker may share memory with its host: see [`ArgumentSlab`] and [`ResultSlab`]. Its slabs are sent on the socket named in
+//! `HERDER_SLAB_FD`.
+//!
 //! A worker starts with the default disposition of every signal and an empty signal mask, whatever its host ignores, handles or
 //! blocks.
 //!
@@ -72,6 +75,7 @@ mod process_mark;
 mod reaper;
 mod sample;
 mod signals;
+mod slab;
 mod spawner;
 mod stack;
 mod stop_sequence;
@@ -96,5 +100,6 @@ pub use reaper::reap_orphans;
 pub use rustix::process::Signal;
 pub use sample::ProcessSample;
 pub use signals::{reset_signals, set_foreground};
+pub use slab::{ArgumentSlab, ResultMemory, ResultSlab, SlabError, SlabFile, SlabPurpose, SlabSocket};
 pub use template::{ForkError, ForkRequest, Template, TemplateReport};
 pub use thread::thread_builder;

@@ -8,10 +8,11 @@ use crate::{
     error::is_shortage,
     exit::{self, ExitWatch},
     group,
-    image::{Image, LOG_LEVEL},
+    image::{Image, LOG_LEVEL, SLAB_FD},
     lock::lock,
     memory::CgroupBaseline,
     monitor::{MemoryBaseline, Output, RunningChild},
+    slab::SlabSocket,
     waker::Waker,
     watchdog::{CAPACITY, Watchdog},
 };
@@ -80,13 +81,13 @@ impl Spawner {
         let lifeline = self.lifeline(command)?;
         let before = CgroupBaseline::read();
         let prepared = prepare(command, lifeline).map_err(|error| explain(command, error))?;
-        let Prepared { launch, report, calls, control, output } = prepared;
+        let Prepared { launch, report, calls, control, slabs, output } = prepared;
         let pid = launch.fork().map_err(|error| explain(command, error))?;
         let (exit, inherited) = self.release_child(pid, report).map_err(|error| explain(command, error))?;
         // The session is that of the host: only the worker itself could change it, and would leave its group by that.
         let origin = MemoryBaseline { cgroup: before, inherited, session: group::own_session() };
         let child = self.hand_over(&command.label, pid, exit, output, origin);
-        Ok(Spawned { calls, control, child })
+        Ok(Spawned { calls, control, slabs, child })
     }
 
     /// Lets the forked child execute the program. Returns what reports its exit, and the peak memory that it inherited from the
@@ -145,6 +146,7 @@ struct Prepared {
     report: Report,
     calls: UnixStream,
     control: UnixStream,
+    slabs: Option<SlabSocket>,
     output: Output,
 }
 
@@ -155,23 +157,38 @@ fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
     let (stdout, stdout_end) = output_pipe()?;
     let (stderr, stderr_end) = output_pipe()?;
     let (records, records_end) = record_socket()?;
+    let (slabs, slabs_end) = slab_socket(command.slabs)?.unzip();
     let stdin = above_standard(File::open("/dev/null")?.into())?;
-    let descriptors = [("HERDER_FD", &calls_end), ("HERDER_CTL_FD", &control_end), ("HERDER_LOG_FD", &records_end)];
-    let [calls_variable, control_variable, log_variable] =
-        descriptors.map(|(name, fd)| (name, fd.as_raw_fd().to_string()));
-    let variables = [calls_variable, control_variable, log_variable, (LOG_LEVEL, LevelFilter::current().to_string())];
+    let mut inherited = vec![calls_end, control_end, records_end];
+    inherited.extend(slabs_end);
+    let names = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_LOG_FD", SLAB_FD];
+    let numbers = inherited.iter().map(|fd| fd.as_raw_fd().to_string());
+    let mut variables: Vec<_> = names.into_iter().zip(numbers).collect();
+    variables.push((LOG_LEVEL, LevelFilter::current().to_string()));
     let launch = ChildSetup {
-        image: Image::new(command, variables)?,
+        image: Image::new(command, &variables)?,
         cwd: command.cwd.as_ref().map(|cwd| CString::new(cwd.as_os_str().as_bytes())).transpose()?,
         standard: [stdin, stdout_end, stderr_end],
-        inherited: [calls_end, control_end, records_end],
+        inherited,
         lifeline,
         report: above_standard(report_end)?,
         report_of_host: report.number(),
         lock: lock.map(above_standard).transpose()?,
         host: getpid(),
     };
-    Ok(Prepared { launch, report, calls, control, output: Output { stdout, stderr, records } })
+    Ok(Prepared { launch, report, calls, control, slabs, output: Output { stdout, stderr, records } })
+}
+
+/// Returns the host's end and the worker's end of the socket for slabs, if the worker is to have one and the system has slabs.
+pub(crate) fn slab_socket(is_wanted: bool) -> io::Result<Option<(SlabSocket, OwnedFd)>> {
+    if !is_wanted {
+        return Ok(None);
+    }
+    match SlabSocket::pair() {
+        Ok((ours, theirs)) => Ok(Some((ours, above_standard(theirs)?))),
+        Err(error) if is_shortage(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Returns the host's end, which is non-blocking, and the worker's end, which blocks.

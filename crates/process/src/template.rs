@@ -14,7 +14,7 @@ use crate::{
     memory::CgroupBaseline,
     monitor::{MemoryBaseline, Output},
     reaper,
-    spawner::{Spawner, output_pipe, record_socket, socket_pair},
+    spawner::{Spawner, output_pipe, record_socket, slab_socket, socket_pair},
     thread::thread_builder,
 };
 use rustix::{
@@ -82,12 +82,22 @@ pub struct ForkRequest {
     env: BTreeMap<String, Option<String>>,
     /// The thread count of numeric libraries, where the template can set it.
     threads: Option<usize>,
+    /// Whether the worker gets a socket for slabs.
+    #[serde(skip)]
+    slabs: bool,
 }
 
 impl ForkRequest {
     /// Creates a request. `label` is the name of the worker in log lines. Variables with the value `None` are removed.
     pub fn new(label: impl Into<String>, env: BTreeMap<String, Option<String>>, threads: Option<usize>) -> Self {
-        Self { label: label.into(), env, threads }
+        Self { label: label.into(), env, threads, slabs: false }
+    }
+
+    /// Sets whether the worker gets a socket for slabs. Its template must have been started with the same value.
+    #[must_use]
+    pub fn slabs(mut self, slabs: bool) -> Self {
+        self.slabs = slabs;
+        self
     }
 }
 
@@ -250,7 +260,10 @@ impl Channel {
         let (stdout, stdout_end) = output_pipe()?;
         let (stderr, stderr_end) = output_pipe()?;
         let (report, report_end) = UnixStream::pair()?;
-        let ends = [calls_end, control_end, records_end, stdout_end, stderr_end, report_end.into()];
+        let (slabs, slabs_end) = slab_socket(worker.slabs)?.unzip();
+        let mut ends = vec![calls_end, control_end, records_end, stdout_end, stderr_end];
+        ends.extend(slabs_end);
+        ends.push(report_end.into());
         self.request(worker, &ends)?;
         drop(ends); // a copy left open would hide the end of the fork
         let Forked { pid, exit, inherited, report } = self.await_fork(spawner, report)?;
@@ -261,11 +274,11 @@ impl Channel {
         let origin = MemoryBaseline { cgroup, inherited, session: group::own_session() };
         let output = Output { stdout, stderr, records };
         let child = spawner.hand_over(worker.label.as_str(), pid, exit, output, origin);
-        Ok(Spawned { calls, control, child })
+        Ok(Spawned { calls, control, slabs, child })
     }
 
     /// Sends a request with the descriptors of the worker.
-    fn request(&mut self, worker: &ForkRequest, ends: &[OwnedFd; 6]) -> Result<(), ForkError> {
+    fn request(&mut self, worker: &ForkRequest, ends: &[OwnedFd]) -> Result<(), ForkError> {
         #[derive(Serialize)]
         struct Message<'a> {
             #[serde(flatten)]
@@ -276,8 +289,8 @@ impl Channel {
         let body = serde_json::to_vec(&message).map_err(ForkError::new)?;
         let length = u32::try_from(body.len()).map_err(ForkError::new)?;
         let bytes = [&length.to_le_bytes(), body.as_slice()].concat();
-        let fds = ends.each_ref().map(AsFd::as_fd);
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(6))];
+        let fds: Vec<_> = ends.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(7))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&fds));
         let iov = [io::IoSlice::new(&bytes)];

@@ -92,6 +92,24 @@ impl Body {
     }
 }
 
+/// The numbers of slabs, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlabIds(pub Vec<u64>);
+
+impl SlabIds {
+    pub(crate) fn parse(mut body: Body) -> Result<Self, FrameError> {
+        let mut slabs = Vec::new();
+        while !body.is_empty() {
+            slabs.push(body.u64()?);
+        }
+        Ok(Self(slabs))
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|slab| slab.to_le_bytes()).collect()
+    }
+}
+
 /// Writes one frame whose body is the concatenation of `parts`. Writes nothing on an error.
 pub(crate) fn put_frame(
     kind: FrameKind,

@@ -47,6 +47,9 @@ pub struct WorkerHello {
     /// Whether the worker accepts calls with buffers.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub buffers: bool,
+    /// Whether the worker uses slabs: it has their socket, and can map memory.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub slabs: bool,
     /// The copy of Herder's package that is installed for the worker's interpreter, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed: Option<InstalledPackage>,
@@ -113,6 +116,8 @@ struct RawWorkerHello {
     in_order: Option<NonZeroU32>,
     #[serde(default)]
     buffers: bool,
+    #[serde(default)]
+    slabs: bool,
     installed: Option<InstalledPackage>,
 }
 
@@ -158,6 +163,7 @@ impl WorkerHello {
             stack_signal: raw.stack_signal,
             in_order: raw.in_order,
             buffers: raw.buffers,
+            slabs: raw.slabs,
             installed: raw.installed,
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     CallFrame, CallHeaders, EncodeError, Flags, Frame, FrameError, FrameKind, Header, HostHello,
-    body::{Body, put_frame},
+    body::{Body, SlabIds, put_frame},
     encode_headers,
 };
 use bytes::{BufMut, BytesMut};
@@ -64,6 +64,10 @@ pub enum HostMessage {
         /// The time in milliseconds after which the function counts as failed.
         timeout_ms: u64,
     },
+    /// Lets the worker write to these slabs again: their results were read.
+    SlabFree(SlabIds),
+    /// Tells the worker to unmap these slabs. It answers with the same message.
+    SlabDrop(SlabIds),
 }
 
 impl HostMessage {
@@ -86,6 +90,8 @@ impl HostMessage {
             FrameKind::SessionEnd => Self::SessionEnd(SessionEnd::parse(body())?),
             FrameKind::Shutdown => Self::Shutdown,
             FrameKind::HealthCheck => Self::HealthCheck { nonce: wire.0, timeout_ms: body().u64()? },
+            FrameKind::SlabFree => Self::SlabFree(SlabIds::parse(body())?),
+            FrameKind::SlabDrop => Self::SlabDrop(SlabIds::parse(body())?),
             FrameKind::Ready
             | FrameKind::Result
             | FrameKind::Error
@@ -123,6 +129,8 @@ impl HostMessage {
             Self::HealthCheck { nonce, timeout_ms } => {
                 put(FrameKind::HealthCheck, none, WireId(*nonce), &[&timeout_ms.to_le_bytes()])
             }
+            Self::SlabFree(slabs) => put(FrameKind::SlabFree, none, no_call, &[&slabs.encode()]),
+            Self::SlabDrop(slabs) => put(FrameKind::SlabDrop, none, no_call, &[&slabs.encode()]),
         }
     }
 }

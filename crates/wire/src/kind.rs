@@ -88,6 +88,10 @@ kinds! {
     HealthCheck = 22, "health_check", ToWorker;
     /// The answer to a health check.
     Health = 23, "health", ToHost;
+    /// Lets the peer use slabs again whose bytes the sender has read.
+    SlabFree = 24, "slab_free", Both;
+    /// Tells the worker to unmap slabs, or the host that they are unmapped.
+    SlabDrop = 25, "slab_drop", Both;
 }
 
 /// Which wire ids a kind allows.
@@ -146,6 +150,7 @@ impl FrameKind {
             Self::Shutdown => (W::Zero, B::Empty, 0),
             Self::HealthCheck => (W::Any, B::AtLeast(8), 0),
             Self::Health => (W::Any, B::AtLeast(0), 0),
+            Self::SlabFree | Self::SlabDrop => (W::Zero, B::AtLeast(8), 0),
         };
         HeaderRules { wire, body, flags }
     }

@@ -31,6 +31,7 @@
 
 mod argument_error;
 mod body;
+mod buffer;
 mod buffers;
 mod call;
 mod decoder;
@@ -48,7 +49,9 @@ mod worker;
 mod worker_error;
 
 pub use argument_error::{ArgumentError, ArgumentStep};
-pub use buffers::{ALIGNMENT, Buffer, CallBuffers, InvalidBuffer, MAX_BUFFERS, pointer_of};
+pub use body::SlabIds;
+pub use buffer::{Buffer, InvalidBuffer, MAX_BUFFERS, Place, SharedMemory, pointer_of};
+pub use buffers::{ALIGNMENT, CallBuffers};
 pub use call::{CallFrame, CallHead, check_call_size};
 pub use decoder::{Decoder, Frame};
 pub use error::{EncodeError, FrameError};

@@ -2,7 +2,7 @@
 
 use crate::{
     Buffer, CallBuffers, EncodeError, Flags, Frame, FrameError, FrameKind, Header, RawJson, WorkerError, WorkerHello,
-    body::{Body, put_frame, to_json},
+    body::{Body, SlabIds, put_frame, to_json},
 };
 use bytes::{Bytes, BytesMut};
 use herder_core::{AttemptState, Timestamp, WireId};
@@ -70,6 +70,10 @@ pub enum WorkerMessage {
         /// Why the worker is unhealthy. Empty: it is healthy.
         reason: Box<str>,
     },
+    /// The worker has no view of the arguments in these slabs any more.
+    SlabFree(SlabIds),
+    /// The worker has unmapped these slabs.
+    SlabDrop(SlabIds),
 }
 
 /// The result of a call.
@@ -116,6 +120,8 @@ impl WorkerMessage {
             FrameKind::AttemptState => Self::AttemptState { wire, state: state_from_byte(body.u8()?)? },
             FrameKind::Pong => Self::Pong { nonce: wire.0 },
             FrameKind::Health => Self::Health { nonce: wire.0, reason: body.last_text("reason")? },
+            FrameKind::SlabFree => Self::SlabFree(SlabIds::parse(body)?),
+            FrameKind::SlabDrop => Self::SlabDrop(SlabIds::parse(body)?),
             FrameKind::Call
             | FrameKind::Headers
             | FrameKind::Batch
@@ -166,6 +172,8 @@ impl WorkerMessage {
             }
             Self::Pong { nonce } => put(FrameKind::Pong, none, WireId(*nonce), &[]),
             Self::Health { nonce, reason } => put(FrameKind::Health, none, WireId(*nonce), &[reason.as_bytes()]),
+            Self::SlabFree(slabs) => put(FrameKind::SlabFree, none, no_call, &[&slabs.encode()]),
+            Self::SlabDrop(slabs) => put(FrameKind::SlabDrop, none, no_call, &[&slabs.encode()]),
         }
     }
 }

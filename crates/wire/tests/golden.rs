@@ -2,7 +2,8 @@
 //! refused with the named error (R41, R44). The tests of every other implementation use the same file.
 use bytes::{Bytes, BytesMut};
 use herder_wire::{
-    Buffer, CallBuffers, DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, FrameKind, HostMessage, Stamps, WorkerMessage,
+    Buffer, CallBuffers, DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, FrameKind, HostMessage, Place, SlabIds, Stamps,
+    WorkerMessage,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -105,6 +106,7 @@ fn describe_host(message: &HostMessage) -> Value {
         HostMessage::Revoke { .. } | HostMessage::Ping { .. } | HostMessage::Shutdown => json!({}),
         HostMessage::Credit { bytes, .. } => json!({"bytes": bytes}),
         HostMessage::HealthCheck { timeout_ms, .. } => json!({"timeout_ms": timeout_ms}),
+        HostMessage::SlabFree(SlabIds(slabs)) | HostMessage::SlabDrop(SlabIds(slabs)) => json!({"slabs": slabs}),
         HostMessage::SessionEnd(end) => {
             json!({"epoch": end.epoch.0, "reason": end.reason.name(), "session": end.session.as_str()})
         }
@@ -138,15 +140,20 @@ fn describe_worker(message: &WorkerMessage) -> Value {
         WorkerMessage::AttemptState { state, .. } => json!({"state": format!("{state:?}").to_lowercase()}),
         WorkerMessage::Pong { .. } => json!({}),
         WorkerMessage::Health { reason, .. } => json!({"reason": reason}),
+        WorkerMessage::SlabFree(SlabIds(slabs)) | WorkerMessage::SlabDrop(SlabIds(slabs)) => json!({"slabs": slabs}),
     }
 }
 
 fn describe_buffers(buffers: &[Buffer]) -> Value {
     let describe = |buffer: &Buffer| {
-        json!({
+        let mut fields = json!({
             "at": buffer.pointer(), "hex": hex(buffer.bytes()), "dtype": buffer.dtype(), "shape": buffer.shape(),
             "type": buffer.media_type(),
-        })
+        });
+        if let Some(Place { slab, offset, length }) = buffer.place() {
+            (fields["slab"], fields["offset"], fields["len"]) = (json!(slab), json!(offset), json!(length));
+        }
+        fields
     };
     buffers.iter().map(describe).collect()
 }

@@ -107,6 +107,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         end.prop_map(HostMessage::SessionEnd),
         Just(HostMessage::Shutdown),
         any::<(u64, u64)>().prop_map(|(nonce, timeout_ms)| HostMessage::HealthCheck { nonce, timeout_ms }),
+        vec(any::<u64>(), 1..4).prop_map(|slabs| HostMessage::SlabFree(SlabIds(slabs))),
     ]
 }
 
@@ -116,7 +117,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
     let hello = (hello, positive(), option::of(positive()), option::of(installed)).prop_map(
         |((pid, control, signal), window, in_order, installed)| {
             let stack_signal = NonZeroU8::new(signal);
-            WorkerHello { pid, window, control, stack_signal, in_order, buffers: control, installed }
+            WorkerHello { pid, window, control, stack_signal, in_order, buffers: control, slabs: control, installed }
         },
     );
     let entry = any::<(String, bool, u64)>().prop_map(|(name, idempotent, timeout)| CommandEntry {

@@ -67,7 +67,7 @@ def run_steps(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -
 class Pending:
     """A call that is read and checked but not answered. It is also the done callback of its task."""
 
-    takes_buffers = False
+    has_buffers = False
     __slots__ = (
         "arguments",
         "begun",
@@ -82,6 +82,7 @@ class Pending:
         "start_hooks",
         "started",
         "stream",
+        "takes_buffers",
         "task",
         "wire_id",
     )
@@ -103,6 +104,7 @@ class Pending:
         self.interrupted_tasks = NO_TASKS  # tasks of the handler that must not be interrupted again
         self.start_hooks: Iterator[Any] | None = None  # what remains of the `on_session_start` hooks, while they run
         self.settled = False  # answered, and nothing is left to do for the call
+        self.takes_buffers: bool  # set in a call with buffers
         self.stream: AsyncStream | None = None  # set if the caller takes the items of a generator handler
 
     def __call__(self, task: asyncio.Task[None]) -> None:
@@ -111,10 +113,10 @@ class Pending:
 
 
 class PendingWithBuffers(Pending):
-    """A call whose result may have buffers."""
+    """A call whose arguments have buffers, or whose result may have some."""
 
+    has_buffers = True
     __slots__ = ()
-    takes_buffers = True
 
 
 class Runner:
@@ -316,10 +318,8 @@ class Runner:
         """Answer with a result. Raises `CallRejection` if it cannot be sent."""
         ended = now()
         self.end_fork()
-        if pending.takes_buffers:
-            # Copied, since the handlers of other calls may change an array before it is written.
-            stamps = (pending.wire_id, pending.started, ended)
-            self.answer_once(pending, *self.worker.result_parts(pending.command.name, stamps, result, True, copy=True))
+        if pending.has_buffers:
+            self.succeed_with_buffers(pending, result, ended)
             return
         payload = self.worker.encode(result)
         size, limit = frames.STAMPS_SIZE + len(payload), self.worker.max_frame
@@ -330,6 +330,23 @@ class Runner:
             self.answer_once(pending, head + payload)
         else:
             self.answer_once(pending, head, payload)
+
+    def succeed_with_buffers(self, pending: Pending, result: Any, ended: int) -> None:
+        """Answer a call with buffers. Raises `CallRejection` if the result cannot be sent."""
+        worker, wire_id = self.worker, pending.wire_id
+        stamps = (wire_id, pending.started, ended)
+        worker.take_back_unsent()
+        # Copied, since the handlers of other calls may change an array before it is written.
+        parts = worker.result_parts(pending.command.name, stamps, result, pending.takes_buffers, copy=True)
+        pending.arguments = {}  # so that no view is left, unless the handler keeps it
+        result = None
+        worker.return_slabs()
+        if self.unanswered.get(wire_id) is pending:
+            # No call between these three. `answer_once` then does the rest; it adds no second answer.
+            worker.output.parts += parts
+            del self.unanswered[wire_id]
+            worker.filling = None
+        self.answer_once(pending)
 
     def fail(self, pending: Pending, error: BaseException) -> None:
         """Answer with the exception of the handler, or with the reason why there is no result."""

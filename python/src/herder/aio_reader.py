@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from herder.aio_calls import Runner
     from herder.aio_hooks import SessionEndQueue
-    from herder.worker import Worker
+    from herder.buffers import Section
+    from herder.worker import Unreadable, Worker
 
 HEAD_SIZE = frames.CALL_HEAD.size
 
@@ -101,7 +102,7 @@ class Reader:
         elif kind == frames.CALL:
             deadline, epoch, name, session, begin = frames.call_prefix(body)
             flags = buffer[frames.FLAGS_AT]
-            section = (body, begin) if flags & frames.BUFFERS else None
+            section = self.worker.read_section(wire_id, body, begin) if flags & frames.BUFFERS else None
             is_stream = bool(flags & frames.STREAM)
             self.on_call(wire_id, deadline, epoch, name.encode(), session, body[begin:], end, is_stream, section)
         elif kind == frames.SESSION_END:
@@ -111,6 +112,15 @@ class Reader:
             del buffer[:end]
         elif kind == frames.BATCH:
             self.on_batch(body, end)
+        elif kind == frames.SLAB_FREE:
+            freed = frames.slab_ids(body)
+            if self.worker.slabs is not None:
+                self.worker.slabs.on_free(freed)
+            del buffer[:end]
+        elif kind == frames.SLAB_DROP:
+            dropped = self.worker.get_slabs().on_drop(frames.slab_ids(body))
+            del buffer[:end]  # no call between this and the answer
+            self.worker.output.parts += (dropped,)
         elif kind == frames.HEALTH_CHECK:
             check = (wire_id, frames.health_limit(body, self.worker.app._health is not None))
             del buffer[:end]  # no call between this and the record
@@ -133,11 +143,11 @@ class Reader:
         payload: bytes | memoryview,
         end: int,
         is_stream: bool = False,
-        section: tuple[memoryview, int] | None = None,
+        section: Section | Unreadable | None = None,
     ) -> None:
         """Check a call and record it. A call that cannot be run is answered with the error.
 
-        `section`: the body and the offset of the arguments in it, if they have buffers.
+        `section`: the arguments, if the call has the flag *buffers*.
         """
         worker = self.worker
         try:
@@ -146,16 +156,16 @@ class Reader:
             if section is None:
                 arguments = worker.decode(payload)
             else:
-                from herder import buffers  # most workers never need it
-
-                arguments, takes_buffers = buffers.read_arguments(*section, command, worker.decode)
-                kind = PendingWithBuffers if takes_buffers else kind
+                arguments = section.arguments(worker, command)
+                kind = PendingWithBuffers
             command.check(arguments)
             call = Call(wire_id, deadline, worker.calls)
             if command.injects:
                 given = None if session is None else Session(session, epoch, worker.sessions)
                 command.inject(arguments, call, given)
             pending = kind(self.runner, call, command, arguments, session, epoch)
+            if section is not None:
+                pending.takes_buffers = section.takes_buffers
             if is_stream and command.stream is not None:
                 from herder.aio_streams import AsyncStream  # imported before, since the app has a generator handler
 
@@ -164,10 +174,12 @@ class Reader:
             raise
         except BaseException as error:
             failure = error_frames.exception_frame(wire_id, error, 0, 0, worker.max_frame)
+            leased = () if section is None else section.leased
             # No call between the removal and the answer: the call is answered exactly once.
             del self.input.buffer[:end]
             self.last_read = wire_id
             worker.output.parts += (failure,)
+            worker.unleased += leased
             worker.calls.cancelled.pop(wire_id, None)
             return
         # No call from here until `last_read` is set: the call is recorded exactly once. The control thread reads

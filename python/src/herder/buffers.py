@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.binding import Command
+    from herder.worker import Worker
 
 ALIGNMENT = 16  # a buffer begins at a multiple of so many bytes from the start of its frame, and so of the body
 MAX_BUFFERS = 1024  # of a value
+SLAB_THRESHOLD = 65536  # bytes; smaller buffers of a result stay in the frame
 LENGTHS = Struct("<II")  # of the JSON and of the table
 ORDER = "<" if sys.byteorder == "little" else ">"
 # The element types for which a memoryview has a format.
@@ -77,30 +79,46 @@ class Buffer:
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
-def read_arguments(
-    body: bytes | memoryview, begin: int, command: Command, decode: Callable[[Any], Any]
-) -> tuple[Any, bool]:
-    """Return the arguments of a call, and whether its caller takes buffers. `begin`: where they are in the body.
+class Section:
+    """The arguments of a call with buffers, as its frame has them."""
 
-    `decode` is the worker's.
+    __slots__ = ("entries", "json", "leased", "slab", "takes_buffers", "views", "wire_id")
 
-    Raises `ProtocolError`, and `CallRejection` for JSON that is not valid and for a buffer that cannot be an argument.
-    """
-    json, table, views = read_section(memoryview(body).toreadonly(), begin)
-    arguments = decode(json)
-    if type(arguments) is dict:
-        for entry, view in zip(table["buffers"], views, strict=True):
-            name = entry["at"][1:].replace("~1", "/").replace("~0", "~")
-            if arguments.get(name) is not None:
-                text = f"{command.name}: the argument {name!r} is given twice, as a buffer and in the JSON"
-                raise CallRejection("bad_arguments", text)
-            as_array = is_array_parameter(command, name)
-            arguments[name] = view_of(view, entry.get("dtype"), entry.get("shape"), as_array)
-    return arguments, table.get("take") is True
+    def __init__(self, wire_id: int, json: memoryview, table: dict[str, Any]) -> None:
+        self.wire_id = wire_id
+        self.json = json
+        self.entries: list[dict[str, Any]] = table["buffers"]
+        self.takes_buffers: bool = table.get("take") is True
+        self.views: list[memoryview | None] = []  # of the buffers in the frame; None: it is in the slab
+        self.slab = next((entry["slab"] for entry in self.entries if "slab" in entry), 0)  # 0: none
+        self.leased = ((wire_id, self.slab),) if self.slab else ()  # see `Worker.unleased`
+
+    def arguments(self, worker: Worker, command: Command) -> Any:
+        """Return the arguments. A buffer in the slab is taken first: see `Slabs.lease`.
+
+        Raises `ProtocolError`, and `CallRejection` for JSON that is not valid and for a buffer that cannot be an
+        argument.
+        """
+        if self.slab:
+            ranges = [(entry["offset"], entry["offset"] + entry["len"]) for entry in self.entries if "slab" in entry]
+            leased = iter(worker.get_slabs().lease(self.wire_id, self.slab, ranges))
+            self.views = [next(leased) if view is None else view for view in self.views]
+        arguments = worker.decode(self.json)
+        if type(arguments) is dict:
+            for entry, view in zip(self.entries, self.views, strict=True):
+                assert view is not None
+                name = entry["at"][1:].replace("~1", "/").replace("~0", "~")
+                if arguments.get(name) is not None:
+                    text = f"{command.name}: the argument {name!r} is given twice, as a buffer and in the JSON"
+                    raise CallRejection("bad_arguments", text)
+                as_array = is_array_parameter(command, name)
+                arguments[name] = view_of(view, entry.get("dtype"), entry.get("shape"), as_array)
+        self.views = []  # the handler has its own
+        return arguments
 
 
-def read_section(body: memoryview, begin: int) -> tuple[memoryview, dict[str, Any], list[memoryview]]:
-    """Return the JSON, the table and the buffers from a body. Raises `ProtocolError`."""
+def read_section(wire_id: int, body: memoryview, begin: int) -> Section:
+    """Read the arguments of a call, which begin at the offset `begin` of its body. Raises `ProtocolError`."""
     end = len(body)
     if begin + LENGTHS.size > end:
         raise ProtocolError("short_body", "the body of a call frame is shorter than the lengths of its buffers")
@@ -110,17 +128,21 @@ def read_section(body: memoryview, begin: int) -> tuple[memoryview, dict[str, An
     if position > end:
         raise malformed("the lengths of the JSON and of the table exceed the body")
     table = read_table(body[begin + LENGTHS.size : json_at])
-    views = []
-    for entry in table["buffers"]:
+    section = Section(wire_id, body[json_at:position], table)
+    for entry in section.entries:
+        check_entry(entry)
+        if "slab" in entry or "offset" in entry:
+            check_place(entry, section.slab)
+            section.views.append(None)
+            continue
         start = min(position + -position % ALIGNMENT, end)
         position = start + entry["len"]
         if position > end:
             raise malformed("a buffer is longer than the body")
-        check_entry(entry)
-        views.append(body[start:position])
+        section.views.append(body[start:position])
     if position != end:
         raise malformed("the body is longer than its buffers")
-    return body[json_at : json_at + json_length], table, views
+    return section
 
 
 def read_table(text: memoryview) -> dict[str, Any]:
@@ -162,6 +184,15 @@ def check_entry(entry: dict[str, Any]) -> None:
         or functools.reduce(int.__mul__, shape, size) != entry["len"]
     ):
         raise malformed("the length of an array does not follow from its shape")
+
+
+def check_place(entry: dict[str, Any], slab: int) -> None:
+    """Check the place of a buffer in the call's slab. Raises `ProtocolError`."""
+    id, offset = entry.get("slab"), entry.get("offset")
+    if type(id) is not int or id < 1 or type(offset) is not int or offset < 0 or offset % ALIGNMENT:
+        raise malformed("a slab has no id, or an offset that is no multiple of 16")
+    if id != slab:
+        raise malformed("the buffers of a call are in two slabs")
 
 
 def element_size(dtype: Any) -> int | None:
@@ -227,18 +258,20 @@ class ResultEncoder:
         self.known: dict[type, bool] = {Buffer: True}  # whether the values of a type can be buffers
         self.plain_encoder = Encoder(RulesWithoutBuffers(self.is_buffer), nan_as_null)
 
-    def answer(self, name: str, head: tuple[int, int, int], value: Any, max_frame: int, copy: bool) -> list[Any]:
+    def answer(self, worker: Worker, name: str, head: tuple[int, int, int], value: Any, copy: bool) -> list[Any]:
         """Return the parts of the `result` frame of the command `name`. `head`: wire id, started and ended.
 
         `copy`: whether data that may change until it is written must be copied. Raises `CallRejection`.
         """
         json, found = self.encode(value)
         if not found:
-            return sized(name, frames.RESULT, head, [json], max_frame)
-        parts = section_parts(frames.STAMPS_SIZE, json, found)
-        if copy:
-            parts = [part if type(part) is bytes else bytes(part) for part in parts]
-        return sized(name, frames.RESULT | frames.BUFFERS << 8, head, parts, max_frame)
+            return sized(name, frames.RESULT, head, [json], worker.max_frame)
+        word = frames.RESULT | frames.BUFFERS << 8
+        parts = sized(name, word, head, section_parts(frames.STAMPS_SIZE, json, found), worker.max_frame)
+        # Its size is checked with all bytes in the frame, so that it does not depend on their place.
+        if worker.slab_fd >= 0 and move_to_slab(worker, found):
+            parts = sized(name, word, head, section_parts(frames.STAMPS_SIZE, json, found), worker.max_frame)
+        return [part if type(part) is bytes else bytes(part) for part in parts] if copy else parts
 
     def encode(self, value: Any) -> tuple[bytes, list[tuple[dict[str, Any], bytes | memoryview]]]:
         """Return the JSON with `null` in the places of buffers, and for each buffer its entry and its bytes."""
@@ -301,10 +334,24 @@ def section_parts(begin: int, json: bytes, found: list[tuple[dict[str, Any], byt
     parts: list[Any] = [LENGTHS.pack(len(json), len(table)), table, json]
     position = begin + LENGTHS.size + len(table) + len(json)
     for entry, data in found:
+        if "slab" in entry:
+            continue
         padding = -position % ALIGNMENT
         parts += (bytes(padding), data)
         position += padding + entry["len"]
     return parts
+
+
+def move_to_slab(worker: Worker, found: list[tuple[dict[str, Any], bytes | memoryview]]) -> bool:
+    """Copy the large buffers of a result into a slab, if one has room. Return whether it has."""
+    large = [(entry, data) for entry, data in found if entry["len"] >= SLAB_THRESHOLD]
+    place = worker.get_slabs().place([data for _, data in large]) if large else None
+    if place is None:
+        return False
+    slab, offsets = place
+    for (entry, _), offset in zip(large, offsets, strict=True):
+        entry.update(slab=slab, offset=offset)
+    return True
 
 
 def sized(name: str, word: int, head: tuple[int, int, int], parts: list[Any], max_frame: int) -> list[Any]:

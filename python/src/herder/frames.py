@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct, unpack
+from struct import Struct, pack, unpack
 
 from herder.errors import CallRejection, ProtocolError
 
@@ -26,6 +26,8 @@ SESSION_END = 18
 SHUTDOWN = 20
 HEALTH_CHECK = 22
 HEALTH = 23
+SLAB_FREE = 24
+SLAB_DROP = 25
 
 OPTIONAL = 0x01  # a receiver ignores the frame if it does not know the kind
 INTERRUPT = 0x02  # of a `cancel` frame: interrupt the handler
@@ -33,7 +35,8 @@ STREAM = 0x02  # of a `call` frame: the caller takes chunks
 END_OF_STREAM = 0x02  # of a `result` frame: it ends a stream and has no value
 BUFFERS = 0x04  # of a `call` or `result` frame: its value has buffers, or the caller takes some
 
-TO_WORKER = frozenset({HELLO, CALL, HEADERS, BATCH, CANCEL, REVOKE, PING, CREDIT, SESSION_END, SHUTDOWN, HEALTH_CHECK})
+SLABS = frozenset({SLAB_FREE, SLAB_DROP})  # both sides send these
+TO_WORKER = SLABS | {HELLO, CALL, HEADERS, BATCH, CANCEL, REVOKE, PING, CREDIT, SESSION_END, SHUTDOWN, HEALTH_CHECK}
 TO_HOST = frozenset({READY, RESULT, ERROR, CHUNK, ATTEMPT_STATE, PONG, HEALTH})
 KIND_FLAGS = {CALL: STREAM | BUFFERS, CANCEL: INTERRUPT}  # the flags of kinds that have some of their own
 RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # the states in an `attempt_state` frame
@@ -70,6 +73,11 @@ def answer(kind: int, wire_id: int, started: int, ended: int, payload: bytes) ->
     return ANSWER.pack(STAMPS_SIZE + len(payload), kind, 0, 0, wire_id, started, ended) + payload
 
 
+def slab_frame(kind: int, *ids: int) -> bytes:
+    """Return a `slab_free` or `slab_drop` frame."""
+    return frame(kind, 0, pack(f"<{len(ids)}Q", *ids))
+
+
 def end_of_stream(wire_id: int, started: int, ended: int) -> bytes:
     """Return the `result` frame that ends a stream: only timestamps."""
     return ANSWER.pack(STAMPS_SIZE, RESULT, END_OF_STREAM, 0, wire_id, started, ended)
@@ -87,7 +95,7 @@ def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int
         raise ProtocolError("reserved_flags", f"a frame of kind {kind} sets the reserved flags {flags:#x}")
     if kind in (CALL, HEADERS, CANCEL, REVOKE, CREDIT) and not wire_id:
         raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has no wire id")
-    if kind in (HELLO, BATCH, SESSION_END, SHUTDOWN) and wire_id:
+    if kind in (HELLO, BATCH, SESSION_END, SHUTDOWN, SLAB_FREE, SLAB_DROP) and wire_id:
         raise ProtocolError("unexpected_wire_id", f"a frame of kind {kind} must have wire id 0, but has {wire_id}")
     if kind in (CANCEL, REVOKE, PING, SHUTDOWN) and length:
         raise ProtocolError("unexpected_body", f"a frame of kind {kind} must have no body")
@@ -162,6 +170,14 @@ def health_limit(body: bytes | memoryview, is_offered: bool = True) -> float:
         raise ProtocolError("out_of_order", "a health_check frame, but the app has no health function")
     milliseconds: int = MILLISECONDS.unpack_from(body)[0]
     return milliseconds / 1000
+
+
+def slab_ids(body: bytes | memoryview) -> tuple[int, ...]:
+    """Return the ids from the body of a `slab_free` or `slab_drop` frame."""
+    count, rest = divmod(len(body), 8)
+    if rest or not count:
+        raise ProtocolError("short_body", "the body of a slab frame is no list of ids")
+    return unpack(f"<{count}Q", body)
 
 
 def credit(body: bytes | memoryview) -> int:

@@ -297,20 +297,19 @@ class MainLoop:
         # The order of the steps is that of `run`, which explains it.
         worker, calls, base = self.worker, self.worker.calls, self.base_context
         deadline, epoch, name, session, arguments_at = frames.call_prefix(body)
+        # Read first: whatever exception the call is answered with, its slab must be given back.
+        section = worker.read_section(wire_id, body, arguments_at) if flags & frames.BUFFERS else None
+        leased = () if section is None else section.leased
         self.started = self.finished = 0
         self.offset, self.current = end, wire_id
-        command, takes_buffers = self.commands[name.encode()], False
-        if flags & frames.BUFFERS:
-            from herder import buffers  # most workers never need it
-
-            arguments, takes_buffers = buffers.read_arguments(body, arguments_at, command, worker.decode)
-        else:
-            arguments = worker.decode(body[arguments_at:])
+        worker.unleased += leased
+        command = self.commands[name.encode()]
+        arguments = worker.decode(body[arguments_at:]) if section is None else section.arguments(worker, command)
         command.check(arguments)
         if command.injects:
             given = None if session is None else Session(session, epoch, worker.sessions)
             command.inject(arguments, Call(wire_id, deadline, calls), given)
-        context = contexts.copy_for_call(base)
+        context: Any = contexts.copy_for_call(base)
         calls.deadline = deadline
         calls.running = calls.last_begun = wire_id
         if wire_id in calls.cancelled and calls.refuses(wire_id):
@@ -331,14 +330,19 @@ class MainLoop:
         self.finished = now()
         if calls.forked:
             os._exit(0)
+        worker.take_back_unsent()
         if generator is None:
             head = (wire_id, self.started, self.finished)
-            parts = worker.result_parts(command.name, head, result, takes_buffers)
+            parts = worker.result_parts(command.name, head, result, section is not None and section.takes_buffers)
         else:
             parts = [frames.end_of_stream(wire_id, self.started, self.finished)]
         calls.cancelled.pop(wire_id, None)
-        self.output.parts += parts  # no call between this and the next statement
+        if section is not None:
+            arguments = context = result = None  # so that no view is left, unless the handler keeps it
+            worker.return_slabs()
+        self.output.parts += parts  # no call between this and the next two statements
         self.current = 0
+        worker.filling = None
         # Now, not before the next read: the handler may change an array that it has returned when it runs again.
         self.output.finish()
 
@@ -421,6 +425,15 @@ class MainLoop:
             self.offset = end
         elif kind == frames.BATCH:
             frames.batch(body, is_offered=False)  # raises the error: an app with batches uses `aio`
+        elif kind == frames.SLAB_FREE:
+            freed = frames.slab_ids(body)
+            if self.worker.slabs is not None:
+                self.worker.slabs.on_free(freed)
+            self.offset = end
+        elif kind == frames.SLAB_DROP:
+            dropped = self.worker.get_slabs().on_drop(frames.slab_ids(body))
+            self.output.parts += (dropped,)  # no call between this and the next statement
+            self.offset = end
         elif kind == frames.HEALTH_CHECK:
             check = (wire_id, frames.health_limit(body, self.worker.app._health is not None))
             self.offset, self.health_check = end, check

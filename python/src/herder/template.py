@@ -40,7 +40,8 @@ PR_SET_PDEATHSIG, PR_GET_TID_ADDRESS = 1, 40
 SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 # The order of the arguments `child_tid` and `tls` depends on the machine.
 TID_FIRST = ("x86_64",)
-DESCRIPTORS = 6  # of a request: calls, control, log records, standard output, standard error, report
+# The most of a request: calls, control, log records, standard output, standard error, slabs (if there are any), report.
+DESCRIPTORS = 7
 HEADER = 4  # bytes: the length of a message
 
 
@@ -62,7 +63,7 @@ class Fork:
         self.message = message
 
 
-def run(fd: int, control_fd: int, log_fd: int, target: str) -> Loaded | None:
+def run(fd: int, control_fd: int, log_fd: int, slab_fd: int, target: str) -> Loaded | None:
     """Import the application and fork workers until the host closes the descriptor. Return in each worker.
 
     Return None in the template itself, after it could not import the application, or cannot be forked.
@@ -71,6 +72,8 @@ def run(fd: int, control_fd: int, log_fd: int, target: str) -> Loaded | None:
     wanted = int(os.environ.pop(KEY))
     os.set_inheritable(fd, False)
     os.set_inheritable(control_fd, False)
+    if slab_fd >= 0:
+        os.set_inheritable(slab_fd, False)
     channel = socket.socket(fileno=fd)
     before = _descriptors()
     fork, reason = _prepare_fork()
@@ -106,7 +109,8 @@ def run(fd: int, control_fd: int, log_fd: int, target: str) -> Loaded | None:
             os.close(each)
         _send(channel, {"pid": pid} if pid > 0 else {"error": os.strerror(-pid)})
     channel.detach()
-    _become_worker(request, host, (fd, control_fd, log_fd), libraries)
+    targets = [fd, control_fd, log_fd, 1, 2, *([slab_fd] if slab_fd >= 0 else ())]
+    _become_worker(request, host, targets, libraries)
     if was_collecting:
         gc.enable()
     return loaded
@@ -291,7 +295,7 @@ def _fork_worker(channel: socket.socket, fork: Callable[[], int]) -> int:
     return pid
 
 
-def _become_worker(request: Fork, host: int, targets: tuple[int, int, int], libraries: Any) -> None:
+def _become_worker(request: Fork, host: int, targets: list[int], libraries: Any) -> None:
     """Set up the fork: group, descriptors, environment, random generators, threads. Ends the process on failure."""
     try:
         *fds, report = request.fds
@@ -299,7 +303,7 @@ def _become_worker(request: Fork, host: int, targets: tuple[int, int, int], libr
         # The host has died before the death signal was set if the parent is another process.
         if os.getppid() != host or not _report(report):
             os._exit(1)
-        for fd, target in zip(fds, (*targets, 1, 2), strict=True):
+        for fd, target in zip(fds, targets, strict=True):
             os.dup2(fd, target, inheritable=target in (1, 2))
             os.close(fd)
         os.close(report)

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from herder.aio import Server
     from herder.app import App
     from herder.binding import Command
-    from herder.buffers import ResultEncoder
+    from herder.buffers import ResultEncoder, Section
     from herder.lifecycle import Lifecycle
+    from herder.slabs import ResultSlab, Slabs
     from herder.streams import Stream
     from herder.template import Loaded
 
@@ -47,8 +48,9 @@ APP is `module:app` or `path/to/file.py:app`.
 class Worker:
     """The state of one worker process."""
 
-    def __init__(self, fd: int, hello: dict[str, Any]) -> None:
+    def __init__(self, fd: int, hello: dict[str, Any], slab_fd: int = -1) -> None:
         self.fd = fd
+        self.slab_fd = slab_fd  # -1: buffers travel in frames only
         self.output = OutputBuffer(fd)  # what the loop must write
         self.calls = calls
         self.concurrency: int = hello["concurrency"]
@@ -68,7 +70,11 @@ class Worker:
         self.decode: Callable[[bytes | memoryview], Any] = decode  # for arguments
         self.encode: Callable[[Any], bytes]  # for results
         self.make_codec: Any = None  # `orjson_codec.make_codec`, until it has been called
+        self.section_reader: Callable[[int, memoryview, int], Section] | None = None  # `buffers.read_section`
         self.buffer_encoder: ResultEncoder | None = None  # for callers that take buffers
+        self.slabs: Slabs | None = None  # once they are needed
+        self.unleased: list[tuple[int, int]] = []  # wire ids of calls that are read, and the slabs of their arguments
+        self.filling: ResultSlab | None = None  # the slab with the result that is not added to the output yet
         self.run_hook: Callable[..., Any] = _run_sync_hook
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
         self.attempt_state: Callable[[int], int] = calls.state  # returns the state of a cancelled call
@@ -94,7 +100,7 @@ class Worker:
     ) -> list[Any]:
         """Return the parts of the `result` frame of a call with buffers. `buffers` explains the parameters.
 
-        Raises `CallRejection`.
+        When they are added to the output, `filling` must become None with no call in between. Raises `CallRejection`.
         """
         if not takes_buffers:
             payload = self.encode(value)
@@ -106,13 +112,61 @@ class Worker:
 
         if self.buffer_encoder is None:
             self.buffer_encoder = buffers.ResultEncoder(self.app._encoders, self.app._nan_as_null)
-        return self.buffer_encoder.answer(name, head, value, self.max_frame, copy)
+        return self.buffer_encoder.answer(self, name, head, value, copy)
+
+    def read_section(self, wire_id: int, body: bytes | memoryview, begin: int) -> Section | Unreadable:
+        """Read the arguments of a call with buffers, which begin at the offset `begin` of its body.
+
+        Raises `ProtocolError`.
+        """
+        if self.section_reader is None:
+            try:
+                from herder.buffers import read_section  # most workers never need it
+            except (ImportError, OSError) as error:  # a hook has dropped the rights to read it
+                return Unreadable(error)
+            self.section_reader = read_section
+        return self.section_reader(wire_id, memoryview(body).toreadonly(), begin)
+
+    def get_slabs(self) -> Slabs:
+        """Return the slabs. Raises `ProtocolError` if this worker cannot have any."""
+        if self.slabs is None:
+            from herder.slabs import Slabs  # most workers never need it
+
+            self.slabs = Slabs(self)
+        return self.slabs
+
+    def take_back_unsent(self) -> None:
+        """Use the slab again into which a result was copied that was not sent: an exception has come before."""
+        if self.filling is not None:
+            self.filling.in_use = False
+            self.filling = None
+
+    def return_slabs(self) -> None:
+        """Add to the output which slabs the host may use again."""
+        if self.slabs is not None:
+            self.slabs.flush()
+        elif self.unleased:
+            self.get_slabs().flush()
 
     def stop_app(self) -> None:
         """Run the `on_stop` hooks after a shutdown, once. Called when all calls are answered; logs exceptions."""
         # Not after an end of file: the host has died.
         if self.lifecycle is not None and self.calls.closing:
             self.lifecycle.stop()
+
+
+class Unreadable:
+    """The arguments of a call with buffers in a worker that cannot import what reads them."""
+
+    leased = ()
+    takes_buffers = False
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def arguments(self, _worker: Worker, _command: Command) -> Any:
+        """Raise the error."""
+        raise self.error
 
 
 def _no_stream(_wire_id: int) -> None:
@@ -140,11 +194,12 @@ def main(arguments: list[str], installed: dict[str, str] | None = None) -> int:
     fd = int(os.environ.pop("HERDER_FD"))
     control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
     log_fd = int(os.environ.pop("HERDER_LOG_FD", "-1"))
+    slab_fd = int(os.environ.pop("HERDER_SLAB_FD", "-1"))
     log_level = os.environ.pop("HERDER_LOG_LEVEL", "")
     fresh_folders = os.environ.pop("HERDER_FRESH_SOURCES", "")
     terminal = os.environ.pop("HERDER_TERMINAL", "")
     is_template = "HERDER_TEMPLATE" in os.environ
-    protected = [] if is_template else [each for each in (fd, control_fd) if each >= 0]
+    protected = [] if is_template else [each for each in (fd, control_fd, slab_fd) if each >= 0]
     _protect_descriptors(protected)
     signals.install()
     _reconfigure_streams()
@@ -161,14 +216,14 @@ def main(arguments: list[str], installed: dict[str, str] | None = None) -> int:
     if is_template:
         from herder import template
 
-        loaded = template.run(fd, control_fd, log_fd, arguments[0])
+        loaded = template.run(fd, control_fd, log_fd, slab_fd, arguments[0])
         if loaded is None:
             return 1
         # From here on, this process is a fork: a worker like any other, except that the app is imported.
         calls.forked = False
-        protected += (fd, control_fd)
+        protected += [each for each in (fd, control_fd, slab_fd) if each >= 0]
     try:
-        worker = _exchange_hellos(fd, control_fd, installed)
+        worker = _exchange_hellos(fd, control_fd, slab_fd, installed)
         if worker is None:
             return 0
         if not _start_app(worker, arguments[0], loaded):
@@ -239,7 +294,7 @@ def refuse_breakpoint(*arguments: Any, **options: Any) -> Any:
     )
 
 
-def _exchange_hellos(fd: int, control_fd: int, installed: dict[str, str] | None) -> Worker | None:
+def _exchange_hellos(fd: int, control_fd: int, slab_fd: int, installed: dict[str, str] | None) -> Worker | None:
     """Read the host's hello, answer it, and start the control thread. Return None if the host has died."""
     frame = read_frame(fd)
     if frame is None:
@@ -247,7 +302,7 @@ def _exchange_hellos(fd: int, control_fd: int, installed: dict[str, str] | None)
     if frame[0] != frames.HELLO:
         raise ProtocolError("out_of_order", f"the first frame must be a hello, but has kind {frame[0]}")
     try:
-        worker = Worker(fd, parse_hello(frame[1]))
+        worker = Worker(fd, parse_hello(frame[1]), slab_fd)
     except ProtocolError as error:
         write_all(fd, error_frames.error_frame(0, {"kind": "start_failed", "message": text(error)}))
         raise
@@ -259,6 +314,7 @@ def _exchange_hellos(fd: int, control_fd: int, installed: dict[str, str] | None)
         "control": control_fd >= 0,
         "stack_signal": int(signal.SIGUSR1),
         "buffers": True,
+        "slabs": slab_fd >= 0,
     }
     if installed is not None:
         # Names of directories may have any bytes, which JSON cannot have.

@@ -7,8 +7,8 @@ use std::fs;
 
 /// Descriptors of one connection.
 const PER_CONNECTION: u64 = 1;
-/// Descriptors of one worker: three sockets, two pipes, and one that signals its exit.
-const PER_WORKER: u64 = 6;
+/// Descriptors of one worker: four sockets, two pipes, and one that signals its exit.
+const PER_WORKER: u64 = 7;
 /// Descriptors of one pool: the runtime of its thread, and the files that are read while its workers start.
 const PER_POOL: u64 = 8;
 /// Descriptors of one thread that serves HTTP.
@@ -99,7 +99,7 @@ fn open() -> u64 {
 mod tests {
     use super::*;
 
-    /// Creates a budget with this limit, one pool with one base and one overflow worker, and one thread. It needs 59
+    /// Creates a budget with this limit, one pool with one base and one overflow worker, and one thread. It needs 60
     /// descriptors.
     fn with(limit: u64) -> Descriptors {
         Descriptors { limit: Some(limit), open: 9, threads: 1, pools: 1, workers: 1, overflow: 1 }
@@ -116,23 +116,23 @@ mod tests {
     /// R28: connections get what the server, the workers and the overflow do not need.
     #[test]
     fn r28_connections_get_what_is_left() {
-        assert_eq!(with(1024).needed(), 59);
-        assert_eq!(with(1024).connections_per_thread().unwrap(), per(1024 - 59 - 6));
+        assert_eq!(with(1024).needed(), 60);
+        assert_eq!(with(1024).connections_per_thread().unwrap(), per(1024 - 60 - 7));
         let two = Descriptors { threads: 2, ..with(1024) };
-        assert_eq!(two.connections_per_thread().unwrap(), per(1024 - 63 - 6) / 2);
+        assert_eq!(two.connections_per_thread().unwrap(), per(1024 - 64 - 7) / 2);
         let many = Descriptors { workers: 100, pools: 10, ..with(1024) };
-        assert_eq!(many.connections_per_thread().unwrap(), per(1024 - 59 - 99 * 6 - 9 * 8 - 6));
+        assert_eq!(many.connections_per_thread().unwrap(), per(1024 - 60 - 99 * 7 - 9 * 8 - 7));
     }
 
     /// A few connections have priority over the overflow, but not over the base workers.
     #[test]
     fn r28_a_limit_that_is_too_small_is_reported_with_the_needed_one() {
         let (few, one) = (FEW * PER_CONNECTION, PER_CONNECTION);
-        assert_eq!(with(59 + 6 + few + one).connections_per_thread().unwrap(), 17);
-        assert_eq!(with(59 + 2 + few).connections_per_thread().unwrap(), 16, "the overflow gets 2");
-        assert_eq!(with(59 + one).connections_per_thread().unwrap(), 1);
-        let error = error_text(with(58 + one).connections_per_thread());
-        assert!(error.contains(&format!("is {} (`ulimit -n`)", 58 + one)), "{error}");
+        assert_eq!(with(60 + 7 + few + one).connections_per_thread().unwrap(), 17);
+        assert_eq!(with(60 + 2 + few).connections_per_thread().unwrap(), 16, "the overflow gets 2");
+        assert_eq!(with(60 + one).connections_per_thread().unwrap(), 1);
+        let error = error_text(with(59 + one).connections_per_thread());
+        assert!(error.contains(&format!("is {} (`ulimit -n`)", 59 + one)), "{error}");
         assert!(error.contains(&format!("need at least {}", 59 + one)), "{error}");
         assert!(error_text(with(20).connections_per_thread()).contains("is 20 (`ulimit -n`)"));
     }

@@ -1,0 +1,385 @@
+"""R43: buffers in shared memory, in sync and async workers."""
+
+import fcntl
+import hashlib
+import json
+import mmap
+import os
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from herder import frames
+from host import FakeHost, write_app
+from test_exceptions import read_outputs
+
+SIZE = 1 << 20
+SEALS = {"arguments": 1 | 2 | 4 | 0x10, "results": 2 | 4}
+BIG = 100_000  # bytes of a buffer that travels in a slab
+
+APP = """
+import gc, hashlib, signal
+
+@app.command
+{a}def digest(x, y=b""):
+    return [hashlib.sha256(x).hexdigest(), x.readonly, hashlib.sha256(y).hexdigest()]
+
+@app.command
+{a}def raises(x):
+    raise ValueError(len(x))
+
+kept = []
+
+@app.command
+{a}def keep(x, slice: int = 0):
+    kept.append(memoryview(x)[slice:])
+    return bytes(kept[-1][:3]).decode()
+
+@app.command
+{a}def kept_bytes(x=None):
+    return [bytes(each[:3]).decode() for each in kept]
+
+@app.command
+{a}def drop(x=None):
+    kept.clear()
+
+@app.command
+{a}def echo(x):
+    return {{"x": x, "small": b"abc"}}
+
+@app.command
+{a}def zeros(size: int, fail: bool = False):
+    return [bytes(size), object() if fail else None]
+
+@app.command
+{a}def fork(x):
+    pid = os.fork()
+    if not pid:
+        del x  # the last view in the child
+        gc.collect()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+@app.command
+{a}def collect(x=None):
+    gc.collect()
+
+@app.command
+{a}def modules(x=None):
+    return "herder.slabs" in sys.modules, "ctypes" in sys.modules
+"""
+
+
+class Slab:
+    """A slab, as the host makes one."""
+
+    def __init__(self, id, purpose, size=SIZE, seals=None):
+        self.id, self.purpose, self.size = id, purpose, size
+        self.fd = os.memfd_create("test", os.MFD_ALLOW_SEALING)
+        os.posix_fallocate(self.fd, 0, size)
+        self.memory = mmap.mmap(self.fd, size)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, SEALS[purpose] if seals is None else seals)
+
+    def seals(self):
+        return fcntl.fcntl(self.fd, fcntl.F_GET_SEALS)
+
+
+class SlabHost(FakeHost):
+    """A host that sends large buffers in slabs."""
+
+    def __init__(self, folder, app=APP, define="", **options):
+        super().__init__(write_app(folder, app.format(a=define)), slabs=True, **options)
+        self.frees = []  # the ids in `slab_free` frames of the worker
+        self.sent = {}  # slabs by id
+
+    def pass_slab(self, purpose, **options):
+        """Make a slab and pass it to the worker."""
+        slab = self.sent[len(self.sent) + 1] = Slab(len(self.sent) + 1, purpose, **options)
+        message = struct.pack("<QQQ", slab.id, slab.size, ["arguments", "results"].index(purpose))
+        socket.send_fds(self.slabs, [message], [slab.fd])
+        return slab
+
+    def send_slabs(self, kind, *ids):
+        self.calls.sendall(frames.frame(kind, 0, struct.pack(f"<{len(ids)}Q", *ids)))
+
+    def send_call(self, command, value=None, slab=None, take=True, at=0, **buffers):
+        """Send a call whose buffers are in a slab, one after the other from the offset `at`; return its wire id."""
+        entries = []
+        for name, data in buffers.items():
+            slab.memory[at : at + len(data)] = data
+            entries.append({"at": "/" + name, "len": len(data), "slab": slab.id, "offset": at})
+            at += len(data) + -len(data) % 64
+        table, text = json.dumps({"take": take, "buffers": entries}).encode(), json.dumps(value or {}).encode()
+        payload = struct.pack("<II", len(text), len(table)) + table + text
+        wire_id, data = self.pack_call(command, payload, flags=frames.BUFFERS)
+        self.calls.sendall(data)
+        return wire_id
+
+    def next_answer(self):
+        """Receive the next answer: wire id, value or error, and the buffers by place."""
+        while (frame := self.frame())[0] == frames.SLAB_FREE:
+            self.frees += frames.slab_ids(frame[3])
+        kind, flags, wire_id, body = frame
+        if kind == frames.ERROR or not flags & frames.BUFFERS:
+            return wire_id, json.loads(body[16:]), {}
+        text_len, table_len = struct.unpack_from("<II", body, 16)
+        at, found = 24 + table_len + text_len, {}
+        for entry in json.loads(body[24 : 24 + table_len])["buffers"]:
+            if "slab" in entry:
+                place = entry["offset"]
+                assert place % 64 == 0
+                found[entry["at"]] = entry["slab"], self.sent[entry["slab"]].memory[place : place + entry["len"]]
+                continue
+            at += -at % 16
+            found[entry["at"]] = 0, body[at : at + entry["len"]]
+            at += entry["len"]
+        assert at == len(body)
+        return wire_id, json.loads(body[24 + table_len : 24 + table_len + text_len]), found
+
+    def run(self, command, value=None, slab=None, **options):
+        """Make a call; return its value or error, and its buffers."""
+        wire_id = self.send_call(command, value, slab, **options)
+        answered, value, found = self.next_answer()
+        assert answered == wire_id
+        return value, found
+
+    def take_frees(self):
+        frees, self.frees = self.frees, []
+        return frees
+
+
+@pytest.fixture(params=["", "async "], ids=["sync", "async"])
+def host(request, tmp_path):
+    with SlabHost(tmp_path, define=request.param, concurrency=4) as host:
+        yield host.ready()
+
+
+def maps(host):
+    """Return the lines that describe the mapped slabs."""
+    return [line for line in Path(f"/proc/{host.process.pid}/maps").read_text().splitlines() if "memfd:test" in line]
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_arguments_are_read_where_the_host_wrote_them(host):
+    assert host.hello["slabs"] is True
+    assert host.run("modules")[0] == [False, False], "nothing is imported for a call without slabs"
+    slab = host.pass_slab("arguments")
+    for number in range(3):
+        x, y = os.urandom(BIG), bytes([number]) * BIG
+        assert host.run("digest", None, slab, x=x, y=y)[0] == [sha(x), True, sha(y)]
+        assert host.take_frees() == [slab.id], "before the answer: no view is left"
+    assert [line.split()[1] for line in maps(host)] == ["r--p"]
+
+
+def test_a_view_that_is_kept_keeps_its_slab(host):
+    first, second = host.pass_slab("arguments"), host.pass_slab("arguments")
+    assert host.run("keep", {"slice": 1}, first, x=b"-ab" * BIG)[0] == "ab-"
+    assert host.run("keep", None, second, x=b"cde" * BIG)[0] == "cde"
+    assert host.run("kept_bytes") == (["ab-", "cde"], {})
+    assert host.take_frees() == []
+    host.run("drop")
+    assert sorted(host.take_frees()) == [first.id, second.id], "the last slices are gone"
+    assert host.run("digest", None, first, x=b"x")[0][0] == sha(b"x")
+
+
+def test_each_call_gives_its_slab_back_once_however_it_ends(host):
+    slab = host.pass_slab("arguments")
+    for command, value, kind in [
+        ("none", {}, "unknown_command"),
+        ("digest", {"z": 1}, "bad_arguments"),
+        ("digest", {"x": 1}, "bad_arguments"),
+        ("raises", {}, "exception"),
+        ("echo", {}, None),
+        ("drop", {}, None),
+    ]:
+        answer, _ = host.run(command, value, slab, x=b"x" * BIG)
+        assert kind is None or answer["kind"] == kind
+        host.run("kept_bytes")
+        assert host.take_frees() == [slab.id], command
+
+
+def test_results_are_written_into_slabs_of_the_host(host):
+    for _ in range(2):
+        assert [slab for slab, _ in host.run("zeros", {"size": BIG})[1].values()] == [0], "there is no slab yet"
+    small, large = host.pass_slab("results", size=1 << 17), host.pass_slab("results")
+    arguments = host.pass_slab("arguments")
+    data = os.urandom(BIG)
+    assert host.run("echo", None, arguments, x=data)[1] == {"/x": (small.id, data), "/small": (0, b"abc")}
+    assert small.seals() == large.seals() == 1 | 2 | 4 | 0x10, "nobody else can write a result"
+    assert host.run("zeros", {"size": BIG})[1] == {"/0": (large.id, bytes(BIG))}
+    assert host.run("zeros", {"size": BIG})[1] == {"/0": (0, bytes(BIG))}, "both are in use"
+    assert host.run("zeros", {"size": 10_000})[1]["/0"][0] == 0
+    host.send_slabs(frames.SLAB_FREE, small.id, large.id, 99)
+    assert host.run("zeros", {"size": BIG, "fail": True})[0]["kind"] == "unencodable"
+    assert host.run("zeros", {"size": 2 * SIZE})[1] == {"/0": (0, bytes(2 * SIZE))}, "too large for both"
+    assert host.run("zeros", {"size": BIG})[1]["/0"][0] == small.id
+    assert host.run("zeros", {"size": BIG})[1]["/0"][0] == large.id
+
+
+def test_dropped_slabs_are_unmapped(host):
+    used, unused, results = host.pass_slab("arguments"), host.pass_slab("results"), host.pass_slab("results")
+    host.run("digest", None, used, x=b"x" * BIG)
+    host.send_slabs(frames.SLAB_DROP, used.id, unused.id, 77)
+    answer = host.frame(frames.SLAB_DROP)
+    assert frames.slab_ids(answer[3]) == (used.id, unused.id, 77)
+    assert len(maps(host)) == 1
+    assert host.run("zeros", {"size": BIG})[1]["/0"][0] == results.id
+    host.send_slabs(frames.SLAB_DROP, results.id)
+    host.frame(frames.SLAB_DROP)
+    links = [os.readlink(each.path) for each in os.scandir(f"/proc/{host.process.pid}/fd")]
+    assert not [each for each in links if "memfd:test" in each], "no descriptor is left"
+
+
+def test_a_fork_gives_nothing_back(host):
+    slab = host.pass_slab("arguments")
+    for _ in range(2):
+        assert host.run("fork", None, slab, x=b"x" * BIG)[0] == 0
+        assert host.take_frees() == [slab.id]
+
+
+@pytest.mark.parametrize(
+    "slab,reason",
+    [
+        ({"seals": 1 | 2 | 4}, "lacks seals"),
+        ({"seals": 0}, "lacks seals"),
+        ({"stated": SIZE // 2}, "lacks seals"),
+        ({"offset": SIZE}, "beyond the end"),
+        ({"purpose": "results"}, "not passed"),
+        ({"passed": False}, "not passed"),
+        ({"twice": True}, "in use"),
+    ],
+    ids=str,
+)
+def test_a_host_that_breaks_the_rules_is_found(tmp_path, slab, reason):
+    with SlabHost(tmp_path, pipeline=2) as host:
+        host.ready()
+        made = Slab(1, slab.get("purpose", "arguments"), seals=slab.get("seals"))
+        purpose = ["arguments", "results"].index(made.purpose)
+        if slab.get("passed", True):
+            socket.send_fds(host.slabs, [struct.pack("<QQQ", 1, slab.get("stated", SIZE), purpose)], [made.fd])
+        entry = {"at": "/x", "len": 1, "slab": 1, "offset": slab.get("offset", 0)}
+        table = json.dumps({"take": True, "buffers": [entry]}).encode()
+        payload = struct.pack("<II", 2, len(table)) + table + b"{}"
+        for _ in range(1 + slab.get("twice", 0)):
+            host.calls.sendall(host.pack_call("keep", payload, flags=frames.BUFFERS)[1])
+        status, _, err = host.wait_for_exit()
+        assert status == 1 and "(bad_slab)" in err and reason in err, err
+
+
+ALARMS = """
+import random, signal
+
+class Late(Exception):
+    pass
+
+left = 0
+
+def alarm(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.write(1, b"spent\\n")
+    else:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+    raise Late
+
+signal.signal(signal.SIGALRM, alarm)
+
+@app.command
+def alarms(count: int) -> None:
+    global left
+    random.seed(7)
+    left = count
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+"""
+
+
+@pytest.mark.parametrize("define", ["", "async "], ids=["sync", "async"])
+def test_r26_exceptions_at_any_step_lose_no_slab(tmp_path, define):
+    """The host kills a worker that gives a slab back twice. Here, each comes back exactly once, and nothing is lost."""
+    with SlabHost(tmp_path, APP + ALARMS, define, concurrency=4) as host:
+        host.ready()
+        spent = read_outputs(host)
+        slabs = [host.pass_slab("arguments") for _ in range(4)]
+        results = [host.pass_slab("results") for _ in range(2)]
+        host.run("digest", None, slabs[0], x=b"x" * BIG)  # imports what an exception would leave half imported
+        host.take_frees()
+        free, answered, places = {slab.id for slab in slabs}, [], set()
+        host.run("alarms", {"count": 500})
+        for number in range(20_000):
+            if not free:
+                host.run("modules")
+            else:
+                slab = host.sent[free.pop()]
+                data = bytes([number % 251]) * BIG
+                value, found = host.run("echo", None, slab, x=data)
+                assert value.get("kind") in (None, "exception", "unencodable")
+                answered.append(value.get("kind"))
+                if found:
+                    assert found["/x"][1] == data
+                    places.add(found["/x"][0])
+                    if found["/x"][0]:
+                        host.send_slabs(frames.SLAB_FREE, found["/x"][0])
+            for each in host.take_frees():
+                assert each not in free, "given back twice"
+                free.add(each)
+            if spent.is_set():
+                break
+        else:
+            pytest.fail("the alarms did not end")
+        host.run("collect")  # tracebacks may be in cycles
+        host.run("collect")
+        assert free | set(host.take_frees()) == {slab.id for slab in slabs}
+        assert None in answered and "exception" in answered
+        assert results[0].id in places
+        last = [host.run("echo", None, slab, x=b"x" * BIG)[1]["/x"][0] for slab in slabs[:2]]
+        assert sorted(last) == [slab.id for slab in results], "both are free"
+
+
+def test_without_ctypes_arguments_are_copied(tmp_path):
+    text = "sys.modules['_ctypes'] = None\n" + APP
+    with SlabHost(tmp_path, text) as host:
+        host.ready()
+        slab = host.pass_slab("arguments")
+        for data in (b"abc" * BIG, b"xyz" * BIG):
+            assert host.run("keep", None, slab, x=data)[0] == data[:3].decode()
+            assert host.take_frees() == [slab.id]
+        assert host.run("kept_bytes")[0] == ["abc", "xyz"]
+
+
+def test_arrays_share_the_slab(tmp_path):
+    pytest.importorskip("numpy")
+    text = """
+    import numpy as np
+    @app.command
+    def total(x: np.ndarray):
+        kept[:] = [x[1:]]
+        return [float(x.sum()), bool(x.flags.writeable)]
+    @app.command
+    def clear(x=None):
+        kept.clear()
+    kept = []
+    """
+    with SlabHost(tmp_path, text) as host:
+        host.ready()
+        slab = host.pass_slab("arguments")
+        assert host.run("total", None, slab, x=b"\1" * BIG)[0] == [BIG, False]
+        assert host.take_frees() == [], "a slice of the array is kept"
+        host.run("clear")
+        assert host.take_frees() == [slab.id]
+
+
+def test_handlers_in_threads_use_slabs(tmp_path):
+    text = APP.replace("app.command", "app.command(run_sync='thread')")
+    with SlabHost(tmp_path, text, concurrency=2) as host:
+        host.ready()
+        slab, results = host.pass_slab("arguments"), host.pass_slab("results")
+        data = os.urandom(BIG)
+        assert host.run("echo", None, slab, x=data)[1]["/x"] == (results.id, data)
+        host.run("kept_bytes")
+        assert host.take_frees() == [slab.id]
