@@ -32,6 +32,7 @@
 //! Features:
 //! - `http` adds a pool's routes to any actix-web app and contains a server for them; [`Error`] implements
 //!   `ResponseError`.
+//! - `otlp` exports the traces of calls to an OpenTelemetry collector ([`traces`]).
 //! - `mcp` makes the commands tools of the Model Context Protocol (`http::Api::mcp`).
 //! - `testing` helps to test pools and the services that use them.
 //! - `chaos` injects faults into a pool and reports the results.
@@ -58,6 +59,7 @@ pub mod session;
 pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod traces;
 
 #[doc(inline)]
 pub use herder_actors::{Buffer, Error, InvalidBuffer, PoolConfig, PoolSupervisor, Reply, Result, SessionId};

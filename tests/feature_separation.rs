@@ -367,7 +367,7 @@ def one() -> str:
     }
 }
 
-/// A handler reads the headers of its call, its session and its dependencies in both worker types, sync or async. Calls without
+/// A handler reads the headers of its call, its trace, its session and its dependencies in both worker types, sync or async. Calls without
 /// headers have none of another call.
 #[tokio::test]
 async fn headers_and_dependencies_exist_in_both_worker_types() {
@@ -381,8 +381,9 @@ def tenant(call: herder.Call):
 @app.command
 def read(tenant: str | None = herder.Depends(tenant)):
     call = herder.current_call()
-    return [tenant, call.headers, call.trace, call.request_id, call.session and call.session.id]
+    return [tenant, call.headers, call.traceparent, call.request_id, call.session and call.session.id]
 ";
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     for (worker_type, handler) in [("basic", "def read"), ("enhanced", "def read"), ("enhanced", "async def read")] {
         let pool = pool("headers", |context| {
             context.file("app.py", &APP.replace("def read", handler));
@@ -396,9 +397,9 @@ def read(tenant: str | None = herder.Depends(tenant)):
         let read = || pool.call::<Value>("read", &json!({}));
         let none = json!([null, {}, null, null, null]);
         assert_eq!(read().await.unwrap(), none);
-        let call = read().header("X-Tenant", "a").header("traceparent", "00-1").header("x-tenant", "b").session("ann");
-        let headers = json!({ "traceparent": "00-1", "x-tenant": "a, b" });
-        assert_eq!(call.await.unwrap(), json!(["a, b", headers, "00-1", null, "ann"]));
+        let call = read().header("X-Tenant", "a").header("traceparent", TRACE).header("x-tenant", "b").session("ann");
+        let headers = json!({ "traceparent": TRACE, "x-tenant": "a, b" });
+        assert_eq!(call.await.unwrap(), json!(["a, b", headers, TRACE, null, "ann"]));
         assert_eq!(read().header("x-request-id", "é").await.unwrap()[3], "é");
         assert_eq!(read().await.unwrap(), none);
         let invalid = read().header("x tenant", "a").await.unwrap_err();

@@ -36,6 +36,7 @@ mod shared_state;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod traces;
 mod worker;
 
 pub use child::{ChildHandle, LaunchError};

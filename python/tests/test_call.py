@@ -12,7 +12,7 @@ calls = []
 @app.command
 def read(call: Call):
     calls.append(call)
-    return [call.headers, call.trace, call.request_id, call.session and [call.session.id, call.session.state]]
+    return [call.headers, call.traceparent, call.request_id, call.session and [call.session.id, call.session.state]]
 
 @app.command
 def write(value: int, session: herder.Session):
@@ -39,6 +39,37 @@ def test_a_call_has_its_headers_and_its_session(start, kind):
     assert host.call("read").result[0] == {}, "the headers belong to the call before"
     host.send_headers(host.next_id + 1, x_tenant="a, b", traceparent="00-1", x_request_id="7")
     assert host.call("read", session="ann").result == [headers, "00-1", "7", ["ann", {"value": 3}]]
+
+
+OTEL = """
+import contextvars
+
+current = contextvars.ContextVar("current", default=None)
+"""
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+def test_a_handler_runs_in_the_trace_of_its_call(start, kind, tmp_path):
+    package = tmp_path / "opentelemetry"
+    package.mkdir()
+    package.joinpath("__init__.py").write_text(OTEL)
+    package.joinpath("context.py").write_text("from opentelemetry import current\nattach = current.set\n")
+    package.joinpath("propagate.py").write_text("def extract(headers): return headers['traceparent']\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+
+@app.command
+def current():
+    loaded = sys.modules.get("opentelemetry")
+    return [loaded and loaded.current.get(), herder.current_call().traceparent, herder.current_call().tracestate]
+"""
+    host = start(HANDLERS[kind] + (code.replace("def ", "async def ") if kind == "async" else code))
+    assert host.call("current").result == [None, None, None], "nothing is imported without a trace"
+    for number in ["1", "2"]:
+        host.send_headers(host.next_id + 1, traceparent=f"00-{number}", tracestate="a=b")
+        assert host.call("current").result == [f"00-{number}", f"00-{number}", "a=b"]
+        assert host.call("current").result == [None, None, None]
 
 
 def test_headers_of_overlapping_calls_are_kept_and_dropped_later(start):

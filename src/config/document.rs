@@ -6,6 +6,7 @@ use super::error::ProblemCollector;
 use super::names::unknown;
 use super::raw::RawPool;
 use super::server::{self, Server};
+use super::traces::{self, Traces};
 use herder_actors::{
     InvalidConfig, PoolConfig, WorkerType,
     schema::{Scope, TABLE},
@@ -30,14 +31,15 @@ pub(super) fn read(
     root: &DeTable<'_>,
     folder: &Path,
     programs: Programs,
-) -> (Server, Vec<PoolConfig>) {
-    let tables = ["server", "defaults", "pools"];
+) -> (Server, Traces, Vec<PoolConfig>) {
+    let tables = ["server", "traces", "defaults", "pools"];
     for (name, _) in root.iter().filter(|(name, _)| !tables.contains(&name.get_ref().as_ref())) {
         let name_text = name.get_ref().as_ref();
         report.add(&name.span(), name_text, unknown(name_text, &tables));
     }
-    let [server, defaults, pools] = tables.map(|name| subtable(report, name, root.get(name)));
+    let [server, traces, defaults, pools] = tables.map(|name| subtable(report, name, root.get(name)));
     let server = server.map(|table| server::read(report, table, folder)).unwrap_or_default();
+    let traces = traces.map(|table| traces::read(report, table)).unwrap_or_default();
     if let Some(table) = defaults {
         Check { report: &mut *report, at: "defaults", owner: Owner::Defaults }.table(table);
     }
@@ -47,7 +49,7 @@ pub(super) fn read(
     }
     let built = if report.is_empty() { build(report, &pools, defaults, folder, programs) } else { Vec::new() };
     check_buffers(report, root, &server, &built);
-    (server, built)
+    (server, traces, built)
 }
 
 /// Checks the keys of `[server]` that depend on the pools.

@@ -43,6 +43,7 @@ mod session_names;
 #[cfg(test)]
 mod tests;
 mod token;
+mod traces;
 
 use document::Programs;
 use error::ProblemCollector;
@@ -61,13 +62,16 @@ pub use herder_actors::{
 pub use server::Server;
 pub use session_names::{InvalidSessionName, SessionCookie, SessionHeader};
 pub use token::{InvalidToken, Token, TokenFileError};
+pub use traces::{InvalidTracesEndpoint, Traces, TracesEndpoint};
 
 /// The contents of a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// The `[server]` table.
     pub server: Server,
+    /// The `[traces]` table.
+    pub traces: Traces,
     /// The pools, in the order of the file. At least one.
     pub pools: Vec<PoolConfig>,
 }
@@ -111,15 +115,15 @@ fn load(path: &Path, programs: Programs) -> Result<Config, ConfigError> {
 
 fn read(text: &str, folder: &Path, file: &str, programs: Programs) -> Result<Config, ConfigError> {
     let mut report = ProblemCollector::new(text);
-    let (server, pools) = match DeTable::parse(text) {
+    let (server, traces, pools) = match DeTable::parse(text) {
         Ok(root) => document::read(&mut report, root.get_ref(), folder, programs),
         Err(error) => {
             report.add(&error.span().unwrap_or_default(), "", one_line(error.message()));
-            (Server::default(), Vec::new())
+            (Server::default(), Traces::default(), Vec::new())
         }
     };
     report.finish(file)?;
-    Ok(Config { server, pools })
+    Ok(Config { server, traces, pools })
 }
 
 fn one_line(message: &str) -> String {

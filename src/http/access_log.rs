@@ -1,13 +1,13 @@
 //! The access log: one event for each request, with the target `herder::access`. Holds nothing.
 
-use actix_web::{HttpRequest, dev::ServiceResponse, http::header::HeaderName};
+use super::headers::TRACE_PARENT;
+use actix_web::{HttpRequest, dev::ServiceResponse};
 use herder_actors::TraceParent;
 use std::time::Instant;
 use tracing::Level;
 
 /// The target of the events.
 const TARGET: &str = "herder::access";
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A request that will be logged.
 #[derive(Clone, Copy, Debug)]

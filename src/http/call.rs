@@ -83,14 +83,14 @@ async fn submit(
     let options = Options::read(request.headers(), sessions, pool.config().session_affinity())?;
     let format = StreamFormat::accepted(request);
     options.check_stream(format.is_some())?;
-    let reader = body_reader(pool, limits, &options);
+    let (reader, arrived) = (body_reader(pool, limits, &options), herder_actors::now());
     let form::Arguments { json, buffers } = match form::arguments(request, body, reader).await? {
         Ok(arguments) => arguments,
         Err(Failed::Call(error)) => return Err(logged(pool, command, error).into()),
         Err(Failed::Request(refusal)) => return Err(refusal.into()),
         // The pool gets the time that is left after the body has arrived.
     };
-    let mut call = pool.call_json::<IgnoredAny>(command, json);
+    let mut call = pool.call_json::<IgnoredAny>(command, json).served_since(arrived);
     for (name, buffer) in buffers {
         call = call.attach(&name, buffer);
     }

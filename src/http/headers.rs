@@ -7,8 +7,8 @@ use super::{
     session_sources::SessionSources,
 };
 use crate::{Call, Pool, config::duration};
-use actix_web::http::header::{HeaderMap, HeaderName};
-use herder_actors::{Affinity, IfAbsent, SessionId};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use herder_actors::{Affinity, IfAbsent, SessionId, traces::TraceContext};
 use std::time::Duration;
 
 static TIMEOUT: CallHeader = CallHeader::new("Herder-Timeout", HeaderName::from_static("herder-timeout"));
@@ -19,6 +19,10 @@ static IF_ABSENT: CallHeader = CallHeader::new("Herder-If-Absent", HeaderName::f
 static AFFINITY: CallHeader = CallHeader::new("Herder-Affinity", HeaderName::from_static("herder-affinity"));
 /// The headers besides those that name the session.
 static OTHERS: [&CallHeader; 5] = [&TIMEOUT, &IDLE_TIMEOUT, &IDEMPOTENT, &IF_ABSENT, &AFFINITY];
+
+/// The headers of W3C Trace Context.
+pub(super) const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 
 const ANY_TIMEOUT: &str = "one duration greater than 0s and at most 365 days, such as \"250ms\", \"30s\", \"5m\"";
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -131,11 +135,31 @@ impl Options {
 /// Adds the headers that the pool forwards to a call. Allocates nothing for the others.
 pub(super) fn forward<T>(headers: &HeaderMap, pool: &Pool, mut call: Call<T>) -> Call<T> {
     let names = pool.config().forward_headers();
+    let parent = headers.get(&TRACE_PARENT);
+    if let Some(parent) = parent {
+        call = forward_trace(headers, parent, names, call);
+    }
     if names.is_empty() {
         return call;
     }
-    for (name, value) in headers.iter().filter(|(name, _)| names.iter().any(|each| **each == *name.as_str())) {
+    let is_of_trace = |name: &HeaderName| parent.is_some() && (*name == TRACE_PARENT || *name == TRACE_STATE);
+    let is_forwarded = |name: &HeaderName| names.iter().any(|each| **each == *name.as_str()) && !is_of_trace(name);
+    for (name, value) in headers.iter().filter(|(name, _)| is_forwarded(name)) {
         call = call.header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+    }
+    call
+}
+
+/// Adds the headers of the trace to a call. If they are not valid, no trace goes on, and they are headers like others: `names` has
+/// those that the pool forwards.
+fn forward_trace<T>(headers: &HeaderMap, parent: &HeaderValue, names: &[Box<str>], mut call: Call<T>) -> Call<T> {
+    let parent = String::from_utf8_lossy(parent.as_bytes());
+    let is_valid = TraceContext::parse(&parent, None).is_some() && headers.get_all(&TRACE_PARENT).count() == 1;
+    let is_forwarded = |name: &HeaderName| is_valid || names.iter().any(|each| **each == *name.as_str());
+    for name in [&TRACE_PARENT, &TRACE_STATE].into_iter().filter(|name| is_forwarded(name)) {
+        for value in headers.get_all(name) {
+            call = call.header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+        }
     }
     call
 }

@@ -37,6 +37,13 @@ impl<T> Call<T> {
         self
     }
 
+    /// Makes the call the answer to a request that has arrived at this time.
+    #[cfg(feature = "http")]
+    pub(crate) fn served_since(mut self, arrived: herder_actors::Timestamp) -> Self {
+        self.request.served_since(arrived);
+        self
+    }
+
     /// Sets the deadline, counted from the submission. It covers the queue, the run and all retries. The default is the
     /// pool's `timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {

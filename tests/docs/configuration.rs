@@ -2,7 +2,7 @@
 //! keys of the code. `HERDER_BLESS=1` writes the table of a pool's keys.
 
 use super::pages::{block, check_rows, read, table};
-use herder::config::{Config, Server};
+use herder::config::{Config, Server, Traces};
 use herder_actors::schema::{KeyType, TABLE};
 use std::{collections::BTreeSet, path::Path};
 use toml::{Table, Value};
@@ -103,6 +103,24 @@ fn r51_documented_pool_keys_match_the_code() {
         format!("| `{}` | {values} | {default} | {} |", key.path, key.about.replace('|', "\\|"))
     });
     check_rows(PAGE, "## Keys of a pool", HEADINGS, &rows.collect::<Vec<_>>());
+}
+
+/// R51: each key of `[traces]` is in its table and in the example, with its default if it has one.
+#[test]
+fn r51_documented_keys_of_traces_match_the_code() {
+    let page = read(PAGE);
+    let section = &page[page.find("## Keys of `[traces]`").unwrap()..];
+    let rows = table(section, &["key", "values", "default", "meaning"]);
+    let shown = format!("{:#?}", Traces::default());
+    let example = block(&page, "toml");
+    for row in &rows {
+        let (key, default) = (row[0].trim_matches('`'), row[2].trim_matches('`'));
+        assert!(shown.contains(&format!("    {key}: ")), "{key}");
+        assert!(example.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = "))), "{key}");
+        let text = format!("[pools.a]\napp = 'a:app'\n[traces]\n{key} = {default}\n");
+        assert!(default == "none" || parsed(&text).traces == Traces::default(), "{key} = {default} is not the default");
+    }
+    assert_eq!(rows.len(), shown.lines().count() - 2, "{shown}");
 }
 
 /// R51: each key of `[server]` is in its table and in the example, with its default if it has a fixed one.

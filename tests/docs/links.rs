@@ -3,7 +3,7 @@
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
 
-pub(super) const PAGES: [&str; 25] = [
+pub(super) const PAGES: [&str; 26] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -28,6 +28,7 @@ pub(super) const PAGES: [&str; 25] = [
     "docs/requirements.md",
     "docs/semantics.md",
     "docs/testing.md",
+    "docs/traces.md",
     "python/README.md",
 ];
 

@@ -3,7 +3,7 @@
 use crate::{Affinity, Error, IfAbsent, Reply, Result};
 use actix::Message;
 use bytes::Bytes;
-use herder_core::{SessionCall, SessionId};
+use herder_core::{SessionCall, SessionId, Timestamp};
 use herder_wire::{Buffer, CallBuffers, CallHeaders};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
@@ -42,6 +42,8 @@ pub struct Request {
     pub(crate) headers: Option<Box<Result<CallHeaders>>>,
     /// In a box, since most calls have none.
     pub(crate) buffers: Option<Box<CallBuffers>>,
+    /// When the request from elsewhere arrived that this call answers.
+    pub(crate) served_since: Option<Timestamp>,
 }
 
 impl Execute {
@@ -176,6 +178,7 @@ impl Request {
             idle: None,
             headers: None,
             buffers: None,
+            served_since: None,
         }
     }
 
@@ -211,6 +214,11 @@ impl Request {
     /// Lets the result have buffers. Has no effect if the call is submitted as a stream.
     pub fn take_buffers(&mut self) {
         self.buffers.get_or_insert_default().take = true;
+    }
+
+    /// Makes the call the answer to a request that has arrived at this time. In its trace, it begins then.
+    pub fn served_since(&mut self, arrived: Timestamp) {
+        self.served_since = Some(arrived);
     }
 
     /// Adds a header, which the handler can read. An invalid one is an error when the call is submitted.

@@ -86,8 +86,8 @@ impl State {
         let Some(max_frame) = self.link(send.worker).map(|link| link.max_frame) else { return false };
         let Some(call) = self.calls.get(&send.call) else { return false };
         let session = call.session.as_ref().map_or(0, |session| session.as_str().len());
-        let headers = call.headers.as_ref().map_or(0, |headers| headers.len());
-        check_call_size(&call.command, session, call.body.len(), max_frame).is_ok() && headers <= max_frame as usize
+        check_call_size(&call.command, session, call.body.len(), max_frame).is_ok()
+            && call.headers_length() <= max_frame as usize
     }
 }
 

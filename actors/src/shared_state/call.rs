@@ -1,6 +1,8 @@
 //! The arguments and the caller of a call, which the core does not see. Owned by the pool's state.
 
-use crate::{Error, Reply, Request, Result, chunks::ChunkSender, gate::Permit, metrics::CommandNumber};
+use crate::{
+    Error, Reply, Request, Result, chunks::ChunkSender, gate::Permit, metrics::CommandNumber, traces::CallTrace,
+};
 use bytes::Bytes;
 use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
 use herder_wire::{CallBuffers, CallHeaders};
@@ -32,6 +34,7 @@ pub(crate) struct Incoming {
     pub(crate) idempotent: Option<bool>,
     /// The encoded headers, if the call has any.
     pub(crate) headers: Option<Box<[u8]>>,
+    pub(crate) trace: Option<Box<CallTrace>>,
     /// The longest time between two chunks.
     pub(crate) idle: Option<Duration>,
     /// The buffers, if the call has any or its caller takes any.
@@ -51,6 +54,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) deadline: Timestamp,
     pub(crate) headers: Option<Box<[u8]>>,
+    /// The trace that the call belongs to, if there is one.
+    pub(crate) trace: Option<Box<CallTrace>>,
     pub(crate) buffers: Option<Box<CallBuffers>>,
     /// The timeout of the command, if `deadline` follows from it.
     pub(crate) command_timeout: Option<Duration>,
@@ -71,6 +76,11 @@ impl Call {
         let buffers =
             self.buffers.as_ref().map_or(0, |call| call.buffers.iter().map(|buffer| buffer.bytes().len()).sum());
         self.body.len() + buffers
+    }
+
+    /// Returns the length of the headers that a worker gets, in bytes, at most.
+    pub(crate) fn headers_length(&self) -> usize {
+        headers_length(self.headers.as_deref(), self.trace.as_deref())
     }
 
     /// Answers a call whose worker has ended the stream.
@@ -95,12 +105,14 @@ impl Incoming {
         reply: Replier,
         permit: Option<Permit>,
     ) -> Result<Self> {
-        let Request { command, body, session, idempotent, headers, idle, mut buffers, .. } = request;
+        let Request { command, body, session, idempotent, headers, idle, mut buffers, served_since, .. } = request;
         if let Some(buffers) = &mut buffers {
             buffers.check().map_err(Error::malformed)?;
             buffers.take &= matches!(reply, Replier::Once(_)); // an item of a stream has no buffers
         }
-        let headers = headers.map(|headers| encoded(&(*headers)?)).transpose()?;
+        let mut headers = headers.map(|headers| *headers).transpose()?;
+        let trace = CallTrace::begin(&mut headers, served_since);
+        let headers = headers.filter(|headers| !headers.is_empty()).map(|headers| encoded(&headers)).transpose()?;
         Ok(Self {
             id,
             command,
@@ -109,6 +121,7 @@ impl Incoming {
             deadline,
             idempotent,
             headers,
+            trace,
             idle,
             buffers,
             reply,
@@ -116,10 +129,19 @@ impl Incoming {
         })
     }
 
+    /// Returns the length of the headers that a worker gets, in bytes, at most.
+    pub(crate) fn headers_length(&self) -> usize {
+        headers_length(self.headers.as_deref(), self.trace.as_deref())
+    }
+
     /// Refuses the call.
     pub(crate) fn refuse(self, refusal: Error) {
         settle(self.reply, self.permit, Err(refusal));
     }
+}
+
+fn headers_length(headers: Option<&[u8]>, trace: Option<&CallTrace>) -> usize {
+    headers.map_or(0, <[u8]>::len) + trace.map_or(0, CallTrace::max_length)
 }
 
 /// The maximum length of the headers of a call, in bytes of JSON.

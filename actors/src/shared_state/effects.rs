@@ -9,16 +9,17 @@ use crate::{
     Error, Reply, Result,
     call_log::{Success, Times},
     recorder::Descriptor,
+    traces::{CallTrace, Described},
 };
 use bytes::Bytes;
 use herder_core::{
     CallFailure, CallId, Delivery, Dispatch, Effect, Epoch, FinalAnswer, Input, KillReason, LogEvent, SessionEndReason,
-    StopMethod, Timestamp, WireId, WorkerLoss, WorkerRef,
+    SessionId, StopMethod, Timestamp, WireId, WorkerLoss, WorkerRef,
 };
 use herder_wire::{
     Buffer, CallBuffers, CallHead, EncodeError, EndReason, FrameKind, HEADER_LEN, HostMessage, Stamps, encode_headers,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Results and chunks up to this size, in bytes, are copied out of the read buffer, which can then be reused at once. A reply
 /// that an application keeps would otherwise keep 64 KiB.
@@ -151,7 +152,9 @@ impl State {
             // it is retried. Answered here, a call that can be retried would fail.
             return;
         }
-        if let Some(call) = self.calls.remove(&id) {
+        if let Some(mut call) = self.calls.remove(&id) {
+            let trace = call.trace.take();
+            self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(&error), None);
             let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
             call.answer(Err(error));
         }
@@ -170,6 +173,7 @@ impl State {
         let link =
             link.ok_or_else(|| Error::Internal { reason: format!("worker {worker} is not connected").into() })?;
         call.sent = Some((worker, wire));
+        let traced = call.trace.as_mut().map(|trace| trace.send(self.now, worker, call.headers.as_deref()));
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
         let (command, deadline) = (&*call.command, Some(call.deadline).filter(|at| *at != Timestamp::NEVER));
         let chunks = match &call.reply {
@@ -181,7 +185,8 @@ impl State {
         let written = buffers.and_then(|buffers| link.write_to_slab(self.now, buffers));
         let slab = written.as_ref().map(|(slab, _)| *slab);
         let buffers = written.as_ref().map(|(_, buffers)| buffers).or(buffers);
-        if let Err(error) = write_frames(link, self.now, &head, call, buffers) {
+        let headers = traced.as_deref().or(call.headers.as_deref());
+        if let Err(error) = write_frames(link, self.now, &head, (headers, &call.body), buffers) {
             link.slabs.iter_mut().zip(slab).for_each(|(slabs, slab)| slabs.take_back(slab));
             return Err(Error::TooLarge { message: error.to_string(), may_have_run: false, worker: None });
         }
@@ -196,7 +201,8 @@ impl State {
     pub(super) fn deliver(&mut self, answer: &FinalAnswer) {
         let FinalAnswer { call: id, delivery, earlier } = answer;
         let (id, delivery) = (*id, *delivery);
-        let Some(call) = self.calls.remove(&id) else { return };
+        let Some(mut call) = self.calls.remove(&id) else { return };
+        let trace = call.trace.take();
         let times = Some(Times { queued: delivery.queued(), ran: delivery.ran() });
         let frame = self.current_frame.take();
         self.count_answer(&call, &delivery, frame.as_ref());
@@ -204,17 +210,20 @@ impl State {
             Some(FinalFrame::Result(result)) => {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
+                self.end_trace(trace, id, (&call.command, call.session.as_ref()), None, Some(result.stamps));
                 self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
                 call.answer(Ok(reply(copied_if_small(result.payload), result.buffers, result.stamps, delivery)));
             }
             Some(FinalFrame::StreamEnd(stamps)) => {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
+                self.end_trace(trace, id, (&call.command, call.session.as_ref()), None, Some(stamps));
                 self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
                 call.end_stream(reply(Bytes::new(), Vec::new(), stamps, delivery));
             }
-            Some(FinalFrame::Error(error)) => {
+            Some(FinalFrame::Error(error, stamps)) => {
                 let error = Error::of_worker(&call.command, delivery.worker, error);
+                self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(&error), Some(stamps));
                 let error = error.with_attempts(self.attempts(earlier));
                 let error = self.record_answered_failure(id, &call.command, call.session.as_ref(), error, times);
                 call.answer(Err(error));
@@ -223,13 +232,29 @@ impl State {
         }
     }
 
+    /// Queues the spans of a call that is answered now, if it is recorded. `of`: its command and its session.
+    pub(super) fn end_trace(
+        &self,
+        trace: Option<Box<CallTrace>>,
+        id: CallId,
+        of: (&Arc<str>, Option<&SessionId>),
+        error: Option<&Error>,
+        stamps: Option<Stamps>,
+    ) {
+        let Some(trace) = trace else { return };
+        let (command, session) = of;
+        trace.finish(self.now, &Described { pool: self.config.name(), command, session, id }, error, stamps);
+    }
+
     fn settle(&mut self, id: CallId, failure: CallFailure, earlier: &[WorkerLoss]) {
-        let Some(call) = self.calls.remove(&id) else { return };
+        let Some(mut call) = self.calls.remove(&id) else { return };
         // Before the call is dropped: if its attempt kills the worker later, the fingerprint can no longer be computed.
         self.remember_abandoned(&call);
         let abandoned = matches!(failure, CallFailure::Abandoned);
         let error = self.error(self.clock.now(), failure).with_attempts(self.attempts(earlier));
         let error = error.with_command_timeout(call.command_timeout);
+        let trace = call.trace.take();
+        self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(&error), None);
         if abandoned {
             // The caller abandoned the call, so there is no receiver. Nor does it count as a failure for the log.
             self.metrics.failed(&call.command, error.slug(), 1);
@@ -245,18 +270,18 @@ fn write_frames(
     link: &mut Link,
     now: Timestamp,
     head: &CallHead<'_>,
-    call: &Call,
+    (headers, body): (Option<&[u8]>, &Bytes),
     buffers: Option<&CallBuffers>,
 ) -> Result<(), EncodeError> {
     let tail = link.calls.tail();
-    if let Some(headers) = &call.headers {
+    if let Some(headers) = headers {
         let begin = tail.len();
         encode_headers(head.wire, headers, link.max_frame, tail)?;
         link.recorder.sent(Descriptor::Calls, &tail[begin..]);
     }
     let begin = tail.len() + HEADER_LEN;
-    let parts = buffers.map(|buffers| buffers.parts(FrameKind::Call, head.length(), &call.body)).transpose()?;
-    let parts = parts.as_deref().unwrap_or(std::slice::from_ref(&call.body));
+    let parts = buffers.map(|buffers| buffers.parts(FrameKind::Call, head.length(), body)).transpose()?;
+    let parts = parts.as_deref().unwrap_or(std::slice::from_ref(body));
     let body_length = parts.iter().map(Bytes::len).sum();
     head.encode(body_length, link.max_frame, tail)?;
     link.recorder.call(now, head.wire, tail.len() - begin + body_length, head.command);
@@ -307,9 +332,10 @@ mod tests {
         let deadline = state.clock.now() + Duration::from_secs(60);
         let (command, body) = ("add".into(), Bytes::from_static(b"{}"));
         let (id, session, idempotent, headers, idle, buffers, permit) = (CallId(1), None, None, None, None, None, None);
+        let trace = None;
         let reply = Replier::Once(reply);
         let incoming =
-            Incoming { id, command, session, body, deadline, idempotent, headers, idle, buffers, reply, permit };
+            Incoming { id, command, session, body, deadline, idempotent, headers, trace, idle, buffers, reply, permit };
         state.submit(incoming);
         let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         // The effects of both inputs are applied afterwards, as those of one step are.

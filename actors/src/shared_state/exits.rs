@@ -1,7 +1,7 @@
 //! Records of exited processes, kept for the errors of calls that fail later and for the status.
 
 use super::{Deferred, State, errors::start_failed};
-use crate::{Error, error::ExitRecord, recorder::Recorder};
+use crate::{Error, error::ExitRecord, recorder::Recorder, traces};
 use herder_core::{Answers, Input, ProcessExit, WorkerRef};
 
 /// The number of exited processes whose records are kept.
@@ -26,6 +26,12 @@ impl State {
             self.exit_records.pop_front();
         }
         self.exit_records.push_back((worker, exit_record));
+        if traces::is_recording() {
+            let now = self.clock.now();
+            let of_worker =
+                self.calls.values_mut().filter(|call| call.sent.is_some_and(|(sent_to, _)| sent_to == worker));
+            of_worker.filter_map(|call| call.trace.as_mut()).for_each(|trace| trace.on_exit(now));
+        }
         let link = self.link(worker).is_some().then(|| self.links[worker.id.0 as usize - 1].take()).flatten();
         self.handle(Input::Exited { worker, exit, answers, suspects });
         self.count_exit(worker, exit, is_out_of_memory, link.as_ref());

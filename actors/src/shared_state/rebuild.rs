@@ -57,7 +57,9 @@ impl State {
 
     /// Fails every call with this error and kills every process.
     pub(crate) fn fail_pending_calls(&mut self, error: &Error) {
-        for (id, call) in std::mem::take(&mut self.calls) {
+        for (id, mut call) in std::mem::take(&mut self.calls) {
+            let trace = call.trace.take();
+            self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(error), None);
             let error = self.record_failure(id, &call.command, call.session.as_ref(), error.clone());
             call.answer(Err(error));
         }

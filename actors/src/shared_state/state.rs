@@ -83,7 +83,7 @@ pub(crate) struct State {
 pub(crate) enum FinalFrame {
     Result(CallResult),
     StreamEnd(Stamps),
-    Error(WorkerError),
+    Error(WorkerError, Stamps),
 }
 
 impl FinalFrame {
@@ -94,12 +94,12 @@ impl FinalFrame {
                 let buffers: usize = result.buffers.iter().map(|buffer| buffer.bytes().len()).sum();
                 Some(result.payload.len() + buffers)
             }
-            Self::StreamEnd(_) | Self::Error(_) => None,
+            Self::StreamEnd(_) | Self::Error(..) => None,
         }
     }
 
     pub(super) fn is_error(&self) -> bool {
-        matches!(self, Self::Error(_))
+        matches!(self, Self::Error(..))
     }
 }
 

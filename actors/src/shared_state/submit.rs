@@ -11,14 +11,16 @@ const MAX_COMPARED_NAMES: usize = 256;
 
 impl State {
     /// Submits a call. The caller gets a refusal the same way as any other answer.
-    pub(crate) fn submit(&mut self, incoming: Incoming) {
+    pub(crate) fn submit(&mut self, mut incoming: Incoming) {
         if let Some(refusal) = self.refusal(&incoming) {
             self.begin_step();
+            let (id, command, trace) = (incoming.id, &incoming.command, incoming.trace.take());
             let session = incoming.session.as_ref().map(|session| &session.id);
-            let refusal = self.record_failure(incoming.id, &incoming.command, session, refusal);
+            self.end_trace(trace, id, (command, session), Some(&refusal), None);
+            let refusal = self.record_failure(id, command, session, refusal);
             return incoming.refuse(refusal);
         }
-        let Incoming { id, command, session, body, deadline, idempotent, headers, idle, buffers, reply, permit } =
+        let Incoming { id, command, session, body, deadline, idempotent, headers, trace, idle, buffers, reply, permit } =
             incoming;
         let rules = self.commands.as_ref().and_then(|table| table.get(&*command)).copied().unwrap_or_default();
         let idempotent = idempotent.unwrap_or(rules.idempotent);
@@ -41,6 +43,7 @@ impl State {
             deadline,
             command_timeout,
             headers,
+            trace,
             buffers,
             sent: None,
             reply,
@@ -85,7 +88,7 @@ impl State {
         if let Err(error) = check_call_size(&incoming.command, session, length, max_frame) {
             return too_large(error.to_string());
         }
-        let headers = incoming.headers.as_ref().map_or(0, |headers| headers.len());
+        let headers = incoming.headers_length();
         if headers > max_frame as usize {
             return too_large(format!(
                 "the headers have {headers} bytes; the limit is {max_frame} bytes (`max_frame`)"

@@ -55,7 +55,7 @@ impl State {
         wire: WireId,
         frame: &FinalFrame,
     ) -> Option<Fingerprint> {
-        let cancelled = matches!(frame, FinalFrame::Error(error) if error.kind == WorkerErrorKind::Cancelled);
+        let cancelled = matches!(frame, FinalFrame::Error(error, _) if error.kind == WorkerErrorKind::Cancelled);
         if cancelled || !self.core.needs_fingerprints() {
             return None;
         }

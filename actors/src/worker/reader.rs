@@ -235,7 +235,7 @@ impl<'a> Reader<'a> {
                 }
             }
             (WorkerMessage::Error { error, stamps, .. }, HandshakeState::Serving) => {
-                self.on_final_frame(&header, FinalFrame::Error(error), stamps.run_time());
+                self.on_final_frame(&header, FinalFrame::Error(error, stamps), stamps.run_time());
             }
             (WorkerMessage::Chunk { item, .. }, HandshakeState::Serving) => self.on_chunk(&header, item)?,
             (WorkerMessage::StreamEnd { stamps, .. }, HandshakeState::Serving) => {

@@ -382,7 +382,7 @@ pub(crate) struct Call {
     /// The session the call belongs to
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
-    /// A header of the call, for the handler. The pool must have it in `forward_headers`. Can be repeated
+    /// A header of the call, for the handler. The pool must have it in `forward_headers`, unless it is that of a trace. Can be repeated
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     pub(crate) headers: Vec<(String, String)>,
     /// Deadline of the call, including time in the queue and retries [default: the pool's `timeout`]

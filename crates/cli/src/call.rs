@@ -226,7 +226,8 @@ async fn call(
 
 /// Refuses a header that a server would not pass on to the handler.
 fn check_forwarded(pool: &Pool, name: &str) -> Outcome {
-    match pool.config().forward_headers().iter().any(|each| each.eq_ignore_ascii_case(name)) {
+    let forwarded = pool.config().forward_headers().iter().map(|each| &**each);
+    match forwarded.chain(["traceparent", "tracestate"]).any(|each| each.eq_ignore_ascii_case(name)) {
         true => Ok(()),
         false => Err(CommandError::usage(format_args!(
             "the handlers of the pool `{}` do not get the header `{name}`; add it to `forward_headers` of the pool",

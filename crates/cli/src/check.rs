@@ -23,9 +23,9 @@ pub(crate) fn run(options: &Check) -> Outcome {
     let source = match options.file.to_str().filter(|text| is_app(text)) {
         Some(app) => Source::of(Some(app), Overrides::default())?.with_programs()?,
         None => {
-            let Config { server, pools, .. } =
+            let Config { server, traces, pools, .. } =
                 Config::load_with_programs(&options.file).map_err(|error| refused(options, error))?;
-            Source { origin: Origin::File(options.file.clone()), server, pools }
+            Source { origin: Origin::File(options.file.clone()), server, traces, pools }
         }
     };
     if let Err(CommandError::Usage(text) | CommandError::Failed(text)) =

@@ -33,6 +33,7 @@ mod status;
 mod table;
 mod target;
 mod top;
+mod traces;
 mod units;
 mod watch;
 mod why;

@@ -6,7 +6,7 @@ use crate::{
 };
 use herder::{
     PoolConfig,
-    config::{Config, ConfigError, Server},
+    config::{Config, ConfigError, Server, Traces},
 };
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,7 @@ pub(crate) const ALLOW_CODE: &str = "HERDER_ALLOW_CODE";
 pub(crate) struct Source {
     pub(crate) origin: Origin,
     pub(crate) server: Server,
+    pub(crate) traces: Traces,
     pub(crate) pools: Vec<PoolConfig>,
 }
 
@@ -77,8 +78,8 @@ impl Source {
                 path.display()
             )));
         }
-        let Config { server, pools, .. } = load(path)?;
-        Ok(Self { origin: Origin::File(path.into()), server, pools })
+        let Config { server, traces, pools, .. } = load(path)?;
+        Ok(Self { origin: Origin::File(path.into()), server, traces, pools })
     }
 
     /// Returns the pool with this name.
@@ -109,7 +110,7 @@ impl Source {
         let name = name_of(app)?;
         let python = python::inline_python(app)?;
         let pool = pool(&name, app, python, overrides.enhanced, overrides.pool_size, overrides.allow_code)?;
-        Ok(Self { origin: Origin::App, server: Server::default(), pools: vec![pool] })
+        Ok(Self { origin: Origin::App, server: Server::default(), traces: Traces::default(), pools: vec![pool] })
     }
 
     fn demo(overrides: Overrides) -> Outcome<Self> {
@@ -119,7 +120,7 @@ impl Source {
         let size = Some(overrides.pool_size.unwrap_or(DEMO_WORKERS));
         let demo = |name, enhanced| pool(name, DEMO_APP, None, enhanced, size, overrides.allow_code);
         let pools = vec![demo("basic", false)?, demo("sessions", true)?];
-        Ok(Self { origin: Origin::Demo, server: Server::default(), pools })
+        Ok(Self { origin: Origin::Demo, server: Server::default(), traces: Traces::default(), pools })
     }
 }
 

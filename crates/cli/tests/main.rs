@@ -35,4 +35,5 @@ mod streams;
 mod support;
 mod threads;
 mod top;
+mod traces;
 mod why;

@@ -51,6 +51,11 @@ impl CallHeaders {
         self.0.get(name).map(String::as_str)
     }
 
+    /// Removes a header, whose name is given in lower case.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     /// Whether there are no headers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

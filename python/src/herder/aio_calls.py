@@ -187,6 +187,8 @@ class Runner:
         base = self.base_context
         context = contexts.copy_for_call(base) if "decimal" in sys.modules else base.copy()
         context.run(task_call.set, pending.call)
+        if self.calls.traces:  # not removed here: each step of a generator has a new context
+            contexts.open_telemetry.enter(context, self.calls.traces.get(pending.wire_id))
         return context
 
     def begin_task(self, pending: Pending, index: int) -> None:
@@ -310,7 +312,9 @@ class Runner:
         if len(kept) > 2 * len(self.unanswered) + SPARE_HEADERS:
             for each in [each for each in kept if each not in self.unanswered]:
                 del kept[each]
+                self.calls.traces.pop(each, None)
         kept[wire_id] = headers
+        contexts.open_telemetry.keep_trace(self.calls.traces, wire_id, headers)
 
     # --- answering ----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from herder import frames
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from herder.dependency_values import Registry
     from herder.session import Session
@@ -51,6 +52,7 @@ class Calls:
         "revoking",
         "running",
         "session_of",
+        "traces",
     )
 
     def __init__(self) -> None:
@@ -65,6 +67,7 @@ class Calls:
         self.closing = False
         self.forked = False  # this process is a fork of the worker
         self.headers: dict[int, dict[str, str]] = {}  # of calls that have some; some are kept after the end of the call
+        self.traces: dict[int, Any] = {}  # the contexts of OpenTelemetry of such calls
         self.dependencies: Registry | None = None  # the values of dependencies that outlive a call
         self.session_of: Callable[[int], Session | None] = _no_session  # returns the session of a running call
 
@@ -164,7 +167,7 @@ class Call:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that the pool's `forward_headers` let through, with names in lower case.
+        """The headers that the pool's `forward_headers` let through, and those of the trace, with names in lower case.
 
         Several values of one name are joined by ", ", those of "cookie" by "; ". Read them during the call: they may
         be gone after its end.
@@ -172,9 +175,14 @@ class Call:
         return self._calls.headers.get(self.id, {})
 
     @property
-    def trace(self) -> str | None:
-        """The header `traceparent` (W3C Trace Context), if the caller sent it and the pool forwards it."""
+    def traceparent(self) -> str | None:
+        """The trace and the span that caused this run (W3C Trace Context), if the call belongs to a trace."""
         return self.headers.get("traceparent")
+
+    @property
+    def tracestate(self) -> str | None:
+        """The header `tracestate` that belongs to `traceparent`."""
+        return self.headers.get("tracestate")
 
     @property
     def request_id(self) -> str | None:

@@ -137,6 +137,7 @@ class MainLoop:
         worker, calls, commands, base = self.worker, self.worker.calls, self.commands, self.base_context
         output, reads, parts, writes = self.output, self.reads, self.output.parts, self.output.writes
         cancelled, modules, decode, encode = calls.cancelled, sys.modules, worker.decode, worker.encode
+        traces, enter_trace = calls.traces, contexts.open_telemetry.enter
         starts_sessions, start_session = worker.starts_sessions, hooks.start_session
         unpack, call, optional_call = frames.CALL_HEAD.unpack_from, *frames.CALL_WORDS
         pack_head, result_word = frames.RESULT_HEAD.pack, frames.RESULT
@@ -198,6 +199,8 @@ class MainLoop:
                         if command.call_parameter is not None:
                             arguments[command.call_parameter] = Call(wire_id, deadline, calls)
                     context = contexts.copy_for_call(base) if "decimal" in modules else copy_base()
+                    if traces:
+                        enter_trace(context, traces.pop(wire_id, None))
                     calls.deadline = deadline
                     # Written before `cancelled` is read; the control thread does the opposite. See `Calls.state`.
                     calls.running = calls.last_begun = wire_id
@@ -310,6 +313,7 @@ class MainLoop:
             given = None if session is None else Session(session, epoch, worker.sessions)
             command.inject(arguments, Call(wire_id, deadline, calls), given)
         context: Any = contexts.copy_for_call(base)
+        contexts.open_telemetry.enter(context, calls.traces.pop(wire_id, None))
         calls.deadline = deadline
         calls.running = calls.last_begun = wire_id
         if wire_id in calls.cancelled and calls.refuses(wire_id):
@@ -421,7 +425,10 @@ class MainLoop:
             self.offset, self.session_end = end, session_end
         elif kind == frames.HEADERS:
             # Those of the call that follows. Calls run one after the other, so those of the last one are not needed.
-            self.worker.calls.headers = {wire_id: frames.headers(body)}
+            calls, headers = self.worker.calls, frames.headers(body)
+            calls.headers = {wire_id: headers}
+            calls.traces.clear()
+            contexts.open_telemetry.keep_trace(calls.traces, wire_id, headers)
             self.offset = end
         elif kind == frames.BATCH:
             frames.batch(body, is_offered=False)  # raises the error: an app with batches uses `aio`

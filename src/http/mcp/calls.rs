@@ -100,7 +100,8 @@ impl ToolCall<'_> {
         let handle = handle.map(|id| caller.handle(id));
         let (pool, sessions) = (&command.pool.pool, &caller.mcp.sessions);
         let (options, time_left) = caller.options(pool);
-        let mut call = pool.call_json::<IgnoredAny>(command.name, arguments).timeout(time_left);
+        let mut call =
+            pool.call_json::<IgnoredAny>(command.name, arguments).timeout(time_left).served_since(herder_actors::now());
         // Calls of a pool without affinity have no session.
         if let Some(session) = header.as_ref().or(handle.as_ref()).filter(|_| command.pool.affinity) {
             call = call.session(session.id);

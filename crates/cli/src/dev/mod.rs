@@ -18,6 +18,7 @@ use crate::{
     serve::{self, Descriptors, Drain, Http, Listen},
     signals::Signals,
     source::{Origin, Overrides, Source},
+    traces::TraceExport,
 };
 use actix_rt::System;
 use herder::{Pool, PoolConfig, config::Launch};
@@ -61,6 +62,7 @@ pub(crate) fn run(options: &Dev) -> Outcome {
     let port = options.port.unwrap_or(source.server.listen.port());
     let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     let access = Access::decide(listen, &source, false)?;
+    let _traces = TraceExport::start(&source.traces)?;
     let listener = serve::bind(listen)?;
     let connections = Descriptors::raise(1, &source.pools).connections_per_thread()?;
     let session = Session { source, access, watched, listen: Listen { listener, connections }, terminal };

@@ -19,6 +19,7 @@ use crate::{
     logs::{self, Output},
     signals::Signals,
     source::{Overrides, Source},
+    traces::TraceExport,
 };
 use actix_rt::{System, task::JoinHandle};
 use actix_web::App;
@@ -51,6 +52,7 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     let listen = options.listen.unwrap_or(source.server.listen);
     let access = Access::decide(listen, &source, options.allow_code)?;
     check_limits(options, &source)?;
+    let _traces = TraceExport::start(&source.traces)?;
     // Bind before any worker starts: if the address is in use, there is nothing to clean up.
     let listener = bind(listen)?;
     let stdout = Output::start("herder-stdout", io::stdout().as_fd(), options.log_format.on(&io::stdout()))
