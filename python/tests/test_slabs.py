@@ -374,6 +374,31 @@ def test_arrays_share_the_slab(tmp_path):
         assert host.take_frees() == [slab.id]
 
 
+@pytest.mark.parametrize("options", ["", "run_sync='thread'"], ids=["sync", "thread"])
+def test_batches_have_buffers(tmp_path, options):
+    text = f"""
+    @app.batch({options})
+    def reverse(items: list):
+        return [[bytes(item["x"])[::-1], len(items)] for item in items]
+
+    @app.command
+    def nothing(): pass
+    """
+    with SlabHost(tmp_path, text.replace("{", "{{").replace("}", "}}"), concurrency=2) as host:
+        host.ready()
+        slabs = [host.pass_slab("arguments") for _ in range(2)]
+        results = [host.pass_slab("results") for _ in range(2)]
+        data = {host.next_id + 1: b"ab" * BIG, host.next_id + 2: b"cd" * BIG}
+        host.calls.sendall(frames.frame(frames.BATCH, 0, struct.pack("<2Q", *data)))
+        for slab, each in zip(slabs, data.values(), strict=True):
+            host.send_call("reverse", None, slab, x=each)
+        for result in results:
+            wire_id, value, found = host.next_answer()
+            assert value == [None, 2] and found["/0"] == (result.id, data[wire_id][::-1])
+        host.run("nothing")
+        assert sorted(host.take_frees()) == [slab.id for slab in slabs]
+
+
 def test_handlers_in_threads_use_slabs(tmp_path):
     text = APP.replace("app.command", "app.command(run_sync='thread')")
     with SlabHost(tmp_path, text, concurrency=2) as host:

@@ -41,6 +41,10 @@ def count(items):
         found.append([state['n'], len(items), os.getpid()])
     return found
 
+@app.batch(max_batch_size=2, max_wait=60)
+def reverse(items):
+    return [[bytes(item['x'])[::-1], len(items)] for item in items]
+
 @app.command
 def pid() -> int:
     return os.getpid()
@@ -71,6 +75,22 @@ async fn each_caller_of_a_batch_gets_its_own_answer() {
     let found = &status(&pool).await["batches"]["double"];
     let numbers = ["max_batch_size", "max_wait_us", "waiting", "batches", "calls", "largest"].map(|key| &found[key]);
     assert_eq!(json!(numbers), json!([4, 60_000_000, 0, 1, 4, 4]));
+    pool.shutdown_and_check().await;
+}
+
+/// R43: calls with buffers join batches, whether their bytes are in shared memory or in the frame.
+#[tokio::test]
+async fn r43_calls_with_buffers_are_batched() {
+    let pool = batching(1).await;
+    for _ in 0..2 {
+        let data = [1_u8, 2].map(|start| (start..200).cycle().take(100_000).collect::<Vec<_>>());
+        let call = |x: &[u8]| pool.call::<Value>("reverse", &json!({})).attach("x", x.to_vec()).take_buffers();
+        for (x, outcome) in data.iter().zip(answers(data.iter().map(|x| call(x).reply()).collect()).await) {
+            let reply = outcome.unwrap();
+            assert_eq!((reply.json(), reply.buffers().len()), (&"[null,2]".into(), 1));
+            assert!(reply.buffers()[0].bytes().iter().rev().eq(x));
+        }
+    }
     pool.shutdown_and_check().await;
 }
 

@@ -83,11 +83,14 @@ impl State {
     }
 
     fn can_write(&mut self, send: &Dispatch) -> bool {
-        let Some(max_frame) = self.link(send.worker).map(|link| link.max_frame) else { return false };
-        let Some(call) = self.calls.get(&send.call) else { return false };
+        let limits = self.link(send.worker).map(|link| (link.max_frame, link.accepts_buffers));
+        let (Some((max_frame, accepts_buffers)), Some(call)) = (limits, self.calls.get(&send.call)) else { return false };
         let session = call.session.as_ref().map_or(0, |session| session.as_str().len());
-        check_call_size(&call.command, session, call.body.len(), max_frame).is_ok()
+        let buffers = call.buffers.as_deref();
+        let length = buffers.map_or(call.body.len(), |buffers| buffers.max_length(call.body.len()));
+        check_call_size(&call.command, session, length, max_frame).is_ok()
             && call.headers_length() <= max_frame as usize
+            && (accepts_buffers || buffers.is_none_or(|buffers| buffers.buffers.is_empty()))
     }
 }
 

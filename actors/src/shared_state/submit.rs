@@ -33,8 +33,8 @@ impl State {
         let command_timeout = rules.timeout.filter(|&timeout| now + timeout < deadline);
         let deadline = command_timeout.map_or(deadline, |timeout| now + timeout);
         let stream = matches!(reply, Replier::Stream(_)).then_some(StreamLimits { idle });
-        // What only some workers accept is decided when a call is written: such a call is a batch of its own.
-        let batch = rules.batch.filter(|_| buffers.is_none() && stream.is_none());
+        // A stream is a batch of its own: its items have their own answers.
+        let batch = rules.batch.filter(|_| stream.is_none());
         let call = Call {
             command,
             number: rules.number,

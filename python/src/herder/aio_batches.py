@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 
 from herder import frames
-from herder.aio_calls import Pending, Runner, run_steps
+from herder.aio_calls import Pending, PendingWithBuffers, Runner, run_steps
 from herder.aio_reader import Reader
 from herder.batches import CALL_PARAMETER, Batch, BatchCommand
 from herder.call import now, task_call
@@ -63,6 +63,13 @@ class BatchItem(Pending):
         self.arguments.pop(CALL_PARAMETER)
 
 
+class BatchItemWithBuffers(BatchItem):
+    """A call of a batch whose arguments have buffers, or whose result may have some."""
+
+    __slots__ = ()
+    has_buffers = True
+
+
 class BatchReader(Reader):
     """Records which calls are one batch."""
 
@@ -77,9 +84,10 @@ class BatchReader(Reader):
     def on_call(self, wire_id: int, *arguments: Any) -> None:
         """Record a call, as one of the batch if it belongs to it."""
         batch = self.batch
-        self.pending_type = Pending
+        self.pending_type, self.pending_with_buffers = Pending, PendingWithBuffers
         if batch is not None and wire_id in batch.members:
             self.pending_type = partial(BatchItem, batch)
+            self.pending_with_buffers = partial(BatchItemWithBuffers, batch)
         elif batch is not None and not batch.is_read:
             raise ProtocolError("out_of_order", f"call {wire_id} is between the calls of a batch")
         super().on_call(wire_id, *arguments)
@@ -235,6 +243,7 @@ class BatchRunner(Runner):
         calls, arguments = _inputs(batch)
         try:
             outcomes, error = await self.threads.run(command.run, {"calls": calls, "arguments": arguments})
+            arguments = []  # the buffers of a call that is answered are given back
             if error is None:
                 self.answer_all(batch, outcomes)
             else:

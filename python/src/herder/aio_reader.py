@@ -44,6 +44,7 @@ class Reader:
         self.health_checks: deque[tuple[int, float]] = deque()  # the checks to begin: nonce and limit
         self.draining = False  # nothing more is read
         self.pending_type: Callable[..., Pending] = Pending
+        self.pending_with_buffers: Callable[..., Pending] = PendingWithBuffers
 
     def receive(self) -> None:
         """Read once and record every complete frame. During a shutdown, read until no data is available."""
@@ -157,7 +158,7 @@ class Reader:
                 arguments = worker.decode(payload)
             else:
                 arguments = section.arguments(worker, command)
-                kind = PendingWithBuffers
+                kind = self.pending_with_buffers
             command.check(arguments)
             call = Call(wire_id, deadline, worker.calls)
             if command.injects:
