@@ -3,6 +3,8 @@
 import hashlib
 import json
 import struct
+import sys
+import types
 
 import pytest
 
@@ -426,3 +428,120 @@ def test_the_client_passes_arrays():
     named.__annotations__["arrays"] = np.ndarray
     app.command(named)
     assert Client(app).call("named", x=b"ab", y=np.ones((2, 1), ">f4")) == [2, {"y": [[1], [1]]}]
+
+
+@pytest.fixture
+def tensors(monkeypatch):
+    """A library as torch: its arrays have no buffer protocol, but are exchanged by DLPack."""
+    np = pytest.importorskip("numpy")
+
+    class Tensor:
+        def __init__(self, array, device=1):
+            self.array, self.device = array, device
+
+        def __dlpack__(self, **options):
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.device, 0
+
+        def tolist(self):
+            return self.array.tolist()
+
+    Tensor.__module__ = "tiny.core"
+    library = types.ModuleType("tiny")
+    library.Tensor, library.from_dlpack = Tensor, lambda array: Tensor(np.from_dlpack(array))
+    monkeypatch.setitem(sys.modules, "tiny", library)
+    return library
+
+
+def test_tensors_are_exchanged_by_dlpack(tensors):
+    np = pytest.importorskip("numpy")
+    app = herder.App()
+
+    def double(x):
+        x.array *= 2  # it is the handler's own copy
+        return {"out": x, "device": None}
+
+    double.__annotations__["x"] = tensors.Tensor
+    app.command(double)
+    taking = Client(app, take_buffers=True)
+    for given in (np.ones((2, 2), "<f4"), tensors.Tensor(np.ones((2, 2), "<f4"))):
+        found = taking.call("double", x=given)["out"]
+        assert (found.format, found.shape, found.tolist()) == ("f", (2, 2), [[2, 2], [2, 2]])
+    assert Client(app).call("double", x=[[1, 2]]) == {"out": [[2, 4]], "device": None}
+    with pytest.raises(CallError, match="Input should be a buffer, or a list of numbers"):
+        taking.call("double", x="text")
+
+
+def test_tensors_that_cannot_be_sent_are_refused(tensors):
+    np = pytest.importorskip("numpy")
+    encoder = buffers.ResultEncoder({}, True)
+    for value, reason in [
+        (tensors.Tensor(np.ones(1), device=2), "Tensor is in the memory of a device; copy it to the CPU"),
+        (tensors.Tensor(np.array(["2026"], "M8[D]")), "cannot be exported by DLPack"),
+    ]:
+        with pytest.raises(herder.errors.CallRejection, match=reason):
+            encoder.encode([value])
+    del tensors.from_dlpack
+    app = herder.App()
+
+    def handler(x):
+        return x
+
+    handler.__annotations__["x"] = tensors.Tensor
+    app.command(handler)
+    with pytest.raises(TypeError, match="tiny has no `from_dlpack`"):
+        Client(app)
+
+
+def test_tables_of_arrow_travel_as_streams():
+    pa = pytest.importorskip("pyarrow")
+    app = herder.App()
+
+    def doubled(table):
+        total = pa.compute.multiply(table["n"], 2)
+        return table.set_column(table.schema.get_field_index("n"), "n", total)
+
+    def batch(batch):
+        return {"rows": batch, "count": batch.num_rows}
+
+    doubled.__annotations__["table"], batch.__annotations__["batch"] = pa.Table, pa.RecordBatch
+    app.command(doubled)
+    app.command(batch)
+    rows = [{"n": 1, "name": "a"}, {"n": 2, "name": None}]
+    table, taking = pa.Table.from_pylist(rows), Client(app, take_buffers=True)
+    found = taking.call("doubled", table=table)
+    assert pa.ipc.open_stream(found).read_all().to_pylist() == [{"n": 2, "name": "a"}, {"n": 4, "name": None}]
+    [(entry, _)] = buffers.ResultEncoder({}, True).encode(table)[1]
+    assert entry["type"] == "application/vnd.apache.arrow.stream"
+    found = taking.call("batch", batch=pa.concat_tables([table, table]))
+    assert found["count"] == 4 and pa.ipc.open_stream(found["rows"]).read_all().num_rows == 4
+    assert taking.call("batch", batch=table.slice(0, 0))["count"] == 0
+    plain = Client(app)
+    assert plain.call("doubled", table=rows) == [{"n": 2, "name": "a"}, {"n": 4, "name": None}]
+    assert plain.call("batch", batch=rows) == {"rows": rows, "count": 2}
+    same = pa.table([[1], [2]], names=["n", "n"])
+    with pytest.raises(herder.errors.CallRejection, match="two columns of one name"):
+        herder.App()._encode()(same)
+    for value in (b"no stream", buffers.bytes_of(table)[1][:50], "text", [1]):
+        with pytest.raises(CallError, match=r"(table|stream) of Arrow"):
+            plain.call("doubled", table=value)
+
+
+def test_a_stream_of_arrow_with_invalid_texts_is_refused():
+    """The handler would read beyond them, and crash."""
+    pa = pytest.importorskip("pyarrow")
+    app = herder.App()
+
+    def names(table):
+        return table["name"].to_pylist()
+
+    names.__annotations__["table"] = pa.Table
+    app.command(names)
+    data = bytearray(buffers.bytes_of(pa.table({"name": ["abcdefgh"]}))[1])
+    offsets = struct.pack("<ii", 0, 8)  # of the texts, and by chance also among the lengths of the stream
+    for at in (data.index(offsets), data.rindex(offsets)):
+        changed = data[: at + 4] + struct.pack("<i", 1 << 30) + data[at + 8 :]
+        with pytest.raises(CallError, match="table of Arrow"):
+            Client(app).call("names", table=bytes(changed))

@@ -318,10 +318,12 @@ class ResultEncoder:
             return False
         if ("numpy", "MaskedArray") in names:  # its buffer has the masked elements too
             return False
+        if ("pyarrow", "Table") in names or ("pyarrow", "RecordBatch") in names:
+            return True
         try:
             memoryview(value)
         except TypeError:
-            return False
+            return declares(bases, "__dlpack__")
         except (ValueError, BufferError):
             # An array of dates, or a value that is closed or released. Each value of the type is looked at again.
             return True
@@ -425,12 +427,24 @@ def key_text(part: Any) -> str:
 def bytes_of(value: Any) -> tuple[dict[str, Any], bytes | memoryview] | None:
     """Return the entry of a buffer, without its place, and its bytes; None if the value has a form in JSON only."""
     extra: dict[str, Any] = {}
+    data: bytes | memoryview
     if type(value) is Buffer:
         extra = {} if value.media_type is None else {"type": value.media_type}
         value = value.data
     if type(value) is bytes:
         return {"len": len(value), **extra}, value
-    if any(base.__name__ == "ndarray" and package_of(base) == "numpy" for base in mro_of(type(value))):
+    names = [(package_of(base), base.__name__) for base in mro_of(type(value))]
+    if ("pyarrow", "Table") in names or ("pyarrow", "RecordBatch") in names:
+        from herder import arrow
+
+        data = arrow.as_stream(value)
+        return {"len": len(data), "type": arrow.MEDIA_TYPE, **extra}, data
+    is_array = ("numpy", "ndarray") in names
+    if is_array or is_tensor(value):
+        if not is_array:
+            from herder.tensors import as_array
+
+            value = as_array(value)
         # Without its class: `numpy.matrix` would keep two dimensions below.
         array = sys.modules["numpy"].asarray(value)
         if element_size(array.dtype.str) is None:  # no numbers or booleans
@@ -445,6 +459,17 @@ def bytes_of(value: Any) -> tuple[dict[str, Any], bytes | memoryview] | None:
         name = f"{'|' if view.itemsize == 1 else ORDER}{kind}{view.itemsize}"
         extra = {"dtype": name, "shape": list(shape), **extra}
     return {"len": len(data), **extra}, data
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value has no buffer protocol, but is exported by DLPack."""
+    if not declares(mro_of(type(value)), "__dlpack__"):
+        return False
+    try:
+        memoryview(value)
+    except TypeError:
+        return True
+    return False
 
 
 def flat_array(array: Any) -> bytes | memoryview:

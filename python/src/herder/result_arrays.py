@@ -83,6 +83,12 @@ def _timedelta(value: Any) -> str:
     return duration(seconds * 10**9 + value.microseconds * 1000 + value.nanoseconds, 9)
 
 
+def _arrow_records(value: Any) -> Any:
+    from herder.arrow import as_records
+
+    return as_records(value)
+
+
 def _null(_: Any) -> None:
     return None
 
@@ -98,4 +104,6 @@ FORMS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("pandas", "Period"): str,
     ("pandas", "NaTType"): _null,
     ("pandas", "NAType"): _null,
+    ("pyarrow", "Table"): _arrow_records,
+    ("pyarrow", "RecordBatch"): _arrow_records,
 }

@@ -44,7 +44,8 @@ def find_form(kind: type[Any], to_json: Form) -> Form | None:
         return _fields_form([each.name for each in getattr(kind, "__attrs_attrs__")])  # noqa: B009 - not in typeshed
     if declares(bases, "__dataclass_fields__"):
         return _fields_form(_dataclass_fields(kind))
-    return next((FORMS[name] for name in names if name in FORMS), None)
+    form = next((FORMS[name] for name in names if name in FORMS), None)
+    return _tensor if form is None and declares(bases, "__dlpack__") else form
 
 
 def _adds_fields(kind: type[Any]) -> bool:
@@ -131,6 +132,12 @@ def _decimal(value: Any) -> Any:
 
 def _base64(value: Any) -> str:
     return b2a_base64(bytes(value), newline=False).decode()
+
+
+def _tensor(value: Any) -> Any:
+    from herder.tensors import as_list
+
+    return as_list(value)
 
 
 def _set(value: Any) -> Any:

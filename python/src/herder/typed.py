@@ -12,6 +12,7 @@ import enum
 import sys
 
 from herder.annotations import UNION_TYPE_NAMES, evaluate, is_any, is_dependency, unknown_part, unknown_reason
+from herder.result_forms import declares, mro_of
 from herder.typed_containers import array_node, dict_node, fixed_tuple_node, union_node
 from herder.typed_nodes import ANY, SCALARS, STR, Field, Node, Reference, Unsupported
 from herder.typed_records import names_of
@@ -263,6 +264,14 @@ class Compiler:
             from herder.typed_arrays import array_node
 
             return array_node(cls)
+        if module == "pyarrow" and name in ("Table", "RecordBatch"):
+            from herder.arrow import arrow_node
+
+            return arrow_node(cls)
+        if declares(mro_of(cls), "__dlpack__"):
+            from herder.tensors import tensor_node
+
+            return tensor_node(cls)
         if module == "ipaddress":
             from herder.typed_values import address_node
 

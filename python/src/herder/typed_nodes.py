@@ -7,7 +7,8 @@ alone:
 | `kind` | parts |
 |---|---|
 | `any`, `int`, `float`, `bool`, `str`, `none`, `bytes` | none |
-| `ndarray` | none; `annotation` has the element type |
+| `ndarray` | none; `annotation` has the element type, or is the class of a tensor |
+| `arrow` | none; `annotation` is the class |
 | `datetime`, `date`, `time`, `timedelta`, `uuid`, `decimal`, `path`, `address` | none; `annotation` is the class |
 | `literal`, `enum`, `flag` | `values`: the JSON values |
 | `list`, `set`, `frozenset`, `deque`, `tuple` (of any length) | `items`: the node of the elements |

@@ -51,6 +51,7 @@ SIMPLE: dict[str, dict[str, Any]] = {
     "none": {"type": "null"},
     "bytes": {"type": "string", "contentEncoding": "base64", "pattern": f"^{BASE64}$"},
     "ndarray": {"type": "array"},
+    "arrow": {"type": "array", "items": {"type": "object"}},
     "datetime": {"type": "string", "format": "date-time", "pattern": f"^{DATE}(?:[Tt ]{TIME})?$"},
     "date": {"type": "string", "format": "date", "pattern": f"^{DATE}$"},
     "time": {"type": "string", "format": "time", "pattern": f"^{TIME}$"},
