@@ -342,8 +342,7 @@ class Runner:
         worker.take_back_unsent()
         # Copied, since the handlers of other calls may change an array before it is written.
         parts = worker.result_parts(pending.command.name, stamps, result, pending.takes_buffers, copy=True)
-        pending.arguments = {}  # so that no view is left, unless the handler keeps it
-        result = None
+        pending.arguments = {}  # so that no view is left, unless the handler keeps it, or the result is one
         worker.return_slabs()
         if self.unanswered.get(wire_id) is pending:
             # No call between these three. `answer_once` then does the rest; it adds no second answer.
@@ -351,6 +350,13 @@ class Runner:
             del self.unanswered[wire_id]
             worker.filling = None
         self.answer_once(pending)
+        self.return_slabs_soon(pending)
+
+    def return_slabs_soon(self, pending: Pending) -> None:
+        """Give back the slab of an answered call when the frames of its handler and of this package are gone."""
+        pending.arguments = {}
+        if self.worker.slabs is not None and (self.worker.slabs.are_leased or self.worker.unleased):
+            self.loop.call_soon(self.worker.return_slabs)
 
     def fail(self, pending: Pending, error: BaseException) -> None:
         """Answer with the exception of the handler, or with the reason why there is no result."""
@@ -369,6 +375,8 @@ class Runner:
             error = Interrupted()
         failure = error_frames.exception_frame(wire_id, error, pending.started, ended, self.worker.max_frame)
         self.answer_once(pending, failure)
+        if pending.has_buffers:
+            self.return_slabs_soon(pending)
 
     def answer_once(self, pending: Pending, *parts: bytes) -> None:
         """Answer a call if it has no answer yet."""

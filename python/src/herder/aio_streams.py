@@ -132,6 +132,8 @@ class AsyncStream(Stream):
             if error is None:
                 runner.end_fork()
                 runner.answer_once(pending, frames.end_of_stream(self.wire_id, pending.started, now()))
+                if pending.has_buffers:
+                    runner.return_slabs_soon(pending)
                 runner.flush()
             else:  # not raised: in a coroutine, `StopIteration` would become another exception
                 runner.fail(pending, error)

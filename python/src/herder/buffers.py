@@ -266,12 +266,13 @@ class ResultEncoder:
         json, found = self.encode(value)
         if not found:
             return sized(name, frames.RESULT, head, [json], worker.max_frame)
-        word = frames.RESULT | frames.BUFFERS << 8
+        word, kept = frames.RESULT | frames.BUFFERS << 8, sys.maxsize if copy else SLAB_THRESHOLD
         parts = sized(name, word, head, section_parts(frames.STAMPS_SIZE, json, found), worker.max_frame)
         # Its size is checked with all bytes in the frame, so that it does not depend on their place.
         if worker.slab_fd >= 0 and move_to_slab(worker, found):
             parts = sized(name, word, head, section_parts(frames.STAMPS_SIZE, json, found), worker.max_frame)
-        return [part if type(part) is bytes else bytes(part) for part in parts] if copy else parts
+        # Small views are copied too: one of an argument would keep its slab until the answer is written.
+        return [part if type(part) is bytes or len(part) >= kept else bytes(part) for part in parts]
 
     def encode(self, value: Any) -> tuple[bytes, list[tuple[dict[str, Any], bytes | memoryview]]]:
         """Return the JSON with `null` in the places of buffers, and for each buffer its entry and its bytes."""

@@ -52,19 +52,20 @@ class Lease(ref):  # type: ignore[type-arg]
 class ArgumentSlab:
     """A slab that the host writes, mapped read-only."""
 
-    __slots__ = ("id", "lease", "mapping", "size", "wire_id")
+    __slots__ = ("id", "lease", "mapping", "size", "type", "wire_id")
 
     def __init__(self, id: int, size: int, descriptor: int) -> None:
         self.mapping = map_for_reading(descriptor, size)
         self.id = id
         self.size = size
+        self.type: Any = ctypes and ctypes.c_ubyte * size  # kept, since making a type takes longer than reading a call
         self.wire_id = 0  # of the last call that had its arguments here
         self.lease: Lease | None = None  # until the host is told that the views of this call are gone
 
     def exporter(self) -> Any:
         """Return an object with the bytes of the slab. Its views, their slices and arrays over them keep it alive."""
         # The first memoryview would not do: the others do not need it. The object keeps the mapping.
-        return (ctypes.c_ubyte * self.size).from_buffer(self.mapping)
+        return self.type.from_buffer(self.mapping)
 
 
 class ResultSlab:
@@ -94,17 +95,26 @@ class Slabs:
             raise bad_slab("the host did not pass HERDER_SLAB_FD")
         self.worker = worker
         self.parts = worker.output.parts
-        self.socket = socket(fileno=worker.slab_fd)
+        if worker.slab_socket is None:
+            # In one step with its creation: a socket that an exception loses would close the descriptor.
+            for self.worker.slab_socket in map(socket, (-1,), (-1,), (-1,), (worker.slab_fd,)):
+                pass
         self.arguments: dict[int, ArgumentSlab] = {}
         self.results: dict[int, ResultSlab] = {}
         self.released: deque[Lease] = deque()  # leases whose views are gone, and of which the host is not told yet
-        # The slab that is being received: each of these follows from the one before.
         # Each step of this iterator receives one message.
         sizes = (repeat(MESSAGE.size + 1), repeat(CMSG_LEN(4)), repeat(MSG_DONTWAIT | MSG_CMSG_CLOEXEC))
-        self.messages = map(self.socket.recvmsg, *sizes)
+        channel: Any = worker.slab_socket
+        self.messages = map(channel.recvmsg, *sizes)
+        # The slab that is being received: each of these follows from the one before.
         self.message: Any = None
         self.arrived = (0, 0, 0)  # id, size, purpose
         self.descriptor = -1  # until it is closed
+
+    @property
+    def are_leased(self) -> bool:
+        """Whether the host has not been told that all views are gone."""
+        return any(slab.lease is not None for slab in self.arguments.values())
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ class Worker:
         self.section_reader: Callable[[int, memoryview, int], Section] | None = None  # `buffers.read_section`
         self.buffer_encoder: ResultEncoder | None = None  # for callers that take buffers
         self.slabs: Slabs | None = None  # once they are needed
+        self.slab_socket: Any = None
         self.unleased: list[tuple[int, int]] = []  # wire ids of calls that are read, and the slabs of their arguments
         self.filling: ResultSlab | None = None  # the slab with the result that is not added to the output yet
         self.run_hook: Callable[..., Any] = _run_sync_hook
