@@ -3,6 +3,7 @@
 
 use crate::{Error, Reply, Result};
 use bytes::Bytes;
+use herder_wire::Buffer;
 use std::{
     collections::VecDeque,
     sync::{
@@ -15,9 +16,36 @@ use std::{
 /// What each chunk counts in the window beyond its length, in bytes.
 const OVERHEAD: u64 = 16;
 
-/// Returns what a chunk counts in the window of its stream.
-pub(crate) fn cost(chunk: &Bytes) -> u64 {
-    chunk.len() as u64 + OVERHEAD
+/// An item of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) json: Bytes,
+    /// The buffers, and the length of the frame's body, if this is not that of the JSON.
+    buffers: Option<Box<(Vec<Buffer>, u32)>>,
+}
+
+impl Item {
+    /// `length`: of the body of the frame.
+    pub(crate) fn new(json: Bytes, buffers: Vec<Buffer>, length: u32) -> Self {
+        let has_more = !buffers.is_empty() || json.len() != length as usize;
+        Self { json, buffers: has_more.then(|| Box::new((buffers, length))) }
+    }
+
+    /// Returns a result as the only item of a stream.
+    pub(crate) fn of_reply(reply: &Reply) -> Self {
+        let length = reply.buffers().iter().map(Buffer::length).fold(reply.json().len(), usize::saturating_add);
+        Self::new(reply.json().clone(), reply.buffers().to_vec(), u32::try_from(length).unwrap_or(u32::MAX))
+    }
+
+    /// Returns the buffers of the item.
+    pub(crate) fn into_buffers(self) -> Vec<Buffer> {
+        self.buffers.map_or_else(Vec::new, |buffers| buffers.0)
+    }
+
+    /// Returns what the item counts in the window of its stream.
+    pub(crate) fn cost(&self) -> u64 {
+        self.buffers.as_ref().map_or(self.json.len() as u64, |buffers| u64::from(buffers.1)) + OVERHEAD
+    }
 }
 
 /// Creates the two ends of a stream with this window, in bytes.
@@ -37,7 +65,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Item>,
     end: Option<Box<Result<Reply>>>,
     /// Whether the stream has ended or its consumer is gone. Chunks that arrive later are dropped.
     is_closed: bool,
@@ -89,7 +117,7 @@ impl ChunkInput {
     /// Passes a chunk on, unless the stream has ended. Returns the consumer if it waits: the caller must wake it, once for all
     /// chunks that it passes on together.
     #[must_use = "a consumer that is not woken waits for ever"]
-    pub(crate) fn push(&self, chunk: Bytes) -> Option<Waker> {
+    pub(crate) fn push(&self, chunk: Item) -> Option<Waker> {
         let mut state = self.0.state();
         if state.is_closed {
             return None;
@@ -109,7 +137,7 @@ impl ChunkInput {
 pub(crate) struct ChunkReceiver {
     shared: Arc<Shared>,
     /// Chunks that were moved here together. They count as taken one by one.
-    taken: VecDeque<Bytes>,
+    taken: VecDeque<Item>,
     /// What was taken since the last credit.
     uncredited: u64,
     /// The least credit that is worth a message.
@@ -119,7 +147,7 @@ pub(crate) struct ChunkReceiver {
 /// What a consumer finds next.
 #[derive(Debug)]
 pub(crate) enum Next {
-    Chunk(Bytes),
+    Chunk(Item),
     End(Box<Result<Reply>>),
 }
 
@@ -144,9 +172,9 @@ impl ChunkReceiver {
         self.take().map_or(Poll::Pending, |chunk| Poll::Ready(Next::Chunk(chunk)))
     }
 
-    fn take(&mut self) -> Option<Bytes> {
+    fn take(&mut self) -> Option<Item> {
         let chunk = self.taken.pop_front()?;
-        let cost = cost(&chunk);
+        let cost = chunk.cost();
         self.uncredited += cost;
         self.shared.consumed.fetch_add(cost, Ordering::Relaxed);
         Some(chunk)
@@ -189,14 +217,14 @@ mod tests {
         Context::from_waker(Waker::noop())
     }
 
-    fn chunk(byte: u8) -> Bytes {
-        Bytes::from(vec![byte; 84])
+    fn chunk(byte: u8) -> Item {
+        Item::new(Bytes::from(vec![byte; 84]), Vec::new(), 84)
     }
 
     /// Returns the first byte of the next chunk, 0 at the end; `None` if neither is there.
     fn next(receiver: &mut ChunkReceiver) -> Option<u8> {
         match receiver.poll_next(&mut context()) {
-            Poll::Ready(Next::Chunk(chunk)) => Some(chunk[0]),
+            Poll::Ready(Next::Chunk(chunk)) => Some(chunk.json[0]),
             Poll::Ready(Next::End(_)) => Some(0),
             Poll::Pending => None,
         }

@@ -6,12 +6,14 @@ use crate::{
     chunks::{ChunkReceiver, Next, chunks},
     messages::Request,
     pool_supervisor::{Cancel, Credit, FailuresSuppressed, Shared, Submit},
+    reply::find_buffer,
     shared_state::{Answer, Incoming, Replier},
 };
 use actix::{Actor, Addr, Handler, Message};
 use bytes::Bytes;
 use futures_core::Stream;
 use herder_core::{CallId, PoolName, Timestamp};
+use herder_wire::Buffer;
 use std::{
     future::Future,
     mem,
@@ -113,7 +115,7 @@ impl PoolClient {
             Ok(id) => Items::Arriving { receiver, id, client: self.clone() },
             Err(error) => Items::Refused(error),
         };
-        PendingStream { state, error_id }
+        PendingStream { state, error_id, buffers: Vec::new() }
     }
 
     /// Submits a call. Logs a refusal. Also returns the id under which the log has the call.
@@ -235,6 +237,8 @@ impl Drop for PendingReply {
 pub struct PendingStream {
     state: Items,
     error_id: ErrorId,
+    /// Those of the last item.
+    buffers: Vec<Buffer>,
 }
 
 #[derive(Debug)]
@@ -261,6 +265,18 @@ impl PendingStream {
             Items::Ended(Some(reply)) => Some(reply.metadata()),
             Items::Ended(None) | Items::Refused(_) | Items::Arriving { .. } => None,
         }
+    }
+
+    /// Returns the buffers of the item that was returned last: the values that were sent beside its JSON, which has `null` in their
+    /// places. Empty, unless the call was made to take buffers.
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// Returns the buffer that is the value of this key of the item that was returned last; with an empty key the buffer that is
+    /// the item itself.
+    pub fn buffer(&self, key: &str) -> Option<&Buffer> {
+        find_buffer(&self.buffers, key)
     }
 
     /// Records that the consumer still works on the last item, as on one that it sends to a slow client. Otherwise it counts as
@@ -314,7 +330,11 @@ impl Stream for PendingStream {
         };
         match next {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Next::Chunk(item)) => Poll::Ready(Some(Ok(item))),
+            Poll::Ready(Next::Chunk(item)) => {
+                let json = item.json.clone();
+                self.buffers = item.into_buffers();
+                Poll::Ready(Some(Ok(json)))
+            }
             Poll::Ready(Next::End(end)) => self.end(end.map_err(Box::new)),
         }
     }

@@ -82,8 +82,7 @@ impl Reply {
 
     /// Returns the buffer that is the value of this key of the result; with an empty key the buffer that is the result itself.
     pub fn buffer(&self, key: &str) -> Option<&Buffer> {
-        let pointer = if key.is_empty() { Box::default() } else { pointer_of(key) };
-        self.buffers.iter().find(|buffer| *buffer.pointer() == *pointer)
+        find_buffer(&self.buffers, key)
     }
 
     /// Returns the process that answered.
@@ -117,4 +116,9 @@ impl Serialize for Reply {
 
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+/// Returns the buffer that is the value of this key; with an empty key the one that is the whole value.
+pub(crate) fn find_buffer<'a>(buffers: &'a [Buffer], key: &str) -> Option<&'a Buffer> {
+    let pointer = if key.is_empty() { Box::default() } else { pointer_of(key) };
+    buffers.iter().find(|buffer| *buffer.pointer() == *pointer)
 }

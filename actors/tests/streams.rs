@@ -53,7 +53,7 @@ async fn is_waiting(stream: &mut PendingStream) -> bool {
 }
 
 fn chunk(wire: WireId, json: &str) -> WorkerMessage {
-    WorkerMessage::Chunk { wire, item: json.as_bytes().to_vec().into() }
+    WorkerMessage::Chunk { wire, item: json.as_bytes().to_vec().into(), buffers: Vec::new() }
 }
 
 fn end(wire: WireId) -> WorkerMessage {

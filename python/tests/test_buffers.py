@@ -545,3 +545,31 @@ def test_a_stream_of_arrow_with_invalid_texts_is_refused():
         changed = data[: at + 4] + struct.pack("<i", 1 << 30) + data[at + 8 :]
         with pytest.raises(CallError, match="table of Arrow"):
             Client(app).call("names", table=bytes(changed))
+
+
+@pytest.mark.parametrize("define", ["def", "async def", "thread"])
+def test_items_of_streams_have_buffers(tmp_path, define):
+    options, define = ("(run_sync='thread')", "def") if define == "thread" else ("", define)
+    text = f"""
+    @app.command{options}
+    {define} frames(count: int):
+        image = bytearray(100_000)
+        for n in range(count):
+            image[:] = bytes([n]) * len(image)
+            yield {{"n": n, "image": image}}
+    """
+    with FakeHost(write_app(tmp_path, text)) as host:
+        host.ready()
+        payload = section(frames.PREFIX_SIZE + 6, {"count": 5}, [], True)
+        wire_id, data = host.pack_call("frames", payload, flags=frames.BUFFERS | frames.STREAM)
+        host.calls.sendall(data)
+        for number in range(5):
+            kind, flags, received, body = host.frame()
+            assert (kind, flags, received) == (frames.CHUNK, frames.BUFFERS, wire_id)
+            json_length, table_length = struct.unpack_from("<II", body)
+            assert json.loads(body[8 + table_length :][:json_length]) == {"n": number, "image": None}
+            assert json.loads(body[8 : 8 + table_length]) == {"buffers": [{"at": "/image", "len": 100_000}]}
+            assert body[-100_000:] == bytes([number]) * 100_000
+            host.credit(wire_id, frames.HEADER_SIZE + len(body))
+        assert host.frame()[:2] == (frames.RESULT, frames.END_OF_STREAM)
+        assert [len(each["image"]) for each in host.stream("frames", count=1)[0]] == [133_336], "base64"

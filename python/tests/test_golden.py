@@ -125,6 +125,10 @@ def encoded(fields):
         return frames.slab_frame(kind, *fields["slabs"])
     if "end_of_stream" in fields:
         return frames.end_of_stream(wire_id, fields["started"], fields["ended"])
+    if kind == frames.CHUNK and "buffers" in fields:
+        found = [(entry(each), bytes.fromhex(each["hex"])) for each in fields["buffers"]]
+        parts = buffers.section_parts(0, bytes.fromhex(fields["payload_hex"]), found)
+        return frames.frame(kind, wire_id, b"".join(parts), frames.BUFFERS)
     if kind == frames.CHUNK:
         return frames.frame(kind, wire_id, bytes.fromhex(fields["payload_hex"]))
     if kind == frames.RESULT:

@@ -1,7 +1,7 @@
 //! [`CallStream`]: the items of a call's result, decoded. Holds the items that have arrived as JSON text.
 
 use futures_core::Stream;
-use herder_actors::{ErrorId, PendingStream, ReplyMetadata, Result};
+use herder_actors::{Buffer, ErrorId, PendingStream, ReplyMetadata, Result};
 use serde::de::DeserializeOwned;
 use std::{
     marker::PhantomData,
@@ -31,6 +31,29 @@ impl<T> CallStream<T> {
     /// Returns the id under which the log has this call if it fails.
     pub fn error_id(&self) -> ErrorId {
         self.items.error_id()
+    }
+
+    /// Returns the buffers of the item that was returned last, if the call was made to
+    /// [`take_buffers`](crate::Call::take_buffers). The JSON of the item has `null` in their places.
+    ///
+    /// ```
+    /// # use futures_util::StreamExt;
+    /// # use serde_json::{Value, json};
+    /// # async fn example(pool: herder::Pool) -> herder::Result<()> {
+    /// let mut frames = pool.call::<Value>("video", &json!({})).take_buffers().stream();
+    /// while let Some(frame) = frames.next().await.transpose()? {
+    ///     println!("{frame} {:?}", frames.buffer("image").map(|image| image.bytes().len()));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn buffers(&self) -> &[Buffer] {
+        self.items.buffers()
+    }
+
+    /// Returns the buffer that is the value of this key of the item that was returned last; with an empty key the buffer that is
+    /// the item itself.
+    pub fn buffer(&self, key: &str) -> Option<&Buffer> {
+        self.items.buffer(key)
     }
 
     /// Returns where and how the call ran, once the stream has ended without an error.

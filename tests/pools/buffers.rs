@@ -39,6 +39,13 @@ def halves(x):
     yield bytes(x[:len(x) // 2])
     yield bytes(x[len(x) // 2:])
 
+@app.command
+def frames(size: int):
+    image = bytearray(size)
+    for n in range(10):
+        image[:] = bytes([n]) * size
+        yield {'n': n, 'image': image}
+
 @app.command(idempotent=True)
 def die_once(x, file: str):
     if not os.path.exists(file):
@@ -147,17 +154,28 @@ async fn r43_buffers_have_the_limits_of_a_frame() {
     pool.shutdown_and_check().await;
 }
 
-/// The call of a stream has buffers, and its items have their forms in JSON, even if the caller takes buffers.
+/// The items of a stream have buffers if the caller takes them, whether they are few or more than the window of the stream.
 #[tokio::test]
-async fn r43_streams_have_buffers_in_their_arguments_only() {
+async fn r43_items_of_streams_have_buffers() {
     for handler in ["\ndef ", "\nasync def "] {
         let pool = buffers_pool(handler).await;
-        let items = async |command: &str| {
-            let call = pool.call::<Value>(command, &json!({})).attach("x", &b"abcd"[..]).take_buffers();
-            with_timeout("a stream", call.stream().map(Result::unwrap).collect::<Vec<_>>()).await
+        let call = |command: &str| pool.call::<Value>(command, &json!({})).attach("x", &b"abcd"[..]);
+        let plain = async |command: &str| {
+            with_timeout("a stream", call(command).stream().map(Result::unwrap).collect::<Vec<_>>()).await
         };
-        assert_eq!(items("halves").await, [json!("YWI="), json!("Y2Q=")]);
-        assert_eq!(items("reverse").await, [json!({ "out": "ZGNiYQ==", "size": 4 })]);
+        assert_eq!(plain("halves").await, [json!("YWI="), json!("Y2Q=")]);
+        assert_eq!(plain("reverse").await, [json!({ "out": "ZGNiYQ==", "size": 4 })]);
+        let mut one = call("reverse").take_buffers().stream();
+        assert_eq!(with_timeout("an item", one.next()).await.unwrap().unwrap(), json!({ "out": null, "size": 4 }));
+        assert_eq!(one.buffer("out").unwrap().bytes(), &b"dcba"[..]);
+        let mut frames = pool.call::<Value>("frames", &json!({ "size": 100_000 })).take_buffers().stream();
+        for number in 0..10_u8 {
+            let item = with_timeout("an item", frames.next()).await.unwrap().unwrap();
+            assert_eq!((item, frames.buffers().len()), (json!({ "n": number, "image": null }), 1));
+            let image = frames.buffer("image").unwrap();
+            assert!(image.bytes().len() == 100_000 && image.bytes().iter().all(|byte| *byte == number));
+        }
+        assert!(with_timeout("the end", frames.next()).await.is_none());
         pool.shutdown_and_check().await;
     }
 }

@@ -84,7 +84,9 @@ impl State {
 
     fn can_write(&mut self, send: &Dispatch) -> bool {
         let limits = self.link(send.worker).map(|link| (link.max_frame, link.accepts_buffers));
-        let (Some((max_frame, accepts_buffers)), Some(call)) = (limits, self.calls.get(&send.call)) else { return false };
+        let (Some((max_frame, accepts_buffers)), Some(call)) = (limits, self.calls.get(&send.call)) else {
+            return false;
+        };
         let session = call.session.as_ref().map_or(0, |session| session.as_str().len());
         let buffers = call.buffers.as_deref();
         let length = buffers.map_or(call.body.len(), |buffers| buffers.max_length(call.body.len()));

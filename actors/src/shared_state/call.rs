@@ -1,7 +1,11 @@
 //! The arguments and the caller of a call, which the core does not see. Owned by the pool's state.
 
 use crate::{
-    Error, Reply, Request, Result, chunks::ChunkSender, gate::Permit, metrics::CommandNumber, traces::CallTrace,
+    Error, Reply, Request, Result,
+    chunks::{ChunkSender, Item},
+    gate::Permit,
+    metrics::CommandNumber,
+    traces::CallTrace,
 };
 use bytes::Bytes;
 use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
@@ -105,10 +109,9 @@ impl Incoming {
         reply: Replier,
         permit: Option<Permit>,
     ) -> Result<Self> {
-        let Request { command, body, session, idempotent, headers, idle, mut buffers, served_since, .. } = request;
-        if let Some(buffers) = &mut buffers {
+        let Request { command, body, session, idempotent, headers, idle, buffers, served_since, .. } = request;
+        if let Some(buffers) = &buffers {
             buffers.check().map_err(Error::malformed)?;
-            buffers.take &= matches!(reply, Replier::Once(_)); // an item of a stream has no buffers
         }
         let mut headers = headers.map(|headers| *headers).transpose()?;
         let trace = CallTrace::begin(&mut headers, served_since);
@@ -164,7 +167,7 @@ fn settle(reply: Replier, permit: Option<Permit>, answer: Answer) {
         Replier::Once(caller) => drop(caller.send(answer)),
         Replier::Stream(chunks) => {
             // A worker that answers with one result instead of a stream: the result is the only item.
-            let item = answer.as_ref().ok().map(|reply| reply.json().clone());
+            let item = answer.as_ref().ok().map(Item::of_reply);
             let waker = item.and_then(|item| chunks.input().push(item));
             chunks.end(answer);
             waker.into_iter().for_each(Waker::wake);

@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 /// Results and chunks up to this size, in bytes, are copied out of the read buffer, which can then be reused at once. A reply
 /// that an application keeps would otherwise keep 64 KiB.
-const COPY_LIMIT: usize = 8192;
+pub(crate) const COPY_LIMIT: usize = 8192;
 
 impl State {
     /// Applies the core's effects until none are left, then sets the timer if something is due earlier.

@@ -25,7 +25,7 @@ mod submit;
 mod suspects;
 
 pub(crate) use call::{Answer, Incoming, Replier};
-pub(crate) use effects::copied_if_small;
+pub(crate) use effects::{COPY_LIMIT, copied_if_small};
 pub(crate) use errors::{exit_error, start_failed};
 pub(crate) use link::{CommandTable, Link};
 pub(crate) use outbox::Outbox;

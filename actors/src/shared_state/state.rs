@@ -5,6 +5,7 @@ use crate::{
     Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
     call_log::{AnsweredCall, CallLog, LogDecision, Success, Times},
     child::{ChildHandle, LaunchError},
+    chunks::Item,
     clock::Clock,
     commands::Descriptions,
     error::ExitRecord,
@@ -12,7 +13,6 @@ use crate::{
     metrics::PoolMetrics,
     recorder::{Descriptor, Recorder},
 };
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 use herder_core::{
     BindError, CallId, Core, Effects, Finished, Input, LogEvent, ProcessActivity, ProcessExit, ReloadOutcome,
@@ -391,7 +391,7 @@ impl State {
         &mut self,
         worker: WorkerRef,
         header: &Header,
-        chunk: Bytes,
+        chunk: Item,
         recorder: &Recorder,
     ) -> Option<Waker> {
         let now = self.begin_step();

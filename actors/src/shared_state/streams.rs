@@ -1,7 +1,6 @@
 //! The streams of one process: where the chunks of each attempt go, and how much of its window is used. Part of the link.
 
-use crate::chunks::{ChunkInput, cost};
-use bytes::Bytes;
+use crate::chunks::{ChunkInput, Item};
 use foldhash::fast::FixedState;
 use herder_core::{StreamWait, Timestamp, WireId};
 use std::{collections::HashMap, task::Waker};
@@ -78,13 +77,13 @@ impl Streams {
     }
 
     /// Counts a chunk that has arrived, and passes it on.
-    pub(crate) fn on_chunk(&mut self, now: Timestamp, wire: WireId, chunk: &Bytes) -> ChunkOutcome {
+    pub(crate) fn on_chunk(&mut self, now: Timestamp, wire: WireId, chunk: &Item) -> ChunkOutcome {
         let Some(stream) = self.running.get_mut(&wire) else { return ChunkOutcome::NotAsked };
         // Also if the chunks are dropped: a worker that ignores its window must not be read for ever.
         if stream.used >= self.window {
             return ChunkOutcome::BeyondWindow;
         }
-        (stream.used, stream.since) = (stream.used + cost(chunk), now);
+        (stream.used, stream.since) = (stream.used + chunk.cost(), now);
         match stream.fate {
             Fate::Undecided => ChunkOutcome::First,
             Fate::PassedOn => ChunkOutcome::Handled(stream.input.push(chunk.clone())),
@@ -93,7 +92,7 @@ impl Streams {
     }
 
     /// Records what the core decided about the chunks of an attempt, and handles the first one.
-    pub(super) fn decide(&mut self, wire: WireId, is_taken: bool, first: Bytes) -> Option<Waker> {
+    pub(super) fn decide(&mut self, wire: WireId, is_taken: bool, first: Item) -> Option<Waker> {
         let stream = self.running.get_mut(&wire)?;
         stream.fate = if is_taken { Fate::PassedOn } else { Fate::Dropped };
         is_taken.then(|| stream.input.push(first)).flatten()
@@ -129,6 +128,7 @@ impl Streams {
 mod tests {
     use super::*;
     use crate::chunks::{ChunkReceiver, ChunkSender, chunks};
+    use bytes::Bytes;
     use std::task::Context;
 
     const WIRE: WireId = WireId(7);
@@ -142,8 +142,8 @@ mod tests {
         (streams, sender, receiver)
     }
 
-    fn chunk() -> Bytes {
-        Bytes::from_static(&[b'1'; 84])
+    fn chunk() -> Item {
+        Item::new(Bytes::from_static(&[b'1'; 84]), Vec::new(), 84)
     }
 
     fn send(streams: &mut Streams, now: u64) -> ChunkOutcome {

@@ -6,8 +6,11 @@ use super::{
 };
 use crate::{
     Launch,
+    chunks::Item,
     recorder::{Descriptor, MalformedFrame, Recorder},
-    shared_state::{ChunkOutcome, FinalFrame, SharedState, SlabFault, Slabs, copied_if_small, needed_in_slab, with},
+    shared_state::{
+        COPY_LIMIT, ChunkOutcome, FinalFrame, SharedState, SlabFault, Slabs, copied_if_small, needed_in_slab, with,
+    },
 };
 use bytes::{Bytes, BytesMut};
 use herder_core::{Answers, Timestamp, WireId, WorkerRef};
@@ -237,7 +240,9 @@ impl<'a> Reader<'a> {
             (WorkerMessage::Error { error, stamps, .. }, HandshakeState::Serving) => {
                 self.on_final_frame(&header, FinalFrame::Error(error, stamps), stamps.run_time());
             }
-            (WorkerMessage::Chunk { item, .. }, HandshakeState::Serving) => self.on_chunk(&header, item)?,
+            (WorkerMessage::Chunk { item, buffers, .. }, HandshakeState::Serving) => {
+                self.on_chunk(&header, item, buffers)?;
+            }
             (WorkerMessage::StreamEnd { stamps, .. }, HandshakeState::Serving) => {
                 self.check_stream_end(header.wire)?;
                 self.on_final_frame(&header, FinalFrame::StreamEnd(stamps), stamps.run_time());
@@ -317,8 +322,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Handles an item of a stream. Only the first one of an attempt takes a step of the pool.
-    fn on_chunk(&mut self, header: &Header, item: Bytes) -> Result<(), Fault> {
-        let item = copied_if_small(item);
+    fn on_chunk(&mut self, header: &Header, item: Bytes, mut buffers: Vec<Buffer>) -> Result<(), Fault> {
+        buffers.iter_mut().for_each(|buffer| buffer.detach_small(COPY_LIMIT));
+        let item = Item::new(copied_if_small(item), buffers, header.length);
         let now = *self.chunk_time.get_or_insert_with(|| self.recorder.now());
         let outcome = match self.shared_state.borrow_mut().link(self.worker) {
             Some(link) => link.streams.on_chunk(now, header.wire, &item),

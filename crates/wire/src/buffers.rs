@@ -184,6 +184,9 @@ impl CallBuffers {
         if slabs.next().is_some_and(|first| slabs.any(|slab| slab != first)) {
             return Err(malformed("the buffers are in several slabs"));
         }
+        if kind == FrameKind::Chunk && found.buffers.iter().any(|buffer| buffer.place().is_some()) {
+            return Err(malformed("a buffer of an item is in a slab"));
+        }
         found.check().map_err(|error| malformed(&error.to_string()))?;
         if kind == FrameKind::Call && !found.buffers.iter().all(|buffer| is_key(buffer.pointer())) {
             return Err(malformed("the place of an argument is not exactly one key"));

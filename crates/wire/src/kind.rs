@@ -127,7 +127,7 @@ impl FrameKind {
     pub(crate) const END_OF_STREAM: u8 = 0x02;
     /// The length of the body of a result that ends a stream: the stamps.
     pub(crate) const END_OF_STREAM_LEN: u32 = 16;
-    /// The flag of a call or result whose value has buffers.
+    /// The flag of a call, result or chunk whose value has buffers.
     pub(crate) const BUFFERS: u8 = 0x04;
 
     /// Returns the rules for headers of this kind.
@@ -139,7 +139,7 @@ impl FrameKind {
             Self::Result => (W::Call, B::AtLeast(16), Self::END_OF_STREAM | Self::BUFFERS),
             Self::Error => (W::Any, B::AtLeast(16), 0),
             Self::Headers => (W::Call, B::AtLeast(2), 0),
-            Self::Chunk => (W::Call, B::AtLeast(0), 0),
+            Self::Chunk => (W::Call, B::AtLeast(0), Self::BUFFERS),
             Self::Batch => (W::Zero, B::AtLeast(8), 0),
             Self::Cancel => (W::Call, B::Empty, Self::INTERRUPT),
             Self::Revoke => (W::Call, B::Empty, 0),

@@ -32,6 +32,8 @@ pub enum WorkerMessage {
         wire: WireId,
         /// The item.
         item: Bytes,
+        /// The values in it that are buffers; `null` stands in their places. They share the memory too.
+        buffers: Vec<Buffer>,
     },
     /// The end of a stream. Final.
     StreamEnd {
@@ -105,18 +107,17 @@ impl WorkerMessage {
             FrameKind::Result if ends_stream => Self::StreamEnd { wire, stamps: Stamps::take(&mut body)? },
             FrameKind::Result => {
                 let stamps = Stamps::take(&mut body)?;
-                let (buffers, payload) = match flags.kind_bits & FrameKind::BUFFERS {
-                    0 => (Vec::new(), body.value()),
-                    _ => CallBuffers::parse(kind, STAMPS, body.rest())
-                        .map(|(found, payload)| (found.buffers, payload))?,
-                };
+                let (buffers, payload) = value(kind, flags, STAMPS, body)?;
                 Self::Result(CallResult { wire, stamps, payload, buffers })
             }
             FrameKind::Error => match (wire, Stamps::take(&mut body)?, body.json()?) {
                 (WireId(0), _, error) => Self::StartFailed(error),
                 (wire, stamps, error) => Self::Error { wire, stamps, error },
             },
-            FrameKind::Chunk => Self::Chunk { wire, item: body.value() },
+            FrameKind::Chunk => {
+                let (buffers, item) = value(kind, flags, 0, body)?;
+                Self::Chunk { wire, item, buffers }
+            }
             FrameKind::AttemptState => Self::AttemptState { wire, state: state_from_byte(body.u8()?)? },
             FrameKind::Pong => Self::Pong { nonce: wire.0 },
             FrameKind::Health => Self::Health { nonce: wire.0, reason: body.last_text("reason")? },
@@ -149,13 +150,17 @@ impl WorkerMessage {
                 put(FrameKind::Result, none, *wire, &[&stamps.encode(), payload])
             }
             Self::Result(CallResult { wire, stamps, payload, buffers }) => {
-                let buffers = CallBuffers { take: false, buffers: buffers.clone() };
-                let (stamps, parts) = (stamps.encode(), buffers.parts(FrameKind::Result, STAMPS, payload)?);
+                let (stamps, parts) = (stamps.encode(), parts(FrameKind::Result, STAMPS, payload, buffers)?);
                 let parts: Vec<&[u8]> =
                     std::iter::once(&stamps[..]).chain(parts.iter().map(|part| &part[..])).collect();
-                put(FrameKind::Result, Flags { kind_bits: FrameKind::BUFFERS, ..none }, *wire, &parts)
+                put(FrameKind::Result, with_buffers(), *wire, &parts)
             }
-            Self::Chunk { wire, item } => put(FrameKind::Chunk, none, *wire, &[item]),
+            Self::Chunk { wire, item, buffers } if buffers.is_empty() => put(FrameKind::Chunk, none, *wire, &[item]),
+            Self::Chunk { wire, item, buffers } => {
+                let parts = parts(FrameKind::Chunk, 0, item, buffers)?;
+                let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+                put(FrameKind::Chunk, with_buffers(), *wire, &parts)
+            }
             Self::StreamEnd { wire, stamps } => {
                 let flags = Flags { kind_bits: FrameKind::END_OF_STREAM, ..none };
                 put(FrameKind::Result, flags, *wire, &[&stamps.encode()])
@@ -176,6 +181,23 @@ impl WorkerMessage {
             Self::SlabDrop(slabs) => put(FrameKind::SlabDrop, none, no_call, &[&slabs.encode()]),
         }
     }
+}
+
+/// Reads a value from byte `start` of a body on, with its buffers if the frame has the flag.
+fn value(kind: FrameKind, flags: Flags, start: usize, body: Body) -> Result<(Vec<Buffer>, Bytes), FrameError> {
+    if flags.kind_bits & FrameKind::BUFFERS == 0 {
+        return Ok((Vec::new(), body.value()));
+    }
+    let (found, json) = CallBuffers::parse(kind, start, body.rest())?;
+    Ok((found.buffers, json))
+}
+
+fn parts(kind: FrameKind, start: usize, json: &Bytes, buffers: &[Buffer]) -> Result<Vec<Bytes>, EncodeError> {
+    CallBuffers { take: false, buffers: buffers.to_vec() }.parts(kind, start, json)
+}
+
+fn with_buffers() -> Flags {
+    Flags { kind_bits: FrameKind::BUFFERS, ..Flags::default() }
 }
 
 fn state_from_byte(byte: u8) -> Result<AttemptState, FrameError> {

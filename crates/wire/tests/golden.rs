@@ -121,7 +121,10 @@ fn describe_worker(message: &WorkerMessage) -> Value {
             json!({"hello": fields})
         }
         WorkerMessage::Ready(ready) => json!({"ready": ready}),
-        WorkerMessage::Chunk { item, .. } => json!({"payload_hex": hex(item)}),
+        WorkerMessage::Chunk { item, buffers, .. } if buffers.is_empty() => json!({"payload_hex": hex(item)}),
+        WorkerMessage::Chunk { item, buffers, .. } => {
+            json!({"payload_hex": hex(item), "buffers": describe_buffers(buffers)})
+        }
         WorkerMessage::StreamEnd { stamps, .. } => {
             json!({"started": stamps.started.0, "ended": stamps.ended.0, "end_of_stream": true})
         }

@@ -143,7 +143,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
         hello.prop_map(WorkerMessage::Hello),
         ready.prop_map(WorkerMessage::Ready),
         result.prop_map(WorkerMessage::Result),
-        (wire(), payload()).prop_map(|(wire, item)| WorkerMessage::Chunk { wire, item }),
+        (wire(), payload()).prop_map(|(wire, item)| WorkerMessage::Chunk { wire, item, buffers: Vec::new() }),
         (wire(), stamps()).prop_map(|(wire, stamps)| WorkerMessage::StreamEnd { wire, stamps }),
         (wire(), stamps(), worker_error()).prop_map(|(wire, stamps, error)| WorkerMessage::Error {
             wire,

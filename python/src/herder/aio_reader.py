@@ -171,6 +171,8 @@ class Reader:
                 from herder.aio_streams import AsyncStream  # imported before, since the app has a generator handler
 
                 pending.stream = AsyncStream(self.runner, wire_id, command.name)
+                if section is not None and section.takes_buffers:
+                    pending.stream.take_buffers()
         except ProtocolError:  # the name or a buffer is invalid
             raise
         except BaseException as error:

@@ -170,7 +170,8 @@ class AsyncStream(Stream):
         if not is_generator(opened):
             return opened
         # That of the worker is for the main thread: it remembers the values that it is in, to find cycles.
-        self.to_json = self.worker.app._encode()
+        if not self.flags:
+            self.to_json = self.worker.app._encode()
         self.send_all(opened)
         return END
 

@@ -345,6 +345,18 @@ def section_parts(begin: int, json: bytes, found: list[tuple[dict[str, Any], byt
     return parts
 
 
+def item_encoder(worker: Worker) -> Callable[[Any], bytes]:
+    """Return what encodes the items of one stream, with their buffers. It is not shared: a thread may use it."""
+    encoder = ResultEncoder(worker.app._encoders, worker.app._nan_as_null)
+
+    def encode(item: Any) -> bytes:
+        json, found = encoder.encode(item)
+        # A copy, since the generator may change an array before it is sent.
+        return b"".join(section_parts(0, json, found))
+
+    return encode
+
+
 def move_to_slab(worker: Worker, found: list[tuple[dict[str, Any], bytes | memoryview]]) -> bool:
     """Copy the large buffers of a result into a slab, if one has room. Return whether it has."""
     large = [(entry, data) for entry, data in found if entry["len"] >= SLAB_THRESHOLD]

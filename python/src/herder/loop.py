@@ -329,6 +329,8 @@ class MainLoop:
             from herder import streams  # imported before, since the app has a generator handler
 
             self.stream = streams.Stream(worker, wire_id, command.name)
+            if section is not None and section.takes_buffers:
+                self.stream.take_buffers()
             context.run(self.stream.run, generator, arguments)
         calls.running = 0
         self.finished = now()

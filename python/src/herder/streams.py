@@ -33,7 +33,19 @@ class Stream:
     The thread that sends writes `sent` and `index`; the control thread writes `credited`.
     """
 
-    __slots__ = ("calls", "command", "credited", "index", "news", "sent", "to_json", "window", "wire_id", "worker")
+    __slots__ = (
+        "calls",
+        "command",
+        "credited",
+        "flags",
+        "index",
+        "news",
+        "sent",
+        "to_json",
+        "window",
+        "wire_id",
+        "worker",
+    )
 
     def __init__(self, worker: Worker, wire_id: int, command: str) -> None:
         self.worker = worker
@@ -42,11 +54,18 @@ class Stream:
         self.command = command
         self.window = worker.stream_window
         self.to_json = worker.encode
+        self.flags = 0  # of its chunks
         self.index = 0  # of the next item
         self.sent = 0  # bytes, with the headers of the frames
         self.credited = 0  # bytes
         self.news = allocate_lock()  # held, except when the control thread has something new for a thread that waits
         self.news.acquire()
+
+    def take_buffers(self) -> None:
+        """Send buffers beside the JSON of the items."""
+        from herder.buffers import item_encoder  # imported before, since the call has the flag
+
+        self.flags, self.to_json = frames.BUFFERS, item_encoder(self.worker)
 
     # --- called by the control thread ---------------------------------------------------------------------------------
 
@@ -97,7 +116,7 @@ class Stream:
             raise CallRejection("cancelled", "the call was cancelled: its stream is no longer read")
 
     def encode(self, item: Any) -> bytes:
-        """Return an item as JSON. Raises `CallRejection` if it cannot be sent, or the call is cancelled."""
+        """Return the body of an item's chunk. Raises `CallRejection` if it cannot be sent, or the call is cancelled."""
         if self.calls.forked or self.calls.cancelled:
             self.check()
         try:
@@ -123,7 +142,7 @@ class Stream:
         size = len(payload)
         self.index += 1
         self.sent += frames.HEADER_SIZE + size
-        head = pack_header(size, frames.CHUNK, 0, 0, self.wire_id)
+        head = pack_header(size, frames.CHUNK, self.flags, 0, self.wire_id)
         # In two parts if joining them would copy much.
         self.worker.output.parts += (head + payload,) if size < LARGE_PART else (head, payload)
 
