@@ -1,10 +1,12 @@
 //! The command-line arguments and their help texts. Each argument is parsed into a type that holds only valid values.
 
 mod doctor;
+mod generate;
 mod server_at;
 mod top;
 
 pub(crate) use doctor::Doctor;
+pub(crate) use generate::{Generate, GenerateCompletions, GenerateMan};
 pub(crate) use server_at::ServerAt;
 pub(crate) use top::Top;
 
@@ -209,6 +211,9 @@ pub(crate) enum Command {
     /// Install the Python package of this program for editors and type checkers
     #[command(subcommand)]
     Python(Python),
+    /// Write man pages and completion scripts, for packages
+    #[command(subcommand)]
+    Generate(Generate),
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,8 +12,12 @@ use clap::{Command, CommandFactory};
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
 use std::env;
 
-/// The options of `call` and `commands` that take the next word as their value.
-const OPTIONS_WITH_VALUE: [&str; 5] = ["--arg", "--session", "--timeout", "--url", "--config"];
+/// The options of these commands that take the next word as their value.
+const OPTIONS_WITH_VALUE: [&str; 7] =
+    ["--arg", "--session", "--timeout", "--url", "--config", "--generation", "--interval"];
+
+/// The commands whose first argument is a pool of the server.
+const COMMANDS_OF_A_SERVER: [&str; 7] = ["call", "commands", "log-level", "recorder", "status", "top", "why"];
 
 /// If a shell asks for completions (`COMPLETE=bash herder`), prints them and exits.
 pub(crate) fn answer_shell() {
@@ -22,9 +26,7 @@ pub(crate) fn answer_shell() {
 
 /// Returns the definition of the arguments, with what completes their values.
 fn program() -> Command {
-    ["call", "commands", "log-level"]
-        .into_iter()
-        .fold(Arguments::command(), |all, name| all.mut_subcommand(name, with_names))
+    COMMANDS_OF_A_SERVER.iter().fold(Arguments::command(), |program, name| program.mut_subcommand(name, with_names))
 }
 
 fn with_names(command: Command) -> Command {

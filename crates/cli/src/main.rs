@@ -15,6 +15,7 @@ mod console;
 mod dev;
 mod doctor;
 mod error;
+mod generate;
 mod init;
 mod log_level;
 mod logs;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::LogLevel(options) => log_level::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Generate(options) => generate::run(&options),
         Command::Python(Python::Install(options)) => python::install(options.venv.as_deref()),
     };
     let code = match outcome {

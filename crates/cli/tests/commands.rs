@@ -38,6 +38,8 @@ fn help() {
         "chaos",
         "bench",
         "python install",
+        "generate man",
+        "generate completions",
     ];
     for command in commands {
         let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
