@@ -26,8 +26,9 @@
 #[doc(inline)]
 pub use herder_actors::{
     AffinityStats, BatchSettings, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
-    GetCommands, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo,
-    GetSessionState, GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls,
-    ListSessions, ListWorkers, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, RemoveWorkerSessions,
-    ResetBreaker, SessionStatus, SetBatch, Shutdown, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady,
+    GetCommands, GetEvents, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory,
+    GetSessionInfo, GetSessionState, GetStack, GetStats, GetStatus, GetTimeline, GetWorker, HealthCheck, InternalStats,
+    KillWorker, ListRunningCalls, ListSessions, ListWorkers, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine,
+    Reload, RemoveWorkerSessions, ResetBreaker, SessionStatus, SetBatch, Shutdown, TrackSession, UnbindSession,
+    UpdateSessionActivity, WaitReady,
 };

@@ -24,9 +24,10 @@
 
 #[doc(inline)]
 pub use herder_actors::{
-    ActiveFeatures, BatchStatus, CommandDescription, CommandStatus, Counters, Generation, InvalidPoolName,
-    InvalidTransition, InvalidWorkerId, Percentiles, PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus,
-    ReloadReport, RemainingWorker, RunningCall, RunningCallStatus, RunningSummary, SessionAffinity, ShutdownReport,
-    Status, TemplateStatus, TransitionStatus, WorkerActivity, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
-    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
+    ActiveFeatures, BatchStatus, CommandDescription, CommandStatus, Counters, EventBatch, EventFeed, Generation,
+    InvalidPoolName, InvalidTransition, InvalidWorkerId, Percentiles, PoolEvent, PoolEventKind, PoolHealth, PoolName,
+    PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker, RunningCall, RunningCallStatus,
+    RunningSummary, SessionAffinity, ShutdownReport, Status, TemplateStatus, Timeline, TimelineCall, TimelineDeath,
+    TransitionStatus, WorkerActivity, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef,
+    WorkerStack, WorkerState, WorkerStatus,
 };

@@ -9,6 +9,7 @@ mod mcp;
 mod metrics;
 #[cfg(target_os = "linux")]
 mod warm_starts;
+mod watching;
 mod worker_type_detection;
 
 use crate::pools::{
@@ -253,8 +254,7 @@ async fn calls_in_advance_exist_in_both_worker_types() {
     }
 }
 
-/// R40, R76: log records, and sync handlers in threads, exist in pools of both types. A record names the session of its call in
-/// both.
+/// R40, R76: log records, which name the session of their call, and sync handlers in threads exist in pools of both types.
 #[tokio::test]
 async fn log_records_and_handler_threads_exist_in_both_worker_types() {
     const APP: &str = "

@@ -2,7 +2,7 @@
 //! Holds no state of the pool.
 
 use herder_core::ExitStatus;
-use herder_process::{ExitMemory, ProcessSample, Signal};
+use herder_process::{ExitMemory, ProcessSample, Signal, StackCapture};
 use std::{future::Future, pin::Pin, time::Duration};
 
 /// A started process. Another part of the program reaps it.
@@ -36,6 +36,11 @@ pub trait ChildHandle: 'static {
     }
     /// Returns the stack that the process printed on request.
     fn stack(&self) -> Option<String> {
+        None
+    }
+    /// Requests the stack of a process that is to go on running, with the signal `ask`. `None` if that is not possible.
+    fn capture_stack(&self, ask: Signal) -> Option<StackCapture> {
+        let _ = ask;
         None
     }
     /// Returns the CPU time, the memory and the state of the process; `None` if they are unknown.
@@ -80,6 +85,10 @@ impl ChildHandle for herder_process::Child {
 
     fn stack(&self) -> Option<String> {
         Self::stack(self)
+    }
+
+    fn capture_stack(&self, ask: Signal) -> Option<StackCapture> {
+        Some(Self::capture_stack(self, ask))
     }
 
     fn sample(&self) -> Option<ProcessSample> {

@@ -25,6 +25,7 @@ mod launcher;
 mod messages;
 mod metrics;
 mod package;
+mod pool_events;
 mod pool_supervisor;
 mod process_usage;
 mod recorder;
@@ -36,6 +37,7 @@ mod shared_state;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timeline;
 pub mod traces;
 mod worker;
 
@@ -58,15 +60,17 @@ pub use error::{
 pub use launcher::{LaunchFuture, Launched, Launcher, TemplateStatus};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
-    GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
-    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListRunningCalls, ListSessions,
-    ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload, ReloadReport,
-    RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker, RunningCall, SessionStatus, SetBatch, Shutdown,
-    ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+    GetEvents, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo,
+    GetSessionState, GetStack, GetStats, GetStatus, GetTimeline, GetWorker, HealthCheck, InternalStats, KillWorker,
+    ListRunningCalls, ListSessions, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine,
+    Reload, ReloadReport, RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker, RunningCall, SessionStatus,
+    SetBatch, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+    WorkerStack,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};
 pub use metrics::{CommandMetrics, CoreCounts, Histogram, PoolMetrics, ProcessMetrics, SessionMetrics, SlotMetrics};
+pub use pool_events::{EventBatch, EventFeed, PoolEvent, PoolEventKind};
 pub use pool_supervisor::{PoolSupervisor, execute::CallResponse};
 pub use recorder::{Descriptor, Direction, RecordedExit, RecordedFrame, RecordedTransition, Recording};
 pub use reply::{Reply, ReplyMetadata};
@@ -75,6 +79,7 @@ pub use session_history::{HistoryEntry, HistoryState, PastSessionEntry, SessionH
 pub use status::{
     CommandStatus, Percentiles, RunningCallStatus, RunningSummary, SessionAffinity, Status, WorkerActivity, WorkerEntry,
 };
+pub use timeline::{Timeline, TimelineCall, TimelineDeath};
 pub use worker::WorkerActor;
 
 pub use herder_wire::{Buffer, InvalidBuffer};

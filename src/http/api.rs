@@ -14,7 +14,7 @@ use super::{
     probes,
     refusal::Refusal,
     session_sources::SessionSources,
-    sessions,
+    sessions, watch, workers,
 };
 use crate::body_buffers::Buffers;
 use crate::{
@@ -271,6 +271,7 @@ impl Api {
                 .for_callers(read("/docs/page.css", docs::style))
                 .for_callers(read("/docs/page.js", docs::script))
                 .for_callers(read("/v1/whoami", probes::whoami))
+                .for_admins(read("/v1/events", watch::events))
                 .scope
                 .app_data(web::Data::from(pools))
                 .app_data(web::Data::new(guard.tokens.clone()))
@@ -394,6 +395,13 @@ fn pool_scope(
         )
         .for_admins(read("/{pool}/workers", pools::workers))
         .for_admins(read("/{pool}/workers/{id}/recorder", pools::recorder))
+        .for_admins(read("/{pool}/workers/{id}/stack", workers::stack))
+        .for_admins(
+            web::resource("/{pool}/workers/{id}/kill")
+                .route(web::post().to(workers::kill))
+                .default_service(web::to(|request| wrong_method(request, "POST"))),
+        )
+        .for_admins(read("/{pool}/timeline", watch::timeline))
         .for_admins(read("/{pool}/sessions", sessions::list))
         .for_admins(
             web::resource("/{pool}/sessions/{id}")

@@ -41,7 +41,11 @@
 //! | `PATCH /v1/pools/{pool}/commands/{command}?max_batch_size=&max_wait=` | `{"command", "batch": ..}`: changes the maximum size and wait of the batches of a command; `batch` is the [`BatchStatus`](crate::status::BatchStatus) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
 //! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | the worker's [`Recording`](crate::recorder::Recording); without `generation`, that of the current process, or of the last one if there is none |
-//! | `GET /v1/pools/{pool}/sessions?cursor=&limit=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the `cursor` of the next page, or null; `limit` is at most 1000, default 100 |
+//! | `GET /v1/pools/{pool}/workers/{id}/stack` | the stacks of the threads of a Python worker, as text ([`WorkerStack`](crate::status::WorkerStack)) |
+//! | `POST /v1/pools/{pool}/workers/{id}/kill?generation=` | `{"killed": true, "worker", "generation"}`, when the process has exited; 409 if it is not the present one of its slot |
+//! | `GET /v1/pools/{pool}/timeline?since=` | the [`Timeline`](crate::status::Timeline): what the workers ran within the last minute |
+//! | `GET /v1/events?after=` ([`Api`] only) | a stream of server-sent events, each a [`PoolEvent`](crate::status::PoolEvent) of one of the pools |
+//! | `GET /v1/pools/{pool}/sessions?cursor=&limit=&search=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the `cursor` of the next page, or null; `limit` is at most 1000, default 100 |
 //! | `GET`, `DELETE /v1/pools/{pool}/sessions/{id}` | the session; no content (204) |
 //! | `GET /v1/pools/{pool}/sessions/{id}/why` | the session's [`SessionHistory`](crate::session::SessionHistory) |
 //! | `GET /v1/pools/{pool}/breaker` | `{"breaker": ..}`: the [`BreakerStatus`](crate::breaker::BreakerStatus), or null |
@@ -77,6 +81,7 @@
 //! `Sec-Fetch-Site` other than `same-origin` and `none`.
 
 mod access_log;
+mod actions;
 mod alarm;
 mod api;
 mod backlog;
@@ -117,6 +122,8 @@ mod tests;
 #[cfg(test)]
 mod unique_keys_tests;
 mod unread;
+mod watch;
+mod workers;
 
 pub use api::{Api, routes};
 pub use caller::Caller;

@@ -2,6 +2,7 @@
 //! handles of pools and the cache of their expected waits.
 
 use super::{
+    actions,
     backlog::BacklogCache,
     body_reader::Limits,
     refusal::Refusal,
@@ -10,8 +11,8 @@ use super::{
 use crate::Pool;
 use actix_web::{HttpRequest, HttpResponse, web};
 use herder_actors::{
-    BatchSettings, CommandDescription, Error, Fingerprint, Generation, InvalidFingerprint, PoolHealth, PoolName,
-    Result, WorkerId, WorkerType,
+    BatchSettings, CommandDescription, Error, Fingerprint, Generation, InvalidFingerprint, InvalidWorkerId, PoolHealth,
+    PoolName, Result, WorkerId, WorkerType,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -169,6 +170,11 @@ pub(super) async fn set_batch(
     Ok(HttpResponse::Ok().json(json!({ "command": command, "batch": batch })))
 }
 
+/// Parses the name of a worker.
+pub(super) fn worker_id(text: &str) -> Result<WorkerId> {
+    text.parse().map_err(|error: InvalidWorkerId| Error::NoSuchWorker { message: error.to_string() })
+}
+
 /// The query of the recorder: the generation of the process.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -184,7 +190,7 @@ pub(super) async fn recorder(
 ) -> actix_web::Result<HttpResponse> {
     let (pool, worker) = path.into_inner();
     let pool = pools.find(&pool)?;
-    let worker = worker.parse::<WorkerId>().map_err(|error| Error::NoSuchWorker { message: error.to_string() })?;
+    let worker = worker_id(&worker)?;
     let query = request.query_string();
     let bad_query =
         |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: generation=N") };
@@ -199,8 +205,16 @@ pub(super) async fn breaker(name: web::Path<String>, pools: web::Data<Pools>) ->
 }
 
 /// `POST /v1/pools/{pool}/breaker/reset`. The value is false for a pool without a breaker.
-pub(super) async fn reset_breaker(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
-    let reset = pools.find(&name)?.reset_breaker().await?;
+pub(super) async fn reset_breaker(
+    request: HttpRequest,
+    name: web::Path<String>,
+    pools: web::Data<Pools>,
+) -> Result<HttpResponse> {
+    let pool = pools.find(&name)?;
+    let reset = pool.reset_breaker().await?;
+    if reset {
+        actions::note(&request, pool, None, "reset the breaker").await;
+    }
     Ok(HttpResponse::Ok().json(json!({ "reset": reset })))
 }
 
@@ -212,6 +226,7 @@ pub(super) async fn quarantine(name: web::Path<String>, pools: web::Data<Pools>)
 
 /// `DELETE /v1/pools/{pool}/quarantine/{fingerprint}`.
 pub(super) async fn release_from_quarantine(
+    request: HttpRequest,
     path: web::Path<(String, String)>,
     pools: web::Data<Pools>,
 ) -> actix_web::Result<HttpResponse> {
@@ -220,6 +235,7 @@ pub(super) async fn release_from_quarantine(
     let invalid = |error: InvalidFingerprint| Refusal::NotQuarantined { message: error.to_string() };
     let fingerprint: Fingerprint = fingerprint.parse().map_err(invalid)?;
     if pool.release_from_quarantine(fingerprint).await? {
+        actions::note(&request, pool, None, &format!("release {fingerprint} from quarantine")).await;
         return Ok(HttpResponse::NoContent().finish());
     }
     let message = format!("no call with the fingerprint `{fingerprint}` is quarantined or suspected");

@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use herder_actors::{Category, Incident, PoolHealth, Severity, Strategy, decide};
+use herder_actors::{Category, Generation, Incident, PoolHealth, Severity, Strategy, WorkerRef, decide};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -151,6 +151,14 @@ pub enum Refusal {
         /// The message, with the fingerprint.
         message: String,
     },
+    /// The process is not the present one of its slot.
+    #[error("worker process {process} is not running{}; read the workers again", current.map(|now| format!(": the generation of {} is {now}", process.id)).unwrap_or_default())]
+    WrongGeneration {
+        /// The process that was named.
+        process: WorkerRef,
+        /// The generation of the present process, if it is known.
+        current: Option<Generation>,
+    },
     /// The route does not accept this method.
     #[error("{method} is not allowed for {path}; allowed: {allowed}")]
     WrongMethod {
@@ -233,6 +241,7 @@ impl Refusal {
             Self::WrongVersion => "wrong-version",
             Self::UnmetExpectation { .. } => "unmet-expectation",
             Self::NotQuarantined { .. } => "not-quarantined",
+            Self::WrongGeneration { .. } => "wrong-generation",
             Self::WrongMethod { .. } => "wrong-method",
             Self::NotReady { .. } => "not-ready",
         }
@@ -303,6 +312,7 @@ impl ResponseError for Refusal {
                 StatusCode::FORBIDDEN
             }
             Self::NoRoute { .. } | Self::NotQuarantined { .. } => StatusCode::NOT_FOUND,
+            Self::WrongGeneration { .. } => StatusCode::CONFLICT,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotReady { .. } | Self::BuffersFull { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }

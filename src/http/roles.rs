@@ -16,6 +16,15 @@ pub(super) enum Role {
     Admin,
 }
 
+impl Role {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// The tokens of a server. Without any, every caller is an administrator.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tokens {

@@ -5,12 +5,13 @@ use super::call::Call;
 use actix::Addr;
 use bytes::Bytes;
 use herder_actors::{
-    BatchSettings, BatchStatus, BreakerStatus, CommandDescription, EndSession, Fingerprint, Generation, GetBreaker,
-    GetCommands, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetStatus, HealthCheck, KillWorker,
-    ListRunningCalls, ListSessions, ListWorkers, Outcome, PoolClient, PoolConfig, PoolHealth, PoolName, PoolSupervisor,
-    PrepareShutdown, QuarantineEntry, RecordOutcome, Recording, ReleaseFromQuarantine, Reload, ReloadReport, Request,
-    ResetBreaker, Result, RunningCall, SessionHistory, SessionInfo, SessionPage, SetBatch, Shutdown, ShutdownReport,
-    Status, WaitReady, WorkerId, WorkerInfo, WorkerRef,
+    BatchSettings, BatchStatus, BreakerStatus, CommandDescription, EndSession, EventFeed, Fingerprint, Generation,
+    GetBreaker, GetCommands, GetEvents, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetStack,
+    GetStatus, GetTimeline, HealthCheck, KillWorker, ListRunningCalls, ListSessions, ListWorkers, Outcome, PoolClient,
+    PoolConfig, PoolHealth, PoolName, PoolSupervisor, PrepareShutdown, QuarantineEntry, RecordOutcome, Recording,
+    ReleaseFromQuarantine, Reload, ReloadReport, Request, ResetBreaker, Result, RunningCall, SessionHistory,
+    SessionInfo, SessionPage, SetBatch, Shutdown, ShutdownReport, Status, Timeline, WaitReady, WorkerId, WorkerInfo,
+    WorkerRef, WorkerStack,
 };
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
@@ -176,6 +177,33 @@ impl Pool {
         self.0.client.ask(GetRecorder::new(worker).generation(generation)).await?
     }
 
+    /// Returns the calls and the deaths of the pool's workers within the last minute, as far as the pool keeps them. `since`
+    /// is the [`next`](Timeline::next) of an earlier answer: only what has changed since then is returned. With 0, all is.
+    ///
+    /// # Errors
+    /// Fails if the pool has ended.
+    pub async fn timeline(&self, since: u64) -> Result<Timeline> {
+        self.0.client.ask(GetTimeline::new().since(since)).await?
+    }
+
+    /// Returns the last events of the pool, such as deaths of workers and failed calls, and a way to wait for the next.
+    ///
+    /// # Errors
+    /// Fails if the pool has ended. A feed that was returned before can still be read.
+    pub async fn events(&self) -> Result<EventFeed> {
+        self.0.client.ask(GetEvents).await?
+    }
+
+    /// Returns the stacks of the threads of a Python worker while it runs, for example to see where a handler hangs. The
+    /// present process of the slot prints them on a signal, without a pause in its work. Takes up to a second.
+    ///
+    /// # Errors
+    /// Fails with [`Error::NoSuchWorker`](crate::Error::NoSuchWorker) if the slot has no process, or one that does not print
+    /// its stacks, such as a worker in another language.
+    pub async fn stack(&self, worker: WorkerId) -> Result<WorkerStack> {
+        self.0.client.ask(GetStack::new(worker)).await?
+    }
+
     /// Sends SIGKILL to a worker's process group. Returns when the pool has noticed the exit.
     ///
     /// # Errors
@@ -191,6 +219,15 @@ impl Pool {
     /// Fails if the pool has ended.
     pub async fn sessions(&self, cursor: usize, limit: usize) -> Result<SessionPage> {
         self.0.client.ask(ListSessions::new(limit).cursor(cursor)).await?
+    }
+
+    /// Returns a page of at most `limit` sessions whose id contains `search`, like [`sessions`](Self::sessions). A page can
+    /// be short or empty without being the last.
+    ///
+    /// # Errors
+    /// Fails if the pool has ended.
+    pub async fn search_sessions(&self, search: &str, cursor: usize, limit: usize) -> Result<SessionPage> {
+        self.0.client.ask(ListSessions::new(limit).cursor(cursor).search(search)).await?
     }
 
     /// Returns the history of a session: on which workers its calls ran, and why. The request does not extend the

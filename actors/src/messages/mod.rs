@@ -18,10 +18,10 @@ pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
 pub(crate) use inject::{Panic, panic_injected};
 pub use pool::{
-    GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker,
-    ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine, Reload,
-    ReloadReport, RemainingWorker, ResetBreaker, RunningCall, SetBatch, Shutdown, ShutdownReport, WaitReady,
-    WorkerInfo,
+    GetBreaker, GetCommands, GetEvents, GetPoolName, GetQuarantine, GetRecorder, GetStack, GetStatus, GetTimeline,
+    HealthCheck, KillWorker, ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome,
+    ReleaseFromQuarantine, Reload, ReloadReport, RemainingWorker, ResetBreaker, RunningCall, SetBatch, Shutdown,
+    ShutdownReport, WaitReady, WorkerInfo, WorkerStack,
 };
 pub use sessions::{
     CleanupStaleSessions, EndSession, GetSessionHistory, GetSessionInfo, ListSessions, TrackSession,

@@ -1,7 +1,7 @@
 //! Messages about a pool and its workers. Sent to the supervisor.
 
 use crate::{
-    BatchSettings, CommandDescription, Recording, Result,
+    BatchSettings, CommandDescription, EventFeed, Recording, Result, Timeline,
     status::{Status, WorkerEntry, millis},
 };
 use actix::Message;
@@ -87,6 +87,61 @@ impl GetRecorder {
         self.generation = generation.into();
         self
     }
+}
+
+/// Returns what the pool's workers ran within the last minute.
+#[derive(Clone, Copy, Debug, Default, Message)]
+#[rtype(result = "Result<Timeline>")]
+pub struct GetTimeline {
+    pub(crate) since: u64,
+}
+
+impl GetTimeline {
+    /// Creates the message for everything that the pool keeps.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the [`next`](Timeline::next) of an earlier answer: only what has changed since is returned.
+    #[must_use]
+    pub fn since(mut self, since: u64) -> Self {
+        self.since = since;
+        self
+    }
+}
+
+/// Returns the last events of the pool, and waits for further ones.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<EventFeed>")]
+pub struct GetEvents;
+
+/// Returns the stacks of the threads of a Python worker, while it runs: the main thread first, and of each thread the most recent
+/// calls first, at most 16 KiB. Works also if the handler does not return. Takes up to a second. The error is `NoSuchWorker` if
+/// there is no such process, or if it does not print its stacks (a worker in another language, one that a wrapper starts, or one
+/// that has not said hello).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<WorkerStack>")]
+pub struct GetStack {
+    pub(crate) worker: WorkerId,
+}
+
+impl GetStack {
+    /// Creates the message for the present process of a slot.
+    pub fn new(worker: WorkerId) -> Self {
+        Self { worker }
+    }
+}
+
+/// The stacks of a worker process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WorkerStack {
+    /// The slot.
+    pub worker: WorkerId,
+    /// The generation of the process.
+    pub generation: Generation,
+    /// The stacks, as Python's `faulthandler` prints them.
+    pub stack: String,
 }
 
 /// Sends SIGKILL to the group of a process. Answers when the process has exited.

@@ -67,17 +67,25 @@ impl EndSession {
 pub struct CleanupStaleSessions;
 
 /// Returns a page of the sessions, in no particular order.
-#[derive(Clone, Copy, Debug, Message)]
+#[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<SessionPage>")]
 pub struct ListSessions {
     pub(crate) cursor: usize,
     pub(crate) limit: usize,
+    pub(crate) search: String,
 }
 
 impl ListSessions {
     /// Creates the message for the first page, of at most `limit` sessions.
     pub fn new(limit: usize) -> Self {
-        Self { cursor: 0, limit }
+        Self { cursor: 0, limit, search: String::new() }
+    }
+
+    /// Returns only sessions whose id contains this text. A page may then be short or empty without being the last one.
+    #[must_use]
+    pub fn search(mut self, text: impl Into<String>) -> Self {
+        self.search = text.into();
+        self
     }
 
     /// Sets where the page begins: at `next` of the previous page.

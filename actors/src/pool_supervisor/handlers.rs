@@ -259,7 +259,13 @@ impl Handler<ReleaseFromQuarantine> for PoolSupervisor {
 
     fn handle(&mut self, message: ReleaseFromQuarantine, _: &mut Self::Context) -> Self::Result {
         let fingerprint = message.fingerprint;
-        self.active(|active| active.with(|state| state.with_core(|core, _, _| core.release_payload(fingerprint))))
+        self.active(|active| {
+            active.with(|state| {
+                let released = state.with_core(|core, _, _| core.release_payload(fingerprint));
+                state.report_quarantine();
+                released
+            })
+        })
     }
 }
 

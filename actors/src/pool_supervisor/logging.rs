@@ -50,6 +50,9 @@ impl RunningPool {
 
     pub(super) fn log_event(&self, event: LogEvent) {
         let (pool, events) = (self.pool(), self.events());
+        if !self.is_repeated(&event) {
+            self.report_event(&event);
+        }
         match event {
             LogEvent::WorkerDied(worker_ref, exit) => {
                 self.log_exit("worker lost", crate::shared_state::exit_error, worker_ref, &exit);
@@ -80,9 +83,18 @@ impl RunningPool {
         }
     }
 
+    /// Returns whether the event is one of the failed starts that follow each other while the host has no descriptors.
+    fn is_repeated(&self, event: &LogEvent) -> bool {
+        let has_none =
+            matches!(event, LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. }));
+        has_none && self.out_of_descriptors.get()
+    }
+
     /// Logs what a reload replaced.
-    pub(super) fn log_reload(&self, Reloaded { workers, sessions }: Reloaded) {
+    pub(super) fn log_reload(&self, reloaded: Reloaded) {
+        let Reloaded { workers, sessions } = reloaded;
         if workers > 0 {
+            self.report_reload(reloaded);
             let pool = self.pool();
             self.events()
                 .queue(Level::INFO, move || tracing::info!(%pool, workers, sessions, "workers replaced by a reload"));

@@ -15,6 +15,7 @@ mod start_errors;
 mod submission;
 mod tasks;
 mod waiters;
+mod watching;
 
 pub(crate) use submission::{Cancel, Credit, FailuresSuppressed, Shared, Submit};
 

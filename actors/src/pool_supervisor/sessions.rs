@@ -70,10 +70,10 @@ impl Handler<ListSessions> for PoolSupervisor {
     type Result = Result<SessionPage>;
 
     fn handle(&mut self, message: ListSessions, _: &mut Self::Context) -> Self::Result {
-        let ListSessions { cursor, limit } = message;
+        let ListSessions { cursor, limit, search } = message;
         self.active(|active| {
             let state = active.shared_state.borrow();
-            Ok(state.core().list_sessions(state.clock().now(), cursor, limit))
+            Ok(state.core().search_sessions(state.clock().now(), cursor, limit, &search))
         })
     }
 }

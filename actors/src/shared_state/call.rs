@@ -65,6 +65,8 @@ pub(crate) struct Call {
     pub(crate) command_timeout: Option<Duration>,
     /// The most recent attempt.
     pub(crate) sent: Option<(WorkerRef, WireId)>,
+    /// When it was sent.
+    pub(crate) sent_at: Timestamp,
     pub(crate) reply: Replier,
     pub(crate) permit: Option<Permit>,
 }

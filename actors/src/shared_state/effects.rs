@@ -95,6 +95,9 @@ impl State {
                 if let LogEvent::StartFailed(worker, exit) = event {
                     self.note_start_error(worker, exit);
                 }
+                if let LogEvent::StartFailed(worker, exit) | LogEvent::WorkerDied(worker, exit) = event {
+                    self.note_death(worker, &exit);
+                }
                 self.defer(Deferred::Log(event));
             }
             Effect::ReloadEnded(outcome) => self.defer(Deferred::ReloadEnded(outcome)),
@@ -172,7 +175,7 @@ impl State {
             self.links.get_mut(worker.id.0 as usize - 1).and_then(Option::as_mut).filter(|link| link.worker == worker);
         let link =
             link.ok_or_else(|| Error::Internal { reason: format!("worker {worker} is not connected").into() })?;
-        call.sent = Some((worker, wire));
+        (call.sent, call.sent_at) = (Some((worker, wire)), self.now);
         let traced = call.trace.as_mut().map(|trace| trace.send(self.now, worker, call.headers.as_deref()));
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
         let (command, deadline) = (&*call.command, Some(call.deadline).filter(|at| *at != Timestamp::NEVER));
@@ -211,6 +214,7 @@ impl State {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
                 self.end_trace(trace, id, (&call.command, call.session.as_ref()), None, Some(result.stamps));
+                self.note_delivered(id, &call, &delivery, "ok");
                 self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
                 call.answer(Ok(reply(copied_if_small(result.payload), result.buffers, result.stamps, delivery)));
             }
@@ -218,6 +222,7 @@ impl State {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
                 self.end_trace(trace, id, (&call.command, call.session.as_ref()), None, Some(stamps));
+                self.note_delivered(id, &call, &delivery, "ok");
                 self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
                 call.end_stream(reply(Bytes::new(), Vec::new(), stamps, delivery));
             }
@@ -225,6 +230,7 @@ impl State {
                 let error = Error::of_worker(&call.command, delivery.worker, error);
                 self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(&error), Some(stamps));
                 let error = error.with_attempts(self.attempts(earlier));
+                self.note_delivered(id, &call, &delivery, error.slug());
                 let error = self.record_answered_failure(id, &call.command, call.session.as_ref(), error, times);
                 call.answer(Err(error));
             }
@@ -255,6 +261,7 @@ impl State {
         let error = error.with_command_timeout(call.command_timeout);
         let trace = call.trace.take();
         self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(&error), None);
+        self.note_settled(id, &call, error.slug());
         if abandoned {
             // The caller abandoned the call, so there is no receiver. Nor does it count as a failure for the log.
             self.metrics.failed(&call.command, error.slug(), 1);

@@ -22,6 +22,7 @@ impl State {
         // the core's effects cannot write to this process.
         let suspects = self.suspects(worker);
         let is_out_of_memory = exit_record.memory.out_of_memory.is_some();
+        self.note_lost(worker);
         if self.exit_records.len() == EXIT_RECORD_LIMIT {
             self.exit_records.pop_front();
         }
@@ -36,6 +37,7 @@ impl State {
         self.handle(Input::Exited { worker, exit, answers, suspects });
         self.count_exit(worker, exit, is_out_of_memory, link.as_ref());
         self.keep_recording(worker, exit, recorder.or(link.as_ref().map(|link| &*link.recorder)));
+        self.report_quarantine();
         self.defer(Deferred::Exited(worker));
         self.defer(Deferred::CheckReadiness);
     }
@@ -57,6 +59,11 @@ impl State {
 
     pub(crate) fn exit_record(&self, worker: WorkerRef) -> Option<&ExitRecord> {
         self.exit_records.iter().rev().find(|(who, _)| *who == worker).map(|(_, exit_record)| exit_record)
+    }
+
+    /// Returns the reason of an exit, as far as it is recorded.
+    pub(crate) fn death_reason(&self, worker: WorkerRef, exit: &ProcessExit) -> Box<str> {
+        crate::error::loss_reason(exit, self.exit_record(worker))
     }
 
     /// Records a failed start.

@@ -14,7 +14,9 @@ mod link;
 mod metrics;
 mod outbox;
 mod rebuild;
+mod recent_calls;
 mod recording;
+mod reported;
 mod running_calls;
 mod session_history;
 mod slabs;
@@ -23,6 +25,7 @@ mod step;
 mod streams;
 mod submit;
 mod suspects;
+mod watching;
 
 pub(crate) use call::{Answer, Incoming, Replier};
 pub(crate) use effects::{COPY_LIMIT, copied_if_small};

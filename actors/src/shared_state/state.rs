@@ -1,6 +1,9 @@
 //! The fields of the shared state, and how a frame, an exit or a message becomes a step of the core.
 
-use super::{CommandTable, Link, batched_commands::BatchedCommands, call::Call, link::CommandRules, slabs::SlabBudget};
+use super::{
+    CommandTable, Link, batched_commands::BatchedCommands, call::Call, link::CommandRules, recent_calls::RecentCalls,
+    reported::Reported, slabs::SlabBudget,
+};
 use crate::{
     Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
     call_log::{AnsweredCall, CallLog, LogDecision, Success, Times},
@@ -11,6 +14,7 @@ use crate::{
     error::ExitRecord,
     launcher::UnclaimedChild,
     metrics::PoolMetrics,
+    pool_events::{EventFeed, PoolEventKind},
     recorder::{Descriptor, Recorder},
 };
 use foldhash::fast::FixedState;
@@ -43,6 +47,8 @@ pub(crate) struct State {
     pub(crate) slab_budget: SlabBudget,
     /// The final frame of the current step; taken when the core's effect delivers it.
     pub(super) current_frame: Option<FinalFrame>,
+    /// How long the handler ran whose final frame is the current one.
+    pub(super) current_ran: Duration,
     /// The time of the current step.
     pub(super) now: Timestamp,
     pub(super) effects: Effects,
@@ -77,6 +83,12 @@ pub(crate) struct State {
     pub(super) call_log: Arc<CallLog>,
     /// What is counted outside of the core.
     pub(super) metrics: PoolMetrics,
+    /// What the workers ran recently.
+    pub(super) recent_calls: RecentCalls,
+    /// What happened to the pool.
+    pub(super) event_feed: EventFeed,
+    /// What the feed has reported of the pool's present state.
+    pub(super) reported: Reported,
 }
 
 /// The content of a final frame.
@@ -141,10 +153,14 @@ impl State {
         let slots = (settings.pool_size + settings.overflow) as usize;
         let (now, slab_limit) = (clock.now(), config.max_buffer_bytes());
         let core = Core::new(settings, seed, now);
+        let call_log = Arc::new(CallLog::new(config.name().clone()));
         Self {
+            recent_calls: RecentCalls::new(now),
+            event_feed: EventFeed::new(config.name().clone(), call_log.events().clone()),
+            reported: Reported::of(&core, now),
             metrics: PoolMetrics::new(now, core.features(), slots),
             core,
-            call_log: Arc::new(CallLog::new(config.name().clone())),
+            call_log,
             now,
             clock,
             config,
@@ -152,6 +168,7 @@ impl State {
             links: (0..slots).map(|_| None).collect(),
             slab_budget: SlabBudget::new(slab_limit),
             current_frame: None,
+            current_ran: Duration::ZERO,
             effects: Effects::new(),
             deferred: Vec::new(),
             launching: Vec::new(),
@@ -178,6 +195,7 @@ impl State {
 
     /// Uses the call log that the pool's handles have.
     pub(crate) fn share_call_log(&mut self, call_log: Arc<CallLog>) {
+        self.event_feed = EventFeed::new(self.config.name().clone(), call_log.events().clone());
         self.call_log = call_log;
     }
 
@@ -205,6 +223,10 @@ impl State {
         self.metrics.failed(command, error.slug(), 1);
         let error = error.with_id(self.call_log.error_id(id));
         let admission = self.call_log.admit(command, &error, self.now);
+        if admission.logged().is_some() {
+            self.event_feed.call_failed(command, &error);
+        }
+        self.report_breaker();
         if admission == LogDecision::FirstSuppressed {
             self.defer(Deferred::FailuresSuppressed);
         }
@@ -227,6 +249,11 @@ impl State {
             let outcome = outcome.map_err(Clone::clone);
             self.defer(Deferred::CallAnswered(Box::new(AnsweredCall { id, command, session, outcome, times, logged })));
         }
+    }
+
+    /// Returns the events of the pool.
+    pub(crate) fn event_feed(&self) -> EventFeed {
+        self.event_feed.clone()
     }
 
     pub(crate) fn config(&self) -> &PoolConfig {
@@ -275,6 +302,7 @@ impl State {
     pub(crate) fn handle(&mut self, input: Input) {
         let now = self.begin_step();
         self.core.handle(now, input, &mut self.effects);
+        self.report_changes();
     }
 
     /// Begins a reload. Its end is reported as [`Deferred::ReloadEnded`]. A pool that has failed permanently or was stopped
@@ -373,13 +401,16 @@ impl State {
         // Must be computed before the core handles the frame: the core then forgets the attempt, and the link its
         // fingerprint.
         let cleared = self.cleared_fingerprint(worker, header.wire, &frame);
-        self.current_frame = Some(frame);
+        (self.current_frame, self.current_ran) = (Some(frame), ran);
         if let Some(link) = self.link(worker) {
             link.finished(header.wire);
         }
         let finished = Finished { worker, wire: header.wire, ok, ran };
         if let Some(answer) = self.core.finish(now, finished, &mut self.effects) {
             self.deliver(&answer);
+        }
+        if self.reported.breaker_is_tripped() {
+            self.report_breaker();
         }
         if let Some(fingerprint) = cleared {
             self.core.clear_payload(fingerprint);
@@ -430,6 +461,7 @@ impl State {
         self.describe_commands(commands);
         // Without a control descriptor the worker cannot answer a revoke, which it has to for `in_order`.
         let in_order = in_order.filter(|_| control);
+        self.event_feed.add(PoolEventKind::WorkerStarted, Some(worker), "the worker is ready");
         self.handle(Input::Ready { worker, window, control, in_order });
         if self.core.ready_workers() >= self.core.settings().pool_size as usize {
             // All base workers are ready, so the error no longer explains anything. A later death of a worker is not a failed
@@ -443,10 +475,11 @@ impl State {
     pub(crate) fn on_health(&mut self, worker: WorkerRef, reason: &str) {
         let reason: Box<str> = reason.chars().take(MAX_REASON_CHARS).collect::<String>().into();
         if self.link(worker).is_some_and(|link| link.on_health(reason.clone())) {
-            let pool = self.config.name().clone();
+            let (pool, text) = (self.config.name().clone(), reason.clone());
             self.call_log.events().queue(tracing::Level::WARN, move || {
-                tracing::warn!(%pool, %worker, %reason, "worker is unhealthy: it is replaced when its calls have ended");
+                tracing::warn!(%pool, %worker, reason = %text, "worker is unhealthy: it is replaced when its calls have ended");
             });
+            self.event_feed.add(PoolEventKind::Unhealthy, Some(worker), &format!("the worker is unhealthy: {reason}"));
             self.handle(Input::Unhealthy { worker });
         }
     }
@@ -459,7 +492,9 @@ impl State {
     /// Runs a query or a change of the core that may have effects.
     pub(crate) fn with_core<T>(&mut self, change: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> T) -> T {
         let now = self.begin_step();
-        change(&mut self.core, now, &mut self.effects)
+        let value = change(&mut self.core, now, &mut self.effects);
+        self.report_changes();
+        value
     }
 
     pub(crate) fn link(&mut self, worker: WorkerRef) -> Option<&mut Link> {

@@ -46,6 +46,7 @@ impl State {
             trace,
             buffers,
             sent: None,
+            sent_at: now,
             reply,
             permit,
         };

@@ -36,4 +36,5 @@ mod support;
 mod threads;
 mod top;
 mod traces;
+mod watch;
 mod why;

@@ -50,6 +50,34 @@ pub struct Spawned {
 #[derive(Clone)]
 pub struct Child(Arc<Handle>);
 
+/// The stacks of a running worker, while they arrive.
+pub struct StackCapture {
+    process: Arc<Process>,
+    stack: Arc<Mutex<Stack>>,
+}
+
+impl fmt::Debug for StackCapture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StackCapture").field("stack", &self.stack).finish_non_exhaustive()
+    }
+}
+
+impl StackCapture {
+    /// Returns the time at which the stacks are complete, unless further lines arrive before.
+    pub fn complete_at(&self) -> Instant {
+        lock(&self.stack).awaited_until()
+    }
+
+    /// Ends the capture: further lines are output of the worker. Returns the stacks, at most 16 KiB, as
+    /// [`Child::stack`] does; `None` if nothing has arrived.
+    pub fn finish(self) -> Option<String> {
+        let mut capture = lock(&self.process.capture);
+        capture.take_if(|stack| Arc::ptr_eq(stack, &self.stack));
+        drop(capture);
+        lock(&self.stack).text()
+    }
+}
+
 /// Shared by all clones, so that its drop is the drop of the last handle.
 struct Handle(Arc<Process>);
 
@@ -114,6 +142,24 @@ impl Child {
     /// Complete after [`wait`](Self::wait) has returned.
     pub fn stack(&self) -> Option<String> {
         lock(&self.process().stack).as_ref().and_then(Stack::text)
+    }
+
+    /// Requests the stacks of a worker that is to go on running, with the signal `ask`. A capture that has not ended is shared.
+    pub fn capture_stack(&self, ask: Signal) -> StackCapture {
+        let process = self.process();
+        let mut capture = lock(&process.capture);
+        let is_running = |stack: &&Arc<Mutex<Stack>>| lock(stack).awaited_until() > Instant::now();
+        let stack = match capture.as_ref().filter(is_running) {
+            Some(stack) => stack.clone(),
+            None => {
+                let stack = Arc::new(Mutex::new(Stack::new(Instant::now())));
+                *capture = Some(stack.clone());
+                process.send(ask, Target::Leader);
+                stack
+            }
+        };
+        drop(capture);
+        StackCapture { process: self.0.0.clone(), stack }
     }
 
     /// Waits until the worker has exited, its output was read, the rest of its group was killed, and the worker was reaped.
@@ -192,6 +238,8 @@ pub(crate) struct Process {
     pub(crate) stop_sequence: Mutex<StopSequence>,
     /// The stacks of the worker, if they were requested.
     stack: Mutex<Option<Stack>>,
+    /// The stacks of the worker, while they are captured although it is not to end.
+    capture: Mutex<Option<Arc<Mutex<Stack>>>>,
     tails: Mutex<Tails>,
     status: watch::Sender<Option<ExitStatus>>,
     monitor: Waker,
@@ -216,6 +264,7 @@ impl Process {
             exit_memory: OnceLock::new(),
             stop_sequence: Mutex::new(StopSequence::NotRequested),
             stack: Mutex::new(None),
+            capture: Mutex::new(None),
             tails: Mutex::default(),
             status: watch::Sender::new(None),
             monitor,
@@ -317,12 +366,17 @@ impl Process {
         lines.into_iter().for_each(|line| tails.stderr.push(line));
     }
 
+    /// Adds a line to the stacks that were requested, if it is part of them. Returns whether it is.
+    fn take_stack_line(&self, line: &str) -> bool {
+        let now = Instant::now();
+        let at_end = lock(&self.stack).as_mut().is_some_and(|stack| stack.take(now, line));
+        let captured = lock(&self.capture).as_ref().is_some_and(|stack| lock(stack).take(now, line));
+        at_end || captured
+    }
+
     /// Adds a line that the process printed to the tail.
     pub(crate) fn remember(&self, stream: Stream, line: String) {
-        if stream == Stream::Stderr
-            && let Some(stack) = &mut *lock(&self.stack)
-            && stack.take(Instant::now(), &line)
-        {
+        if stream == Stream::Stderr && self.take_stack_line(&line) {
             return;
         }
         let mut tails = lock(&self.tails);

@@ -86,7 +86,7 @@ mod waker;
 mod watchdog;
 
 pub use allocator::return_large_buffers;
-pub use child::{Child, Spawned};
+pub use child::{Child, Spawned, StackCapture};
 pub use command::Command;
 pub use error::SpawnError;
 pub use herder_core::ExitStatus;

@@ -5,10 +5,11 @@ use serde_json::{Map, Value, json};
 /// A response component: its name, the status, and the last parts of the `type` of its problems.
 type Response = (&'static str, &'static str, &'static str);
 
-const RESPONSES: [Response; 34] = [
+const RESPONSES: [Response; 36] = [
     ("BadRequest", "400", "`bad-request`"),
     ("BadQuery", "400", "`bad-query`, `bad-request`"),
     ("BadLevel", "400", "`bad-body`: the body is no level; `bad-request`"),
+    ("BadEventId", "400", "`bad-query`, `bad-header`, `bad-request`"),
     ("InvalidSession", "400", "`invalid-session`, `bad-request`"),
     ("CallRefused", "400", "`malformed`, `invalid-session`, `bad-header`, `unknown-header`, `bad-body`, `bad-request`"),
     ("Unauthorized", "401", "`token-missing`, `token-wrong`"),
@@ -22,6 +23,7 @@ const RESPONSES: [Response; 34] = [
     ("RequestTimeout", "408", "`head-timeout`"),
     ("CallTimeout", "408", "`body-timeout`, `head-timeout`"),
     ("NameTaken", "409", "`pool-name-taken`"),
+    ("WrongGeneration", "409", "`wrong-generation`: another process runs in this slot; `pool-name-taken`"),
     ("NoHistory", "409", "`bind`: the pool has no affinity; `pool-name-taken`"),
     ("CallConflict", "409", "`worker-busy`, `pool-name-taken`"),
     ("SessionGone", "410", "`session-worker-lost`, `session-expired`"),

@@ -88,7 +88,12 @@ impl Core {
     /// sessions that two-phase expiry remembers. Visits at most [`PAGE_SCAN`](crate::PAGE_SCAN) rows, so a page may be
     /// short or empty without being the last one.
     pub fn list_sessions(&self, now: Timestamp, cursor: usize, limit: usize) -> SessionPage {
-        self.sessions.list(now, cursor, limit, &self.workers)
+        self.search_sessions(now, cursor, limit, "")
+    }
+
+    /// Like [`list_sessions`](Self::list_sessions), but only the sessions whose id contains `search`.
+    pub fn search_sessions(&self, now: Timestamp, cursor: usize, limit: usize, search: &str) -> SessionPage {
+        self.sessions.list(now, cursor, limit, search, &self.workers)
     }
 
     /// Ends a session after the calls it has. Returns false if it does not exist. Its state ends after its strict calls;

@@ -106,8 +106,16 @@ impl Sessions {
         self.info_of(now, row, workers)
     }
 
-    /// Returns at most `limit` sessions from `cursor` on, in no defined order. Visits at most [`PAGE_SCAN`] rows.
-    pub(crate) fn list(&self, now: Timestamp, cursor: usize, limit: usize, workers: &Workers) -> SessionPage {
+    /// Returns at most `limit` sessions from `cursor` on whose id contains `search`, in no defined order. Visits at most
+    /// [`PAGE_SCAN`] rows.
+    pub(crate) fn list(
+        &self,
+        now: Timestamp,
+        cursor: usize,
+        limit: usize,
+        search: &str,
+        workers: &Workers,
+    ) -> SessionPage {
         let places = self.row_capacity();
         let end = places.min(cursor.saturating_add(PAGE_SCAN));
         let mut page = SessionPage { sessions: Vec::new(), next: None };
@@ -116,7 +124,8 @@ impl Sessions {
                 page.next = Some(index);
                 return page;
             }
-            page.sessions.extend(self.row_at(index).and_then(|row| self.info_of(now, row, workers)));
+            let session = self.row_at(index).and_then(|row| self.info_of(now, row, workers));
+            page.sessions.extend(session.filter(|session| session.id.as_str().contains(search)));
         }
         page.next = (end < places).then_some(end);
         page

@@ -1,0 +1,241 @@
+//! What people watch: the timeline of a pool, and the events of all pools as server-sent events. Holds, for each client, what it
+//! has not been sent; the events are the pools'.
+
+use super::{connections::Connection, pools::Pools, refusal::Refusal};
+use actix_web::{
+    HttpRequest, HttpResponse, Result,
+    body::{BodyStream, BoxBody},
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    web,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use herder_actors::{EventFeed, PoolEvent};
+use serde::Deserialize;
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    fmt::Write,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
+
+/// The header with which a client resumes after the last event that it has.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The size of a part of the response. The connection gets the next part when it has written this one.
+const PART: usize = 32 * 1024;
+/// How often a stream looks whether the server drains.
+const TICK: Duration = Duration::from_secs(1);
+/// After this many ticks without an event, the client gets a comment: proxies close connections without traffic.
+const KEEP_ALIVE: u32 = 15;
+
+/// The query of a timeline.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TimelineQuery {
+    #[serde(default)]
+    since: u64,
+}
+
+/// `GET /v1/pools/{pool}/timeline`.
+pub(super) async fn timeline(
+    request: HttpRequest,
+    name: web::Path<String>,
+    pools: web::Data<Pools>,
+) -> Result<HttpResponse> {
+    let pool = pools.find(&name)?;
+    let query = request.query_string();
+    let bad_query = |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: since=N") };
+    let TimelineQuery { since } = web::Query::<TimelineQuery>::from_query(query).map_err(bad_query)?.into_inner();
+    Ok(HttpResponse::Ok().json(pool.timeline(since).await?))
+}
+
+/// A place in the events, as clients have it in an `id`: this run of the server, and the number of the event. After a restart
+/// the numbers begin again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EventId {
+    run: u32,
+    number: u64,
+}
+
+impl EventId {
+    fn of(number: u64) -> Self {
+        static RUN: OnceLock<u32> = OnceLock::new();
+        Self { run: *RUN.get_or_init(run), number }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (run, number) = text.split_once('-')?;
+        Some(Self { run: u32::from_str_radix(run, 16).ok()?, number: number.parse().ok()? })
+    }
+
+    fn text(self) -> String {
+        format!("{:08x}-{}", self.run, self.number)
+    }
+}
+
+/// Returns a number that an earlier run of the server did not have.
+#[expect(clippy::disallowed_methods, reason = "the time of the start tells the runs apart")]
+fn run() -> u32 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (since_1970.as_millis() as u32) ^ std::process::id().rotate_left(16)
+}
+
+/// The query of the events.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsQuery {
+    after: Option<String>,
+}
+
+/// Returns the place from which a client reads, if it names one.
+fn place(request: &HttpRequest) -> Result<Option<EventId>, Refusal> {
+    const ALLOWED: &str = "the `id` of an event";
+    let query = request.query_string();
+    let bad_query =
+        |error: String| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: after=ID") };
+    let asked = web::Query::<EventsQuery>::from_query(query).map_err(|error| bad_query(error.to_string()))?;
+    if let Some(text) = &asked.after {
+        return EventId::parse(text).map(Some).ok_or_else(|| bad_query(format!("`after` is not {ALLOWED}")));
+    }
+    let Some(value) = request.headers().get(LAST_EVENT_ID) else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(EventId::parse);
+    parsed.map(Some).ok_or_else(|| Refusal::BadHeader {
+        name: "Last-Event-ID".into(),
+        value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        allowed: ALLOWED,
+    })
+}
+
+/// `GET /v1/events`: what is kept of the events of all pools, then each further one. Ends when the server drains.
+pub(super) async fn events(request: HttpRequest, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let place = place(&request)?;
+    let mut feeds = Vec::with_capacity(pools.0.len());
+    for pool in &pools.0 {
+        feeds.extend(pool.events().await.ok()); // a pool that has ended has no more events
+    }
+    let is_current = place.is_none_or(|place| place.run == EventId::of(0).run);
+    let body = EventBody {
+        feeds,
+        read: place.filter(|_| is_current).map_or(0, |place| place.number),
+        unsent: VecDeque::new(),
+        text: format!(": the events of {} pools\n\n{}", pools.0.len(), if is_current { "" } else { GAP }),
+        connection: Connection::of(&request),
+        quiet_ticks: 0,
+    };
+    let body =
+        stream::unfold(body, |mut body| async { body.next_part().await.map(|part| (Ok::<_, Infallible>(part), body)) });
+    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(BodyStream::new(Box::pin(body))));
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache, no-transform"),
+        (header::CONTENT_ENCODING, "identity"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+/// The event that says that some are missing, because the client was too slow or away for too long.
+const GAP: &str = "event: gap\ndata: {\"message\":\"some events before the next one are no longer kept\"}\n\n";
+
+/// The rest of a stream of events.
+struct EventBody {
+    feeds: Vec<EventFeed>,
+    /// The number up to which the feeds were read.
+    read: u64,
+    /// The events that were read and not sent.
+    unsent: VecDeque<Arc<PoolEvent>>,
+    /// The text of the next part.
+    text: String,
+    connection: Option<Arc<Connection>>,
+    quiet_ticks: u32,
+}
+
+impl EventBody {
+    /// Returns the next part. The feeds are read only when everything has been sent, so that a slow client holds one batch of
+    /// events at most.
+    async fn next_part(&mut self) -> Option<Bytes> {
+        loop {
+            if self.connection.as_ref().is_some_and(|connection| connection.is_draining()) {
+                return None;
+            }
+            if self.unsent.is_empty() {
+                let batch = EventFeed::read(&self.feeds, self.read);
+                (self.read, self.unsent) = (batch.next, batch.events.into());
+                self.text.push_str(if batch.missed { GAP } else { "" });
+            }
+            while self.text.len() < PART
+                && let Some(event) = self.unsent.pop_front()
+            {
+                self.add(&event);
+            }
+            if !self.text.is_empty() {
+                self.quiet_ticks = 0;
+                return Some(std::mem::take(&mut self.text).into());
+            }
+            self.wait().await?;
+        }
+    }
+
+    fn add(&mut self, event: &PoolEvent) {
+        // JSON has no line breaks outside of strings, and escapes them in strings.
+        let json = serde_json::to_string(event).unwrap_or_default();
+        let _ = write!(self.text, "id: {}\ndata: {json}\n\n", EventId::of(event.number).text());
+    }
+
+    /// Waits for an event, or for a moment. Returns `None` if the client has closed its connection.
+    #[expect(clippy::disallowed_methods, reason = "proxies close connections without traffic")]
+    async fn wait(&mut self) -> Option<()> {
+        tokio::select! {
+            () = EventFeed::wait(&self.feeds, self.read) => {}
+            () = gone(self.connection.clone()) => return None,
+            () = tokio::time::sleep(TICK) => self.tick(),
+        }
+        Some(())
+    }
+
+    fn tick(&mut self) {
+        self.quiet_ticks += 1;
+        if self.quiet_ticks == KEEP_ALIVE {
+            self.text.push_str(": no event\n\n");
+        }
+    }
+}
+
+/// Completes when the client has closed its connection, if the server watches it.
+fn gone(connection: Option<Arc<Connection>>) -> Pin<Box<dyn Future<Output = ()>>> {
+    match connection {
+        Some(connection) => Box::pin(async move { connection.disconnected().await }),
+        None => Box::pin(std::future::pending()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn a_client_resumes_after_the_event_that_it_names() {
+        let id = EventId::of(7);
+        assert_eq!(EventId::parse(&id.text()), Some(id));
+        let by_query = TestRequest::get().uri(&format!("/v1/events?after={}", id.text())).to_http_request();
+        let by_header = TestRequest::get().insert_header(("Last-Event-ID", id.text())).to_http_request();
+        assert_eq!([place(&by_query).unwrap(), place(&by_header).unwrap()], [Some(id); 2]);
+        assert_eq!(place(&TestRequest::get().to_http_request()).unwrap(), None);
+        for query in ["after=7", "after=-", "after=x-1", "before=1"] {
+            let request = TestRequest::get().uri(&format!("/v1/events?{query}")).to_http_request();
+            assert_eq!(place(&request).unwrap_err().slug(), "bad-query", "{query}");
+        }
+        let request = TestRequest::get().insert_header(("Last-Event-ID", "7")).to_http_request();
+        assert_eq!(place(&request).unwrap_err().slug(), "bad-header");
+    }
+}
