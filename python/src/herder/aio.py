@@ -234,7 +234,8 @@ class Server:
             if readable or failed or self.reader.input.chunk or self.worker.calls.closing:
                 self.reader.receive()
             self.apply_requests()
-            if self.unwritten():
+            # While callbacks are ready, items of a stream may wait for the next ones.
+            if self.unwritten() and (not self.loop._ready or self.worker.output.is_due()):
                 self.worker.output.flush()
         except (ProtocolError, OSError) as error:
             if not is_stream_error(error):

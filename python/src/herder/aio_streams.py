@@ -34,8 +34,8 @@ END: Any = object()  # in place of an item after the last one
 class SharedOutput(OutputBuffer):
     """The output of a worker with async generators, in which several items are written at once.
 
-    An item waits for the next ones only while the generator goes on without awaiting. If it does not, since it computes
-    or blocks, a thread writes the item.
+    An item waits for the next ones only while the main thread runs something: the generator, or a callback of the loop.
+    If that takes long, since it computes or blocks, a thread writes the item.
     """
 
     __slots__ = ("flushed", "flushes", "is_watched", "lock", "news", "pause", "watches")
@@ -60,19 +60,25 @@ class SharedOutput(OutputBuffer):
     def is_due(self) -> bool:
         """Whether the last flush was some time ago. If not, a thread makes sure that there is one soon."""
         time = now()
-        if time - self.flushed > WRITE_INTERVAL:
+        if time - self.flushed > WRITE_INTERVAL or not (self.is_watched or self.wake_thread()):
             self.flushed = time
             return True
-        if not self.is_watched:
-            self.is_watched = True
-            if not self.watches:
-                self.watches = True
-                start_new_thread(self.watch, ())
-            try:
-                self.news.release()
-            except RuntimeError:  # already released
-                pass
         return False
+
+    def wake_thread(self) -> bool:
+        """Let the thread watch the output. Return False if it does not exist and cannot be started."""
+        if not self.watches:
+            try:
+                start_new_thread(self.watch, ())
+            except RuntimeError:  # the system allows no further thread
+                return False
+            self.watches = True
+        self.is_watched = True
+        try:
+            self.news.release()
+        except RuntimeError:  # already released
+            pass
+        return True
 
     def watch(self) -> None:
         """Flush whenever the main thread has not done it for some time. Run by a thread."""
@@ -219,7 +225,7 @@ class AsyncStream(Stream):
         return now() - self.resumed > LONGEST_TURN
 
     def send_soon(self, item: Any) -> bool:
-        """Send an item as `send_now`, or with the next ones if they follow at once. `run_steps` sends what is left."""
+        """Send an item as `send_now`, or with the next ones if they follow at once."""
         payload = self.encode(item)
         if self.sent - self.credited >= self.window:
             self.unsent = payload
@@ -232,7 +238,7 @@ class AsyncStream(Stream):
 
     @types.coroutine
     def run_steps(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, None]:
-        """Await `coroutine` as `aio_calls.run_steps`. Write all items whenever it awaits, and when it ends."""
+        """Await `coroutine` as `aio_calls.run_steps`. If items are unwritten when it awaits, the loop writes them."""
         step: Callable[[Any], Any] = coroutine.send
         value: Any = None
         while True:
@@ -245,7 +251,7 @@ class AsyncStream(Stream):
                 self.calls.running = 0
                 if self.calls.forked:  # a child of a fork in the generator, for which the lock may be held for ever
                     os._exit(0)
-                if self.output.parts:
+                if self.output.parts and self.output.is_due():
                     self.runner.flush()
             try:
                 value = yield awaited

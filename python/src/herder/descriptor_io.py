@@ -69,6 +69,10 @@ class OutputBuffer:
                 del parts[0]
         return True
 
+    def is_due(self) -> bool:
+        """Whether the output is to be written now, although more may follow soon."""
+        return True
+
     def finish(self) -> None:
         """Write all parts; wait while the descriptor is full."""
         while not self.flush():
