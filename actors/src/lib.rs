@@ -60,12 +60,12 @@ pub use error::{
 pub use launcher::{LaunchFuture, Launched, Launcher, TemplateStatus};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,
-    GetEvents, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo,
-    GetSessionState, GetStack, GetStats, GetStatus, GetTimeline, GetWorker, HealthCheck, InternalStats, KillWorker,
-    ListRunningCalls, ListSessions, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine,
-    Reload, ReloadReport, RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker, RunningCall, SessionStatus,
-    SetBatch, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
-    WorkerStack,
+    GetEvents, GetInternalStats, GetMetrics, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory,
+    GetSessionInfo, GetSessionState, GetStack, GetStats, GetStatus, GetTimeline, GetWorker, HealthCheck, InternalStats,
+    KillWorker, ListRunningCalls, ListSessions, ListWorkers, Measurements, PoolHealth, PrepareShutdown, RecordOutcome,
+    ReleaseFromQuarantine, Reload, ReloadReport, RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker,
+    RunningCall, SessionStatus, SetBatch, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity,
+    WaitReady, WorkerInfo, WorkerStack,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};

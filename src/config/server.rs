@@ -13,7 +13,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "listen",
     "hosts",
     "token",
@@ -31,6 +31,7 @@ const KEYS: [&str; 17] = [
     "mcp",
     "docs",
     "page",
+    "metrics",
 ];
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,6 +89,8 @@ pub struct Server {
     pub docs: Option<bool>,
     /// Whether the live page exists, at `/`. Default: yes if the server listens on loopback.
     pub page: Option<bool>,
+    /// Whether `/metrics` exists. Default: true.
+    pub metrics: bool,
 }
 
 impl Server {
@@ -142,6 +145,7 @@ impl Default for Server {
             mcp: false,
             docs: None,
             page: None,
+            metrics: true,
         }
     }
 }
@@ -169,6 +173,7 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>, folde
             "mcp" => put(&mut server.mcp, value.get_ref().as_bool(), SWITCHES),
             "docs" => put(&mut server.docs, value.get_ref().as_bool().map(Some), SWITCHES),
             "page" => put(&mut server.page, value.get_ref().as_bool().map(Some), SWITCHES),
+            "metrics" => put(&mut server.metrics, value.get_ref().as_bool(), SWITCHES),
             _ => {
                 report.add(&name.span(), format!("server.{key}"), unknown(key, &KEYS));
                 continue;

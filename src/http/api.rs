@@ -9,6 +9,7 @@ use super::{
     docs::{self, Docs},
     guard::{self, RequestGuard},
     log_levels::{self, LogLevels, SharedLogLevels},
+    metrics,
     page::{self, Page},
     pools::{self, DroppedLogLines, Pools},
     probes,
@@ -73,6 +74,8 @@ pub struct Api {
     docs: Option<bool>,
     /// Whether the live page exists. `None`: depends on the address that the server listens on.
     page: Option<bool>,
+    /// Whether `/metrics` exists.
+    metrics: bool,
     /// The sessions of MCP clients, if MCP is on.
     #[cfg(feature = "mcp")]
     mcp: Option<Arc<mcp::Sessions>>,
@@ -101,6 +104,7 @@ impl Api {
             log_levels: None,
             docs: None,
             page: None,
+            metrics: true,
             #[cfg(feature = "mcp")]
             mcp: None,
         }
@@ -223,6 +227,14 @@ impl Api {
         self
     }
 
+    /// Sets whether [`routes`](Self::routes) has `/metrics`: what the pools have counted, as Prometheus or OpenMetrics text. It
+    /// needs the token of administrators, if there is one. On by default.
+    #[must_use]
+    pub fn metrics(mut self, enabled: bool) -> Self {
+        self.metrics = enabled;
+        self
+    }
+
     /// Sets whether [`routes`](Self::routes) has the live page at `/`, which shows the pools, their workers, sessions and events. Default:
     /// yes if the server listens on loopback.
     ///
@@ -239,6 +251,7 @@ impl Api {
             enabled: self.docs,
             needs_token: self.guard.tokens.are_required(),
             has_log_levels: self.log_levels.is_some(),
+            has_metrics: self.metrics,
             #[cfg(feature = "mcp")]
             has_mcp: self.mcp.is_some(),
             is_mounted,
@@ -247,18 +260,18 @@ impl Api {
 
     /// Returns a function for `App::configure` that mounts everything.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, session_sources, dropped_log_lines, log_levels, .. } = self.clone();
+        let Self { pools, guard, limits, session_sources, dropped_log_lines, log_levels, metrics, .. } = self.clone();
         let docs = self.documented(false);
         let page = Page { enabled: self.page, docs_enabled: self.docs };
         let calls = CallRoute::new(POOLS, pools.clone(), limits.clone(), session_sources.clone());
         #[cfg(feature = "mcp")]
         let mcp = self.mcp_endpoints();
         move |config| {
-            let of_pools = pool_scope(pools.clone(), guard.clone(), limits, session_sources.clone(), None);
+            let of_pools = pool_scope(pools.clone(), guard.clone(), limits.clone(), session_sources.clone(), None);
             let of_pools = with_log_levels(of_pools, log_levels);
             #[cfg(feature = "mcp")]
             let of_pools = with_mcp(of_pools, mcp.clone().map(mcp_of_pool));
-            let all = Routes::new("", guard.clone());
+            let all = with_metrics(Routes::new("", guard.clone()), metrics, limits);
             #[cfg(feature = "mcp")]
             let all = with_mcp(all, mcp.map(mcp_of_all));
             let all = all
@@ -360,6 +373,14 @@ fn with_mcp(routes: Routes, endpoint: Option<Resource>) -> Routes {
     match endpoint {
         Some(endpoint) => routes.for_callers(endpoint),
         None => routes,
+    }
+}
+
+/// Adds the metrics, if they are on.
+fn with_metrics(routes: Routes, enabled: bool, limits: Limits) -> Routes {
+    match enabled {
+        true => routes.for_admins(read("/metrics", metrics::metrics).app_data(web::Data::new(limits))),
+        false => routes,
     }
 }
 

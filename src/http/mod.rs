@@ -55,6 +55,7 @@
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | no content (204); the call is released from quarantine |
 //! | `POST`, `DELETE /v1/pools/{pool}/mcp`; `POST`, `DELETE /mcp` ([`Api`] only) | with the feature `mcp` and `Api::mcp`: the commands as tools of the Model Context Protocol |
 //! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 if each pool has a ready worker or is idle, otherwise 503 |
+//! | `GET /metrics` ([`Api`] only) | the metrics of the pools as Prometheus or OpenMetrics text; [`Api::metrics`] |
 //! | `GET /v1/whoami` ([`Api`] only) | `{"role": "call" or "admin", "token", "session_header"}`: what the sender may do ([`Api::token`], [`Api::call_token`]), whether a token is required, and the header that names a session |
 //! | `GET /openapi.json`; `GET /v1/pools/openapi.json` where only the routes of pools are mounted | the OpenAPI 3.1 document of the pools; [`Api::docs`] |
 //! | `GET /`, `GET /ui/{file}` ([`Api`] only) | the live page and its files; [`Api::page`] |
@@ -103,6 +104,7 @@ mod hosts;
 mod log_levels;
 #[cfg(feature = "mcp")]
 mod mcp;
+mod metrics;
 mod openapi;
 mod page;
 mod page_file;

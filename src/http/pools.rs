@@ -56,7 +56,7 @@ impl fmt::Debug for DroppedLogLines {
 }
 
 impl DroppedLogLines {
-    fn count(&self) -> Option<u64> {
+    pub(super) fn count(&self) -> Option<u64> {
         self.0.as_ref().map(|count| count())
     }
 }

@@ -105,6 +105,12 @@ impl Pool {
         self.0.client.refused(command, error)
     }
 
+    /// Returns the status, and what the pool has counted since its start.
+    #[cfg(feature = "http")]
+    pub(crate) async fn measure(&self) -> Result<Box<herder_actors::Measurements>> {
+        self.0.client.ask(herder_actors::GetMetrics).await?
+    }
+
     /// Waits until every base worker is ready. Returns at once if the pool is idle (`lazy`).
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub(super) const PAGES: [&str; 26] = [
     "docs/http.md",
     "docs/live-page.md",
     "docs/mcp.md",
+    "docs/metrics.md",
     "docs/migration.md",
     "docs/notes/actix-http-pipelining.md",
     "docs/performance.md",

@@ -5,6 +5,7 @@ mod affinity;
 mod calls;
 #[cfg(feature = "fault-injection")]
 mod inject;
+mod metrics;
 mod pool;
 mod sessions;
 
@@ -17,6 +18,7 @@ pub use calls::{Execute, ExecuteInSession, Request};
 pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
 pub(crate) use inject::{Panic, panic_injected};
+pub use metrics::{GetMetrics, Measurements};
 pub use pool::{
     GetBreaker, GetCommands, GetEvents, GetPoolName, GetQuarantine, GetRecorder, GetStack, GetStatus, GetTimeline,
     HealthCheck, KillWorker, ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome,

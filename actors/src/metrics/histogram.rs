@@ -79,8 +79,9 @@ impl Histogram {
         self.buckets.iter().position(reaches).map(|bucket| upper_bound(bucket).min(self.max))
     }
 
-    /// Returns the number of values up to `bound`: exact if it is a bound of the buckets.
+    /// Returns the number of values up to `bound`, which must be a bound of the buckets.
     pub fn count_up_to(&self, bound: u64) -> u64 {
+        debug_assert_eq!(bound, upper_bound(bucket_of(bound)), "the number is exact only for bounds");
         self.buckets
             .iter()
             .enumerate()

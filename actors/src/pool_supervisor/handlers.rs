@@ -2,10 +2,10 @@
 
 use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
-    CommandDescription, Error, GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, GetStatus,
-    HealthCheck, KillWorker, ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, Recording,
-    ReleaseFromQuarantine, Reload, ReloadReport, ResetBreaker, Result, RunningCall, SetBatch, Shutdown, ShutdownReport,
-    Status, WaitReady, WorkerInfo, events::wait_emitted, shared_state::State,
+    CommandDescription, Error, GetBreaker, GetCommands, GetMetrics, GetPoolName, GetQuarantine, GetRecorder, GetStatus,
+    HealthCheck, KillWorker, ListRunningCalls, ListWorkers, Measurements, PoolHealth, PrepareShutdown, RecordOutcome,
+    Recording, ReleaseFromQuarantine, Reload, ReloadReport, ResetBreaker, Result, RunningCall, SetBatch, Shutdown,
+    ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted, shared_state::State,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{BatchStatus, BreakerStatus, Core, Input, KillReason, PoolName, PoolState, QuarantineEntry};
@@ -148,6 +148,18 @@ impl RunningPool {
         let mut status = self.status();
         self.shared_state.borrow_mut().complete_status(&mut status);
         status
+    }
+}
+
+impl Handler<GetMetrics> for PoolSupervisor {
+    type Result = Result<Box<Measurements>>;
+
+    fn handle(&mut self, _: GetMetrics, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| {
+            let status = active.complete_status();
+            let metrics = active.shared_state.borrow().metrics().clone();
+            Ok(Box::new(Measurements::new(status, metrics)))
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Link, State, call::Call, state::FinalFrame};
 use crate::{
-    CommandStatus, Percentiles, RunningCallStatus, RunningSummary, Status, WorkerActivity, WorkerEntry,
+    CommandStatus, Percentiles, PoolMetrics, RunningCallStatus, RunningSummary, Status, WorkerActivity, WorkerEntry,
     metrics::{CommandMetrics, CountedAnswer, micros},
     process_usage::ProcessUsage,
 };
@@ -40,6 +40,11 @@ impl State {
         for ((command, kind), calls) in self.call_log.take_refusals() {
             self.metrics.failed(&command, kind, calls);
         }
+    }
+
+    /// Returns what was counted, with the refused calls as of the last status.
+    pub(crate) fn metrics(&self) -> &PoolMetrics {
+        &self.metrics
     }
 
     /// Adds what was counted, and what the system knows of the processes, to the status. Reads `/proc`, so no step calls it.

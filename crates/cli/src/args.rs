@@ -284,6 +284,9 @@ pub(crate) struct Serve {
     /// Whether the live page exists, at `/`; overrides `server.page` [default: true on loopback, else false]
     #[arg(long, value_name = "true|false", hide_possible_values = true)]
     pub(crate) page: Option<bool>,
+    /// Whether `/metrics` exists, for Prometheus; overrides `server.metrics` [default: true]
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
+    pub(crate) metrics: Option<bool>,
     /// Form of the log on standard error and of the banner on standard output. With `json`, each line is one JSON object; `auto`:
     /// text on a terminal, JSON elsewhere
     #[arg(
@@ -323,6 +326,7 @@ impl Serve {
             errors: None,
             docs: None,
             page: None,
+            metrics: None,
             log_format: logs::LogFormat::Text,
             access_log: false,
             threads: 1,

@@ -105,6 +105,7 @@ fn requests_without_the_token_are_401() {
     }
     assert_eq!((with("Bearer s3cret").status, with("bearer s3cret").status), (200, 200));
     server.call("kept/echo", "{}", &[]).problem(401, "token-missing");
+    server.get("/metrics").problem(401, "token-missing");
     assert_eq!(server.get("/healthz").status, 200, "probes need no token");
     assert!(!server.banner.iter().any(|line| line.contains("s3cret")), "{:?}", server.banner);
 }

@@ -25,6 +25,7 @@ mod init;
 mod lifecycle;
 mod logs;
 mod mcp;
+mod metrics;
 mod new_project;
 mod openapi;
 mod pipelining;

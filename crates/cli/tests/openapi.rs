@@ -252,8 +252,11 @@ fn r68_the_document_and_the_page_can_be_turned_off() {
         let request = get(path).header("Host", "localhost").header("Authorization", "Bearer s");
         request.send(([127, 0, 0, 1], server.address.port()).into()).problem(404, "no-route");
     }
-    let on = Server::start(folder(&format!("{one}docs = false\n")), &["--docs", "true"], &[]);
-    assert_eq!((on.get("/docs").status, on.get("/openapi.json").status), (200, 200));
+    let on = Server::start(folder(&format!("{one}docs = false\nmetrics = false\n")), &["--docs", "true"], &[]);
+    let document = on.get("/openapi.json");
+    assert_eq!((on.get("/docs").status, document.status), (200, 200));
+    on.get("/metrics").problem(404, "no-route");
+    assert!(document.json["paths"].get("/metrics").is_none());
     let page = Server::start(folder(&format!("{one}docs = false\npage = false\n")), &["--page", "true"], &[]);
     assert_eq!(["/", "/ui/dom.js", "/ui/none.js", "/docs"].map(|path| page.get(path).status), [200, 200, 404, 404]);
 }

@@ -23,6 +23,8 @@ pub(super) struct Docs {
     pub(super) needs_token: bool,
     /// Whether the route of log levels exists.
     pub(super) has_log_levels: bool,
+    /// Whether `/metrics` exists.
+    pub(super) has_metrics: bool,
     /// Whether the endpoints for MCP exist.
     #[cfg(feature = "mcp")]
     pub(super) has_mcp: bool,
@@ -57,6 +59,7 @@ pub(super) async fn document(
         session_header: sessions.first_header(),
         needs_token: docs.needs_token,
         has_log_levels: docs.has_log_levels,
+        has_metrics: docs.has_metrics,
         #[cfg(feature = "mcp")]
         has_mcp: docs.has_mcp,
         mounted_at: docs.is_mounted.then(|| request.path().strip_suffix(MOUNTED).unwrap_or_default()),

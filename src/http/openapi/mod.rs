@@ -50,6 +50,8 @@ pub(super) struct About<'a> {
     pub(super) needs_token: bool,
     /// Whether the route of log levels exists.
     pub(super) has_log_levels: bool,
+    /// Whether `/metrics` exists.
+    pub(super) has_metrics: bool,
     /// Whether the endpoints for MCP exist.
     #[cfg(feature = "mcp")]
     pub(super) has_mcp: bool,
@@ -164,6 +166,7 @@ impl Routes {
         let mut paths: Vec<_> = std::mem::take(&mut self.paths).into_iter().collect();
         paths.retain(|(path, _)| is_whole || path.starts_with("/v1/pools"));
         paths.retain(|(path, _)| about.has_log_levels || path != LOG_LEVEL);
+        paths.retain(|(path, _)| about.has_metrics || path != "/metrics");
         #[cfg(feature = "mcp")]
         if about.has_mcp {
             paths.extend(mcp::paths(is_whole));

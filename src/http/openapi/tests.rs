@@ -12,6 +12,7 @@ fn about(needs_token: bool) -> About<'static> {
         session_header: "X-Session-Id",
         needs_token,
         has_log_levels: true,
+        has_metrics: true,
         #[cfg(feature = "mcp")]
         has_mcp: false,
         mounted_at: None,
