@@ -88,7 +88,7 @@ fn mixed(boundary: &str, json: Bytes, buffers: &[Buffer]) -> Vec<Bytes> {
     let mut pieces = vec![format!("--{boundary}\r\nContent-Type: {JSON}\r\n\r\n").into(), json];
     for buffer in buffers {
         let mut head = format!("\r\n--{boundary}\r\nContent-Type: {}\r\n", buffer.media_type().unwrap_or(BYTES));
-        let _ = write!(head, "Content-Length: {}\r\n", buffer.bytes().len());
+        let _ = write!(head, "Content-Length: {}\r\n", buffer.length());
         for (name, value) in described(buffer) {
             let _ = write!(head, "{name}: {value}\r\n");
         }

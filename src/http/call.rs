@@ -151,7 +151,7 @@ fn logged(pool: &Pool, command: &str, error: Error) -> CallErrorResponse {
 async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply, accepted: Accepted) -> Result<HttpResponse> {
     let result = reply.json();
     // The buffers are counted even if the client gets only one of them, or none: all share the memory of the worker's frame.
-    let buffers: usize = reply.buffers().iter().map(|buffer| buffer.bytes().len()).sum();
+    let buffers: usize = reply.buffers().iter().map(|buffer| buffer.length()).sum();
     let mut room = match result.len() + buffers {
         0..=SMALL => None,
         length => Some(limits.buffers.hold_result(length).map_err(|full| full.refusal(true))?),

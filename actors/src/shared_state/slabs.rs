@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// Buffers of at least this many bytes go to a slab: below it, the system calls of a copy through the socket cost less.
+/// Buffers of at least this many bytes go to a slab. Smaller ones pass through the socket by one read.
 const THRESHOLD: usize = 64 * 1024;
 /// The bytes of a buffer begin at a multiple of this number: no two share a cache line.
 const LINE: usize = 64;
