@@ -24,6 +24,8 @@ const FILES: &[(&str, &str, &str)] = files![
     "commands.js" JS,
     "dialog.js" JS,
     "dom.js" JS,
+    "event_list.js" JS,
+    "events.js" JS,
     "format.js" JS,
     "icon.svg" SVG,
     "json_text.js" JS,
@@ -38,6 +40,9 @@ const FILES: &[(&str, &str, &str)] = files![
     "sessions.js" JS,
     "sparkline.js" JS,
     "table.js" JS,
+    "timeline.js" JS,
+    "timeline_canvas.js" JS,
+    "timeline_data.js" JS,
     "worker.js" JS,
     "workers.js" JS,
 ];

@@ -25,7 +25,7 @@ export function confirm({ title, text, action, done, act }) {
 let hiding = 0;
 
 /** Shows a message for a while. */
-export function say(text) {
+function say(text) {
   const message = byId("message");
   put(message, text);
   message.hidden = false;

@@ -29,5 +29,11 @@ export function setClass(element, name) {
   if (element.className !== name) element.className = name;
 }
 
+/** Marks a button as usable or not. Unlike with `disabled`, it keeps the focus; its listener checks for itself. */
+export function enable(element, isUsable) {
+  const value = String(!isUsable);
+  if (element.getAttribute("aria-disabled") !== value) element.setAttribute("aria-disabled", value);
+}
+
 /** A button with a text. */
 export const button = (text, onclick, attributes = {}) => make("button", { type: "button", onclick, ...attributes }, text);

@@ -2,8 +2,10 @@
 
 import { NoAnswer, get, hasToken, setToken } from "./api.js";
 import { byId, make, put, setClass, show } from "./dom.js";
+import { EventList } from "./event_list.js";
+import { EventLog } from "./events.js";
 import { callerOverview, overview } from "./overview.js";
-import { failure, link } from "./parts.js";
+import { failure, link, spaced } from "./parts.js";
 import { Poller } from "./poll.js";
 import { poolView } from "./pool.js";
 import { record } from "./sparkline.js";
@@ -16,6 +18,7 @@ import { workersPart } from "./workers.js";
 const app = {
   isAdmin: false,
   sessionHeader: "", // the header that names the session of a call
+  events: new EventLog(),
   statuses: new Map(), // the last status of each pool
   poller: new Poller(refresh),
   keep(status) {
@@ -39,10 +42,16 @@ function viewOf([kind, pool, part, id, generation]) {
   if (!app.isAdmin || part === "commands") {
     return poolView(app, pool, "commands", id === undefined ? commandsPart(app, pool) : commandPart(app, pool, id));
   }
-  if (part === "workers" && id !== undefined) return poolView(app, pool, "", workerPart(pool, id, generation));
+  if (part === "workers" && id !== undefined) return poolView(app, pool, "", workerPart(app, pool, id, generation));
   if (part === "sessions") return poolView(app, pool, part, id === undefined ? sessionsPart(app, pool) : sessionPart(app, pool, id));
   if (part === "protection") return poolView(app, pool, part, protectionPart(app, pool));
-  return poolView(app, pool, "", workersPart(pool));
+  if (part === "events") return poolView(app, pool, part, eventsPart(pool));
+  return poolView(app, pool, "", workersPart(app, pool));
+}
+
+function eventsPart(pool) {
+  const list = new EventList(app.events, (item) => item.pool === pool || item.kind === "gap");
+  return { title: "Events", element: list.element, refresh: async () => {}, close: () => list.close() };
 }
 
 /** Opens the view that the address names. */
@@ -103,12 +112,20 @@ async function start() {
   show(byId("pause"), true);
   show(byId("forget"), hasToken());
   open();
+  readEvents();
+}
+
+/** Reads events, unless nobody would see them. What happens meanwhile is read later. */
+function readEvents() {
+  if (view && app.isAdmin && !document.hidden && !app.poller.isPaused) app.events.start();
+  else app.events.stop();
 }
 
 /** Shows the form that asks for the token. */
 function askForToken(error) {
   view?.close?.();
   view = null;
+  app.events.clear();
   connection("Token needed", "warn");
   show(byId("pause"), false);
   const input = make("input", { type: "password", autocomplete: "off", required: true, id: "token" });
@@ -131,12 +148,31 @@ function forget() {
   start();
 }
 
+/** Reads out what happens, at most one sentence in three seconds. */
+function announce() {
+  let waiting = [];
+  let timer = 0;
+  app.events.listen((items) => {
+    waiting.push(...items);
+    if (!waiting.length || timer) return;
+    timer = setTimeout(() => {
+      const last = waiting.at(-1);
+      const more = waiting.length > 1 ? `${waiting.length} events, the last: ` : "";
+      put(byId("announcer"), `${more}${last.pool ?? ""} ${last.worker ?? ""} ${spaced(last.kind)}: ${last.message ?? ""}`);
+      [waiting, timer] = [[], 0];
+    }, 3000);
+  });
+}
+
 byId("pause").addEventListener("click", () => {
   app.poller.isPaused = !app.poller.isPaused;
   byId("pause").setAttribute("aria-pressed", String(app.poller.isPaused));
   connection(app.poller.isPaused ? "Paused" : "Connecting", "idle");
+  readEvents();
 });
 byId("forget").addEventListener("click", forget);
 byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
+document.addEventListener("visibilitychange", readEvents);
 addEventListener("hashchange", () => { if (view) open(); });
+announce();
 start();

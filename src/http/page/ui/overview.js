@@ -1,7 +1,8 @@
-// The view of all pools.
+// The view of all pools, with the events beside them.
 
 import { find, get, path } from "./api.js";
 import { make, put } from "./dom.js";
+import { EventList } from "./event_list.js";
 import { NONE, bytes, cores, count, duration, rate } from "./format.js";
 import { Facts, busiest, link, linkColumn, problems, stateColumn } from "./parts.js";
 import { Sparkline } from "./sparkline.js";
@@ -13,6 +14,7 @@ export function overview(app) {
   const table = poolTable(lines);
   const facts = new Facts(["Pools", "Healthy", "Bodies in memory", "Lost log lines"]);
   const found = make("ul", { class: "problems" });
+  const events = new EventList(app.events);
   const refresh = async (signal) => {
     const list = await get("v1/pools", signal);
     updateFacts(facts, list);
@@ -29,8 +31,9 @@ export function overview(app) {
     }
     for (const line of lines.values()) line.draw();
   };
-  const element = make("div", {}, make("h1", { tabindex: -1 }, "Pools"), facts.element, found, table.element);
-  return { title: "Pools", element, refresh };
+  const element = make("div", { class: "columns" },
+    make("div", {}, make("h1", { tabindex: -1 }, "Pools"), facts.element, found, table.element), events.element);
+  return { title: "Pools", element, refresh, close: () => events.close() };
 }
 
 function updateFacts(facts, list) {

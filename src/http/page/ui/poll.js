@@ -1,7 +1,8 @@
 // Repeats a refresh: never while the page is hidden or paused, never two at once, and less often if a refresh takes long.
 
 const LEAST = 1500; // milliseconds between two refreshes
-const SHARE = 6; // a refresh takes at most one seventh of the time
+const MOST = 10000;
+const SHARE = 4; // a refresh takes at most a fifth of the time, as long as MOST allows it
 
 export class Poller {
   #refresh;
@@ -32,6 +33,6 @@ export class Poller {
     const began = performance.now();
     await this.#refresh(running.signal);
     if (running.signal.aborted || this.#isPaused) return;
-    this.#timer = setTimeout(() => this.now(), Math.max(LEAST, SHARE * (performance.now() - began)));
+    this.#timer = setTimeout(() => this.now(), Math.min(Math.max(LEAST, SHARE * (performance.now() - began)), MOST));
   }
 }

@@ -2,12 +2,12 @@
 
 import { find, get, path, send } from "./api.js";
 import { make, put } from "./dom.js";
-import { say } from "./dialog.js";
+import { confirm } from "./dialog.js";
 import { NONE, bytes, cores, count, duration, milliseconds, rate } from "./format.js";
 import { Facts, badge, busiest, link, problems, spaced } from "./parts.js";
 import { Sparkline } from "./sparkline.js";
 
-const PARTS = [["", "Workers"], ["sessions", "Sessions"], ["commands", "Commands"], ["protection", "Protection"]];
+const PARTS = [["", "Workers"], ["sessions", "Sessions"], ["commands", "Commands"], ["protection", "Protection"], ["events", "Events"]];
 const FIGURES = ["Ready", "Calls/s", "In flight", "Waiting", "Longest call", "Busiest command", "Its p50 / p99", "Memory", "CPU", "Sessions"];
 
 /** A view: the frame around `part`, which has `{title, element, refresh(signal, status), close}`. `open` is the name of the part. */
@@ -62,7 +62,7 @@ function updateFigures(facts, status, rateText) {
   facts.update({
     Ready: [count(ready), `of ${count(status.pool_size)}`],
     "In flight": [count(queue.in_flight), `of ${count(queue.capacity)}`],
-    Waiting: [count(queue.waiting), queue.waiting && queue.expected_wait_ms !== null ? `of ${count(queue.limit)}, about ${milliseconds(queue.expected_wait_ms)}` : `of ${count(queue.limit)}`],
+    Waiting: [count(queue.waiting), queue.waiting && queue.expected_wait_ms ? `of ${count(queue.limit)}, about ${milliseconds(queue.expected_wait_ms)}` : `of ${count(queue.limit)}`],
     "Longest call": status.running === undefined ? undefined : longest ? [duration(longest.since_us), longest.command ?? ""] : NONE,
     "Busiest command": busy && busy.name,
     "Its p50 / p99": busy && `${duration(busy.run_us.p50)} / ${duration(busy.run_us.p99)}`,
@@ -84,15 +84,13 @@ function showProblems(list, found) {
 function logLevel(name) {
   const address = path("pools", name, "log-level");
   const select = make("select", {}, ...["default", "off", "error", "warn", "info", "debug", "trace"].map((level) => make("option", {}, level)));
-  const set = async () => {
-    const body = JSON.stringify({ level: select.value === "default" ? null : select.value });
-    try {
-      await send("PUT", address, { body, headers: { "Content-Type": "application/json" } });
-      say(`The log level of ${name} is ${select.value}.`);
-    } catch (error) {
-      say(`The log level was not changed: ${error.message}`);
-    }
-  };
+  const set = () => confirm({
+    title: "Change the log level?", action: "Change", done: `The log level of ${name} is ${select.value}.`,
+    text: `The log shows the events of ${name} up to the level ${select.value}, until it is changed again or the server stops.`,
+    act: () => send("PUT", address, {
+      body: JSON.stringify({ level: select.value === "default" ? null : select.value }), headers: { "Content-Type": "application/json" },
+    }),
+  });
   const element = make("form", { class: "row level", hidden: true, onsubmit: (event) => { event.preventDefault(); set(); } },
     make("label", {}, "Log level ", select), make("button", {}, "Set"));
   find(address).then((answer) => {

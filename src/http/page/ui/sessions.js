@@ -2,8 +2,8 @@
 
 import { find, get, path, send } from "./api.js";
 import { confirm } from "./dialog.js";
-import { button, make, put, show } from "./dom.js";
-import { NONE, count, duration, fineClock, milliseconds, plural } from "./format.js";
+import { button, enable, make, put, show } from "./dom.js";
+import { NONE, count, fineClock, milliseconds, plural } from "./format.js";
 import { Facts, badge, link, linkColumn, section, spaced, stateColumn } from "./parts.js";
 import { Table } from "./table.js";
 
@@ -12,23 +12,37 @@ const LIMIT = 50;
 /** The part `Sessions`. */
 export function sessionsPart(app, pool) {
   const cursors = [0]; // those of the pages before, and of the page itself
+  const search = make("input", { type: "search", placeholder: "Part of a session id", "aria-label": "Search sessions", autocomplete: "off", spellcheck: "false", maxlength: 256 });
   const total = make("span", { class: "quiet" });
   const table = sessionTable(app, pool);
   let following = null;
-  const go = (change) => { change(); app.poller.now(true); };
-  const back = button("Previous", () => go(() => cursors.pop()));
-  const next = button("Next", () => go(() => cursors.push(following)));
+  const go = (change) => {
+    following = null;
+    change();
+    app.poller.now(true);
+  };
+  const back = button("Previous", () => { if (cursors.length > 1) go(() => cursors.pop()); }, { "aria-disabled": "true" });
+  const next = button("Next", () => {
+    const cursor = following; // null while the page is loaded
+    if (cursor !== null) go(() => cursors.push(cursor));
+  }, { "aria-disabled": "true" });
+  let typing = 0;
+  search.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => go(() => { cursors.length = 1; }), 250);
+  });
   const refresh = async (signal) => {
     const query = new URLSearchParams({ cursor: cursors.at(-1), limit: LIMIT });
+    if (search.value) query.set("search", search.value);
     const page = await get(`${path("pools", pool, "sessions")}?${query}`, signal);
     following = page.next;
     table.update(page.sessions);
     put(total, `${plural(page.active_sessions, "session")}; page ${cursors.length}`);
-    back.disabled = cursors.length === 1;
-    next.disabled = following === null;
+    enable(back, cursors.length > 1);
+    enable(next, following !== null);
   };
   const element = make("section", { "aria-labelledby": "sessions-title" },
-    make("h2", { id: "sessions-title" }, "Sessions"), table.element,
+    make("div", { class: "row title" }, make("h2", { id: "sessions-title" }, "Sessions"), search), table.element,
     make("nav", { class: "row pager", "aria-label": "Pages of sessions" }, total, back, next));
   return { title: "Sessions", element, refresh };
 }
@@ -102,9 +116,7 @@ function updateFacts(facts, pool, { state, present }) {
 const LOSSES = ["state_lost", "loss_reported", "refused_expired", "refused_busy", "refused_full"];
 
 function eventLine(pool, event) {
-  const waited = event.waited_us ? `, waited ${duration(event.waited_us)}` : "";
-  const times = event.times > 1 ? make("span", { class: "quiet" }, `; until ${fineClock(event.until)}`) : "";
   return make("li", { class: LOSSES.includes(event.kind) ? "bad" : "" },
     make("time", { datetime: event.at }, fineClock(event.at)), make("span", { class: "kind" }, spaced(event.kind)),
-    make("span", { class: "what" }, event.text, waited, times));
+    make("span", { class: "what" }, event.text));
 }

@@ -1,6 +1,6 @@
 // A table whose rows are changed in place: it sorts and filters thousands of rows, but shows one page of them.
 
-import { button, make, put, setClass, show } from "./dom.js";
+import { button, enable, make, put, setClass, show } from "./dom.js";
 import { count } from "./format.js";
 
 /**
@@ -92,8 +92,8 @@ export class Table {
     put(this.empty, this.#filter && this.#rows.length ? "Nothing matches." : this.emptyText);
     show(this.pager, pages > 1);
     put(this.range, `${count(first + 1)} to ${count(first + page.length)} of ${count(rows.length)}`);
-    this.back.disabled = this.#page === 0;
-    this.next.disabled = this.#page === pages - 1;
+    enable(this.back, this.#page > 0);
+    enable(this.next, this.#page < pages - 1);
   }
 
   /** Brings the rows of the page into this order. Rows that stay keep their elements, and with them the focus. */

@@ -1,33 +1,42 @@
-// One worker: its process, and the recorder of its last frames, states and output.
+// One worker: its process, its Python stack, and the recorder of its last frames, states and output.
 
-import { find, path } from "./api.js";
-import { make, show } from "./dom.js";
+import { find, path, send } from "./api.js";
+import { button, make, show } from "./dom.js";
 import { NONE, bytes, cores, count, duration, fineClock, rate } from "./format.js";
-import { Facts, badge, block, link, section, spaced } from "./parts.js";
+import { Facts, badge, block, failure, link, section, spaced } from "./parts.js";
 import { Table } from "./table.js";
+import { killButton } from "./workers.js";
 
 const FACTS = ["State", "Health", "Generation", "PID", "In flight", "Calls", "Calls/s", "Run p50 / p99", "Memory", "CPU", "CPU time", "Sessions"];
 
 /** The part `Worker` of a pool. `generation`: an earlier process of the worker, or undefined. */
-export function workerPart(pool, id, generation) {
+export function workerPart(app, pool, id, generation) {
   const facts = new Facts(FACTS);
   const running = runningTable(pool);
   const runs = section("Running calls", running.element);
+  const actions = make("div", { class: "row" });
+  const stack = make("div", {});
+  const present = make("div", { hidden: true }, facts.element, actions, stack, runs);
   const gone = make("p", { class: "quiet", hidden: true }, "No such worker runs.");
   const recorder = new Recorder(pool, id);
+  let drawn = "";
   const refresh = async (signal, status) => {
     const worker = status.workers.find((each) => each.id === id);
-    show(gone, !worker);
-    if (worker && generation === undefined) {
+    const isPresent = Boolean(worker) && (generation === undefined || generation === String(worker.generation));
+    show(gone, !worker && generation === undefined);
+    show(present, isPresent);
+    if (isPresent) {
       update(facts, worker);
       running.update(worker.running ?? []);
       show(runs, Boolean(worker.running));
+      const now = `${worker.generation} ${worker.pid}`;
+      if (drawn !== now) actions.replaceChildren(stackButton(pool, id, stack), ...(worker.pid ? [killButton(app, pool, worker, "Kill worker")] : []));
+      drawn = now;
     }
     await recorder.refresh(signal, generation);
   };
   const title = generation === undefined ? `Worker ${id}` : `Worker ${id}, generation ${generation}`;
-  const present = generation === undefined ? [gone, facts.element, runs] : [];
-  return { title, element: make("div", { class: "narrow" }, make("h2", {}, title), ...present, recorder.element), refresh };
+  return { title, element: make("div", { class: "narrow" }, make("h2", {}, title), gone, present, recorder.element), refresh };
 }
 
 function update(facts, worker) {
@@ -52,6 +61,17 @@ function runningTable(pool) {
       { label: "Session", text: (call) => call.session ?? NONE, draw: (cell, call) => cell.replaceChildren(call.session ? make("a", { href: link("pools", pool, "sessions", call.session) }, call.session) : NONE) },
       { label: "Running for", kind: "number", text: (call) => duration(call.since_us) },
     ],
+  });
+}
+
+function stackButton(pool, id, place) {
+  return button("Show Python stack", async () => {
+    try {
+      const answer = await send("GET", path("pools", pool, "workers", id, "stack"));
+      place.replaceChildren(block(await answer.text(), `Python stack of ${id}`));
+    } catch (error) {
+      place.replaceChildren(failure(error));
+    }
   });
 }
 
