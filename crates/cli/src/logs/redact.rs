@@ -3,7 +3,7 @@
 //! Each line is searched as it is written, in its final form, so that text and JSON, events of Herder and what workers print
 //! have the same rules. They know names, not meanings: see "Secrets" in `docs/semantics.md`.
 
-use memchr::{memchr2, memmem};
+use memchr::{memchr2, memmem::Finder};
 use std::{
     borrow::Cow,
     ops::Range,
@@ -26,18 +26,20 @@ const SECRETS: [&[u8]; 11] = [
     b"authorization",
     b"cookie",
 ];
+/// The last two letters of the words above. Most names are told from them.
+const LAST_LETTERS: [[u8; 2]; 8] = [*b"rd", *b"wd", *b"se", *b"et", *b"en", *b"ey", *b"on", *b"ie"];
 /// The ends of the names of headers whose value may have several words.
 const HEADERS: [&[u8]; 2] = [b"authorization", b"cookie"];
 /// A shorter token would also be found in the middle of ordinary words.
 const SHORTEST_TOKEN: usize = 8;
 
 /// The tokens of the server. They are hidden wherever they stand.
-static TOKENS: RwLock<Vec<Box<[u8]>>> = RwLock::new(Vec::new());
+static TOKENS: RwLock<Vec<Finder<'static>>> = RwLock::new(Vec::new());
 
 /// Hides this token in all lines from now on, if it has at least eight characters.
 pub(crate) fn hide_token(token: &str) {
     if token.len() >= SHORTEST_TOKEN {
-        TOKENS.write().unwrap_or_else(PoisonError::into_inner).push(token.as_bytes().into());
+        TOKENS.write().unwrap_or_else(PoisonError::into_inner).push(Finder::new(token).into_owned());
     }
 }
 
@@ -45,8 +47,8 @@ pub(crate) fn hide_token(token: &str) {
 pub(super) fn redact(line: &[u8], is_json: bool) -> Cow<'_, [u8]> {
     let tokens = TOKENS.read().unwrap_or_else(PoisonError::into_inner);
     let hidden = replace(Cow::Borrowed(line), |line, from| {
-        let starts = tokens.iter().filter_map(|token| Some((memmem::find(&line[from..], token)? + from, token.len())));
-        starts.min().map(|(start, length)| (start..start + length, REDACTED.to_vec()))
+        let find = |token: &Finder<'_>| Some((token.find(&line[from..])? + from, token.needle().len()));
+        tokens.iter().filter_map(find).min().map(|(start, length)| (start..start + length, REDACTED.to_vec()))
     });
     replace(hidden, |line, from| Line { bytes: line, is_json }.next_secret(from))
 }
@@ -106,8 +108,10 @@ impl<'a> Line<'a> {
 
     /// Returns `user:password` of the URL whose scheme ends at `colon`.
     fn user_info(self, colon: usize) -> Option<Range<usize>> {
+        if self.at(colon + 1) != b'/' || self.at(colon + 2) != b'/' || self.bytes[colon] != b':' {
+            return None;
+        }
         let start = colon + 3;
-        self.bytes.get(colon..start).filter(|text| *text == b"://")?;
         let end = self.end_of(start, |byte| byte > b' ' && !b"/?#\"'\\<>".contains(&byte));
         let length = self.bytes[start..end].iter().rposition(|byte| *byte == b'@').filter(|length| *length > 0)?;
         Some(start..start + length)
@@ -140,6 +144,10 @@ impl<'a> Line<'a> {
         let before = &self.bytes[..separator];
         let is_quoted = matches!(before.last(), Some(b'"' | b'\''));
         let unquoted = if is_quoted { trim_backslashes(&before[..separator - 1]) } else { before };
+        let last = unquoted.last_chunk::<2>()?.map(|byte| byte.to_ascii_lowercase());
+        if !LAST_LETTERS.contains(&last) {
+            return None;
+        }
         let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         let start = unquoted.iter().rposition(|byte| !is_of_name(byte)).map_or(0, |last| last + 1);
         let (name, quote) = (&unquoted[start..], &before[unquoted.len()..]);

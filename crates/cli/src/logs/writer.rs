@@ -90,6 +90,8 @@ struct Queue {
     dropped: u64,
     /// Whether the thread is writing a line that it has removed from the queue.
     writing: bool,
+    /// Whether the thread waits for a line and has not been notified.
+    is_waiting: bool,
     /// The time at which workers' lines had no space; cleared when half of the space is free.
     full_since: Option<Instant>,
     closed: bool,
@@ -135,8 +137,12 @@ impl Output {
             queue.dropped += 1;
             shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        // To wake a thread that does not wait would still be a system call for each line.
+        let is_waiting = std::mem::take(&mut queue.is_waiting);
         drop(queue);
-        shared.arrived.notify_one();
+        if is_waiting {
+            shared.arrived.notify_one();
+        }
     }
 
     /// Returns the form of the lines.
@@ -230,6 +236,7 @@ impl Shared {
             if queue.closed {
                 return None;
             }
+            queue.is_waiting = true;
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
