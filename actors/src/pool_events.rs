@@ -148,7 +148,9 @@ impl EventFeed {
         self.add(PoolEventKind::Action, worker, &format!("{action} (role `{role}`)"));
         let (pool, action) = (self.pool.clone(), OneLine(action).to_string());
         self.log.queue(Level::INFO, move || {
-            tracing::info!(%pool, worker = worker.map(tracing::field::display), role, action, "action over HTTP");
+            // Without the field `pool`: a level that was set for the pool must not hide who set it.
+            let worker = worker.map(tracing::field::display);
+            tracing::info!(worker, role, action, "action over HTTP on pool `{pool}`");
         });
     }
 

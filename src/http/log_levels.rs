@@ -1,7 +1,7 @@
 //! The route for the level of a pool's events in the application's log. Holds nothing: the levels are the application's.
 
-use super::{pools::Pools, refusal::Refusal};
-use actix_web::{HttpResponse, web};
+use super::{actions, pools::Pools, refusal::Refusal};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 use tracing::level_filters::LevelFilter;
@@ -71,18 +71,21 @@ pub(super) async fn get(
 
 /// `PUT /v1/pools/{pool}/log-level`.
 pub(super) async fn set(
+    request: HttpRequest,
     name: web::Path<String>,
     pools: web::Data<Pools>,
     levels: web::Data<SharedLogLevels>,
     body: actix_web::Result<web::Bytes>,
 ) -> actix_web::Result<HttpResponse> {
-    let pool = pools.find(&name)?.name();
+    let found = pools.find(&name)?;
+    let pool = found.name();
     let bad_body = |message: String| Refusal::BadBody { message };
     let level = wanted(&body.map_err(|error| bad_body(error.to_string()))?).map_err(bad_body)?;
     levels.0.set_level(pool.as_str(), level);
     let shown = level.map_or("default".to_owned(), |level| level.to_string());
     // Without the field `pool`, so that the pool's own level cannot hide it.
     tracing::info!(level = shown, "log level of pool `{pool}` changed");
+    actions::note(&request, found, None, &format!("set the log level to {shown}")).await;
     Ok(Answer::response(pool.as_str(), level))
 }
 

@@ -167,6 +167,7 @@ pub(super) async fn set_batch(
     let settings = BatchSettings { max_batch_size, max_wait };
     settings.check().map_err(|error| bad_query(error.to_string()))?;
     let batch = pool.set_batch(&command, settings).await?;
+    actions::note(&request, pool, None, &format!("set the batches of {command}: {query}")).await;
     Ok(HttpResponse::Ok().json(json!({ "command": command, "batch": batch })))
 }
 
