@@ -2,11 +2,13 @@
 
 mod doctor;
 mod generate;
+mod kill;
 mod server_at;
 mod top;
 
 pub(crate) use doctor::Doctor;
 pub(crate) use generate::{Generate, GenerateCompletions, GenerateMan};
+pub(crate) use kill::Kill;
 pub(crate) use server_at::ServerAt;
 pub(crate) use top::Top;
 
@@ -38,8 +40,8 @@ Examples:
   herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   how the command scales with the number of workers
 
 Environment:
-  HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `top`, `why`, `recorder` and `log-level`
-  HERDER_TOKEN  token of administrators, which `serve` requires and these eight client commands send; or HERDER_TOKEN_FILE
+  HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `top`, `why`, `recorder`, `log-level` and `kill`
+  HERDER_TOKEN  token of administrators, which `serve` requires and these nine client commands send; or HERDER_TOKEN_FILE
   HERDER_CALL_TOKEN  token of callers, who may only call commands; sent if HERDER_TOKEN is not set; or HERDER_CALL_TOKEN_FILE
   HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
 
@@ -204,6 +206,8 @@ pub(crate) enum Command {
     Recorder(Recorder),
     /// Show or change the level of a pool's events in the log of a running server
     LogLevel(LogLevel),
+    /// Kill the process of a worker; the pool starts another one
+    Kill(Kill),
     /// Kill and pause workers under load and report the effect on callers
     Chaos(chaos::Options),
     /// Measure how a command scales with the number of workers, and what limits scaling

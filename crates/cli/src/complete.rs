@@ -17,7 +17,7 @@ const OPTIONS_WITH_VALUE: [&str; 7] =
     ["--arg", "--session", "--timeout", "--url", "--config", "--generation", "--interval"];
 
 /// The commands whose first argument is a pool of the server.
-const COMMANDS_OF_A_SERVER: [&str; 7] = ["call", "commands", "log-level", "recorder", "status", "top", "why"];
+const COMMANDS_OF_A_SERVER: [&str; 8] = ["call", "commands", "kill", "log-level", "recorder", "status", "top", "why"];
 
 /// If a shell asks for completions (`COMPLETE=bash herder`), prints them and exits.
 pub(crate) fn answer_shell() {

@@ -17,6 +17,7 @@ mod doctor;
 mod error;
 mod generate;
 mod init;
+mod kill;
 mod log_level;
 mod logs;
 mod named_arguments;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Top(options) => top::run(&options),
         Command::Why(options) => why::run(&options),
         Command::Recorder(options) => recorder::run(&options),
+        Command::Kill(options) => kill::run(&options),
         Command::LogLevel(options) => log_level::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -35,6 +35,8 @@ fn help() {
         "top",
         "why",
         "recorder",
+        "log-level",
+        "kill",
         "chaos",
         "bench",
         "python install",

@@ -22,6 +22,7 @@ mod environment;
 mod errors;
 mod guards;
 mod init;
+mod kill;
 mod lifecycle;
 mod logs;
 mod mcp;

@@ -115,6 +115,8 @@ mod on_a_terminal {
         let mut top = Top::start(&server);
         top.until("\u{1b}[?1049h");
         top.until_drawn("WORKER");
+        server.call("shop/die", "{}", &[]);
+        top.until_drawn("status"); // an event: exit status 3
         let raw = tcgetattr(&top.keyboard).unwrap();
         top.press("?");
         top.until_drawn("PgDn");

@@ -154,12 +154,19 @@ impl Page<'_> {
         self.pools(usize::from(height / 4).max(1));
         let Some((_, pool)) = self.model.pool() else { return };
         self.summary(pool);
-        let events = match height {
+        let least = match height {
             ..HEIGHT_WITH_EVENTS => 0,
             HEIGHT_WITH_EVENTS..30 => 4,
             _ => height / 6,
         };
-        let main = self.rest.height.saturating_sub(events);
+        // Events get what the table does not need, but for an empty line.
+        let rows = match self.model.screen {
+            Screen::Commands => pool.commands.len(),
+            _ => self.model.workers().len().max(1),
+        };
+        let needed = u16::try_from(rows + 2).unwrap_or(u16::MAX);
+        let most = self.rest.height.saturating_sub(least);
+        let main = if least == 0 { most } else { most.min(needed) };
         let below = Rect { y: self.rest.y + main, height: self.rest.height - main, ..self.rest };
         self.rest.height = main;
         match self.model.screen {
