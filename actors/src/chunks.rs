@@ -103,6 +103,15 @@ impl ChunkSender {
     }
 }
 
+#[cfg(all(test, feature = "testing"))]
+impl ChunkSender {
+    /// Runs `body` while the lock of the stream is held.
+    pub(crate) fn while_locked<T>(&self, body: impl FnOnce() -> T) -> T {
+        let _state = self.0.state();
+        body()
+    }
+}
+
 impl Drop for ChunkSender {
     fn drop(&mut self) {
         self.end(Err(Error::closed(true)));

@@ -350,3 +350,38 @@ impl Drop for PendingStream {
         }
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::{PoolConfig, testing::FakeWorkers};
+    use serde_json::json;
+    use std::task::Waker;
+
+    /// A thread of the pool may hold the lock of a stream at a fork. The copy must neither poll nor drop the stream with it.
+    #[actix_rt::test]
+    async fn forked_stream_takes_no_lock() {
+        let config = PoolConfig::basic("forked-stream").command(["scripted"]).pool_size(1).build().unwrap();
+        let (workers, _launches) = FakeWorkers::new();
+        let client = PoolClient::start(PoolSupervisor::with_launcher(config, workers));
+        let (sender, receiver) = chunks(4096);
+        let mut stream = client.stream(Request::typed("echo", &json!({})));
+        let Items::Arriving { receiver: its, .. } = &mut stream.state else { panic!("{stream:?}") };
+        *its = receiver;
+        let forked = sender.while_locked(|| {
+            herder_process::in_fork(|| {
+                let item = Pin::new(&mut stream).poll_next(&mut Context::from_waker(Waker::noop()));
+                u8::from(!matches!(item, Poll::Ready(Some(Err(Error::Forked { may_have_run: true })))))
+            })
+        });
+        assert_eq!(forked.unwrap(), Some(0), "a signal ends a copy that waits for a lock");
+        let mut stream = Some(stream);
+        let forked = sender.while_locked(|| {
+            herder_process::in_fork(|| {
+                drop(stream.take());
+                0
+            })
+        });
+        assert_eq!(forked.unwrap(), Some(0), "a signal ends a copy that waits for a lock");
+    }
+}
