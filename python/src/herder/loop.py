@@ -351,6 +351,10 @@ class MainLoop:
         worker.filling = None
         # Now, not before the next read: the handler may change an array that it has returned when it runs again.
         self.output.finish()
+        if leased:
+            parts = []
+            worker.return_slabs()  # again, if the result was a view of the arguments
+            self.output.finish()
 
     def find_stream(self, wire_id: int) -> Stream | None:
         """Return the stream of the running call. Called by the control thread."""
@@ -515,6 +519,8 @@ class MainLoop:
             os._exit(0)
         if self.pending_error is not None and self.current:
             self.answer_failed(self.pending_error)
+            if self.worker.slabs is not None:
+                self.worker.return_slabs()  # the traceback, and the views in it, are gone
         elif self.pending_error is not None and not self.closing:
             error, self.pending_error = self.pending_error, None
             error_frames.log_unhandled(error)
