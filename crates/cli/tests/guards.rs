@@ -144,6 +144,7 @@ fn callers_have_a_token_and_a_role_of_their_own() {
         let who = ask(&format!("Bearer the-{role}"), "/v1/whoami").json;
         assert_eq!((&who["role"], &who["token"]), (&json!(role), &json!(true)), "{who}");
     }
+    ask("Bearer the-call", "/metrics").problem(403, "wrong-role");
     let refused = ask("Bearer the-call", "/v1/pools/kept");
     assert!(refused.problem(403, "wrong-role")["detail"].as_str().unwrap().contains("`server.token`"));
     let folder = server.folder.path();
