@@ -375,7 +375,7 @@ fn r51_unknown_keys_are_refused_with_a_hint() {
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key; allowed: interrupt, kill");
     assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, buffers, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Allowed: listen, hosts, token, token_file, call_token, call_token_file, errors, session_header, session_cookie, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp, docs, page, metrics");
-    assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Allowed: server, defaults, pools");
+    assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Allowed: server, traces, defaults, pools");
 }
 
 /// A quoted name is not a path. If it were read as one, the key would pass the checks and have no effect.

@@ -137,11 +137,11 @@ mod tests {
         for (given, expected) in [
             (
                 "endpoint = 'https://c'",
-                "herder.toml:2:12: traces.endpoint: \"https://c\" is invalid; allowed: the address",
+                "herder.toml:2:12: traces.endpoint: 'https://c' is invalid; allowed: the address",
             ),
             ("sample = 2", "herder.toml:2:10: traces.sample: 2 is invalid; allowed: a number from 0 to 1"),
-            ("sample = '1'", "traces.sample: \"1\" is invalid"),
-            ("service_name = ''", "traces.service_name: \"\" is invalid"),
+            ("sample = '1'", "traces.sample: '1' is invalid"),
+            ("service_name = ''", "traces.service_name: '' is invalid"),
             ("endpont = 1", "traces.endpont: unknown key; did you mean `endpoint`?"),
         ] {
             assert!(problems(given).contains(expected), "{}", problems(given));
