@@ -26,6 +26,7 @@
 //! | [`breaker`], [`quarantine`] | the circuit breaker; calls that killed their workers |
 //! | [`recorder`] | the last frames, transitions and output of a worker process |
 //! | [`efficiency`] | how well a pool uses its workers |
+//! | [`traces`] | the trace that a call belongs to; the export of spans |
 //! | [`process`] | signals, limits and orphans of the host process |
 //! | [`registry`] | names of actors |
 //!

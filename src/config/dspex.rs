@@ -42,7 +42,7 @@ const KEYS: &[(&str, Replacement)] = &[
     ("failure_threshold", Is("breaker.failure_threshold")),
     ("success_threshold", Is("breaker.success_threshold")),
     ("half_open_requests", Is("breaker.half_open_max_calls")),
-    ("telemetry_period", Removed("not supported: there are no metrics yet")),
+    ("telemetry_period", Removed("not supported: metrics are computed when `/metrics` is read")),
     ("name", Removed("the name of its table, `[pools.NAME]`")),
     ("pool_name", Removed("the name of its table, `[pools.NAME]`")),
     ("pool_mode", Removed("not needed: each table `[pools.NAME]` is a pool")),

@@ -86,7 +86,7 @@ fn pools(answer: &Result<Value, String>) -> Check {
                 "pools",
                 format!("the server does not show its pools: {reason}"),
                 "this command and `herder status` cannot examine it",
-                "set HERDER_TOKEN to the token of the server",
+                "set HERDER_TOKEN or HERDER_CALL_TOKEN to a token of the server",
             );
         }
     };
