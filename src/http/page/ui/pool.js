@@ -86,7 +86,9 @@ function logLevel(name) {
   const select = make("select", {}, ...["default", "off", "error", "warn", "info", "debug", "trace"].map((level) => make("option", {}, level)));
   const set = () => confirm({
     title: "Change the log level?", action: "Change", done: `The log level of ${name} is ${select.value}.`,
-    text: `The log shows the events of ${name} up to the level ${select.value}, until it is changed again or the server stops.`,
+    text: select.value === "default"
+      ? `The log shows the events of ${name} that HERDER_LOG of the server selects.`
+      : `The log shows the events of ${name} up to the level ${select.value}, until it is changed again or the server stops.`,
     act: () => send("PUT", address, {
       body: JSON.stringify({ level: select.value === "default" ? null : select.value }), headers: { "Content-Type": "application/json" },
     }),
