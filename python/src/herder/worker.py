@@ -430,6 +430,8 @@ def _import_remaining_modules(worker: Worker) -> None:
         from herder import streams  # noqa: F401  # pyright: ignore[reportUnusedImport]
     if worker.request_shutdown is None:
         from herder import loop  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    if worker.slab_fd >= 0 and "herder.buffers" in sys.modules:  # the app uses `herder.Buffer`
+        from herder import slabs  # noqa: F401  # pyright: ignore[reportUnusedImport]
     if is_orjson_installed():
         from herder import orjson_codec
 
