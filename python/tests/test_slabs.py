@@ -367,6 +367,23 @@ def test_r26_exceptions_at_any_step_lose_no_slab(tmp_path, define):
         assert sorted(last) == [slab.id for slab in results], "both are free"
 
 
+def test_an_app_with_buffers_imports_the_module_at_its_start(tmp_path):
+    with SlabHost(tmp_path, "herder.Buffer\n" + APP) as host:
+        host.ready()
+        assert host.run("modules")[0][0] is True
+
+
+@pytest.mark.parametrize("define", ["", "async "], ids=["sync", "async"])
+def test_a_result_is_sent_although_the_module_cannot_be_imported(tmp_path, define):
+    """A hook may have dropped the rights to read it."""
+    with SlabHost(tmp_path, "sys.modules['herder.slabs'] = None\n" + APP, define) as host:
+        host.ready()
+        for command, kind in (("none", "unknown_command"), ("digest", "exception")):
+            slab = host.pass_slab("arguments")
+            assert host.run(command, None, slab, x=b"x" * BIG)[0]["kind"] == kind
+            assert host.run("kept_bytes") == ([], {})
+
+
 def test_without_ctypes_arguments_are_copied(tmp_path):
     text = "sys.modules['_ctypes'] = None\n" + APP
     with SlabHost(tmp_path, text) as host:

@@ -144,10 +144,15 @@ class Worker:
 
     def return_slabs(self) -> None:
         """Add to the output which slabs the host may use again."""
-        if self.slabs is not None:
-            self.slabs.flush()
-        elif self.unleased:
-            self.get_slabs().flush()
+        if self.slabs is None:
+            if not self.unleased:
+                return
+            try:
+                self.get_slabs()
+            except (ImportError, OSError):  # a hook has dropped the rights to read it, or there are no descriptors
+                return  # the answer matters more: the next call with buffers tries again
+        assert self.slabs is not None
+        self.slabs.flush()
 
     def stop_app(self) -> None:
         """Run the `on_stop` hooks after a shutdown, once. Called when all calls are answered; logs exceptions."""
