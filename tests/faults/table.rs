@@ -89,6 +89,9 @@ fn replaced(text: &str, names: &[(&str, &str)]) -> String {
 
 /// Formats a text as code in a cell of a table: in one line of at most 260 characters.
 fn code(text: &str) -> String {
+    if text.is_empty() {
+        return "no text".into(); // Markdown has no empty code
+    }
     let line = text.replace(['\n', '\r'], " ").replace('|', "\\|").replace('`', "'");
     let long = line.chars().count() > 260;
     let shown: String = line.chars().take(260).collect();
