@@ -5,7 +5,7 @@
 //! it from `herder.current_call().traceparent`. If the worker's environment has the package `opentelemetry`, the spans of the
 //! handler continue the trace.
 //!
-//! With [`export`](crate::traces::export), the calls of recorded traces have spans: the call itself, each wait in the queue,
+//! With [`export`], the calls of recorded traces have spans: the call itself, each wait in the queue,
 //! each attempt, and the run of the handler. Nothing is recorded otherwise.
 //!
 //! ```
