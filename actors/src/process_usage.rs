@@ -5,6 +5,9 @@ use std::time::Duration;
 
 /// The shortest time over which the use of processors is measured: the system counts their time in steps of 10 ms.
 const SHORTEST: Duration = Duration::from_millis(500);
+/// How long a reading is used again, so that many readers at once, or one that asks without a pause, cost little on the thread
+/// of the pool.
+const FRESH: Duration = Duration::from_millis(250);
 
 /// The memory and the processor time of a process.
 #[derive(Clone, Copy, Debug)]
@@ -15,35 +18,40 @@ pub(crate) struct ProcessUsage {
     pub(crate) cores: f64,
 }
 
-/// The readings of the processor time of a process.
+/// The readings of the memory and the processor time of a process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CpuReadings {
-    /// The reading with which the next one is compared; at first the start of the process.
+pub(crate) struct UsageReadings {
+    /// The reading of the processor time with which the next one is compared; at first the start of the process.
     base: (Timestamp, Duration),
-    last: Duration,
-    cores: f64,
+    last: Option<(Timestamp, ProcessUsage)>,
 }
 
-impl CpuReadings {
+impl UsageReadings {
     pub(crate) fn new(started: Timestamp) -> Self {
-        Self { base: (started, Duration::ZERO), last: Duration::ZERO, cores: 0.0 }
+        Self { base: (started, Duration::ZERO), last: None }
     }
 
-    /// Adds a reading, and returns how many processors the process has used on average since an earlier one. Several readers
-    /// share the readings: one that asks right after another gets the same answer.
-    pub(crate) fn read(&mut self, now: Timestamp, cpu: Duration) -> f64 {
+    /// Returns the last reading, unless it is too old.
+    pub(crate) fn recent(&self, now: Timestamp) -> Option<ProcessUsage> {
+        self.last.filter(|(at, _)| now.since(*at) < FRESH).map(|(_, usage)| usage)
+    }
+
+    /// Adds a reading. Several readers share the readings, so the use of processors is not measured anew by each of them.
+    pub(crate) fn add(&mut self, now: Timestamp, memory_bytes: u64, cpu: Duration) -> ProcessUsage {
         let (span, used) = (now.since(self.base.0), cpu.saturating_sub(self.base.1));
-        self.last = cpu;
+        let mut cores = self.last.map_or(0.0, |(_, usage)| usage.cores);
         if span >= SHORTEST {
-            self.cores = used.as_secs_f64() / span.as_secs_f64();
+            cores = used.as_secs_f64() / span.as_secs_f64();
             self.base = (now, cpu);
         }
-        self.cores
+        let usage = ProcessUsage { memory_bytes, cpu, cores };
+        self.last = Some((now, usage));
+        usage
     }
 
     /// Returns the processor time as it was last read.
-    pub(crate) fn last(&self) -> Duration {
-        self.last
+    pub(crate) fn last_cpu(&self) -> Duration {
+        self.last.map_or(Duration::ZERO, |(_, usage)| usage.cpu)
     }
 }
 
@@ -54,10 +62,21 @@ mod tests {
     #[test]
     fn the_use_of_processors_is_measured_between_readings() {
         let at = |ms: u64| Timestamp(ms * 1_000_000);
-        let mut readings = CpuReadings::new(at(1000));
-        assert_eq!(readings.read(at(3000), Duration::from_secs(1)), 0.5, "since the start of the process");
-        assert_eq!(readings.read(at(3010), Duration::from_millis(1010)), 0.5, "too soon for another measurement");
-        assert_eq!(readings.read(at(4000), Duration::from_secs(3)), 2.0);
-        assert_eq!(readings.last(), Duration::from_secs(3));
+        let mut readings = UsageReadings::new(at(1000));
+        let mut add = |ms: u64, cpu: u64| readings.add(at(ms), 7, Duration::from_millis(cpu)).cores;
+        assert_eq!(add(3000, 1000), 0.5, "since the start of the process");
+        assert_eq!(add(3010, 1010), 0.5, "too soon for another measurement");
+        assert_eq!(add(4000, 3000), 2.0);
+        assert_eq!(readings.last_cpu(), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_reading_is_used_again_for_a_moment() {
+        let at = |ms: u64| Timestamp(ms * 1_000_000);
+        let mut readings = UsageReadings::new(at(1000));
+        assert!(readings.recent(at(1000)).is_none(), "there is none");
+        readings.add(at(1000), 7, Duration::from_millis(20));
+        let memory = |now: u64| readings.recent(at(now)).map(|usage| usage.memory_bytes);
+        assert_eq!((memory(1000), memory(1249), memory(1250)), (Some(7), Some(7), None));
     }
 }

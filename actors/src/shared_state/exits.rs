@@ -27,12 +27,7 @@ impl State {
             self.exit_records.pop_front();
         }
         self.exit_records.push_back((worker, exit_record));
-        if traces::is_recording() {
-            let now = self.clock.now();
-            let of_worker =
-                self.calls.values_mut().filter(|call| call.sent.is_some_and(|(sent_to, _)| sent_to == worker));
-            of_worker.filter_map(|call| call.trace.as_mut()).for_each(|trace| trace.on_exit(now));
-        }
+        self.end_attempt_spans(worker);
         let link = self.link(worker).is_some().then(|| self.links[worker.id.0 as usize - 1].take()).flatten();
         self.handle(Input::Exited { worker, exit, answers, suspects });
         self.count_exit(worker, exit, is_out_of_memory, link.as_ref());
@@ -40,6 +35,20 @@ impl State {
         self.report_quarantine();
         self.defer(Deferred::Exited(worker));
         self.defer(Deferred::CheckReadiness);
+    }
+
+    /// Ends the spans of the attempts that are lost with the process. Runs before the core has handled the exit, which removes
+    /// the attempts.
+    fn end_attempt_spans(&mut self, worker: WorkerRef) {
+        if !traces::is_recording() {
+            return;
+        }
+        let now = self.clock.now();
+        for call in self.core.unfinished(worker).filter_map(|(_, call)| call) {
+            if let Some(trace) = self.calls.get_mut(&call).and_then(|call| call.trace.as_mut()) {
+                trace.on_exit(now);
+            }
+        }
     }
 
     /// Adds the recording to the exit record. Runs after the core has handled the exit, since the recording contains the last

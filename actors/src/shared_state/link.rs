@@ -6,7 +6,7 @@ use crate::{
     child::ChildHandle,
     clock::Clock,
     metrics::CommandNumber,
-    process_usage::{CpuReadings, ProcessUsage},
+    process_usage::{ProcessUsage, UsageReadings},
     recorder::{Descriptor, Recorder},
 };
 use foldhash::fast::FixedState;
@@ -72,8 +72,8 @@ pub(crate) struct Link {
     pub(crate) stack_signal: Option<Signal>,
     /// The processor time at the last ping or examination.
     last_cpu_sample: Option<CpuSample>,
-    /// The processor time as it was read for statuses.
-    cpu_readings: CpuReadings,
+    /// The memory and the processor time as they were read for statuses and metrics.
+    usage: UsageReadings,
     pub(crate) max_frame: u32,
     /// The recorder of the frames between host and process.
     pub(crate) recorder: Rc<Recorder>,
@@ -105,7 +105,7 @@ impl Link {
             is_direct_child: false,
             stack_signal: None,
             last_cpu_sample: None,
-            cpu_readings: CpuReadings::new(clock.now()),
+            usage: UsageReadings::new(clock.now()),
             max_frame,
             recorder: Rc::new(Recorder::new(clock)),
         }
@@ -262,19 +262,15 @@ impl Link {
         }
     }
 
-    /// Returns the memory and the processor time of the process. Reads `/proc`, so no step calls it.
+    /// Returns the memory and the processor time of the process, as of a moment ago. Reads `/proc`, so no step calls it.
     pub(super) fn read_usage(&mut self, now: Timestamp) -> Option<ProcessUsage> {
-        let sample = self.child.sample()?;
-        Some(ProcessUsage {
-            memory_bytes: sample.resident_bytes,
-            cpu: sample.cpu,
-            cores: self.cpu_readings.read(now, sample.cpu),
-        })
+        let recent = self.usage.recent(now);
+        recent.or_else(|| self.child.sample().map(|sample| self.usage.add(now, sample.resident_bytes, sample.cpu)))
     }
 
     /// Returns the processor time as it was last read.
     pub(super) fn last_cpu(&self) -> Duration {
-        self.cpu_readings.last()
+        self.usage.last_cpu()
     }
 
     fn stack_wanted(&self, kill_reason: KillReason) -> Option<Signal> {

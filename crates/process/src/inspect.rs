@@ -3,7 +3,7 @@
 
 use crate::{
     Signal,
-    sample::{self, fields},
+    sample::{fields, read_sample},
 };
 use std::{collections::BTreeMap, fs, process, thread, time::Duration};
 
@@ -125,7 +125,7 @@ pub fn change_user(id: u32) -> std::io::Result<()> {
 
 /// Returns the resident memory of a process in bytes, shared pages included (`RSS` of ps); `None` if it has exited.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
-    sample::resident_bytes(pid)
+    read_sample(pid).map(|sample| sample.resident_bytes)
 }
 
 fn stat_of(pid: u32) -> Option<String> {

@@ -34,13 +34,6 @@ pub(crate) fn fields(stat: &str) -> Option<(&str, Vec<&str>)> {
     Some((head.split_once('(')?.1, fields.split_ascii_whitespace().collect()))
 }
 
-/// Returns the resident memory of a process. `None` without `/proc`, and for a process that has exited.
-pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
-}
-
 fn parse(stat: &str, ticks_per_second: u64, page_size: u64) -> Option<ProcessSample> {
     let (_, fields) = fields(stat)?;
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();

@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(with(60 + one).connections_per_thread().unwrap(), 1);
         let error = error_text(with(59 + one).connections_per_thread());
         assert!(error.contains(&format!("is {} (`ulimit -n`)", 59 + one)), "{error}");
-        assert!(error.contains(&format!("need at least {}", 59 + one)), "{error}");
+        assert!(error.contains(&format!("need at least {}", 60 + one)), "{error}");
         assert!(error_text(with(20).connections_per_thread()).contains("is 20 (`ulimit -n`)"));
     }
 
