@@ -472,6 +472,9 @@ def test_tensors_are_exchanged_by_dlpack(tensors):
     assert Client(app).call("double", x=[[1, 2]]) == {"out": [[2, 4]], "device": None}
     with pytest.raises(CallError, match="Input should be a buffer, or a list of numbers"):
         taking.call("double", x="text")
+    with pytest.raises(CallError, match="Input should be an array that tiny can take") as refused:
+        taking.call("double", x=np.ones(2, ">f4"))
+    assert refused.value.kind == "bad_arguments"
 
 
 def test_tensors_that_cannot_be_sent_are_refused(tensors):

@@ -7,6 +7,7 @@ import mmap
 import os
 import socket
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ import gc, hashlib, signal
 @app.command
 {a}def raises(x):
     raise ValueError(len(x))
+
+@app.command
+{a}def rejects(x):
+    raise herder.Rejected("no")
 
 kept = []
 
@@ -109,7 +114,7 @@ class SlabHost(FakeHost):
     def send_slabs(self, kind, *ids):
         self.calls.sendall(frames.frame(kind, 0, struct.pack(f"<{len(ids)}Q", *ids)))
 
-    def send_call(self, command, value=None, slab=None, take=True, at=0, flags=0, **buffers):
+    def send_call(self, command, value=None, slab=None, take=True, at=0, flags=0, session=None, **buffers):
         """Send a call whose buffers are in a slab, one after the other from the offset `at`; return its wire id."""
         entries = []
         for name, data in buffers.items():
@@ -118,7 +123,7 @@ class SlabHost(FakeHost):
             at += len(data) + -len(data) % 64
         table, text = json.dumps({"take": take, "buffers": entries}).encode(), json.dumps(value or {}).encode()
         payload = struct.pack("<II", len(text), len(table)) + table + text
-        wire_id, data = self.pack_call(command, payload, flags=frames.BUFFERS | flags)
+        wire_id, data = self.pack_call(command, payload, session=session, flags=frames.BUFFERS | flags)
         self.calls.sendall(data)
         return wire_id
 
@@ -226,6 +231,83 @@ def test_results_are_written_into_slabs_of_the_host(host):
     assert host.run("zeros", {"size": BIG})[1]["/0"][0] == large.id
 
 
+def test_no_result_exceeds_max_frame_with_its_slab(tmp_path):
+    """The host kills a worker whose result does. The place in the slab takes a few bytes of the frame."""
+    with SlabHost(tmp_path, APP, max_frame=BIG + 150) as host:
+        host.ready()
+        slab, seen = host.pass_slab("results"), set()
+        for size in range(BIG, BIG + 150):
+            host.send_call("zeros", {"size": size})
+            _, flags, _, body = host.frame()
+            if flags & frames.BUFFERS:
+                in_slab = b'"slab"' in body
+                assert len(body) + in_slab * size <= BIG + 150
+                seen.add(in_slab)
+                if in_slab:
+                    host.send_slabs(frames.SLAB_FREE, slab.id)
+            else:
+                seen.add(json.loads(body[16:])["kind"])
+        assert seen == {True, False, "too_large"}
+
+
+ROOM = """
+import resource
+
+@app.command
+{a}def leave(room: int | None = None):
+    size = int(open("/proc/self/statm").read().split()[0]) * 4096
+    limit = resource.RLIM_INFINITY if room is None else size + room
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+"""
+
+
+@pytest.mark.parametrize("define", ["", "async "], ids=["sync", "async"])
+def test_slabs_for_which_there_is_no_room(tmp_path, define):
+    with SlabHost(tmp_path, APP + ROOM, define) as host:
+        host.ready()
+        small = host.pass_slab("arguments")
+        assert host.run("digest", None, small, x=b"x" * BIG)[0][0] == sha(b"x" * BIG)
+        large, other = (host.pass_slab("arguments", size=64 << 20) for _ in range(2))
+        assert host.run("leave", {"room": 32 << 20})[0] is None
+        for slab in (large, other):
+            assert host.run("digest", None, slab, x=b"y")[0]["type"] == "OSError"
+        assert host.run("digest", None, small, x=b"z" * BIG)[0][0] == sha(b"z" * BIG)
+        host.take_frees()
+        host.send_slabs(frames.SLAB_DROP, large.id)
+        while (frame := host.frame())[0] == frames.SLAB_FREE:
+            pass
+        assert frames.slab_ids(frame[3]) == (large.id,)
+        assert host.run("leave")[0] is None
+        assert host.run("digest", None, other, x=b"y")[0][0] == sha(b"y")
+        links = [os.readlink(each.path) for each in os.scandir(f"/proc/{host.process.pid}/fd")]
+        kept = 0 if sys.version_info >= (3, 13) else 2  # earlier, each mapping has a descriptor
+        assert len([each for each in links if "memfd:test" in each]) == kept
+
+
+DESCRIPTORS = """
+import resource
+
+@app.command
+{a}def use_up():
+    used = {{int(each) for each in os.listdir("/proc/self/fd")}}
+    while True:
+        fd = os.open("/dev/null", os.O_RDONLY)
+        if fd >= max(used):
+            break
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+"""
+
+
+def test_a_worker_without_free_descriptors_sends_results_in_frames(tmp_path):
+    with SlabHost(tmp_path, APP + DESCRIPTORS) as host:
+        host.ready()
+        slab = host.pass_slab("results")
+        assert host.run("zeros", {"size": BIG})[1]["/0"][0] == slab.id
+        host.run("use_up")
+        host.pass_slab("results")
+        assert host.run("zeros", {"size": BIG})[1] == {"/0": (0, bytes(BIG))}
+
+
 def test_dropped_slabs_are_unmapped(host):
     used, unused, results = host.pass_slab("arguments"), host.pass_slab("results"), host.pass_slab("results")
     host.run("digest", None, used, x=b"x" * BIG)
@@ -243,10 +325,47 @@ def test_dropped_slabs_are_unmapped(host):
 def test_a_slab_is_given_back_after_the_answer_if_views_are_left_then(host):
     """Here, no further call follows."""
     slab = host.pass_slab("arguments")
-    for command, kind in (("echo", None), ("raises", "exception")):
-        assert host.run(command, None, slab, x=b"x" * BIG)[0].get("kind") == kind
+    for command, value, kind in (
+        ("echo", None, None),
+        ("raises", None, "exception"),
+        ("rejects", None, "rejected"),
+        ("digest", {"z": 1}, "bad_arguments"),
+    ):
+        assert host.run(command, value, slab, x=b"x" * BIG)[0].get("kind") == kind
         if not host.take_frees():
             assert frames.slab_ids(host.frame(frames.SLAB_FREE)[3]) == (slab.id,)
+
+
+KEEPING = """
+@app.command
+{a}def store(x, session: herder.Session):
+    session.state["x"] = x
+
+@app.command
+{a}def store_globally(x):
+    kept.append(x)
+
+@app.command
+{a}def clear():
+    kept.clear()
+"""
+
+
+@pytest.mark.parametrize("define", ["", "async "], ids=["sync", "async"])
+def test_views_that_die_later_give_their_slab_back(tmp_path, define):
+    """No further call with buffers follows, and after the end of the session no call at all."""
+    with SlabHost(tmp_path, APP + KEEPING, define) as host:
+        host.ready()
+        slab = host.pass_slab("arguments")
+        host.run("store_globally", None, slab, x=b"x" * BIG)
+        assert host.take_frees() == []
+        host.send("clear")
+        seen = [host.frame(), host.frame()]
+        assert sorted(frame[0] for frame in seen) == sorted([frames.RESULT, frames.SLAB_FREE])
+        host.run("store", None, slab, session="s", x=b"x" * BIG)
+        assert host.take_frees() == []
+        host.end_session("s", 1)
+        assert frames.slab_ids(host.frame(frames.SLAB_FREE)[3]) == (slab.id,)
 
 
 def test_a_stream_gives_its_slab_back(host):

@@ -31,6 +31,9 @@ const UNUSED_LIMIT: Duration = Duration::from_secs(30);
 /// The time after which an unused slab is dropped to make room. Without it, calls of two sizes that do not fit together would make
 /// a new slab each.
 const IDLE: Duration = Duration::from_secs(1);
+/// The time for which no slab is made after one could not be: the system may refuse it only after it has allocated memory for
+/// milliseconds, which each call would wait for.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// The number of bytes that all slabs of a pool may have together. Clones share it.
 #[derive(Clone, Debug)]
@@ -103,6 +106,8 @@ pub(crate) struct Slabs {
     to_free: Vec<u64>,
     /// Slabs that the worker must be told to unmap.
     to_drop: Vec<u64>,
+    /// When a slab could last not be made or sent.
+    failed_at: Option<Timestamp>,
 }
 
 type Table<T> = BTreeMap<NonZeroU64, Slab<T>>;
@@ -191,6 +196,7 @@ impl Slabs {
             returned: Arc::default(),
             to_free: Vec::new(),
             to_drop: Vec::new(),
+            failed_at: None,
         }
     }
 
@@ -267,8 +273,9 @@ impl Slabs {
             return;
         }
         let Some((id, size, reservation)) = self.reserve(now, need) else { return };
-        let Ok(memory) = ResultSlab::create(size) else { return };
-        if self.socket.send(id.get(), memory.file()).is_ok() {
+        let made = ResultSlab::create(size);
+        let made = made.and_then(|memory| self.socket.send(id.get(), memory.file()).map(|()| memory));
+        if let Some(memory) = self.unless_failed(now, made) {
             self.results.insert(id, Slab::new(Results::Unopened(memory), size, now, reservation));
         }
     }
@@ -321,15 +328,27 @@ impl Slabs {
 
     fn add_arguments(&mut self, now: Timestamp, need: usize) -> Option<NonZeroU64> {
         let (id, size, reservation) = self.reserve(now, need)?;
-        let (memory, file) = ArgumentSlab::create(size).ok()?;
-        self.socket.send(id.get(), &file).ok()?;
+        let made = ArgumentSlab::create(size);
+        let made = made.and_then(|(memory, file)| self.socket.send(id.get(), &file).map(|()| memory));
+        let memory = self.unless_failed(now, made)?;
         self.arguments.insert(id, Slab::new(memory, size, now, reservation));
         Some(id)
+    }
+
+    /// Returns a slab that was made and sent. If it could not be, notes the time.
+    fn unless_failed<T>(&mut self, now: Timestamp, made: io::Result<T>) -> Option<T> {
+        if made.is_err() {
+            self.failed_at = Some(now);
+        }
+        made.ok()
     }
 
     /// Returns the number and the size of a new slab for this number of bytes, within the limits. If they do not suffice, drops
     /// slabs that are not in use, which makes room for a later call.
     fn reserve(&mut self, now: Timestamp, need: usize) -> Option<(NonZeroU64, usize, Reservation)> {
+        if self.failed_at.is_some_and(|at| now.since(at) < RETRY) {
+            return None;
+        }
         let size = size_for(need).filter(|size| *size as u64 <= self.budget.0.limit)?;
         let has_place = self.arguments.len() + self.results.len() < MAX_SLABS;
         let reservation = self.budget.reserve(size as u64).filter(|_| has_place);
@@ -512,6 +531,19 @@ mod tests {
             assert!(slabs.write(at(1000), &buffers(&[3 << 20])).is_some());
             drop(slabs);
             assert!(budget.reserve(3 * MIB).is_some(), "the end of the worker releases all");
+        }
+
+        /// R43: after an attempt that failed, the next ones come only later. Until then, nothing is allocated.
+        #[test]
+        fn r43_slabs_that_cannot_be_made_are_not_tried_for_each_call() {
+            let (mut slabs, budget, worker) = slabs();
+            drop(worker);
+            for (millis, attempts) in [(0, 1), (9_999, 1), (10_000, 2), (19_999, 2)] {
+                assert!(slabs.write(at(millis), &buffers(&[THRESHOLD])).is_none());
+                slabs.grant(at(millis), THRESHOLD);
+                assert_eq!(slabs.last_id, attempts, "{millis}");
+            }
+            assert!(slabs.results.is_empty() && budget.reserve(3 * MIB).is_some());
         }
 
         /// R43: a worker gets one slab for results, and another one only if that one is in use or too small; and never many that

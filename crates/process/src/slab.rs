@@ -252,6 +252,7 @@ mod system {
         io::Errno,
         mm::MapFlags,
         net::{AddressFamily, SocketFlags, SocketType, socketpair},
+        process::{Resource, getrlimit},
     };
     use std::{io, os::fd::OwnedFd};
 
@@ -266,6 +267,11 @@ mod system {
     }
 
     pub(super) fn create_file(size: usize) -> io::Result<OwnedFd> {
+        // The limit on the size of files (`ulimit -f`) applies to memory files too. Beyond it, the system sends SIGXFSZ, which
+        // ends the process.
+        if getrlimit(Resource::Fsize).current.is_some_and(|limit| size as u64 > limit) {
+            return Err(Errno::FBIG.into());
+        }
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let create = |flags| memfd_create(c"herder-slab", flags);
         let file = match create(flags | MemfdFlags::NOEXEC_SEAL) {

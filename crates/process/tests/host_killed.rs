@@ -3,7 +3,7 @@
 
 use crate::support::{Watch, line_reader, numbers, python, raw, read_line, shell, start, wait_until, watchdog_of};
 use herder_process::{
-    Signal, SpawnError,
+    ArgumentSlab, ResultSlab, Signal, SpawnError,
     inspect::{MARK, MarkedProcesses, descriptors, stat},
     spawn,
 };
@@ -116,6 +116,15 @@ fn lack_of_descriptors_is_reported_and_temporary() {
     assert_eq!(host.read_to_end(), "true true\n");
 }
 
+/// A limit on the size of files (`ulimit -f`) applies to slabs. Beyond it, the system would end the host by `SIGXFSZ`.
+#[cfg(target_os = "linux")]
+#[test]
+fn limit_on_files_makes_slabs_fail() {
+    let mut host = Host::start_with("small-files", "");
+    assert_eq!(host.read_to_end(), "true true true\n");
+    assert!(host.process.wait().unwrap().success());
+}
+
 fn killing_the_host_ends_all_processes(then: &str) {
     let mut host = Host::start(then);
     let watched = host.watches();
@@ -189,6 +198,7 @@ async fn host() {
         "" => {}
         "starting" => start_endlessly().await,
         "no-descriptors" => start_without_descriptors().await,
+        "small-files" => make_slabs_beyond_the_limit_on_files(),
         then => keep_two(then).await,
     }
 }
@@ -227,4 +237,16 @@ async fn start_without_descriptors() {
         error.is_resource() && error.is_out_of_descriptors() && matches!(error, SpawnError::Resources { .. })
     };
     println!("\n{} {}", names_the_limit && is_named(error), spawn(shell("true")).await.is_ok());
+}
+
+/// Makes slabs of more bytes than files may have, then one of as many.
+fn make_slabs_beyond_the_limit_on_files() {
+    let limit = 1 << 16;
+    let limits = rustix::process::Rlimit { current: Some(limit), ..getrlimit(Resource::Fsize) };
+    setrlimit(Resource::Fsize, limits).unwrap();
+    let limit = limit as usize;
+    let is_too_large = |error: std::io::Error| error.kind() == std::io::ErrorKind::FileTooLarge;
+    let arguments = ArgumentSlab::create(2 * limit).is_err_and(is_too_large);
+    let results = ResultSlab::create(2 * limit).is_err_and(is_too_large);
+    println!("\n{arguments} {results} {}", ResultSlab::create(limit).is_ok());
 }

@@ -222,7 +222,9 @@ class Server:
         starting = self.ended_sessions.runnable or self.runner.may_begin()
         ending = self.worker.calls.closing and not reader.draining
         unhandled = reader.cancels or reader.health_checks or reader.calls_without_memory or reader.input.chunk
-        return bool(starting or unhandled or ending or self.done())
+        slabs = self.worker.slabs
+        unused = slabs is not None and slabs.released
+        return bool(starting or unhandled or ending or unused or self.done())
 
     def on_iteration(self, readable: bool) -> None:
         """Read frames, start calls and hooks, and write. Called in each iteration, before asyncio's callbacks run."""
@@ -234,6 +236,8 @@ class Server:
             if readable or failed or self.reader.input.chunk or self.worker.calls.closing:
                 self.reader.receive()
             self.apply_requests()
+            if self.worker.slabs is not None:  # views die with other things than a call, such as an ended session
+                self.worker.slabs.flush()
             # While callbacks are ready, items of a stream may wait for the next ones.
             if self.unwritten() and (not self.loop._ready or self.worker.output.is_due()):
                 self.worker.output.flush()

@@ -184,6 +184,8 @@ class Reader:
             worker.output.parts += (failure,)
             worker.unleased += leased
             worker.calls.cancelled.pop(wire_id, None)
+            if leased:  # later, when the views in the frames of the exception are gone
+                self.runner.loop.call_soon(worker.return_slabs)
             return
         # No call from here until `last_read` is set: the call is recorded exactly once. The control thread reads
         # `last_read` first (see `Runner.state`), so the call must be in `unanswered` when `last_read` includes it.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ALIGNMENT = 16  # a buffer begins at a multiple of so many bytes from the start of its frame, and so of the body
 MAX_BUFFERS = 1024  # of a value
 SLAB_THRESHOLD = 65536  # bytes; smaller buffers of a result stay in the frame
+PLACE_TEXT = 64  # bytes; an upper bound of what the place in a slab takes in the table
 LENGTHS = Struct("<II")  # of the JSON and of the table
 ORDER = "<" if sys.byteorder == "little" else ">"
 # The element types for which a memoryview has a format.
@@ -269,7 +270,8 @@ class ResultEncoder:
         word, kept = frames.RESULT | frames.BUFFERS << 8, sys.maxsize if copy else SLAB_THRESHOLD
         parts = sized(name, word, head, section_parts(frames.STAMPS_SIZE, json, found), worker.max_frame)
         # Its size is checked with all bytes in the frame, so that it does not depend on their place.
-        if worker.slab_fd >= 0 and move_to_slab(worker, found):
+        room = worker.max_frame + frames.HEADER_SIZE - sum(map(len, parts))
+        if worker.slab_fd >= 0 and move_to_slab(worker, found, room):
             parts = sized(name, word, head, section_parts(frames.STAMPS_SIZE, json, found), worker.max_frame)
         # Small views are copied too: one of an argument would keep its slab until the answer is written.
         return [part if type(part) is bytes or len(part) >= kept else bytes(part) for part in parts]
@@ -357,10 +359,19 @@ def item_encoder(worker: Worker) -> Callable[[Any], bytes]:
     return encode
 
 
-def move_to_slab(worker: Worker, found: list[tuple[dict[str, Any], bytes | memoryview]]) -> bool:
-    """Copy the large buffers of a result into a slab, if one has room. Return whether it has."""
+def move_to_slab(worker: Worker, found: list[tuple[dict[str, Any], bytes | memoryview]], room: int) -> bool:
+    """Copy the large buffers of a result into a slab, if one has room. Return whether it has.
+
+    `room`: how many bytes the table may grow. The host kills a worker whose result exceeds `max_frame` with its slab.
+    """
     large = [(entry, data) for entry, data in found if entry["len"] >= SLAB_THRESHOLD]
-    place = worker.get_slabs().place([data for _, data in large]) if large else None
+    if not large or len(large) * PLACE_TEXT > room:
+        return False
+    try:
+        slabs = worker.get_slabs()
+    except (ImportError, OSError):  # a hook has dropped the rights to read the module
+        return False
+    place = slabs.place([data for _, data in large])
     if place is None:
         return False
     slab, offsets = place

@@ -248,23 +248,27 @@ class MainLoop:
             except (CallRejection, Rejected) as error:  # refused by Herder or by the handler: usual, unlike the others
                 self.pending_error = error
                 result = arguments = context = payload = None
-                self.resume()
-                continue
-            data = names = b""  # free a large frame before the next read
-            if parts:
-                output.finish()
-            if offset == size and self.large_frame is None and not (self.incomplete or self.bytes_to_skip):
-                # The usual case of `read`: the bytes go from the read to `self.data` without a call in between.
-                self.data, self.offset = b"", 0
-                for self.data in reads:
-                    break
-                else:
-                    self.on_reads_ended()
-                    continue
-                if not self.data:
+            else:
+                data = names = b""  # free a large frame before the next read
+                if parts:
+                    output.finish()
+                if offset == size and self.large_frame is None and not (self.incomplete or self.bytes_to_skip):
+                    if worker.slabs is not None:  # views die with other things than a call, such as an ended session
+                        worker.slabs.flush()
+                        output.finish()
+                    # The usual case of `read`: the bytes go from the read to `self.data` without a call in between.
+                    self.data, self.offset = b"", 0
+                    for self.data in reads:
+                        break
+                    else:
+                        self.on_reads_ended()
+                        continue
+                    if not self.data:
+                        return None
+                elif self.closing or not self.read():
                     return None
-            elif self.closing or not self.read():
-                return None
+                continue
+            self.resume()  # outside of the `except`: the views in the frames of the exception are gone here
 
     def handle_other(self) -> bool:
         """Handle the next frame if it is not a valid call. Return False if more must be read, or nothing any more."""
@@ -519,7 +523,7 @@ class MainLoop:
             os._exit(0)
         if self.pending_error is not None and self.current:
             self.answer_failed(self.pending_error)
-            if self.worker.slabs is not None:
+            if self.worker.slabs is not None or self.worker.unleased:
                 self.worker.return_slabs()  # the traceback, and the views in it, are gone
         elif self.pending_error is not None and not self.closing:
             error, self.pending_error = self.pending_error, None

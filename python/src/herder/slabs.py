@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from _socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, socket
+from _socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, socket
 from _weakref import ref
 from collections import deque
 from itertools import repeat
@@ -40,6 +40,8 @@ F_SEAL_FUTURE_WRITE = 0x10  # `fcntl` has no name for it
 SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 WRITE_SEALS = fcntl.F_SEAL_SEAL | F_SEAL_FUTURE_WRITE
 BLOCK = 512  # bytes, in which `st_blocks` counts
+# Before Python 3.13, a mapping keeps a copy of its descriptor.
+WITHOUT_COPY: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 class Lease(ref):  # type: ignore[type-arg]
@@ -74,7 +76,7 @@ class ResultSlab:
     __slots__ = ("id", "in_use", "is_sealed", "mapping", "size")
 
     def __init__(self, id: int, size: int, descriptor: int) -> None:
-        self.mapping = mmap(descriptor, size)
+        self.mapping = mmap(descriptor, size, **WITHOUT_COPY)
         self.id = id
         self.size = size
         self.is_sealed = False
@@ -101,6 +103,7 @@ class Slabs:
                 pass
         self.arguments: dict[int, ArgumentSlab] = {}
         self.results: dict[int, ResultSlab] = {}
+        self.unmapped: dict[int, tuple[int, int]] = {}  # slabs for arguments that have no room: size and descriptor
         self.released: deque[Lease] = deque()  # leases whose views are gone, and of which the host is not told yet
         # Each step of this iterator receives one message.
         sizes = (repeat(MESSAGE.size + 1), repeat(CMSG_LEN(4)), repeat(MSG_DONTWAIT | MSG_CMSG_CLOEXEC))
@@ -119,7 +122,7 @@ class Slabs:
     # --- receiving ----------------------------------------------------------------------------------------------------
 
     def receive(self) -> None:
-        """Receive and map the slabs that the host has sent. Raises `ProtocolError` and `OSError`."""
+        """Receive and map the slabs that the host has sent. Raises `ProtocolError`, and `OSError` of the socket."""
         messages = self.messages
         while True:
             if self.message is None and self.descriptor < 0:
@@ -130,15 +133,24 @@ class Slabs:
                 except BlockingIOError:
                     return
             if self.message is not None:
-                data, ancillary, _, _ = self.message
+                data, ancillary, received, _ = self.message
                 if not data:  # the host has died
                     return
                 descriptors = [each for _, kind, each in ancillary if kind == SCM_RIGHTS]
+                if received & MSG_CTRUNC and not descriptors and MESSAGE.size == len(data) and data[16] == RESULTS:
+                    self.message = None  # this process has no room for the descriptor: results travel in the frame
+                    continue
                 if len(data) != MESSAGE.size or len(descriptors) != 1:
                     raise bad_slab("a message has not 24 bytes and a descriptor, or this process has no room for one")
                 arrived, descriptor = MESSAGE.unpack(data), int.from_bytes(descriptors[0], sys.byteorder)
                 self.arrived, self.descriptor, self.message = arrived, descriptor, None
-            self.record(self.descriptor, *self.arrived)
+            try:
+                self.record(self.descriptor, *self.arrived)
+            except OSError:  # only of a slab for arguments: the call that needs it tries again, and the others go on
+                id, size, _ = self.arrived
+                self.unmapped[id] = size, self.descriptor  # no call between this and the next two statements
+                self.descriptor = -1
+                continue
             for _ in map(os.close, (self.descriptor,)):
                 self.descriptor = -1  # no call between this and the close
 
@@ -157,6 +169,17 @@ class Slabs:
         except OSError:  # no memory: results travel in the frame
             self.results.pop(id, None)
 
+    def map_again(self, id: int) -> None:
+        """Map a slab for which there was no room. Raises `OSError` if there is still none."""
+        size, descriptor = self.unmapped[id]
+        self.record(descriptor, id, size, ARGUMENTS)
+        self.forget_unmapped(id)
+
+    def forget_unmapped(self, id: int) -> None:
+        """Close the descriptor of a slab that is not mapped, or no longer."""
+        for _ in map(os.close, (self.unmapped[id][1],)):
+            del self.unmapped[id]  # no call between this and the close
+
     # --- arguments ----------------------------------------------------------------------------------------------------
 
     def lease(self, wire_id: int, id: int, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
@@ -167,6 +190,8 @@ class Slabs:
         self.settle(wire_id)
         if id not in self.arguments:
             self.receive()
+        if id in self.unmapped:
+            self.map_again(id)
         slab = self.arguments.get(id)
         if slab is None:
             raise bad_slab(f"call {wire_id} has its arguments in slab {id}, which was not passed")
@@ -227,10 +252,7 @@ class Slabs:
             end += len(each) + -len(each) % PLACE
         slab = self.smallest(end)
         if slab is None:
-            try:
-                self.receive()
-            except OSError:  # a slab for arguments that has no room here
-                return None
+            self.receive()
             slab = self.smallest(end)
             if slab is None:
                 return None
@@ -260,16 +282,18 @@ class Slabs:
         for id in ids:
             self.arguments.pop(id, None)
             self.results.pop(id, None)
+            if id in self.unmapped:
+                self.forget_unmapped(id)
         return frames.slab_frame(frames.SLAB_DROP, *ids)
 
 
 def map_for_reading(descriptor: int, size: int) -> mmap:
     """Map a slab. Raises `OSError`."""
     if ctypes is None:
-        return mmap(descriptor, size, access=ACCESS_READ)
+        return mmap(descriptor, size, access=ACCESS_READ, **WITHOUT_COPY)
     # A private mapping, since `from_buffer` takes no read-only one. It cannot be written after `mprotect`, and so it
     # never differs from what the host writes.
-    mapping = mmap(descriptor, size, access=ACCESS_COPY)
+    mapping = mmap(descriptor, size, access=ACCESS_COPY, **WITHOUT_COPY)
     address = ctypes.c_void_p(ctypes.addressof(ctypes.c_ubyte.from_buffer(mapping)))
     if ctypes.CDLL(None, use_errno=True).mprotect(address, ctypes.c_size_t(size), PROT_READ):
         raise OSError(ctypes.get_errno(), "a slab cannot be mapped read-only")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from herder.argument_errors import InvalidValue
 from herder.errors import NoForm
 from herder.result_forms import declares, mro_of, package_of, type_path
 from herder.text import text
@@ -55,6 +56,11 @@ def tensor_node(cls: type[Any]) -> Node:
         from herder.typed_arrays import array_node
 
         # A copy, since most libraries have no tensors that are read-only.
-        return from_dlpack(array_node(np.ndarray).convert(value).copy())
+        array = array_node(np.ndarray).convert(value).copy()
+        try:
+            return from_dlpack(array)
+        except Exception as error:  # the library has no such element type or byte order, which the caller has chosen
+            message = f"Input should be an array that {package} can take: {text(error, 100)}"
+            raise InvalidValue("tensor_type", message) from None
 
     return Node("ndarray", convert, label=cls.__name__, annotation=cls, hashable=False)
