@@ -11,6 +11,10 @@ use herder_actors::{Error, Generation, WorkerRef};
 use serde::Deserialize;
 use serde_json::json;
 
+/// What a kill requires of its query.
+const GENERATION_REQUIRED: &str =
+    "it must be generation=N, with the generation of the process from `GET /v1/pools/{pool}/workers`";
+
 /// The query of a kill. The generation is required: the worker that a person has seen may have been replaced.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,9 +32,9 @@ pub(super) async fn kill(
     let pool = pools.find(&pool)?;
     let id = worker_id(&worker)?;
     let query = request.query_string();
-    let bad_query =
-        |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; required: generation=N") };
-    let KillQuery { generation } = web::Query::<KillQuery>::from_query(query).map_err(bad_query)?.into_inner();
+    let KillQuery { generation } = web::Query::<KillQuery>::from_query(query)
+        .map_err(|_| Refusal::BadQuery { query: query.into(), message: GENERATION_REQUIRED.into() })?
+        .into_inner();
     let process = WorkerRef { id, generation: Generation(generation) };
     check_generation(pool, process).await?;
     // Before it ends: the death is a later event than the request for it.

@@ -84,6 +84,7 @@ async fn r20_fail_fast_calls_get_the_loss() {
 #[tokio::test]
 async fn r21_restarted_worker_does_not_serve_the_old_binding() {
     let pool = pool("slot", |context| context.enhanced().app("herder.demo:app").pool_size(1).build()).await;
+    assert_eq!(count(&pool, "bob").await.unwrap(), 1);
     for generation in 1..=4 {
         let first = answer(count(&pool, "ann").reply()).await.unwrap();
         assert_eq!((place(&first), first.decode::<u64>().unwrap()), (process(1, generation), 1));
@@ -98,6 +99,10 @@ async fn r21_restarted_worker_does_not_serve_the_old_binding() {
         let outcome = answer(count(&pool, "ann").reply()).await;
         assert_eq!(loss(&outcome), Some((1, generation, false)), "{outcome:?}");
     }
+    let outcome = answer(count(&pool, "bob").reply()).await;
+    assert_eq!(loss(&outcome), Some((1, 1, false)), "{outcome:?}");
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("killed on request"), "the reason of the first death, not of the last: {error}");
     let stale = pool.kill_worker(process(1, 1)).await;
     assert!(matches!(&stale, Err(Error::NoSuchWorker { .. })), "{stale:?}");
     pool.shutdown_and_check().await;

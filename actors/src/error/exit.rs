@@ -42,6 +42,8 @@ pub struct ExitReport {
 /// What the shell knows of a process's exit beyond the core's facts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExitRecord {
+    /// How it ended, once the pool has handled the exit. The core knows it only for the last process of each slot.
+    exit: Option<ProcessExit>,
     /// The protocol violation of the process, or why its start failed.
     pub(crate) detail: Option<Box<str>>,
     /// The traceback of a failed start.
@@ -101,6 +103,16 @@ impl ExitRecord {
         Self { detail, traceback, cause: OnceCell::new(), ..self }
     }
 
+    /// Returns how the process ended.
+    pub(crate) fn exit(&self) -> Option<ProcessExit> {
+        self.exit
+    }
+
+    /// Notes how the process ended, with the reason if it was killed.
+    pub(crate) fn set_exit(&mut self, exit: ProcessExit) {
+        self.exit = Some(exit);
+    }
+
     pub(crate) fn set_recording(&mut self, recording: Arc<Recording>) {
         self.recording = Some(recording);
         // An error that was created before has no recording.
@@ -109,8 +121,9 @@ impl ExitRecord {
 
     /// Returns the cause for an error. One process may lose thousands of calls within one step, so they share one cause.
     fn cause(&self, exit: Option<ProcessExit>) -> ExitCause {
+        let exit = exit.or(self.exit);
         let shared = self.cause.get_or_init(|| ExitCause::new(exit, Some(self)));
-        // A call that was never sent has no exit, whatever the others have.
+        // The core may name the exit of the process to some calls only, and learn the kill reason later.
         if shared.exit == exit { shared.clone() } else { ExitCause::new(exit, Some(self)) }
     }
 }
@@ -213,5 +226,16 @@ mod tests {
         assert_ne!(reason(by_signal(None)), reason(by_signal(Some(KillReason::Requested))));
         assert_eq!(&*reason(None), "the process had already exited");
         assert_eq!(&*ExitCause::of(None, None).reason, "the process had already exited");
+    }
+
+    /// The core forgets the exit of a process when its successor ends too.
+    #[test]
+    fn a_recorded_exit_is_the_cause_of_later_errors() {
+        let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason: Some(KillReason::Requested) };
+        let mut exit_record = ExitRecord::default();
+        exit_record.set_exit(exit);
+        let later = ExitCause::of(None, Some(&exit_record));
+        assert_eq!((&*later.reason, later.report.signal), ("signal 9 (SIGKILL) (killed on request)", Some(9)));
+        assert!(Arc::ptr_eq(&ExitCause::of(Some(exit), Some(&exit_record)).report, &later.report), "they share it");
     }
 }

@@ -9,7 +9,7 @@ pub struct ProcessMetrics {
     starts: u64,
     restarts: u64,
     exits: Vec<(&'static str, u64)>,
-    /// The slots whose last process ended unexpectedly and was not replaced yet.
+    /// The slots whose last process ended unexpectedly, so not on request, and was not replaced yet.
     died: BTreeSet<u32>,
     /// The processor time of the processes that have exited, as last read.
     pub(crate) exited_cpu: Duration,
@@ -70,8 +70,11 @@ impl ProcessMetrics {
             Some((_, count)) => *count += 1,
             None => self.exits.push((cause, 1)),
         }
-        if is_current && !matches!(exit.kill_reason, Some(KillReason::Idle | KillReason::Shutdown | KillReason::Reload))
-        {
+        let is_expected = matches!(
+            exit.kill_reason,
+            Some(KillReason::Requested | KillReason::Idle | KillReason::Shutdown | KillReason::Reload)
+        );
+        if is_current && !is_expected {
             self.died.insert(worker.id.0);
         }
     }
@@ -135,5 +138,28 @@ fn cause(exit: &ProcessExit) -> &'static str {
         (None, ExitStatus::Code(_)) => "exited",
         (None, ExitStatus::Signal(_)) => "signal",
         (None, ExitStatus::Unknown) => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herder_core::{Generation, WorkerId};
+
+    #[test]
+    fn only_unexpected_ends_lead_to_restarts() {
+        let restarts = |kill_reason| {
+            let mut metrics = ProcessMetrics::default();
+            let process = |generation| WorkerRef { id: WorkerId(1), generation: Generation(generation) };
+            let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
+            metrics.started(process(1));
+            metrics.exited(process(1), &exit, false, true);
+            metrics.started(process(2));
+            metrics.restarts()
+        };
+        for reason in [KillReason::Requested, KillReason::Idle, KillReason::Shutdown, KillReason::Reload] {
+            assert_eq!(restarts(Some(reason)), 0, "{reason}");
+        }
+        assert_eq!((restarts(None), restarts(Some(KillReason::Unresponsive))), (1, 1));
     }
 }

@@ -56,7 +56,9 @@ impl State {
     fn keep_recording(&mut self, worker: WorkerRef, exit: ProcessExit, recorder: Option<&Recorder>) {
         let Some((_, exit_record)) = self.exit_records.back() else { return };
         let recording = self.last_recording(worker, exit, recorder, exit_record);
+        let exit = self.core().exit_of(worker).unwrap_or(exit); // the core's record has the kill reason
         if let Some((_, exit_record)) = self.exit_records.back_mut() {
+            exit_record.set_exit(exit);
             exit_record.set_recording(recording);
         }
     }

@@ -4,7 +4,11 @@
 mod text;
 
 use super::State;
-use crate::{HistoryEntry, HistoryState, PastSessionEntry, SessionHistory, clock::WallClock, error::loss_reason};
+use crate::{
+    HistoryEntry, HistoryState, PastSessionEntry, SessionHistory,
+    clock::WallClock,
+    error::{ExitRecord, loss_reason},
+};
 use herder_core::{
     PastSession, SessionEndReason, SessionEvent, SessionEventKind, SessionEventLog, SessionId, Timestamp, WorkerRef,
 };
@@ -39,7 +43,9 @@ impl State {
 
     /// Returns the reason of a process's exit as text, if the exit is still recorded.
     fn exit_reason(&self, worker: WorkerRef) -> Option<Box<str>> {
-        self.core().exit_of(worker).map(|exit| loss_reason(&exit, self.exit_record(worker)))
+        let exit_record = self.exit_record(worker);
+        let exit = exit_record.and_then(ExitRecord::exit).or_else(|| self.core().exit_of(worker))?;
+        Some(loss_reason(&exit, exit_record))
     }
 }
 

@@ -8,7 +8,12 @@ use herder::{
     PoolConfig,
     config::{EnvMode, Server, Token},
 };
-use std::{env, fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    env, fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 const ADMIN: &str = "HERDER_TOKEN";
 const CALL: &str = "HERDER_CALL_TOKEN";
@@ -75,11 +80,18 @@ impl Access {
 }
 
 impl Tokens {
-    /// Returns the tokens of the environment, or else those of the file. The environment has priority, because the person
-    /// who starts the server sets it.
+    /// Returns the tokens that the server requires: of each kind, that of the environment, or else that of the file. The
+    /// environment has priority, because the person who starts the server sets it.
     fn configured(server: &Server) -> Outcome<Self> {
-        let admin = one(ADMIN, server.token.as_ref(), server.token_file.as_deref())?;
-        let call = one(CALL, server.call_token.as_ref(), server.call_token_file.as_deref())?;
+        let one = |variable, token: &Option<Token>, file: &Option<PathBuf>| {
+            // The file is not read if the environment has the token.
+            match of_environment(variable, warn_if_readable)? {
+                None => of_setting(token.as_ref(), file.as_deref(), warn_if_readable),
+                set => Ok(set),
+            }
+        };
+        let admin = one(ADMIN, &server.token, &server.token_file)?;
+        let call = one(CALL, &server.call_token, &server.call_token_file)?;
         if admin.is_some() && admin == call {
             return Err(CommandError::usage(
                 "the token of callers (`server.call_token`) is the same as that of administrators (`server.token`): choose \
@@ -89,20 +101,26 @@ impl Tokens {
         Ok(Self { admin, call })
     }
 
-    /// Returns the token that a client sends: that of administrators, if the client has it, else that of callers.
+    /// Returns the token that a client sends. One of the environment is preferred to one of the file, and then that of
+    /// administrators to that of callers. A token that is set but cannot be read is an error: the client never sends another
+    /// one instead.
     pub(crate) fn of_client(server: &Server) -> Outcome<Option<Token>> {
-        let call = || one(CALL, server.call_token.as_ref(), server.call_token_file.as_deref());
-        match one(ADMIN, server.token.as_ref(), server.token_file.as_deref()) {
-            Ok(Some(admin)) => Ok(Some(admin)),
-            Ok(None) => call(),
-            // The user of the client may only be allowed to read the file of the other token.
-            Err(error) => call().ok().flatten().map_or(Err(error), |token| Ok(Some(token))),
+        for variable in [ADMIN, CALL] {
+            if let Some(token) = of_environment(variable, |_| {})? {
+                return Ok(Some(token));
+            }
         }
+        for (token, file) in [(&server.token, &server.token_file), (&server.call_token, &server.call_token_file)] {
+            if let Some(token) = of_setting(token.as_ref(), file.as_deref(), |_| {})? {
+                return Ok(Some(token));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Returns a token: that of the variable, or that in the file named by the variable with `_FILE`, or that of the configuration.
-fn one(variable: &str, token: Option<&Token>, file: Option<&Path>) -> Outcome<Option<Token>> {
+/// Returns the token of the variable, or that in the file named by the variable with `_FILE`. `examine` gets that file.
+fn of_environment(variable: &str, examine: fn(&Path)) -> Outcome<Option<Token>> {
     let file_variable = format!("{variable}_FILE");
     let set = |name: &str| env::var_os(name).filter(|text| !text.is_empty());
     match (set(variable), set(&file_variable)) {
@@ -111,22 +129,32 @@ fn one(variable: &str, token: Option<&Token>, file: Option<&Path>) -> Outcome<Op
             let parsed = text.to_string_lossy().parse().map(Some);
             parsed.map_err(|error| CommandError::usage(format_args!("{variable}: {error}")))
         }
-        (None, Some(path)) => read(Path::new(&path)).map(Some),
-        (None, None) => match (token, file) {
-            (Some(token), _) => Ok(Some(token.clone())),
-            (None, Some(path)) => read(path).map(Some),
-            (None, None) => Ok(None),
-        },
+        (None, Some(path)) => read(Path::new(&path), examine).map(Some),
+        (None, None) => Ok(None),
     }
 }
 
-fn read(path: &Path) -> Outcome<Token> {
+/// Returns a token of the configuration, which has it or names its file. `examine` gets that file.
+fn of_setting(token: Option<&Token>, file: Option<&Path>, examine: fn(&Path)) -> Outcome<Option<Token>> {
+    match (token, file) {
+        (Some(token), _) => Ok(Some(token.clone())),
+        (None, Some(path)) => read(path, examine).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn read(path: &Path, examine: fn(&Path)) -> Outcome<Token> {
     let token = Token::from_file(path).map_err(CommandError::usage)?;
+    examine(path);
+    Ok(token)
+}
+
+/// Warns about a file that every user can read. Only the server does, which is started seldom.
+fn warn_if_readable(path: &Path) {
     if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & READABLE_BY_OTHERS != 0) {
         let path = path.display();
         tracing::warn!("every user of this machine can read the token file {path}; run `chmod o= {path}`");
     }
-    Ok(token)
 }
 
 /// Returns whether calls of the pool can run any code. The variable enables `notebook.run`, whether it is set in the

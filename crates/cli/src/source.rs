@@ -177,7 +177,8 @@ pub(crate) fn is_app(text: &str) -> bool {
     !is_toml(text) && text.contains(':')
 }
 
-fn is_toml(text: &str) -> bool {
+/// Returns whether the text names a TOML file.
+pub(crate) fn is_toml(text: &str) -> bool {
     Path::new(text).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 

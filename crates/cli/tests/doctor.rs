@@ -39,6 +39,9 @@ fn doctor_finds_what_is_wrong_with_a_configuration() {
     std::fs::write(folder.path().join("herder.toml"), "[pools.shop]\nsize = 4\n").unwrap();
     let (code, checks) = doctor(folder.path(), &["--url", "http://127.0.0.1:1"], "info");
     assert_eq!((code, found(&checks, "configuration").0, found(&checks, "server").0), (1, "error", "error"));
+    let (code, checks) = doctor(folder.path(), &["--app", "herder.toml", "--url", "http://127.0.0.1:1"], "info");
+    let (level, reason) = found(&checks, "configuration");
+    assert!(code == 1 && level == "error" && reason.contains("size"), "{reason}");
     let output = herder(folder.path(), &["doctor", "--app", "shop.py"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }

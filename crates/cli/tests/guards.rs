@@ -159,6 +159,27 @@ fn callers_have_a_token_and_a_role_of_their_own() {
     let (code, out) = run(&["status", "kept"]);
     assert!(code == Some(1) && out.contains("role `call`"), "{out}");
 
+    let refused = |tokens: &[(&str, &str)]| {
+        let mut status = herder(folder, &["status", "kept"]);
+        let output = status.env("HERDER_URL", server.url()).envs(tokens.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let call = ("HERDER_CALL_TOKEN", "the-call");
+    let missing = ("HERDER_TOKEN_FILE", "missing.token");
+    let (code, error) = refused(&[call, missing]);
+    assert!(code == Some(2) && error.contains("cannot read the token file missing.token"), "{error}");
+    let (code, error) = refused(&[call, missing, ("HERDER_TOKEN", "the-admin")]);
+    assert!(code == Some(2) && error.contains("set only one of HERDER_TOKEN and HERDER_TOKEN_FILE"), "{error}");
+
+    let own = fs::read_to_string(folder.join("herder.toml")).unwrap();
+    let with_admin = format!("{KEPT}[server]\nlisten = '{}'\ntoken = 'the-admin'\n", server.address);
+    fs::write(folder.join("herder.toml"), with_admin).unwrap();
+    let status = |token: &str| {
+        herder(folder, &["status", "kept"]).env("HERDER_CALL_TOKEN", token).output().unwrap().status.code()
+    };
+    assert_eq!((status(""), status("the-call")), (Some(0), Some(1)), "a token of the environment is preferred");
+    fs::write(folder.join("herder.toml"), own).unwrap();
+
     let same = herder(folder, &["serve", "--listen", "127.0.0.1:0"]).env("HERDER_TOKEN", "the-call").output().unwrap();
     let error = String::from_utf8(same.stderr).unwrap();
     assert!(same.status.code() == Some(2) && error.contains("is the same as that of administrators"), "{error}");

@@ -76,7 +76,10 @@ fn r50_a_kill_is_seen_in_the_events_and_the_timeline() {
 
     let kill = |query: &str| post(&format!("/v1/pools/kept/workers/w1/kill{query}"), "");
     admin(kill("?generation=2")).send(server.address).problem(409, "wrong-generation");
-    admin(kill("")).send(server.address).problem(400, "bad-query");
+    let refused = admin(kill("")).send(server.address);
+    let detail = &refused.problem(400, "bad-query")["detail"];
+    let wanted = "invalid query ``: it must be generation=N, with the generation of the process from `GET /v1/pools/{pool}/workers`";
+    assert_eq!(detail, wanted);
     let foreign = admin(kill("?generation=1")).header("Origin", "http://evil.example");
     foreign.send(server.address).problem(403, "foreign-origin");
     let rebound = admin(kill("?generation=1")).header("Host", "evil.example");

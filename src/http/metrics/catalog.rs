@@ -83,7 +83,7 @@ metrics! {
     BaseWorkers Gauge Pool "herder_pool_base_workers" - [] "The configured number of base workers";
     Workers Gauge Pool "herder_workers" - ["state"] "Workers by state, without those that have no process";
     Starts Counter Pool "herder_worker_starts" - [] "Processes that were started";
-    Restarts Counter Pool "herder_worker_restarts" - [] "Processes that were started in the place of one that had ended unexpectedly";
+    Restarts Counter Pool "herder_worker_restarts" - [] "Processes that were started in the place of one that had ended unexpectedly: not by a request, a reload or the idle timeout of overflow workers";
     Exits Counter Pool "herder_worker_exits" - ["cause"] "Processes that have exited, and starts that have failed, by cause";
     Memory Gauge Pool "herder_pool_memory" "bytes" [] "Resident memory of the workers. Pages that several workers share count for each of them";
     Cpu Counter Pool "herder_pool_cpu" "seconds" [] "Processor time of the workers, without what they used between the last reading and their exit";

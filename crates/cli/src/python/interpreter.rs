@@ -27,6 +27,9 @@ pub(crate) fn without_tokens(command: &mut Command) -> &mut Command {
 /// The time that an interpreter has for its answer: a wrapper may wait for a terminal, or start a container.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// What an error says of a program that does not end in time.
+const SILENT: &str = "has not answered within";
+
 /// The version of this program, and of its package.
 const OWN: &str = env!("CARGO_PKG_VERSION");
 
@@ -104,13 +107,18 @@ impl Interpreter {
         Self::ask_within(command, LIMIT)
     }
 
+    /// Returns whether an error of [`ask`](Self::ask) says that the program did not end in time.
+    pub(crate) fn has_hung(error: &str) -> bool {
+        error.contains(SILENT)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "`finish` waits for the child; it needs no death signal")]
     fn ask_within(mut command: Command, limit: Duration) -> Result<Self, String> {
         let program = Path::new(command.get_program()).display().to_string();
         command.args(["-c", SCRIPT]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
         let Some((output, errors, status)) = finish(child, limit, MAX_OUTPUT) else {
-            return Err(format!("{program} has not answered within {} s", limit.as_secs()));
+            return Err(format!("{program} {SILENT} {} s", limit.as_secs()));
         };
         // A `sitecustomize` module may print lines before the answer.
         match output.lines().last().map(serde_json::from_str) {

@@ -32,6 +32,10 @@ pub(super) fn descriptors(facts: &Facts) -> Option<Check> {
 /// Compares the memory of all workers, each as large as the one that was started, with the limit or with what is available.
 pub(super) fn memory(facts: &Facts) -> Option<Check> {
     const NAME: &str = "memory";
+    let without = facts.pools.iter().find(|pool| !matches!(pool.worker, Some(Ok(_))));
+    if let Some(PoolFacts { name, .. }) = without {
+        return Some(Check::ok(NAME, format!("not examined, because no worker of pool `{name}` was started")));
+    }
     let sizes: Option<Vec<u64>> =
         facts.pools.iter().map(|pool| Some(all_workers(pool) * memory_of_one(pool)?)).collect();
     let needed: u64 = sizes.filter(|sizes| !sizes.is_empty())?.iter().sum();
@@ -141,6 +145,9 @@ mod tests {
         assert_eq!(with(None, Some(499)), Some(Level::Error));
         assert_eq!(with(None, None), None);
         assert!(memory(&Facts::default()).is_none());
+        let without = PoolFacts { name: "shop".into(), worker: Some(Err("no torch".into())), ..PoolFacts::default() };
+        let found = memory(&Facts { pools: vec![without], ..Facts::default() }).unwrap().found;
+        assert_eq!(found, "not examined, because no worker of pool `shop` was started");
     }
 
     #[test]

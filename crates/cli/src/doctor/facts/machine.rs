@@ -12,6 +12,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+/// A zombie that exists for longer is not reaped.
+const REAPED_WITHIN: Duration = Duration::from_millis(500);
+
 /// What is known about the machine.
 #[derive(Clone, Debug, Default)]
 pub(in crate::doctor) struct Machine {
@@ -109,13 +112,26 @@ fn folders() -> Vec<(&'static str, Option<PathBuf>, Option<String>)> {
 }
 
 impl Init {
+    #[expect(clippy::disallowed_methods, reason = "only time shows that PID 1 does not reap")]
     fn read() -> Self {
         let name = fs::read_to_string("/proc/1/comm").ok().map(|text| text.trim().to_owned());
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
-        let zombies = stats.filter(|stat| is_zombie_of_init(stat)).count();
-        Self { name, is_this_process: std::process::id() == 1, zombies }
+        let mut zombies = zombies_of_init();
+        if !zombies.is_empty() {
+            // Those that are still there later are not about to be reaped.
+            thread::sleep(REAPED_WITHIN);
+            let later = zombies_of_init();
+            zombies.retain(|zombie| later.contains(zombie));
+        }
+        Self { name, is_this_process: std::process::id() == 1, zombies: zombies.len() }
     }
+}
+
+/// Returns the zombies that PID 1 should reap, as their folders in `/proc`.
+fn zombies_of_init() -> Vec<PathBuf> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_zombie =
+        |folder: &PathBuf| fs::read_to_string(folder.join("stat")).is_ok_and(|stat| is_zombie_of_init(&stat));
+    processes.filter(is_zombie).collect()
 }
 
 /// Reads the state and the parent in `/proc/PID/stat`. The name before them may contain any character.

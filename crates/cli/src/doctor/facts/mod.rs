@@ -12,7 +12,7 @@ use crate::{
     error::{CommandError, Outcome},
     logs,
     serve::Descriptors,
-    source::{Origin, Overrides, Source},
+    source::{Origin, Overrides, Source, is_app, is_toml},
 };
 use cgroup::Cgroup;
 use herder::config::Server;
@@ -40,11 +40,13 @@ impl Facts {
     /// Reads all facts. Starts each interpreter and one worker of each pool. Shows its progress on a terminal.
     ///
     /// # Errors
-    /// Fails if an app or a file that was named is invalid. An invalid `./herder.toml` is a fact.
+    /// Fails if what was named is neither an app nor a TOML file. An invalid one is a fact.
     pub(super) fn gather(options: &args::Doctor) -> Outcome<Self> {
         let progress = Progress::start();
         let source = match Source::of(options.app.as_deref(), Overrides::default()) {
-            Err(error) if options.app.is_some() => return Err(error),
+            Err(error) if options.app.as_deref().is_some_and(|text| !is_app(text) && !is_toml(text)) => {
+                return Err(error);
+            }
             read => read.map_err(CommandError::into_text),
         };
         let began = machine::Clocks::read();

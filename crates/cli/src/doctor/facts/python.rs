@@ -56,13 +56,17 @@ impl PoolFacts {
         let name = config.name().to_string();
         progress.show(&format!("asking the interpreter of pool `{name}`"));
         let interpreter = interpreter_command(config).map(Interpreter::ask);
-        progress.show(&format!("starting a worker of pool `{name}`"));
-        let worker = worker(config);
+        // A program that does not answer at all would keep the start of a worker for its whole timeout, too.
+        let hangs = matches!(&interpreter, Some(Err(reason)) if Interpreter::has_hung(reason));
+        let worker = (!hangs).then(|| {
+            progress.show(&format!("starting a worker of pool `{name}`"));
+            worker(config)
+        });
         let app = match config.launch() {
             Launch::App { app, .. } => Some(app.to_string()),
             Launch::Command { .. } => None,
         };
-        let import = app.as_ref().filter(|_| worker.is_ok()).and_then(|app| {
+        let import = app.as_ref().filter(|_| matches!(worker, Some(Ok(_)))).and_then(|app| {
             progress.show(&format!("importing {app}"));
             Some(Imports::measure(interpreter_command(config)?, app, config.start_timeout()))
         });
@@ -73,7 +77,7 @@ impl PoolFacts {
             overflow: config.overflow().into(),
             is_forked: config.start() == StartMethod::Template,
             interpreter,
-            worker: Some(worker),
+            worker,
             import,
         }
     }
