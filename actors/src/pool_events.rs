@@ -119,9 +119,10 @@ impl EventFeed {
 
     /// Adds an event. Never waits for a reader. A long message is cut.
     pub(crate) fn add(&self, kind: PoolEventKind, worker: Option<WorkerRef>, message: &str) {
-        let mut message = OneLine(message).to_string();
-        let end = (0..=message.len().min(MAX_MESSAGE)).rev().find(|end| message.is_char_boundary(*end));
-        message.truncate(end.unwrap_or_default());
+        // Cut before it is escaped, and again after: escaping makes it longer. A string that is only truncated keeps its memory.
+        let mut message = OneLine(&message[..end_of(message)]).to_string();
+        message.truncate(end_of(&message));
+        message.shrink_to_fit();
         let (generation, worker) = (worker.map(|worker| worker.generation), worker.map(|worker| worker.id));
         let (at, pool) = (SystemTime::now(), self.pool.clone());
         {
@@ -205,6 +206,11 @@ impl Ring {
     }
 }
 
+/// Returns the end of what is kept of a message.
+fn end_of(message: &str) -> usize {
+    (0..=message.len().min(MAX_MESSAGE)).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -231,6 +237,10 @@ mod tests {
         feeds[0].add(PoolEventKind::Reload, None, "third");
         let all = EventFeed::read(&feeds, 0);
         assert_eq!(messages(&all), ["first\\nline", &"ä".repeat(MAX_MESSAGE / 2), "third"]);
+        assert!(
+            all.events.iter().all(|event| event.message.capacity() <= MAX_MESSAGE),
+            "a message that is cut keeps no memory"
+        );
         assert!(!all.missed && all.events.is_sorted_by_key(|event| event.number));
         assert_eq!(messages(&EventFeed::read(&feeds, all.events[1].number)), ["third"]);
         assert!(EventFeed::read(&feeds, all.next).events.is_empty());

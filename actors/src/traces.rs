@@ -23,6 +23,8 @@ const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
 /// The longest `tracestate` that is passed on; the standard asks for 512 characters at least.
 const LONGEST_STATE: usize = 1024;
+/// The longest name of a command in a span, in bytes. Callers choose it, and thousands of spans may wait for a collector.
+const LONGEST_NAME: usize = 256;
 /// The number of attempts of one call that are recorded.
 const MAX_ATTEMPTS: usize = 64;
 
@@ -240,6 +242,8 @@ impl CallTrace {
         if let Some(attempt) = recording.attempts.last_mut() {
             attempt.end.get_or_insert((now, outcome));
         }
+        let end = (0..=call.command.len().min(LONGEST_NAME)).rev().find(|end| call.command.is_char_boundary(*end));
+        let call = &Described { command: &call.command[..end.unwrap_or_default()], ..*call };
         queue.push(SpanBuilder { context: &self.context, call, recording: &recording }.spans(now, outcome, stamps));
     }
 }

@@ -152,12 +152,13 @@ impl ExportThread {
     fn next_batch(&self) -> Option<Vec<Span>> {
         let (mut batch, mut first): (Vec<Span>, _) = (Vec::new(), None);
         loop {
+            // Read before the queue is: what was queued before the flush is then in it.
+            let must_flush = self.progress.flush.load(Ordering::Acquire);
             match self.spans.recv_timeout(SLICE) {
                 Ok(spans) => batch.extend(spans),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Some(batch).filter(|batch| !batch.is_empty()),
             }
-            let must_flush = self.progress.flush.load(Ordering::Acquire);
             if batch.is_empty() {
                 if must_flush {
                     self.progress.report_flushed();

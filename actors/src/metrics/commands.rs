@@ -48,7 +48,8 @@ impl CommandTable {
         let next = CommandNumber(self.entries.len() as u16);
         match self.numbers.get(name) {
             Some(number) => *number,
-            None if self.entries.len() > MAX_COMMANDS => CommandNumber::default(),
+            // A command with the name of that entry shares it: two entries with one name would be the same series twice.
+            None if self.entries.len() > MAX_COMMANDS || name == OTHER_COMMANDS => CommandNumber::default(),
             None => {
                 self.numbers.insert(name.into(), next);
                 self.entries.push(CommandMetrics::new(name));
@@ -185,6 +186,7 @@ mod tests {
             table.named(&format!("unknown{number}")).failed("unknown-command", 1);
         }
         assert_eq!((table.iter().count(), table.add("first")), (1 + MAX_COMMANDS, first));
+        assert_eq!(CommandTable::default().add(OTHER_COMMANDS), CommandNumber::default());
         let other = table.iter().next().unwrap();
         assert!(other.is_other());
         assert_eq!((other.calls(), other.errors().count()), (2 * MAX_COMMANDS as u64, 1));

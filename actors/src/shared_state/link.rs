@@ -264,8 +264,16 @@ impl Link {
 
     /// Returns the memory and the processor time of the process, as of a moment ago. Reads `/proc`, so no step calls it.
     pub(super) fn read_usage(&mut self, now: Timestamp) -> Option<ProcessUsage> {
-        let recent = self.usage.recent(now);
-        recent.or_else(|| self.child.sample().map(|sample| self.usage.add(now, sample.resident_bytes, sample.cpu)))
+        if let Some(usage) = self.usage.recent(now) {
+            return Some(usage);
+        }
+        let Some(sample) = self.child.sample() else {
+            // The process has exited, and its exit is not handled yet. Until then its time belongs to no other count, and a
+            // total must not go back.
+            let cpu = Some(self.last_cpu()).filter(|cpu| !cpu.is_zero())?;
+            return Some(ProcessUsage { memory_bytes: 0, cpu, cores: 0.0 });
+        };
+        Some(self.usage.add(now, sample.resident_bytes, sample.cpu))
     }
 
     /// Returns the processor time as it was last read.

@@ -7,7 +7,7 @@ use super::{
 use herder_actors::{
     BreakerState, CommandMetrics, Histogram, Measurements, PoolMetrics, PoolState, Status, WorkerState,
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 /// The upper bounds of the buckets of times, in microseconds, and of sizes, in bytes. All of them are bounds of
 /// [`Histogram`], so that the counts are exact.
@@ -117,7 +117,7 @@ fn of_pool(metric: Metric, pool: &SnapshotOfPool, measured: &Measurements) -> Se
         Metric::Restarts => one(Value::Count(metrics.processes().restarts())),
         Metric::Exits => counts(metrics.processes().exits()),
         Metric::Memory => one(Value::Count(status.memory_bytes)),
-        Metric::Cpu => one(Value::Number(metrics.processes().exited_cpu().as_secs_f64() + status.cpu_seconds)),
+        Metric::Cpu => one(seconds(metrics.processes().exited_cpu(), status.cpu_seconds)),
         Metric::Calls => calls(metrics),
         Metric::QueueWait => histograms(metrics, &TIMES, 1e6, CommandMetrics::queue_wait),
         Metric::RunTime => histograms(metrics, &TIMES, 1e6, CommandMetrics::run_time),
@@ -261,9 +261,15 @@ fn of_workers(status: &Status, value: impl Fn(&herder_actors::WorkerEntry, usize
 fn worker_cpu(status: &Status, metrics: &PoolMetrics) -> Series {
     let Some(slots) = metrics.slots() else { return Vec::new() };
     of_workers(status, |worker, slot| {
-        let exited = slots.get(slot).map_or(0.0, |slot| slot.exited_cpu().as_secs_f64());
-        Some(Value::Number(exited + worker.cpu_seconds.unwrap_or(0.0)))
+        let exited = slots.get(slot).map(|slot| slot.exited_cpu()).unwrap_or_default();
+        Some(seconds(exited, worker.cpu_seconds.unwrap_or(0.0)))
     })
+}
+
+/// Returns the processor time of exited and of live processes in hundredths, the steps of the system. An inexact sum could be
+/// less than an earlier one (0.7 + 0.1 < 0.8), and Prometheus would take that for a counter that began anew.
+fn seconds(exited: Duration, live: f64) -> Value {
+    Value::Number(((exited.as_secs_f64() + live) * 100.0).round() / 100.0)
 }
 
 fn number(value: usize) -> Value {

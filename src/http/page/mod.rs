@@ -56,9 +56,10 @@ pub(super) struct Page {
     pub(super) docs_enabled: Option<bool>,
 }
 
-/// Returns whether a path belongs to the page and its files, which need no token.
+/// Returns whether a path is that of the page or of one of its files, which need no token. An application may mount routes at
+/// other paths below `/ui/`.
 pub(super) fn is_open(path: &str) -> bool {
-    path == "/" || path.starts_with("/ui/")
+    path == "/" || path.strip_prefix("/ui/").is_some_and(|name| FILES.iter().any(|(file, ..)| *file == name))
 }
 
 /// `GET /`.
@@ -100,6 +101,16 @@ mod tests {
         for name in names {
             let used = uses(include_str!("index.html"), &name) || FILES.iter().any(|(_, _, text)| uses(text, &name));
             assert!(used, "no file uses {name}");
+        }
+    }
+
+    /// An application can mount the routes of pools below `/ui`, and these need a token.
+    #[test]
+    fn only_the_page_and_its_files_need_no_token() {
+        assert!(["/", "/ui/main.js", "/ui/page.css"].into_iter().all(is_open));
+        for path in ["/ui/", "/ui/v1/pools/p/call/echo", "/ui/openapi.json", "/ui/mcp", "/ui/../metrics", "/uimain.js"]
+        {
+            assert!(!is_open(path), "{path}");
         }
     }
 

@@ -39,7 +39,11 @@ static TOKENS: RwLock<Vec<Finder<'static>>> = RwLock::new(Vec::new());
 /// Hides this token in all lines from now on, if it has at least eight characters.
 pub(crate) fn hide_token(token: &str) {
     if token.len() >= SHORTEST_TOKEN {
-        TOKENS.write().unwrap_or_else(PoisonError::into_inner).push(Finder::new(token).into_owned());
+        // In JSON and in quoted texts, the second form stands for the first one.
+        let escaped = token.replace('\\', r"\\").replace('"', r#"\""#);
+        let forms = [Some(token), Some(&*escaped).filter(|escaped| *escaped != token)];
+        let finders = forms.into_iter().flatten().map(|form| Finder::new(form).into_owned());
+        TOKENS.write().unwrap_or_else(PoisonError::into_inner).extend(finders);
     }
 }
 
@@ -130,13 +134,16 @@ impl<'a> Line<'a> {
         if let Some(value) = self.quoted(start) {
             return Some(value).filter(|range| !range.is_empty()).map(|range| (range, REDACTED.to_vec()));
         }
+        // Before the end is looked for: it may be far away, and a line can have many such names.
+        if matches!(self.at(start), b'{' | b'[') {
+            return None;
+        }
         let ends: &[u8] = if is_header { b",\"'\\}\n" } else { b",\"'\\}&;()[]<> \t\n" };
         let range = start..self.end_of(start, |byte| !ends.contains(&byte));
-        let is_data = matches!(self.at(start), b'{' | b'[') || range.is_empty();
         let is_constant =
             [&b"null"[..], b"true", b"false", b"None", b"True", b"False"].contains(&&self.bytes[range.clone()]);
         // A number in JSON becomes a text.
-        (!is_data && !is_constant).then(|| (range, [quote, REDACTED, quote].concat()))
+        (!range.is_empty() && !is_constant).then(|| (range, [quote, REDACTED, quote].concat()))
     }
 
     /// Returns the name before `separator`, if it is that of a secret.
@@ -225,6 +232,7 @@ mod tests {
             "prompt_tokens=12 max_tokens: 7",
             "def login(user: str, token: str = None):",
             "token = read()",
+            "token={a: 1} cookie={token={",
             "the token is wrong: 401",
             "a == b, http://127.0.0.1:7878/v1, 10:15:02",
             r#"{"error":"token-missing","token":null,"token":""}"#,
