@@ -108,7 +108,7 @@ pub struct EventBatch {
     pub events: Vec<Arc<PoolEvent>>,
     /// The number after which to read next.
     pub next: u64,
-    /// Whether a feed has dropped events that should be among these.
+    /// Whether events may be missing before these: a feed has dropped them, or the number is one of another process.
     pub missed: bool,
 }
 
@@ -155,10 +155,12 @@ impl EventFeed {
         });
     }
 
-    /// Returns the events of these feeds after the one with the number `after`; with 0, all that are kept.
+    /// Returns the events of these feeds after the one with the number `after`; with 0, all that are kept. A number that no event
+    /// has yet is one of another process: returns all that are kept, and `missed`.
     pub fn read(feeds: &[Self], after: u64) -> EventBatch {
         let last = lock(&LAST);
-        let (mut events, mut missed) = (Vec::new(), false);
+        let (mut events, mut missed) = (Vec::new(), after > *last);
+        let after = if missed { 0 } else { after };
         for feed in feeds {
             let ring = lock(&feed.ring);
             missed |= after > 0 && ring.dropped > after;
@@ -167,7 +169,7 @@ impl EventFeed {
         let next = *last;
         drop(last);
         events.sort_unstable_by_key(|event| event.number);
-        EventBatch { events, next: next.max(after), missed }
+        EventBatch { events, next, missed }
     }
 
     /// Waits until one of these feeds has an event after the one with the number `after`. Cancel safe.
@@ -264,5 +266,7 @@ mod tests {
         assert!(!EventFeed::read(std::slice::from_ref(&feed), late.next).missed);
         let new = EventFeed::read(std::slice::from_ref(&feed), 0);
         assert!(!new.missed, "a reader without a number begins with what is kept");
+        let unknown = EventFeed::read(std::slice::from_ref(&feed), u64::MAX);
+        assert!(unknown.missed && unknown.events.len() == KEPT && unknown.next < u64::MAX);
     }
 }

@@ -4,10 +4,10 @@
 use crate::harness::*;
 use herder_actors::testing::*;
 use herder_actors::{
-    Backoff, ChildHandle, CleanupStaleSessions, EndSession, Error, Execute, ExecuteInSession, GetPoolName,
-    GetSessionInfo, GetStatus, GetWorker, Health, HealthCheck, IfAbsent, InjectPanic, KillWorker, ListSessions,
-    PendingReply, PoolClient, PoolState, PoolSupervisor, Queue, Restart, Retry, SessionState, Sessions, Shutdown, Stop,
-    TrackSession, UpdateSessionActivity, WaitReady, WorkerId, registry,
+    Backoff, ChildHandle, CleanupStaleSessions, EndSession, Error, EventFeed, Execute, ExecuteInSession, GetEvents,
+    GetPoolName, GetSessionInfo, GetStatus, GetWorker, Health, HealthCheck, IfAbsent, InjectPanic, KillWorker,
+    ListSessions, PendingReply, PoolClient, PoolEventKind, PoolState, PoolSupervisor, Queue, Restart, Retry,
+    SessionState, Sessions, Shutdown, Stop, TrackSession, UpdateSessionActivity, WaitReady, WorkerId, registry,
 };
 use herder_core::ExitStatus;
 use herder_wire::{HostMessage, WorkerHello};
@@ -200,16 +200,17 @@ async fn r36_a_flood_of_calls_is_answered_completely() {
     assert_eq!(harness.status().await.counters.ok, 5000);
 }
 
-/// `KillWorker` answers when the process has exited. A process that does not exist (any more) is an error.
+/// `KillWorker` answers when the process has exited; another process is an error. Only a kill that happens is noted.
 #[actix::test]
 async fn kill_worker_answers_when_the_process_has_exited() {
     let (mut harness, peer) = Harness::basic("kill").await;
     peer.child.ignore_sigkill(true);
     for wrong in [process(1, 2), process(1, 0), process(2, 1), process(0, 1)] {
-        let error = harness.pool().send(KillWorker::new(wrong)).await.unwrap().unwrap_err();
+        let error = harness.pool().send(KillWorker::new(wrong).noted("admin")).await.unwrap().unwrap_err();
         assert!(matches!(error, Error::NoSuchWorker { .. }), "{error:?}");
     }
-    let twice = [1, 2].map(|_| actix_rt::spawn(harness.pool().send(KillWorker::new(process(1, 1)))));
+    let kills = [KillWorker::new(process(1, 1)), KillWorker::new(process(1, 1)).noted("admin")];
+    let twice = kills.map(|kill| actix_rt::spawn(harness.pool().send(kill)));
     peer.child.killed().await;
     harness.status().await;
     assert!(twice.iter().all(|kill| !kill.is_finished()), "the exit is awaited");
@@ -217,7 +218,12 @@ async fn kill_worker_answers_when_the_process_has_exited() {
     for kill in twice {
         with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
     }
-    assert!(harness.pool().send(KillWorker::new(process(1, 1))).await.unwrap().is_err());
+    assert!(harness.pool().send(KillWorker::new(process(1, 1)).noted("admin")).await.unwrap().is_err());
+    let feed = harness.pool().send(GetEvents).await.unwrap().unwrap();
+    let events = EventFeed::read(&[feed], 0).events;
+    let expected = [PoolEventKind::Action, PoolEventKind::WorkerKilled];
+    let kinds: Vec<_> = events.iter().map(|event| event.kind).filter(|kind| expected.contains(kind)).collect();
+    assert_eq!(kinds, expected, "{events:?}");
     let starting = harness.launches.next().await; // a worker that is still starting can be killed, too
     with_timeout("the kill", harness.pool().send(KillWorker::new(starting.worker))).await.unwrap().unwrap();
     harness.serve(1).await;

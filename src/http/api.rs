@@ -15,7 +15,9 @@ use super::{
     probes,
     refusal::Refusal,
     session_sources::SessionSources,
-    sessions, watch, workers,
+    sessions,
+    watch::{self, EventReaders},
+    workers,
 };
 use crate::body_buffers::Buffers;
 use crate::{
@@ -70,6 +72,7 @@ pub struct Api {
     session_sources: Arc<SessionSources>,
     dropped_log_lines: DroppedLogLines,
     log_levels: Option<SharedLogLevels>,
+    event_readers: EventReaders,
     /// Whether `/openapi.json` and `/docs` exist. `None`: depends on the address that the server listens on.
     docs: Option<bool>,
     /// Whether the live page exists. `None`: depends on the address that the server listens on.
@@ -102,6 +105,7 @@ impl Api {
             session_sources: Arc::default(),
             dropped_log_lines: DroppedLogLines::default(),
             log_levels: None,
+            event_readers: EventReaders::default(),
             docs: None,
             page: None,
             metrics: true,
@@ -136,7 +140,8 @@ impl Api {
         self
     }
 
-    /// Sets how much detail of an error callers see. Default: full if the server listens on loopback, otherwise brief.
+    /// Sets how much detail of an error everyone sees. Default: full if the server listens on loopback and the request is
+    /// one of an administrator (of anyone, without a [`token`](Self::token)), otherwise brief.
     #[must_use]
     pub fn errors(mut self, detail: ErrorDetail) -> Self {
         Arc::make_mut(&mut self.guard).errors = Some(detail);
@@ -260,7 +265,9 @@ impl Api {
 
     /// Returns a function for `App::configure` that mounts everything.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, limits, session_sources, dropped_log_lines, log_levels, metrics, .. } = self.clone();
+        let Self {
+            pools, guard, limits, session_sources, dropped_log_lines, log_levels, event_readers, metrics, ..
+        } = self.clone();
         let docs = self.documented(false);
         let page = Page { enabled: self.page, docs_enabled: self.docs };
         let calls = CallRoute::new(POOLS, pools.clone(), limits.clone(), session_sources.clone());
@@ -284,7 +291,7 @@ impl Api {
                 .for_callers(read("/docs/page.css", docs::style))
                 .for_callers(read("/docs/page.js", docs::script))
                 .for_callers(read("/v1/whoami", probes::whoami))
-                .for_admins(read("/v1/events", watch::events))
+                .for_admins(read("/v1/events", watch::events).app_data(web::Data::new(event_readers)))
                 .scope
                 .app_data(web::Data::from(pools))
                 .app_data(web::Data::new(guard.tokens.clone()))

@@ -31,7 +31,8 @@ pub(super) struct RequestGuard {
     pub(super) tokens: Tokens,
     /// The allowed hosts besides the server's own. `None`: `Host` is not checked.
     pub(super) hosts: Option<Vec<String>>,
-    /// How much detail of an error is shown. `None`: depends on the address that the server listens on.
+    /// How much detail of an error is shown. `None`: depends on the address that the server listens on, and on the role of the
+    /// sender.
     pub(super) errors: Option<ErrorDetail>,
 }
 
@@ -127,9 +128,16 @@ impl RequestGuard {
 
     /// Returns how much detail of an error this request may see.
     pub(super) fn detail(&self, request: &HttpRequest) -> ErrorDetail {
-        let listens_at = request.app_config().local_addr().ip().to_canonical();
-        let of_address = if listens_at.is_loopback() { ErrorDetail::Full } else { ErrorDetail::Brief };
-        self.errors.unwrap_or(of_address)
+        let of_request = || {
+            let listens_at = request.app_config().local_addr().ip().to_canonical();
+            // Texts of workers can contain secrets, which the token of callers must not show. Without any token, everyone is
+            // an administrator.
+            match self.tokens.role(request.headers()) {
+                Ok(Role::Admin) if listens_at.is_loopback() => ErrorDetail::Full,
+                _ => ErrorDetail::Brief,
+            }
+        };
+        self.errors.unwrap_or_else(of_request)
     }
 }
 

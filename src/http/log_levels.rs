@@ -1,9 +1,18 @@
 //! The route for the level of a pool's events in the application's log. Holds nothing: the levels are the application's.
 
-use super::{actions, pools::Pools, refusal::Refusal};
-use actix_web::{HttpRequest, HttpResponse, web};
+use super::{
+    actions,
+    alarm::later,
+    body_reader::{BodyReader, Failed, Limits},
+    pools::Pools,
+    refusal::Refusal,
+    unread,
+};
+use actix_web::{HttpRequest, HttpResponse, dev::Payload, web};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::time::Instant;
 use tracing::level_filters::LevelFilter;
 
 /// The levels that can be set.
@@ -15,6 +24,8 @@ const LEVELS: [LevelFilter; 6] = [
     LevelFilter::DEBUG,
     LevelFilter::TRACE,
 ];
+/// The maximum length of the body of a request in bytes.
+const MAX_BODY: usize = 1024;
 const ALLOWED: &str = r#"{"level": ".."} with off, error, warn, info, debug, trace or null"#;
 
 /// Changes which events of a pool the log of the application shows, for [`Api::log_levels`](super::Api::log_levels).
@@ -75,18 +86,37 @@ pub(super) async fn set(
     name: web::Path<String>,
     pools: web::Data<Pools>,
     levels: web::Data<SharedLogLevels>,
-    body: actix_web::Result<web::Bytes>,
+    limits: web::Data<Limits>,
+    body: web::Payload,
 ) -> actix_web::Result<HttpResponse> {
+    let body = read(&request, &limits, body.into_inner()).await?;
     let found = pools.find(&name)?;
     let pool = found.name();
-    let bad_body = |message: String| Refusal::BadBody { message };
-    let level = wanted(&body.map_err(|error| bad_body(error.to_string()))?).map_err(bad_body)?;
+    let level = wanted(&body).map_err(|message| Refusal::BadBody { message })?;
     levels.0.set_level(pool.as_str(), level);
     let shown = level.map_or("default".to_owned(), |level| level.to_string());
     // Without the field `pool`, so that the pool's own level cannot hide it.
     tracing::info!(level = shown, "log level of pool `{pool}` changed");
-    actions::note(&request, found, None, &format!("set the log level to {shown}")).await;
+    actions::note(&request, found, &format!("set the log level to {shown}")).await;
     Ok(Answer::response(pool.as_str(), level))
+}
+
+/// Receives the body of a request within the time for bodies.
+#[expect(clippy::disallowed_methods, reason = "the user sets how long a body may take")]
+async fn read(request: &HttpRequest, limits: &Limits, mut body: Payload) -> Result<Bytes, Refusal> {
+    let began = Instant::now();
+    let reader = BodyReader { limits, max_frame: MAX_BODY, began, deadline: later(began, Duration::MAX) };
+    let received = reader.body(request, &mut body).await;
+    received.map_err(|failed| {
+        unread::keep(request, body);
+        match failed {
+            Failed::Request(refusal) => refusal,
+            // There is no deadline, so the body is too long.
+            Failed::Call(_) => {
+                Refusal::BadBody { message: format!("it is longer than {MAX_BODY} bytes; allowed: {ALLOWED}") }
+            }
+        }
+    })
 }
 
 /// Returns the level that a request asks for.

@@ -167,7 +167,7 @@ pub(super) async fn set_batch(
     let settings = BatchSettings { max_batch_size, max_wait };
     settings.check().map_err(|error| bad_query(error.to_string()))?;
     let batch = pool.set_batch(&command, settings).await?;
-    actions::note(&request, pool, None, &format!("set the batches of {command}: {query}")).await;
+    actions::note(&request, pool, &format!("set the batches of {command}: {query}")).await;
     Ok(HttpResponse::Ok().json(json!({ "command": command, "batch": batch })))
 }
 
@@ -214,7 +214,7 @@ pub(super) async fn reset_breaker(
     let pool = pools.find(&name)?;
     let reset = pool.reset_breaker().await?;
     if reset {
-        actions::note(&request, pool, None, "reset the breaker").await;
+        actions::note(&request, pool, "reset the breaker").await;
     }
     Ok(HttpResponse::Ok().json(json!({ "reset": reset })))
 }
@@ -236,7 +236,7 @@ pub(super) async fn release_from_quarantine(
     let invalid = |error: InvalidFingerprint| Refusal::NotQuarantined { message: error.to_string() };
     let fingerprint: Fingerprint = fingerprint.parse().map_err(invalid)?;
     if pool.release_from_quarantine(fingerprint).await? {
-        actions::note(&request, pool, None, &format!("release {fingerprint} from quarantine")).await;
+        actions::note(&request, pool, &format!("release {fingerprint} from quarantine")).await;
         return Ok(HttpResponse::NoContent().finish());
     }
     let message = format!("no call with the fingerprint `{fingerprint}` is quarantined or suspected");

@@ -83,6 +83,14 @@ pub enum Refusal {
         /// Whether the bytes are a result, which means that the handler has run.
         may_have_run: bool,
     },
+    /// As many clients as are allowed read `/v1/events` already.
+    #[error(
+        "{limit} clients read the events of this server, which is the maximum; close other readers, or retry later"
+    )]
+    TooManyReaders {
+        /// The maximum.
+        limit: usize,
+    },
     /// The request has no token.
     #[error("a token is required; send `Authorization: Bearer TOKEN`")]
     TokenMissing,
@@ -228,6 +236,7 @@ impl Refusal {
             Self::BadBody { .. } => "bad-body",
             Self::BodyTimeout { .. } => "body-timeout",
             Self::BuffersFull { .. } => "buffers-full",
+            Self::TooManyReaders { .. } => "too-many-readers",
             Self::TokenMissing => "token-missing",
             Self::TokenWrong => "token-wrong",
             Self::WrongRole => "wrong-role",
@@ -253,7 +262,9 @@ impl Refusal {
         let (shown, severity) = match self {
             Self::NotReady { .. } => (RefusalCategory::Error(Category::Initialization), Severity::Major),
             Self::BodyTimeout { .. } => (RefusalCategory::Error(Category::Timeout), Severity::Minor),
-            Self::BuffersFull { .. } => (RefusalCategory::Error(Category::Resource), Severity::Minor),
+            Self::BuffersFull { .. } | Self::TooManyReaders { .. } => {
+                (RefusalCategory::Error(Category::Resource), Severity::Minor)
+            }
             _ => (RefusalCategory::Request("request"), Severity::Minor),
         };
         let category = match shown {
@@ -273,7 +284,13 @@ impl Refusal {
             severity: decision.severity,
             strategy: decision.strategy,
             strategy_if_idempotent: Some(if_idempotent.strategy).filter(|other| *other != decision.strategy),
-            retryable: matches!(self, Self::NotReady { .. } | Self::BodyTimeout { .. } | Self::BuffersFull { .. }),
+            retryable: matches!(
+                self,
+                Self::NotReady { .. }
+                    | Self::BodyTimeout { .. }
+                    | Self::BuffersFull { .. }
+                    | Self::TooManyReaders { .. }
+            ),
             may_have_run,
             pools: self.pools(),
             allowed: match self {
@@ -314,7 +331,9 @@ impl ResponseError for Refusal {
             Self::NoRoute { .. } | Self::NotQuarantined { .. } => StatusCode::NOT_FOUND,
             Self::WrongGeneration { .. } => StatusCode::CONFLICT,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotReady { .. } | Self::BuffersFull { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady { .. } | Self::BuffersFull { .. } | Self::TooManyReaders { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -327,7 +346,9 @@ impl ResponseError for Refusal {
                 response.insert_header((header::WWW_AUTHENTICATE, challenge));
             }
             Self::WrongMethod { allowed, .. } => _ = response.insert_header((header::ALLOW, *allowed)),
-            Self::NotReady { .. } => _ = response.insert_header((header::RETRY_AFTER, "1")),
+            Self::NotReady { .. } | Self::TooManyReaders { .. } => {
+                response.insert_header((header::RETRY_AFTER, "1"));
+            }
             Self::BuffersFull { may_have_run: true, .. } => _ = response.insert_header((header::RETRY_AFTER, "1")),
             Self::BuffersFull { .. } => _ = response.insert_header((header::RETRY_AFTER, "1")).force_close(),
             // The position of the next request on the connection is unknown, or has not arrived. The connection must

@@ -4,7 +4,7 @@ use super::{actions, pools::Pools, refusal::Refusal};
 use crate::Pool;
 use actix_web::{HttpRequest, HttpResponse, Result, web};
 use herder_actors::{Error, SessionId, SessionPage};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// The largest allowed `limit` of a page.
 const LIMIT_MAX: usize = 1000;
@@ -20,14 +20,6 @@ struct PageQuery {
     limit: usize,
     /// Only sessions whose id contains this text.
     search: String,
-}
-
-/// A page, with the number of sessions that have not expired.
-#[derive(Serialize)]
-struct SessionList {
-    #[serde(flatten)]
-    page: SessionPage,
-    active_sessions: usize,
 }
 
 impl Default for PageQuery {
@@ -56,9 +48,7 @@ pub(super) async fn list(
     pools: web::Data<Pools>,
 ) -> Result<HttpResponse> {
     let pool = pools.find(&pool)?;
-    let page = page(pool, PageQuery::parse(request.query_string())?).await?;
-    let active_sessions = pool.status().await?.active_sessions;
-    Ok(HttpResponse::Ok().json(SessionList { page, active_sessions }))
+    Ok(HttpResponse::Ok().json(page(pool, PageQuery::parse(request.query_string())?).await?))
 }
 
 /// Returns a page. A search looks through further sessions until the page is full, within bounds.
@@ -100,7 +90,7 @@ pub(super) async fn end(
     let (pool, id) = (pools.find(&pool)?, session_id(&id)?);
     match pool.end_session(id.as_str()).await? {
         true => {
-            actions::note(&request, pool, None, &format!("end session {id}")).await;
+            actions::note(&request, pool, &format!("end session {id}")).await;
             Ok(HttpResponse::NoContent().finish())
         }
         false => Err(Error::SessionNotFound { session: id }),

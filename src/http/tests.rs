@@ -1,6 +1,6 @@
 //! Routes that are mounted in an app. The tests of the binary cover real worker processes.
 
-use super::{Api, routes, set_error_detail};
+use super::{Api, routes, set_error_detail, watch::MAX_READERS};
 use crate::Pool;
 use actix_web::{
     App, HttpResponse,
@@ -95,6 +95,21 @@ async fn an_api_of_several_pools() {
     assert_eq!(ask!(&app, get("/readyz")), problem_of(503, "not-ready"));
     assert_eq!(ask!(&app, shown("/nowhere")), problem_of(404, "no-route"));
     assert_eq!(ask!(&app, shown("/v1/pools").insert_header(("Host", "evil.example"))), problem_of(403, "foreign-host"));
+}
+
+/// Clients that read the events are limited. When one closes its connection, another may read.
+#[actix_web::test]
+async fn readers_of_events_are_limited() {
+    let app = init_service(App::new().configure(Api::new([unready_pool("read").await]).routes())).await;
+    let get = || TestRequest::get().uri("/v1/events");
+    let mut readers = Vec::new();
+    for _ in 0..MAX_READERS {
+        readers.push(try_call_service(&app, get().to_request()).await.unwrap());
+    }
+    assert!(readers.iter().all(|reader| reader.status() == 200));
+    assert_eq!(ask!(&app, get()), problem_of(503, "too-many-readers"));
+    readers.pop();
+    assert_eq!(try_call_service(&app, get().to_request()).await.unwrap().status(), 200);
 }
 
 /// R38: in other handlers of an application, errors are brief by default, because a handler cannot tell who can

@@ -24,11 +24,14 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The header with which a client resumes after the last event that it has.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The size of a part of the response. The connection gets the next part when it has written this one.
 const PART: usize = 32 * 1024;
+/// The maximum number of streams of events that are open at once. Each event wakes all of them.
+pub(super) const MAX_READERS: usize = 256;
 /// How often a stream looks whether the server drains.
 const TICK: Duration = Duration::from_secs(1);
 /// After this many ticks without an event, the client gets a comment: proxies close connections without traffic.
@@ -112,9 +115,29 @@ fn place(request: &HttpRequest) -> Result<Option<EventId>, Refusal> {
     })
 }
 
+/// The streams of events that can still be opened.
+#[derive(Clone, Debug)]
+pub(super) struct EventReaders(Arc<Semaphore>);
+
+impl Default for EventReaders {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_READERS)))
+    }
+}
+
+impl EventReaders {
+    fn begin(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.0.clone().try_acquire_owned().map_err(|_| Refusal::TooManyReaders { limit: MAX_READERS })
+    }
+}
+
 /// `GET /v1/events`: what is kept of the events of all pools, then each further one. Ends when the server drains.
-pub(super) async fn events(request: HttpRequest, pools: web::Data<Pools>) -> Result<HttpResponse> {
-    let place = place(&request)?;
+pub(super) async fn events(
+    request: HttpRequest,
+    pools: web::Data<Pools>,
+    readers: web::Data<EventReaders>,
+) -> Result<HttpResponse> {
+    let (place, permit) = (place(&request)?, readers.begin()?);
     let mut feeds = Vec::with_capacity(pools.0.len());
     for pool in &pools.0 {
         feeds.extend(pool.events().await.ok()); // a pool that has ended has no more events
@@ -127,6 +150,7 @@ pub(super) async fn events(request: HttpRequest, pools: web::Data<Pools>) -> Res
         text: format!(": the events of {} pools\n\n{}", pools.0.len(), if is_current { "" } else { GAP }),
         connection: Connection::of(&request),
         quiet_ticks: 0,
+        _permit: permit,
     };
     let body =
         stream::unfold(body, |mut body| async { body.next_part().await.map(|part| (Ok::<_, Infallible>(part), body)) });
@@ -157,6 +181,8 @@ struct EventBody {
     text: String,
     connection: Option<Arc<Connection>>,
     quiet_ticks: u32,
+    /// Lets another client read when this stream ends.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl EventBody {

@@ -37,9 +37,7 @@ pub(super) async fn kill(
         .into_inner();
     let process = WorkerRef { id, generation: Generation(generation) };
     check_generation(pool, process).await?;
-    // Before it ends: the death is a later event than the request for it.
-    actions::note(&request, pool, Some(process), &format!("kill worker {process}")).await;
-    match pool.kill_worker(process).await {
+    match pool.kill_noted(process, actions::role(&request)).await {
         Err(Error::NoSuchWorker { .. }) => Err(Refusal::WrongGeneration { process, current: None }.into()),
         other => {
             other?;

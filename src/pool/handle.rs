@@ -218,6 +218,12 @@ impl Pool {
         self.0.client.ask(KillWorker::new(process)).await?
     }
 
+    /// Kills a worker like [`kill_worker`](Self::kill_worker), and notes it with the role of the person who asked for it.
+    #[cfg(feature = "http")]
+    pub(crate) async fn kill_noted(&self, process: WorkerRef, role: &'static str) -> Result<()> {
+        self.0.client.ask(KillWorker::new(process).noted(role)).await?
+    }
+
     /// Returns a page of at most `limit` sessions. The first page has the `cursor` 0; the field `next` of each page is
     /// the cursor of the next one. The order is unspecified, and a page can be short without being the last.
     ///

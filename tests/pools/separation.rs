@@ -72,6 +72,7 @@ async fn r8_a_status_shows_a_hundred_sessions_at_most() {
     let first = pool.sessions(0, 100).await.unwrap();
     let second = pool.sessions(first.next.unwrap(), 100).await.unwrap();
     assert_eq!((first.sessions.len(), second.sessions.len(), second.next), (100, 30, None));
+    assert_eq!([first.active_sessions, second.active_sessions], [130, 130]);
     let names: BTreeSet<String> =
         [first, second].iter().flat_map(|page| &page.sessions).map(|info| info.id.to_string()).collect();
     assert_eq!(names.len(), 130);

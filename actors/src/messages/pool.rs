@@ -149,12 +149,21 @@ pub struct WorkerStack {
 #[rtype(result = "Result<()>")]
 pub struct KillWorker {
     pub(crate) process: WorkerRef,
+    pub(crate) role: Option<&'static str>,
 }
 
 impl KillWorker {
     /// Creates the message for this process.
     pub fn new(process: WorkerRef) -> Self {
-        Self { process }
+        Self { process, role: None }
+    }
+
+    /// Notes the kill before the death in the [events](crate::EventFeed::note_action) of the pool, with the role of the person
+    /// who asked for it. A process that does not exist is not noted.
+    #[must_use]
+    pub fn noted(mut self, role: &'static str) -> Self {
+        self.role = Some(role);
+        self
     }
 }
 

@@ -32,12 +32,20 @@ impl Handler<WaitReady> for PoolSupervisor {
 impl Handler<KillWorker> for PoolSupervisor {
     type Result = ResponseFuture<Result<()>>;
 
-    fn handle(&mut self, KillWorker { process: worker }: KillWorker, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, KillWorker { process: worker, role }: KillWorker, _: &mut Self::Context) -> Self::Result {
         answer_later(self.active(|active| {
             if active.shared_state.borrow().core().process_of(worker.id) != Some(worker) {
                 return Err(Error::NoSuchWorker {
                     message: format!("worker process {worker} (slot and generation) does not exist"),
                 });
+            }
+            if let Some(role) = role {
+                // Before the kill: the death is a later event than the request for it.
+                active.shared_state.borrow().event_feed().note_action(
+                    role,
+                    Some(worker),
+                    &format!("kill worker {worker}"),
+                );
             }
             let waiter = active.waiters.wait_killed(worker);
             active.with(|state| state.handle(Input::Kill { worker, kill_reason: KillReason::Requested }))?;

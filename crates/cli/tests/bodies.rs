@@ -1,6 +1,6 @@
 //! The bodies of calls and of their responses: their time and their memory are bounded (R68).
 
-use crate::support::{APP, Reply, Server, folder, post, wait_until};
+use crate::support::{APP, Reply, Request, Server, folder, post, wait_until};
 use serde_json::json;
 use std::{
     fs,
@@ -83,7 +83,9 @@ fn until_nothing_is_buffered(server: &Server) {
 #[test]
 fn r68_a_body_that_stops_is_408() {
     let server = server(&TIGHT.replace("'10m'\n[pools", "'300ms'\n[pools"));
-    for stopped in [announced(&server, "echo", 1000, "{"), chunked(&server, "echo", "{\"x\":")] {
+    let level = Request::new("PUT", "/v1/pools/one/log-level", "{").header("Content-Length", "1000");
+    let level = level.open(server.address);
+    for stopped in [announced(&server, "echo", 1000, "{"), chunked(&server, "echo", "{\"x\":"), level] {
         let reply = Reply::read(stopped); // reads until the connection closes
         let problem = reply.problem(408, "body-timeout");
         assert_eq!((&problem["retryable"], &problem["may_have_run"]), (&json!(true), &json!(false)));

@@ -1,7 +1,10 @@
 //! The detail of errors for callers, in full and in brief, and the answers of probes (R38).
 
-use crate::support::{Server, folder, get, wait_until};
-use serde_json::Value;
+use crate::{
+    mcp::stateless_request,
+    support::{Server, folder, get, wait_until},
+};
+use serde_json::{Value, json};
 use std::fs;
 
 const ONE: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
@@ -67,6 +70,42 @@ fn r38_errors_are_full_only_on_loopback_by_default() {
         let problem = fail.problem(500, "exception");
         assert_eq!(problem["traceback"].is_string(), full, "{problem}");
         assert!(logged(&server, problem).contains("ValueError"));
+    }
+}
+
+/// R38: on loopback, too, the token of callers shows no more of an error than its type and message, neither over HTTP nor in
+/// MCP.
+#[test]
+fn r38_callers_see_brief_errors_by_default() {
+    let config = format!(
+        "{ONE}[pools.broken]\napp = 'broken.py:app'\npool_size = 1\nrestart = {{ max = 1, backoff = '1ms' }}\n\
+         [server]\ntoken = 'the-admin'\ncall_token = 'the-call'\nmcp = true\n"
+    );
+    let folder = folder(&config);
+    fs::write(folder.path().join("broken.py"), format!("raise RuntimeError('no connection to {SECRET}')\n")).unwrap();
+    let server = Server::start(folder, &[], &[]);
+    wait_until("one pool has failed, and the other is ready", || {
+        let body = get("/readyz").send(server.address).body;
+        body.contains("\"failed\"") && !body.contains("pool `one`")
+    });
+    for (token, full) in [("Bearer the-admin", true), ("Bearer the-call", false)] {
+        let fail = server.call("one/fail", "{}", &[("Authorization", token)]);
+        let problem = fail.problem(500, "exception");
+        assert_eq!(HIDDEN.iter().any(|key| !problem[key].is_null()), full, "{token}: {problem}");
+        let failed = server.call("broken/echo", "{}", &[("Authorization", token)]);
+        failed.problem(503, "pool-failed");
+        assert_eq!(failed.body.contains("hunter2"), full, "{token}: {failed:?}");
+
+        let mcp = |pool: &str, method: &str, params: Value| {
+            let request = stateless_request(&format!("/v1/pools/{pool}/mcp"), method, params);
+            request.header("Authorization", token).send(server.address)
+        };
+        let failed = mcp("one", "tools/call", json!({ "name": "fail" })).json["result"].clone();
+        let problem = &failed["_meta"]["herder/problem"];
+        assert_eq!((&problem["title"], problem["traceback"].is_string()), (&json!("exception"), full), "{failed}");
+        let listed = mcp("broken", "tools/list", json!({}));
+        assert_eq!(listed.json["error"]["code"], -32603, "{listed:?}");
+        assert_eq!(listed.body.contains("hunter2"), full, "{token}: {listed:?}");
     }
 }
 

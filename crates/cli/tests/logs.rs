@@ -308,6 +308,7 @@ fn r50_the_log_level_of_a_pool_is_changed_while_the_server_runs() {
     assert_eq!(put(r#"{"level": "warn"}"#).json, serde_json::json!({ "pool": "one", "level": "warn" }));
     assert_eq!(server.get(path).json["level"], "warn");
     put(r#"{"level": "loud"}"#).problem(400, "bad-body");
+    put(&" ".repeat(2000)).problem(400, "bad-body");
     Request::new("PUT", "/v1/pools/none/log-level", r#"{"level": null}"#)
         .send(server.address)
         .problem(404, "unknown-pool");

@@ -55,17 +55,21 @@ impl<'a> Client<'a> {
 }
 
 /// Makes a request of the revision without sessions.
-fn stateless(server: &Server, method: &str, mut params: Value) -> Reply {
+fn stateless(server: &Server, method: &str, params: Value) -> Reply {
+    stateless_request("/mcp", method, params).send(server.address)
+}
+
+pub(crate) fn stateless_request(path: &str, method: &str, mut params: Value) -> Request {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": STATELESS,
         "io.modelcontextprotocol/clientCapabilities": {},
     });
-    let mut request = post("/mcp", &message(1, method, &params));
+    let mut request = post(path, &message(1, method, &params));
     request = request.header("MCP-Protocol-Version", STATELESS).header("Mcp-Method", method);
     if let Some(name) = params["name"].as_str() {
         request = request.header("Mcp-Name", name);
     }
-    request.send(server.address)
+    request
 }
 
 fn text(result: &Value) -> &str {

@@ -195,7 +195,7 @@ async fn in_session(caller: Caller<'_>, message: &Request) -> Result<Result<Http
 
 /// Returns a page of the tools; `None` if the client has closed its connection.
 async fn list(caller: &Caller<'_>, message: &Request, handles: bool) -> Result<Option<Page>, RpcError> {
-    let page = caller.endpoint.page(message.params.cursor.as_deref(), handles);
+    let page = caller.endpoint.page(message.params.cursor.as_deref(), handles, caller.detail());
     while_connected(caller.request, page).await.transpose()
 }
 

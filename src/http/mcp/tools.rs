@@ -2,7 +2,7 @@
 
 use super::{ordered::Members, rpc::RpcError};
 use crate::Pool;
-use herder_actors::{CommandDescription, Result};
+use herder_actors::{CommandDescription, ErrorDetail, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{
     json,
@@ -94,14 +94,21 @@ impl Endpoint {
         Some((pool, command))
     }
 
-    /// Returns a page of the tools. With `handles`, sessions are named by an argument.
-    pub(super) async fn page(&self, cursor: Option<&str>, handles: bool) -> std::result::Result<Page, RpcError> {
+    /// Returns a page of the tools. With `handles`, sessions are named by an argument. `detail`: how much of the reason is shown
+    /// if a pool has no commands because its workers do not start.
+    pub(super) async fn page(
+        &self,
+        cursor: Option<&str>,
+        handles: bool,
+        detail: ErrorDetail,
+    ) -> std::result::Result<Page, RpcError> {
         let skip = cursor.map_or(Ok(0), str::parse::<usize>);
         let skip = skip.map_err(|_| RpcError::invalid_params("`cursor` is not one that this server returned"))?;
         let handles = handles && self.has_sessions();
         let mut tools = if handles { session_tools() } else { Vec::new() };
         for pool in &self.pools {
-            let commands = commands(&pool.pool).await.map_err(RpcError::internal)?;
+            let commands = commands(&pool.pool).await;
+            let commands = commands.map_err(|error| RpcError::internal(error.problem_in(detail).detail))?;
             let with_handle = handles && pool.affinity;
             let of_pool = commands.iter().map(|command| self.tool(pool, command, with_handle, handles));
             tools.extend(of_pool.collect::<serde_json::Result<Vec<_>>>().map_err(RpcError::internal)?);
@@ -250,13 +257,13 @@ mod tests {
         let pool = scripted("paged", script, |context| context.basic().app("app:app").build()).await;
         let pools = vec![McpPool { pool: (*pool).clone(), affinity: false }];
         let endpoint = Endpoint { name: None, pools };
-        let first = endpoint.page(None, true).await.unwrap();
-        let second = endpoint.page(first.next_cursor.as_deref(), true).await.unwrap();
+        let first = endpoint.page(None, true, ErrorDetail::Brief).await.unwrap();
+        let second = endpoint.page(first.next_cursor.as_deref(), true, ErrorDetail::Brief).await.unwrap();
         assert_eq!((first.tools.len(), second.tools.len(), &second.next_cursor), (PAGE, 20, &None));
         let mut names: Vec<_> = first.tools.into_iter().chain(second.tools).map(|tool| tool.name).collect();
         names.sort();
         assert!(names.into_iter().eq((0..PAGE + 20).map(name)));
-        assert!(endpoint.page(Some("-1"), true).await.is_err());
+        assert!(endpoint.page(Some("-1"), true, ErrorDetail::Brief).await.is_err());
         drop(endpoint);
         pool.shutdown_and_check().await;
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 /// A response component: its name, the status, and the last parts of the `type` of its problems.
 type Response = (&'static str, &'static str, &'static str);
 
-const RESPONSES: [Response; 36] = [
+const RESPONSES: [Response; 38] = [
     ("BadRequest", "400", "`bad-request`"),
     ("BadQuery", "400", "`bad-query`, `bad-request`"),
     ("BadLevel", "400", "`bad-body`: the body is no level; `bad-request`"),
@@ -41,6 +41,8 @@ const RESPONSES: [Response; 36] = [
     ("CallFailed", "500", "`exception`: the handler raised; `unencodable`, `cancelled`, `decode`, `internal`"),
     ("WorkerLost", "502", "`worker-lost`"),
     ("NotReady", "503", "`not-ready`, with `pools`: the health of each pool"),
+    ("TooManyReaders", "503", "`too-many-readers`: 256 clients read the events"),
+    ("BuffersFull", "503", "`buffers-full`"),
     ("PoolUnavailable", "503", "`pool-closed`, `pool-ending`, `forked`"),
     (
         "CallUnavailable",

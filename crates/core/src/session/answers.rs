@@ -48,6 +48,8 @@ pub struct SessionPage {
     pub sessions: Vec<SessionInfo>,
     /// The cursor of the next page; `None` on the last page.
     pub next: Option<usize>,
+    /// The number of all sessions of the pool that have not expired.
+    pub active_sessions: usize,
 }
 
 /// The numbers of the affinity table (R6).

@@ -118,7 +118,7 @@ impl Sessions {
     ) -> SessionPage {
         let places = self.row_capacity();
         let end = places.min(cursor.saturating_add(PAGE_SCAN));
-        let mut page = SessionPage { sessions: Vec::new(), next: None };
+        let mut page = SessionPage { sessions: Vec::new(), next: None, active_sessions: self.active(now) };
         for index in cursor..end {
             if page.sessions.len() == limit {
                 page.next = Some(index);
