@@ -28,6 +28,11 @@ use tracing_subscriber::fmt::{
 const DROPPED: &str = "dropped log lines: the log is read too slowly or cannot be written";
 /// The bytes that a line counts in addition to its text.
 const OVERHEAD: usize = 64;
+/// The bytes of lines that are written together, unless a single line is longer. Linux writes so many to a pipe as a whole, so that
+/// lines remain whole if other programs write to it, too.
+const BATCH: usize = 4096;
+/// The queued bytes that end a pause.
+const URGENT: usize = 64 * 1024;
 
 /// The source of a line. Each source has a separate budget, so that a worker that prints endlessly does not displace
 /// lines of Herder.
@@ -49,9 +54,13 @@ struct Limits {
     /// again. Meanwhile workers block in `print`. So a short burst loses no lines, and a log that is not read at all
     /// blocks workers only for this time.
     patience: Duration,
+    /// How long the thread pauses after it has written all lines, so that a busy server does not wake it for each line. The
+    /// first line after a pause is written at once.
+    pause: Duration,
 }
 
-const LIMITS: Limits = Limits { bytes: [1024 * 1024, 4 * 1024 * 1024], patience: Duration::from_secs(1) };
+const LIMITS: Limits =
+    Limits { bytes: [1024 * 1024, 4 * 1024 * 1024], patience: Duration::from_secs(1), pause: Duration::from_millis(5) };
 
 /// The destination of lines. Tests replace it.
 trait Sink: Send + 'static {
@@ -74,9 +83,9 @@ struct Shared {
     limits: Limits,
     format: Format,
     queue: Mutex<Queue>,
-    /// Notified when a line is queued, and when the last handle is dropped.
+    /// Notified when a line is queued for which the thread waits, and when the thread must not pause any longer.
     arrived: Condvar,
-    /// Notified when a line was written or dropped.
+    /// Notified when lines were written or dropped.
     done: Condvar,
     dropped: AtomicU64,
 }
@@ -88,13 +97,23 @@ struct Queue {
     used: [usize; 2],
     /// The number of lines that were dropped since the last line was queued.
     dropped: u64,
-    /// Whether the thread is writing a line that it has removed from the queue.
+    /// Whether the thread is writing lines that it has removed from the queue.
     writing: bool,
-    /// Whether the thread waits for a line and has not been notified.
-    is_waiting: bool,
+    /// What the thread waits for, until it has been notified.
+    waits_for: Option<Wait>,
+    /// The number of threads that wait for the queue to become empty or less full. The thread does not pause meanwhile.
+    hurried: usize,
     /// The time at which workers' lines had no space; cleared when half of the space is free.
     full_since: Option<Instant>,
     closed: bool,
+}
+
+/// What the thread that writes waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Line,
+    /// The end of its pause.
+    Pause,
 }
 
 #[derive(Debug)]
@@ -137,10 +156,9 @@ impl Output {
             queue.dropped += 1;
             shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        // To wake a thread that does not wait would still be a system call for each line.
-        let is_waiting = std::mem::take(&mut queue.is_waiting);
+        let must_notify = queue.must_notify();
         drop(queue);
-        if is_waiting {
+        if must_notify {
             shared.arrived.notify_one();
         }
     }
@@ -180,7 +198,8 @@ impl Output {
     pub(crate) fn finish(&self, within: Duration) {
         let shared = &self.0.0;
         let has_unwritten = |queue: &mut Queue| queue.writing || queue.dropped > 0 || !queue.lines.is_empty();
-        _ = shared.done.wait_timeout_while(shared.lock(), within, has_unwritten);
+        let waited = shared.done.wait_timeout_while(shared.hurry(shared.lock()), within, has_unwritten);
+        waited.unwrap_or_else(PoisonError::into_inner).0.hurried -= 1;
     }
 }
 
@@ -209,47 +228,98 @@ impl Shared {
             let Some(rest) = self.limits.patience.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
                 break;
             };
-            queue = self.done.wait_timeout(queue, rest).unwrap_or_else(PoisonError::into_inner).0;
+            queue = self.done.wait_timeout(self.hurry(queue), rest).unwrap_or_else(PoisonError::into_inner).0;
+            queue.hurried -= 1;
         }
         queue
     }
 
-    /// Waits for the next line and removes it from the queue. Returns `None` if all lines are written and the last
-    /// handle has been dropped.
-    fn next(&self) -> Option<Line> {
+    /// Ends the pause of the thread. The caller waits for it, and then reduces `hurried`.
+    fn hurry<'a>(&self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        queue.hurried += 1;
+        if queue.must_notify() {
+            self.arrived.notify_one();
+        }
+        queue
+    }
+
+    /// Waits for lines and removes as many from the queue as are written together. Returns whether there are any, or a number of
+    /// dropped lines to report: not if all lines are written and the last handle has been dropped.
+    fn next(&self, batch: &mut Vec<Line>) -> bool {
         let mut queue = self.lock();
-        // The previous line is written. `writing` and the queue change under one lock: otherwise `finish` could find
+        // The previous lines are written. `writing` and the queue change under one lock: otherwise `finish` could find
         // the queue empty while the last line is still being written, and the process would end without it.
-        queue.writing = false;
-        self.done.notify_all();
-        loop {
-            if let Some(line) = queue.lines.pop_front() {
-                queue.take(&line, self.limits);
-                return Some(line);
+        if std::mem::take(&mut queue.writing) {
+            self.done.notify_all();
+            if queue.lines.is_empty() {
+                queue = self.pause(queue);
             }
-            if queue.dropped > 0 {
-                // Report the dropped lines now: the next line may be a long time away.
-                let dropped = std::mem::take(&mut queue.dropped);
-                queue.writing = true;
-                return Some(Line { source: Source::Host, text: Vec::new(), dropped });
-            }
+        }
+        while !queue.take(batch, self.limits) {
             if queue.closed {
-                return None;
+                return false;
             }
-            queue.is_waiting = true;
+            queue.waits_for = Some(Wait::Line);
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+        true
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "lines are only written later, and nobody who waits for them waits longer"
+    )]
+    fn pause<'a>(&self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        queue.waits_for = Some(Wait::Pause);
+        let waited = self.arrived.wait_timeout_while(queue, self.limits.pause, |queue| !queue.is_urgent());
+        queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        queue.waits_for = None;
+        queue
     }
 }
 
 impl Queue {
-    fn take(&mut self, line: &Line, limits: Limits) {
-        let used = &mut self.used[line.source as usize];
-        *used = used.saturating_sub(cost(&line.text));
+    /// Whether the lines must be written without a pause.
+    fn is_urgent(&self) -> bool {
+        self.closed || self.hurried > 0 || self.dropped > 0 || self.used.iter().sum::<usize>() >= URGENT
+    }
+
+    /// Returns whether the thread must be notified now. To notify a thread that does not wait would still be a system call
+    /// for each line.
+    fn must_notify(&mut self) -> bool {
+        let must_notify = match self.waits_for {
+            Some(Wait::Line) => true,
+            Some(Wait::Pause) => self.is_urgent(),
+            None => false,
+        };
+        self.waits_for = self.waits_for.filter(|_| !must_notify);
+        must_notify
+    }
+
+    /// Removes the lines that are written next, up to the next gap, so that the log reports the gap at its place. Returns `false`
+    /// if there is nothing to write.
+    fn take(&mut self, batch: &mut Vec<Line>, limits: Limits) -> bool {
+        let mut length = 0;
+        while let Some(line) = self.lines.pop_front() {
+            length += line.text.len();
+            if !batch.is_empty() && (line.dropped > 0 || length > BATCH) {
+                self.lines.push_front(line);
+                break;
+            }
+            let used = &mut self.used[line.source as usize];
+            *used = used.saturating_sub(cost(&line.text));
+            batch.push(line);
+        }
+        if batch.is_empty() && self.dropped > 0 {
+            // Report the dropped lines now: the next line may be a long time away.
+            let dropped = std::mem::take(&mut self.dropped);
+            batch.push(Line { source: Source::Host, text: Vec::new(), dropped });
+        }
         if self.used[Source::Worker as usize] <= limits.bytes[Source::Worker as usize] / 2 {
             self.full_since = None;
         }
-        self.writing = true;
+        self.writing = !batch.is_empty();
+        self.writing
     }
 }
 
@@ -265,26 +335,45 @@ struct WriterThread<'a, S> {
 
 impl<S: Sink> WriterThread<'_, S> {
     fn run(mut self) {
-        while let Some(line) = self.shared.next() {
-            self.unreported_drops += line.dropped;
-            self.write(&line.text);
+        let (mut batch, mut text, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        while self.shared.next(&mut batch) {
+            for line in batch.drain(..) {
+                self.unreported_drops += line.dropped;
+                text.extend(line.text);
+                ends.push(text.len());
+            }
+            self.write(&text, &ends);
+            text.clear();
+            ends.clear();
         }
     }
 
-    /// Writes the line. If lines were dropped before it, a note that says so comes first. If the write fails, this line counts
-    /// as dropped too, and the note is written again before the next line.
-    fn write(&mut self, text: &[u8]) {
-        let written = match (self.unreported_drops, self.last_line_partial) {
-            (0, false) => self.write_all(text),
-            _ => self.write_all(&[self.note().as_bytes(), text].concat()),
-        };
-        if written.is_ok() {
-            (self.unreported_drops, self.last_line_partial) = (0, false);
-        } else {
-            let lines = u64::from(!text.is_empty());
-            self.unreported_drops += lines;
-            self.shared.dropped.fetch_add(lines, Ordering::Relaxed);
+    /// Writes the lines that end at these positions. If lines were dropped before them, a note that says so comes first. If a
+    /// write fails, the line where it failed counts as dropped too, and the other lines follow after a new note.
+    fn write(&mut self, text: &[u8], ends: &[usize]) {
+        let (mut from, mut ends) = (0, ends);
+        while let Err(written) = self.write_rest(&text[from..]) {
+            ends = &ends[ends.partition_point(|end| *end <= from + written)..];
+            // Without a line, only a note was written.
+            let Some(&end) = ends.first() else { return };
+            self.unreported_drops += 1;
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            from = end;
+            if from == text.len() {
+                return;
+            }
         }
+    }
+
+    /// Writes the note, if there is something to say, and the text. An error has the number of bytes of the text that were
+    /// written.
+    fn write_rest(&mut self, text: &[u8]) -> Result<(), usize> {
+        if self.unreported_drops > 0 || self.last_line_partial {
+            let note = self.note();
+            self.write_all(note.as_bytes()).map_err(|_| 0_usize)?;
+            self.unreported_drops = 0;
+        }
+        self.write_all(text)
     }
 
     fn note(&self) -> String {
@@ -303,21 +392,20 @@ impl<S: Sink> WriterThread<'_, S> {
         note
     }
 
-    /// Writes all bytes. After an error, the thread continues with the next line: the disk may have space again later,
-    /// or a new reader may appear.
-    fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), ()> {
-        while !bytes.is_empty() {
-            let written = match self.sink.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.sink.wait().map_err(drop)?;
-                    continue;
+    /// Writes all bytes, or returns how many were written. After an error, the thread continues with the next line: the disk
+    /// may have space again later, or a new reader may appear.
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), usize> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.sink.write(&bytes[written..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.sink.wait().map_err(|_| written)?,
+                Ok(0) | Err(_) => return Err(written),
+                Ok(count) => {
+                    written += count;
+                    self.last_line_partial = bytes[written - 1] != b'\n';
                 }
-                Ok(0) | Err(_) => return Err(()),
-                Ok(written) => written,
-            };
-            bytes = &bytes[written..];
-            self.last_line_partial = !bytes.is_empty();
+            }
         }
         Ok(())
     }

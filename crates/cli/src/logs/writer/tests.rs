@@ -48,7 +48,7 @@ fn harness(limits: Limits) -> Harness {
 }
 
 fn impatient(bytes: usize) -> Limits {
-    Limits { bytes: [bytes; 2], patience: Duration::ZERO }
+    Limits { bytes: [bytes; 2], patience: Duration::ZERO, pause: Duration::MAX }
 }
 
 impl Harness {
@@ -100,6 +100,8 @@ impl Harness {
 #[test]
 fn r40_workers_and_host_have_separate_budgets() {
     let harness = harness(impatient(1000));
+    harness.output.line("first");
+    harness.until_writing();
     (0..100).for_each(|_| harness.output.push(Source::Worker, b"printed\n"));
     let dropped = harness.output.dropped();
     assert!(dropped > 80);
@@ -111,7 +113,7 @@ fn r40_workers_and_host_have_separate_budgets() {
 /// R40: a log that is read slowly loses no lines of workers, as long as they may wait.
 #[test]
 fn r40_workers_wait_for_a_log_that_is_read() {
-    let harness = harness(Limits { bytes: [1000; 2], patience: Duration::MAX });
+    let harness = harness(Limits { bytes: [1000; 2], patience: Duration::MAX, pause: Duration::MAX });
     let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
     let reader = thread::spawn({
         let steps = harness.steps.clone();
@@ -173,4 +175,50 @@ fn r30_finish_flushes_writable_lines() {
     harness.steps.send(Step::Take(usize::MAX)).unwrap();
     harness.output.finish(Duration::MAX);
     assert_eq!(harness.written.try_recv().unwrap(), "last line\n");
+}
+
+/// R40: lines that wait are written together, but whole, and no more than a pipe takes as a whole. When one of them cannot be
+/// written, only this one is lost.
+#[test]
+fn r40_waiting_lines_are_written_together() {
+    let harness = harness(LIMITS);
+    harness.output.line("first");
+    harness.until_writing();
+    let lines: Vec<String> = (0..100).map(|number| format!("{number:0>99}\n")).collect();
+    lines.iter().for_each(|line| harness.output.push(Source::Worker, line.as_bytes()));
+    let (whole, partial, error) = (Step::Take(usize::MAX), Step::Take(250), Step::Fail(io::ErrorKind::StorageFull));
+    [whole, Step::Take(usize::MAX), partial, error].into_iter().for_each(|step| harness.steps.send(step).unwrap());
+    drop((harness.steps, harness.output));
+    let written: Vec<String> = harness.written.into_iter().collect();
+    assert_eq!(written[..3], ["first\n".to_owned(), lines[..40].concat(), lines[40..43].concat()[..250].to_owned()]);
+    assert!(written[3].starts_with('\n') && written[3].contains("dropped 1 log line(s)"), "{}", written[3]);
+    assert_eq!(written[4..], [lines[43..80].concat(), lines[80..].concat()]);
+}
+
+/// R30, R40: a pause, however long, ends when somebody waits for the lines or when many have come.
+#[test]
+fn r40_lines_that_are_waited_for_are_written_without_a_pause() {
+    let harness = harness(Limits { pause: Duration::MAX, ..LIMITS });
+    drop(harness.steps); // the sink accepts everything
+    let until_paused = || {
+        let shared = &harness.output.0.0;
+        while shared.lock().waits_for != Some(Wait::Pause) {
+            thread::yield_now();
+        }
+    };
+    harness.output.line("first");
+    until_paused();
+    harness.output.line("second");
+    assert_eq!(harness.written.try_iter().collect::<String>(), "first\n");
+    harness.output.finish(Duration::MAX);
+    assert_eq!(harness.written.try_iter().collect::<String>(), "second\n");
+    harness.output.line("third"); // after a pause that has ended, at once
+    assert_eq!(harness.written.recv().unwrap(), "third\n");
+    until_paused();
+    harness.output.push(Source::Worker, &[&[b'x'; URGENT - 1][..], b"\n"].concat());
+    assert_eq!(harness.written.recv().unwrap().len(), URGENT);
+    until_paused();
+    harness.output.line("last");
+    drop(harness.output);
+    assert_eq!(harness.written.into_iter().collect::<String>(), "last\n");
 }
