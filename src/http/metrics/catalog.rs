@@ -109,6 +109,6 @@ metrics! {
     Sessions Gauge SessionAffinity "herder_sessions" - [] "Sessions that have not expired";
     SessionEvents Counter SessionAffinity "herder_session_events" - ["event"] "Events of sessions. Answered calls that were the first of their session (`bound`), ran on its worker (`hit`) or elsewhere (`rebound_worker_lost`, `rebound_expired`, `rebound_busy`); sessions that were removed because they had expired (`expired`); calls that were answered with the loss of the session's state (`lost`)";
 
-    WorkerMemory Gauge WorkerMetrics "herder_worker_memory" "bytes" [] "Resident memory of the process";
+    WorkerMemory Gauge WorkerMetrics "herder_worker_memory" "bytes" [] "Resident memory of the process; 0 while the slot has none";
     WorkerCpu Counter WorkerMetrics "herder_worker_cpu" "seconds" [] "Processor time of the processes of the slot, without what each used between the last reading and its exit";
 }

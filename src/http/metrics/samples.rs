@@ -139,7 +139,9 @@ fn of_pool(metric: Metric, pool: &SnapshotOfPool, measured: &Measurements) -> Se
         Metric::Rebuilds => one(Value::Count(metrics.processes().rebuilds())),
         Metric::Sessions => metrics.sessions().map(|_| one(number(status.active_sessions))).unwrap_or_default(),
         Metric::SessionEvents => session_events(metrics, core.sessions_expired),
-        Metric::WorkerMemory => of_workers(status, |worker, _| worker.resident_bytes.map(Value::Count)),
+        Metric::WorkerMemory => of_workers(status, |worker, _| {
+            worker.activity.as_ref().map(|_| Value::Count(worker.resident_bytes.unwrap_or(0)))
+        }),
         Metric::WorkerCpu => worker_cpu(status, metrics),
         Metric::Build | Metric::Pools | Metric::BufferedBytes | Metric::BufferLimit | Metric::LogLinesDropped => vec![],
     }
