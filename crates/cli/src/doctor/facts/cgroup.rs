@@ -11,15 +11,15 @@ const NO_LIMIT: u64 = 1 << 62;
 
 /// The smallest limits; `None` for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::doctor) struct Cgroup {
+pub(crate) struct Cgroup {
     /// Bytes.
-    pub(in crate::doctor) memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
     /// Cores.
-    pub(in crate::doctor) cpu: Option<f64>,
+    pub(crate) cpu: Option<f64>,
     /// The number of processes and threads.
-    pub(in crate::doctor) pids: Option<u64>,
+    pub(crate) pids: Option<u64>,
     /// The number of those that exist now.
-    pub(in crate::doctor) pids_now: Option<u64>,
+    pub(crate) pids_now: Option<u64>,
 }
 
 impl Cgroup {

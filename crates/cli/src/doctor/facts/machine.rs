@@ -17,43 +17,43 @@ const REAPED_WITHIN: Duration = Duration::from_millis(500);
 
 /// What is known about the machine.
 #[derive(Clone, Debug, Default)]
-pub(in crate::doctor) struct Machine {
+pub(crate) struct Machine {
     /// The cores that this process may use, with the quota of its control group.
-    pub(in crate::doctor) cores: Option<usize>,
+    pub(crate) cores: Option<usize>,
     /// `MemAvailable`, in bytes.
-    pub(in crate::doctor) available_memory: Option<u64>,
+    pub(crate) available_memory: Option<u64>,
     /// `vm.overcommit_memory`.
-    pub(in crate::doctor) overcommit: Option<u8>,
+    pub(crate) overcommit: Option<u8>,
     /// The mode of seccomp (2: a filter), and whether `no_new_privs` is set.
-    pub(in crate::doctor) seccomp: Option<u8>,
-    pub(in crate::doctor) no_new_privs: bool,
+    pub(crate) seccomp: Option<u8>,
+    pub(crate) no_new_privs: bool,
     /// Whether these system calls work, or why not.
-    pub(in crate::doctor) pidfd: Option<Result<(), String>>,
-    pub(in crate::doctor) memfd: Option<Result<(), String>>,
+    pub(crate) pidfd: Option<Result<(), String>>,
+    pub(crate) memfd: Option<Result<(), String>>,
     /// The bytes of `/dev/shm`, or why it cannot be used.
-    pub(in crate::doctor) shm: Option<Result<u64, String>>,
-    pub(in crate::doctor) init: Init,
+    pub(crate) shm: Option<Result<u64, String>>,
+    pub(crate) init: Init,
     /// The variable, its folder, and why no file can be written there.
-    pub(in crate::doctor) folders: Vec<(&'static str, Option<PathBuf>, Option<String>)>,
-    pub(in crate::doctor) clocks: Option<ClockFacts>,
+    pub(crate) folders: Vec<(&'static str, Option<PathBuf>, Option<String>)>,
+    pub(crate) clocks: Option<ClockFacts>,
 }
 
 /// The process with the id 1 in this container or on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::doctor) struct Init {
-    pub(in crate::doctor) name: Option<String>,
-    pub(in crate::doctor) is_this_process: bool,
+pub(crate) struct Init {
+    pub(crate) name: Option<String>,
+    pub(crate) is_this_process: bool,
     /// The zombies that it has not reaped.
-    pub(in crate::doctor) zombies: usize,
+    pub(crate) zombies: usize,
 }
 
 /// What the clocks did while the facts were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::doctor) struct ClockFacts {
+pub(crate) struct ClockFacts {
     /// The time that the machine was suspended since it was started.
-    pub(in crate::doctor) suspended: Duration,
+    pub(crate) suspended: Duration,
     /// How much the time of day was changed meanwhile, in milliseconds.
-    pub(in crate::doctor) jump_ms: i64,
+    pub(crate) jump_ms: i64,
 }
 
 impl Machine {

@@ -21,33 +21,33 @@ use std::{
 
 /// What is known about a pool.
 #[derive(Debug, Default)]
-pub(in crate::doctor) struct PoolFacts {
-    pub(in crate::doctor) name: String,
+pub(crate) struct PoolFacts {
+    pub(crate) name: String,
     /// The app; `None` for a pool with its own program.
-    pub(in crate::doctor) app: Option<String>,
-    pub(in crate::doctor) workers: u64,
-    pub(in crate::doctor) overflow: u64,
+    pub(crate) app: Option<String>,
+    pub(crate) workers: u64,
+    pub(crate) overflow: u64,
     /// Whether its workers are forked from a template.
-    pub(in crate::doctor) is_forked: bool,
+    pub(crate) is_forked: bool,
     /// The answer of the interpreter; `None` for a pool with its own program.
-    pub(in crate::doctor) interpreter: Option<Result<Interpreter, String>>,
+    pub(crate) interpreter: Option<Result<Interpreter, String>>,
     /// One worker, which was started and stopped again.
-    pub(in crate::doctor) worker: Option<Result<Worker, String>>,
+    pub(crate) worker: Option<Result<Worker, String>>,
     /// The import of the app, if the worker started.
-    pub(in crate::doctor) import: Option<Result<Imports, String>>,
+    pub(crate) import: Option<Result<Imports, String>>,
 }
 
 /// A worker after its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::doctor) struct Worker {
-    pub(in crate::doctor) commands: usize,
+pub(crate) struct Worker {
+    pub(crate) commands: usize,
     /// The time until it was ready.
-    pub(in crate::doctor) start: Duration,
+    pub(crate) start: Duration,
     /// The resident memory in bytes.
-    pub(in crate::doctor) memory: Option<u64>,
-    pub(in crate::doctor) threads: Option<u64>,
+    pub(crate) memory: Option<u64>,
+    pub(crate) threads: Option<u64>,
     /// The folder of the package that this program wrote for it.
-    pub(in crate::doctor) package: Option<PathBuf>,
+    pub(crate) package: Option<PathBuf>,
 }
 
 impl PoolFacts {

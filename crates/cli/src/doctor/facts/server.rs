@@ -17,21 +17,21 @@ use std::{
 
 /// What is known about the server.
 #[derive(Clone, Debug, Default)]
-pub(in crate::doctor) struct ServerFacts {
+pub(crate) struct ServerFacts {
     /// The address or the URL.
-    pub(in crate::doctor) address: String,
+    pub(crate) address: String,
     /// Whether `--url` or `HERDER_URL` named it.
-    pub(in crate::doctor) is_named: bool,
+    pub(crate) is_named: bool,
     /// Why the address cannot be bound; `None` if it can, and for a named server.
-    pub(in crate::doctor) occupied: Option<String>,
+    pub(crate) occupied: Option<String>,
     /// The process that listens there, if it can be found.
-    pub(in crate::doctor) listener: Option<String>,
+    pub(crate) listener: Option<String>,
     /// The answer of a Herder server to `GET /healthz`.
-    pub(in crate::doctor) health: Option<Health>,
+    pub(crate) health: Option<Health>,
     /// How far its `Date` is ahead of the clock of this machine, in milliseconds; within a second.
-    pub(in crate::doctor) ahead_ms: Option<i64>,
+    pub(crate) ahead_ms: Option<i64>,
     /// Its answer to `GET /v1/pools`, or why there is none.
-    pub(in crate::doctor) pools: Option<Result<Value, String>>,
+    pub(crate) pools: Option<Result<Value, String>>,
 }
 
 impl ServerFacts {
