@@ -300,7 +300,8 @@ async fn a_template_whose_import_starts_a_thread() {
     })
     .await;
     assert_eq!(pool.call::<u32>("ok", &json!({})).await.unwrap(), 1);
-    let Some(TemplateStatus::Unfit { reason }) = pool.status().await.unwrap().template else { panic!("it was forked") };
+    let template = pool.status().await.unwrap().template;
+    let Some(TemplateStatus::Unfit { reason }) = template else { panic!("{template:?}") };
     wait_for_log(&[pool.name().as_str(), &reason, "workers are spawned until the next reload"]).await;
     pool.shutdown_and_check().await;
     let row = Row {

@@ -331,7 +331,7 @@ async fn try_prepare(commands: &Commands) -> Result<Prepared, String> {
             return Ok(Prepared::Failed(Failure::Hung(hung(limit, child.stack().as_deref()))));
         }
     };
-    let (template, report) = report.map_err(|error| format!("no thread for the template: {error}"))?;
+    let (template, report) = report.map_err(|error| format!("no thread or descriptor for the template: {error}"))?;
     Ok(match report {
         Some(TemplateReport::Ready { note }) => Prepared::Ready(template, note),
         Some(TemplateReport::Unfit { reason }) => Prepared::Unfit(reason),

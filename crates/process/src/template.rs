@@ -28,6 +28,7 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     mem::MaybeUninit,
+    net::Shutdown,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -151,19 +152,24 @@ impl Template {
     /// Cancel safe: if the future is dropped, the process is killed.
     ///
     /// # Errors
-    /// The thread for the messages could not be started.
+    /// The thread for the messages could not be started, or there is no descriptor left for it.
     pub async fn prepare(spawned: Spawned) -> io::Result<(Self, Option<TemplateReport>)> {
         let Spawned { calls, child, .. } = spawned;
+        let stream = calls.try_clone()?;
         let (requests, received) = mpsc::channel();
-        let (reply, report) = oneshot::channel();
+        let (reply, mut report) = oneshot::channel();
         let channel = Channel { socket: calls, child: child.clone(), lost: false };
         thread_builder("herder-template").spawn(move || channel.run(reply, &received))?;
         let template = Self { child, requests };
         let ended = template.child.clone();
         let report = tokio::select! {
-            report = report => report.ok(),
-            // A copy of the template's socket in another process could hide the end of the stream.
-            _ = ended.wait() => None,
+            report = &mut report => report.ok(),
+            _ = ended.wait() => {
+                // A template that cannot be forked reports this and ends, so the thread may not have read the report yet. What was
+                // sent can still be read after this call, then the stream ends, even if another process has a copy of its other end.
+                _ = stream.shutdown(Shutdown::Read);
+                report.await.ok()
+            }
         };
         Ok((template, report))
     }

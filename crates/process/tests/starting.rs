@@ -1,7 +1,7 @@
 //! The state in which a worker starts, and the errors of failed starts.
 
 use crate::support::{line_reader, numbers, python, read_line, shell, start};
-use herder_process::{Command, ExitStatus, Signal, SpawnError, inspect::descriptors, spawn};
+use herder_process::{Command, ExitStatus, Signal, SpawnError, Template, TemplateReport, inspect::descriptors, spawn};
 use std::{
     io::{Read, Write},
     os::fd::AsFd,
@@ -134,5 +134,26 @@ fn worker_survives_the_thread_and_runtime_that_started_it() {
         assert_eq!(read_line(&mut line_reader(worker.calls)), "alive b'?'");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(worker.child.wait()), ExitStatus::Code(0));
+    }
+}
+
+/// A template reports that it cannot be forked and ends. Its report is read although the process has ended, and the wait for a
+/// report ends although a process that it has started keeps its socket open.
+#[tokio::test]
+async fn report_of_an_ended_template_is_read() {
+    let report = "import os, struct
+report = b'{\"state\": \"unfit\", \"reason\": \"threads\"}'
+";
+    let send = "calls.sendall(struct.pack('<I', len(report)) + report)\n";
+    let keep_open = "if os.fork() == 0: os.read(control.fileno(), 1); os._exit(0)\n";
+    for (sent, expected) in [(send, Some("threads")), ("", None)] {
+        let spawned = start(python(&format!("{report}{sent}{keep_open}"))).await;
+        spawned.child.wait().await;
+        let (_template, report) = Template::prepare(spawned).await.unwrap();
+        let reason = report.map(|report| match report {
+            TemplateReport::Unfit { reason } => reason,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(reason.as_deref(), expected);
     }
 }

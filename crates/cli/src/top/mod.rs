@@ -25,7 +25,7 @@ use model::{Action, Model};
 use palette::Palette;
 use screen::Screen;
 use snapshot::Snapshot;
-use sources::Update;
+use sources::{Signals, Update};
 use std::{
     io::{self, IsTerminal},
     sync::mpsc::{self, Sender},
@@ -70,8 +70,9 @@ fn check_pool(model: &Model, options: &Top) -> Outcome {
 fn show(client: &Client, options: &Top, mut model: Model) -> Outcome<Option<EndSignal>> {
     let (sender, updates) = mpsc::channel();
     let palette = Palette { has_colors: Style::of_stdout().has_colors };
+    let signals = Signals::register().map_err(CommandError::failed)?;
     let mut screen = Screen::open().map_err(CommandError::failed)?;
-    sources::start(client, options.interval, &sender)?;
+    sources::start(client, options.interval, signals, &sender)?;
     loop {
         let drawn = screen.draw(|buffer| {
             model.rows = usize::from(buffer.area.height);

@@ -8,11 +8,10 @@ use crate::{
     recorder,
 };
 use ratatui_crossterm::crossterm::event::{self, Event, KeyEvent};
-use rustix::process::Signal;
 use std::{io, sync::mpsc::Sender, thread, time::Duration};
 use tokio::{
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 /// The time that a request may take.
@@ -40,12 +39,12 @@ pub(super) enum Update {
 }
 
 /// Starts all threads.
-pub(super) fn start(client: &Client, interval: Duration, updates: &Sender<Update>) -> Outcome {
+pub(super) fn start(client: &Client, interval: Duration, signals: Signals, updates: &Sender<Update>) -> Outcome {
     let (limited, endless) = (client.clone().limited(LIMIT), client.clone());
     run("herder-poll", updates, move |updates| poll(&limited, interval, updates))?;
     run("herder-events", updates, move |updates| follow(&endless, updates))?;
     run("herder-keys", updates, read_keys)?;
-    run("herder-signals", updates, |updates| _ = wait_for_signals(updates))
+    run("herder-signals", updates, |updates| signals.pass_on(updates))
 }
 
 /// Asks for the recorder of a worker.
@@ -116,24 +115,42 @@ fn read_keys(updates: &Sender<Update>) {
     }
 }
 
-/// Passes on the signals that would end or stop the process, so that the terminal is restored first.
-fn wait_for_signals(updates: &Sender<Update>) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut suspend = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
-        loop {
-            let update = tokio::select! {
-                _ = interrupt.recv() => Update::Stop(EndSignal::Interrupt),
-                _ = terminate.recv() => Update::Stop(EndSignal::Terminate),
-                _ = hangup.recv() => Update::Stop(EndSignal::Terminate),
-                _ = suspend.recv() => Update::Suspend,
-            };
-            if updates.send(update).is_err() {
-                return Ok(());
+/// The signals that would end or stop the process, handled so that the terminal is restored first.
+pub(super) struct Signals {
+    runtime: Runtime,
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    suspend: Signal,
+}
+
+impl Signals {
+    /// Handles the signals from now on. This comes before the terminal is taken: a signal in between would leave it in raw mode.
+    pub(super) fn register() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let interrupt = signal(SignalKind::interrupt())?;
+        let terminate = signal(SignalKind::terminate())?;
+        let hangup = signal(SignalKind::hangup())?;
+        let suspend = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?;
+        drop(entered);
+        Ok(Self { runtime, interrupt, terminate, hangup, suspend })
+    }
+
+    /// Passes them on until the receiver is gone.
+    fn pass_on(mut self, updates: &Sender<Update>) {
+        self.runtime.block_on(async {
+            loop {
+                let update = tokio::select! {
+                    _ = self.interrupt.recv() => Update::Stop(EndSignal::Interrupt),
+                    _ = self.terminate.recv() => Update::Stop(EndSignal::Terminate),
+                    _ = self.hangup.recv() => Update::Stop(EndSignal::Terminate),
+                    _ = self.suspend.recv() => Update::Suspend,
+                };
+                if updates.send(update).is_err() {
+                    return;
+                }
             }
-        }
-    })
+        });
+    }
 }
