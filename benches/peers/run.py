@@ -37,22 +37,31 @@ POOL = '[pools.{name}]\napp = "{app}"\npython = "{python}"\npool_size = {workers
 
 def main():
     arguments = parse()
-    try:
-        result = measure(arguments, dict(map(also, arguments.also)))
-    except (PeerError, subprocess.CalledProcessError) as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        return 1
+    result = measure(arguments, dict(map(also, arguments.also)))
     print(report.table(result))
     for path, text in ((arguments.json, json.dumps(result, indent=1) + "\n"), (arguments.svg, report.svg(result))):
         if path:
             path.write_text(text)
+
+
+def exit_code(main):
+    """Runs a program. Returns 1 if something could not be measured."""
+    try:
+        main()
+    except (PeerError, subprocess.CalledProcessError) as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
-def parse():
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser_of(description, epilog):
+    return argparse.ArgumentParser(
+        description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def parse():
+    parser = parser_of(__doc__, EPILOG)
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all servers (default: 3)")
     parser.add_argument("--seconds", type=int, default=2, help="seconds of each load (default: 2)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of each server (default: 2)")
@@ -153,4 +162,4 @@ def note(text):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -6,7 +6,6 @@ Both servers are measured in each round, one after the other; the ratios of a ro
 reads as fast as it can, and counts the items. Installs the peers into `target/peers`.
 """
 
-import argparse
 import selectors
 import socket
 import statistics
@@ -15,7 +14,7 @@ import sys
 import time
 
 import servers
-from run import POOL, free_port, note, stolen
+from run import POOL, exit_code, free_port, note, parser_of, stolen
 from servers import PeerError
 
 EPILOG = """examples:
@@ -35,19 +34,12 @@ LATENCIES = 300  # requests, for the time to the first chunk
 
 def main():
     arguments = parse()
-    try:
-        prepare(not arguments.no_build)
-        print(measure(arguments))
-    except (PeerError, subprocess.CalledProcessError) as error:
-        print(f"streams.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+    prepare(not arguments.no_build)
+    print(measure(arguments))
 
 
 def parse():
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, EPILOG)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of both servers (default: 5)")
     parser.add_argument("--chunks", type=int, default=100_000, help="items of each stream (default: 100000)")
     parser.add_argument("--connections", default="1", help="numbers of connections (default: 1)")
@@ -167,4 +159,4 @@ def report(rounds, steal):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

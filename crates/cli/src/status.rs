@@ -47,12 +47,11 @@ const POOL_TITLES: [&str; 14] = [
     "CPU",
     "UPTIME",
 ];
-const WORKER_TITLES: [&str; 8] =
-    ["WORKER", "GENERATION", "PID", "STATE", "HEALTH", "IN FLIGHT", "OPERATIONS", "SESSIONS"];
+const WORKER_TITLES: [&str; 8] = ["WORKER", "GENERATION", "PID", "STATE", "HEALTH", "IN FLIGHT", "CALLS", "SESSIONS"];
 /// What only the workers of pools with `worker_metrics` have.
-const ACTIVITY_TITLES: [&str; 6] = ["MEMORY", "CPU", "CALLS/S", "RUN P50", "RUN P99", "RUNNING"];
+const ACTIVITY_TITLES: [&str; 6] = ["MEMORY", "CPU", "CALLS/S", "RUN P50", "RUN P99", "RUNS"];
 const COMMAND_TITLES: [&str; 9] =
-    ["COMMAND", "CALLS", "ERRORS", "CALLS/S", "WAIT P50", "WAIT P99", "RUN P50", "RUN P99", "RUN MAX"];
+    ["COMMAND", "CALLS", "ERRORS", "CALLS/S", "QUEUE P50", "QUEUE P99", "RUN P50", "RUN P99", "RUN MAX"];
 
 fn all(client: &Client) -> Outcome<String> {
     let list = client.json(&path(&[]))?;
@@ -96,13 +95,14 @@ fn ready(status: &Value) -> String {
 
 fn one(status: &Value) -> String {
     let [pool, kind, state] = ["pool", "worker_type", "state"].map(|key| shown(&status[key]));
-    let queue = &status["queue"];
+    let (queue, sessions) = (&status["queue"], &status["active_sessions"]);
     let mut text = format!(
-        "{pool}: {kind}, {state}, {} ready, {} of {} waiting, {} sessions\n",
+        "{pool}: {kind}, {state}, {} ready, {} of {} waiting, {} session{}\n",
         ready(status),
         shown(&queue["waiting"]),
         shown(&queue["limit"]),
-        shown(&status["active_sessions"]),
+        shown(sessions),
+        if *sessions == 1 { "" } else { "s" },
     );
     text += &load(queue);
     text += &activity(status);
@@ -160,7 +160,7 @@ fn activity(status: &Value) -> String {
         Value::Null => "no call runs".into(),
         longest => format!("{} running, the longest: {}", shown(&status["running"]["count"]), running_call(longest)),
     };
-    format!("{} calls/s, {} of memory, {} CPUs, {running}\n", number(rate), size(memory), number(cpu))
+    format!("{} calls/s, {} of memory, {} cores, {running}\n", number(rate), size(memory), number(cpu))
 }
 
 /// Returns the table of the commands that have been called.
@@ -170,8 +170,8 @@ fn commands(status: &Value) -> Option<String> {
     let row = |(name, command): (&String, &Value)| {
         let errors = command["errors"].as_object().into_iter().flatten();
         let errors: u64 = errors.filter_map(|(_, count)| count.as_u64()).sum();
-        let (wait, run) = (&command["queue_us"], &command["run_us"]);
-        let times = [&wait["p50"], &wait["p99"], &run["p50"], &run["p99"], &run["max"]].map(micros);
+        let (queue, run) = (&command["queue_us"], &command["run_us"]);
+        let times = [&queue["p50"], &queue["p99"], &run["p50"], &run["p99"], &run["max"]].map(micros);
         let counts = [name.clone(), shown(&command["calls"]), errors.to_string(), number(&command["per_second"])];
         counts.into_iter().chain(times).collect::<Vec<_>>()
     };
@@ -248,14 +248,14 @@ mod tests {
             "memory_bytes": 50_000_000, "cpu": 0.42, "running": { "count": 1, "longest": call },
         });
         let expected = "\
-WORKER  GENERATION  PID  STATE  HEALTH   IN FLIGHT  OPERATIONS  SESSIONS  MEMORY    CPU   CALLS/S  RUN P50  RUN P99  RUNNING
-w1      1           10   busy   healthy  1          3           1         47.7 MiB  0.42  1.50     1.00 ms  2.50 ms  classify for 3.20 s";
+WORKER  GENERATION  PID  STATE  HEALTH   IN FLIGHT  CALLS  SESSIONS  MEMORY    CPU   CALLS/S  RUN P50  RUN P99  RUNS
+w1      1           10   busy   healthy  1          3      1         47.7 MiB  0.42  1.50     1.00 ms  2.50 ms  classify for 3.20 s";
         assert_eq!(workers(&status), expected);
         let expected = "\
-COMMAND   CALLS  ERRORS  CALLS/S  WAIT P50  WAIT P99  RUN P50  RUN P99  RUN MAX
-classify  5      2       1.50     20 us     300 us    1.00 ms  2.50 ms  2.60 ms";
+COMMAND   CALLS  ERRORS  CALLS/S  QUEUE P50  QUEUE P99  RUN P50  RUN P99  RUN MAX
+classify  5      2       1.50     20 us      300 us     1.00 ms  2.50 ms  2.60 ms";
         assert_eq!(commands(&status).unwrap(), expected);
-        let expected = "1.50 calls/s, 47.7 MiB of memory, 0.42 CPUs, 1 running, the longest: classify for 3.20 s\n";
+        let expected = "1.50 calls/s, 47.7 MiB of memory, 0.42 cores, 1 running, the longest: classify for 3.20 s\n";
         assert_eq!(activity(&status), expected);
         worker
             .as_object_mut()

@@ -33,7 +33,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{number:.decimals$} {unit}")
 }
 
-/// Formats a number of calls per second or of processors. `-` for null.
+/// Formats a number of calls per second or of cores. `-` for null.
 pub(crate) fn number(value: &Value) -> String {
     value.as_f64().map_or_else(|| "-".into(), three_digits)
 }

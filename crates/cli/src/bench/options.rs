@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
     #[arg(value_name = "APP|FILE")]
     pub(super) source: Option<String>,
-    /// Name of the pool; required if the file has several
+    /// Name of the pool; required if there are several
     #[arg(long, value_name = "NAME")]
     pub(super) pool: Option<String>,
     /// Name of the command to call [default: the demo pool's `sleep`, 5 ms]

@@ -135,8 +135,9 @@ impl Page<'_> {
         self.line("", Style::new());
         for text in [
             "RUNS, SINCE    the call that runs longest in a worker, and for how long",
-            "P50, P99       of the run time, since the start of the worker or the pool",
-            "CPU            cores in use; MEMORY is resident memory",
+            "RUN, QUEUE     how long calls ran and waited since the start of their pool",
+            "waiting, wait  calls in the queue, and the estimated wait of a new one",
+            "CPU, MEMORY    cores in use; resident memory",
             "-              the server does not have it: a basic pool, or no `worker_metrics`",
         ] {
             self.line(text, self.palette.dim());
@@ -201,7 +202,7 @@ impl Page<'_> {
         let bars_at = self.rest.x + u16::try_from(width.saturating_sub(bars.chars().count())).unwrap_or(0);
         let bars_area = Rect::new(bars_at, y, self.rest.right().saturating_sub(bars_at), 1);
         self.buffer.set_style(bars_area.intersection(self.buffer.area), self.palette.rate());
-        let mut parts = vec![format!("queue {} of {}", count(pool.waiting), count(pool.limit))];
+        let mut parts = vec![format!("waiting {} of {}", count(pool.waiting), count(pool.limit))];
         parts.extend(pool.wait_us.filter(|wait| *wait > 0).map(|wait| format!("wait {}", time(Some(wait)))));
         parts.push(format!("ok {}", count(pool.ok)));
         parts.push(format!("failed {}", count(pool.failed)));

@@ -48,7 +48,7 @@ impl Sort {
         (Self::State, "state"),
         (Self::Running, "since"),
         (Self::Rate, "calls/s"),
-        (Self::P99, "p99"),
+        (Self::P99, "run p99"),
         (Self::Memory, "memory"),
         (Self::Cpu, "cpu"),
     ];

@@ -12,7 +12,7 @@ import { Table } from "./table.js";
 export function overview(app) {
   const lines = new Map();
   const table = poolTable(lines);
-  const facts = new Facts(["Pools", "Healthy", "Bodies in memory", "Lost log lines"]);
+  const facts = new Facts(["Pools", "Healthy", "Bodies in memory", "Dropped log lines"]);
   const found = make("ul", { class: "problems" });
   const events = new EventList(app.events);
   const refresh = async (signal) => {
@@ -41,7 +41,7 @@ function updateFacts(facts, list) {
   facts.update({
     Pools: count(list.pools.length), Healthy: `${count(healthy)} of ${count(list.pools.length)}`,
     "Bodies in memory": `${bytes(list.buffered_bytes)} of ${bytes(list.buffer_limit)}`,
-    "Lost log lines": list.dropped_log_lines ? count(list.dropped_log_lines) : undefined,
+    "Dropped log lines": list.dropped_log_lines ? count(list.dropped_log_lines) : undefined,
   });
   facts.mark("Healthy", healthy < list.pools.length ? "bad" : "");
 }
