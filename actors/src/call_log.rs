@@ -13,10 +13,22 @@ use herder_core::{CallId, PoolName, Routing, SessionId, Timestamp, WorkerRef};
 use std::{
     collections::HashMap,
     hash::BuildHasher,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
-use tracing::{Level, level_filters::LevelFilter};
+use tracing::{
+    Level, Metadata,
+    callsite::{DefaultCallsite, Identifier},
+    field::FieldSet,
+    level_filters::LevelFilter,
+    metadata::Kind,
+};
+
+/// The target of the events.
+const TARGET: &str = "herder::call";
 
 /// The number of failures of one command with one kind of error that are logged in each [`WINDOW`].
 const LIMIT: u32 = 10;
@@ -89,7 +101,7 @@ impl CallLog {
 
     /// Returns whether successful calls are logged, too.
     pub(crate) fn logs_all() -> bool {
-        LevelFilter::current() >= LevelFilter::DEBUG
+        LevelFilter::current() >= LevelFilter::DEBUG && may_log_calls()
     }
 
     /// Counts a failed call and decides whether it is logged.
@@ -134,7 +146,7 @@ impl CallLog {
             let pool = self.pool.pool.clone();
             self.events.queue(Level::WARN, move || {
                 let command = &*command;
-                tracing::warn!(target: "herder::call", %pool, command, error, suppressed, "log lines of failed calls were suppressed");
+                tracing::warn!(target: TARGET, %pool, command, error, suppressed, "log lines of failed calls were suppressed");
             });
         }
     }
@@ -159,6 +171,7 @@ impl PoolStart {
         if let (Err(error), Some(suppressed)) = (&call.outcome, call.logged) {
             self.log_failure(call, error, suppressed);
         }
+        register_call_events();
         self.log_call(call);
     }
 
@@ -168,7 +181,7 @@ impl PoolStart {
         macro_rules! event {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
-                    target: "herder::call",
+                    target: TARGET,
                     pool = %self.pool,
                     command = &**command,
                     session = session.as_ref().map(SessionId::as_str),
@@ -195,7 +208,7 @@ impl PoolStart {
         let (done, error) = (outcome.as_ref().ok(), outcome.as_ref().err());
         let worker_ref = done.map(|done| done.worker).or(error.and_then(Error::worker));
         tracing::debug!(
-            target: "herder::call",
+            target: TARGET,
             pool = %self.pool,
             command = &**command,
             session = session.as_ref().map(SessionId::as_str),
@@ -209,6 +222,33 @@ impl PoolStart {
             "call"
         );
     }
+}
+
+/// Stands for the DEBUG events of calls: subscribers are asked whether they may want it. The most detailed level of the process is
+/// often DEBUG because of other targets, and each call would wake the thread that calls subscribers, only for its event to be dropped.
+static CALL_EVENTS: DefaultCallsite = DefaultCallsite::new(&CALL_METADATA);
+static CALL_METADATA: Metadata<'static> = Metadata::new(
+    "call",
+    TARGET,
+    Level::DEBUG,
+    None,
+    None,
+    None,
+    FieldSet::new(&["pool"], Identifier(&CALL_EVENTS)),
+    Kind::EVENT,
+);
+/// Whether subscribers have been asked. They are asked on the thread that may call them.
+static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+
+/// Asks the subscribers about the DEBUG events of calls. `tracing` asks them again when they change.
+fn register_call_events() {
+    CALL_EVENTS.register();
+    IS_REGISTERED.store(true, Ordering::Release);
+}
+
+/// Returns false if no subscriber wants the DEBUG events of calls. Reads what they have answered, and calls none.
+fn may_log_calls() -> bool {
+    !IS_REGISTERED.load(Ordering::Acquire) || !CALL_EVENTS.interest().is_never()
 }
 
 /// Returns whether an error counts as a failure. Otherwise the call was refused: nothing ran, the handler rejected it, or the

@@ -1,4 +1,6 @@
-//! The access log: one event for each request, with the target `herder::access`. Holds nothing.
+//! The access log: one event for each request, with the target `herder::access`. Holds nothing. The events have the level INFO, and
+//! whether they exist is a setting: at DEBUG, a log of all requests would make DEBUG the most detailed level of the process, so that
+//! each call was prepared for the log as well.
 
 use super::headers::TRACE_PARENT;
 use actix_web::{HttpRequest, dev::ServiceResponse};
@@ -18,8 +20,8 @@ pub(super) struct AccessEntry {
 impl AccessEntry {
     /// Returns the entry of a request that has just arrived; `None` if the log does not show it.
     #[expect(clippy::disallowed_methods, reason = "the time that a request takes is logged, and decides nothing")]
-    pub(super) fn begin() -> Option<Self> {
-        tracing::enabled!(target: TARGET, Level::DEBUG).then(|| Self { began: Instant::now() })
+    pub(super) fn begin(is_logged: bool) -> Option<Self> {
+        (is_logged && tracing::enabled!(target: TARGET, Level::INFO)).then(|| Self { began: Instant::now() })
     }
 
     /// Logs the request, whose response is about to be sent.
@@ -28,7 +30,7 @@ impl AccessEntry {
         let trace = trace_parent(request).map(|parent| format!("{:032x}", parent.trace));
         let duration = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         // The query is left out: it may contain secrets.
-        tracing::debug!(
+        tracing::info!(
             target: TARGET,
             method = request.method().as_str(),
             path = request.path(),

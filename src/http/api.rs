@@ -240,6 +240,14 @@ impl Api {
         self
     }
 
+    /// Sets whether each request is logged: as an event with the level INFO and the target `herder::access`, emitted on the thread that
+    /// serves the request. Off by default.
+    #[must_use]
+    pub fn access_log(mut self, enabled: bool) -> Self {
+        Arc::make_mut(&mut self.guard).access_log = enabled;
+        self
+    }
+
     /// Sets whether [`routes`](Self::routes) has the live page at `/`, which shows the pools, their workers, sessions and events. Default:
     /// yes if the server listens on loopback.
     ///

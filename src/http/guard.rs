@@ -34,6 +34,8 @@ pub(super) struct RequestGuard {
     /// How much detail of an error is shown. `None`: depends on the address that the server listens on, and on the role of the
     /// sender.
     pub(super) errors: Option<ErrorDetail>,
+    /// Whether requests are logged.
+    pub(super) access_log: bool,
 }
 
 /// A marker in the extensions of a request that sent the token of administrators.
@@ -53,7 +55,7 @@ pub(super) async fn check(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let (busy, detail) = (ActiveRequest::begin(request.request()), guard.detail(request.request()));
-    let entry = AccessEntry::begin();
+    let entry = AccessEntry::begin(guard.access_log);
     let admitted = guard.admit(request.request());
     let mut response = match admitted {
         Ok(()) => {

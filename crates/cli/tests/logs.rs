@@ -269,6 +269,32 @@ fn r50_without_a_terminal_log_and_banner_are_json_without_secrets() {
     assert!(banner.iter().all(|line| line["timestamp"].is_string() && line["message"].is_string()), "{banner:?}");
 }
 
+/// DEBUG for other targets does not prepare each call for the log: the thread that calls the subscriber would wake for each of them.
+#[cfg(target_os = "linux")]
+#[test]
+fn debug_of_other_targets_costs_calls_nothing() {
+    let folder = folder("[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n");
+    let server = Server::start(folder, &["--access-log"], &[("HERDER_LOG", "info,herder::absent=debug")]);
+    server.until_ready();
+    server.call("one/echo", "{}", &[]); // the subscriber is asked with the first call
+    server.until_logged("herder::access");
+    let before = waits_of_thread(server.pid(), "herder-events");
+    (0..100).for_each(|_| assert_eq!(server.call("one/echo", "{}", &[]).status, 200));
+    let waits = waits_of_thread(server.pid(), "herder-events") - before;
+    assert!(waits < 50, "the thread of the log waited {waits} times for 100 calls");
+}
+
+/// Returns how often this thread of a process has waited.
+#[cfg(target_os = "linux")]
+fn waits_of_thread(pid: u32, name: &str) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // Other threads may end meanwhile.
+    let mut statuses = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok());
+    let status = statuses.find(|status| status.starts_with(&format!("Name:\t{name}\n"))).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
 /// R50: the level of a pool changes while the server runs, for this pool only.
 #[test]
 fn r50_the_log_level_of_a_pool_is_changed_while_the_server_runs() {

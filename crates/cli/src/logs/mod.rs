@@ -45,8 +45,8 @@ use writer::Source;
 /// How long the process waits at its end for a log that is not read.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The filter of the access log.
-pub(crate) const ACCESS: &str = "herder::access=debug";
+/// The filter of the access log: it is shown whatever `HERDER_LOG` says.
+pub(crate) const ACCESS: &str = "herder::access=info";
 
 /// Examples of a filter.
 const ALLOWED: &str = "such as `debug` or `info,herder_actors=trace`";

@@ -172,7 +172,7 @@ pub(crate) fn http(
     if let Some(enabled) = options.page.or(settings.page) {
         api = api.page(enabled);
     }
-    api = api.metrics(options.metrics.unwrap_or(settings.metrics));
+    api = api.metrics(options.metrics.unwrap_or(settings.metrics)).access_log(options.access_log);
     api = api.session_headers(settings.session_header.iter().cloned());
     if let Some(cookie) = &settings.session_cookie {
         api = api.session_cookie(cookie.clone());
