@@ -1,27 +1,27 @@
-//! What the system knows of a process, as statuses show it: memory and processor time, read when somebody asks.
+//! What the system knows of a process, as statuses show it: memory and CPU time, read when somebody asks.
 
 use herder_core::Timestamp;
 use std::time::Duration;
 
-/// The shortest time over which the use of processors is measured: the system counts their time in steps of 10 ms.
+/// The shortest time over which the use of cores is measured: the system counts their time in steps of 10 ms.
 const SHORTEST: Duration = Duration::from_millis(500);
 /// How long a reading is used again, so that many readers at once, or one that asks without a pause, cost little on the thread
 /// of the pool.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// The memory and the processor time of a process.
+/// The memory and the CPU time of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessUsage {
     pub(crate) memory_bytes: u64,
     pub(crate) cpu: Duration,
-    /// The processors that it has used on average since an earlier reading.
+    /// The number of cores that it has used on average since an earlier reading.
     pub(crate) cores: f64,
 }
 
-/// The readings of the memory and the processor time of a process.
+/// The readings of the memory and the CPU time of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UsageReadings {
-    /// The reading of the processor time with which the next one is compared; at first the start of the process.
+    /// The reading of the CPU time with which the next one is compared; at first the start of the process.
     base: (Timestamp, Duration),
     last: Option<(Timestamp, ProcessUsage)>,
 }
@@ -36,7 +36,7 @@ impl UsageReadings {
         self.last.filter(|(at, _)| now.since(*at) < FRESH).map(|(_, usage)| usage)
     }
 
-    /// Adds a reading. Several readers share the readings, so the use of processors is not measured anew by each of them.
+    /// Adds a reading. Several readers share the readings, so the use of cores is not measured anew by each of them.
     pub(crate) fn add(&mut self, now: Timestamp, memory_bytes: u64, cpu: Duration) -> ProcessUsage {
         let (span, used) = (now.since(self.base.0), cpu.saturating_sub(self.base.1));
         let mut cores = self.last.map_or(0.0, |(_, usage)| usage.cores);
@@ -49,7 +49,7 @@ impl UsageReadings {
         usage
     }
 
-    /// Returns the processor time as it was last read.
+    /// Returns the CPU time as it was last read.
     pub(crate) fn last_cpu(&self) -> Duration {
         self.last.map_or(Duration::ZERO, |(_, usage)| usage.cpu)
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_use_of_processors_is_measured_between_readings() {
+    fn the_use_of_cores_is_measured_between_readings() {
         let at = |ms: u64| Timestamp(ms * 1_000_000);
         let mut readings = UsageReadings::new(at(1000));
         let mut add = |ms: u64, cpu: u64| readings.add(at(ms), 7, Duration::from_millis(cpu)).cores;

@@ -48,9 +48,9 @@ pub struct Status {
     pub running: RunningSummary,
     /// The resident memory of the workers in bytes, shared pages included once for each; 0 where `/proc` does not have it.
     pub memory_bytes: u64,
-    /// The processor time of the present processes of the workers in seconds.
+    /// The CPU time of the present processes of the workers in seconds.
     pub cpu_seconds: f64,
-    /// The processors that the workers have used on average since an earlier reading, at least half a second before.
+    /// The number of cores that the workers have used on average since an earlier reading, at least half a second before.
     pub cpu: f64,
     /// The calls of each command. `_OTHER` stands for the calls of commands that do not exist.
     pub commands: BTreeMap<String, CommandStatus>,
@@ -146,7 +146,7 @@ pub struct WorkerActivity {
     pub running: Vec<RunningCallStatus>,
 }
 
-/// One worker: the core's entry, with process id, memory and processor time.
+/// One worker: the core's entry, with process id, memory and CPU time.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WorkerEntry {
@@ -155,10 +155,10 @@ pub struct WorkerEntry {
     /// The resident memory in bytes; only with `worker_metrics`, and where `/proc` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resident_bytes: Option<u64>,
-    /// The processor time of the process in seconds; only with `worker_metrics`, and where `/proc` has it.
+    /// The CPU time of the process in seconds; only with `worker_metrics`, and where `/proc` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
-    /// The processors that it has used on average since an earlier reading, at least half a second before; only with
+    /// The number of cores that it has used on average since an earlier reading, at least half a second before; only with
     /// `worker_metrics`, and where `/proc` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,

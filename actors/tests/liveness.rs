@@ -53,7 +53,7 @@ async fn r26_a_computing_worker_is_not_stopped() {
     harness.launches.next().await.ready().await.serve();
 }
 
-/// R26: a worker that is runnable but gets almost no processor time counts as computing: an overloaded machine costs no
+/// R26: a worker that is runnable but gets almost no CPU time counts as computing: an overloaded machine costs no
 /// worker.
 #[actix::test]
 async fn r26_a_worker_that_waits_for_a_processor_is_not_stopped() {

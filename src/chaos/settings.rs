@@ -2,7 +2,7 @@
 
 use crate::config::duration::show;
 use herder_actors::{
-    Backoff, PoolConfig, WorkerType,
+    Backoff, PoolConfig,
     settings::{BreakerSettings, PoisonSettings, RetrySettings},
 };
 use std::fmt::Write;
@@ -11,10 +11,7 @@ use std::fmt::Write;
 pub fn settings(config: &PoolConfig) -> String {
     let settings = config.settings();
     let (restart, health, cancel, queue) = (&settings.restart, &settings.health, &settings.cancel, &settings.queue);
-    let kind = match config.worker_type() {
-        WorkerType::Basic => "basic",
-        WorkerType::Enhanced => "enhanced",
-    };
+    let kind = config.worker_type().name();
     let mut text = format!(
         "pool     {} ({kind}), {} workers and {} overflow, concurrency {}, pipeline {}, timeout {}\n",
         config.name(),

@@ -130,7 +130,7 @@ fn with_frequent_pings(builder: PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced> 
     builder.health(health).stop(Stop::new().grace(quick).term(quick))
 }
 
-/// R26: a worker that uses no processor time and answers no ping hangs. It is killed at once, without the wait after SIGTERM,
+/// R26: a worker that uses no CPU time and answers no ping hangs. It is killed at once, without the wait after SIGTERM,
 /// and the error has the Python stack.
 #[tokio::test]
 async fn r26_a_deadlock_in_c_that_holds_the_gil() {
@@ -144,7 +144,7 @@ async fn r26_a_deadlock_in_c_that_holds_the_gil() {
     harness.assert_replaced("a deadlock in C code that holds the GIL", &error, LossReport::NotYet).await;
 }
 
-/// R26: a worker that answers no ping but uses processor time is busy. It is not killed.
+/// R26: a worker that answers no ping but uses CPU time is busy. It is not killed.
 #[tokio::test]
 async fn r26_a_computation_in_c_that_holds_the_gil() {
     let harness = Harness::with_settings("gil_bound", with_frequent_pings).await;

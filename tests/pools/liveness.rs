@@ -1,5 +1,5 @@
-//! R26: workers that answer no pings. C code that computes and holds the GIL is not killed. A process that uses no processor
-//! time is killed, and its stack is reported. (A stopped process: `tests/faults/processes.rs`.)
+//! R26: workers that answer no pings. C code that computes and holds the GIL is not killed. A process that uses no CPU time is
+//! killed, and its stack is reported. (A stopped process: `tests/faults/processes.rs`.)
 
 use crate::pools::steps::{answer, count};
 use herder::{
@@ -92,7 +92,7 @@ async fn r26_c_code_that_computes_with_the_gil_held_is_not_killed() {
     pool.shutdown_and_check().await;
 }
 
-/// R26, R38: a worker in a deadlock that holds the GIL uses no processor time, so it is killed after its missed pings, long
+/// R26, R38: a worker in a deadlock that holds the GIL uses no CPU time, so it is killed after its missed pings, long
 /// before any deadline. The error of its call, the loss report of the session, the problem document and the log have the Python
 /// stack. The tail of stderr does not repeat it.
 #[tokio::test]

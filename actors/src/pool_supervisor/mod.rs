@@ -202,8 +202,8 @@ impl PoolSupervisor {
         }
         self.activate(registration, ctx);
         let _ = self.active(|active| active.with(|state| state.handle(Input::Tick)));
-        let (worker_type, pool_size) = (self.config.worker_type(), self.config.pool_size());
-        events.queue(Level::INFO, move || tracing::info!(%pool, ?worker_type, pool_size, "pool started"));
+        let (worker_type, pool_size) = (self.config.worker_type().name(), self.config.pool_size());
+        events.queue(Level::INFO, move || tracing::info!(%pool, worker_type, pool_size, "pool started"));
         let _ = catch_unwind(AssertUnwindSafe(|| self.launcher.log_warnings()));
     }
 

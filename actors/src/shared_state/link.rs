@@ -70,9 +70,9 @@ pub(crate) struct Link {
     /// The signal at which the worker prints its stack. `None` if a wrapper was started, because the wrapper would receive
     /// the signal.
     pub(crate) stack_signal: Option<Signal>,
-    /// The processor time at the last ping or examination.
+    /// The CPU time at the last ping or examination.
     last_cpu_sample: Option<CpuSample>,
-    /// The memory and the processor time as they were read for statuses and metrics.
+    /// The memory and the CPU time as they were read for statuses and metrics.
     usage: UsageReadings,
     pub(crate) max_frame: u32,
     /// The recorder of the frames between host and process.
@@ -246,7 +246,7 @@ impl Link {
         }
     }
 
-    /// Records the processor time of the process and returns its activity since the previous sample. Reads `/proc`, so the
+    /// Records the CPU time of the process and returns its activity since the previous sample. Reads `/proc`, so the
     /// supervisor calls it and no step does.
     pub(super) fn activity_since_sample(&mut self, moment: Timestamp) -> ProcessActivity {
         let Some(activity) = self.child.sample().filter(|_| self.is_direct_child) else {
@@ -255,14 +255,14 @@ impl Link {
         let now = CpuSample { at: moment, cpu: activity.cpu };
         match self.last_cpu_sample.replace(now) {
             _ if activity.stopped => ProcessActivity::Stopped,
-            // Also counts a process that gets almost no processor time on an overloaded machine.
+            // Also counts a process that gets almost no CPU time on an overloaded machine.
             _ if activity.runnable => ProcessActivity::Computing,
             Some(before) => ProcessActivity::classify(now.cpu.saturating_sub(before.cpu), now.at.since(before.at)),
             None => ProcessActivity::Unknown,
         }
     }
 
-    /// Returns the memory and the processor time of the process, as of a moment ago. Reads `/proc`, so no step calls it.
+    /// Returns the memory and the CPU time of the process, as of a moment ago. Reads `/proc`, so no step calls it.
     pub(super) fn read_usage(&mut self, now: Timestamp) -> Option<ProcessUsage> {
         if let Some(usage) = self.usage.recent(now) {
             return Some(usage);
@@ -276,7 +276,7 @@ impl Link {
         Some(self.usage.add(now, sample.resident_bytes, sample.cpu))
     }
 
-    /// Returns the processor time as it was last read.
+    /// Returns the CPU time as it was last read.
     pub(super) fn last_cpu(&self) -> Duration {
         self.usage.last_cpu()
     }
@@ -297,7 +297,7 @@ struct HealthChecks {
     reason: Option<Box<str>>,
 }
 
-/// The processor time that a process had used at a point in time.
+/// The CPU time that a process had used at a point in time.
 #[derive(Clone, Copy, Debug)]
 struct CpuSample {
     at: Timestamp,

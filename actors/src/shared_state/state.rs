@@ -119,7 +119,7 @@ impl FinalFrame {
 pub(crate) enum Deferred {
     /// Start this process.
     Start(WorkerRef),
-    /// Record the processor time of this process: it was sent a ping.
+    /// Record the CPU time of this process: it was sent a ping.
     SampleCpu(WorkerRef),
     /// Measure what this process has done since the ping with this nonce, which it did not answer in time.
     Examine(WorkerRef, u64),
@@ -501,7 +501,7 @@ impl State {
         self.links.get_mut((worker.id.0 as usize).checked_sub(1)?)?.as_mut().filter(|link| link.worker == worker)
     }
 
-    /// Records the processor time of a process and returns its activity since the previous sample. Reads `/proc`, so no step
+    /// Records the CPU time of a process and returns its activity since the previous sample. Reads `/proc`, so no step
     /// calls it.
     pub(crate) fn activity_since_sample(&mut self, worker: WorkerRef) -> ProcessActivity {
         let moment = self.clock.now();

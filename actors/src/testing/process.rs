@@ -36,7 +36,7 @@ struct ChildBehavior {
 }
 
 impl ScriptedChild {
-    #[expect(clippy::disallowed_methods, reason = "the simulated processor time grows with the clock")]
+    #[expect(clippy::disallowed_methods, reason = "the simulated CPU time grows with the clock")]
     pub(crate) fn new(pid: u32) -> Arc<Self> {
         let (is_controlled, ignores_sigkill, activity) = (false, false, ProcessActivity::Unknown);
         let (runnable, stack_signal, exit_memory) = (false, None, ExitMemory::default());

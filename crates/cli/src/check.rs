@@ -13,7 +13,7 @@ use crate::{
 };
 use herder::{
     PoolConfig,
-    config::{Config, ConfigError, EnvMode, Launch, StartMethod, WorkerType},
+    config::{Config, ConfigError, EnvMode, Launch, StartMethod},
     status::{CommandDescription, PoolName, TemplateStatus},
 };
 use std::{env, process::Command};
@@ -145,13 +145,5 @@ pub(crate) fn kind(pool: &PoolConfig) -> String {
     let workers = if pool.pool_size() == 1 { "worker" } else { "workers" };
     let start = if pool.start() == StartMethod::Template { ", forked from a template" } else { "" };
     let lazy = if pool.is_lazy() { ", started by the first call" } else { "" };
-    format!("{}, {} {workers}{start}{lazy}", type_name(pool.worker_type()), pool.pool_size())
-}
-
-/// Returns the worker type as it is written in the configuration.
-fn type_name(worker_type: WorkerType) -> &'static str {
-    match worker_type {
-        WorkerType::Basic => "basic",
-        WorkerType::Enhanced => "enhanced",
-    }
+    format!("{}, {} {workers}{start}{lazy}", pool.worker_type().name(), pool.pool_size())
 }

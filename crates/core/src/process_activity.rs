@@ -3,8 +3,8 @@
 use serde::Serialize;
 use std::{fmt, time::Duration};
 
-/// A process that used at least 1/16 of one processor is computing. Less is noise: a thread that waits for Python's GIL
-/// requests it every 5 ms, which uses up to 1 % of a processor.
+/// A process that used at least 1/16 of one core is computing. Less is noise: a thread that waits for Python's GIL
+/// requests it every 5 ms, which uses up to 1 % of a core.
 const BUSY_FRACTION: u32 = 16;
 
 /// The activity of a process while it did not answer a ping.
@@ -12,9 +12,9 @@ const BUSY_FRACTION: u32 = 16;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ProcessActivity {
-    /// The processor time of the process increased.
+    /// The CPU time of the process increased.
     Computing,
-    /// The processor time of the process did not increase.
+    /// The CPU time of the process did not increase.
     Idle,
     /// The process is suspended (`SIGSTOP`, or a debugger).
     Stopped,
@@ -23,7 +23,7 @@ pub enum ProcessActivity {
 }
 
 impl ProcessActivity {
-    /// Returns the activity of a process that is not suspended and used this much processor time within this period.
+    /// Returns the activity of a process that is not suspended and used this much CPU time within this period.
     ///
     /// ```
     /// # use herder_core::ProcessActivity;

@@ -15,6 +15,16 @@ pub enum WorkerType {
     Enhanced,
 }
 
+impl WorkerType {
+    /// Returns the name of the type, as in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Enhanced => "enhanced",
+        }
+    }
+}
+
 /// The treatment of a session whose timeout has passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -1,9 +1,6 @@
 //! What the metrics of a server follow from, at the time of a request.
 
-use crate::{
-    Pool,
-    config::{StartMethod, WorkerType},
-};
+use crate::{Pool, config::StartMethod};
 use herder_actors::Measurements;
 
 /// What the metrics of a server follow from.
@@ -28,10 +25,7 @@ pub(super) struct SnapshotOfPool {
 impl SnapshotOfPool {
     pub(super) async fn of(pool: &Pool) -> Self {
         let config = pool.config();
-        let worker_type = match config.worker_type() {
-            WorkerType::Basic => "basic",
-            WorkerType::Enhanced => "enhanced",
-        };
+        let worker_type = config.worker_type().name();
         let (is_lazy, has_template) = (config.settings().lazy, config.start() == StartMethod::Template);
         let measured = pool.measure().await.ok();
         Self { name: pool.name().to_string(), worker_type, is_lazy, has_template, measured }

@@ -234,7 +234,7 @@ impl Routes {
 
 fn tags(pools: &[PoolEntry<'_>]) -> Vec<Value> {
     let of_pool = |pool: &PoolEntry<'_>| {
-        let worker_type = if pool.worker_type == WorkerType::Basic { "basic" } else { "enhanced" };
+        let worker_type = pool.worker_type.name();
         let (name, description) = (pool.name, format!("The commands of the {worker_type} pool `{}`.", pool.name));
         json!({ "name": name, "description": description, "x-herder-worker-type": worker_type })
     };
