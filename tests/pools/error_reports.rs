@@ -5,19 +5,21 @@ use crate::pools::steps::{FOR_EVER_MS, Outcome, answer, answers, process, submit
 use herder::{
     Error,
     config::Restart,
-    testing::{TestPool, log_lines_of, pool, wait_until},
+    testing::{Signal, TestPool, log_lines_of, pool, signal, wait_until},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
 use tracing::Level;
 
 /// R38: the death of a worker is one log line with all its fields. The severity is major if another worker is left, and
-/// critical if none is.
+/// critical if none is. A death that somebody asked for is minor.
 #[tokio::test]
 async fn r38_worker_death_is_logged_with_its_details() {
-    for (size, level, severity, strategy) in
-        [(2, Level::WARN, "major", "immediate_retry"), (1, Level::ERROR, "critical", "circuit_break")]
-    {
+    for (size, is_requested, level, severity, strategy) in [
+        (2, false, Level::WARN, "major", "immediate_retry"),
+        (1, false, Level::ERROR, "critical", "circuit_break"),
+        (1, true, Level::INFO, "minor", "immediate_retry"),
+    ] {
         let pool = pool("fields", |context| {
             let long = Duration::from_secs(3600);
             context
@@ -30,7 +32,10 @@ async fn r38_worker_death_is_logged_with_its_details() {
         .await;
         let sleep = pool.call::<Value>("sleep", &json!({ "ms": FOR_EVER_MS }));
         let calls = submitted(&pool, [sleep], 1, 0).await;
-        pool.kill_worker(process(1, 1)).await.unwrap();
+        match is_requested {
+            true => pool.kill_worker(process(1, 1)).await.unwrap(),
+            false => signal(pool.pid(process(1, 1)).await, Signal::KILL).unwrap(),
+        }
         let error = answers(calls).await.remove(0).unwrap_err();
         let lines = || log_lines_of(pool.name().as_str()).into_iter().filter(|line| line.message == "worker lost");
         wait_until("the death is logged", async || lines().count() == 1).await;
@@ -48,7 +53,8 @@ async fn r38_worker_death_is_logged_with_its_details() {
         for (name, value) in fields {
             assert!(line.all.contains(&format!("{name}={value} ")), "{name}: {line:?}");
         }
-        assert!(line.all.contains("reason=signal 9 (SIGKILL) (killed on request) "), "{line:?}");
+        let reason = if is_requested { "signal 9 (SIGKILL) (killed on request)" } else { "signal 9 (SIGKILL)" };
+        assert!(line.all.contains(&format!("reason={reason} ")), "{line:?}");
         assert!(
             !line.all.contains("may_have_run") && !line.all.contains("exit_status"),
             "the line belongs to no single call: {line:?}"

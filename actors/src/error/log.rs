@@ -9,6 +9,8 @@ struct ErrorContext<'a> {
     pool: &'a PoolName,
     message: &'a str,
     all_workers: bool,
+    /// Whether the event is the exit of a process that somebody asked for.
+    is_requested: bool,
     /// `None` if the event concerns a process and no single call.
     may_have_run: Option<bool>,
 }
@@ -21,12 +23,12 @@ impl Error {
     /// the subscriber on this thread; the pool's own events are queued.
     pub fn log(&self, pool: &PoolName, message: &str) {
         let may_have_run = Some(self.may_have_run());
-        self.log_with_context(&ErrorContext { pool, message, all_workers: false, may_have_run });
+        self.log_with_context(&ErrorContext { pool, message, all_workers: false, is_requested: false, may_have_run });
     }
 
-    /// Logs the exit of a process.
-    pub(crate) fn log_exit(&self, pool: &PoolName, message: &str, all_workers: bool) {
-        self.log_with_context(&ErrorContext { pool, message, all_workers, may_have_run: None });
+    /// Logs the exit of a process. One that somebody asked for (`is_requested`) is minor, even if no other worker is ready.
+    pub(crate) fn log_exit(&self, pool: &PoolName, message: &str, all_workers: bool, is_requested: bool) {
+        self.log_with_context(&ErrorContext { pool, message, all_workers, is_requested, may_have_run: None });
     }
 
     /// Logs the failure of a start for the reason of the previous one, which the log already has in full.
@@ -40,11 +42,13 @@ impl Error {
     }
 
     fn log_with_context(&self, context: &ErrorContext<'_>) {
-        let ErrorContext { pool, message, all_workers, may_have_run } = *context;
+        let ErrorContext { pool, message, all_workers, is_requested, may_have_run } = *context;
         let decision = match may_have_run {
             Some(_) => self.decision(all_workers),
-            None => self.decision_if_idempotent(all_workers), // there is no call that could run twice
+            // There is no call that could run twice.
+            None => self.decision_if_idempotent(all_workers && !is_requested),
         };
+        let severity = if is_requested { Severity::Minor } else { decision.severity };
         let (worker_ref, report) = (self.worker(), self.report());
         let attempt_errors: Vec<String> = self.attempts().iter().map(ToString::to_string).collect();
         macro_rules! event {
@@ -53,7 +57,7 @@ impl Error {
                     %pool,
                     error = self.slug(),
                     category = %self.category(),
-                    severity = %decision.severity,
+                    severity = %severity,
                     strategy = %decision.strategy,
                     worker = worker_ref.map(tracing::field::display),
                     generation = worker_ref.map(|worker_ref| worker_ref.generation.0),
@@ -70,7 +74,7 @@ impl Error {
                 )
             };
         }
-        match decision.severity {
+        match severity {
             Severity::Critical => event!(error),
             Severity::Major => event!(warn),
             Severity::Minor => event!(info),

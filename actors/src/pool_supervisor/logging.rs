@@ -102,7 +102,7 @@ impl RunningPool {
     }
 
     /// Logs a lost process or a failed start with all fields of its error. If no worker is ready, the error concerns all
-    /// workers.
+    /// workers, unless somebody asked for the end of the process.
     fn log_exit(
         &self,
         message: &'static str,
@@ -114,8 +114,8 @@ impl RunningPool {
             let state = self.shared_state.borrow();
             (error(worker, exit, state.exit_record(worker)), state.core().ready_workers() == 0)
         };
-        let pool = self.pool();
-        self.events().queue(Level::ERROR, move || error.log_exit(&pool, message, none_ready));
+        let (pool, is_requested) = (self.pool(), exit.kill_reason == Some(KillReason::Requested));
+        self.events().queue(Level::ERROR, move || error.log_exit(&pool, message, none_ready, is_requested));
     }
 
     /// Logs a failed start. If the previous one had the same reason, logs only the reason and how often it occurred.
@@ -126,9 +126,10 @@ impl RunningPool {
             (error, state.core().ready_workers() == 0, state.clock().now())
         };
         let (pool, times) = (self.pool(), self.start_errors.borrow_mut().note(&error.reason(), now));
+        let is_requested = exit.kill_reason == Some(KillReason::Requested);
         self.events().queue(Level::ERROR, move || match times {
-            1 => error.log_exit(&pool, "worker failed to start", none_ready),
-            _ => error.log_repeated_start(&pool, times, none_ready),
+            1 => error.log_exit(&pool, "worker failed to start", none_ready, is_requested),
+            _ => error.log_repeated_start(&pool, times, none_ready && !is_requested),
         });
     }
 
