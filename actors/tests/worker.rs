@@ -5,7 +5,8 @@ use crate::harness::*;
 use herder_actors::testing::*;
 use herder_actors::{
     ArgumentError, ArgumentStep, Cancel, ChildHandle, Error, ErrorDetail, Execute, GetStatus, Health, InjectPanic,
-    InjectStop, KillWorker, PoolHealth, PoolState, Shutdown, WaitReady, WorkerId, WorkerState,
+    InjectStop, KillWorker, PoolClient, PoolHealth, PoolState, PoolSupervisor, Reload, Shutdown, Stop, WaitReady,
+    WorkerId, WorkerState,
 };
 use herder_core::{ExitStatus, WireId};
 use herder_wire::{
@@ -552,4 +553,33 @@ async fn failed_launches_are_reported_and_retried() {
         let status = with_timeout("a status", harness.pool().send(GetStatus)).await.unwrap();
         assert_eq!((status.state, status.counters.state_rebuilds), (PoolState::Running, 0));
     }
+}
+
+/// R31: the old worker of a reload has the time until the last deadline of its own calls, then `cancel.kill` and `stop.grace`.
+#[actix::test]
+async fn r31_old_worker_of_a_reload_has_the_time_of_its_calls() {
+    let seconds = Duration::from_secs;
+    let config = basic(&unique_name("reload"))
+        .stop(Stop::new().grace(seconds(3)).term(seconds(2)))
+        .cancel(Cancel::new().kill(seconds(5)))
+        .build()
+        .unwrap();
+    let (peers, launches) = FakeWorkers::new();
+    let name = config.name().to_string();
+    let supervisor = PoolSupervisor::with_launcher(config, peers).with_clock(VirtualClock::new());
+    let mut harness = Harness { client: PoolClient::start(supervisor), launches, name };
+    let mut old = harness.launches.next().await.ready().await;
+    harness.wait_healthy().await;
+    let running = harness.execute(echo(1).timeout(seconds(60)));
+    let wire = old.call().await.wire;
+    let waiting = harness.execute(echo(2).timeout(seconds(900)));
+    harness.wait_queue(1, 1).await;
+    let reload = actix_rt::spawn(harness.pool().send(Reload));
+    let new = harness.launches.next().await.ready().await;
+    assert_eq!(old.child.stopped().await, (seconds(60 + 5 + 3), seconds(2)));
+    new.serve();
+    assert!(waiting.get().await.is_ok());
+    old.answer(wire, "1").await;
+    assert_eq!(value(running.get().await), 1);
+    assert_eq!(with_timeout("the reload", reload).await.unwrap().unwrap().unwrap().workers, 1);
 }

@@ -129,7 +129,8 @@ impl State {
     /// Returns the time until all calls of a process have ended or should have: the last deadline, and the time in which a
     /// call must stop after it.
     fn time_for_calls(&self, worker: WorkerRef) -> Duration {
-        let of_worker = self.calls.values().filter(|call| call.sent.is_some_and(|(sent_to, _)| sent_to == worker));
+        // Not a search of all calls: a reload stops each worker, and many calls may wait.
+        let of_worker = self.core.unfinished(worker).filter_map(|(_, call)| self.calls.get(&call?));
         // A stream may have no deadline. It gets the time of a call that sets none.
         let default_end = self.now + self.config.timeout();
         let end = |call: &Call| if call.deadline == Timestamp::NEVER { default_end } else { call.deadline };
