@@ -29,7 +29,7 @@ use actix_web::{
     web,
 };
 use futures_util::StreamExt;
-use herder_actors::{Error, PendingStream, Reply, check_json};
+use herder_actors::{Error, ErrorId, PendingStream, Reply, check_json};
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
@@ -84,7 +84,7 @@ async fn submit(
     let format = StreamFormat::accepted(request);
     options.check_stream(format.is_some())?;
     let (reader, arrived) = (body_reader(pool, limits, &options), herder_actors::now());
-    let form::Arguments { json, buffers } = match form::arguments(request, body, reader).await? {
+    let form::Arguments { json, buffers, texts } = match form::arguments(request, body, reader).await? {
         Ok(arguments) => arguments,
         Err(Failed::Call(error)) => return Err(logged(pool, command, error).into()),
         Err(Failed::Request(refusal)) => return Err(refusal.into()),
@@ -98,7 +98,7 @@ async fn submit(
         let call = if options.limits_all() { call.timeout(reader.time_left()) } else { call };
         let items = forward(request.headers(), pool, options.apply(call)).stream_json();
         // On the heap, so that the future of other calls does not get larger.
-        return Box::pin(stream(request, (pools, pool), limits, format, items)).await;
+        return Box::pin(stream(request, (pools, pool), limits, format, (items, texts))).await;
     }
     call = call.timeout(reader.time_left());
     let accepted = Accepted::of(request);
@@ -108,7 +108,7 @@ async fn submit(
     let reply = forward(request.headers(), pool, options.apply(call)).reply();
     let id = reply.error_id();
     let Some(reply) = while_connected(request, reply).await else { return Ok(client_gone()) };
-    let reply = reply.map_err(|error| CallErrorResponse { wait: backlog::wait(&pools.1, pool, &error), error, id })?;
+    let reply = reply.map_err(|error| failed((pools, pool), texts.explain(error), id))?;
     answer(pool, command, limits, reply, accepted).await
 }
 
@@ -118,16 +118,17 @@ async fn stream(
     (pools, pool): (&Pools, &Pool),
     limits: &Limits,
     format: StreamFormat,
-    mut items: PendingStream,
+    (mut items, texts): (PendingStream, form::JsonTexts),
 ) -> Result<HttpResponse> {
     let Some(first) = while_connected(request, items.next()).await else { return Ok(client_gone()) };
     let id = items.error_id();
-    let first = first.transpose().map_err(|error| CallErrorResponse {
-        wait: backlog::wait(&pools.1, pool, &error),
-        error,
-        id,
-    })?;
+    let first = first.transpose().map_err(|error| failed((pools, pool), texts.explain(error), id))?;
     streams::respond(request, format, limits, items, first).await
+}
+
+/// Returns the response to the error of a call.
+fn failed((pools, pool): (&Pools, &Pool), error: Error, id: ErrorId) -> CallErrorResponse {
+    CallErrorResponse { wait: backlog::wait(&pools.1, pool, &error), error, id }
 }
 
 fn client_gone() -> HttpResponse {

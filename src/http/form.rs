@@ -13,7 +13,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use herder_actors::{Error, check_json, check_json_object, without_byte_order_mark};
+use herder_actors::{ArgumentStep, Error, check_json, check_json_object, without_byte_order_mark};
 use memchr::memmem;
 use std::collections::HashSet;
 
@@ -25,6 +25,10 @@ const MAX_PARTS: usize = 2048;
 /// The maximum length of the headers of a part, in bytes. Their fields take more memory than their text.
 const MAX_HEAD: usize = 8 * 1024;
 
+/// The maximum number of names that are kept for a hint, and of bytes of each: they are not counted as memory of bodies.
+const MAX_HINTS: usize = 16;
+const MAX_HINT_NAME: usize = 128;
+
 /// The arguments of a call.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
@@ -32,6 +36,29 @@ pub(super) struct Arguments {
     pub(super) json: Bytes,
     /// The buffers, by name.
     pub(super) buffers: Vec<(String, Buffer)>,
+    pub(super) texts: JsonTexts,
+}
+
+/// The names of the parts that the form sent as strings although they are valid JSON. A client that forgot their type, as
+/// `curl -F width=64` does, gets a hint.
+#[derive(Debug, Default)]
+pub(super) struct JsonTexts(Vec<String>);
+
+impl JsonTexts {
+    /// Adds the hint to an error about one of these arguments.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        let Error::BadArguments { mut message, errors } = error else { return error };
+        let is_meant = |name: &&String| {
+            errors.iter().any(|error| matches!(error.loc.first(), Some(ArgumentStep::Key(key)) if key == *name))
+        };
+        if let Some(name) = self.0.iter().find(is_meant) {
+            message.push_str(&format!(
+                "; the form sent `{name}` as a string: a part that is a JSON value needs the type `application/json` \
+                 (with curl: -F '{name}=VALUE;type=application/json')"
+            ));
+        }
+        Error::BadArguments { message, errors }
+    }
 }
 
 /// Reads and checks the arguments of a call, in JSON or as a form.
@@ -42,7 +69,7 @@ pub(super) async fn arguments(
 ) -> actix_web::Result<Result<Arguments, Failed>> {
     let Some(boundary) = boundary(request.headers()) else {
         let arguments = body_check::arguments(request, body, reader).await?;
-        return Ok(arguments.map(|json| Arguments { json, buffers: Vec::new() }));
+        return Ok(arguments.map(|json| Arguments { json, ..Arguments::default() }));
     };
     let boundary = match boundary {
         Ok(boundary) => boundary,
@@ -107,7 +134,12 @@ fn parse(
             }
         }
     }
-    Ok(Arguments { json: joined(object.as_ref(), &members, reserve)?, buffers })
+    let json = joined(object.as_ref(), &members, reserve)?;
+    let is_json = |part: &Part| part.text().is_ok_and(|text| check_json(text.as_bytes()).is_ok());
+    let is_meant =
+        |(part, kind): &(Part, Kind)| matches!(kind, Kind::Text) && part.name.len() <= MAX_HINT_NAME && is_json(part);
+    let texts = members.into_iter().filter(is_meant).map(|(part, _)| part.name).take(MAX_HINTS);
+    Ok(Arguments { json, buffers, texts: JsonTexts(texts.collect()) })
 }
 
 /// Returns the object with these members. Those in JSON were checked to be valid.
@@ -280,7 +312,7 @@ mod tests {
             Failed::Call(error) => error.to_string(),
             Failed::Request(refusal) => refusal.to_string(),
         });
-        let Arguments { json, buffers } = found?;
+        let Arguments { json, buffers, .. } = found?;
         let shown = |(name, buffer): (String, Buffer)| {
             (name, buffer.bytes().clone(), buffer.media_type().map(ToOwned::to_owned))
         };

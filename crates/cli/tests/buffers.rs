@@ -68,6 +68,21 @@ fn r43_files_of_a_form_are_buffers() {
     assert!(refused.problem(422, "bad-arguments")["detail"].as_str().unwrap().contains("given twice"), "{refused:?}");
 }
 
+/// R43: `curl -F width=64` sends a string. The error says how to send the number; one that has another cause does not.
+#[test]
+fn r43_a_json_value_that_a_form_sends_as_a_string_is_explained() {
+    let server = server();
+    let image = ("name=\"image\"; filename=\"cat.png\"", "cat");
+    for (accept, width, is_explained) in
+        [("*/*", "64", true), ("application/x-ndjson", "[6, 4]", true), ("*/*", "wide", false)]
+    {
+        let reply = form(&server, "describe", accept, &[image, ("name=\"title\"", "7"), ("name=\"width\"", width)]);
+        let detail = reply.problem(422, "bad-arguments")["detail"].as_str().unwrap();
+        let hint = "(with curl: -F 'width=VALUE;type=application/json')";
+        assert_eq!(detail.ends_with(hint), is_explained, "{detail}");
+    }
+}
+
 /// The commands of `docs/buffers.md` work on its app, with the address of this server.
 #[test]
 fn r43_the_commands_of_the_page_work() {
