@@ -271,7 +271,8 @@ impl Api {
         }
     }
 
-    /// Returns a function for `App::configure` that mounts everything.
+    /// Returns a function for `App::configure` that mounts everything. Its paths are those of a root: in a scope, the probes and
+    /// the pages need the token, and the links of the pages do not work. [`pool_routes`](Self::pool_routes) is for scopes.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let Self {
             pools, guard, limits, session_sources, dropped_log_lines, log_levels, event_readers, metrics, ..
@@ -322,8 +323,8 @@ impl Api {
     }
 
     /// Returns a function for `configure` that mounts `/v1/pools/..` in a scope, with the checks of each request. Like
-    /// [`routes`], but for several pools and with these settings. The probes and the page of the commands are not mounted, and the
-    /// OpenAPI document is at `/v1/pools/openapi.json`, with the path of the scope ([`docs`](Self::docs)).
+    /// [`routes`], but for several pools and with these settings. The probes, `/metrics`, `/v1/events`, `/v1/whoami` and the pages
+    /// are not mounted, and the OpenAPI document is at `/v1/pools/openapi.json`, with the path of the scope ([`docs`](Self::docs)).
     ///
     /// ```no_run
     /// use actix_web::{App, web};

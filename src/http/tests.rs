@@ -47,7 +47,9 @@ async fn mounted_routes_do_not_affect_the_rest_of_the_app() {
     assert_eq!(ask!(&app, get("/herder/v1/pools/mounted")), problem_of(200, ""));
     assert_eq!(ask!(&app, get("/own").insert_header(("Origin", "http://evil.example"))), problem_of(200, ""));
     assert_eq!(ask!(&app, get("/herder/elsewhere")), problem_of(404, ""), "the app's own 404");
-    assert_eq!(ask!(&app, get("/herder/healthz")), problem_of(404, ""), "probes are not mounted");
+    for path in ["healthz", "readyz", "metrics", "v1/events", "v1/whoami", "ui/page.js", ""] {
+        assert_eq!(ask!(&app, get(&format!("/herder/{path}"))), problem_of(404, ""), "only pools are mounted: {path}");
+    }
     assert_eq!(ask!(&app, get("/herder/v1/pools/mounted/x")), problem_of(404, "no-route"));
     assert_eq!(ask!(&app, get("/herder/v1/pools/other")), problem_of(404, "unknown-pool"));
     assert_eq!(ask!(&app, get("/herder/v1/pools/openapi.json")), problem_of(200, ""));
@@ -95,6 +97,27 @@ async fn an_api_of_several_pools() {
     assert_eq!(ask!(&app, get("/readyz")), problem_of(503, "not-ready"));
     assert_eq!(ask!(&app, shown("/nowhere")), problem_of(404, "no-route"));
     assert_eq!(ask!(&app, shown("/v1/pools").insert_header(("Host", "evil.example"))), problem_of(403, "foreign-host"));
+}
+
+/// The whole API belongs at the root. In a scope, it is checked all the same: even the paths that need no token at the root do.
+#[actix_web::test]
+async fn an_api_in_a_scope_is_checked() {
+    let api = Api::new([unready_pool("scoped").await]);
+    let api = api.token("s3cret".parse().unwrap()).call_token("caller".parse().unwrap());
+    let app = init_service(App::new().service(web::scope("/herder").configure(api.routes()))).await;
+    let get = |path: &str| TestRequest::get().uri(&format!("/herder{path}"));
+    let shown = |path: &str, token: &str| get(path).insert_header(("Authorization", format!("Bearer {token}")));
+    for path in ["/v1/pools/scoped", "/v1/events", "/v1/whoami", "/metrics", "/healthz", "/", "/ui/page.js", "/x"] {
+        assert_eq!(ask!(&app, get(path)), problem_of(401, "token-missing"), "{path}");
+    }
+    for path in ["/v1/pools/scoped", "/v1/events", "/metrics"] {
+        assert_eq!(ask!(&app, shown(path, "caller")), problem_of(403, "wrong-role"), "{path}");
+    }
+    for (path, token) in [("/v1/whoami", "caller"), ("/metrics", "s3cret"), ("/v1/pools/scoped", "s3cret")] {
+        assert_eq!(ask!(&app, shown(path, token)), problem_of(200, ""), "{path}");
+    }
+    let call = TestRequest::post().uri("/herder/v1/pools/scoped/call/x").set_payload("{}");
+    assert_eq!(ask!(&app, call), problem_of(401, "token-missing"));
 }
 
 /// Clients that read the events are limited. When one closes its connection, another may read.
