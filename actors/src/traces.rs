@@ -70,9 +70,7 @@ struct Queue {
 /// `limit` calls wait in the returned queue. Returns `None` if recording has started before in this process.
 pub fn start_recording(share: f64, limit: usize) -> Option<Receiver<Vec<Span>>> {
     let (sender, receiver) = mpsc::sync_channel(limit);
-    // A float becomes the nearest number in range.
-    let threshold = (share > 0.0).then_some((share * u64::MAX as f64) as u64);
-    QUEUE.set(Queue { sender, threshold, dropped: AtomicU64::new(0) }).ok().map(|()| receiver)
+    QUEUE.set(Queue::new(sender, share)).ok().map(|()| receiver)
 }
 
 /// Returns whether spans are recorded.
@@ -86,6 +84,12 @@ pub fn dropped_spans() -> u64 {
 }
 
 impl Queue {
+    fn new(sender: SyncSender<Vec<Span>>, share: f64) -> Self {
+        // A float becomes the nearest number in range.
+        let threshold = (share > 0.0).then_some((share * u64::MAX as f64) as u64);
+        Self { sender, threshold, dropped: AtomicU64::new(0) }
+    }
+
     fn samples(&self) -> bool {
         self.threshold.is_some_and(|threshold| random() <= threshold)
     }
@@ -401,6 +405,16 @@ mod tests {
         }
         let long = "a".repeat(LONGEST_STATE + 1);
         assert_eq!(TraceContext::parse(SENT, Some(&long)).unwrap().state, None);
+    }
+
+    /// R50: the share of the calls that begin a trace is the configured one. The bounds are ten standard deviations away.
+    #[test]
+    fn r50_the_configured_share_of_new_traces_is_recorded() {
+        for (share, expected) in [(0.0, 0..=0), (0.25, 2000..=3000), (1.0, 10_000..=10_000)] {
+            let queue = Queue::new(mpsc::sync_channel(1).0, share);
+            let recorded = (0..10_000).filter(|_| queue.samples()).count();
+            assert!(expected.contains(&recorded), "{share}: {recorded}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::support::{Server, folder, herder};
 use serde_json::Value;
-use std::{net::TcpListener, path::Path};
+use std::{net::TcpListener, os::unix::fs::PermissionsExt, path::Path};
 
 /// Runs `herder doctor --json`. Returns the exit code and the checks.
 fn doctor(folder: &Path, args: &[&str], log: &str) -> (i32, Vec<Value>) {
@@ -58,4 +58,23 @@ fn doctor_examines_an_app_and_a_running_server() {
     let text = herder(server.folder.path(), &["doctor", "--url", &server.url()]).output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.starts_with("ok       configuration  herder.toml: 1 pool\n") && !text.contains('\u{1b}'), "{text}");
+}
+
+/// An interpreter that never answers, such as a wrapper that waits for something: `doctor` says so, starts no worker with it, and
+/// ends the process.
+#[test]
+fn doctor_ends_an_interpreter_that_hangs() {
+    let folder = folder("[pools.shop]\napp = 'app.py:app'\npython = './hangs'\n");
+    let script = folder.path().join("hangs");
+    std::fs::write(&script, "#!/bin/sh\necho $$ >> pids\nexec sleep 1000\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (code, checks) = doctor(folder.path(), &[], "info");
+    let (level, reason) = found(&checks, "interpreter");
+    assert_eq!((code, level), (1, "error"), "{checks:?}");
+    assert!(reason.ends_with("hangs has not answered within 10 s"), "{reason}");
+    assert!(checks.iter().all(|check| check["check"] != "worker"), "{checks:?}");
+    let pids = std::fs::read_to_string(folder.path().join("pids")).unwrap();
+    let pids: Vec<u32> = pids.lines().map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(pids.len(), 1, "it is started once");
+    assert!(herder::testing::stat(pids[0]).is_none(), "the process was killed and reaped");
 }

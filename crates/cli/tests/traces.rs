@@ -167,12 +167,15 @@ fn r50_one_trace_leads_from_http_into_python_over_both_attempts() {
 #[test]
 fn r50_only_sampled_calls_are_recorded() {
     let collector = Collector::start();
-    let never = server(collector.address, "0.0");
+    let mut never = server(collector.address, "0.0");
     let unsampled = format!("00-{TRACE}-b7ad6b7169203331-00");
     assert_eq!(never.call("shop/trace", "{}", &[("traceparent", &unsampled)]).result(), unsampled.as_str());
     for headers in [&[("traceparent", "00-0-0-01")][..], &[]] {
         assert!(never.call("shop/trace", "{}", headers).result().is_null());
     }
+    never.signal(Signal::TERM);
+    assert_eq!(never.wait().code(), Some(0));
+    assert!(collector.spans().is_empty(), "what was recorded would have been exported before the exit");
     let always = server(collector.address, "1");
     let given = always.call("shop/trace", "{}", &[]).result().clone();
     always.call("shop/fail", "{}", &[]).problem(500, "exception");

@@ -192,3 +192,21 @@ fn events_end_when_the_server_drains() {
     }
     assert!(server.wait().success());
 }
+
+/// R50: the events have 256 readers at most. One that closes its connection makes room for another.
+#[test]
+fn r50_a_reader_of_events_that_is_gone_makes_room_for_another() {
+    let server = server();
+    let mut readers: Vec<_> = (0..256).map(|_| Events::open(&server, "/v1/events")).collect();
+    let refused = || admin(get("/v1/events")).open(server.address);
+    let mut head = BufReader::new(refused());
+    let mut first = String::new();
+    head.read_line(&mut first).unwrap();
+    assert!(first.contains(" 503 "), "{first}");
+    readers.pop();
+    wait_until("another may read", || {
+        let mut line = String::new();
+        BufReader::new(refused()).read_line(&mut line).unwrap();
+        line.contains(" 200 ")
+    });
+}
