@@ -1,6 +1,7 @@
 //! What an interpreter says about itself: version, folders, kind of environment, installed package. Starts the interpreter,
 //! and holds only its answer.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use std::{
     fmt, fs,
@@ -182,13 +183,25 @@ pub(super) fn finish(mut child: Child, limit: Duration, max: u64) -> Option<(Str
     let output = output.map(|output| output.recv_timeout(limit));
     // What it has started may keep standard error open.
     let errors = errors.and_then(|errors| errors.recv_timeout(Duration::from_millis(100)).ok()).unwrap_or_default();
+    // Listed before the kill: what a process leaves behind belongs to another parent. A wrapper waits for a program of its own.
+    let started = descendants(child.id());
     _ = child.kill();
+    started.into_iter().for_each(|pid| _ = kill_process(pid, Signal::KILL));
     let status = child.wait().ok()?;
     match output {
         Some(Err(RecvTimeoutError::Timeout)) => None,
         Some(Ok(output)) => Some((output, errors, status)),
         _ => Some((String::new(), errors, status)),
     }
+}
+
+/// Returns the processes that a process has started, and theirs, as far as the system lists them; Linux does.
+fn descendants(pid: u32) -> Vec<Pid> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    children
+        .flat_map(|child: u32| i32::try_from(child).ok().and_then(Pid::from_raw).into_iter().chain(descendants(child)))
+        .collect()
 }
 
 /// Reads a stream to its end, or to the limit. The thread ends with the last program that has the stream open.
