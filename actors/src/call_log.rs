@@ -13,6 +13,7 @@ use herder_core::{CallId, PoolName, Routing, SessionId, Timestamp, WorkerRef};
 use std::{
     collections::HashMap,
     hash::BuildHasher,
+    num::NonZeroU128,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -37,17 +38,45 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 /// since callers can invent any number of names.
 const MAX_WINDOWS: usize = 256;
 
+/// What the log says of each call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallIdentity<'a> {
+    pub(crate) id: CallId,
+    pub(crate) command: &'a Arc<str>,
+    pub(crate) session: Option<&'a SessionId>,
+    /// The id of its trace, if it belongs to one.
+    pub(crate) trace: Option<NonZeroU128>,
+}
+
 /// An answered call, with the fields that are logged.
 #[derive(Debug)]
 pub(crate) struct AnsweredCall {
-    pub(crate) id: CallId,
-    pub(crate) command: Arc<str>,
-    pub(crate) session: Option<SessionId>,
-    pub(crate) outcome: Result<Success, Error>,
+    id: CallId,
+    command: Arc<str>,
+    session: Option<SessionId>,
+    trace: Option<NonZeroU128>,
+    outcome: Result<Success, Error>,
     /// How long it waited and ran, if a worker answered it.
-    pub(crate) times: Option<Times>,
+    times: Option<Times>,
     /// `Some` if the call is logged as a failure: the number of failures suppressed before it.
-    pub(crate) logged: Option<u64>,
+    logged: Option<u64>,
+}
+
+impl AnsweredCall {
+    pub(crate) fn new(
+        call: CallIdentity<'_>,
+        outcome: Result<Success, &Error>,
+        times: Option<Times>,
+        logged: Option<u64>,
+    ) -> Self {
+        let CallIdentity { id, command, session, trace } = call;
+        let (command, session) = (command.clone(), session.cloned());
+        Self { id, command, session, trace, outcome: outcome.map_err(Clone::clone), times, logged }
+    }
+
+    fn trace_id(&self) -> Option<String> {
+        self.trace.map(|trace| format!("{trace:032x}"))
+    }
 }
 
 /// How a successful call was executed.
@@ -111,20 +140,12 @@ impl CallLog {
 
     /// Logs and counts a call that was refused before it reached the pool's state. Returns true if it is the first one that is
     /// suppressed in its window.
-    pub(crate) fn log_refusal(
-        &self,
-        id: CallId,
-        command: &Arc<str>,
-        session: Option<&SessionId>,
-        error: &Error,
-        now: Timestamp,
-    ) -> bool {
-        self.refusals.count(command, error.slug());
-        let decision = self.admit(command, error, now);
+    pub(crate) fn log_refusal(&self, call: CallIdentity<'_>, error: &Error, now: Timestamp) -> bool {
+        self.refusals.count(call.command, error.slug());
+        let decision = self.admit(call.command, error, now);
         let logged = decision.logged();
         if logged.is_some() || Self::logs_all() {
-            let (command, session, outcome) = (command.clone(), session.cloned(), Err(error.clone()));
-            self.log(AnsweredCall { id, command, session, outcome, times: None, logged });
+            self.log(AnsweredCall::new(call, Err(error), None, logged));
         }
         decision == LogDecision::FirstSuppressed
     }
@@ -188,6 +209,7 @@ impl PoolStart {
                     worker = worker_ref.map(tracing::field::display),
                     call = id.0,
                     error_id = %self.error_id(*id),
+                    trace_id = call.trace_id(),
                     error = error.slug(),
                     reason = %OneLine(error),
                     may_have_run = error.may_have_run(),
@@ -216,6 +238,7 @@ impl PoolStart {
             call = id.0,
             outcome = error.map_or("ok", Error::slug),
             error_id = error.map(|_| tracing::field::display(self.error_id(*id))),
+            trace_id = call.trace_id(),
             routing = done.map(|done| done.routing.as_str()),
             queue_us = times.map(|times| micros(times.queued)),
             run_us = times.map(|times| micros(times.ran)),

@@ -3,11 +3,13 @@
 
 use crate::{
     Error, ErrorId, PoolSupervisor, Reply, ReplyMetadata, Result,
+    call_log::CallIdentity,
     chunks::{ChunkReceiver, Next, chunks},
     messages::Request,
     pool_supervisor::{Cancel, Credit, FailuresSuppressed, Shared, Submit},
     reply::find_buffer,
     shared_state::{Answer, Incoming, Replier},
+    traces::trace_of,
 };
 use actix::{Actor, Addr, Handler, Message};
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use herder_wire::Buffer;
 use std::{
     future::Future,
     mem,
+    num::NonZeroU128,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -128,9 +131,9 @@ impl PoolClient {
         }
         let (id, command) = (self.0.shared.next_call(), request.command().clone());
         let error_id = call_log.error_id(id);
-        let submitted = self.submit(id, request, reply).map_err(|error| {
+        let submitted = self.submit(id, request, reply).map_err(|Refused { error, trace }| {
             let error = error.with_id(error_id);
-            self.log_refusal(id, &command, &error);
+            self.log_refusal(CallIdentity { id, command: &command, session: None, trace }, &error);
             Box::new(error)
         });
         (submitted.map(|()| id), error_id)
@@ -140,32 +143,52 @@ impl PoolClient {
     /// log has the call.
     pub fn refused(&self, command: &str, error: &Error) -> ErrorId {
         let id = self.0.shared.next_call();
-        self.log_refusal(id, &command.into(), error);
+        self.log_refusal(CallIdentity { id, command: &command.into(), session: None, trace: None }, error);
         self.0.shared.call_log().error_id(id)
     }
 
-    fn log_refusal(&self, id: CallId, command: &Arc<str>, error: &Error) {
-        if self.0.shared.call_log().log_refusal(id, command, None, error, self.0.shared.clock().now()) {
+    fn log_refusal(&self, call: CallIdentity<'_>, error: &Error) {
+        if self.0.shared.call_log().log_refusal(call, error, self.0.shared.clock().now()) {
             self.0.supervisor.do_send(FailuresSuppressed);
         }
     }
 
-    fn submit(&self, id: CallId, request: Request, reply: Replier) -> Result<()> {
+    fn submit(&self, id: CallId, request: Request, reply: Replier) -> Result<(), Refused> {
         // `do_send` to a stopped supervisor drops the message silently, and the caller would get `PoolClosed` with
         // `may_have_run: true`. This check gives the definite answer. If the pool stops right after it, the indefinite one is
         // still correct.
         if !self.0.supervisor.connected() {
-            return Err(Error::closed(false));
+            return Err(Refused::of(Error::closed(false), &request));
         }
         // The permit travels with the call and is dropped when the call is answered, before its caller is woken. If
         // `Incoming::of` fails here, it is dropped at once.
-        let permit = self.0.shared.enter()?;
+        let permit = self.0.shared.enter().map_err(|error| Refused::of(error, &request))?;
         let deadline = match (&reply, request.timeout, request.idle) {
             (Replier::Stream(_), None, Some(_)) => Timestamp::NEVER,
             (_, timeout, _) => self.0.shared.clock().now() + timeout.unwrap_or(self.0.shared.timeout()),
         };
         self.0.supervisor.do_send(Submit(Incoming::of(request, id, deadline, reply, Some(permit))?));
         Ok(())
+    }
+}
+
+/// A call that does not reach the supervisor.
+struct Refused {
+    error: Error,
+    /// The id of its trace, if it is known.
+    trace: Option<NonZeroU128>,
+}
+
+impl Refused {
+    fn of(error: Error, request: &Request) -> Self {
+        let headers = request.headers.as_ref().and_then(|headers| headers.as_ref().as_ref().ok());
+        Self { error, trace: trace_of(headers) }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { error, trace: None }
     }
 }
 

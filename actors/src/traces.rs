@@ -239,9 +239,20 @@ impl CallTrace {
         }
     }
 
+    /// Returns the id of the trace.
+    pub(crate) fn id(&self) -> NonZeroU128 {
+        self.context.parent.trace
+    }
+
     /// Queues the spans of a call that is answered now.
-    pub(crate) fn finish(self, now: Timestamp, call: &Described<'_>, error: Option<&Error>, stamps: Option<Stamps>) {
-        let (Some(mut recording), Some(queue)) = (self.recording, QUEUE.get()) else { return };
+    pub(crate) fn finish(
+        &mut self,
+        now: Timestamp,
+        call: &Described<'_>,
+        error: Option<&Error>,
+        stamps: Option<Stamps>,
+    ) {
+        let (Some(mut recording), Some(queue)) = (self.recording.take(), QUEUE.get()) else { return };
         let outcome = error.map_or(OK, Error::slug);
         if let Some(attempt) = recording.attempts.last_mut() {
             attempt.end.get_or_insert((now, outcome));
@@ -331,9 +342,19 @@ impl SpanBuilder<'_> {
     }
 }
 
+/// Returns the id of the trace to which a call with these headers belongs, if it belongs to one.
+pub(crate) fn trace_of(headers: Option<&CallHeaders>) -> Option<NonZeroU128> {
+    let sent = headers.and_then(read);
+    sent.or_else(|| CURRENT.get().and_then(|current| current())).map(|context| context.parent.trace)
+}
+
+fn read(headers: &CallHeaders) -> Option<TraceContext> {
+    TraceContext::parse(headers.get(PARENT)?, headers.get(STATE))
+}
+
 /// Takes the trace out of the headers, if they have a valid one.
 fn take(headers: &mut CallHeaders) -> Option<TraceContext> {
-    let context = TraceContext::parse(headers.get(PARENT)?, headers.get(STATE))?;
+    let context = read(headers)?;
     headers.remove(PARENT);
     headers.remove(STATE);
     Some(context)

@@ -106,3 +106,33 @@ async fn r38_suppressed_failures_are_logged_at_the_end() {
     };
     wait_until("the suppressed failures are logged", async || log_lines_of(&name).iter().any(is_summary)).await;
 }
+
+/// R50: the log events of a call have the id of its trace, whoever answers or refuses it, so that they are found by it.
+#[tokio::test]
+async fn r50_events_of_a_call_have_its_trace() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let pool = scripted("traced", script(), |context| context.enhanced().app("app:app").build()).await;
+    let (handle, name) = (herder::Pool::clone(&pool), pool.name().to_string());
+    let traced = async |command: &str| {
+        let parent = format!("00-{TRACE}-b7ad6b7169203331-00");
+        handle.call::<Value>(command, &json!({})).header("traceparent", &parent).await.map_err(|error| error.slug())
+    };
+    call(&pool, "no").await.unwrap_err();
+    let refused = wait_for_lines(&pool, "call refused", 1).await;
+    assert!(!refused[0].all.contains("trace_id"), "a call without a trace: {refused:?}");
+    assert_eq!(traced("raise").await, Err("exception"));
+    assert_eq!(traced("nothing").await, Err("unknown-command"));
+    pool.shutdown_and_check().await;
+    assert_eq!(traced("ok").await, Err("pool-closed"));
+    let has_trace = |line: &LogLine| line.all.contains(&format!("trace_id={TRACE} "));
+    for (message, slug) in [
+        ("call failed", "exception"),
+        ("call refused", "unknown-command"),
+        ("call refused", "pool-closed"),
+        ("call", "exception"),
+    ] {
+        let is_meant = |line: &LogLine| line.message == message && line.all.contains(slug);
+        wait_until(slug, async || log_lines_of(&name).iter().any(is_meant)).await;
+        assert!(log_lines_of(&name).iter().filter(|line| is_meant(line)).all(has_trace), "{message}, {slug}");
+    }
+}

@@ -3,6 +3,7 @@
 use super::{Cancel, Credit, FailuresSuppressed, Mode, PoolSupervisor, Submit};
 use crate::{
     Error, Execute, ExecuteInSession, Reply, Result,
+    call_log::CallIdentity,
     messages::Request,
     shared_state::{Incoming, Replier, WeakSharedState, with},
 };
@@ -34,7 +35,7 @@ impl Handler<Submit> for PoolSupervisor {
         self.yield_after_burst(ctx);
         if let Mode::Refused(refusal) = &self.mode {
             let refusal = refusal.clone();
-            self.log_refusal(message.0.id, &message.0.command, &refusal);
+            self.log_refused(message.0.identity(), &refusal);
             return message.0.refuse(refusal);
         }
         let _ = self.active(|active| active.with(|state| state.submit(message.0)));
@@ -104,8 +105,12 @@ impl PoolSupervisor {
 
     /// Logs a call that was refused before it reached the pool's state.
     fn log_refusal(&mut self, id: CallId, command: &Arc<str>, error: &Error) {
+        self.log_refused(CallIdentity { id, command, session: None, trace: None }, error);
+    }
+
+    fn log_refused(&mut self, call: CallIdentity<'_>, error: &Error) {
         let now = self.shared.clock().now();
-        if self.shared.call_log().log_refusal(id, command, None, error, now) {
+        if self.shared.call_log().log_refusal(call, error, now) {
             self.log_suppressed_failures();
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Reply, Request, Result,
+    call_log::CallIdentity,
     chunks::{ChunkSender, Item},
     gate::Permit,
     metrics::CommandNumber,
@@ -72,6 +73,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Returns what the log says of it.
+    pub(super) fn identity(&self, id: CallId) -> CallIdentity<'_> {
+        let trace = self.trace.as_ref().map(|trace| trace.id());
+        CallIdentity { id, command: &self.command, session: self.session.as_ref(), trace }
+    }
+
     /// Answers the call. Does nothing if the caller has abandoned it.
     pub(crate) fn answer(self, answer: Answer) {
         settle(self.reply, self.permit, answer);
@@ -100,6 +107,13 @@ impl Call {
 }
 
 impl Incoming {
+    /// Returns what the log says of it.
+    pub(crate) fn identity(&self) -> CallIdentity<'_> {
+        let session = self.session.as_ref().map(|session| &session.id);
+        let trace = self.trace.as_ref().map(|trace| trace.id());
+        CallIdentity { id: self.id, command: &self.command, session, trace }
+    }
+
     /// Creates the call of a request.
     ///
     /// # Errors

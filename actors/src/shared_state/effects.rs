@@ -157,9 +157,8 @@ impl State {
             return;
         }
         if let Some(mut call) = self.calls.remove(&id) {
-            let trace = call.trace.take();
-            self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(&error), None);
-            let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
+            self.end_trace_of(&mut call, id, Some(&error), None);
+            let error = self.record_failure(call.identity(id), error);
             call.answer(Err(error));
         }
         // The effects of this input are applied by the loop in `apply_effects`: this function is called in it, or, by
@@ -206,7 +205,6 @@ impl State {
         let FinalAnswer { call: id, delivery, earlier } = answer;
         let (id, delivery) = (*id, *delivery);
         let Some(mut call) = self.calls.remove(&id) else { return };
-        let trace = call.trace.take();
         let times = Some(Times { queued: delivery.queued(), ran: delivery.ran() });
         let frame = self.current_frame.take();
         self.count_answer(&call, &delivery, frame.as_ref());
@@ -214,35 +212,40 @@ impl State {
             Some(FinalFrame::Result(result)) => {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
-                self.end_trace(trace, id, (&call.command, call.session.as_ref()), None, Some(result.stamps));
+                self.end_trace_of(&mut call, id, None, Some(result.stamps));
                 self.note_delivered(id, &call, &delivery, "ok");
-                self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
+                self.log_call(call.identity(id), Ok(done), times, None);
                 call.answer(Ok(reply(copied_if_small(result.payload), result.buffers, result.stamps, delivery)));
             }
             Some(FinalFrame::StreamEnd(stamps)) => {
                 let Delivery { worker, routing, .. } = delivery;
                 let done = Success { worker, routing };
-                self.end_trace(trace, id, (&call.command, call.session.as_ref()), None, Some(stamps));
+                self.end_trace_of(&mut call, id, None, Some(stamps));
                 self.note_delivered(id, &call, &delivery, "ok");
-                self.log_call(id, &call.command, call.session.as_ref(), Ok(done), times, None);
+                self.log_call(call.identity(id), Ok(done), times, None);
                 call.end_stream(reply(Bytes::new(), Vec::new(), stamps, delivery));
             }
             Some(FinalFrame::Error(error, stamps)) => {
                 let error = Error::of_worker(&call.command, delivery.worker, error);
-                self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(&error), Some(stamps));
+                self.end_trace_of(&mut call, id, Some(&error), Some(stamps));
                 let error = error.with_attempts(self.attempts(earlier));
                 self.note_delivered(id, &call, &delivery, error.slug());
-                let error = self.record_answered_failure(id, &call.command, call.session.as_ref(), error, times);
+                let error = self.record_answered_failure(call.identity(id), error, times);
                 call.answer(Err(error));
             }
             None => {} // not reachable: only `on_final_frame` causes deliveries. The dropped call answers `PoolClosed`.
         }
     }
 
-    /// Queues the spans of a call that is answered now, if it is recorded. `of`: its command and its session.
+    /// Queues the spans of a call that is answered now, if it is recorded.
+    pub(super) fn end_trace_of(&self, call: &mut Call, id: CallId, error: Option<&Error>, stamps: Option<Stamps>) {
+        self.end_trace(call.trace.as_deref_mut(), id, (&call.command, call.session.as_ref()), error, stamps);
+    }
+
+    /// Does what [`end_trace_of`](Self::end_trace_of) does. `of`: the command and the session of the call.
     pub(super) fn end_trace(
         &self,
-        trace: Option<Box<CallTrace>>,
+        trace: Option<&mut CallTrace>,
         id: CallId,
         of: (&Arc<str>, Option<&SessionId>),
         error: Option<&Error>,
@@ -260,15 +263,14 @@ impl State {
         let abandoned = matches!(failure, CallFailure::Abandoned);
         let error = self.error(self.clock.now(), failure).with_attempts(self.attempts(earlier));
         let error = error.with_command_timeout(call.command_timeout);
-        let trace = call.trace.take();
-        self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(&error), None);
+        self.end_trace_of(&mut call, id, Some(&error), None);
         self.note_settled(id, &call, error.slug());
         if abandoned {
             // The caller abandoned the call, so there is no receiver. Nor does it count as a failure for the log.
             self.metrics.failed(&call.command, error.slug(), 1);
-            return self.log_call(id, &call.command, call.session.as_ref(), Err(&error), None, None);
+            return self.log_call(call.identity(id), Err(&error), None, None);
         }
-        let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
+        let error = self.record_failure(call.identity(id), error);
         call.answer(Err(error));
     }
 }

@@ -58,9 +58,8 @@ impl State {
     /// Fails every call with this error and kills every process.
     pub(crate) fn fail_pending_calls(&mut self, error: &Error) {
         for (id, mut call) in std::mem::take(&mut self.calls) {
-            let trace = call.trace.take();
-            self.end_trace(trace, id, (&call.command, call.session.as_ref()), Some(error), None);
-            let error = self.record_failure(id, &call.command, call.session.as_ref(), error.clone());
+            self.end_trace_of(&mut call, id, Some(error), None);
+            let error = self.record_failure(call.identity(id), error.clone());
             call.answer(Err(error));
         }
         // The exits of these processes are still reported later, by their actors or by the supervisor. The new core does not

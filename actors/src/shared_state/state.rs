@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
-    call_log::{AnsweredCall, CallLog, LogDecision, Success, Times},
+    call_log::{AnsweredCall, CallIdentity, CallLog, LogDecision, Success, Times},
     child::{ChildHandle, LaunchError},
     chunks::Item,
     clock::Clock,
@@ -201,53 +201,41 @@ impl State {
 
     /// Records a failed call: adds the id to its error, and queues a log event unless the limit suppresses it. Returns the
     /// error for the caller.
-    pub(super) fn record_failure(
-        &mut self,
-        id: CallId,
-        command: &Arc<str>,
-        session: Option<&SessionId>,
-        error: Error,
-    ) -> Error {
-        self.record_answered_failure(id, command, session, error, None)
+    pub(super) fn record_failure(&mut self, call: CallIdentity<'_>, error: Error) -> Error {
+        self.record_answered_failure(call, error, None)
     }
 
     /// Does what [`record_failure`](Self::record_failure) does, for a call that a worker may have answered, with its times.
     pub(super) fn record_answered_failure(
         &mut self,
-        id: CallId,
-        command: &Arc<str>,
-        session: Option<&SessionId>,
+        call: CallIdentity<'_>,
         error: Error,
         times: Option<Times>,
     ) -> Error {
-        self.metrics.failed(command, error.slug(), 1);
-        let error = error.with_id(self.call_log.error_id(id));
-        let admission = self.call_log.admit(command, &error, self.now);
+        self.metrics.failed(call.command, error.slug(), 1);
+        let error = error.with_id(self.call_log.error_id(call.id));
+        let admission = self.call_log.admit(call.command, &error, self.now);
         if admission.logged().is_some() {
-            self.event_feed.call_failed(command, &error);
+            self.event_feed.call_failed(call.command, &error);
         }
         self.report_breaker();
         if admission == LogDecision::FirstSuppressed {
             self.defer(Deferred::FailuresSuppressed);
         }
-        self.log_call(id, command, session, Err(&error), times, admission.logged());
+        self.log_call(call, Err(&error), times, admission.logged());
         error
     }
 
     /// Queues a log event for a call if `logged` is set, and at level DEBUG in any case.
     pub(super) fn log_call(
         &mut self,
-        id: CallId,
-        command: &Arc<str>,
-        session: Option<&SessionId>,
+        call: CallIdentity<'_>,
         outcome: Result<Success, &Error>,
         times: Option<Times>,
         logged: Option<u64>,
     ) {
         if logged.is_some() || CallLog::logs_all() {
-            let (command, session) = (command.clone(), session.cloned());
-            let outcome = outcome.map_err(Clone::clone);
-            self.defer(Deferred::CallAnswered(Box::new(AnsweredCall { id, command, session, outcome, times, logged })));
+            self.defer(Deferred::CallAnswered(Box::new(AnsweredCall::new(call, outcome, times, logged))));
         }
     }
 

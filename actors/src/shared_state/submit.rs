@@ -14,10 +14,10 @@ impl State {
     pub(crate) fn submit(&mut self, mut incoming: Incoming) {
         if let Some(refusal) = self.refusal(&incoming) {
             self.begin_step();
-            let (id, command, trace) = (incoming.id, &incoming.command, incoming.trace.take());
             let session = incoming.session.as_ref().map(|session| &session.id);
-            self.end_trace(trace, id, (command, session), Some(&refusal), None);
-            let refusal = self.record_failure(id, command, session, refusal);
+            let of = (&incoming.command, session);
+            self.end_trace(incoming.trace.as_deref_mut(), incoming.id, of, Some(&refusal), None);
+            let refusal = self.record_failure(incoming.identity(), refusal);
             return incoming.refuse(refusal);
         }
         let Incoming { id, command, session, body, deadline, idempotent, headers, trace, idle, buffers, reply, permit } =

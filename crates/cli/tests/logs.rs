@@ -247,6 +247,7 @@ fn r50_without_a_terminal_log_and_banner_are_json_without_secrets() {
     let token: &[(&str, &str)] = &[("Authorization", "Bearer s3cret-of-the-server"), ("traceparent", TRACE)];
     let text = r#"{"text": "s3cret-of-the-server api_key=abc {\"password\": \"abc\"} http://me:abc@db/"}"#;
     assert_eq!(server.call("two/tell", text, token).status, 200);
+    server.call("two/none", "{}", token).problem(404, "unknown-command");
     server.until_logged("http://[redacted]@db/");
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
@@ -258,7 +259,11 @@ fn r50_without_a_terminal_log_and_banner_are_json_without_secrets() {
     assert_eq!((&printed["message"], &printed["pool"]), (&hidden.into(), &"two".into()));
     let request = lines.iter().find(|line| line["target"] == "herder::access").unwrap();
     assert_eq!((&request["path"], &request["status"]), (&"/v1/pools/two/call/tell".into(), &200.into()));
-    assert_eq!(request["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    let refused = lines.iter().find(|line| line["target"] == "herder::call").unwrap();
+    assert_eq!(refused["error"], "unknown-command");
+    for line in [request, refused] {
+        assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    }
     assert!(
         request["duration_us"].is_u64() && request["peer"].as_str().unwrap().starts_with("127.0.0.1:"),
         "{request}"
