@@ -24,9 +24,9 @@
 
 #[doc(inline)]
 pub use herder_actors::{
-    ActiveFeatures, BatchStatus, CommandDescription, CommandStatus, Counters, EventBatch, EventFeed, Generation,
-    InvalidPoolName, InvalidTransition, InvalidWorkerId, Percentiles, PoolEvent, PoolEventKind, PoolHealth, PoolName,
-    PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker, RunningCall, RunningCallStatus,
+    ActiveFeatures, BatchStatus, BufferStatus, CommandDescription, CommandStatus, Counters, EventBatch, EventFeed,
+    Generation, InvalidPoolName, InvalidTransition, InvalidWorkerId, Percentiles, PoolEvent, PoolEventKind, PoolHealth,
+    PoolName, PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker, RunningCall, RunningCallStatus,
     RunningSummary, SessionAffinity, ShutdownReport, Status, TemplateStatus, Timeline, TimelineCall, TimelineDeath,
     TransitionStatus, WorkerActivity, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef,
     WorkerStack, WorkerState, WorkerStatus,

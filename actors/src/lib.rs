@@ -69,7 +69,10 @@ pub use messages::{
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};
-pub use metrics::{CommandMetrics, CoreCounts, Histogram, PoolMetrics, ProcessMetrics, SessionMetrics, SlotMetrics};
+pub use metrics::{
+    CommandMetrics, CoreCounts, Exemplar, FeatureUse, Histogram, PoolMetrics, ProcessMetrics, SessionMetrics,
+    SlotMetrics, TIME_BOUNDS,
+};
 pub use pool_events::{EventBatch, EventFeed, PoolEvent, PoolEventKind};
 pub use pool_supervisor::{PoolSupervisor, execute::CallResponse};
 pub use recorder::{Descriptor, Direction, RecordedExit, RecordedFrame, RecordedTransition, Recording};
@@ -77,7 +80,8 @@ pub use reply::{Reply, ReplyMetadata};
 pub use session_affinity::SessionAffinityActor;
 pub use session_history::{HistoryEntry, HistoryState, PastSessionEntry, SessionHistory};
 pub use status::{
-    CommandStatus, Percentiles, RunningCallStatus, RunningSummary, SessionAffinity, Status, WorkerActivity, WorkerEntry,
+    BufferStatus, CommandStatus, Percentiles, RunningCallStatus, RunningSummary, SessionAffinity, Status,
+    WorkerActivity, WorkerEntry,
 };
 pub use timeline::{Timeline, TimelineCall, TimelineDeath};
 pub use worker::WorkerActor;

@@ -57,6 +57,9 @@ pub struct Status {
     /// What the batches were like, for each command that runs in batches.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub batches: BTreeMap<String, BatchStatus>,
+    /// The memory of large buffers, in a pool that has used buffers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffers: Option<BufferStatus>,
     /// The circuit breaker; null in a pool without one.
     pub breaker: Option<BreakerStatus>,
     /// The number of quarantined calls (commands with their arguments).
@@ -107,6 +110,16 @@ impl Percentiles {
         let (p50, p99) = (histogram.percentile(0.5)?, histogram.percentile(0.99)?);
         Some(Self { p50, p99, max: histogram.max() })
     }
+}
+
+/// The memory that a pool shares with its workers, for large buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BufferStatus {
+    /// The bytes of all slabs, with those that replies keep.
+    pub slab_bytes: u64,
+    /// Their maximum: `buffers.max_bytes`.
+    pub slab_limit_bytes: u64,
 }
 
 /// The calls that the workers of a pool run.
@@ -251,6 +264,7 @@ impl Status {
             cpu: 0.0,
             commands: BTreeMap::new(),
             batches: BTreeMap::new(),
+            buffers: None,
             breaker: core.breaker,
             quarantined: core.quarantined,
             counters: core.counters,

@@ -145,6 +145,13 @@ pub(crate) struct CallTrace {
     recording: Option<Recording>,
 }
 
+/// The span of a recorded call: the one that contains its waits and its attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordedSpan {
+    pub(crate) trace: NonZeroU128,
+    pub(crate) id: NonZeroU64,
+}
+
 /// What is recorded of a call until it is answered.
 #[derive(Debug)]
 struct Recording {
@@ -205,6 +212,12 @@ impl CallTrace {
     /// Returns the bytes that the headers of the trace add to those of the call, at most.
     pub(crate) fn max_length(&self) -> usize {
         self.context.max_length()
+    }
+
+    /// Returns the span of the call, if it is recorded.
+    pub(crate) fn recorded(&self) -> Option<RecordedSpan> {
+        let id = self.recording.as_ref()?.id;
+        Some(RecordedSpan { trace: self.context.parent.trace, id })
     }
 
     /// Records that the call is sent, again if an attempt of it was lost or withdrawn. Returns the headers of this attempt as JSON:

@@ -6,6 +6,7 @@ use herder::{
     messages::BatchSettings,
     testing::{Signal, TestPool, pool, signal, wait_until},
 };
+use herder_actors::{GetMetrics, InjectPanic};
 use serde_json::{Value, json};
 use std::{fs, num::NonZeroU32, time::Duration};
 
@@ -75,6 +76,25 @@ async fn each_caller_of_a_batch_gets_its_own_answer() {
     let found = &status(&pool).await["batches"]["double"];
     let numbers = ["max_batch_size", "max_wait_us", "waiting", "batches", "calls", "largest"].map(|key| &found[key]);
     assert_eq!(json!(numbers), json!([4, 60_000_000, 0, 1, 4, 4]));
+    pool.shutdown_and_check().await;
+}
+
+/// R50: what metrics have counted of batches never decreases, also if the core begins to count anew.
+#[tokio::test]
+async fn r50_counted_batches_survive_a_rebuild_of_the_state() {
+    let pool = batching(1).await;
+    for round in 1..=2 {
+        let calls = [2, 4, 6, 8].map(|x| pool.call::<Value>("double", &json!({ "x": x })).reply());
+        assert!(answers(calls.into()).await.iter().all(Result::is_ok));
+        let measured = pool.supervisor().send(GetMetrics).await.unwrap().unwrap();
+        let double = measured.metrics.commands().find(|command| command.name() == "double").unwrap();
+        let earlier =
+            double.feature_use().map_or((0, 0), |earlier| (earlier.earlier_batches, earlier.earlier_batched_calls));
+        let since = measured.status.batches["double"];
+        assert_eq!((earlier.0 + since.batches, earlier.1 + since.calls), (round, 4 * round));
+        pool.supervisor().send(InjectPanic::Step).await.unwrap().unwrap_err();
+        pool.ready().await.unwrap();
+    }
     pool.shutdown_and_check().await;
 }
 

@@ -3,8 +3,8 @@
 use crate::{PoolMetrics, Result, Status};
 use actix::Message;
 
-/// Returns the status of the pool, and what it has counted since its start. Without the numbers of the affinity actor and the
-/// state of the template.
+/// Returns the status of the pool, and what it has counted since its start. The status is without the numbers of the affinity
+/// actor, the state of the template and the figures of each command, which the counts have.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Box<Measurements>>")]
 pub struct GetMetrics;

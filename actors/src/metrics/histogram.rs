@@ -82,12 +82,7 @@ impl Histogram {
     /// Returns the number of values up to `bound`, which must be a bound of the buckets.
     pub fn count_up_to(&self, bound: u64) -> u64 {
         debug_assert_eq!(bound, upper_bound(bucket_of(bound)), "the number is exact only for bounds");
-        self.buckets
-            .iter()
-            .enumerate()
-            .take_while(|(bucket, _)| upper_bound(*bucket) <= bound)
-            .map(|(_, count)| count)
-            .sum()
+        self.buckets[..=bucket_of(bound)].iter().sum()
     }
 }
 

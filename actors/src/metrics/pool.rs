@@ -6,7 +6,7 @@ use super::{
     processes::ProcessMetrics,
     workers::{SessionMetrics, SlotMetrics},
 };
-use herder_core::{Features, Timestamp, WorkerId};
+use herder_core::{BatchStatus, Features, Timestamp, WorkerId};
 use std::time::Duration;
 
 /// The counts of a pool since its start. They never decrease.
@@ -48,6 +48,11 @@ impl PoolMetrics {
         if let Some(sessions) = &mut self.sessions {
             sessions.count(answer.delivery.routing);
         }
+    }
+
+    /// Keeps the batches of a command that the core has counted, which begins anew.
+    pub(crate) fn keep_batches(&mut self, command: &str, counts: &BatchStatus) {
+        self.commands.named(command).keep_batches(counts);
     }
 
     /// Counts calls that failed with this kind of error, whether a worker or the pool failed them.
@@ -101,5 +106,48 @@ impl PoolMetrics {
     pub(crate) fn per_second(&self, now: Timestamp) -> f64 {
         let all: f64 = self.commands.iter().map(|command| command.per_second(now, self.since)).sum();
         (all * 100.0).round() / 100.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herder_core::{Delivery, Generation, Routing, WorkerRef};
+
+    fn answer(metrics: &mut PoolMetrics, command: &str, finished: u64) {
+        let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };
+        let (admitted, sent, finished) = (Timestamp(0), Timestamp(0), Timestamp(finished));
+        let delivery = Delivery { worker, routing: Routing::Unrouted, attempts: 1, admitted, sent, finished };
+        let (arguments, result, buffers, is_stream, span) = (2, Some(2), None, false, None);
+        let delivery = &delivery;
+        let answer = CountedAnswer { delivery, ok: true, arguments, result, buffers, is_stream, span };
+        metrics.answered(command, CommandNumber::default(), &answer);
+    }
+
+    /// A clone is made on the thread of the pool for each scrape, with up to 1,024 commands of 10 KiB each.
+    #[test]
+    fn a_clone_shares_the_histograms_until_the_next_answer() {
+        let mut features = Features::default();
+        features.worker_metrics = true;
+        let mut metrics = PoolMetrics::new(Timestamp(0), features, 1);
+        ["a", "b"].iter().for_each(|command| {
+            metrics.add_command(command);
+            answer(&mut metrics, command, 1000);
+        });
+        let clone = metrics.clone();
+        answer(&mut metrics, "b", 2000);
+        let times = |metrics: &PoolMetrics| {
+            let of_commands = metrics.commands().filter_map(|command| command.run_time().map(Histogram::count));
+            let of_slot = metrics.slots().unwrap()[0].run_time().unwrap().count();
+            (of_commands.collect::<Vec<_>>(), of_slot)
+        };
+        assert_eq!((times(&clone), times(&metrics)), ((vec![1, 1], 2), (vec![1, 2], 3)));
+        let is_shared = |command: usize| {
+            let of = |metrics: &PoolMetrics| {
+                std::ptr::from_ref(metrics.commands().nth(command).unwrap().run_time().unwrap())
+            };
+            of(&clone) == of(&metrics)
+        };
+        assert_eq!([1, 2].map(is_shared), [true, false]);
     }
 }

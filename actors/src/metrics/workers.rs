@@ -6,14 +6,14 @@ use super::{
     rate::Rate,
 };
 use herder_core::{Delivery, RebindReason, Routing, Timestamp, WorkerId};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The counts of one slot, across its processes.
 #[derive(Clone, Debug, Default)]
 pub struct SlotMetrics {
     rate: Rate,
-    /// Allocated by the first answer.
-    run: Option<Box<Histogram>>,
+    /// Allocated by the first answer. Clones share it until the next one.
+    run: Option<Arc<Histogram>>,
     /// The processor time of the processes that have exited, as last read.
     pub(crate) exited_cpu: Duration,
 }
@@ -31,7 +31,7 @@ impl SlotMetrics {
     #[inline]
     pub(super) fn answered(&mut self, delivery: &Delivery) {
         self.rate.count(delivery.finished);
-        self.run.get_or_insert_default().record(micros(delivery.ran()));
+        Arc::make_mut(self.run.get_or_insert_default()).record(micros(delivery.ran()));
     }
 
     /// Returns the run times of the answered calls in microseconds. `None` before the first answer.

@@ -164,7 +164,8 @@ impl Handler<GetMetrics> for PoolSupervisor {
 
     fn handle(&mut self, _: GetMetrics, _: &mut Self::Context) -> Self::Result {
         self.active(|active| {
-            let status = active.complete_status();
+            let mut status = active.status();
+            active.shared_state.borrow_mut().measure(&mut status);
             let metrics = active.shared_state.borrow().metrics().clone();
             Ok(Box::new(Measurements::new(status, metrics)))
         })

@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
-use herder_wire::{CallBuffers, CallHeaders};
+use herder_wire::{Buffer, CallBuffers, CallHeaders};
 use std::{sync::Arc, task::Waker, time::Duration};
 use tokio::sync::oneshot;
 
@@ -86,9 +86,16 @@ impl Call {
 
     /// Returns the bytes of the arguments, with their buffers.
     pub(super) fn size(&self) -> usize {
-        let buffers =
-            self.buffers.as_ref().map_or(0, |call| call.buffers.iter().map(|buffer| buffer.bytes().len()).sum());
-        self.body.len() + buffers
+        self.body.len() + buffers_length(self.buffers())
+    }
+
+    pub(super) fn buffers(&self) -> &[Buffer] {
+        self.buffers.as_ref().map_or(&[], |call| &call.buffers)
+    }
+
+    /// Returns whether its caller takes items.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.reply, Replier::Stream(_))
     }
 
     /// Returns the length of the headers that a worker gets, in bytes, at most.
@@ -157,6 +164,11 @@ impl Incoming {
     pub(crate) fn refuse(self, refusal: Error) {
         settle(self.reply, self.permit, Err(refusal));
     }
+}
+
+/// Returns the number of bytes of buffers, without copying those in shared memory.
+pub(super) fn buffers_length(buffers: &[Buffer]) -> usize {
+    buffers.iter().map(Buffer::length).sum()
 }
 
 fn headers_length(headers: Option<&[u8]>, trace: Option<&CallTrace>) -> usize {

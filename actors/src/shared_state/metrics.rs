@@ -1,8 +1,13 @@
 //! Counts calls and exits, and adds what was counted, and what the system knows of the processes, to the status.
 
-use super::{Link, State, call::Call, state::FinalFrame};
+use super::{
+    Link, State,
+    call::{Call, buffers_length},
+    state::FinalFrame,
+};
 use crate::{
-    CommandStatus, Percentiles, PoolMetrics, RunningCallStatus, RunningSummary, Status, WorkerActivity, WorkerEntry,
+    BufferStatus, CommandStatus, Percentiles, PoolMetrics, RunningCallStatus, RunningSummary, Status, WorkerActivity,
+    WorkerEntry,
     metrics::{CommandMetrics, CountedAnswer, micros},
     process_usage::ProcessUsage,
 };
@@ -13,8 +18,13 @@ impl State {
     #[inline]
     pub(super) fn count_answer(&mut self, call: &Call, delivery: &Delivery, frame: Option<&FinalFrame>) {
         let Some(frame) = frame else { return };
-        let answer =
-            CountedAnswer { delivery, ok: !frame.is_error(), arguments: call.size(), result: frame.result_size() };
+        let (ok, arguments, result) = (!frame.is_error(), call.size(), frame.result_size());
+        let span = call.trace.as_ref().and_then(|trace| trace.recorded());
+        let (given, returned) = (call.buffers(), frame.buffers());
+        let has_buffers = !given.is_empty() || !returned.is_empty();
+        let buffers = has_buffers.then(|| buffers_length(given) + buffers_length(returned));
+        let is_stream = call.is_stream();
+        let answer = CountedAnswer { delivery, ok, arguments, result, buffers, is_stream, span };
         self.metrics.answered(&call.command, call.number, &answer);
     }
 
@@ -49,6 +59,16 @@ impl State {
 
     /// Adds what was counted, and what the system knows of the processes, to the status. Reads `/proc`, so no step calls it.
     pub(crate) fn complete_status(&mut self, status: &mut Status) {
+        self.measure(status);
+        let now = self.clock.now();
+        let commands = self.metrics.commands().filter(|command| !command.is_other() || command.calls() > 0);
+        let entry = |command: &CommandMetrics| (command.name().to_owned(), self.command_status(now, command));
+        status.commands = commands.map(entry).collect();
+    }
+
+    /// Adds the same without the figures of each command, which [`metrics`](Self::metrics) has: the percentiles of 1,024
+    /// commands take half a millisecond.
+    pub(crate) fn measure(&mut self, status: &mut Status) {
         self.count_refusals();
         let now = self.clock.now();
         let usage: Vec<_> =
@@ -59,9 +79,7 @@ impl State {
         status.cpu = rounded(known().map(|usage| usage.cores).sum());
         status.per_second = self.metrics.per_second(now);
         status.running = self.running(now);
-        let commands = self.metrics.commands().filter(|command| !command.is_other() || command.calls() > 0);
-        let entry = |command: &CommandMetrics| (command.name().to_owned(), self.command_status(now, command));
-        status.commands = commands.map(entry).collect();
+        status.buffers = self.buffer_status();
         for worker in &mut status.workers {
             let usage = usage.get((worker.status.id.0 as usize).saturating_sub(1));
             self.complete_worker(now, worker, usage.copied().flatten());
@@ -82,6 +100,14 @@ impl State {
             run_us: slot.and_then(|slot| slot.run_time()).and_then(Percentiles::of),
             running: running.collect(),
         });
+    }
+
+    /// Returns what the slabs of the pool are like. `None` in a pool that has not used buffers.
+    fn buffer_status(&self) -> Option<BufferStatus> {
+        let (slab_bytes, slab_limit_bytes) = self.slab_budget.usage();
+        let mut all = self.metrics.commands().filter_map(CommandMetrics::feature_use);
+        let has_used = slab_bytes > 0 || all.any(|feature_use| feature_use.with_buffers > 0);
+        has_used.then_some(BufferStatus { slab_bytes, slab_limit_bytes })
     }
 
     /// Returns the number of the calls that run, and the oldest of them.
@@ -116,4 +142,42 @@ impl State {
 /// Returns the value with two decimals.
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use herder_core::WireId;
+    use herder_wire::{Buffer, CallResult, SharedMemory, Stamps};
+    use std::{num::NonZeroU64, sync::Arc};
+
+    /// Memory that must not be read.
+    #[derive(Debug)]
+    struct Unread;
+
+    impl SharedMemory for Unread {
+        fn copy_to(&self, _: u64, _: &mut [u8]) {
+            panic!("the bytes were copied");
+        }
+
+        fn to_bytes(&self, _: u64, _: usize) -> Bytes {
+            panic!("the bytes were copied");
+        }
+    }
+
+    /// R43: a result in shared memory is copied by its caller, not when it is counted on the thread of the pool.
+    #[test]
+    fn r43_a_result_is_counted_without_a_copy() {
+        let mut buffer = Buffer::from(Bytes::from(vec![0; 100_000])).placed(NonZeroU64::MIN, 0);
+        buffer.find_in(Arc::new(Unread));
+        let result = CallResult {
+            wire: WireId(1),
+            payload: Bytes::from_static(b"null"),
+            buffers: vec![buffer],
+            stamps: Stamps::default(),
+        };
+        let frame = FinalFrame::Result(result);
+        assert_eq!((frame.result_size(), buffers_length(frame.buffers())), (Some(100_004), 100_000));
+    }
 }

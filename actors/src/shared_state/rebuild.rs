@@ -77,6 +77,9 @@ impl State {
         let counts =
             catch_unwind(AssertUnwindSafe(|| CoreCounts::of(&self.core.counters(), self.core.breaker(now).as_ref())));
         self.metrics.processes.keep(counts.unwrap_or_default());
+        for (command, counts) in catch_unwind(AssertUnwindSafe(|| self.batch_status())).unwrap_or_default() {
+            self.metrics.keep_batches(&command, &counts);
+        }
         self.core = Core::resume(self.config.settings(), now.0, now, snapshot);
         // `launching` is kept: these launches still return, and their processes are killed then, because the new core does
         // not expect them.

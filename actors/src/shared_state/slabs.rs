@@ -57,6 +57,11 @@ impl SlabBudget {
         Self(Arc::new(Budget { limit, used: AtomicU64::new(0) }))
     }
 
+    /// Returns the bytes of the slabs, and their limit.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        (self.0.used.load(Ordering::Relaxed), self.0.limit)
+    }
+
     fn reserve(&self, bytes: u64) -> Option<Reservation> {
         // Replies are dropped on any thread, but only numbers are shared: no order with other memory is needed.
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.0.limit);

@@ -1,8 +1,13 @@
 //! The fields of the shared state, and how a frame, an exit or a message becomes a step of the core.
 
 use super::{
-    CommandTable, Link, batched_commands::BatchedCommands, call::Call, link::CommandRules, recent_calls::RecentCalls,
-    reported::Reported, slabs::SlabBudget,
+    CommandTable, Link,
+    batched_commands::BatchedCommands,
+    call::{Call, buffers_length},
+    link::CommandRules,
+    recent_calls::RecentCalls,
+    reported::Reported,
+    slabs::SlabBudget,
 };
 use crate::{
     Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
@@ -22,7 +27,9 @@ use herder_core::{
     BindError, CallId, Core, Effects, Finished, Input, LogEvent, ProcessActivity, ProcessExit, ReloadOutcome,
     SessionId, Timestamp, WorkerId, WorkerRef,
 };
-use herder_wire::{CallResult, CommandEntry, Header, InstalledPackage, SessionStateSupport, Stamps, WorkerError};
+use herder_wire::{
+    Buffer, CallResult, CommandEntry, Header, InstalledPackage, SessionStateSupport, Stamps, WorkerError,
+};
 use std::{
     collections::{HashMap, VecDeque},
     num::NonZeroU32,
@@ -102,11 +109,15 @@ impl FinalFrame {
     /// Returns the bytes of the result, with its buffers.
     pub(super) fn result_size(&self) -> Option<usize> {
         match self {
-            Self::Result(result) => {
-                let buffers: usize = result.buffers.iter().map(|buffer| buffer.bytes().len()).sum();
-                Some(result.payload.len() + buffers)
-            }
+            Self::Result(result) => Some(result.payload.len() + buffers_length(&result.buffers)),
             Self::StreamEnd(_) | Self::Error(..) => None,
+        }
+    }
+
+    pub(super) fn buffers(&self) -> &[Buffer] {
+        match self {
+            Self::Result(result) => &result.buffers,
+            Self::StreamEnd(_) | Self::Error(..) => &[],
         }
     }
 

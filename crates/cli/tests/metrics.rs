@@ -2,17 +2,43 @@
 
 #![expect(clippy::panic, reason = "these are tests")]
 
-use crate::support::{APP, Reply, Server, folder, get, wait_until};
+use crate::{
+    support::{APP, Reply, Server, folder, get, post, wait_until},
+    traces::{self, Collector, TRACE},
+};
 use herder::testing::{Signal, signal};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    time::{Duration, SystemTime},
 };
 
-const CONFIG: &str = "[pools.plain]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n\
+const CONFIG: &str = "[pools.plain]\napp = 'plain.py:app'\npool_size = 1\noverflow = 0\n\
      [pools.carts]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n\
      breaker = { enabled = true, failure_threshold = 1000 }\npoison = { enabled = false }\nrestart = { max = 1000, backoff = '5ms' }\n";
+/// The app of the basic pool. It uses what most apps do not use.
+const PLAIN: &str = r#"
+import os
+import herder
+app = herder.App()
+
+@app.command
+def pid(): return os.getpid()
+
+@app.command
+def fail(): raise ValueError("on purpose")
+
+@app.command
+def rows():
+    yield from range(3)
+
+@app.batch(max_batch_size=4, max_wait=0)
+def together(items): return [len(items)] * len(items)
+
+@app.command
+def size(data): return len(data)
+"#;
 const OPENMETRICS: &str = "application/openmetrics-text";
 
 /// The name of a sample with its labels.
@@ -24,6 +50,28 @@ struct Scrape {
     /// The type of each family by the name of its samples, without the suffixes of histograms.
     families: BTreeMap<String, String>,
     series: BTreeMap<Series, f64>,
+    exemplars: BTreeMap<Series, Exemplar>,
+}
+
+/// The exemplar of a bucket.
+#[derive(Debug)]
+struct Exemplar {
+    labels: BTreeMap<String, String>,
+    value: f64,
+    at: SystemTime,
+}
+
+impl Exemplar {
+    /// Reads `{labels} value timestamp`, by the rules of OpenMetrics.
+    fn of(text: &str) -> Self {
+        let (labels, numbers) = text.strip_prefix('{').unwrap().split_once("} ").unwrap();
+        let (value, at) = numbers.split_once(' ').unwrap();
+        let labels = parse_labels(labels);
+        let length: usize = labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
+        assert!(length <= 128, "{text}");
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(at.parse().unwrap());
+        Self { labels, value: value.parse().unwrap(), at }
+    }
 }
 
 impl Scrape {
@@ -69,13 +117,17 @@ impl Scrape {
                     ["UNIT", name, unit] => assert!(is_openmetrics && name == family && name.ends_with(unit), "{line}"),
                     _ => panic!("{line}"),
                 },
-                None => self.sample(line, family, kind),
+                None => self.sample(line, family, kind, is_openmetrics),
             }
         }
     }
 
-    fn sample(&mut self, line: &str, family: &str, kind: &str) {
-        let (series, value) = line.rsplit_once(' ').unwrap();
+    fn sample(&mut self, line: &str, family: &str, kind: &str, is_openmetrics: bool) {
+        let (sample, exemplar) = match line.split_once(" # ") {
+            Some((sample, exemplar)) => (sample, Some(Exemplar::of(exemplar))),
+            None => (line, None),
+        };
+        let (series, value) = sample.rsplit_once(' ').unwrap();
         let (name, labels) = match series.split_once('{') {
             Some((name, labels)) => (name, parse_labels(labels.strip_suffix('}').unwrap())),
             None => (series, BTreeMap::new()),
@@ -92,7 +144,12 @@ impl Scrape {
         assert_eq!(labels.contains_key("le"), suffix == "_bucket", "{line}");
         let value: f64 = value.parse().unwrap();
         assert!(value >= 0.0 && value.is_finite(), "{line}");
-        let is_new = self.series.insert((name.to_owned(), labels), value).is_none();
+        let series = (name.to_owned(), labels);
+        if let Some(exemplar) = exemplar {
+            assert!(is_openmetrics && suffix == "_bucket", "{line}");
+            self.exemplars.insert(series.clone(), exemplar);
+        }
+        let is_new = self.series.insert(series, value).is_none();
         assert!(is_new, "twice: {line}");
     }
 
@@ -106,19 +163,28 @@ impl Scrape {
 
     /// Checks that the buckets of each histogram increase up to its count.
     fn check_histograms(&self) {
-        let mut buckets: BTreeMap<Series, Vec<(f64, f64)>> = BTreeMap::new();
+        let mut buckets: BTreeMap<Series, Vec<(f64, f64, Option<f64>)>> = BTreeMap::new();
         for ((name, labels), value) in &self.series {
             let Some(family) = name.strip_suffix("_bucket") else { continue };
+            let exemplar = self.exemplars.get(&(name.clone(), labels.clone())).map(|exemplar| exemplar.value);
             let mut labels = labels.clone();
             let bound: f64 = labels.remove("le").unwrap().replace("+Inf", "inf").parse().unwrap();
-            buckets.entry((family.to_owned(), labels)).or_default().push((bound, *value));
+            buckets.entry((family.to_owned(), labels)).or_default().push((bound, *value, exemplar));
         }
         assert!(!buckets.is_empty());
         for ((family, labels), mut buckets) in buckets {
             buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
             assert!(buckets.is_sorted_by(|a, b| a.1 <= b.1) && buckets.len() > 5, "{family} {labels:?}: {buckets:?}");
             let count = self.series[&(format!("{family}_count"), labels)];
-            assert_eq!(buckets.last(), Some(&(f64::INFINITY, count)), "{family}");
+            let last = buckets.last().unwrap();
+            assert_eq!((last.0, last.1), (f64::INFINITY, count), "{family}");
+            let mut below = (f64::NEG_INFINITY, 0.0);
+            for (bound, count, exemplar) in buckets {
+                // The bucket has the value, and so counts it.
+                let is_in = |value| below.0 < value && value <= bound && count > below.1;
+                assert!(exemplar.is_none_or(is_in), "{family}: {exemplar:?} in {below:?} to {bound}");
+                below = (bound, count);
+            }
         }
     }
 }
@@ -164,6 +230,26 @@ impl Client<'_> {
         reply
     }
 
+    /// Uses a stream, a batch, and buffers until one is in a slab. Returns the number of calls with buffers.
+    fn use_features(&mut self) -> f64 {
+        let rows = self.server.call("plain/rows", "{}", &[("Accept", "application/x-ndjson")]);
+        assert_eq!(rows.status, 200);
+        assert_eq!(self.call("plain", "together", "ann").result(), 1);
+        let mut with_buffers = 0;
+        let data = "x".repeat(100_000);
+        let body = format!(
+            "--B\r\nContent-Disposition: form-data; name=\"data\"; filename=\"data\"\r\n\r\n{data}\r\n--B--\r\n"
+        );
+        let form = post("/v1/pools/plain/call/size", &body).header("Content-Type", "multipart/form-data; boundary=B");
+        wait_until("a buffer is in a slab", || {
+            with_buffers += 1;
+            assert_eq!(form.send(self.server.address).result(), 100_000);
+            Scrape::of(self.server, "*/*").sum("herder_slab_bytes", &[("pool", "plain")]) > 0.0
+        });
+        *self.outcomes.entry(("plain".into(), "ok".into())).or_default() += with_buffers + 1;
+        with_buffers as f64
+    }
+
     /// Kills a worker of the pool `carts` by a signal, and waits for its replacement.
     fn kill(&self, worker: &Value) {
         let workers = |server: &Server| server.get("/v1/pools/carts/workers").json["workers"].take();
@@ -193,6 +279,7 @@ impl Client<'_> {
 fn r50_every_documented_metric_is_scraped() {
     let folder = folder(CONFIG);
     fs::write(folder.path().join("app.py"), APP).unwrap();
+    fs::write(folder.path().join("plain.py"), PLAIN).unwrap();
     let server = Server::start(folder, &[], &[]);
     server.until_ready();
     let mut client = Client { server: &server, outcomes: BTreeMap::new() };
@@ -215,6 +302,7 @@ fn r50_every_documented_metric_is_scraped() {
         client.call("carts", "die", "eve");
         wait_until("the worker is replaced", || server.get("/readyz").json["pools"]["carts"]["ready_workers"] == 2);
     };
+    let with_buffers = client.use_features();
     round(&mut client, 0);
     let first = Scrape::of(&server, "*/*");
     (1..4).for_each(|number| round(&mut client, number));
@@ -237,6 +325,7 @@ fn r50_every_documented_metric_is_scraped() {
         assert!(pool.is_none() || worker_type.unwrap() == if pool == Some("carts") { "enhanced" } else { "basic" });
     }
     check_values(&scrape);
+    check_features(&scrape, with_buffers);
     let openmetrics =
         Scrape::of(&server, "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2");
     openmetrics.check_histograms();
@@ -244,6 +333,48 @@ fn r50_every_documented_metric_is_scraped() {
     assert_eq!(openmetrics.series.len(), scrape.series.len());
     assert_eq!(openmetrics.sum("herder_calls_total", &[]), scrape.sum("herder_calls_total", &[]));
     assert_eq!(openmetrics.families["herder_call_run_seconds"], "histogram");
+}
+
+/// Only the pool and the commands that have used the features have series of them.
+fn check_features(scrape: &Scrape, with_buffers: f64) {
+    let only = |name: &str, of: &[(&str, &str)]| {
+        let all = scrape.sum(name, &[]);
+        assert_eq!(scrape.sum(name, &[("pool", "plain")]), all, "{name}");
+        assert_eq!(scrape.sum(name, of), all, "{name}");
+        assert_eq!(scrape.series.keys().filter(|(series, _)| series == name).count(), 1, "{name}");
+        all
+    };
+    assert_eq!(only("herder_calls_streamed_total", &[("command", "rows")]), 1.0);
+    assert_eq!(only("herder_batches_total", &[("command", "together")]), 1.0);
+    assert_eq!(only("herder_batched_calls_total", &[("command", "together")]), 1.0);
+    assert_eq!(only("herder_calls_with_buffers_total", &[("command", "size")]), with_buffers);
+    assert_eq!(only("herder_call_buffer_bytes_total", &[("command", "size")]), with_buffers * 1e5);
+    assert_eq!(only("herder_slab_limit_bytes", &[]), 536_870_912.0);
+}
+
+/// R50: the last recorded call of a bucket leads to its exported span, in OpenMetrics only.
+#[test]
+fn r50_exemplars_lead_to_exported_spans() {
+    let collector = Collector::start();
+    let server = traces::server(collector.address, "0");
+    let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+    server.call("shop/trace", "{}", &[]).result();
+    let before = SystemTime::now();
+    server.call("shop/fail", "{}", &[("traceparent", &parent)]).problem(500, "exception");
+    server.call("shop/fail", "{}", &[]).problem(500, "exception");
+    let after = SystemTime::now();
+    let scrape = Scrape::of(&server, OPENMETRICS);
+    scrape.check_histograms();
+    let [((name, of), exemplar)] = scrape.exemplars.iter().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((name.as_str(), of["command"].as_str()), ("herder_call_run_seconds_bucket", "fail"));
+    let spans = collector.until(4);
+    let span = spans.iter().find(|span| span["name"] == "shop/fail").unwrap();
+    assert_eq!(exemplar.labels["trace_id"], TRACE);
+    assert_eq!((&span["traceId"], &span["spanId"]), (&TRACE.into(), &exemplar.labels["span_id"].as_str().into()));
+    // The time has whole milliseconds.
+    let since = before - Duration::from_millis(1);
+    assert!((since..=after).contains(&exemplar.at), "{exemplar:?}");
+    assert_eq!(Scrape::of(&server, "*/*").series.len(), scrape.series.len());
 }
 
 fn check_values(scrape: &Scrape) {

@@ -39,16 +39,16 @@ def trace():
 def fail():
     raise KeyError("no")
 "#;
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 /// A collector: accepts OTLP as JSON over HTTP, and keeps the spans.
-struct Collector {
-    address: SocketAddr,
+pub(crate) struct Collector {
+    pub(crate) address: SocketAddr,
     spans: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Collector {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, spans) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Value>>>::default());
         let received = spans.clone();
@@ -66,7 +66,7 @@ impl Collector {
     }
 
     /// Waits for the spans of a trace that has this many.
-    fn until(&self, count: usize) -> Vec<Value> {
+    pub(crate) fn until(&self, count: usize) -> Vec<Value> {
         wait_until("the spans are there", || self.spans().len() >= count);
         self.spans()
     }
@@ -100,7 +100,7 @@ fn receive(mut stream: &TcpStream, spans: &Mutex<Vec<Value>>) -> Option<()> {
 }
 
 /// Starts a server that exports to this collector.
-fn server(collector: SocketAddr, sample: &str) -> Server {
+pub(crate) fn server(collector: SocketAddr, sample: &str) -> Server {
     let config = format!(
         "[traces]\nendpoint = 'http://{collector}'\nsample = {sample}\n[pools.shop]\napp = 'shop.py:app'\n\
          worker_type = 'enhanced'\npool_size = 1\noverflow = 0\nretry.base = '1ms'\nrestart.backoff = '1ms'\n"

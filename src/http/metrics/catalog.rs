@@ -9,6 +9,8 @@ pub(super) enum Part {
     Pool,
     /// Pools with `breaker`.
     Breaker,
+    /// Pools, and commands, that have used the feature.
+    FeatureUse,
     /// Pools with `features.session_affinity`.
     SessionAffinity,
     /// The workers of pools with `features.worker_metrics`.
@@ -33,7 +35,7 @@ impl Part {
     pub(super) fn labels(self) -> &'static [&'static str] {
         match self {
             Self::Server => &[],
-            Self::Pool | Self::Breaker | Self::SessionAffinity => &["pool", "worker_type"],
+            Self::Pool | Self::Breaker | Self::FeatureUse | Self::SessionAffinity => &["pool", "worker_type"],
             Self::WorkerMetrics => &["pool", "worker_type", "slot"],
         }
     }
@@ -105,6 +107,14 @@ metrics! {
     BreakerOpened Counter Breaker "herder_breaker_opened" - [] "The number of times that the circuit breaker has opened";
     Lag Histogram Pool "herder_event_loop_lag" "seconds" [] "How late the timer of the pool ran, because its thread was busy. The timer itself has steps of a millisecond";
     Rebuilds Counter Pool "herder_state_rebuilds" - [] "Rebuilds of the pool's state after a panic in Herder";
+
+    Streamed Counter FeatureUse "herder_calls_streamed" - ["command"] "Answered calls whose callers took the result item by item";
+    Batches Counter FeatureUse "herder_batches" - ["command"] "Batches that were sent, of commands that run in batches";
+    BatchedCalls Counter FeatureUse "herder_batched_calls" - ["command"] "The calls in these batches";
+    WithBuffers Counter FeatureUse "herder_calls_with_buffers" - ["command"] "Answered calls with buffers in their arguments or results, without those in the items of streams";
+    BufferBytes Counter FeatureUse "herder_call_buffer" "bytes" ["command"] "The bytes of these buffers";
+    SlabBytes Gauge FeatureUse "herder_slab" "bytes" [] "Memory that is shared with the workers for large buffers, with what replies keep";
+    SlabLimit Gauge FeatureUse "herder_slab_limit" "bytes" [] "The maximum of this memory (`buffers.max_bytes`). What does not fit is sent through the sockets";
 
     Sessions Gauge SessionAffinity "herder_sessions" - [] "Sessions that have not expired";
     SessionEvents Counter SessionAffinity "herder_session_events" - ["event"] "Events of sessions. Answered calls that were the first of their session (`bound`), ran on its worker (`hit`) or elsewhere (`rebound_worker_lost`, `rebound_expired`, `rebound_busy`); sessions that were removed because they had expired (`expired`); calls that were answered with the loss of the session's state (`lost`)";

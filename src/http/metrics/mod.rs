@@ -34,7 +34,9 @@ pub(super) async fn metrics(
     let (buffered_bytes, buffer_limit) = (limits.buffers.used(), limits.buffers.limit());
     let snapshot = Snapshot { pools: measured, buffered_bytes, buffer_limit, dropped_log_lines };
     let format = format(&request);
-    let text = encode::text(snapshot, format).map_err(actix_web::error::ErrorInternalServerError)?;
+    // The text of 1,024 commands takes milliseconds, and this may be the thread of the pools.
+    let text = web::block(move || encode::text(snapshot, format)).await?;
+    let text = text.map_err(actix_web::error::ErrorInternalServerError)?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, format.content_type())).body(text))
 }
 

@@ -5,34 +5,13 @@ use super::{
     snapshot::{Snapshot, SnapshotOfPool},
 };
 use herder_actors::{
-    BreakerState, CommandMetrics, Histogram, Measurements, PoolMetrics, PoolState, Status, WorkerState,
+    BatchStatus, BreakerState, CommandMetrics, Exemplar, FeatureUse, Histogram, Measurements, PoolMetrics, PoolState,
+    Status, TIME_BOUNDS, WorkerState,
 };
 use std::{borrow::Cow, time::Duration};
 
-/// The upper bounds of the buckets of times, in microseconds, and of sizes, in bytes. All of them are bounds of
-/// [`Histogram`], so that the counts are exact.
-pub(super) const TIMES: [u64; 19] = [
-    100,
-    250,
-    500,
-    1000,
-    2500,
-    5000,
-    10_000,
-    25_000,
-    50_000,
-    100_000,
-    250_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    30_000_000,
-    60_000_000,
-    300_000_000,
-];
-pub(super) const SIZES: [u64; 8] = [100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+/// The upper bounds of the buckets of sizes, in bytes. All of them are bounds of [`Histogram`], so that the counts are exact.
+const SIZES: [u64; 8] = [100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
 
 /// The labels of a series.
 pub(super) type Labels = Vec<(&'static str, Cow<'static, str>)>;
@@ -62,7 +41,9 @@ pub(super) fn samples(metric: Metric, snapshot: &Snapshot) -> Vec<Sample> {
     let description = metric.description();
     let series = match description.part {
         Part::Server => of_server(metric, snapshot),
-        Part::Pool | Part::Breaker | Part::SessionAffinity | Part::WorkerMetrics => of_pools(metric, snapshot),
+        Part::Pool | Part::Breaker | Part::FeatureUse | Part::SessionAffinity | Part::WorkerMetrics => {
+            of_pools(metric, snapshot)
+        }
     };
     let names = || description.part.labels().iter().chain(description.labels).copied();
     series.into_iter().map(|(values, value)| Sample { labels: names().zip(values).collect(), value }).collect()
@@ -102,6 +83,16 @@ fn of_server(metric: Metric, snapshot: &Snapshot) -> Series {
     }
 }
 
+/// Returns the exemplars of the buckets of [`Metric::RunTime`], in the order of its samples.
+pub(super) fn exemplars(snapshot: &Snapshot) -> Vec<Option<Exemplar>> {
+    let measured = snapshot.pools.iter().filter_map(|pool| pool.measured.as_ref());
+    let commands = measured.flat_map(|measured| measured.metrics.commands());
+    let of_command = |command: &CommandMetrics| {
+        command.exemplars().map_or_else(|| vec![None; TIME_BOUNDS.len() + 1], <[Option<Exemplar>]>::to_vec)
+    };
+    commands.filter(|command| command.run_time().is_some()).flat_map(of_command).collect()
+}
+
 /// Returns the series of one pool, without the labels of the pool.
 fn of_pool(metric: Metric, pool: &SnapshotOfPool, measured: &Measurements) -> Series {
     let Measurements { status, metrics, .. } = measured;
@@ -119,8 +110,8 @@ fn of_pool(metric: Metric, pool: &SnapshotOfPool, measured: &Measurements) -> Se
         Metric::Memory => one(Value::Count(status.memory_bytes)),
         Metric::Cpu => one(seconds(metrics.processes().exited_cpu(), status.cpu_seconds)),
         Metric::Calls => calls(metrics),
-        Metric::QueueWait => histograms(metrics, &TIMES, 1e6, CommandMetrics::queue_wait),
-        Metric::RunTime => histograms(metrics, &TIMES, 1e6, CommandMetrics::run_time),
+        Metric::QueueWait => histograms(metrics, &TIME_BOUNDS, 1e6, CommandMetrics::queue_wait),
+        Metric::RunTime => histograms(metrics, &TIME_BOUNDS, 1e6, CommandMetrics::run_time),
         Metric::ArgumentBytes => histograms(metrics, &SIZES, 1.0, CommandMetrics::argument_bytes),
         Metric::ResultBytes => histograms(metrics, &SIZES, 1.0, CommandMetrics::result_bytes),
         Metric::Retries => one(Value::Count(core.retries)),
@@ -135,8 +126,17 @@ fn of_pool(metric: Metric, pool: &SnapshotOfPool, measured: &Measurements) -> Se
             status.breaker.map(|breaker| one_of(&BREAKER_STATES, breaker.state)).unwrap_or_default()
         }
         Metric::BreakerOpened => status.breaker.map(|_| one(Value::Count(core.breaker_opened))).unwrap_or_default(),
-        Metric::Lag => one(histogram(metrics.timer_lag(), &TIMES, 1e6)),
+        Metric::Lag => one(histogram(metrics.timer_lag(), &TIME_BOUNDS, 1e6)),
         Metric::Rebuilds => one(Value::Count(metrics.processes().rebuilds())),
+        Metric::Streamed => feature_use(metrics, |feature_use| feature_use.streams),
+        Metric::Batches => batches(measured, |earlier| earlier.earlier_batches, |since| since.batches),
+        Metric::BatchedCalls => batches(measured, |earlier| earlier.earlier_batched_calls, |since| since.calls),
+        Metric::WithBuffers => feature_use(metrics, |feature_use| feature_use.with_buffers),
+        Metric::BufferBytes => feature_use(metrics, |feature_use| feature_use.buffer_bytes),
+        Metric::SlabBytes => status.buffers.map(|buffers| one(Value::Count(buffers.slab_bytes))).unwrap_or_default(),
+        Metric::SlabLimit => {
+            status.buffers.map(|buffers| one(Value::Count(buffers.slab_limit_bytes))).unwrap_or_default()
+        }
         Metric::Sessions => metrics.sessions().map(|_| one(number(status.active_sessions))).unwrap_or_default(),
         Metric::SessionEvents => session_events(metrics, core.sessions_expired),
         Metric::WorkerMemory => of_workers(status, |worker, _| {
@@ -211,6 +211,29 @@ fn calls(metrics: &PoolMetrics) -> Series {
             .map(move |(outcome, count)| (vec![name.clone().into(), outcome.into()], Value::Count(count)))
     };
     metrics.commands().flat_map(of_command).collect()
+}
+
+/// Returns the counts of the commands that have used a feature.
+fn feature_use(metrics: &PoolMetrics, count: fn(&FeatureUse) -> u64) -> Series {
+    let named = |command: &CommandMetrics| {
+        let count = command.feature_use().map(count).filter(|count| *count > 0)?;
+        Some((vec![command.name().to_owned().into()], Value::Count(count)))
+    };
+    metrics.commands().filter_map(named).collect()
+}
+
+/// Returns the counts of the commands that have run in batches, before and since the last rebuild of the state.
+fn batches(
+    Measurements { status, metrics, .. }: &Measurements,
+    earlier: fn(&FeatureUse) -> u64,
+    since: fn(&BatchStatus) -> u64,
+) -> Series {
+    let named = |command: &CommandMetrics| {
+        let since = status.batches.get(command.name()).map_or(0, since);
+        let count = command.feature_use().map_or(0, earlier) + since;
+        (count > 0).then(|| (vec![command.name().to_owned().into()], Value::Count(count)))
+    };
+    metrics.commands().filter_map(named).collect()
 }
 
 fn histograms(

@@ -63,7 +63,7 @@ fn r50_the_page_lists_all_metrics() {
     for line in page.lines() {
         section = match line {
             "## The server" => Some(vec![Part::Server]),
-            "## All pools" => Some(vec![Part::Pool, Part::Breaker]),
+            "## All pools" => Some(vec![Part::Pool, Part::Breaker, Part::FeatureUse]),
             "## Enhanced pools" => Some(vec![Part::SessionAffinity, Part::WorkerMetrics]),
             _ => section,
         };
@@ -175,8 +175,8 @@ async fn r50_a_day_of_churn_adds_no_series() {
     }
     let only_basic = snapshot(&[&basic]).await;
     for metric in Metric::ALL {
-        let is_enhanced = matches!(metric.description().part, Part::SessionAffinity | Part::WorkerMetrics);
-        assert!(!is_enhanced || samples(*metric, &only_basic).is_empty(), "{metric:?}");
+        let is_used = matches!(metric.description().part, Part::Server | Part::Pool);
+        assert!(is_used || samples(*metric, &only_basic).is_empty(), "{metric:?}");
     }
     let text = encode::text(only_basic, Format::OpenMetrics).unwrap();
     assert!(text.ends_with("# EOF\n") && !text.contains("session") && !text.contains("slot"), "{text}");
