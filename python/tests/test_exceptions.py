@@ -11,45 +11,44 @@ from host import write_app
 
 ALARMS = 1000
 
-APP = """
-    import ctypes, random, signal
+# A command that raises exceptions in the main thread, which begin when it has returned. The last one prints "spent".
+RAISE_ALARMS = """
+import random, signal
 
-    class Late(Exception):
-        pass
+class Late(Exception):
+    pass
 
-    left = 0
+left = 0
 
-    def alarm(*_):
-        global left
-        left -= 1
-        if left == 0:
-            os.write(1, b"spent\\n")
-        else:
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(SHORTEST, LONGEST))
-        raise Late
+def alarm(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.write(1, b"spent\\n")
+    else:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0002, 0.003))
+    raise Late
 
-    signal.signal(signal.SIGALRM, alarm)
+signal.signal(signal.SIGALRM, alarm)
 
-    @app.command
-    def alarms(count: int, seed: int) -> None:
-        global left
-        random.seed(seed)
-        left = count
-        signal.setitimer(signal.ITIMER_REAL, 0.001)
-
-    @app.command
-    def echo(n: int, text: str) -> list:
-        return [n, text]
-
-    @app.command
-    def pid(session: herder.Session) -> list:
-        session.state["n"] = session.state.get("n", 0) + 1
-        return [os.getpid(), session.state["n"]]
+@app.command
+def alarms(count: int, seed: int) -> None:
+    global left
+    random.seed(seed)
+    left = count
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
 """
 
+APP = f"""{RAISE_ALARMS}
+@app.command
+def echo(n: int, text: str) -> list:
+    return [n, text]
 
-def app_with_alarms(folder, shortest=0.0002, longest=0.003):
-    return write_app(folder, APP.replace("SHORTEST", str(shortest)).replace("LONGEST", str(longest)))
+@app.command
+def pid(session: herder.Session) -> list:
+    session.state["n"] = session.state.get("n", 0) + 1
+    return [os.getpid(), session.state["n"]]
+"""
 
 
 class CallLoad:
@@ -115,7 +114,7 @@ def read_outputs(host):
 
 @pytest.mark.parametrize("sizes", [(10, 200, 70_000), (1 << 20,)], ids=["small", "large"])
 def test_r26_a_thousand_exceptions_lose_no_byte(start, tmp_path, sizes):
-    host = start(app_with_alarms(tmp_path), pipeline=64)
+    host = start(write_app(tmp_path, APP), pipeline=64)
     process, first = host.call("pid", session="ann").result
     assert host.call("alarms", count=ALARMS, seed=7).error is None
     traffic = CallLoad(host, sizes, 7)

@@ -14,7 +14,7 @@ import pytest
 
 from herder import frames
 from host import FakeHost, write_app
-from test_exceptions import read_outputs
+from test_exceptions import RAISE_ALARMS, read_outputs
 
 SIZE = 1 << 20
 SEALS = {"arguments": 1 | 2 | 4 | 0x10, "results": 2 | 4}
@@ -416,38 +416,10 @@ def test_a_host_that_breaks_the_rules_is_found(tmp_path, slab, reason):
         assert status == 1 and "(bad_slab)" in err and reason in err, err
 
 
-ALARMS = """
-import random, signal
-
-class Late(Exception):
-    pass
-
-left = 0
-
-def alarm(*_):
-    global left
-    left -= 1
-    if left == 0:
-        os.write(1, b"spent\\n")
-    else:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
-    raise Late
-
-signal.signal(signal.SIGALRM, alarm)
-
-@app.command
-def alarms(count: int) -> None:
-    global left
-    random.seed(7)
-    left = count
-    signal.setitimer(signal.ITIMER_REAL, 0.001)
-"""
-
-
 @pytest.mark.parametrize("define", ["", "async "], ids=["sync", "async"])
 def test_r26_exceptions_at_any_step_lose_no_slab(tmp_path, define):
     """The host kills a worker that gives a slab back twice. Here, each comes back exactly once, and nothing is lost."""
-    with SlabHost(tmp_path, APP + ALARMS, define, concurrency=4) as host:
+    with SlabHost(tmp_path, APP + RAISE_ALARMS, define, concurrency=4) as host:
         host.ready()
         spent = read_outputs(host)
         slabs = [host.pass_slab("arguments") for _ in range(4)]
@@ -455,7 +427,7 @@ def test_r26_exceptions_at_any_step_lose_no_slab(tmp_path, define):
         host.run("digest", None, slabs[0], x=b"x" * BIG)  # imports what an exception would leave half imported
         host.take_frees()
         free, answered, places = {slab.id for slab in slabs}, [], set()
-        host.run("alarms", {"count": 500})
+        host.run("alarms", {"count": 500, "seed": 7})
         for number in range(20_000):
             if not free:
                 host.run("modules")

@@ -110,6 +110,7 @@ mod page;
 mod page_file;
 mod pools;
 mod probes;
+mod query;
 mod refusal;
 mod roles;
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The routes for the list of pools, a pool's status, its workers, its circuit breaker and its quarantine. Holds only
-//! handles of pools and the cache of their expected waits.
+//! handles of pools and the cache of their estimated waits.
 
 use super::{
     actions,
     backlog::BacklogCache,
     body_reader::Limits,
+    query::Query,
     refusal::Refusal,
     roles::{Role, Tokens},
 };
@@ -153,21 +154,15 @@ pub(super) async fn set_batch(
 ) -> actix_web::Result<HttpResponse> {
     let (pool, command) = path.into_inner();
     let pool = pools.find(&pool)?;
-    let query = request.query_string();
-    let bad_query = |error: String| Refusal::BadQuery {
-        query: query.into(),
-        message: format!(
-            "{error}; allowed: max_batch_size=N (1 to 65536), max_wait=DURATION (at most 1m), such as 500us or 2ms"
-        ),
-    };
-    let parsed = web::Query::<BatchQuery>::from_query(query).map_err(|error| bad_query(error.to_string()))?;
-    let BatchQuery { max_batch_size, max_wait } = parsed.into_inner();
+    let query =
+        Query::of(&request, "max_batch_size=N (1 to 65536), max_wait=DURATION (at most 1m), such as 500us or 2ms");
+    let BatchQuery { max_batch_size, max_wait } = query.parse()?;
     let max_wait = max_wait.as_deref().map(humantime::parse_duration).transpose();
-    let max_wait = max_wait.map_err(|error| bad_query(format!("max_wait: {error}")))?;
+    let max_wait = max_wait.map_err(|error| query.refuse(format_args!("max_wait: {error}")))?;
     let settings = BatchSettings { max_batch_size, max_wait };
-    settings.check().map_err(|error| bad_query(error.to_string()))?;
+    settings.check().map_err(|error| query.refuse(error))?;
     let batch = pool.set_batch(&command, settings).await?;
-    actions::note(&request, pool, &format!("set the batches of {command}: {query}")).await;
+    actions::note(&request, pool, &format!("set the batches of {command}: {}", query.text())).await;
     Ok(HttpResponse::Ok().json(json!({ "command": command, "batch": batch })))
 }
 
@@ -192,11 +187,8 @@ pub(super) async fn recorder(
     let (pool, worker) = path.into_inner();
     let pool = pools.find(&pool)?;
     let worker = worker_id(&worker)?;
-    let query = request.query_string();
-    let bad_query =
-        |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: generation=N") };
-    let parsed = web::Query::<RecorderQuery>::from_query(query).map_err(bad_query)?;
-    Ok(HttpResponse::Ok().json(pool.recorder(worker, parsed.generation.map(Generation)).await?))
+    let RecorderQuery { generation } = Query::of(&request, "generation=N").parse()?;
+    Ok(HttpResponse::Ok().json(pool.recorder(worker, generation.map(Generation)).await?))
 }
 
 /// `GET /v1/pools/{pool}/breaker`. The value is null for a pool without a breaker.

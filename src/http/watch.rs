@@ -1,7 +1,7 @@
 //! What people watch: the timeline of a pool, and the events of all pools as server-sent events. Holds, for each client, what it
 //! has not been sent; the events are the pools'.
 
-use super::{connections::Connection, pools::Pools, refusal::Refusal};
+use super::{connections::Connection, pools::Pools, query::Query, refusal::Refusal};
 use actix_web::{
     HttpRequest, HttpResponse, Result,
     body::{BodyStream, BoxBody},
@@ -52,9 +52,7 @@ pub(super) async fn timeline(
     pools: web::Data<Pools>,
 ) -> Result<HttpResponse> {
     let pool = pools.find(&name)?;
-    let query = request.query_string();
-    let bad_query = |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: since=N") };
-    let TimelineQuery { since } = web::Query::<TimelineQuery>::from_query(query).map_err(bad_query)?.into_inner();
+    let TimelineQuery { since } = Query::of(&request, "since=N").parse()?;
     Ok(HttpResponse::Ok().json(pool.timeline(since).await?))
 }
 
@@ -99,12 +97,10 @@ struct EventsQuery {
 /// Returns the place from which a client reads, if it names one.
 fn place(request: &HttpRequest) -> Result<Option<EventId>, Refusal> {
     const ALLOWED: &str = "the `id` of an event";
-    let query = request.query_string();
-    let bad_query =
-        |error: String| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: after=ID") };
-    let asked = web::Query::<EventsQuery>::from_query(query).map_err(|error| bad_query(error.to_string()))?;
-    if let Some(text) = &asked.after {
-        return EventId::parse(text).map(Some).ok_or_else(|| bad_query(format!("`after` is not {ALLOWED}")));
+    let query = Query::of(request, "after=ID");
+    let EventsQuery { after } = query.parse()?;
+    if let Some(text) = after {
+        return EventId::parse(&text).map(Some).ok_or_else(|| query.refuse(format_args!("`after` is not {ALLOWED}")));
     }
     let Some(value) = request.headers().get(LAST_EVENT_ID) else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(EventId::parse);

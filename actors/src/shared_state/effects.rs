@@ -208,7 +208,6 @@ impl State {
         let times = Some(Times { queued: delivery.queued(), ran: delivery.ran() });
         let frame = self.current_frame.take();
         self.count_answer(&call, &delivery, frame.as_ref());
-        let trace = call.trace.take();
         match frame {
             Some(FinalFrame::Result(result)) => {
                 let Delivery { worker, routing, .. } = delivery;

@@ -8,7 +8,7 @@ import { Facts, badge, busiest, link, problems, spaced } from "./parts.js";
 import { Sparkline } from "./sparkline.js";
 
 const PARTS = [["", "Workers"], ["sessions", "Sessions"], ["commands", "Commands"], ["protection", "Protection"], ["events", "Events"]];
-const FIGURES = ["Ready", "Calls/s", "In flight", "Waiting", "Longest call", "Busiest command", "Its p50 / p99", "Memory", "CPU", "Sessions"];
+const FIGURES = ["Ready", "Calls/s", "In flight", "Waiting", "Longest call", "Busiest command", "Run p50 / p99", "Memory", "CPU", "Sessions"];
 
 /** A view: the frame around `part`, which has `{title, element, refresh(signal, status), close}`. `open` is the name of the part. */
 export function poolView(app, name, open, part) {
@@ -55,7 +55,7 @@ function partLinks(app, name, open) {
 
 function updateFigures(facts, status, rateText) {
   const { queue, workers } = status;
-  const ready = workers.filter((worker) => ["ready", "busy"].includes(worker.state)).length;
+  const ready = workers.filter((worker) => !worker.overflow && ["ready", "busy", "degraded"].includes(worker.state)).length;
   const busy = busiest(status);
   const longest = status.running?.longest;
   put(rateText, rate(status.per_second));
@@ -65,7 +65,7 @@ function updateFigures(facts, status, rateText) {
     Waiting: [count(queue.waiting), queue.waiting && queue.expected_wait_ms ? `of ${count(queue.limit)}, about ${milliseconds(queue.expected_wait_ms)}` : `of ${count(queue.limit)}`],
     "Longest call": status.running === undefined ? undefined : longest ? [duration(longest.since_us), longest.command ?? ""] : NONE,
     "Busiest command": busy && busy.name,
-    "Its p50 / p99": busy && `${duration(busy.run_us.p50)} / ${duration(busy.run_us.p99)}`,
+    "Run p50 / p99": busy && `${duration(busy.run_us.p50)} / ${duration(busy.run_us.p99)}`,
     Memory: status.memory_bytes === undefined ? undefined : bytes(status.memory_bytes),
     CPU: status.cpu === undefined ? undefined : [cores(status.cpu), "cores"],
     Sessions: status.features.session_affinity || status.active_sessions ? count(status.active_sessions) : undefined,
