@@ -29,6 +29,6 @@ pub use herder_actors::{
     GetCommands, GetEvents, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory,
     GetSessionInfo, GetSessionState, GetStack, GetStats, GetStatus, GetTimeline, GetWorker, HealthCheck, InternalStats,
     KillWorker, ListRunningCalls, ListSessions, ListWorkers, PrepareShutdown, RecordOutcome, ReleaseFromQuarantine,
-    Reload, RemoveWorkerSessions, ResetBreaker, SessionStatus, SetBatch, Shutdown, TrackSession, UnbindSession,
-    UpdateSessionActivity, WaitReady,
+    Reload, RemoveWorkerSessions, ResetBreaker, SessionStatus, SetBatch, SetWorkerLogLevel, Shutdown, TrackSession,
+    UnbindSession, UpdateSessionActivity, WaitReady,
 };

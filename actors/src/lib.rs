@@ -64,8 +64,8 @@ pub use messages::{
     GetSessionInfo, GetSessionState, GetStack, GetStats, GetStatus, GetTimeline, GetWorker, HealthCheck, InternalStats,
     KillWorker, ListRunningCalls, ListSessions, ListWorkers, Measurements, PoolHealth, PrepareShutdown, RecordOutcome,
     ReleaseFromQuarantine, Reload, ReloadReport, RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker,
-    RunningCall, SessionStatus, SetBatch, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity,
-    WaitReady, WorkerInfo, WorkerStack,
+    RunningCall, SessionStatus, SetBatch, SetWorkerLogLevel, Shutdown, ShutdownReport, TrackSession, UnbindSession,
+    UpdateSessionActivity, WaitReady, WorkerInfo, WorkerStack,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};

@@ -184,6 +184,12 @@ class FakeHost:
         """Send a credit on the control descriptor."""
         self.control.sendall(frames.frame(frames.CREDIT, wire_id, frames.CREDIT_BODY.pack(count)))
 
+    def log_level(self, level):
+        """Change the level of the log records, and wait until the control thread has handled the frame."""
+        body = bytes((frames.LOG_LEVELS.index(level),))
+        self.control.sendall(frames.frame(frames.LOG_LEVEL, 0, body) + frames.frame(frames.PING, 7))
+        assert receive_exactly(self.control, 16)[4] == frames.PONG
+
     def chunk(self, wire_id):
         """Receive the next frame, which must be a chunk; return its value."""
         _, _, received, body = self.frame(frames.CHUNK)

@@ -50,6 +50,7 @@ NAMES = {
     frames.HEALTH: "health",
     frames.SLAB_FREE: "slab_free",
     frames.SLAB_DROP: "slab_drop",
+    frames.LOG_LEVEL: "log_level",
 }
 KINDS = {name: kind for kind, name in NAMES.items()}
 
@@ -88,6 +89,8 @@ def decoded(data):
         fields["bytes"] = frames.credit(body)
     elif kind == frames.HEALTH_CHECK:
         fields["timeout_ms"] = round(frames.health_limit(body) * 1000)
+    elif kind == frames.LOG_LEVEL:
+        fields["level"] = frames.log_level(body)
     elif kind == frames.SESSION_END:
         fields["epoch"], fields["reason"], fields["session"] = frames.session_end(body)
     elif kind in (frames.SLAB_FREE, frames.SLAB_DROP):
@@ -185,7 +188,8 @@ def kind_of(case):
         each
         for each in TO_WORKER["malformed"]
         if each.values[2]["error"] not in CUT
-        and kind_of(each) not in (frames.HELLO, frames.CANCEL, frames.REVOKE, frames.PING, frames.CREDIT)
+        and kind_of(each)
+        not in (frames.HELLO, frames.CANCEL, frames.REVOKE, frames.PING, frames.CREDIT, frames.LOG_LEVEL)
     ],
 )
 def test_a_worker_names_the_malformed_frame_and_exits(_way, data, fields):

@@ -184,6 +184,77 @@ def all():
         host.record()
 
 
+LEVELS = """
+import logging
+from herder.log_hooks import HostLevel
+
+def until(level):
+    while logging.root.level != level: time.sleep(0.001)
+
+@app.command
+def details(until_level: int = 0):
+    \"\"\"Log before and after the level has changed.\"\"\"
+    logging.debug("before")
+    print("waits", flush=True)
+    if until_level: until(until_level)
+    logging.debug("after")
+    logging.error("end")
+"""
+
+
+@BOTH
+def test_the_host_changes_the_level_while_a_handler_runs(start, more):
+    """R50: logging, in every thread, has the new level; records below it are not made."""
+    host = start(LEVELS + more, log="info")
+    assert host.hello["log_level"]
+    host.send("details", until_level=10)
+    assert host.process.stdout.readline() == b"waits\n"
+    host.log_level("debug")
+    assert [each["message"] for each in host.records(until="end")] == ["after", "end"]
+    host.answer()
+    host.log_level("error")
+    host.send("details", until_level=40)
+    assert [each["message"] for each in host.records(until="end")] == ["end"]
+
+
+@pytest.mark.parametrize("configure", ["logging.root.setLevel(20)", "logging.basicConfig(level='INFO')"])
+def test_the_host_does_not_change_a_level_that_the_application_has_set(start, configure):
+    """R50: also if it is the one that the root logger had, and for a logger of its own."""
+    app = (
+        LEVELS
+        + f"""
+{configure}
+assert type(logging.root.level) is not HostLevel
+logging.getLogger("loud").setLevel(10)
+
+@app.command
+def loud(): logging.getLogger("loud").debug("loud")
+"""
+    )
+    host = start(app, log="info")
+    host.log_level("trace")
+    host.call("loud")  # the level of the worker is no limit for it any more
+    host.call("details")
+    assert [each["message"] for each in host.records(until="end")] == ["loud", "end"]
+
+
+def test_a_level_of_the_host_is_that_of_an_import_that_follows(start):
+    """R50: the application imports `logging` after the level has changed."""
+    host = start(
+        """
+@app.command
+def detail():
+    import logging
+    logging.debug("detail")
+    logging.error("end")
+""",
+        log="info",
+    )
+    host.log_level("debug")
+    host.call("detail")
+    assert [each["message"] for each in host.records(until="end")] == ["detail", "end"]
+
+
 def test_a_logger_more_detailed_than_the_hosts_log_sends_nothing_in_vain(start):
     host = start(LOG + "log.setLevel(logging.DEBUG)\n@app.command\ndef detail(): log.debug('x')", log="info")
     host.call("detail")

@@ -47,6 +47,31 @@ def test_loguru_needs_no_configuration(start, more):
 
 
 @needs_loguru
+@pytest.mark.parametrize("own", ["", "logger.add(own.append, level='ERROR', format='{message}')"], ids=["alone", "own"])
+def test_the_host_changes_the_level_of_loguru(start, own):
+    """R50: of the sink that stands for loguru's own, and of no other."""
+    app = f"""
+from loguru import logger
+own = []
+{own}
+
+@app.command
+def details(at: int):
+    while logger._core.min_level != at: time.sleep(0.001)
+    logger.debug("detail")
+    logger.error("end")
+    return [str(each).strip() for each in own]
+"""
+    host = start(app, log="info")
+    seen = []
+    for number, (level, at) in enumerate([("debug", 10), ("warn", 30)], 1):
+        host.log_level(level)
+        assert host.call("details", at=at).result == (["end"] * number if own else [])
+        seen.append([each["message"] for each in host.records(until="end")])
+    assert seen == [["detail", "end"], ["end"]]
+
+
+@needs_loguru
 @pytest.mark.parametrize("remove", ["logger.remove()", "logger.remove(0)", "logger.configure(handlers=[])"])
 def test_the_configuration_of_loguru_has_its_usual_effect(start, remove):
     host = start(f"{LOGURU}\n{remove}\nlogger.add(sys.stderr, format='{{message}}', level='SUCCESS')", log="info")

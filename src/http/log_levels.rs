@@ -8,6 +8,7 @@ use super::{
     refusal::Refusal,
     unread,
 };
+use crate::Pool;
 use actix_web::{HttpRequest, HttpResponse, dev::Payload, web};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,13 @@ pub trait LogLevels: Send + Sync + 'static {
 
     /// Sets the most detailed level of this pool's events that the log shows. `None`: the filter of the application applies.
     fn set_level(&self, pool: &str, level: Option<LevelFilter>);
+
+    /// Returns the most detailed level that the log shows of pools for which none was set. Python workers of such pools then send
+    /// nothing more detailed. `None` (the default): they send what `tracing` lets pass for any pool, so one pool at DEBUG makes the
+    /// workers of all others that start later send their DEBUG records in vain.
+    fn default_level(&self) -> Option<LevelFilter> {
+        None
+    }
 }
 
 /// The levels of the application.
@@ -94,11 +102,23 @@ pub(super) async fn set(
     let pool = found.name();
     let level = wanted(&body).map_err(|message| Refusal::BadBody { message })?;
     levels.0.set_level(pool.as_str(), level);
+    tell_workers(&pools, found, &*levels.0).await;
     let shown = level.map_or("default".to_owned(), |level| level.to_string());
     // Without the field `pool`, so that the pool's own level cannot hide it.
     tracing::info!(level = shown, "log level of pool `{pool}` changed");
     actions::note(&request, found, &format!("set the log level to {shown}")).await;
     Ok(Answer::response(pool.as_str(), level))
+}
+
+/// Tells the workers of all pools which log records to send: a level of one pool changes what `tracing` lets pass for the others.
+async fn tell_workers(pools: &Pools, changed: &Pool, levels: &dyn LogLevels) {
+    let default = levels.default_level();
+    for pool in &pools.0 {
+        let level = levels.level(pool.name().as_str()).or(default);
+        if level.is_some() || pool.name() == changed.name() {
+            let _ = pool.set_worker_log_level(level).await; // a pool that has ended has no workers
+        }
+    }
 }
 
 /// Receives the body of a request within the time for bodies.

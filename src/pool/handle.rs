@@ -10,11 +10,12 @@ use herder_actors::{
     GetStatus, GetTimeline, HealthCheck, KillWorker, ListRunningCalls, ListSessions, ListWorkers, Outcome, PoolClient,
     PoolConfig, PoolHealth, PoolName, PoolSupervisor, PrepareShutdown, QuarantineEntry, RecordOutcome, Recording,
     ReleaseFromQuarantine, Reload, ReloadReport, Request, ResetBreaker, Result, RunningCall, SessionHistory,
-    SessionInfo, SessionPage, SetBatch, Shutdown, ShutdownReport, Status, Timeline, WaitReady, WorkerId, WorkerInfo,
-    WorkerRef, WorkerStack,
+    SessionInfo, SessionPage, SetBatch, SetWorkerLogLevel, Shutdown, ShutdownReport, Status, Timeline, WaitReady,
+    WorkerId, WorkerInfo, WorkerRef, WorkerStack,
 };
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
+use tracing::level_filters::LevelFilter;
 
 /// A handle to a running pool.
 ///
@@ -170,6 +171,19 @@ impl Pool {
     /// ended.
     pub async fn set_batch(&self, command: &str, settings: BatchSettings) -> Result<BatchStatus> {
         self.0.client.ask(SetBatch::new(command, settings)).await?
+    }
+
+    /// Sets the most detailed level of the log records that the pool's Python workers send: of those that run, at once and also
+    /// while a handler runs, and of those that start later. `None`: the most detailed level that the application's `tracing`
+    /// subscriber selects for anything, which is also the default. It does not change what the subscriber shows.
+    ///
+    /// Levels that the application sets for its own loggers are kept, and so is the limit by `HERDER_LOG_LEVEL` in the pool's
+    /// `env`. A worker in another language is told only if its hello states `log_level`.
+    ///
+    /// # Errors
+    /// Fails if the pool has ended.
+    pub async fn set_worker_log_level(&self, level: impl Into<Option<LevelFilter>>) -> Result<()> {
+        self.0.client.ask(SetWorkerLogLevel::new(level)).await?
     }
 
     /// Returns the flight recorder of a worker process: its last frames in both directions, its state transitions, its

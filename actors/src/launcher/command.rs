@@ -8,7 +8,16 @@ use crate::{
 };
 use herder_core::WorkerRef;
 use herder_process::{Command, ForkRequest};
-use std::{cell::RefCell, env, ffi::OsString, num::NonZero, path::Path, rc::Rc, thread::available_parallelism};
+use std::{
+    cell::{Cell, RefCell},
+    env,
+    ffi::OsString,
+    num::NonZero,
+    path::Path,
+    rc::Rc,
+    thread::available_parallelism,
+};
+use tracing::level_filters::LevelFilter;
 
 /// The variables of the host that a worker keeps in a clean environment.
 pub const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
@@ -18,6 +27,8 @@ pub const TOKEN_VARIABLES: [&str; 4] =
     ["HERDER_TOKEN", "HERDER_TOKEN_FILE", "HERDER_CALL_TOKEN", "HERDER_CALL_TOKEN_FILE"];
 /// The number of a worker's slot.
 const SLOT: &str = "HERDER_SLOT";
+/// The variable with the most detailed level of the log records that a worker sends.
+const LOG_LEVEL: &str = "HERDER_LOG_LEVEL";
 /// How long a thread of OpenBLAS spins before it sleeps: 2 to this power, in cycles. OpenBLAS reads it when it is loaded.
 const BLAS_SPIN: &str = "OPENBLAS_THREAD_TIMEOUT";
 /// A third of a millisecond. With OpenBLAS's own value, 26, the threads that a fork has just started would spin for 27 ms, for each copy of the
@@ -34,12 +45,14 @@ pub(super) struct Commands {
     /// The directories from which workers were started. They are kept until the pool has ended: a worker imports from its
     /// directory as long as it runs, and another user could take the name of a private directory that was removed.
     packages: RefCell<Vec<Installed>>,
+    /// The level that was set for the log records of workers.
+    pub(super) log_level: Cell<Option<LevelFilter>>,
 }
 
 impl Commands {
     pub(super) fn new(config: Rc<PoolConfig>) -> Self {
         let threads = ThreadVariables::of(&config);
-        Self { config, threads, packages: RefCell::default() }
+        Self { config, threads, packages: RefCell::default(), log_level: Cell::default() }
     }
 
     /// Returns the command of a worker.
@@ -53,7 +66,7 @@ impl Commands {
                 command(&self.config, label, Some(number), program, parts.collect())
             }
         };
-        Ok(self.threads.apply_to(command))
+        Ok(self.threads.apply_to(command).log_level(self.log_level.get()))
     }
 
     /// Returns the command of the template; `None` if the pool has no app. Numeric libraries have one thread there, since a fork
@@ -83,6 +96,7 @@ impl Commands {
             self.threads_in_fork(),
         )
         .slabs(has_slabs(&self.config))
+        .log_level(worker_log_level(&self.config, self.log_level.get()))
     }
 
     /// Returns the value of a thread count's variable in a worker.
@@ -122,6 +136,23 @@ impl Commands {
 
 fn label(config: &PoolConfig, worker: WorkerRef) -> String {
     format!("{}/{worker}", config.name())
+}
+
+/// Returns the most detailed level of the log records that a worker is to send: the one that was set for the pool, or that of the
+/// application's subscriber, but nothing more detailed than what the worker's environment allows.
+pub(crate) fn worker_log_level(config: &PoolConfig, set: Option<LevelFilter>) -> LevelFilter {
+    let wanted = set.unwrap_or_else(LevelFilter::current);
+    match value(config, Some(0), LOG_LEVEL) {
+        // Python takes a name that it does not know as `info`.
+        Some(limit) => {
+            let known = limit
+                .to_str()
+                .and_then(|name| name.parse().ok())
+                .filter(|level: &LevelFilter| *level.to_string() == *limit);
+            wanted.min(known.unwrap_or(LevelFilter::INFO))
+        }
+        None => wanted,
+    }
 }
 
 /// Whether the workers of a pool may share memory with the host.

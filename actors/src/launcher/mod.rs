@@ -4,6 +4,7 @@
 mod command;
 mod template;
 
+pub(crate) use command::worker_log_level;
 pub use command::{CLEAN_ENV_VARIABLES, TOKEN_VARIABLES};
 pub use template::TemplateStatus;
 
@@ -23,7 +24,7 @@ use std::{
     time::Duration,
 };
 use template::TemplateOwner;
-use tracing::Level;
+use tracing::{Level, level_filters::LevelFilter};
 
 /// A started process and the host's ends of its sockets (non-blocking).
 pub struct Launched {
@@ -78,6 +79,11 @@ pub trait Launcher: 'static {
     /// Called when a reload begins, before any process is started for it: all that is started from now on must use the current
     /// files.
     fn on_reload(&self) {}
+    /// Sets the most detailed level of the log records that processes send which are started from now on. `None`: that of the
+    /// application's subscriber.
+    fn set_log_level(&self, level: Option<LevelFilter>) {
+        let _ = level;
+    }
     /// Returns the state of the pool's template, if it has one.
     fn template(&self) -> Option<TemplateStatus> {
         None
@@ -141,6 +147,10 @@ impl Launcher for ProcessLauncher {
         if let Some(template) = &self.template {
             template.replace();
         }
+    }
+
+    fn set_log_level(&self, level: Option<LevelFilter>) {
+        self.commands.log_level.set(level);
     }
 
     fn template(&self) -> Option<TemplateStatus> {

@@ -22,8 +22,8 @@ pub use metrics::{GetMetrics, Measurements};
 pub use pool::{
     GetBreaker, GetCommands, GetEvents, GetPoolName, GetQuarantine, GetRecorder, GetStack, GetStatus, GetTimeline,
     HealthCheck, KillWorker, ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome,
-    ReleaseFromQuarantine, Reload, ReloadReport, RemainingWorker, ResetBreaker, RunningCall, SetBatch, Shutdown,
-    ShutdownReport, WaitReady, WorkerInfo, WorkerStack,
+    ReleaseFromQuarantine, Reload, ReloadReport, RemainingWorker, ResetBreaker, RunningCall, SetBatch,
+    SetWorkerLogLevel, Shutdown, ShutdownReport, WaitReady, WorkerInfo, WorkerStack,
 };
 pub use sessions::{
     CleanupStaleSessions, EndSession, GetSessionHistory, GetSessionInfo, ListSessions, TrackSession,

@@ -11,6 +11,7 @@ use herder_core::{
 };
 use serde::Serialize;
 use std::{fmt, sync::Arc, time::Duration};
+use tracing::level_filters::LevelFilter;
 
 /// Waits until every base worker is ready. If one failed to start, the answer is an error with the reason. Answered at once
 /// by an idle pool (`lazy`), whose workers are started by the first call.
@@ -63,6 +64,21 @@ impl SetBatch {
     /// Creates the message for this command.
     pub fn new(command: impl Into<String>, settings: BatchSettings) -> Self {
         Self { command: command.into(), settings }
+    }
+}
+
+/// Sets the most detailed level of the log records that the pool's Python workers send: of those that run, at once and also while
+/// a handler runs, and of those that start later. The pool keeps it until it ends.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<()>")]
+pub struct SetWorkerLogLevel {
+    pub(crate) level: Option<LevelFilter>,
+}
+
+impl SetWorkerLogLevel {
+    /// Creates the message. `None`: the most detailed level that the application's `tracing` subscriber selects for anything.
+    pub fn new(level: impl Into<Option<LevelFilter>>) -> Self {
+        Self { level: level.into() }
     }
 }
 

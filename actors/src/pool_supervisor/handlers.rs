@@ -4,8 +4,9 @@ use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
     CommandDescription, Error, GetBreaker, GetCommands, GetMetrics, GetPoolName, GetQuarantine, GetRecorder, GetStatus,
     HealthCheck, KillWorker, ListRunningCalls, ListWorkers, Measurements, PoolHealth, PrepareShutdown, RecordOutcome,
-    Recording, ReleaseFromQuarantine, Reload, ReloadReport, ResetBreaker, Result, RunningCall, SetBatch, Shutdown,
-    ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted, shared_state::State,
+    Recording, ReleaseFromQuarantine, Reload, ReloadReport, ResetBreaker, Result, RunningCall, SetBatch,
+    SetWorkerLogLevel, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
+    shared_state::State,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{BatchStatus, BreakerStatus, Core, Input, KillReason, PoolName, PoolState, QuarantineEntry};
@@ -232,6 +233,15 @@ impl Handler<SetBatch> for PoolSupervisor {
 
     fn handle(&mut self, SetBatch { command, settings }: SetBatch, _: &mut Self::Context) -> Self::Result {
         self.active(|active| active.with(|state| state.set_batch(&command, settings))?)
+    }
+}
+
+impl Handler<SetWorkerLogLevel> for PoolSupervisor {
+    type Result = Result<()>;
+
+    fn handle(&mut self, SetWorkerLogLevel { level }: SetWorkerLogLevel, _: &mut Self::Context) -> Self::Result {
+        self.launcher.set_log_level(level);
+        self.active(|active| active.with(|state| state.set_worker_log_level(level)))
     }
 }
 

@@ -15,6 +15,7 @@ use herder_process::Signal;
 use herder_wire::{CallBuffers, CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, num::NonZeroU64, rc::Rc, time::Duration};
 use tokio::sync::Notify;
+use tracing::level_filters::LevelFilter;
 
 /// The commands of a worker by name. Each call looks its command up. The names come from the
 /// application, not from callers, so that the hashes need not resist attacks.
@@ -40,6 +41,14 @@ impl CommandRules {
     }
 }
 
+/// The level that was set for the workers of a pool, which each link sends to its worker.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WorkerLogLevel {
+    pub(super) level: Option<LevelFilter>,
+    /// Whether a level was ever set. Until then each worker has that of its start.
+    pub(super) is_changed: bool,
+}
+
 /// The connection to one process. Removed when the process has exited.
 pub(crate) struct Link {
     pub(crate) worker: WorkerRef,
@@ -58,6 +67,8 @@ pub(crate) struct Link {
     pub(crate) has_control: bool,
     /// Whether the worker accepts calls with buffers.
     pub(crate) accepts_buffers: bool,
+    /// Whether the worker accepts changes of the level of its log records.
+    pub(crate) accepts_log_level: bool,
     /// The memory that the worker shares with the host. `None`: the worker uses none.
     pub(crate) slabs: Option<Slabs>,
     /// Whether the worker was asked to stop.
@@ -98,6 +109,7 @@ impl Link {
             abandoned: Vec::new(),
             has_control: false,
             accepts_buffers: false,
+            accepts_log_level: false,
             slabs: None,
             stopping: false,
             health: HealthChecks::default(),

@@ -11,6 +11,7 @@ mod errors;
 mod exits;
 mod installed_package;
 mod link;
+mod log_level;
 mod metrics;
 mod outbox;
 mod rebuild;

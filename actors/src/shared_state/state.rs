@@ -4,7 +4,7 @@ use super::{
     CommandTable, Link,
     batched_commands::BatchedCommands,
     call::{Call, buffers_length},
-    link::CommandRules,
+    link::{CommandRules, WorkerLogLevel},
     recent_calls::RecentCalls,
     reported::Reported,
     slabs::SlabBudget,
@@ -81,6 +81,8 @@ pub(crate) struct State {
     pub(super) last_start_error: Option<(WorkerRef, ProcessExit, ExitRecord)>,
     /// The installed copy of Herder's package that a worker stated most recently.
     pub(super) installed_package: Option<InstalledPackage>,
+    /// The level of the workers' log records.
+    pub(super) log_level: WorkerLogLevel,
     pub(super) rebuilds: VecDeque<Timestamp>,
     stopping_since: Option<Timestamp>,
     /// The number of calls that had been admitted and failed with `PoolFailed` when the shutdown started.
@@ -193,6 +195,7 @@ impl State {
             exit_records: VecDeque::new(),
             last_start_error: None,
             installed_package: None,
+            log_level: WorkerLogLevel::default(),
             rebuilds: VecDeque::new(),
             stopping_since: None,
             failed_by_pool_before_shutdown: 0,

@@ -129,6 +129,7 @@ pub fn hello() -> WorkerHello {
         in_order,
         buffers: false,
         slabs: false,
+        log_level: false,
         installed,
     }
 }

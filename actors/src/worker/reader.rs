@@ -369,9 +369,14 @@ impl<'a> Reader<'a> {
         if let Some(installed) = hello.installed.take() {
             state.log_installed_package(installed);
         }
+        let log_level = state.changed_log_level();
         if let Some(link) = state.link(self.worker) {
             link.on_hello(hello.control);
             link.accepts_buffers = hello.buffers;
+            link.accepts_log_level = hello.log_level;
+            if let Some(level) = log_level {
+                link.send_log_level(level);
+            }
             if !hello.slabs || !hello.buffers {
                 link.slabs = None;
             }

@@ -22,8 +22,5 @@ pub(crate) fn run(options: &LogLevel) -> Outcome {
     let answer: Value = serde_json::from_str(&answer)
         .map_err(|error| CommandError::failed(format_args!("the server's response is malformed: {error}")))?;
     table::print_line(&format!("{}: {}", options.pool, answer["level"].as_str().unwrap_or(DEFAULT)));
-    if options.level.is_some() {
-        table::print_line("Python workers that run keep the level of their start until they are replaced");
-    }
     Ok(())
 }

@@ -309,10 +309,7 @@ fn r50_the_log_level_of_a_pool_is_changed_while_the_server_runs() {
         let all: Vec<&str> = ["log-level"].into_iter().chain(args.iter().copied()).collect();
         let output = herder(server.folder.path(), &all).env("HERDER_URL", server.url()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        let (level, hint) = text.split_once('\n').unwrap();
-        assert_eq!(hint.starts_with("Python workers that run keep"), args.len() == 2, "{text}");
-        level.to_owned()
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     };
     let call = |pool: &str, number: u32| {
         let body = format!(r#"{{"n": {number}}}"#);
@@ -343,4 +340,45 @@ fn r50_the_log_level_of_a_pool_is_changed_while_the_server_runs() {
     Request::new("PUT", "/v1/pools/none/log-level", r#"{"level": null}"#)
         .send(server.address)
         .problem(404, "unknown-pool");
+}
+
+/// R50: Python workers that run send the records of the level of their pool at once, also workers that start later, spawned or
+/// forked; those of other pools send nothing more.
+#[test]
+fn r50_the_workers_of_a_pool_get_its_log_level() {
+    let pool = |name: &str, start: &str| {
+        format!("[pools.{name}]\napp = 'shop.py:app'\npool_size = 1\noverflow = 0\nstart = '{start}'\n")
+    };
+    let folder = folder(&(pool("one", "spawn") + &pool("two", "spawn") + &pool("warm", "template")));
+    fs::write(folder.path().join("shop.py"), LOGGING).unwrap();
+    let server = Server::start(folder, &[], &[("HERDER_LOG", "info")]);
+    server.until_ready();
+    let set = |pool: &str, level: &str| {
+        let path = format!("/v1/pools/{pool}/log-level");
+        assert_eq!(Request::new("PUT", &path, &format!(r#"{{"level": {level}}}"#)).send(server.address).status, 200);
+    };
+    let replace = |pool: &str, worker: &str| {
+        let path = format!("/v1/pools/{pool}/workers/{worker}/kill?generation=1");
+        assert!(Request::new("POST", &path, "").send(server.address).status < 300);
+        server.until_ready();
+    };
+    let sends_debug = |pool: &str| server.call(&format!("{pool}/buy"), r#"{"n": 7}"#, &[]).result() == true;
+    let details = |worker: &str| server.log().matches(&format!("DEBUG herder::worker: detail worker={worker}")).count();
+    assert_eq!(["one", "two", "warm"].map(sends_debug), [false; 3]);
+    set("one", r#""debug""#);
+    wait_until("the worker that runs has the level", || sends_debug("one"));
+    server.until_logged("DEBUG herder::worker: detail worker=one/w1.1");
+    replace("one", "w1");
+    assert!(sends_debug("one"), "a worker that starts later has it from its first call on");
+    replace("two", "w1"); // one that starts while `tracing` lets DEBUG pass
+    assert!(!sends_debug("two"), "the level of another pool is not its own");
+    set("warm", r#""debug""#);
+    wait_until("the forked worker that runs has the level", || sends_debug("warm"));
+    replace("warm", "w1");
+    assert!(sends_debug("warm"), "a worker that is forked later has it from its first call on");
+    set("one", "null");
+    wait_until("the worker has the level of its start again", || !sends_debug("one"));
+    assert!(!sends_debug("two"));
+    server.until_logged("DEBUG herder::worker: detail worker=warm/w1.2");
+    assert_eq!(details("two/"), 0, "{}", server.log());
 }

@@ -1,6 +1,7 @@
 //! The description of a process to start. Holds plain data; the spawner starts it.
 
 use std::{ffi::OsString, path::Path, path::PathBuf};
+use tracing::level_filters::LevelFilter;
 
 /// The program to start, with its arguments, environment, directory, and the name for its log lines.
 ///
@@ -27,6 +28,9 @@ pub struct Command {
     pub label: String,
     /// Whether the worker gets a socket for slabs, where the system has them.
     pub slabs: bool,
+    /// The value of `HERDER_LOG_LEVEL`, unless the environment has one: the most detailed level of the log records that the worker
+    /// sends. `None`: the most detailed level that the application's subscriber selects when the worker is started.
+    pub log_level: Option<LevelFilter>,
 }
 
 impl Command {
@@ -35,7 +39,7 @@ impl Command {
         let program = program.into();
         let label = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
         let (args, env, env_remove) = Default::default();
-        Self { program, args, env, env_clear: false, env_remove, cwd: None, label, slabs: false }
+        Self { program, args, env, env_clear: false, env_remove, cwd: None, label, slabs: false, log_level: None }
     }
 
     /// Adds an argument.
@@ -84,6 +88,13 @@ impl Command {
     #[must_use]
     pub fn slabs(mut self, slabs: bool) -> Self {
         self.slabs = slabs;
+        self
+    }
+
+    /// Sets the most detailed level of the log records that the worker sends.
+    #[must_use]
+    pub fn log_level(mut self, level: Option<LevelFilter>) -> Self {
+        self.log_level = level;
         self
     }
 

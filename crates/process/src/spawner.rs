@@ -164,7 +164,7 @@ fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
     let names = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_LOG_FD", SLAB_FD];
     let numbers = inherited.iter().map(|fd| fd.as_raw_fd().to_string());
     let mut variables: Vec<_> = names.into_iter().zip(numbers).collect();
-    variables.push((LOG_LEVEL, LevelFilter::current().to_string()));
+    variables.push((LOG_LEVEL, command.log_level.unwrap_or_else(LevelFilter::current).to_string()));
     let launch = ChildSetup {
         image: Image::new(command, &variables)?,
         cwd: command.cwd.as_ref().map(|cwd| CString::new(cwd.as_os_str().as_bytes())).transpose()?,

@@ -86,12 +86,22 @@ pub struct ForkRequest {
     /// Whether the worker gets a socket for slabs.
     #[serde(skip)]
     slabs: bool,
+    /// The most detailed level of the log records that the worker sends.
+    log_level: String,
 }
 
 impl ForkRequest {
     /// Creates a request. `label` is the name of the worker in log lines. Variables with the value `None` are removed.
     pub fn new(label: impl Into<String>, env: BTreeMap<String, Option<String>>, threads: Option<usize>) -> Self {
-        Self { label: label.into(), env, threads, slabs: false }
+        let log_level = LevelFilter::current().to_string();
+        Self { label: label.into(), env, threads, slabs: false, log_level }
+    }
+
+    /// Sets the most detailed level of the log records that the worker sends. The default is that of the application's subscriber.
+    #[must_use]
+    pub fn log_level(mut self, level: LevelFilter) -> Self {
+        self.log_level = level.to_string();
+        self
     }
 
     /// Sets whether the worker gets a socket for slabs. Its template must have been started with the same value.
@@ -285,14 +295,7 @@ impl Channel {
 
     /// Sends a request with the descriptors of the worker.
     fn request(&mut self, worker: &ForkRequest, ends: &[OwnedFd]) -> Result<(), ForkError> {
-        #[derive(Serialize)]
-        struct Message<'a> {
-            #[serde(flatten)]
-            worker: &'a ForkRequest,
-            log_level: String,
-        }
-        let message = Message { worker, log_level: LevelFilter::current().to_string() };
-        let body = serde_json::to_vec(&message).map_err(ForkError::new)?;
+        let body = serde_json::to_vec(worker).map_err(ForkError::new)?;
         let length = u32::try_from(body.len()).map_err(ForkError::new)?;
         let bytes = [&length.to_le_bytes(), body.as_slice()].concat();
         let fds: Vec<_> = ends.iter().map(AsFd::as_fd).collect();

@@ -50,6 +50,9 @@ pub struct WorkerHello {
     /// Whether the worker uses slabs: it has their socket, and can map memory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub slabs: bool,
+    /// Whether the worker accepts changes of the level of its log records.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub log_level: bool,
     /// The copy of Herder's package that is installed for the worker's interpreter, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed: Option<InstalledPackage>,
@@ -118,6 +121,8 @@ struct RawWorkerHello {
     buffers: bool,
     #[serde(default)]
     slabs: bool,
+    #[serde(default)]
+    log_level: bool,
     installed: Option<InstalledPackage>,
 }
 
@@ -164,6 +169,7 @@ impl WorkerHello {
             in_order: raw.in_order,
             buffers: raw.buffers,
             slabs: raw.slabs,
+            log_level: raw.log_level,
             installed: raw.installed,
         })
     }

@@ -68,6 +68,9 @@ pub enum HostMessage {
     SlabFree(SlabIds),
     /// Tells the worker to unmap these slabs. It answers with the same message.
     SlabDrop(SlabIds),
+    /// Changes the most detailed level of the log records that the worker sends. Sent only to a worker that states
+    /// [`log_level`](crate::WorkerHello::log_level).
+    LogLevel(LogLevel),
 }
 
 impl HostMessage {
@@ -92,6 +95,7 @@ impl HostMessage {
             FrameKind::HealthCheck => Self::HealthCheck { nonce: wire.0, timeout_ms: body().u64()? },
             FrameKind::SlabFree => Self::SlabFree(SlabIds::parse(body())?),
             FrameKind::SlabDrop => Self::SlabDrop(SlabIds::parse(body())?),
+            FrameKind::LogLevel => Self::LogLevel(LogLevel::from_byte(body().u8()?)),
             FrameKind::Ready
             | FrameKind::Result
             | FrameKind::Error
@@ -131,6 +135,7 @@ impl HostMessage {
             }
             Self::SlabFree(slabs) => put(FrameKind::SlabFree, none, no_call, &[&slabs.encode()]),
             Self::SlabDrop(slabs) => put(FrameKind::SlabDrop, none, no_call, &[&slabs.encode()]),
+            Self::LogLevel(level) => put(FrameKind::LogLevel, none, no_call, &[&[*level as u8]]),
         }
     }
 }
@@ -162,6 +167,50 @@ pub fn encode_batch(
     out.put_slice(&header.encode());
     calls.for_each(|wire| out.put_u64_le(wire.0));
     Ok(())
+}
+
+/// The most detailed level of the log records that a worker sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum LogLevel {
+    /// No records.
+    Off = 0,
+    /// Errors.
+    Error = 1,
+    /// Warnings, too.
+    Warn = 2,
+    /// Information, too.
+    Info = 3,
+    /// Details for debugging, too.
+    Debug = 4,
+    /// All records.
+    Trace = 5,
+}
+
+impl LogLevel {
+    /// Returns the name of the level, as in `HERDER_LOG_LEVEL`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+
+    /// A number above those of the levels is that of all records: a later version could have a more detailed one.
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            0 => Self::Off,
+            1 => Self::Error,
+            2 => Self::Warn,
+            3 => Self::Info,
+            4 => Self::Debug,
+            _ => Self::Trace,
+        }
+    }
 }
 
 /// Why a session ended.

@@ -92,6 +92,8 @@ kinds! {
     SlabFree = 24, "slab_free", Both;
     /// Tells the worker to unmap slabs, or the host that they are unmapped.
     SlabDrop = 25, "slab_drop", Both;
+    /// Changes the level of the log records that the worker sends.
+    LogLevel = 26, "log_level", ToWorker;
 }
 
 /// Which wire ids a kind allows.
@@ -151,6 +153,7 @@ impl FrameKind {
             Self::HealthCheck => (W::Any, B::AtLeast(8), 0),
             Self::Health => (W::Any, B::AtLeast(0), 0),
             Self::SlabFree | Self::SlabDrop => (W::Zero, B::AtLeast(8), 0),
+            Self::LogLevel => (W::Zero, B::AtLeast(1), 0),
         };
         HeaderRules { wire, body, flags }
     }

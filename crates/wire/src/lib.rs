@@ -58,7 +58,7 @@ pub use error::{EncodeError, FrameError};
 pub use header::{Flags, Header};
 pub use headers::{CallHeaders, InvalidHeader, encode_headers, is_header_name};
 pub use hello::{HostHello, InstalledPackage, SessionStateSupport, WorkerHello};
-pub use host::{EndReason, HostMessage, SessionEnd, encode_batch};
+pub use host::{EndReason, HostMessage, LogLevel, SessionEnd, encode_batch};
 pub use kind::{FrameDirection, FrameKind};
 pub use payload::{MAX_INTEGER_DIGITS, PayloadError, RawJson, check_json, check_json_object, without_byte_order_mark};
 pub use scan::MAX_DEPTH;

@@ -129,6 +129,7 @@ impl WorkerMessage {
             | FrameKind::Cancel
             | FrameKind::Revoke
             | FrameKind::Credit
+            | FrameKind::LogLevel
             | FrameKind::Ping
             | FrameKind::SessionEnd
             | FrameKind::Shutdown

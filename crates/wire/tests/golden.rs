@@ -107,6 +107,7 @@ fn describe_host(message: &HostMessage) -> Value {
         HostMessage::Credit { bytes, .. } => json!({"bytes": bytes}),
         HostMessage::HealthCheck { timeout_ms, .. } => json!({"timeout_ms": timeout_ms}),
         HostMessage::SlabFree(SlabIds(slabs)) | HostMessage::SlabDrop(SlabIds(slabs)) => json!({"slabs": slabs}),
+        HostMessage::LogLevel(level) => json!({"level": level.name()}),
         HostMessage::SessionEnd(end) => {
             json!({"epoch": end.epoch.0, "reason": end.reason.name(), "session": end.session.as_str()})
         }

@@ -108,6 +108,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         Just(HostMessage::Shutdown),
         any::<(u64, u64)>().prop_map(|(nonce, timeout_ms)| HostMessage::HealthCheck { nonce, timeout_ms }),
         vec(any::<u64>(), 1..4).prop_map(|slabs| HostMessage::SlabFree(SlabIds(slabs))),
+        prop_oneof![Just(LogLevel::Off), Just(LogLevel::Info), Just(LogLevel::Trace)].prop_map(HostMessage::LogLevel),
     ]
 }
 
@@ -117,7 +118,17 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
     let hello = (hello, positive(), option::of(positive()), option::of(installed)).prop_map(
         |((pid, control, signal), window, in_order, installed)| {
             let stack_signal = NonZeroU8::new(signal);
-            WorkerHello { pid, window, control, stack_signal, in_order, buffers: control, slabs: control, installed }
+            WorkerHello {
+                pid,
+                window,
+                control,
+                stack_signal,
+                in_order,
+                buffers: control,
+                slabs: control,
+                log_level: control,
+                installed,
+            }
         },
     );
     let entry = any::<(String, bool, u64)>().prop_map(|(name, idempotent, timeout)| CommandEntry {

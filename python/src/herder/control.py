@@ -1,4 +1,4 @@
-"""The control thread: handles pings, cancels, credits, revokes and the shutdown while the main thread is busy.
+"""The control thread: handles pings, cancels, credits, log levels and the shutdown while the main thread is busy.
 
 It owns the control descriptor. It never runs the application's code and never writes to the calls descriptor.
 """
@@ -10,7 +10,7 @@ import select
 import signal
 from _thread import get_ident, start_new_thread
 
-from herder import frames, signals
+from herder import frames, log_hooks, signals
 from herder.descriptor_io import write_all
 from herder.errors import ProtocolError
 
@@ -76,6 +76,8 @@ class Control:
             self.revoke(wire_id)
         elif kind == frames.CREDIT:
             self.add_credit(wire_id, frames.credit(body))
+        elif kind == frames.LOG_LEVEL:
+            log_hooks.change_level(frames.log_level(body))
         elif kind == frames.SHUTDOWN:
             self.shutdown()
         else:

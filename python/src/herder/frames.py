@@ -28,6 +28,7 @@ HEALTH_CHECK = 22
 HEALTH = 23
 SLAB_FREE = 24
 SLAB_DROP = 25
+LOG_LEVEL = 26
 
 OPTIONAL = 0x01  # a receiver ignores the frame if it does not know the kind
 INTERRUPT = 0x02  # of a `cancel` frame: interrupt the handler
@@ -36,10 +37,13 @@ END_OF_STREAM = 0x02  # of a `result` frame: it ends a stream and has no value
 BUFFERS = 0x04  # of a `call` or `result` frame: its value has buffers, or the caller takes some
 
 SLABS = frozenset({SLAB_FREE, SLAB_DROP})  # both sides send these
-TO_WORKER = SLABS | {HELLO, CALL, HEADERS, BATCH, CANCEL, REVOKE, PING, CREDIT, SESSION_END, SHUTDOWN, HEALTH_CHECK}
+TO_WORKER = SLABS | frozenset(
+    {HELLO, CALL, HEADERS, BATCH, CANCEL, REVOKE, PING, CREDIT, SESSION_END, SHUTDOWN, HEALTH_CHECK, LOG_LEVEL}
+)
 TO_HOST = frozenset({READY, RESULT, ERROR, CHUNK, ATTEMPT_STATE, PONG, HEALTH})
 KIND_FLAGS = {CALL: STREAM | BUFFERS, CANCEL: INTERRUPT}  # the flags of kinds that have some of their own
 RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # the states in an `attempt_state` frame
+LOG_LEVELS = ("off", "error", "warn", "info", "debug", "trace")  # by the number in a `log_level` frame
 REASONS = {1: "ended", 2: "expired", 3: "moved"}
 HELLO_LIMIT = 1 << 20
 SESSION_LIMIT = 256  # bytes
@@ -95,7 +99,7 @@ def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int
         raise ProtocolError("reserved_flags", f"a frame of kind {kind} sets the reserved flags {flags:#x}")
     if kind in (CALL, HEADERS, CANCEL, REVOKE, CREDIT) and not wire_id:
         raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has no wire id")
-    if kind in (HELLO, BATCH, SESSION_END, SHUTDOWN, SLAB_FREE, SLAB_DROP) and wire_id:
+    if kind in (HELLO, BATCH, SESSION_END, SHUTDOWN, SLAB_FREE, SLAB_DROP, LOG_LEVEL) and wire_id:
         raise ProtocolError("unexpected_wire_id", f"a frame of kind {kind} must have wire id 0, but has {wire_id}")
     if kind in (CANCEL, REVOKE, PING, SHUTDOWN) and length:
         raise ProtocolError("unexpected_body", f"a frame of kind {kind} must have no body")
@@ -186,6 +190,13 @@ def credit(body: bytes | memoryview) -> int:
         raise ProtocolError("short_body", "the body of a credit frame is too short")
     taken: int = CREDIT_BODY.unpack_from(body)[0]
     return taken
+
+
+def log_level(body: bytes | memoryview) -> str:
+    """Return the name of the level from the body of a `log_level` frame."""
+    if not body:
+        raise ProtocolError("short_body", "the body of a log_level frame is empty")
+    return LOG_LEVELS[min(body[0], len(LOG_LEVELS) - 1)]
 
 
 def session_name(data: bytes | memoryview) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import start_new_thread
 
 from herder import error_frames
 from herder.log_output import LEVELS, as_text, output
@@ -41,6 +42,42 @@ def install(fd: int, level: str) -> None:
         if module is not None:
             call_hook(hook, module)
     sys.meta_path.insert(0, Finder)
+
+
+# --- the level --------------------------------------------------------------------------------------------------------
+
+
+class HostLevel(int):
+    """A level that Herder has set. Levels that the application sets are of type `int`, and remain."""
+
+    __slots__ = ()
+
+
+def set_level(level: str) -> None:
+    """Send records up to this level of the host's log from now on."""
+    output.level = LEVELS.get(level, output.level)
+    apply_level()
+
+
+def change_level(level: str) -> None:
+    """Do the same on the control thread, which must not wait for the locks of `logging` and loguru."""
+    output.level = LEVELS.get(level, output.level)
+    if any(each in sys.modules for each in LEVEL_SETTERS):
+        try:
+            start_new_thread(apply_level, ())
+        except RuntimeError:
+            os.write(2, b"herder: the log level of `logging` and loguru was not changed: no thread can be started\n")
+
+
+def apply_level() -> None:
+    """Set the level in the libraries that are imported and whose level the application has not set."""
+    for name, setter in LEVEL_SETTERS.items():
+        module = sys.modules.get(name)
+        if module is not None:
+            try:
+                setter(module)
+            except Exception as error:
+                error_frames.log(f"herder: the log level of `{name}` was not changed: {error!r}")
 
 
 class Finder:
@@ -133,7 +170,17 @@ def connect_logging(logging: Any) -> None:
     if logging.lastResort is not None:
         logging.lastResort.setLevel(logging.NOTSET)
     if logging.root.level == logging.WARNING:  # the default; what the application sets later replaces this
-        logging.root.setLevel(output.level)
+        logging.root.setLevel(HostLevel(output.level))
+        set_logging_level(logging)  # in case that the level changes at this moment
+
+
+def set_logging_level(logging: Any) -> None:
+    """Give the root logger the level of `output`, unless the application has given it one."""
+    # Several threads may do this at once, and a fork could find a lock taken. So whoever sets the level compares it
+    # again, and the last one is set in the end.
+    root = getattr(logging, "root", None)  # absent while the module is imported
+    while root is not None and type(root.level) is HostLevel and root.level != output.level:
+        root.setLevel(HostLevel(output.level))
 
 
 def send_record(record: Any) -> None:
@@ -173,6 +220,21 @@ def connect_loguru(loguru: Any) -> None:
     # It is the first sink and so has the number 0, as loguru's own: `logger.remove(0)` and `logger.remove()` work.
     level = {} if "LOGURU_LEVEL" in os.environ else {"level": output.level}
     loguru.logger.add(send_loguru, format=format_nothing, backtrace=False, diagnose=False, **level)
+    if level:
+        set_loguru_level(loguru)  # in case that the level changes at this moment
+
+
+def set_loguru_level(loguru: Any) -> None:
+    """Give the sink that `connect_loguru` has added the level of `output`, unless the application has removed it."""
+    # loguru has no function for this, and a sink that is added again would have another number.
+    core = getattr(getattr(loguru, "logger", None), "_core", None)  # absent while the module is imported
+    if core is None or "LOGURU_LEVEL" in os.environ:
+        return
+    with core.lock:
+        sink = core.handlers.get(0)
+        if sink is not None and getattr(sink._sink, "_function", None) is send_loguru:
+            sink._levelno = output.level
+            core.min_level = min(each.levelno for each in core.handlers.values())
 
 
 def format_nothing(_record: Any) -> str:
@@ -249,3 +311,4 @@ HOOKS: dict[str, Callable[[Any], None]] = {
     "loguru": connect_loguru,
     "structlog": connect_structlog,
 }
+LEVEL_SETTERS: dict[str, Callable[[Any], None]] = {"logging": set_logging_level, "loguru": set_loguru_level}

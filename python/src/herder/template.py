@@ -20,7 +20,7 @@ import socket
 import sys
 from importlib import import_module
 
-from herder import error_frames, log_output, schemas, signals, stdlib
+from herder import error_frames, log_hooks, log_output, schemas, signals, stdlib
 from herder.codec import decode, encode, is_orjson_installed
 from herder.errors import StartFailed
 from herder.load import load
@@ -310,7 +310,7 @@ def _become_worker(request: Fork, host: int, targets: list[int], libraries: Any)
         _set_environment(request.message)
         output = log_output.output
         output.inode = os.fstat(output.fd).st_ino
-        output.level = log_output.LEVELS.get(request.message["log_level"], output.level)
+        log_hooks.set_level(request.message["log_level"])
         _reseed()
         threads = request.message["threads"]
         if libraries is not None and threads:

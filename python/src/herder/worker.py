@@ -321,6 +321,7 @@ def _exchange_hellos(fd: int, control_fd: int, slab_fd: int, installed: dict[str
         "stack_signal": int(signal.SIGUSR1),
         "buffers": True,
         "slabs": slab_fd >= 0,
+        "log_level": log_output.output.fd >= 0,
     }
     if installed is not None:
         # Names of directories may have any bytes, which JSON cannot have.

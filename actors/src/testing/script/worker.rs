@@ -164,14 +164,15 @@ impl Worker {
                 }
             }
             HostMessage::Shutdown => self.shutting_down = true,
-            // This worker states neither `in_order`, `health` nor `slabs`, and no command is a stream or has batches.
+            // This worker states neither `in_order`, `health`, `slabs` nor `log_level`, and no command is a stream or has batches.
             HostMessage::Hello(_)
             | HostMessage::Revoke { .. }
             | HostMessage::Credit { .. }
             | HostMessage::HealthCheck { .. }
             | HostMessage::Batch { .. }
             | HostMessage::SlabFree(_)
-            | HostMessage::SlabDrop(_) => {}
+            | HostMessage::SlabDrop(_)
+            | HostMessage::LogLevel(_) => {}
         }
     }
 

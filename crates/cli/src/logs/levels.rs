@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        PoisonError, RwLock,
+        OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -29,11 +29,13 @@ pub(crate) struct PoolLevels {
     levels: RwLock<BTreeMap<Box<str>, LevelFilter>>,
     /// Whether a level is set. Events are compared with the levels only then.
     is_set: AtomicBool,
+    /// The most detailed level that the filter shows of anything.
+    of_filter: OnceLock<LevelFilter>,
 }
 
 impl PoolLevels {
     pub(super) const fn new() -> Self {
-        Self { levels: RwLock::new(BTreeMap::new()), is_set: AtomicBool::new(false) }
+        Self { levels: RwLock::new(BTreeMap::new()), is_set: AtomicBool::new(false), of_filter: OnceLock::new() }
     }
 
     fn get(&self, pool: &str) -> Option<LevelFilter> {
@@ -64,6 +66,10 @@ impl LogLevels for &'static PoolLevels {
         drop(levels); // the rebuild asks the filter, which reads the levels
         rebuild_interest_cache();
     }
+
+    fn default_level(&self) -> Option<LevelFilter> {
+        self.of_filter.get().copied()
+    }
 }
 
 /// The filter of the log.
@@ -74,6 +80,8 @@ pub(super) struct PoolFilter {
 
 impl PoolFilter {
     pub(super) fn new(filter: EnvFilter, levels: &'static PoolLevels) -> Self {
+        // A filter without a hint may show anything.
+        let _ = levels.of_filter.set(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));
         Self { filter, levels }
     }
 }
