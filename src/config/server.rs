@@ -13,13 +13,15 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 20] = [
     "listen",
     "hosts",
     "token",
     "token_file",
     "call_token",
     "call_token_file",
+    "metrics_token",
+    "metrics_token_file",
     "errors",
     "session_header",
     "session_cookie",
@@ -65,6 +67,10 @@ pub struct Server {
     pub call_token: Option<Token>,
     /// The file with the token of callers, instead of `call_token`. Default: none.
     pub call_token_file: Option<PathBuf>,
+    /// The token for `/metrics`, whose senders may do nothing else. Default: none.
+    pub metrics_token: Option<Token>,
+    /// The file with the token for `/metrics`, instead of `metrics_token`. Default: none.
+    pub metrics_token_file: Option<PathBuf>,
     /// How much detail of an error callers see. Default: full if the server listens on loopback, otherwise brief.
     pub errors: Option<ErrorDetail>,
     /// The headers from which the session of a call is read. Default: `Herder-Session` only.
@@ -134,6 +140,8 @@ impl Default for Server {
             token_file: None,
             call_token: None,
             call_token_file: None,
+            metrics_token: None,
+            metrics_token_file: None,
             errors: None,
             session_header: vec![SessionHeader::default()],
             session_cookie: None,
@@ -162,6 +170,8 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>, folde
             "token_file" => put(&mut server.token_file, file(value, folder), TOKEN_FILE),
             "call_token" => put(&mut server.call_token, token(value), TOKEN),
             "call_token_file" => put(&mut server.call_token_file, file(value, folder), TOKEN_FILE),
+            "metrics_token" => put(&mut server.metrics_token, token(value), TOKEN),
+            "metrics_token_file" => put(&mut server.metrics_token_file, file(value, folder), TOKEN_FILE),
             "errors" => put(&mut server.errors, errors(value), ERRORS),
             "session_header" => put(&mut server.session_header, session_header(value), session_names::HEADERS),
             "session_cookie" => put(&mut server.session_cookie, session_cookie(value), session_names::COOKIE),
@@ -181,12 +191,12 @@ pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>, folde
         };
         if let Err(allowed) = refusal {
             // An invalid token can still be a secret, for example with a space at its end. Do not quote it.
-            let is_secret = matches!(key, "token" | "call_token");
+            let is_secret = matches!(key, "token" | "call_token" | "metrics_token");
             let given = if is_secret { "the value".into() } else { report.quote(&value.span()) };
             report.add(&value.span(), format!("server.{key}"), format!("{given} is invalid; allowed: {allowed}"));
         }
     }
-    for key in ["token", "call_token"] {
+    for key in ["token", "call_token", "metrics_token"] {
         check_one_source(report, table, key);
     }
     server

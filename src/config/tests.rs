@@ -374,7 +374,7 @@ fn r51_unknown_keys_are_refused_with_a_hint() {
     assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Allowed: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key; allowed: interrupt, kill");
     assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, buffers, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
-    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Allowed: listen, hosts, token, token_file, call_token, call_token_file, errors, session_header, session_cookie, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp, docs, page, metrics");
+    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Allowed: listen, hosts, token, token_file, call_token, call_token_file, metrics_token, metrics_token_file, errors, session_header, session_cookie, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp, docs, page, metrics");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Allowed: server, traces, defaults, pools");
 }
 
@@ -479,7 +479,7 @@ fn r51_problems_are_reported_together() {
     let text =
         "[server]\nport = 80\n[defaults]\noverflow = -1\n[pools.b]\ntimout = '1s'\n[pools.a]\napp = 3\nqueue.limit = 0";
     assert_snapshot!(refused(text), @r"
-    herder.toml:2:1: server.port: unknown key; allowed: listen, hosts, token, token_file, call_token, call_token_file, errors, session_header, session_cookie, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp, docs, page, metrics
+    herder.toml:2:1: server.port: unknown key; allowed: listen, hosts, token, token_file, call_token, call_token_file, metrics_token, metrics_token_file, errors, session_header, session_cookie, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit, mcp, docs, page, metrics
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
     herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Allowed: worker_type, app, command, python, env, env_mode, numeric_threads, start, lazy, cwd, pool_size, overflow, overflow_delay, overflow_idle_timeout, timeout, queue, concurrency, pipeline, forward_headers, start_timeout, cancel, stream, batch, buffers, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a string; allowed: `module:app` or `path/to/file.py:app`
@@ -540,8 +540,9 @@ fn the_server_table_is_read_and_checked() {
     assert_snapshot!(refused_in_pool("[server]\ntoken = 'two words'"), @"herder.toml:4:9: server.token: the value is invalid; allowed: 1 to 1024 visible ASCII characters, without spaces");
     assert_snapshot!(refused_in_pool("[server]\ncall_token = 'two words'"), @"herder.toml:4:14: server.call_token: the value is invalid; allowed: 1 to 1024 visible ASCII characters, without spaces");
     assert_snapshot!(refused_in_pool("[server]\ntoken = 'x'\ntoken_file = 'y'"), @"herder.toml:5:14: server.token_file: `token` is set as well; remove one of them");
-    let files = server("token_file = 'admin'\ncall_token_file = '/run/call'");
+    let files = server("token_file = 'admin'\ncall_token_file = '/run/call'\nmetrics_token_file = 'metrics'");
     assert_eq!([files.token_file, files.call_token_file], [Some("./admin".into()), Some("/run/call".into())]);
+    assert_eq!(files.metrics_token_file, Some("./metrics".into()));
 }
 
 /// Paths are relative to the directory of the file, and `.venv` is searched there.

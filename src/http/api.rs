@@ -14,6 +14,7 @@ use super::{
     pools::{self, DroppedLogLines, Pools},
     probes,
     refusal::Refusal,
+    roles::Role,
     session_sources::SessionSources,
     sessions,
     watch::{self, EventReaders},
@@ -130,6 +131,15 @@ impl Api {
         self
     }
 
+    /// Sets a third token, whose senders may only read `/metrics`, as the administrators may. Other routes answer them with 403.
+    /// Set it together with a [`token`](Self::token) or [`call_token`](Self::call_token): without these, nobody may use the other
+    /// routes.
+    #[must_use]
+    pub fn metrics_token(mut self, token: Token) -> Self {
+        Arc::make_mut(&mut self.guard).tokens.metrics = Some(token);
+        self
+    }
+
     /// Refuses requests with a foreign `Host`. Allowed are loopback names (`localhost`, `127.0.0.1`, `[::1]`) at any
     /// port, the address that the server listens on, the local address of the connection
     /// ([`Connections`](super::Connections)), and the given names (`name` or `name:port`). `/healthz` and `/readyz`
@@ -233,7 +243,7 @@ impl Api {
     }
 
     /// Sets whether [`routes`](Self::routes) has `/metrics`: what the pools have counted, as Prometheus or OpenMetrics text. It
-    /// needs the token of administrators, if there is one. On by default.
+    /// needs the token of administrators or the [`metrics_token`](Self::metrics_token), if there is one. On by default.
     #[must_use]
     pub fn metrics(mut self, enabled: bool) -> Self {
         self.metrics = enabled;
@@ -369,8 +379,13 @@ impl Routes {
 
     /// Adds routes for administrators.
     fn for_admins(self, resource: Resource) -> Self {
+        self.only_for(&[Role::Admin], resource)
+    }
+
+    /// Adds routes for these roles.
+    fn only_for(self, roles: &'static [Role], resource: Resource) -> Self {
         let guard = self.guard.clone();
-        let check = move |request, next| guard::admins_only(guard.clone(), request, next);
+        let check = move |request, next| guard::only(roles, guard.clone(), request, next);
         Self { scope: self.scope.service(resource.wrap(from_fn(check))), ..self }
     }
 }
@@ -395,7 +410,10 @@ fn with_mcp(routes: Routes, endpoint: Option<Resource>) -> Routes {
 /// Adds the metrics, if they are on.
 fn with_metrics(routes: Routes, enabled: bool, limits: Limits) -> Routes {
     match enabled {
-        true => routes.for_admins(read("/metrics", metrics::metrics).app_data(web::Data::new(limits))),
+        true => {
+            let metrics = read("/metrics", metrics::metrics).app_data(web::Data::new(limits));
+            routes.only_for(&[Role::Admin, Role::Metrics], metrics)
+        }
         false => routes,
     }
 }

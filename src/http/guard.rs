@@ -78,8 +78,12 @@ pub(super) async fn check(
     Ok(response)
 }
 
-/// The middleware of the routes for administrators only.
-pub(super) async fn admins_only(
+/// The path that the token of metrics opens.
+const METRICS: &str = "/metrics";
+
+/// The middleware of the routes for these roles only.
+pub(super) async fn only(
+    roles: &'static [Role],
     guard: Arc<RequestGuard>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -87,9 +91,9 @@ pub(super) async fn admins_only(
     // The role is read again from the request. A mark that `check` leaves could be missing, for example in a route that is
     // mounted without it.
     match guard.tokens.role(request.headers()) {
-        Ok(Role::Admin) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Ok(role) if roles.contains(&role) => Ok(next.call(request).await?.map_into_boxed_body()),
         // Not `Err`: `check` would not end the request.
-        Ok(Role::Call) => Ok(request.error_response(Refusal::WrongRole)),
+        Ok(_) => Ok(request.error_response(Refusal::WrongRole)),
         Err(refusal) => Ok(request.error_response(refusal)),
     }
 }
@@ -122,7 +126,9 @@ impl RequestGuard {
         match self.tokens.role(request.headers()) {
             Ok(Role::Admin) => _ = request.extensions_mut().insert(Trusted),
             Ok(Role::Call) => {}
-            Err(_) if is_probe || PAGES.contains(&request.path()) || page::is_open(request.path()) => {}
+            Ok(Role::Metrics) if request.path() == METRICS => {}
+            _ if is_probe || PAGES.contains(&request.path()) || page::is_open(request.path()) => {}
+            Ok(Role::Metrics) => return Err(Refusal::WrongRole),
             Err(refusal) => return Err(refusal),
         }
         Ok(())

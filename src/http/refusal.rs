@@ -99,7 +99,7 @@ pub enum Refusal {
     TokenWrong,
     /// The request has the token of callers, and its route is for administrators.
     #[error(
-        "this token has the role `call`, which may only call commands and read their descriptions; this route needs the token of administrators (`server.token`)"
+        "this token may not use this route: the role `call` may only call commands and read their descriptions, the role `metrics` only /metrics; send the token of administrators (`server.token`)"
     )]
     WrongRole,
     /// The request was sent by a page of another site, according to `Origin`.

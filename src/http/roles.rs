@@ -12,6 +12,8 @@ use subtle::ConstantTimeEq;
 pub(super) enum Role {
     /// Call commands, and read their descriptions.
     Call,
+    /// Read the metrics.
+    Metrics,
     /// Everything.
     Admin,
 }
@@ -20,6 +22,7 @@ impl Role {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Call => "call",
+            Self::Metrics => "metrics",
             Self::Admin => "admin",
         }
     }
@@ -30,12 +33,13 @@ impl Role {
 pub(super) struct Tokens {
     pub(super) admin: Option<Token>,
     pub(super) call: Option<Token>,
+    pub(super) metrics: Option<Token>,
 }
 
 impl Tokens {
     /// Returns whether requests must have a token.
     pub(super) fn are_required(&self) -> bool {
-        self.admin.is_some() || self.call.is_some()
+        self.admin.is_some() || self.call.is_some() || self.metrics.is_some()
     }
 
     /// Returns the role of the sender of a request.
@@ -47,13 +51,15 @@ impl Tokens {
             return Ok(Role::Admin);
         }
         let shown = bearer(headers)?;
-        // Both tokens are compared in constant time, whatever the first comparison results in, so that the response time does
+        // All tokens are compared in constant time, whatever the first comparison results in, so that the response time does
         // not reveal how many characters were right, or of which token.
-        let [is_admin, is_call] = [&self.admin, &self.call].map(|token| is_shown(token.as_ref(), shown));
-        match (is_admin, is_call) {
-            (true, _) => Ok(Role::Admin),
-            (false, true) => Ok(Role::Call),
-            (false, false) => Err(Refusal::TokenWrong),
+        let [is_admin, is_call, is_metrics] =
+            [&self.admin, &self.call, &self.metrics].map(|token| is_shown(token.as_ref(), shown));
+        match (is_admin, is_call, is_metrics) {
+            (true, _, _) => Ok(Role::Admin),
+            (false, true, _) => Ok(Role::Call),
+            (false, false, true) => Ok(Role::Metrics),
+            (false, false, false) => Err(Refusal::TokenWrong),
         }
     }
 }

@@ -22,6 +22,7 @@ use tracing::level_filters::LevelFilter;
 
 const ADMIN: &str = "Bearer the-admin";
 const CALL: &str = "Bearer the-call";
+const METRICS: &str = "Bearer the-numbers";
 
 /// Returns the method, the path and the role of each route, with names in place of the parameters.
 fn routes() -> Vec<(Method, String, String)> {
@@ -39,7 +40,8 @@ fn routes() -> Vec<(Method, String, String)> {
         }
     }
     assert!(
-        routes.len() > 20 && ["none", "call", "admin"].iter().all(|role| routes.iter().any(|route| route.2 == *role))
+        routes.len() > 20
+            && ["none", "call", "metrics", "admin"].iter().all(|role| routes.iter().any(|route| route.2 == *role))
     );
     routes
 }
@@ -97,6 +99,7 @@ async fn r68_each_route_needs_its_documented_role() {
     })
     .await;
     let api = api(&pool).token("the-admin".parse().unwrap()).call_token("the-call".parse().unwrap());
+    let api = api.metrics_token("the-numbers".parse().unwrap());
     let whole = init_service(App::new().configure(api.routes())).await;
     let mounted = init_service(App::new().service(web::scope("/herder").configure(api.pool_routes()))).await;
     for (method, path, role) in routes() {
@@ -112,16 +115,22 @@ async fn r68_each_route_needs_its_documented_role() {
                 true => ask!(&mounted, method, path, authorization),
                 false => ask!(&whole, method, path, authorization),
             };
-            let (none, call, admin) = (
+            let (none, call, metrics, admin) = (
                 ask(&method, &path, &[]).await,
                 ask(&method, &path, &[CALL]).await,
+                ask(&method, &path, &[METRICS]).await,
                 ask(&method, &path, &[ADMIN]).await,
             );
             let case = format!("{method} {path} {role}");
             assert!(!matches!(admin.0, 401 | 403 | 405), "{case}: {admin:?}");
             if role == "none" {
                 assert!(!matches!(none.0, 401 | 403), "{case}: {none:?}");
+                assert_eq!(metrics, none, "{case}");
                 continue;
+            }
+            match role.as_str() {
+                "metrics" => assert_eq!(metrics, admin, "{case}"),
+                _ => assert_eq!(metrics, refused(403, "wrong-role"), "{case}"),
             }
             assert_eq!(none, refused(401, "token-missing"), "{case}");
             for wrong in [&["Bearer the-wrong"][..], &[CALL, ADMIN], &[ADMIN, CALL]] {

@@ -23,8 +23,14 @@ use tracing::level_filters::LevelFilter;
 pub const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 /// The variables with the tokens of the host's HTTP server, or with the paths of their files. Workers do not inherit them: a
 /// worker that prints or sends its environment must not reveal a token. A pool's `env` may set them.
-pub const TOKEN_VARIABLES: [&str; 4] =
-    ["HERDER_TOKEN", "HERDER_TOKEN_FILE", "HERDER_CALL_TOKEN", "HERDER_CALL_TOKEN_FILE"];
+pub const TOKEN_VARIABLES: [&str; 6] = [
+    "HERDER_TOKEN",
+    "HERDER_TOKEN_FILE",
+    "HERDER_CALL_TOKEN",
+    "HERDER_CALL_TOKEN_FILE",
+    "HERDER_METRICS_TOKEN",
+    "HERDER_METRICS_TOKEN_FILE",
+];
 /// The number of a worker's slot.
 const SLOT: &str = "HERDER_SLOT";
 /// The variable with the most detailed level of the log records that a worker sends.

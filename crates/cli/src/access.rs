@@ -17,6 +17,7 @@ use std::{
 
 const ADMIN: &str = "HERDER_TOKEN";
 const CALL: &str = "HERDER_CALL_TOKEN";
+const METRICS: &str = "HERDER_METRICS_TOKEN";
 /// The permission of users who are neither the owner of a file nor in its group to read it.
 const READABLE_BY_OTHERS: u32 = 0o004;
 
@@ -27,17 +28,23 @@ pub(crate) enum Access {
     Everyone,
     /// Callers that send a configured token.
     Tokens(Tokens),
-    /// Callers that send this token, which was generated at the start and must be printed.
-    NewToken(Token),
+    /// Callers that send this token of administrators, which was generated at the start and must be printed.
+    NewToken {
+        admin: Token,
+        /// The configured token for the metrics only.
+        metrics: Option<Token>,
+    },
 }
 
-/// The configured tokens. At least one is set in an [`Access`].
+/// The configured tokens. That of administrators or that of callers is set in an [`Access`].
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
     /// The token for every route.
     pub(crate) admin: Option<Token>,
     /// The token for calls only.
     pub(crate) call: Option<Token>,
+    /// The token for the metrics only.
+    pub(crate) metrics: Option<Token>,
 }
 
 impl Access {
@@ -55,10 +62,29 @@ impl Access {
             )));
         }
         if allow_code || source.pools.iter().any(runs_any_code) {
-            Ok(Self::NewToken(random()?))
+            Ok(Self::NewToken { admin: random()?, metrics: tokens.metrics })
+        } else if tokens.metrics.is_some() {
+            Err(CommandError::usage(format_args!(
+                "the token of metrics (`server.metrics_token` or {METRICS}) is set, but no other one, so everybody could use \
+                 every route without it: set `server.token` or {ADMIN} as well"
+            )))
         } else {
             Ok(Self::Everyone)
         }
+    }
+
+    /// Returns who may use the server, in words.
+    pub(crate) fn describe(&self) -> String {
+        let Self::Tokens(Tokens { admin, call, metrics }) = self else {
+            let metrics = if self.metrics_token().is_some() { ", and one for the metrics is set" } else { "" };
+            return match self {
+                Self::Everyone => "no token: everyone who reaches the server is an administrator".into(),
+                _ => format!("a token is generated at each start{metrics}"),
+            };
+        };
+        let set = [(admin, "administrators"), (call, "callers"), (metrics, "metrics")];
+        let names: Vec<&str> = set.into_iter().filter_map(|(token, name)| token.as_ref().map(|_| name)).collect();
+        format!("tokens are required; set for: {}", names.join(", "))
     }
 
     /// Returns the token for every route.
@@ -66,7 +92,7 @@ impl Access {
         match self {
             Self::Everyone => None,
             Self::Tokens(tokens) => tokens.admin.as_ref(),
-            Self::NewToken(token) => Some(token),
+            Self::NewToken { admin, .. } => Some(admin),
         }
     }
 
@@ -74,7 +100,16 @@ impl Access {
     pub(crate) fn call_token(&self) -> Option<&Token> {
         match self {
             Self::Tokens(tokens) => tokens.call.as_ref(),
-            Self::Everyone | Self::NewToken(_) => None,
+            Self::Everyone | Self::NewToken { .. } => None,
+        }
+    }
+
+    /// Returns the token for the metrics only.
+    pub(crate) fn metrics_token(&self) -> Option<&Token> {
+        match self {
+            Self::Everyone => None,
+            Self::Tokens(tokens) => tokens.metrics.as_ref(),
+            Self::NewToken { metrics, .. } => metrics.as_ref(),
         }
     }
 }
@@ -92,13 +127,22 @@ impl Tokens {
         };
         let admin = one(ADMIN, &server.token, &server.token_file)?;
         let call = one(CALL, &server.call_token, &server.call_token_file)?;
-        if admin.is_some() && admin == call {
-            return Err(CommandError::usage(
-                "the token of callers (`server.call_token`) is the same as that of administrators (`server.token`): choose \
-                 different ones",
-            ));
+        let metrics = one(METRICS, &server.metrics_token, &server.metrics_token_file)?;
+        const NAMES: [&str; 3] = [
+            "of administrators (`server.token`)",
+            "of callers (`server.call_token`)",
+            "of metrics (`server.metrics_token`)",
+        ];
+        let all = [&admin, &call, &metrics];
+        for (first, second) in [(0, 1), (0, 2), (1, 2)] {
+            if all[first].is_some() && all[first] == all[second] {
+                return Err(CommandError::usage(format_args!(
+                    "the token {} is the same as that {}: choose different ones",
+                    NAMES[second], NAMES[first]
+                )));
+            }
         }
-        Ok(Self { admin, call })
+        Ok(Self { admin, call, metrics })
     }
 
     /// Returns the token that a client sends. One of the environment is preferred to one of the file, and then that of

@@ -43,6 +43,7 @@ Environment:
   HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `top`, `why`, `recorder`, `log-level` and `kill`
   HERDER_TOKEN  token of administrators, which `serve` requires and these nine client commands send; or HERDER_TOKEN_FILE
   HERDER_CALL_TOKEN  token of callers, who may only call commands; sent if HERDER_TOKEN is not set; or HERDER_CALL_TOKEN_FILE
+  HERDER_METRICS_TOKEN  token for /metrics only, for Prometheus; read by `serve`; or HERDER_METRICS_TOKEN_FILE
   HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
 
 const SERVE_EXAMPLES: &str = "\

@@ -15,9 +15,14 @@ pub(crate) fn run(options: &Kill) -> Outcome {
         Some(generation) => generation.into(),
         None => current(&client, pool, worker)?,
     };
-    client.post(&format!("{}?generation={generation}", path(&[pool, "workers", worker, "kill"])), &[], "")?;
+    kill(&client, pool, worker, generation)?;
     table::print_line(&format!("killed {worker}.{generation} of pool `{pool}`"));
     Ok(())
+}
+
+/// Kills the process of this generation, and waits until it has exited.
+pub(crate) fn kill(client: &Client, pool: &str, worker: &str, generation: u64) -> Outcome {
+    client.post(&format!("{}?generation={generation}", path(&[pool, "workers", worker, "kill"])), &[], "").map(drop)
 }
 
 /// Returns the generation of the worker's process.

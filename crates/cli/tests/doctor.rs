@@ -36,6 +36,12 @@ fn doctor_finds_what_is_wrong_with_a_configuration() {
     let own = format!("(process {}) listens there", std::process::id());
     assert!(level == "error" && (cfg!(not(target_os = "linux")) || reason.contains(&own)), "{reason}");
 
+    let tokens = "[server]\ntoken = 'a'\nmetrics_token_file = 'missing.token'\n[pools.shop]\napp = 'shop.py:app'\n";
+    std::fs::write(folder.path().join("herder.toml"), tokens).unwrap();
+    let (_, checks) = doctor(folder.path(), &[], "info");
+    let (level, reason) = found(&checks, "access");
+    assert!(level == "error" && reason.contains("missing.token"), "{reason}");
+
     std::fs::write(folder.path().join("herder.toml"), "[pools.shop]\nsize = 4\n").unwrap();
     let (code, checks) = doctor(folder.path(), &["--url", "http://127.0.0.1:1"], "info");
     assert_eq!((code, found(&checks, "configuration").0, found(&checks, "server").0), (1, "error", "error"));
@@ -51,7 +57,9 @@ fn doctor_examines_an_app_and_a_running_server() {
     let server = Server::with("[pools.app]\napp = 'app.py:app'\npool_size = 1\n");
     let (code, checks) = doctor(server.folder.path(), &["--app", "app.py:app", "--url", &server.url()], "info");
     assert_eq!(code == 0, checks.iter().all(|check| check["level"] == "ok"), "{checks:?}");
-    for name in ["configuration", "interpreter", "package", "worker", "import", "server", "pools", "server clock"] {
+    for name in
+        ["configuration", "access", "interpreter", "package", "worker", "import", "server", "pools", "server clock"]
+    {
         assert_eq!(found(&checks, name).0, "ok", "{name}: {checks:?}");
     }
     assert!(found(&checks, "import").1.starts_with("app.py:app in "), "{checks:?}");

@@ -66,12 +66,13 @@ fn the_hosts_token_does_not_reach_workers() {
     let folder = place(&config);
     fs::write(folder.path().join("call.token"), "the-call\n").unwrap();
     let server = serve(folder, |command| {
-        let tokens = [("HERDER_TOKEN", "s3cret"), ("HERDER_CALL_TOKEN_FILE", "call.token")];
+        let tokens =
+            [("HERDER_TOKEN", "s3cret"), ("HERDER_CALL_TOKEN_FILE", "call.token"), ("HERDER_METRICS_TOKEN", "numb3rs")];
         command.envs(tokens).env("HERDER_LOG", "info").env("HERDER_URL", "http://h:1");
     });
     let shown = [("Authorization", "Bearer s3cret")];
-    let names = ["HERDER_TOKEN", "HERDER_CALL_TOKEN_FILE", "HERDER_LOG", "HERDER_URL"];
-    let expected = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_CALL_TOKEN_FILE": null, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
+    let names = ["HERDER_TOKEN", "HERDER_CALL_TOKEN_FILE", "HERDER_METRICS_TOKEN", "HERDER_LOG", "HERDER_URL"];
+    let expected = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_CALL_TOKEN_FILE": null, "HERDER_METRICS_TOKEN": null, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
     assert_eq!(environment(&server, "one", &names, &shown), expected(Value::Null));
     assert_eq!(environment(&server, "given", &names, &shown), expected("mine".into()));
 }

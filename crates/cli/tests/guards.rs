@@ -130,6 +130,43 @@ fn allowing_code_needs_a_token() {
     server.call("sessions/notebook.run", &run, &mine).problem(404, "unknown-command");
 }
 
+/// R50, R68: the token of Prometheus reads the metrics and nothing else, also beside a generated token. The log does not show it.
+#[test]
+fn r50_the_token_of_metrics_opens_only_the_metrics() {
+    let folder = folder(&format!("{KEPT}[server]\ntoken = 'the-admin'\nmetrics_token_file = 'metrics.token'\n"));
+    fs::write(folder.path().join("metrics.token"), "the-numbers\n").unwrap();
+    fs::set_permissions(folder.path().join("metrics.token"), fs::Permissions::from_mode(0o600)).unwrap();
+    let server = Server::start(folder, &[], &[]);
+    server.until_ready();
+    let metrics = |request: Request| request.header("Authorization", "Bearer the-numbers").send(server.address);
+    let scraped = metrics(get("/metrics"));
+    assert!(scraped.status == 200 && scraped.body.contains("herder_pools{"), "{scraped:?}");
+    assert_eq!(get("/metrics").header("Authorization", "Bearer the-admin").send(server.address).status, 200);
+    get("/metrics").send(server.address).problem(401, "token-missing");
+    for path in ["/v1/pools", "/v1/whoami", "/v1/events", "/openapi.json", "/%6Detrics", "/metrics/", "/none"] {
+        metrics(get(path)).problem(403, "wrong-role");
+    }
+    for path in ["/v1/pools/kept/workers/w1/kill?generation=1", "/v1/pools/kept/call/echo"] {
+        metrics(Request::new("POST", path, "{}")).problem(403, "wrong-role");
+    }
+    let text = r#"{"text": "the-numbers"}"#;
+    server.call("kept/tell", text, &[("Authorization", "Bearer the-admin")]);
+    server.until_logged("[redacted] worker=kept/w1");
+
+    let serve = |args: &[&str], tokens: &[(&str, &str)]| {
+        let mut command = herder(server.folder.path(), &[&["serve", "--listen", "127.0.0.1:0"], args].concat());
+        let output = command.envs(tokens.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, error) = serve(&[], &[("HERDER_METRICS_TOKEN", "the-admin")]);
+    assert!(
+        code == Some(2) && error.contains("of metrics (`server.metrics_token`) is the same as that of adm"),
+        "{error}"
+    );
+    let (code, error) = serve(&["app.py:app"], &[("HERDER_METRICS_TOKEN", "the-numbers")]);
+    assert!(code == Some(2) && error.contains("set `server.token` or HERDER_TOKEN as well"), "{error}");
+}
+
 /// The token of callers comes from a file of the configuration, that of administrators from the environment. The client sends the
 /// first that it has, and an error names the token that a route needs.
 #[test]

@@ -124,6 +124,19 @@ mod on_a_terminal {
         top.until_drawn("WORKER");
         top.press("\r");
         top.until_drawn("DIRECTION");
+        top.press("??"); // not Esc: with the next key, it could be taken for one with Alt
+        top.until_drawn("WORKER");
+        let pid = || server.call("shop/pid", "{}", &[]).result().clone();
+        let before = pid();
+        top.until_drawn(&before.to_string()); // the row of the worker has its process
+        top.press("K");
+        top.until_drawn("of shop? y/N");
+        top.press("n");
+        top.until_drawn("Enter recorder");
+        assert_eq!(pid(), before, "the answer was no");
+        top.press("Ky");
+        top.until_drawn("killed worker w1 (generation 2) of shop");
+        assert_ne!(pid(), before);
         top.press("q");
         assert_eq!(top.child.wait().unwrap().code(), Some(0));
         top.until("\u{1b}[?1049l");

@@ -13,7 +13,7 @@ Examples:
   herder top --once                           one frame, as text
 
 Shows the pools of a running server and, for the selected pool, its workers or its commands, the rate of calls and the last events.
-Keys: Left/Right another pool, Up/Down a worker, Enter its recorder, c commands, s sort, / filter, p pause, ? all keys, q quit.
+Keys: Left/Right another pool, Up/Down a worker, Enter its recorder, K kill it, c commands, s sort, / filter, p pause, ? all keys, q quit.
 
 Exit codes: 0 stopped by `q` or Ctrl-C; 1 no server answers; 2 invalid arguments, or no terminal without --once; 143 stopped by SIGTERM.";
 

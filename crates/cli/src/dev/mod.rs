@@ -186,7 +186,7 @@ async fn print_banner(address: SocketAddr, pools: &[Pool], access: &Access, watc
         };
         logs::write_line(&format!("pool {}: {}, {runs}", style.bold(pool.name().as_str()), kind(config)));
     }
-    if let Access::NewToken(token) = access {
+    if let Access::NewToken { admin: token, .. } = access {
         logs::write_line(&format!("token: {} (required by every request)", token.expose()));
     }
     let watched: Vec<_> = watched.folders.iter().chain(&watched.files).map(|path| shown(path)).collect();

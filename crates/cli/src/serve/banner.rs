@@ -28,7 +28,7 @@ pub(super) fn print(
     for pool in pools {
         notice(&line(pool), &[("pool", pool.name().as_str())]);
     }
-    if let Access::NewToken(token) = access {
+    if let Access::NewToken { admin: token, .. } = access {
         let token = token.expose();
         let text = "(required by every request; set HERDER_TOKEN or `server.token` to choose another)";
         notice(&format!("token: {token} {text}"), &[("token", token)]);
@@ -47,13 +47,13 @@ pub(super) fn print(
 /// Returns what a person can enter: the token as a variable, and a call.
 fn commands(access: &Access, address: SocketAddr, origin: &Origin, pools: &[Pool]) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Access::NewToken(token) = access {
-        lines.push(format!("export HERDER_TOKEN={}", token.expose()));
+    if let Access::NewToken { admin, .. } = access {
+        lines.push(format!("export HERDER_TOKEN={}", admin.expose()));
     }
     let header = match access {
         Access::Everyone => "",
         Access::Tokens(Tokens { admin: None, .. }) => " -H \"Authorization: Bearer $HERDER_CALL_TOKEN\"",
-        Access::Tokens(_) | Access::NewToken(_) => " -H \"Authorization: Bearer $HERDER_TOKEN\"",
+        Access::Tokens(_) | Access::NewToken { .. } => " -H \"Authorization: Bearer $HERDER_TOKEN\"",
     };
     if let Some(pool) = pools.first() {
         let (call, body) = if *origin == Origin::Demo { ("echo", "{\"x\":1}") } else { ("COMMAND", "{}") };

@@ -185,6 +185,10 @@ pub(crate) fn http(
         logs::hide_token(token.expose());
         api = api.call_token(token.clone());
     }
+    if let Some(token) = access.metrics_token() {
+        logs::hide_token(token.expose());
+        api = api.metrics_token(token.clone());
+    }
     let server = Server::new(move || App::new().configure(api.routes()))
         .workers(options.threads.into())
         .max_connections(listen.connections)

@@ -4,7 +4,7 @@ use super::{
     cells::{bytes, count, number, sparkline, time},
     columns::{self, Rows},
     keys::HELP,
-    model::{Model, Screen},
+    model::{Model, Process, Screen},
     palette::Palette,
     snapshot::PoolView,
     tables::{COMMANDS, POOLS, STATE, WORKERS},
@@ -100,7 +100,14 @@ impl Page<'_> {
         let model = self.model;
         let Some(y) = self.rest.bottom().checked_sub(1).filter(|_| self.rest.height > 0) else { return };
         self.rest.height -= 1;
-        let text = if model.is_typing {
+        let mut style = self.palette.dim();
+        let text = if let Some(Process { pool, worker, generation }) = &model.to_kill {
+            style = self.palette.alert();
+            format!("kill worker {worker} (generation {generation}) of {pool}? y/N")
+        } else if let Some(notice) = &model.notice {
+            style = self.palette.title();
+            notice.clone()
+        } else if model.is_typing {
             format!("filter: {}_   Enter keeps it, Esc clears it", model.filter)
         } else {
             let order = if model.is_reversed { ", reversed" } else { "" };
@@ -113,6 +120,7 @@ impl Page<'_> {
                     format!("s sort: {}{order}", model.sort.name()),
                     if model.filter.is_empty() { "/ filter".into() } else { format!("/ filter: {}", model.filter) },
                     "Tab pool".into(),
+                    "K kill".into(),
                     "p pause".into(),
                 ],
                 Screen::Commands => {
@@ -124,7 +132,7 @@ impl Page<'_> {
             };
             fitting(&parts, self.rest.width)
         };
-        self.buffer.set_stringn(self.rest.x, y, text, usize::from(self.rest.width), self.palette.dim());
+        self.buffer.set_stringn(self.rest.x, y, text, usize::from(self.rest.width), style);
     }
 
     fn help(&mut self) {

@@ -23,6 +23,7 @@ use crate::{
 };
 use model::{Action, Model};
 use palette::Palette;
+use ratatui_crossterm::crossterm::event::KeyEvent;
 use screen::Screen;
 use snapshot::Snapshot;
 use sources::{Signals, Update};
@@ -109,19 +110,41 @@ fn take(
         Update::Event(text) => model.add_event(&text),
         Update::NoEvents(reason) => model.no_events = Some(reason),
         Update::Recorder(text) => model.show_recorder(&text),
+        Update::Killed(text) => model.notice = Some(text),
         Update::Resized => {}
         Update::Stop(signal) => return Ok(Next::End(Some(signal))),
         Update::Suspend => screen.suspend(false).map_err(CommandError::failed)?,
-        Update::Key(key) => match keys::action(model, key) {
-            None => {}
-            Some(Action::Quit) => return Ok(Next::End(None)),
-            Some(Action::Suspend) => screen.suspend(true).map_err(CommandError::failed)?,
-            Some(Action::Redraw) => screen.clear().map_err(CommandError::failed)?,
-            Some(Action::OpenRecorder) => open_recorder(model, client, updates)?,
-            Some(action) => model.apply(&action),
-        },
+        Update::Key(key) => return pressed(key, model, screen, client, updates),
     }
     Ok(Next::Continue)
+}
+
+fn pressed(
+    key: KeyEvent,
+    model: &mut Model,
+    screen: &mut Screen,
+    client: &Client,
+    updates: &Sender<Update>,
+) -> Outcome<Next> {
+    let Some(action) = keys::action(model, key) else { return Ok(Next::Continue) };
+    if action != Action::Redraw {
+        model.notice = None;
+    }
+    match action {
+        Action::Quit => return Ok(Next::End(None)),
+        Action::Suspend => screen.suspend(true).map_err(CommandError::failed)?,
+        Action::Redraw => screen.clear().map_err(CommandError::failed)?,
+        Action::OpenRecorder => open_recorder(model, client, updates)?,
+        Action::Kill => kill(model, client, updates)?,
+        action => model.apply(&action),
+    }
+    Ok(Next::Continue)
+}
+
+fn kill(model: &mut Model, client: &Client, updates: &Sender<Update>) -> Outcome {
+    let Some(process) = model.to_kill.take() else { return Ok(()) };
+    model.notice = Some(format!("killing worker {} of {}", process.worker, process.pool));
+    sources::kill_process(client, process, updates)
 }
 
 fn open_recorder(model: &Model, client: &Client, updates: &Sender<Update>) -> Outcome {

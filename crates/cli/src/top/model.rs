@@ -78,6 +78,14 @@ impl Sort {
     }
 }
 
+/// A process that the user wants to kill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pool: String,
+    pub(super) worker: String,
+    pub(super) generation: u64,
+}
+
 /// What a key does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -86,6 +94,10 @@ pub(super) enum Action {
     Pool(isize),
     Commands,
     OpenRecorder,
+    /// Asks whether to kill the process of the selected worker.
+    AskKill,
+    Kill,
+    KeepWorker,
     Sort,
     Reverse,
     StartFilter,
@@ -118,6 +130,10 @@ pub(super) struct Model {
     pub(super) filter: String,
     pub(super) is_typing: bool,
     pub(super) is_paused: bool,
+    /// The process to kill, once the user has confirmed it.
+    pub(super) to_kill: Option<Process>,
+    /// What has become of a kill. Shown until the next key.
+    pub(super) notice: Option<String>,
     /// The height of the screen.
     pub(super) rows: usize,
     rates: BTreeMap<String, VecDeque<f64>>,
@@ -206,6 +222,19 @@ impl Model {
         Some((self.pool()?.1.name.clone(), worker.id.clone()))
     }
 
+    /// Asks whether to kill the process of the selected worker.
+    fn ask_kill(&mut self) {
+        let workers = self.workers();
+        let Some((worker, (_, pool))) = workers.get(self.selected(&workers)).zip(self.pool()) else { return };
+        match worker.pid {
+            Some(_) => {
+                let (pool, worker, generation) = (pool.name.clone(), worker.id.clone(), worker.generation);
+                self.to_kill = Some(Process { pool, worker, generation });
+            }
+            None => self.notice = Some(format!("worker {} of {} has no process at the moment", worker.id, pool.name)),
+        }
+    }
+
     /// Does what a key says, as far as it changes only this.
     pub(super) fn apply(&mut self, action: &Action) {
         match action {
@@ -221,7 +250,9 @@ impl Model {
             Action::EndFilter => self.is_typing = false,
             Action::Back => self.back(),
             Action::Pause => self.is_paused = !self.is_paused,
-            Action::OpenRecorder | Action::Suspend | Action::Quit | Action::Redraw => {}
+            Action::AskKill => self.ask_kill(),
+            Action::KeepWorker => self.to_kill = None,
+            Action::OpenRecorder | Action::Kill | Action::Suspend | Action::Quit | Action::Redraw => {}
         }
     }
 
@@ -304,6 +335,27 @@ mod tests {
         assert_eq!((ids(&model).len(), model.is_typing), (3, false));
         model.apply(&Action::Pool(1));
         assert_eq!(model.pool().unwrap().0, 0, "after the last pool comes the first");
+    }
+
+    #[test]
+    fn the_process_of_the_question_is_the_one_that_was_selected() {
+        let mut model = model();
+        let mut snapshot = model.snapshot.clone().unwrap();
+        model.apply(&Action::AskKill);
+        assert_eq!(
+            (model.to_kill.clone(), model.notice.as_deref()),
+            (None, Some("worker w1 of b has no process at the moment"))
+        );
+        let worker = &mut snapshot.pools[1].workers[0];
+        (worker.pid, worker.generation) = (Some(7), 3);
+        model.take(snapshot.clone());
+        model.apply(&Action::AskKill);
+        snapshot.pools[1].workers[0].generation = 4;
+        model.take(snapshot);
+        let asked = Process { pool: "b".into(), worker: "w1".into(), generation: 3 };
+        assert_eq!(model.to_kill, Some(asked), "its successor is another process");
+        model.apply(&Action::KeepWorker);
+        assert_eq!(model.to_kill, None);
     }
 
     #[test]

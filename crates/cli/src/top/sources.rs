@@ -1,11 +1,15 @@
 //! What the screen shows and what the user does, each from a thread of its own, as messages of one channel. The threads end with
 //! the process.
 
-use super::{events, snapshot::Snapshot};
+use super::{
+    events,
+    model::Process,
+    snapshot::{Snapshot, one_line},
+};
 use crate::{
     client::{Client, path},
     error::{CommandError, EndSignal, Outcome},
-    recorder,
+    kill, recorder,
 };
 use ratatui_crossterm::crossterm::event::{self, Event, KeyEvent};
 use std::{io, sync::mpsc::Sender, thread, time::Duration};
@@ -30,6 +34,8 @@ pub(super) enum Update {
     NoEvents(String),
     /// The recorder of a worker, as text.
     Recorder(String),
+    /// What has become of a kill.
+    Killed(String),
     Key(KeyEvent),
     Resized,
     /// A signal asks the process to stop.
@@ -56,6 +62,19 @@ pub(super) fn ask_recorder(client: &Client, pool: String, worker: String, update
             Err(error) => format!("worker {worker} of pool `{pool}`: {}", error.into_text()),
         };
         _ = updates.send(Update::Recorder(text));
+    })
+}
+
+/// Kills a process. Without a limit: the answer comes when it has exited.
+pub(super) fn kill_process(client: &Client, process: Process, updates: &Sender<Update>) -> Outcome {
+    let client = client.clone();
+    run("herder-kill", updates, move |updates| {
+        let Process { pool, worker, generation } = process;
+        let text = match kill::kill(&client, &pool, &worker, generation) {
+            Ok(()) => format!("killed worker {worker} (generation {generation}) of {pool}"),
+            Err(error) => format!("worker {worker} of {pool} was not killed: {}", error.into_text()),
+        };
+        _ = updates.send(Update::Killed(one_line(&text)));
     })
 }
 

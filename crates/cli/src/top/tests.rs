@@ -86,6 +86,12 @@ fn frames_fit_the_terminal() {
     model.apply(&Action::StartFilter);
     model.apply(&Action::Type('p'));
     assert_snapshot!("filter_and_problem", drawn(&model, 80, 12));
+    (model.problem, model.is_typing) = (None, false);
+    model.apply(&Action::AskKill);
+    assert_snapshot!("kill", drawn(&model, 80, 12));
+    model.apply(&Action::KeepWorker);
+    model.notice = Some("worker w1 of carts was not killed: the process of worker w1 has generation 2 now".into());
+    assert_snapshot!("kill_refused", drawn(&model, 80, 12));
     for (width, height) in [(1, 1), (5, 2), (40, 3), (300, 4)] {
         drawn(&model, width, height);
     }

@@ -80,6 +80,7 @@ pub(crate) fn herder(folder: &Path, args: &[&str]) -> Command {
         "HERDER_URL",
         "HERDER_TOKEN",
         "HERDER_CALL_TOKEN",
+        "HERDER_METRICS_TOKEN",
         "HERDER_LOG",
         "HERDER_ALLOW_CODE",
         "VIRTUAL_ENV",

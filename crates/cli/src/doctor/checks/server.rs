@@ -23,6 +23,20 @@ pub(super) fn configuration(facts: &Facts) -> Option<Check> {
     })
 }
 
+/// The tokens of the server, and their files.
+pub(super) fn access(facts: &Facts) -> Option<Check> {
+    const NAME: &str = "access";
+    Some(match facts.access.as_ref()? {
+        Ok(access) => Check::ok(NAME, access.as_str()),
+        Err(reason) => Check::error(
+            NAME,
+            reason.as_str(),
+            "`herder serve` does not start",
+            "correct the keys of `[server]`, the variables with tokens, or the file",
+        ),
+    })
+}
+
 pub(super) fn log(facts: &Facts) -> Option<Check> {
     const NAME: &str = "HERDER_LOG";
     Some(match facts.log.as_ref()? {

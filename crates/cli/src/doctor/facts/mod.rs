@@ -8,6 +8,7 @@ pub(super) mod python;
 pub(super) mod server;
 
 use crate::{
+    access::Access,
     args,
     error::{CommandError, Outcome},
     logs,
@@ -26,6 +27,8 @@ use server::ServerFacts;
 pub(super) struct Facts {
     /// What the pools come from, or why the configuration cannot be read.
     pub(super) source: Option<Result<String, String>>,
+    /// Who may use a server with this configuration, or why its tokens keep it from starting.
+    pub(super) access: Option<Result<String, String>>,
     pub(super) pools: Vec<PoolFacts>,
     /// The limit of descriptors, after it was raised as `serve` raises it; and what a server with these pools needs.
     pub(super) descriptors: Option<(u64, u64)>,
@@ -54,12 +57,17 @@ impl Facts {
             Ok(source) => (source.pools.as_slice(), source.server.clone()),
             Err(_) => (&[][..], Server::default()),
         };
+        let access = source.as_ref().ok().map(|source| {
+            let access = Access::decide(source.server.listen, source, false);
+            access.map(|access| access.describe()).map_err(CommandError::into_text)
+        });
         let pools = configs.iter().map(|config| PoolFacts::gather(config, &progress)).collect();
         let descriptors = Descriptors::raise(1, configs);
         progress.show("asking the server");
         let server = ServerFacts::gather(&options.server, &settings)?;
         Ok(Self {
             source: Some(source.as_ref().map(named).map_err(Clone::clone)),
+            access,
             pools,
             descriptors: descriptors.limit().map(|limit| (limit, descriptors.needed())),
             cgroup: Cgroup::read(),
