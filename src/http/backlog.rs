@@ -1,4 +1,4 @@
-//! The `Retry-After` of a call that a full queue refused: the expected wait until the queue is empty. It is cached for
+//! The `Retry-After` of a call that a full queue refused: the estimated wait until the queue is empty. It is cached for
 //! a second, so that a pool that refuses thousands of calls is not queried for each of them.
 
 use crate::Pool;
@@ -25,7 +25,7 @@ struct CachedWait {
     wait: Option<Duration>,
 }
 
-/// Returns the expected wait if a full queue refused the call and the wait is known. A pool estimates the wait
+/// Returns the estimated wait if a full queue refused the call and the wait is known. A pool estimates the wait
 /// after 32 finished attempts, if `queue.shed` is on.
 ///
 /// A wait that is older than a second is still returned, and the pool is queried in the background: a refusal must not
@@ -39,7 +39,7 @@ pub(super) fn wait(waits: &Arc<BacklogCache>, pool: &Pool, error: &Error) -> Opt
         let (waits, pool) = (waits.clone(), pool.clone());
         rt::spawn(async move {
             if let Ok(status) = pool.status().await {
-                waits.put(pool.name().as_str(), status.queue.expected_wait_ms.map(Duration::from_millis));
+                waits.put(pool.name().as_str(), status.queue.estimated_wait_ms.map(Duration::from_millis));
             }
         });
     }

@@ -31,7 +31,7 @@ pub(super) fn all() -> Vec<Error> {
         Error::Cancelled { message: text(), worker: Some(worker_ref) },
         Error::QueueFull { limit: 1 },
         Error::SessionQueueFull { limit: 1 },
-        Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO },
+        Error::Overloaded { estimated_wait: Duration::ZERO, max_wait: Duration::ZERO },
         Error::QueueTimeout { waited: Duration::ZERO, starting: None, last_start_error: None, attempts: attempts() },
         Error::DeadlineExceeded { may_have_run, command_timeout: None, attempts: attempts() },
         Error::IdleTimeout { idle: Duration::ZERO, attempts: attempts() },

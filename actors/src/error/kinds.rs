@@ -128,12 +128,12 @@ pub enum Error {
     /// deadline.
     #[error(
         "the pool is overloaded: the estimated wait is {}, but the call may wait only {}; retry later",
-        humantime::format_duration(whole_seconds(*expected_wait)),
+        humantime::format_duration(whole_seconds(*estimated_wait)),
         humantime::format_duration(whole_ms(*max_wait))
     )]
     Overloaded {
         /// The estimated wait of a call that is submitted now.
-        expected_wait: Duration,
+        estimated_wait: Duration,
         /// How long this call may wait.
         max_wait: Duration,
     },

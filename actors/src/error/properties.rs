@@ -69,7 +69,7 @@ impl Error {
         match (self.row().wait, self) {
             (RetryAfter::NotSent, _) => None,
             (_, Self::PoolFailed { retry_after, .. } | Self::BreakerOpen { retry_after }) => Some(*retry_after),
-            (_, Self::Overloaded { expected_wait, .. }) => Some(whole_seconds(*expected_wait)),
+            (_, Self::Overloaded { estimated_wait, .. }) => Some(whole_seconds(*estimated_wait)),
             (RetryAfter::OneSecond | RetryAfter::FromError, _) => Some(Duration::from_secs(1)),
         }
     }

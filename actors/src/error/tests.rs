@@ -186,13 +186,13 @@ fn r38_error_sources_are_kept() {
 #[test]
 fn r32_refusals_have_exact_texts() {
     let seconds = Duration::from_millis;
-    let overloaded = Error::Overloaded { expected_wait: seconds(11_200), max_wait: seconds(5000) };
+    let overloaded = Error::Overloaded { estimated_wait: seconds(11_200), max_wait: seconds(5000) };
     assert_eq!(
         overloaded.to_string(),
         "the pool is overloaded: the estimated wait is 12s, but the call may wait only 5s; retry later"
     );
     assert_eq!(overloaded.retry_after(), Some(seconds(12_000)));
-    let without_wait = Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO };
+    let without_wait = Error::Overloaded { estimated_wait: Duration::ZERO, max_wait: Duration::ZERO };
     assert_eq!(without_wait.retry_after(), Some(seconds(1000)), "at least one second");
     assert!(overloaded.is_retryable() && !overloaded.may_have_run());
     let open = Error::BreakerOpen { retry_after: seconds(30_000) };
@@ -216,7 +216,7 @@ fn r38_http_responses_have_retry_after_where_waiting_helps() {
     };
     let wait = Duration::from_millis(2001);
     assert_eq!(response(&Error::BreakerOpen { retry_after: wait }), (503, Some("3".into())));
-    assert_eq!(response(&Error::Overloaded { expected_wait: wait, max_wait: wait }), (429, Some("3".into())));
+    assert_eq!(response(&Error::Overloaded { estimated_wait: wait, max_wait: wait }), (429, Some("3".into())));
     assert_eq!(response(&Error::QueueFull { limit: 1 }), (429, Some("1".into())));
     assert_eq!(response(&worker_lost(vec![])), (502, None));
 }

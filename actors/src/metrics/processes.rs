@@ -23,7 +23,7 @@ pub struct ProcessMetrics {
 pub struct CoreCounts {
     /// Retries.
     pub retries: u64,
-    /// Calls that were refused because of their expected wait.
+    /// Calls that were refused because of their estimated wait.
     pub shed: u64,
     /// Sessions that were removed because they had expired.
     pub sessions_expired: u64,

@@ -14,7 +14,7 @@ impl State {
         match failure {
             CallFailure::QueueFull { limit } => Error::QueueFull { limit },
             CallFailure::SessionQueueFull { limit } => Error::SessionQueueFull { limit },
-            CallFailure::Overloaded { expected_wait, max_wait } => Error::Overloaded { expected_wait, max_wait },
+            CallFailure::Overloaded { estimated_wait, max_wait } => Error::Overloaded { estimated_wait, max_wait },
             CallFailure::BreakerOpen { retry_at } => Error::BreakerOpen { retry_after: whole_ms(retry_at.since(now)) },
             CallFailure::Poison(Quarantined { fingerprint, deaths, until }) => {
                 let (fingerprint, retry_after) = (fingerprint.to_string(), whole_ms(until.since(now)));

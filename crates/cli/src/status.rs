@@ -182,7 +182,7 @@ fn commands(status: &Value) -> Option<String> {
 /// Returns the line for the load of the ready workers.
 fn load(queue: &Value) -> String {
     let Some(load) = queue["load"].as_f64() else { return String::new() };
-    let wait = match queue["expected_wait_ms"].as_u64() {
+    let wait = match queue["estimated_wait_ms"].as_u64() {
         Some(ms) => format!(", estimated wait {ms} ms"),
         None => String::new(),
     };

@@ -18,10 +18,10 @@ pub enum CallFailure {
         /// The number of calls of one session that may wait.
         limit: usize,
     },
-    /// The expected wait, judged by recent calls, is more than twice the time that the call can wait.
+    /// The estimated wait, judged by recent calls, is more than twice the time that the call can wait.
     Overloaded {
-        /// The expected wait.
-        expected_wait: Duration,
+        /// The estimated wait.
+        estimated_wait: Duration,
         /// The time that the call can wait.
         max_wait: Duration,
     },

@@ -181,7 +181,7 @@ pub struct QueueSettings {
     /// The time for which a call waits for any free worker. The wait for a session's own worker is limited by the
     /// call's deadline only.
     pub timeout: Duration,
-    /// Whether a call is refused at once if its expected wait, judged by recent calls, is more than twice the time that it can
+    /// Whether a call is refused at once if its estimated wait, judged by recent calls, is more than twice the time that it can
     /// wait.
     pub shed: bool,
 }

@@ -130,9 +130,9 @@ pub struct QueueStatus {
     pub capacity: usize,
     /// Unfinished and waiting calls as a fraction of the capacity; above 1, calls wait. Null without a ready worker.
     pub load: Option<f64>,
-    /// The expected wait in milliseconds of a call that is submitted now and may run on any worker, judged by recent
+    /// The estimated wait in milliseconds of a call that is submitted now and may run on any worker, judged by recent
     /// calls. Null until enough calls have finished, and if `queue.shed` is off.
-    pub expected_wait_ms: Option<u64>,
+    pub estimated_wait_ms: Option<u64>,
 }
 
 /// The features that are switched on. All are false in a basic pool.
@@ -156,7 +156,7 @@ pub struct Counters {
     pub submitted: u64,
     /// Calls that were not admitted.
     pub refused: u64,
-    /// Refused calls whose expected wait was more than twice the time that they could wait. Included in `refused`.
+    /// Refused calls whose estimated wait was more than twice the time that they could wait. Included in `refused`.
     pub shed: u64,
     /// Calls that were answered with a result.
     pub ok: u64,

@@ -124,7 +124,7 @@ impl PoolView {
             failed: number(&counters["failed"]),
             lost: number(&counters["lost"]),
             uptime_us: number(&status["uptime_ms"]) * 1000,
-            wait_us: queue["expected_wait_ms"].as_u64().map(|ms| ms * 1000),
+            wait_us: queue["estimated_wait_ms"].as_u64().map(|ms| ms * 1000),
             per_second: status["per_second"].as_f64(),
             memory: status["memory_bytes"].as_u64(),
             cpu: status["cpu"].as_f64(),

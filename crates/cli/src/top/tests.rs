@@ -23,7 +23,7 @@ fn carts() -> Value {
     json!({
         "pool": "carts", "worker_type": "enhanced", "state": "running", "pool_size": 4, "active_sessions": 1234,
         "uptime_ms": 4_000_000, "per_second": 1302.5, "memory_bytes": 412_u64 << 20, "cpu": 1.83,
-        "queue": { "waiting": 3, "limit": 1024, "in_flight": 3, "expected_wait_ms": 12 },
+        "queue": { "waiting": 3, "limit": 1024, "in_flight": 3, "estimated_wait_ms": 12 },
         "counters": { "ok": 123_456, "failed": 7, "lost": 1 }, "breaker": { "state": "half_open" }, "quarantined": 2,
         "running": { "count": 3, "longest": { "command": "price", "since_us": 4_200_000 } },
         "workers": [

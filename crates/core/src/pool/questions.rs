@@ -71,9 +71,9 @@ impl Core {
         let (in_flight, waiting) = (self.workers.begun(), self.waiting.len() + in_advance);
         let load = (capacity > 0).then(|| (in_flight + waiting) as f64 / capacity as f64);
         let ahead = self.ahead_of(Queue::AnyWorker, None) + usize::from(in_flight >= capacity);
-        let expected_wait_ms = self.waiting.expected_wait(ahead, self.places_for(Queue::AnyWorker)).map(millis);
+        let estimated_wait_ms = self.waiting.estimated_wait(ahead, self.places_for(Queue::AnyWorker)).map(millis);
         let limit = self.settings.queue.limit;
-        QueueStatus { waiting, limit, in_flight, capacity, load, expected_wait_ms }
+        QueueStatus { waiting, limit, in_flight, capacity, load, estimated_wait_ms }
     }
 
     /// Returns what the batches of a command were like since the state of the pool was last rebuilt. `None` for a command

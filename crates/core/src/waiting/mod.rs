@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-/// A call is refused only if its expected wait is more than twice the time that it can wait, since the durations of
+/// A call is refused only if its estimated wait is more than twice the time that it can wait, since the durations of
 /// other calls are only an estimate.
 const OVERLOAD_FACTOR: u32 = 2;
 
@@ -75,7 +75,7 @@ pub(crate) struct WaitingCalls {
     /// The number of waiting calls.
     len: usize,
     fairness: Fairness,
-    /// `None` if `queue.shed` is off, so that no call is refused for its expected wait.
+    /// `None` if `queue.shed` is off, so that no call is refused for its estimated wait.
     service_time: Option<ServiceTimeEwma>,
     limit: usize,
     per_session: usize,
@@ -326,7 +326,7 @@ impl WaitingCalls {
     }
 
     /// Returns the expected time until `ahead` calls have run in `places` call slots, if it can be estimated.
-    pub(crate) fn expected_wait(&self, ahead: usize, places: usize) -> Option<Duration> {
+    pub(crate) fn estimated_wait(&self, ahead: usize, places: usize) -> Option<Duration> {
         self.service_time.as_ref()?.expected(ahead, places)
     }
 
@@ -343,16 +343,16 @@ impl WaitingCalls {
         if is_full { Err(CallFailure::SessionQueueFull { limit }) } else { Ok(()) }
     }
 
-    /// Refuses a call whose expected wait is much longer than `max_wait`.
-    pub(crate) fn check_expected_wait(
+    /// Refuses a call whose estimated wait is much longer than `max_wait`.
+    pub(crate) fn check_estimated_wait(
         &self,
         ahead: usize,
         places: usize,
         max_wait: Duration,
     ) -> Result<(), CallFailure> {
-        match self.expected_wait(ahead, places) {
-            Some(expected_wait) if expected_wait > max_wait * OVERLOAD_FACTOR => {
-                Err(CallFailure::Overloaded { expected_wait, max_wait })
+        match self.estimated_wait(ahead, places) {
+            Some(estimated_wait) if estimated_wait > max_wait * OVERLOAD_FACTOR => {
+                Err(CallFailure::Overloaded { estimated_wait, max_wait })
             }
             _ => Ok(()),
         }

@@ -57,7 +57,7 @@ mod tests {
 
     /// R36
     #[test]
-    fn r36_the_expected_wait_follows_from_recent_runs() {
+    fn r36_the_estimated_wait_follows_from_recent_runs() {
         let mut estimate = ServiceTimeEwma::default();
         (0..31).for_each(|_| estimate.observe(50_000_000));
         assert_eq!(estimate.expected(100, 4), None, "too few samples");

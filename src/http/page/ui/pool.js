@@ -62,7 +62,7 @@ function updateFigures(facts, status, rateText) {
   facts.update({
     Ready: [count(ready), `of ${count(status.pool_size)}`],
     "In flight": [count(queue.in_flight), `of ${count(queue.capacity)}`],
-    Waiting: [count(queue.waiting), queue.waiting && queue.expected_wait_ms ? `of ${count(queue.limit)}, about ${milliseconds(queue.expected_wait_ms)}` : `of ${count(queue.limit)}`],
+    Waiting: [count(queue.waiting), queue.waiting && queue.estimated_wait_ms ? `of ${count(queue.limit)}, about ${milliseconds(queue.estimated_wait_ms)}` : `of ${count(queue.limit)}`],
     "Longest call": status.running === undefined ? undefined : longest ? [duration(longest.since_us), longest.command ?? ""] : NONE,
     "Busiest command": busy && busy.name,
     "Run p50 / p99": busy && `${duration(busy.run_us.p50)} / ${duration(busy.run_us.p99)}`,

@@ -1,4 +1,4 @@
-//! What decides whether a call is admitted, besides its session: the expected wait (R36), and the breaker and the
+//! What decides whether a call is admitted, besides its session: the estimated wait (R36), and the breaker and the
 //! quarantine ([`Admission`](crate::admission::Admission)), with their manual control.
 
 use crate::{
@@ -8,11 +8,11 @@ use crate::{
 
 impl Core {
     /// Refuses a call that would wait too long in this queue.
-    pub(super) fn check_expected_wait(&mut self, now: Timestamp, id: CallId, queue: Queue) -> Result<(), CallFailure> {
+    pub(super) fn check_estimated_wait(&mut self, now: Timestamp, id: CallId, queue: Queue) -> Result<(), CallFailure> {
         let Some(call) = self.calls.get(id) else { return Ok(()) };
         let until = if queue.has_timeout() { call.queue_until.min(call.deadline) } else { call.deadline };
         let ahead = self.ahead_of(queue, call.role.row());
-        let refused = self.waiting.check_expected_wait(ahead, self.places_for(queue), until - now);
+        let refused = self.waiting.check_estimated_wait(ahead, self.places_for(queue), until - now);
         self.counters.shed += u64::from(refused.is_err());
         refused
     }

@@ -129,7 +129,7 @@ impl Core {
         is_stream: bool,
         effects: &mut Effects,
     ) {
-        // How long a stream runs is up to its consumer as well. It would make the expected wait of other calls meaningless.
+        // How long a stream runs is up to its consumer as well. It would make the estimated wait of other calls meaningless.
         if !is_stream {
             self.waiting.observe(now.nanos_since(since));
         }

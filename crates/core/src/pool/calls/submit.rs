@@ -175,7 +175,7 @@ impl Core {
                 let is_batched = self.calls.get(id).is_some_and(|call| call.batched.is_some());
                 if !(is_batched && self.worker_for_batch(queue).is_some()) {
                     self.check_room()?;
-                    self.check_expected_wait(now, id, queue)?;
+                    self.check_estimated_wait(now, id, queue)?;
                 }
                 self.enqueue(now, id, queue, effects);
                 Ok(())
@@ -206,7 +206,7 @@ impl Core {
             self.sessions.record(now, row, SessionEventKind::RefusedFull, None);
             return Err(failure);
         }
-        self.check_expected_wait(now, id, Queue::Session)?;
+        self.check_estimated_wait(now, id, Queue::Session)?;
         self.calls.enqueue(id, Queue::Session, &mut self.waiting);
         Ok(())
     }

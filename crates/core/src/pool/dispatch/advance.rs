@@ -1,6 +1,6 @@
 //! Calls in advance: those that a worker is sent although it cannot run them at once, so that it need not wait for the
 //! host between two short calls (`pipeline = "auto"`). They still wait: they count in the limits of the queue, in the
-//! expected wait and as demand for overflow workers, and `queue.timeout` applies to them. They are taken back if the
+//! estimated wait and as demand for overflow workers, and `queue.timeout` applies to them. They are taken back if the
 //! worker turns out to be slow.
 //!
 //! Every call in advance comes from a queue, so that it has its position there if it is taken back.

@@ -83,19 +83,19 @@ fn busy(max_wait: Duration) -> Harness {
 /// R36: with 100 ms a call and 300 ms to wait, the seventh call in the queue would wait too long even if calls ran
 /// twice as fast.
 #[test]
-fn r36_call_whose_expected_wait_is_too_long_is_refused_at_once() {
+fn r36_call_whose_estimated_wait_is_too_long_is_refused_at_once() {
     let mut harness = busy(300 * MS);
     let answers: Vec<Option<CallFailure>> =
         (0..12).map(|_| harness.call(None)).map(|(id, effects)| settled(&effects, id)).collect();
     let refused: Vec<usize> = (0..12).filter(|&n| answers[n].is_some()).collect();
     assert_eq!(refused, [8, 9, 10, 11], "one call runs and seven wait: {answers:?}");
-    let Some(CallFailure::Overloaded { expected_wait: expected, max_wait }) = &answers[8] else {
+    let Some(CallFailure::Overloaded { estimated_wait: expected, max_wait }) = &answers[8] else {
         panic!("{answers:?}")
     };
     assert!(*max_wait == 300 * MS && *expected > 600 * MS && *expected < 800 * MS, "{expected:?}");
     let status = harness.core.status(harness.now);
     assert_eq!((status.counters.shed, status.queue.capacity, status.queue.load), (4, 1, Some(8.0)));
-    assert!(status.queue.expected_wait_ms.is_some_and(|ms| (700..900).contains(&ms)), "{:?}", status.queue);
+    assert!(status.queue.estimated_wait_ms.is_some_and(|ms| (700..900).contains(&ms)), "{:?}", status.queue);
 }
 
 /// R36: no call is refused if no other one waits, before enough samples exist, or if `queue.shed` is off.

@@ -173,7 +173,7 @@ fn r71_chunk_of_a_call_in_advance_ends_the_trust_in_the_order() {
 
 /// R36, R71: how long streams take says nothing about the wait of other calls.
 #[test]
-fn r36_streams_do_not_count_in_the_expected_wait() {
+fn r36_streams_do_not_count_in_the_estimated_wait() {
     let mut harness = pool(WorkerTypeSettings::Basic, 1);
     for _ in 0..40 {
         let (_, attempt) = harness.begin_stream(None);
@@ -182,7 +182,7 @@ fn r36_streams_do_not_count_in_the_expected_wait() {
     }
     harness.call(None);
     harness.call(None);
-    assert_eq!(harness.core.queue_status().expected_wait_ms, None);
+    assert_eq!(harness.core.queue_status().estimated_wait_ms, None);
 }
 
 /// R34: the first chunk of a trial is its success, as a stream may never end. Any other stream counts at its end.
