@@ -79,7 +79,7 @@ impl PoolMetrics {
         self.slots.as_deref()
     }
 
-    /// Adds the processor time of a process that has exited, as it was last read.
+    /// Adds the CPU time of a process that has exited, as it was last read.
     pub(crate) fn add_exited_cpu(&mut self, worker: WorkerId, cpu: Duration) {
         self.processes.exited_cpu += cpu;
         if let Some(slots) = &mut self.slots {

@@ -11,7 +11,7 @@ pub struct ProcessMetrics {
     exits: Vec<(&'static str, u64)>,
     /// The slots whose last process ended unexpectedly, so not on request, and was not replaced yet.
     died: BTreeSet<u32>,
-    /// The processor time of the processes that have exited, as last read.
+    /// The CPU time of the processes that have exited, as last read.
     pub(crate) exited_cpu: Duration,
     rebuilds: u64,
     earlier: CoreCounts,
@@ -104,7 +104,7 @@ impl ProcessMetrics {
         self.exits.iter().copied()
     }
 
-    /// Returns the processor time of the processes that have exited, as last read.
+    /// Returns the CPU time of the processes that have exited, as last read.
     pub fn exited_cpu(&self) -> Duration {
         self.exited_cpu
     }

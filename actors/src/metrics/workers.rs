@@ -14,7 +14,7 @@ pub struct SlotMetrics {
     rate: Rate,
     /// Allocated by the first answer. Clones share it until the next one.
     run: Option<Arc<Histogram>>,
-    /// The processor time of the processes that have exited, as last read.
+    /// The CPU time of the processes that have exited, as last read.
     pub(crate) exited_cpu: Duration,
 }
 
@@ -43,7 +43,7 @@ impl SlotMetrics {
         self.rate.per_second(now, since)
     }
 
-    /// Returns the processor time of the processes of the slot that have exited, as last read.
+    /// Returns the CPU time of the processes of the slot that have exited, as last read.
     pub fn exited_cpu(&self) -> Duration {
         self.exited_cpu
     }

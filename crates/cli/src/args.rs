@@ -1,26 +1,24 @@
 //! The command-line arguments and their help texts. Each argument is parsed into a type that holds only valid values.
 
+mod call;
 mod doctor;
 mod generate;
 mod kill;
+mod serve;
 mod server_at;
 mod top;
 
+pub(crate) use call::Call;
 pub(crate) use doctor::Doctor;
 pub(crate) use generate::{Generate, GenerateCompletions, GenerateMan};
 pub(crate) use kill::Kill;
+pub(crate) use serve::Serve;
 pub(crate) use server_at::ServerAt;
 pub(crate) use top::Top;
 
-use crate::{
-    bench, chaos, logs,
-    option_values::{
-        address, attachment, client_timeout, header, interval, keep_alive, named_argument, reject_workers_option,
-    },
-};
-use clap::{Args, Parser, Subcommand, builder::UnknownArgumentValueParser};
-use herder::{config::duration, error::ErrorDetail};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use crate::{bench, chaos, option_values::interval};
+use clap::{Args, Parser, Subcommand};
+use std::{path::PathBuf, time::Duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,19 +44,6 @@ Environment:
   HERDER_METRICS_TOKEN  token for /metrics only, for Prometheus; read by `serve`; or HERDER_METRICS_TOKEN_FILE
   HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
 
-const SERVE_EXAMPLES: &str = "\
-Examples:
-  herder serve                                ./herder.toml if it exists, else two demo pools
-  herder serve production.toml
-  herder serve carts.py:app --enhanced --pool-size 4
-  curl -s localhost:7878/v1/pools/basic/call/echo -d '{\"x\":1}'
-
-Ctrl-C or SIGTERM stops the server gracefully: requests and calls finish, then the workers stop. A second signal, at least one second
-later, stops it immediately.
-
-Exit codes: 0 stopped gracefully by a signal; 1 the server could not run, or no worker of any pool started and each pool used up its
-restarts; 2 invalid arguments or configuration; 130, 143 stopped by a second signal.";
-
 const DEV_EXAMPLES: &str = "\
 Examples:
   herder dev app.py:app
@@ -81,21 +66,6 @@ Examples:
 Writes app.py, test_app.py, herder.toml, README.md and .gitignore. Never overwrites a file.
 
 Exit codes: 0 success; 1 a file exists or cannot be written; 2 invalid arguments.";
-
-const CALL_EXAMPLES: &str = "\
-Examples:
-  herder call basic echo '{\"x\": 1}'
-  herder call carts add --arg item=tea --arg count=2 --session ann
-  herder call images resize --arg data=@photo.jpg --arg width=200
-  herder call images resize --attach image=@photo.jpg --arg width=200 --output small.jpg
-  herder call sessions count --session ann
-  herder call carts add --arg item=tea --header x-tenant=acme
-  echo '{\"ms\": 100}' | herder call basic sleep - --timeout 5s
-
-Uses the server given by --url or HERDER_URL. With no URL, uses the server at the configured address. If no server runs there,
-starts the pool, makes the call, and stops the pool. `herder commands POOL COMMAND` shows the arguments of a command.
-
-Exit codes: 0 success; 1 the call failed; 2 invalid arguments or configuration.";
 
 const COMMANDS_EXAMPLES: &str = "\
 Examples:
@@ -236,110 +206,6 @@ pub(crate) struct PythonInstall {
 }
 
 #[derive(Args, Clone, Debug)]
-#[command(after_help = SERVE_EXAMPLES)]
-pub(crate) struct Serve {
-    /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
-    #[arg(value_name = "APP|FILE")]
-    pub(crate) source: Option<String>,
-    /// Make the app's pool enhanced, with session affinity
-    #[arg(long)]
-    pub(crate) enhanced: bool,
-    /// Number of workers of the app's pool, or of each demo pool
-    #[arg(long, value_name = "N")]
-    pub(crate) pool_size: Option<usize>,
-    /// Refused, with a hint at `--pool-size`: the name of this option in other servers.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = reject_workers_option())]
-    workers: Option<String>,
-    /// Address to listen on; overrides `server.listen` [default: 127.0.0.1:7878]
-    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Set HERDER_ALLOW_CODE=1 in the workers of the demo pools or of the app: the demo app then runs any Python code that it
-    /// is sent (`notebook.run`). Requires a token for every request
-    #[arg(long)]
-    pub(crate) allow_code: bool,
-    /// How long an idle connection stays open for its next request; overrides `server.keep_alive` [default: 75s]
-    #[arg(long, value_name = "DURATION", value_parser = keep_alive)]
-    pub(crate) keep_alive: Option<Duration>,
-    /// Maximum time for each 64 KiB of a call's body, or the rest, to arrive; overrides `server.body_timeout` [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
-    pub(crate) body_timeout: Option<Duration>,
-    /// Limit on arguments and large results held at once; overrides `server.buffer_limit` [default: 256 MiB, or twice the
-    /// largest `max_frame`]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) buffer_limit: Option<u64>,
-    /// How long the head of a request may take; overrides `server.head_timeout` [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
-    pub(crate) head_timeout: Option<Duration>,
-    /// How long a response may wait for a client that does not read; overrides `server.write_timeout` [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
-    pub(crate) write_timeout: Option<Duration>,
-    /// Offer the commands as tools of the Model Context Protocol, at `/mcp`; also set by `server.mcp`
-    #[arg(long)]
-    pub(crate) mcp: bool,
-    /// Time limit for running requests and calls to finish after Ctrl-C or SIGTERM
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
-    pub(crate) shutdown_timeout: Duration,
-    /// Detail of errors over HTTP; `brief` omits tracebacks, stacks, output, recordings, and why a start failed. Overrides
-    /// `server.errors` [default: full for administrators on loopback, else brief]
-    #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
-    pub(crate) errors: Option<ErrorDetail>,
-    /// Whether `/openapi.json` and the page `/docs` exist; overrides `server.docs` [default: true on loopback, else false]
-    #[arg(long, value_name = "true|false", hide_possible_values = true)]
-    pub(crate) docs: Option<bool>,
-    /// Whether the live page exists, at `/`; overrides `server.page` [default: true on loopback, else false]
-    #[arg(long, value_name = "true|false", hide_possible_values = true)]
-    pub(crate) page: Option<bool>,
-    /// Whether `/metrics` exists, for Prometheus; overrides `server.metrics` [default: true]
-    #[arg(long, value_name = "true|false", hide_possible_values = true)]
-    pub(crate) metrics: Option<bool>,
-    /// Form of the log on standard error and of the banner on standard output. With `json`, each line is one JSON object; `auto`:
-    /// text on a terminal, JSON elsewhere
-    #[arg(
-        long,
-        env = "HERDER_LOG_FORMAT",
-        value_name = "auto|text|json",
-        default_value = "auto",
-        hide_possible_values = true
-    )]
-    pub(crate) log_format: logs::LogFormat,
-    /// Log each request: its method, path, status, time and trace
-    #[arg(long)]
-    pub(crate) access_log: bool,
-    /// Number of HTTP server threads. With 1, HTTP and all pools share one thread, which is the fastest for small calls; with more,
-    /// each pool uses one more thread
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) threads: u16,
-}
-
-impl Serve {
-    /// Returns the options for a server on this address, whose other settings are those of the file or the defaults.
-    pub(crate) fn on(listen: SocketAddr, shutdown_timeout: Duration) -> Self {
-        Self {
-            source: None,
-            enhanced: false,
-            pool_size: None,
-            workers: None,
-            listen: Some(listen),
-            allow_code: false,
-            keep_alive: None,
-            body_timeout: None,
-            buffer_limit: None,
-            head_timeout: None,
-            write_timeout: None,
-            shutdown_timeout,
-            mcp: false,
-            errors: None,
-            docs: None,
-            page: None,
-            metrics: None,
-            log_format: logs::LogFormat::Text,
-            access_log: false,
-            threads: 1,
-        }
-    }
-}
-
-#[derive(Args, Clone, Debug)]
 #[command(after_help = DEV_EXAMPLES)]
 pub(crate) struct Dev {
     /// An app: `module:app` or `path/to/file.py:app`; or a TOML file [default: ./herder.toml]
@@ -367,58 +233,6 @@ pub(crate) struct Init {
     /// Make the pool enhanced, and add a command that keeps state for each session
     #[arg(long)]
     pub(crate) enhanced: bool,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = CALL_EXAMPLES)]
-pub(crate) struct Call {
-    /// The pool's name
-    pub(crate) pool: String,
-    /// The command's name
-    pub(crate) command: String,
-    /// The arguments, a JSON object; `-` reads it from standard input
-    #[arg(value_name = "JSON|-", default_value = "{}")]
-    pub(crate) arguments: String,
-    /// One argument, by its name. A string is taken as it is; values of other types are JSON. `NAME=@FILE` reads the value from a
-    /// file (`@-`: standard input; `@@` for a text that begins with `@`). Can be repeated
-    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = named_argument)]
-    pub(crate) args: Vec<(String, String)>,
-    /// One argument that is binary data, from a file (`@-`: standard input). It is sent as it is, and the handler gets a view of it.
-    /// Can be repeated
-    #[arg(long, value_name = "NAME=@FILE", value_parser = attachment)]
-    pub(crate) attach: Vec<(String, String)>,
-    /// Write the only buffer of the result to this file (`-`: standard output), and print nothing
-    #[arg(long, value_name = "FILE", conflicts_with = "meta")]
-    pub(crate) output: Option<PathBuf>,
-    /// Refused, with the form of the arguments: the option of curl.
-    #[arg(short = 'd', long = "data", hide = true, num_args = 0..=1, default_missing_value = "", value_parser = reject_data_option())]
-    data: Option<String>,
-    /// The session the call belongs to
-    #[arg(long, value_name = "ID")]
-    pub(crate) session: Option<String>,
-    /// A header of the call, for the handler. The pool must have it in `forward_headers`, unless it is that of a trace. Can be repeated
-    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
-    pub(crate) headers: Vec<(String, String)>,
-    /// Deadline of the call, including time in the queue and retries [default: the pool's `timeout`]
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) timeout: Option<Duration>,
-    /// Allow the call to run again on another worker if its worker dies; no effect in a session with strict affinity
-    #[arg(long)]
-    pub(crate) idempotent: bool,
-    /// Also print how the call was routed and how long it took: {"result": .., "meta": ..}
-    #[arg(long, conflicts_with = "stream")]
-    pub(crate) meta: bool,
-    /// Print the items of a generator as they arrive, one line of JSON each; for any other command, print its result
-    #[arg(long, conflicts_with = "output")]
-    pub(crate) stream: bool,
-    /// Longest time between two items. Without `--timeout`, the whole stream then has no deadline
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, requires = "stream")]
-    pub(crate) idle_timeout: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) server: ServerAt,
-    /// The configuration file [default: ./herder.toml if it exists, else the demo pools]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -505,13 +319,6 @@ pub(crate) struct LogLevel {
     pub(crate) level: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerAt,
-}
-
-/// Refuses an option as unknown, and shows where the arguments belong.
-fn reject_data_option() -> UnknownArgumentValueParser {
-    UnknownArgumentValueParser::suggest(
-        "the arguments follow the command as a JSON object: herder call POOL COMMAND '{\"n\": 1}'",
-    )
 }
 
 #[cfg(test)]

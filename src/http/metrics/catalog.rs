@@ -88,7 +88,7 @@ metrics! {
     Restarts Counter Pool "herder_worker_restarts" - [] "Processes that were started in the place of one that had ended unexpectedly: not by a request, a reload or the idle timeout of overflow workers";
     Exits Counter Pool "herder_worker_exits" - ["cause"] "Processes that have exited, and starts that have failed, by cause";
     Memory Gauge Pool "herder_pool_memory" "bytes" [] "Resident memory of the workers. Pages that several workers share count for each of them";
-    Cpu Counter Pool "herder_pool_cpu" "seconds" [] "Processor time of the workers, without what they used between the last reading and their exit";
+    Cpu Counter Pool "herder_pool_cpu" "seconds" [] "CPU time of the workers, without what they used between the last reading and their exit";
 
     Calls Counter Pool "herder_calls" - ["command", "outcome"] "Calls by outcome: `ok`, or the name of the error. `_OTHER` stands for commands that do not exist";
     QueueWait Histogram Pool "herder_call_queue" "seconds" ["command"] "Time from the admission to the last send, of calls that a worker answered";
@@ -98,7 +98,7 @@ metrics! {
     Retries Counter Pool "herder_call_retries" - [] "Calls that were sent again after their worker was lost";
     Shed Counter Pool "herder_calls_shed" - [] "Calls that were refused because their estimated wait was too long. They are also among the calls with the outcome `overloaded`";
     LateAnswers Counter Pool "herder_late_answers" - [] "Answers that arrived after their call had ended, such as at its deadline";
-    Running Gauge Pool "herder_calls_running" - [] "Calls that workers run";
+    Running Gauge Pool "herder_calls_running" - [] "Calls in flight: those that workers run";
     Waiting Gauge Pool "herder_calls_waiting" - [] "Calls that wait, including those that workers were sent in advance";
     QueueLimit Gauge Pool "herder_queue_limit" - [] "The maximum number of waiting calls";
     Capacity Gauge Pool "herder_call_capacity" - [] "The number of calls that the workers that are ready can run at once";
@@ -120,5 +120,5 @@ metrics! {
     SessionEvents Counter SessionAffinity "herder_session_events" - ["event"] "Events of sessions. Answered calls that were the first of their session (`bound`), ran on its worker (`hit`) or elsewhere (`rebound_worker_lost`, `rebound_expired`, `rebound_busy`); sessions that were removed because they had expired (`expired`); calls that were answered with the loss of the session's state (`lost`)";
 
     WorkerMemory Gauge WorkerMetrics "herder_worker_memory" "bytes" [] "Resident memory of the process; 0 while the slot has none";
-    WorkerCpu Counter WorkerMetrics "herder_worker_cpu" "seconds" [] "Processor time of the processes of the slot, without what each used between the last reading and its exit";
+    WorkerCpu Counter WorkerMetrics "herder_worker_cpu" "seconds" [] "CPU time of the processes of the slot, without what each used between the last reading and its exit";
 }

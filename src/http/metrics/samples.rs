@@ -291,7 +291,7 @@ fn worker_cpu(status: &Status, metrics: &PoolMetrics) -> Series {
     })
 }
 
-/// Returns the processor time of exited and of live processes in hundredths, the steps of the system. An inexact sum could be
+/// Returns the CPU time of exited and of live processes in hundredths, the steps of the system. An inexact sum could be
 /// less than an earlier one (0.7 + 0.1 < 0.8), and Prometheus would take that for a counter that began anew.
 fn seconds(exited: Duration, live: f64) -> Value {
     Value::Number(((exited.as_secs_f64() + live) * 100.0).round() / 100.0)
