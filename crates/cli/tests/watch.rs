@@ -119,8 +119,9 @@ fn r50_a_kill_is_seen_in_the_events_and_the_timeline() {
     );
     let next = admin(get(&format!("/v1/pools/kept/timeline?since={}", timeline["next"]))).send(server.address).json;
     assert_eq!((&next["calls"], &next["deaths"]), (&json!([]), &json!([])));
-    let log = fs::read_to_string(server.folder.path().join("log")).unwrap();
-    assert!(log.contains("kill worker w1.1") && log.contains("admin"), "{log}");
+    wait_until("the action is logged", || {
+        server.log().lines().any(|line| line.contains("kill worker w1.1") && line.contains("admin"))
+    });
 }
 
 /// R50: the stack of a worker whose handler does not return shows where it is, and the worker goes on.
