@@ -159,36 +159,7 @@ pub(crate) fn http(
     access: &Access,
     listen: Listen,
 ) -> Outcome<Http> {
-    let mut api =
-        Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
-    api = api.log_levels(logs::pool_levels());
-    api = set_limits(api, options, settings).mcp(options.mcp || settings.mcp);
-    if let Some(detail) = options.errors.or(settings.errors) {
-        api = api.errors(detail);
-    }
-    if let Some(enabled) = options.docs.or(settings.docs) {
-        api = api.docs(enabled);
-    }
-    if let Some(enabled) = options.page.or(settings.page) {
-        api = api.page(enabled);
-    }
-    api = api.metrics(options.metrics.unwrap_or(settings.metrics)).access_log(options.access_log);
-    api = api.session_headers(settings.session_header.iter().cloned());
-    if let Some(cookie) = &settings.session_cookie {
-        api = api.session_cookie(cookie.clone());
-    }
-    if let Some(token) = access.admin_token() {
-        logs::hide_token(token.expose());
-        api = api.token(token.clone());
-    }
-    if let Some(token) = access.call_token() {
-        logs::hide_token(token.expose());
-        api = api.call_token(token.clone());
-    }
-    if let Some(token) = access.metrics_token() {
-        logs::hide_token(token.expose());
-        api = api.metrics_token(token.clone());
-    }
+    let api = set_tokens(api(options, settings, pools), access);
     let server = Server::new(move || App::new().configure(api.routes()))
         .workers(options.threads.into())
         .max_connections(listen.connections)
@@ -210,6 +181,46 @@ pub(crate) fn http(
     let handle = server.handle();
     let stop: StopServer = Box::new(move || Box::pin(handle.stop(true)));
     Ok(Http { serving: actix_rt::spawn(server), stop, connections })
+}
+
+/// Returns the routes with the settings of the file, which the options override. They have no tokens yet.
+fn api(options: &Serve, settings: &config::Server, pools: &[Pool]) -> Api {
+    let mut api =
+        Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
+    api = api.log_levels(logs::pool_levels());
+    api = set_limits(api, options, settings).mcp(options.mcp || settings.mcp);
+    if let Some(detail) = options.errors.or(settings.errors) {
+        api = api.errors(detail);
+    }
+    if let Some(enabled) = options.docs.or(settings.docs) {
+        api = api.docs(enabled);
+    }
+    if let Some(enabled) = options.page.or(settings.page) {
+        api = api.page(enabled);
+    }
+    api = api.metrics(options.metrics.unwrap_or(settings.metrics)).access_log(options.access_log);
+    api = api.session_headers(settings.session_header.iter().cloned());
+    if let Some(cookie) = &settings.session_cookie {
+        api = api.session_cookie(cookie.clone());
+    }
+    api
+}
+
+/// Sets the tokens, which the log then hides.
+fn set_tokens(mut api: Api, access: &Access) -> Api {
+    if let Some(token) = access.admin_token() {
+        logs::hide_token(token.expose());
+        api = api.token(token.clone());
+    }
+    if let Some(token) = access.call_token() {
+        logs::hide_token(token.expose());
+        api = api.call_token(token.clone());
+    }
+    if let Some(token) = access.metrics_token() {
+        logs::hide_token(token.expose());
+        api = api.metrics_token(token.clone());
+    }
+    api
 }
 
 /// Refuses a `--buffer-limit` that is smaller than the largest `max_frame`. `server.buffer_limit` was checked with the
