@@ -238,20 +238,24 @@ def loud(): logging.getLogger("loud").debug("loud")
     assert [each["message"] for each in host.records(until="end")] == ["loud", "end"]
 
 
-def test_a_level_of_the_host_is_that_of_an_import_that_follows(start):
+def test_a_level_of_the_host_is_that_of_an_import_that_follows(start, tmp_path):
     """R50: the application imports `logging` after the level has changed."""
-    host = start(
-        """
+    app = """
+import herder, sys
+app = herder.App()
+
 @app.command
 def detail():
+    before = "logging" in sys.modules
     import logging
     logging.debug("detail")
     logging.error("end")
-""",
-        log="info",
-    )
+    return before
+"""
+    (tmp_path / "detail.py").write_text(app)
+    host = start(f"{tmp_path}/detail.py:app", log="info")
     host.log_level("debug")
-    host.call("detail")
+    assert host.call("detail").result is False
     assert [each["message"] for each in host.records(until="end")] == ["detail", "end"]
 
 
