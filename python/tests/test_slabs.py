@@ -308,6 +308,27 @@ def test_a_worker_without_free_descriptors_sends_results_in_frames(tmp_path):
         assert host.run("zeros", {"size": BIG})[1] == {"/0": (0, bytes(BIG))}
 
 
+@pytest.mark.parametrize("define", ["", "async "], ids=["sync", "async"])
+def test_a_worker_without_free_descriptors_drops_slabs_for_arguments(tmp_path, define):
+    with SlabHost(tmp_path, APP + DESCRIPTORS, define) as host:
+        host.ready()
+        first = host.pass_slab("arguments")
+        assert host.run("digest", None, first, x=b"x" * BIG)[0][0] == sha(b"x" * BIG)
+        host.run("use_up")
+        lost, after = host.pass_slab("arguments"), host.pass_slab("arguments")
+        for slab in (lost, after):
+            host.send_call("digest", None, slab, x=b"y" * BIG)
+        found = []
+        while len(found) < 4:
+            kind, _, _, body = host.frame()
+            if kind == frames.ERROR:
+                found.append(json.loads(body[16:])["type"])
+            if kind == frames.SLAB_DROP:
+                found.append(frames.slab_ids(body))
+        assert sorted(found, key=str) == [(lost.id,), (after.id,), "OSError", "OSError"]
+        assert host.run("digest", None, first, x=b"z" * BIG)[0][0] == sha(b"z" * BIG)
+
+
 def test_dropped_slabs_are_unmapped(host):
     used, unused, results = host.pass_slab("arguments"), host.pass_slab("results"), host.pass_slab("results")
     host.run("digest", None, used, x=b"x" * BIG)

@@ -135,6 +135,9 @@ async fn on_current_arbiter(config: PoolConfig) -> Result<PoolClient> {
     })
 }
 
+/// How long a thread that has copied large arguments waits for the next ones before it ends.
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(1);
+
 /// Starts the supervisor on a new thread, which ends when the supervisor has stopped.
 async fn on_own_thread(
     config: PoolConfig,
@@ -145,7 +148,8 @@ async fn on_own_thread(
     let body = move || {
         // The runtime needs three descriptors. Build it here instead of in `System::new`, which would panic if there
         // are none.
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = match runtime.enable_all().thread_keep_alive(BLOCKING_KEEP_ALIVE).build() {
             Ok(runtime) => runtime,
             Err(error) => return drop(started.send(Err(not_started(&error)))),
         };

@@ -38,6 +38,8 @@ mod session_ends;
 mod sessions;
 mod shutdown;
 #[cfg(target_os = "linux")]
+mod slab_copies;
+#[cfg(target_os = "linux")]
 mod slabs;
 pub(crate) mod steps;
 #[cfg(target_os = "linux")]

@@ -1,8 +1,10 @@
 //! Applies the core's effects. Cheap effects are applied at once; those that need the supervisor are deferred.
 
 use super::{
-    Link, Replier,
+    Link, Outbox, Replier,
     call::Call,
+    outbox::PendingFrame,
+    slabs::Placed,
     state::{Deferred, FinalFrame, State},
 };
 use crate::{
@@ -185,18 +187,17 @@ impl State {
         };
         let buffers = accepted_buffers(call, link)?;
         let head = CallHead { wire, deadline, command, session, stream: chunks.is_some(), buffers: buffers.is_some() };
-        let written = buffers.and_then(|buffers| link.write_to_slab(self.now, buffers));
-        let slab = written.as_ref().map(|(slab, _)| *slab);
-        let buffers = written.as_ref().map(|(_, buffers)| buffers).or(buffers);
         let headers = traced.as_deref().or(call.headers.as_deref());
         if let Err(error) = write_frames(link, self.now, &head, (headers, &call.body), buffers) {
-            link.slabs.iter_mut().zip(slab).for_each(|(slabs, slab)| slabs.take_back(slab));
             return Err(Error::TooLarge { message: error.to_string(), may_have_run: false, worker: None });
         }
         if let Some(chunks) = chunks {
             link.streams.add(wire, chunks.input());
         }
         link.flush.notify_one();
+        if buffers.is_some() {
+            self.make_room(worker);
+        }
         Ok(())
     }
 
@@ -275,7 +276,7 @@ impl State {
     }
 }
 
-/// Writes the frames of a call to the outbox of its process.
+/// Writes the frames of a call to the outbox of its process, with its large buffers in a slab if there is room.
 fn write_frames(
     link: &mut Link,
     now: Timestamp,
@@ -283,20 +284,69 @@ fn write_frames(
     (headers, body): (Option<&[u8]>, &Bytes),
     buffers: Option<&CallBuffers>,
 ) -> Result<(), EncodeError> {
-    let tail = link.calls.tail();
-    if let Some(headers) = headers {
-        let begin = tail.len();
-        encode_headers(head.wire, headers, link.max_frame, tail)?;
-        link.recorder.sent(Descriptor::Calls, &tail[begin..]);
+    let mut placed = buffers.and_then(|buffers| link.place_in_slab(now, buffers));
+    let written = write_headers(link, head.wire, headers).and_then(|()| match &mut placed {
+        None => write_call(&mut link.calls, link.max_frame, head, body, buffers),
+        Some(placed) if placed.work.is_none() => {
+            write_call(&mut link.calls, link.max_frame, head, body, Some(&placed.buffers))
+        }
+        Some(placed) => write_after_work(link, head, body, buffers, placed),
+    });
+    match (written, placed) {
+        // If the slab cannot be made, the frame has another length. It is recorded now, in the order of the frames.
+        (Ok(length), _) => link.recorder.call(now, head.wire, length, head.command),
+        (Err(error), placed) => {
+            link.slabs.iter_mut().zip(placed).for_each(|(slabs, placed)| slabs.take_back(placed));
+            return Err(error);
+        }
     }
+    Ok(())
+}
+
+fn write_headers(link: &mut Link, wire: WireId, headers: Option<&[u8]>) -> Result<(), EncodeError> {
+    let Some(headers) = headers else { return Ok(()) };
+    let tail = link.calls.tail();
+    let begin = tail.len();
+    encode_headers(wire, headers, link.max_frame, tail)?;
+    link.recorder.sent(Descriptor::Calls, &tail[begin..]);
+    Ok(())
+}
+
+/// Appends the frame of a call. Returns its length.
+fn write_call(
+    outbox: &mut Outbox,
+    max_frame: u32,
+    head: &CallHead<'_>,
+    body: &Bytes,
+    buffers: Option<&CallBuffers>,
+) -> Result<usize, EncodeError> {
+    let tail = outbox.tail();
     let begin = tail.len() + HEADER_LEN;
     let parts = buffers.map(|buffers| buffers.parts(FrameKind::Call, head.length(), body)).transpose()?;
     let parts = parts.as_deref().unwrap_or(std::slice::from_ref(body));
-    let body_length = parts.iter().map(Bytes::len).sum();
-    head.encode(body_length, link.max_frame, tail)?;
-    link.recorder.call(now, head.wire, tail.len() - begin + body_length, head.command);
-    parts.iter().for_each(|part| link.calls.push_body(part));
-    Ok(())
+    let body_length: usize = parts.iter().map(Bytes::len).sum();
+    head.encode(body_length, max_frame, tail)?;
+    let length = tail.len() - begin + body_length;
+    parts.iter().for_each(|part| outbox.push_body(part));
+    Ok(length)
+}
+
+/// Appends the frame of a call that is written after the work on its slab, and takes the work. Returns its length.
+fn write_after_work(
+    link: &mut Link,
+    head: &CallHead<'_>,
+    body: &Bytes,
+    buffers: Option<&CallBuffers>,
+    placed: &mut Placed,
+) -> Result<usize, EncodeError> {
+    let (mut with_slab, mut without_slab) = (Outbox::default(), Outbox::default());
+    let length = write_call(&mut with_slab, link.max_frame, head, body, Some(&placed.buffers))?;
+    // Now, and not if it is needed: an error can still be handled like that of any other call.
+    write_call(&mut without_slab, link.max_frame, head, body, buffers)?;
+    if let Some(work) = placed.work.take() {
+        link.calls.push_pending(PendingFrame { work, with_slab, without_slab });
+    }
+    Ok(length)
 }
 
 /// Returns a payload that does not keep the read buffer alive, if it is small.

@@ -1,7 +1,11 @@
 //! The connection from the pool's state to one process: its outboxes, its child handle, what its hello declared. One per
 //! slot.
 
-use super::{outbox::Outbox, slabs::Slabs, streams::Streams};
+use super::{
+    outbox::{Outbox, PendingFrame},
+    slabs::{Placed, Slabs},
+    streams::Streams,
+};
 use crate::{
     child::ChildHandle,
     clock::Clock,
@@ -13,7 +17,7 @@ use foldhash::fast::FixedState;
 use herder_core::{BatchKey, KillReason, ProcessActivity, Suspect, Timestamp, WireId, WorkerRef};
 use herder_process::Signal;
 use herder_wire::{CallBuffers, CommandEntry, HostMessage, SessionEnd};
-use std::{collections::HashMap, num::NonZeroU64, rc::Rc, time::Duration};
+use std::{collections::HashMap, rc::Rc, time::Duration};
 use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
 
@@ -139,12 +143,31 @@ impl Link {
         }
     }
 
-    /// Copies the large buffers of a call that is about to be queued to a slab. Returns its number, and the buffers as the frame has
-    /// them; `None`: all bytes go into the frame. First queues the messages about slabs, since the worker reads in this order.
-    pub(super) fn write_to_slab(&mut self, now: Timestamp, buffers: &CallBuffers) -> Option<(NonZeroU64, CallBuffers)> {
-        let written = self.slabs.as_mut()?.write(now, buffers);
+    /// Finds a slab for the large buffers of a call that is about to be queued; `None`: all bytes go into the frame. First queues
+    /// the messages about slabs, since the worker reads in this order.
+    pub(super) fn place_in_slab(&mut self, now: Timestamp, buffers: &CallBuffers) -> Option<Placed> {
+        let is_next = self.calls.is_empty();
+        let placed = self.slabs.as_mut()?.place(now, buffers, is_next);
         self.queue_slab_messages();
-        written
+        placed
+    }
+
+    /// Lets the worker send the next result that needs this many bytes in a slab.
+    pub(super) fn grant_slab(&mut self, now: Timestamp, need: usize) {
+        let Some(work) = self.slabs.as_mut().and_then(|slabs| slabs.grant(now, need)) else { return };
+        let (with_slab, without_slab) = Default::default();
+        self.calls.push_pending(PendingFrame { work, with_slab, without_slab });
+        self.flush.notify_one();
+    }
+
+    /// Drops slabs that are not in use, up to this many bytes, for another worker. Returns how many bytes these are.
+    pub(super) fn drop_idle_slabs(&mut self, now: Timestamp, wanted: usize) -> usize {
+        let dropped = self.slabs.as_mut().map_or(0, |slabs| slabs.drop_idle(now, wanted));
+        if dropped > 0 {
+            self.queue_slab_messages();
+            self.flush.notify_one();
+        }
+        dropped
     }
 
     /// Drops the slabs that were unused for long.

@@ -1,6 +1,6 @@
 //! The shared state: all state of one pool. It is confined to the thread of one arbiter and outlives each single actor except
 //! the supervisor. [`with`] and [`step`] are the only ways to change it: the core decides, then the effects are applied. A
-//! change does not await and runs no user code. The only I/O is that of a new slab, which does not block.
+//! change does not await and runs no user code. What takes long, such as a new slab, is put into an outbox as work for its writer.
 
 mod batched_commands;
 mod batches;
@@ -20,6 +20,7 @@ mod recording;
 mod reported;
 mod running_calls;
 mod session_history;
+mod slab_room;
 mod slabs;
 mod state;
 mod step;
@@ -32,10 +33,10 @@ pub(crate) use call::{Answer, Incoming, Replier};
 pub(crate) use effects::{COPY_LIMIT, copied_if_small};
 pub(crate) use errors::{exit_error, start_failed};
 pub(crate) use link::{CommandTable, Link};
-pub(crate) use outbox::Outbox;
+pub(crate) use outbox::{Outbox, PendingFrame};
 #[cfg(feature = "testing")]
 pub(crate) use rebuild::panic_text;
-pub(crate) use slabs::{SlabFault, Slabs, needed as needed_in_slab};
+pub(crate) use slabs::{Made, SlabFault, SlabWork, Slabs, needed as needed_in_slab};
 pub(crate) use state::{Deferred, FinalFrame, State};
 pub(crate) use step::{SharedState, WeakSharedState, step, sweep, with};
 pub(crate) use streams::ChunkOutcome;

@@ -1,6 +1,7 @@
 //! Frames to be written to one descriptor. Small frames share a buffer and large arguments are not copied; everything is
 //! written with one vectored write. Holds bytes, not a descriptor.
 
+use super::slabs::SlabWork;
 use bytes::{Buf, Bytes, BytesMut};
 use std::{collections::VecDeque, io::IoSlice};
 
@@ -10,8 +11,25 @@ const COPY_LIMIT: usize = 4096;
 /// Bytes to be written, in order: first `parts`, then `tail`.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    parts: VecDeque<Bytes>,
+    parts: VecDeque<Part>,
     tail: BytesMut,
+}
+
+#[derive(Debug)]
+enum Part {
+    Bytes(Bytes),
+    /// What follows is written after this work, so that frames keep their order.
+    Work(Box<PendingFrame>),
+}
+
+/// A frame that is written after some work on a slab.
+#[derive(Debug)]
+pub(crate) struct PendingFrame {
+    pub(crate) work: SlabWork,
+    /// What is written if the worker has the slab then.
+    pub(crate) with_slab: Outbox,
+    /// What is written if the slab could not be made.
+    pub(crate) without_slab: Outbox,
 }
 
 impl Outbox {
@@ -26,8 +44,31 @@ impl Outbox {
             self.tail.extend_from_slice(body);
         } else {
             self.seal();
-            self.parts.push_back(body.clone());
+            self.parts.push_back(Part::Bytes(body.clone()));
         }
+    }
+
+    /// Appends a frame that needs some work first.
+    pub(crate) fn push_pending(&mut self, frame: PendingFrame) {
+        self.seal();
+        self.parts.push_back(Part::Work(Box::new(frame)));
+    }
+
+    /// Takes the work that must be done before anything else can be written.
+    pub(crate) fn take_pending(&mut self) -> Option<Box<PendingFrame>> {
+        match self.parts.pop_front()? {
+            Part::Work(frame) => Some(frame),
+            part @ Part::Bytes(_) => {
+                self.parts.push_front(part);
+                None
+            }
+        }
+    }
+
+    /// Puts a frame in front of everything else.
+    pub(crate) fn put_first(&mut self, mut frame: Self) {
+        frame.seal();
+        frame.parts.into_iter().rev().for_each(|part| self.parts.push_front(part));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -41,16 +82,20 @@ impl Outbox {
         std::mem::swap(&mut self.tail, &mut other.tail);
     }
 
-    /// Fills `room` with slices to be written, and returns how many were filled.
+    /// Fills `room` with slices to be written, up to the next work, and returns how many were filled.
     pub(crate) fn slices<'a>(&'a self, room: &mut [IoSlice<'a>]) -> usize {
-        let all = self.parts.iter().map(|part| &part[..]).chain(std::iter::once(&self.tail[..]));
-        let filled = room.iter_mut().zip(all.filter(|part| !part.is_empty()));
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Bytes(bytes) => Some(&bytes[..]),
+            Part::Work(_) => None,
+        });
+        let ready = parts.chain(std::iter::once(Some(&self.tail[..]))).map_while(|bytes| bytes);
+        let filled = room.iter_mut().zip(ready.filter(|part| !part.is_empty()));
         filled.map(|(slot, part)| *slot = IoSlice::new(part)).count()
     }
 
     /// Removes the bytes that were written.
     pub(crate) fn advance(&mut self, mut written: usize) {
-        while let Some(part) = self.parts.front_mut() {
+        while let Some(Part::Bytes(part)) = self.parts.front_mut() {
             let count = part.len().min(written);
             part.advance(count);
             written -= count;
@@ -59,13 +104,13 @@ impl Outbox {
             }
             self.parts.pop_front();
         }
-        self.tail.advance(written);
+        self.tail.advance(written); // by 0 if the next part is work
     }
 
     /// Moves the tail to the parts, so that further parts can follow it.
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            self.parts.push_back(self.tail.split().freeze());
+            self.parts.push_back(Part::Bytes(self.tail.split().freeze()));
         }
     }
 }

@@ -234,7 +234,7 @@ impl<'a> Reader<'a> {
                 }
                 self.on_final_frame(&header, FinalFrame::Result(result), ran);
                 if need > 0 {
-                    self.grant_slab(need); // after the step, since it takes a while
+                    self.shared_state.borrow_mut().grant_slab(self.worker, need);
                 }
             }
             (WorkerMessage::Error { error, stamps, .. }, HandshakeState::Serving) => {
@@ -255,7 +255,7 @@ impl<'a> Reader<'a> {
                 self.on_slabs(&header, |own, now| own.on_free(now, &slabs))?;
             }
             (WorkerMessage::SlabDrop(slabs), HandshakeState::Serving) => {
-                self.on_slabs(&header, |own, _| own.on_drop(&slabs))?;
+                self.on_slabs(&header, |own, now| own.on_drop(now, &slabs))?;
             }
             (WorkerMessage::Hello(hello), HandshakeState::Hello) => {
                 self.record(&header);
@@ -295,15 +295,6 @@ impl<'a> Reader<'a> {
             }
             (None, Some(place)) => Err(Fault::Slab(SlabFault::Unknown(place.slab.get()))),
             (_, None) => Ok(()),
-        }
-    }
-
-    /// Lets the worker send the next result that needs this many bytes in a slab.
-    fn grant_slab(&self, need: usize) {
-        if let Some(link) = self.shared_state.borrow_mut().link(self.worker)
-            && let Some(slabs) = &mut link.slabs
-        {
-            slabs.grant(self.recorder.now(), need);
         }
     }
 

@@ -1,10 +1,15 @@
-//! Writes the frames of an outbox: everything that is queued, with one vectored write.
+//! Writes the frames of an outbox: everything that is queued, with one vectored write. Has the work done that must come first.
 
 use super::socket::WorkerSocket;
-use crate::shared_state::{Link, Outbox, SharedState};
+use crate::shared_state::{Link, Made, Outbox, PendingFrame, SharedState, SlabWork};
 use herder_core::WorkerRef;
-use std::{io, io::IoSlice};
-use tokio::sync::Notify;
+use std::{
+    io,
+    io::IoSlice,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::{sync::Notify, task::spawn_blocking};
 
 /// The maximum number of slices per write; further slices follow in the next write.
 const MAX_SLICES: usize = 64;
@@ -25,6 +30,10 @@ pub(super) async fn run(
         if let Some(link) = shared_state.borrow_mut().link(worker) {
             outbox(link).move_into(&mut writing);
         }
+        if let Some(frame) = writing.take_pending() {
+            writing.put_first(finish(shared_state, worker, *frame).await);
+            continue;
+        }
         if writing.is_empty() {
             // No wake-up is lost between the check and the wait: `notify_one` stores a permit if nothing waits.
             wake.notified().await;
@@ -34,6 +43,38 @@ pub(super) async fn run(
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// Has the work on a slab done on another thread, and returns the frame that follows from its outcome. Others wait behind it, so that
+/// a worker has one such thread at a time.
+///
+/// If this is dropped because the process has exited, work that has not begun never does. Other work goes on, and what it owns is
+/// released at its end.
+async fn finish(shared_state: &SharedState, worker: WorkerRef, frame: PendingFrame) -> Outbox {
+    let PendingFrame { work, with_slab, without_slab } = frame;
+    let slab = work.slab();
+    let made = on_another_thread(work).await;
+    let mut state = shared_state.borrow_mut();
+    let now = state.clock().now();
+    let link = state.link(worker); // `None`: the state was rebuilt, and the process is being killed
+    let slabs = link.and_then(|link| link.slabs.as_mut());
+    let is_there = slabs.is_some_and(|slabs| slabs.finish(now, slab, made));
+    if is_there { with_slab } else { without_slab }
+}
+
+async fn on_another_thread(work: SlabWork) -> io::Result<Made> {
+    let take = |work: &Mutex<Option<SlabWork>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let work = Arc::new(Mutex::new(Some(work)));
+    let theirs = Arc::downgrade(&work);
+    let run = move || theirs.upgrade().and_then(|work| take(&work)).map(SlabWork::run);
+    // Tokio panics if the system refuses the first thread. The work is then done here, and the pool waits.
+    let begun = catch_unwind(AssertUnwindSafe(|| spawn_blocking(run)));
+    let made = match begun {
+        Ok(task) => task.await.ok().flatten(),
+        Err(_) => None,
+    };
+    let again = || take(&work).map(SlabWork::run);
+    made.or_else(again).unwrap_or_else(|| Err(io::Error::other("the work on a slab panicked")))
 }
 
 async fn write_some(stream: &WorkerSocket, writing: &mut Outbox) -> io::Result<()> {

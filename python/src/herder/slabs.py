@@ -14,6 +14,7 @@ import sys
 from _socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, socket
 from _weakref import ref
 from collections import deque
+from errno import EMFILE
 from itertools import repeat
 from mmap import ACCESS_COPY, ACCESS_READ, PROT_READ, mmap
 from struct import Struct
@@ -104,6 +105,7 @@ class Slabs:
         self.arguments: dict[int, ArgumentSlab] = {}
         self.results: dict[int, ResultSlab] = {}
         self.unmapped: dict[int, tuple[int, int]] = {}  # slabs for arguments that have no room: size and descriptor
+        self.lost: set[int] = set()  # slabs for arguments for which this process had no descriptor
         self.released: deque[Lease] = deque()  # leases whose views are gone, and of which the host is not told yet
         # Each step of this iterator receives one message.
         sizes = (repeat(MESSAGE.size + 1), repeat(CMSG_LEN(4)), repeat(MSG_DONTWAIT | MSG_CMSG_CLOEXEC))
@@ -137,11 +139,15 @@ class Slabs:
                 if not data:  # the host has died
                     return
                 descriptors = [each for _, kind, each in ancillary if kind == SCM_RIGHTS]
-                if received & MSG_CTRUNC and not descriptors and MESSAGE.size == len(data) and data[16] == RESULTS:
-                    self.message = None  # this process has no room for the descriptor: results travel in the frame
+                if received & MSG_CTRUNC and not descriptors and MESSAGE.size == len(data):
+                    # This process has no room for the descriptor: results travel in the frame, and the call that has
+                    # its arguments there fails.
+                    if data[16] == ARGUMENTS:
+                        self.lost.add(MESSAGE.unpack(data)[0])
+                    self.message = None
                     continue
                 if len(data) != MESSAGE.size or len(descriptors) != 1:
-                    raise bad_slab("a message has not 24 bytes and a descriptor, or this process has no room for one")
+                    raise bad_slab("a message has not 24 bytes and a descriptor")
                 arrived, descriptor = MESSAGE.unpack(data), int.from_bytes(descriptors[0], sys.byteorder)
                 self.arrived, self.descriptor, self.message = arrived, descriptor, None
             try:
@@ -192,6 +198,12 @@ class Slabs:
             self.receive()
         if id in self.unmapped:
             self.map_again(id)
+        if id in self.lost:
+            raise OSError(
+                EMFILE,
+                "this process has no descriptor left for the memory with the arguments; "
+                "close files, or raise the limit (ulimit -n)",
+            )
         slab = self.arguments.get(id)
         if slab is None:
             raise bad_slab(f"call {wire_id} has its arguments in slab {id}, which was not passed")
@@ -225,9 +237,10 @@ class Slabs:
             if slab is not None and slab.wire_id == wire_id:
                 del unleased[0]
                 continue
-            frame = frames.slab_frame(frames.SLAB_FREE, id)
+            frame = frames.slab_frame(frames.SLAB_DROP if id in self.lost else frames.SLAB_FREE, id)
             self.parts += (frame,)  # no call between this and the removal: the host is told once
             del unleased[0]
+            self.lost.discard(id)
 
     def flush(self) -> None:
         """Give back the slabs whose views are gone: add this to the output."""
@@ -282,6 +295,7 @@ class Slabs:
         for id in ids:
             self.arguments.pop(id, None)
             self.results.pop(id, None)
+            self.lost.discard(id)
             if id in self.unmapped:
                 self.forget_unmapped(id)
         return frames.slab_frame(frames.SLAB_DROP, *ids)

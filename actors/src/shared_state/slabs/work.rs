@@ -1,0 +1,104 @@
+//! The work on slabs that takes long: the system allocates the pages of a new one, and large buffers are copied. The writer of the
+//! worker's calls has it done on a thread for blocking work, so that the pool does not wait for it.
+
+use super::budget::Reservation;
+use bytes::Bytes;
+use herder_process::{ArgumentSlab, ResultSlab, SlabFile};
+use std::{io, num::NonZeroU64};
+
+/// Work on one slab. It owns what it needs, with the part of the budget: if nobody waits for its end, both are released then.
+#[derive(Debug)]
+pub(crate) struct SlabWork {
+    slab: NonZeroU64,
+    task: Task,
+}
+
+#[derive(Debug)]
+pub(super) enum Task {
+    MakeArguments(New, Vec<Source>),
+    Fill(ArgumentMemory, Vec<Source>),
+    MakeResults(New),
+}
+
+/// A slab that does not exist yet.
+#[derive(Debug)]
+pub(super) struct New {
+    pub(super) size: usize,
+    pub(super) reservation: Reservation,
+}
+
+/// Bytes to be copied, and the place in the slab.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) offset: usize,
+    pub(super) bytes: Bytes,
+}
+
+/// The memory of a slab that the host writes.
+#[derive(Debug)]
+pub(crate) struct ArgumentMemory {
+    slab: ArgumentSlab,
+    _reservation: Reservation,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub(crate) enum Made {
+    /// With its file if it is new.
+    Arguments(ArgumentMemory, Option<SlabFile>),
+    Results(ResultSlab, Reservation),
+}
+
+impl SlabWork {
+    pub(super) fn new(slab: NonZeroU64, task: Task) -> Self {
+        Self { slab, task }
+    }
+
+    /// Returns the number of the slab.
+    pub(crate) fn slab(&self) -> NonZeroU64 {
+        self.slab
+    }
+
+    pub(super) fn into_task(self) -> Task {
+        self.task
+    }
+
+    /// Does the work, on any thread. Takes tens of milliseconds for 64 MiB.
+    ///
+    /// # Errors
+    /// The slab cannot be made.
+    pub(crate) fn run(self) -> io::Result<Made> {
+        match self.task {
+            Task::MakeArguments(New { size, reservation }, sources) => {
+                let (slab, file) = ArgumentSlab::create(size)?;
+                let mut memory = ArgumentMemory { slab, _reservation: reservation };
+                memory.fill(&sources);
+                Ok(Made::Arguments(memory, Some(file)))
+            }
+            Task::Fill(mut memory, sources) => {
+                memory.fill(&sources);
+                Ok(Made::Arguments(memory, None))
+            }
+            Task::MakeResults(New { size, reservation }) => Ok(Made::Results(ResultSlab::create(size)?, reservation)),
+        }
+    }
+}
+
+impl ArgumentMemory {
+    /// Copies these bytes. The size of the slab follows from them, so that all are within it.
+    pub(super) fn fill(&mut self, sources: &[Source]) {
+        for Source { offset, bytes } in sources {
+            self.slab.write(*offset, bytes);
+        }
+    }
+}
+
+impl Made {
+    /// Returns the file that the worker must be sent, if the slab is new.
+    pub(super) fn new_file(&self) -> Option<&SlabFile> {
+        match self {
+            Self::Arguments(_, file) => file.as_ref(),
+            Self::Results(slab, _) => Some(slab.file()),
+        }
+    }
+}
