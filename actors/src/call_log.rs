@@ -254,12 +254,17 @@ static CALL_METADATA: Metadata<'static> = Metadata::new(
     "call",
     TARGET,
     Level::DEBUG,
-    None,
-    None,
-    None,
-    FieldSet::new(&["pool"], Identifier(&CALL_EVENTS)),
+    Some(file!()),
+    Some(line!()),
+    Some(module_path!()),
+    FieldSet::new(CALL_FIELDS, Identifier(&CALL_EVENTS)),
     Kind::EVENT,
 );
+/// The fields of the event in [`PoolStart::log_call`]: a filter may ask for any of them.
+const CALL_FIELDS: &[&str] = &[
+    "message", "pool", "command", "session", "worker", "call", "outcome", "error_id", "trace_id", "routing",
+    "queue_us", "run_us",
+];
 /// Whether subscribers have been asked. They are asked on the thread that may call them.
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 

@@ -238,6 +238,22 @@ def loud(): logging.getLogger("loud").debug("loud")
     assert [each["message"] for each in host.records(until="end")] == ["loud", "end"]
 
 
+def test_a_level_of_the_host_is_pickled_as_an_int(start):
+    """R50: a process that the application starts unpickles it without this package, as `multiprocessing` does."""
+    app = """
+import copy, pickle
+
+@app.command
+def pickled(): return [b"herder" in pickle.dumps(logging.root.level, protocol) for protocol in range(5)]
+
+@app.command
+def copied(): return type(copy.copy(logging.root.level)) is int
+"""
+    host = start(LEVELS + app, log="info")
+    assert host.call("pickled").result == [False] * 5
+    assert host.call("copied").result
+
+
 def test_a_level_of_the_host_is_that_of_an_import_that_follows(start, tmp_path):
     """R50: the application imports `logging` after the level has changed."""
     app = """

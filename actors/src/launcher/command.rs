@@ -86,7 +86,8 @@ impl Commands {
             Some(_) => command,
             None => command.env(BLAS_SPIN, BLAS_SPIN_IN_FORKS),
         };
-        Ok(Some(command.env(TEMPLATE, self.threads_in_fork().unwrap_or_default().to_string())))
+        let command = command.env(TEMPLATE, self.threads_in_fork().unwrap_or_default().to_string());
+        Ok(Some(command.log_level(self.log_level.get())))
     }
 
     /// Describes a worker for its template: what differs between the two.

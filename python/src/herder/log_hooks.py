@@ -52,6 +52,10 @@ class HostLevel(int):
 
     __slots__ = ()
 
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        """Pickle it as an `int`: processes of `multiprocessing` get the level, and may not find this package."""
+        return int, (int(self),)
+
 
 def set_level(level: str) -> None:
     """Send records up to this level of the host's log from now on."""
