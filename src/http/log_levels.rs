@@ -102,10 +102,10 @@ pub(super) async fn set(
     let pool = found.name();
     let level = wanted(&body).map_err(|message| Refusal::BadBody { message })?;
     levels.0.set_level(pool.as_str(), level);
-    tell_workers(&pools, found, &*levels.0).await;
     let shown = level.map_or("default".to_owned(), |level| level.to_string());
-    // Without the field `pool`, so that the pool's own level cannot hide it.
+    // Without the field `pool`, so that the pool's own level cannot hide it. Before the first wait: a client may go away meanwhile.
     tracing::info!(level = shown, "log level of pool `{pool}` changed");
+    tell_workers(&pools, found, &*levels.0).await;
     actions::note(&request, found, &format!("set the log level to {shown}")).await;
     Ok(Answer::response(pool.as_str(), level))
 }
