@@ -9,7 +9,7 @@ use super::{
     unread,
 };
 use crate::Pool;
-use actix_web::{HttpRequest, HttpResponse, dev::Payload, web};
+use actix_web::{HttpRequest, HttpResponse, dev::Payload, rt::spawn, web};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc, time::Duration};
@@ -105,16 +105,17 @@ pub(super) async fn set(
     let shown = level.map_or("default".to_owned(), |level| level.to_string());
     // Without the field `pool`, so that the pool's own level cannot hide it. Before the first wait: a client may go away meanwhile.
     tracing::info!(level = shown, "log level of pool `{pool}` changed");
-    tell_workers(&pools, found, &*levels.0).await;
+    // A task of its own: all pools are told, also if the client goes away.
+    let _ = spawn(tell_workers(pools.clone(), found.clone(), levels.clone())).await;
     actions::note(&request, found, &format!("set the log level to {shown}")).await;
     Ok(Answer::response(pool.as_str(), level))
 }
 
 /// Tells the workers of all pools which log records to send: a level of one pool changes what `tracing` lets pass for the others.
-async fn tell_workers(pools: &Pools, changed: &Pool, levels: &dyn LogLevels) {
-    let default = levels.default_level();
+async fn tell_workers(pools: web::Data<Pools>, changed: Pool, levels: web::Data<SharedLogLevels>) {
+    let default = levels.0.default_level();
     for pool in &pools.0 {
-        let level = levels.level(pool.name().as_str()).or(default);
+        let level = levels.0.level(pool.name().as_str()).or(default);
         if level.is_some() || pool.name() == changed.name() {
             let _ = pool.set_worker_log_level(level).await; // a pool that has ended has no workers
         }

@@ -183,8 +183,10 @@ pub(super) fn finish(mut child: Child, limit: Duration, max: u64) -> Option<(Str
     let output = output.map(|output| output.recv_timeout(limit));
     // What it has started may keep standard error open.
     let errors = errors.and_then(|errors| errors.recv_timeout(Duration::from_millis(100)).ok()).unwrap_or_default();
-    // Listed before the kill: what a process leaves behind belongs to another parent. A wrapper waits for a program of its own.
-    let started = descendants(child.id());
+    // A wrapper may wait for a program of its own, which hangs. Listed before the kill: what a process leaves behind belongs to another
+    // parent. After an answer, what it has left running is meant to run.
+    let has_answered = matches!(output, Some(Ok(_)));
+    let started = if has_answered { Vec::new() } else { descendants(child.id()) };
     _ = child.kill();
     started.into_iter().for_each(|pid| _ = kill_process(pid, Signal::KILL));
     let status = child.wait().ok()?;
