@@ -208,7 +208,9 @@ fn r50_a_missing_collector_fails_nothing() {
 fn r50_the_run_through_of_the_page_works() {
     let page = include_str!("../../../docs/traces.md");
     let block = |kind: &str, number: usize| page.split(kind).nth(number).unwrap().split("```").next().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    // Below the ports that the system gives away: another test could get this one before the collector listens.
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = (20_000..30_000).find(is_free).unwrap().to_string();
     let folder = folder(&block("```toml\n", 1).replace("4318", &port));
     fs::write(folder.path().join("shop.py"), block("```python\n", 1)).unwrap();
     fs::write(folder.path().join("collector.py"), block("```python\n", 2)).unwrap();
