@@ -93,7 +93,7 @@ pub(super) async fn only(
     match guard.tokens.role(request.headers()) {
         Ok(role) if roles.contains(&role) => Ok(next.call(request).await?.map_into_boxed_body()),
         // Not `Err`: `check` would not end the request.
-        Ok(_) => Ok(request.error_response(Refusal::WrongRole)),
+        Ok(role) => Ok(request.error_response(role.refused_by(roles))),
         Err(refusal) => Ok(request.error_response(refusal)),
     }
 }
@@ -128,7 +128,7 @@ impl RequestGuard {
             Ok(Role::Call) => {}
             Ok(Role::Metrics) if request.path() == METRICS => {}
             _ if is_probe || PAGES.contains(&request.path()) || page::is_open(request.path()) => {}
-            Ok(Role::Metrics) => return Err(Refusal::WrongRole),
+            Ok(role @ Role::Metrics) => return Err(role.refused_by(&[Role::Admin, Role::Call])),
             Err(refusal) => return Err(refusal),
         }
         Ok(())

@@ -97,11 +97,16 @@ pub enum Refusal {
     /// The request has a wrong token.
     #[error("the token in `Authorization` is wrong")]
     TokenWrong,
-    /// The request has the token of callers, and its route is for administrators.
-    #[error(
-        "this token may not use this route: the role `call` may only call commands and read their descriptions, the role `metrics` only /metrics; send the token of administrators (`server.token`)"
-    )]
-    WrongRole,
+    /// The role of the request's token may not use the route.
+    #[error("this token has the role `{role}`, which may only {allowed}; this route needs the token of {needed}")]
+    WrongRole {
+        /// The role of the token.
+        role: &'static str,
+        /// What the role may do.
+        allowed: &'static str,
+        /// The roles that may use the route, with the keys of their tokens.
+        needed: &'static str,
+    },
     /// The request was sent by a page of another site, according to `Origin`.
     #[error("requests from another site (`Origin: {origin}`) are refused")]
     ForeignOrigin {
@@ -239,7 +244,7 @@ impl Refusal {
             Self::TooManyReaders { .. } => "too-many-readers",
             Self::TokenMissing => "token-missing",
             Self::TokenWrong => "token-wrong",
-            Self::WrongRole => "wrong-role",
+            Self::WrongRole { .. } => "wrong-role",
             Self::ForeignOrigin { .. } => "foreign-origin",
             Self::ForeignSite { .. } => "foreign-site",
             Self::ForeignHost { .. } => "foreign-host",
@@ -325,9 +330,10 @@ impl ResponseError for Refusal {
             Self::WrongVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::UnmetExpectation { .. } => StatusCode::EXPECTATION_FAILED,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
-            Self::WrongRole | Self::ForeignOrigin { .. } | Self::ForeignSite { .. } | Self::ForeignHost { .. } => {
-                StatusCode::FORBIDDEN
-            }
+            Self::WrongRole { .. }
+            | Self::ForeignOrigin { .. }
+            | Self::ForeignSite { .. }
+            | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
             Self::NoRoute { .. } | Self::NotQuarantined { .. } => StatusCode::NOT_FOUND,
             Self::WrongGeneration { .. } => StatusCode::CONFLICT,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,

@@ -26,6 +26,23 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+
+    /// Returns the refusal of a token with this role by a route for these roles.
+    pub(super) fn refused_by(self, roles: &[Self]) -> Refusal {
+        let allowed = match self {
+            Self::Call => "call commands and read their descriptions",
+            Self::Metrics => "read /metrics",
+            Self::Admin => "use every route",
+        };
+        let needed = if roles.contains(&Self::Call) {
+            "administrators (`server.token`), or that of callers (`server.call_token`) if it is a route for calls"
+        } else if roles.contains(&Self::Metrics) {
+            "administrators (`server.token`) or of metrics (`server.metrics_token`)"
+        } else {
+            "administrators (`server.token`)"
+        };
+        Refusal::WrongRole { role: self.name(), allowed, needed }
+    }
 }
 
 /// The tokens of a server. Without any, every caller is an administrator.

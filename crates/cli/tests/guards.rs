@@ -181,9 +181,11 @@ fn callers_have_a_token_and_a_role_of_their_own() {
         let who = ask(&format!("Bearer the-{role}"), "/v1/whoami").json;
         assert_eq!((&who["role"], &who["token"]), (&json!(role), &json!(true)), "{who}");
     }
-    ask("Bearer the-call", "/metrics").problem(403, "wrong-role");
-    let refused = ask("Bearer the-call", "/v1/pools/kept");
-    assert!(refused.problem(403, "wrong-role")["detail"].as_str().unwrap().contains("`server.token`"));
+    for (path, needed) in [("/metrics", "`server.metrics_token`"), ("/v1/pools/kept", "`server.token`")] {
+        let refused = ask("Bearer the-call", path);
+        let detail = refused.problem(403, "wrong-role")["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with("this token has the role `call`, ") && detail.contains(needed), "{detail}");
+    }
     let folder = server.folder.path();
     assert!(fs::read_to_string(folder.join("log")).unwrap().contains("can read the token file"));
     let run = |args: &[&str]| {
