@@ -9,7 +9,9 @@ use herder::{
     config::{EnvMode, Server, Token},
 };
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -49,9 +51,12 @@ pub(crate) struct Tokens {
 
 impl Access {
     /// Decides who may use the server. A token is required if other machines can reach the server, or if calls can run
-    /// any code. Blocks on the file system, if a token is in a file.
+    /// any code. Blocks on the file system, if a token is in a file. Logs a warning for each file that every user can read.
     pub(crate) fn decide(listen: SocketAddr, source: &Source, allow_code: bool) -> Outcome<Self> {
         let tokens = Tokens::configured(&source.server)?;
+        for path in exposed_files(&source.server).iter().map(|path| path.display()) {
+            tracing::warn!("every user of this machine can read the token file {path}; run `chmod o= {path}`");
+        }
         if tokens.admin.is_some() || tokens.call.is_some() {
             return Ok(Self::Tokens(tokens));
         }
@@ -120,8 +125,8 @@ impl Tokens {
     fn configured(server: &Server) -> Outcome<Self> {
         let one = |variable, token: &Option<Token>, file: &Option<PathBuf>| {
             // The file is not read if the environment has the token.
-            match of_environment(variable, warn_if_readable)? {
-                None => of_setting(token.as_ref(), file.as_deref(), warn_if_readable),
+            match of_environment(variable)? {
+                None => of_setting(token.as_ref(), file.as_deref()),
                 set => Ok(set),
             }
         };
@@ -150,12 +155,12 @@ impl Tokens {
     /// one instead.
     pub(crate) fn of_client(server: &Server) -> Outcome<Option<Token>> {
         for variable in [ADMIN, CALL] {
-            if let Some(token) = of_environment(variable, |_| {})? {
+            if let Some(token) = of_environment(variable)? {
                 return Ok(Some(token));
             }
         }
         for (token, file) in [(&server.token, &server.token_file), (&server.call_token, &server.call_token_file)] {
-            if let Some(token) = of_setting(token.as_ref(), file.as_deref(), |_| {})? {
+            if let Some(token) = of_setting(token.as_ref(), file.as_deref())? {
                 return Ok(Some(token));
             }
         }
@@ -163,42 +168,52 @@ impl Tokens {
     }
 }
 
-/// Returns the token of the variable, or that in the file named by the variable with `_FILE`. `examine` gets that file.
-fn of_environment(variable: &str, examine: fn(&Path)) -> Outcome<Option<Token>> {
-    let file_variable = format!("{variable}_FILE");
-    let set = |name: &str| env::var_os(name).filter(|text| !text.is_empty());
+/// Returns the token files of a server that every user of this machine can read.
+pub(crate) fn exposed_files(server: &Server) -> Vec<PathBuf> {
+    let kinds = [(ADMIN, &server.token_file), (CALL, &server.call_token_file), (METRICS, &server.metrics_token_file)];
+    let of_kind = |(variable, file): (&str, &Option<PathBuf>)| match set(&file_variable(variable)) {
+        Some(path) => Some(PathBuf::from(path)),
+        None => file.clone().filter(|_| set(variable).is_none()),
+    };
+    let is_exposed =
+        |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.permissions().mode() & READABLE_BY_OTHERS != 0);
+    kinds.into_iter().filter_map(of_kind).filter(is_exposed).collect()
+}
+
+fn file_variable(variable: &str) -> String {
+    format!("{variable}_FILE")
+}
+
+/// Returns the value of an environment variable that is not empty.
+fn set(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|text| !text.is_empty())
+}
+
+/// Returns the token of the variable, or that in the file named by the variable with `_FILE`.
+fn of_environment(variable: &str) -> Outcome<Option<Token>> {
+    let file_variable = file_variable(variable);
     match (set(variable), set(&file_variable)) {
         (Some(_), Some(_)) => Err(CommandError::usage(format_args!("set only one of {variable} and {file_variable}"))),
         (Some(text), None) => {
             let parsed = text.to_string_lossy().parse().map(Some);
             parsed.map_err(|error| CommandError::usage(format_args!("{variable}: {error}")))
         }
-        (None, Some(path)) => read(Path::new(&path), examine).map(Some),
+        (None, Some(path)) => read(Path::new(&path)).map(Some),
         (None, None) => Ok(None),
     }
 }
 
-/// Returns a token of the configuration, which has it or names its file. `examine` gets that file.
-fn of_setting(token: Option<&Token>, file: Option<&Path>, examine: fn(&Path)) -> Outcome<Option<Token>> {
+/// Returns a token of the configuration, which has it or names its file.
+fn of_setting(token: Option<&Token>, file: Option<&Path>) -> Outcome<Option<Token>> {
     match (token, file) {
         (Some(token), _) => Ok(Some(token.clone())),
-        (None, Some(path)) => read(path, examine).map(Some),
+        (None, Some(path)) => read(path).map(Some),
         (None, None) => Ok(None),
     }
 }
 
-fn read(path: &Path, examine: fn(&Path)) -> Outcome<Token> {
-    let token = Token::from_file(path).map_err(CommandError::usage)?;
-    examine(path);
-    Ok(token)
-}
-
-/// Warns about a file that every user can read. Only the server does, which is started seldom.
-fn warn_if_readable(path: &Path) {
-    if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & READABLE_BY_OTHERS != 0) {
-        let path = path.display();
-        tracing::warn!("every user of this machine can read the token file {path}; run `chmod o= {path}`");
-    }
+fn read(path: &Path) -> Outcome<Token> {
+    Token::from_file(path).map_err(CommandError::usage)
 }
 
 /// Returns whether calls of the pool can run any code. The variable enables `notebook.run`, whether it is set in the

@@ -56,13 +56,18 @@ impl Source {
 
     /// Fails if a pool's app file, interpreter or program does not exist.
     pub(crate) fn with_programs(self) -> Outcome<Self> {
+        self.check_programs()?;
+        Ok(self)
+    }
+
+    /// Does the same, without taking the source.
+    pub(crate) fn check_programs(&self) -> Outcome {
         if let Origin::File(path) = &self.origin {
             // Read the file again with these checks: they report the position in the file, which the configuration of a
             // pool does not contain.
             Config::load_with_programs(path).map_err(configuration_error)?;
         }
-        self.pools.iter().try_for_each(PoolConfig::find_programs).map_err(CommandError::usage)?;
-        Ok(self)
+        self.pools.iter().try_for_each(PoolConfig::find_programs).map_err(CommandError::usage)
     }
 
     /// Reads the pools of a file.

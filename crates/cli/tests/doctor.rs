@@ -36,11 +36,28 @@ fn doctor_finds_what_is_wrong_with_a_configuration() {
     let own = format!("(process {}) listens there", std::process::id());
     assert!(level == "error" && (cfg!(not(target_os = "linux")) || reason.contains(&own)), "{reason}");
 
-    let tokens = "[server]\ntoken = 'a'\nmetrics_token_file = 'missing.token'\n[pools.shop]\napp = 'shop.py:app'\n";
-    std::fs::write(folder.path().join("herder.toml"), tokens).unwrap();
+    // Files and programs that are missing have one finding each, and a token that everybody can read has one.
+    let missing = "[server]\ntoken = 'a'\ncall_token_file = 'call.token'\nmetrics_token_file = 'missing.token'\n\
+        [pools.shop]\napp = 'shop.py:app'\npython = './none'\n[pools.lost]\napp = 'lost.py:app'\n";
+    std::fs::write(folder.path().join("herder.toml"), missing).unwrap();
+    std::fs::write(folder.path().join("call.token"), "b").unwrap();
+    std::fs::set_permissions(folder.path().join("call.token"), std::fs::Permissions::from_mode(0o604)).unwrap();
     let (_, checks) = doctor(folder.path(), &[], "info");
     let (level, reason) = found(&checks, "access");
     assert!(level == "error" && reason.contains("missing.token"), "{reason}");
+    let exposed = checks.iter().find(|check| check["check"] == "access" && check["level"] == "warning").unwrap();
+    assert!(
+        exposed["do"].as_str().unwrap().starts_with("run `chmod o= ")
+            && exposed["found"].as_str().unwrap().ends_with("call.token")
+    );
+    let (level, reason) = found(&checks, "configuration");
+    let [python, app] = ["herder.toml:7:10: pools.shop.python: ", "herder.toml:9:7: pools.lost.app: "]
+        .map(|place| reason.contains(place));
+    assert!(level == "error" && python && app, "{reason}");
+    let of_pools = checks.iter().filter(|check| !check["pool"].is_null());
+    let examined: Vec<_> =
+        of_pools.map(|check| (check["pool"].as_str().unwrap(), check["check"].as_str().unwrap())).collect();
+    assert_eq!(examined, [("lost", "interpreter")], "{checks:?}");
 
     std::fs::write(folder.path().join("herder.toml"), "[pools.shop]\nsize = 4\n").unwrap();
     let (code, checks) = doctor(folder.path(), &["--url", "http://127.0.0.1:1"], "info");
@@ -63,8 +80,14 @@ fn doctor_examines_an_app_and_a_running_server() {
         assert_eq!(found(&checks, name).0, "ok", "{name}: {checks:?}");
     }
     assert!(found(&checks, "import").1.starts_with("app.py:app in "), "{checks:?}");
-    let text = herder(server.folder.path(), &["doctor", "--url", &server.url()]).output().unwrap();
+    let mut unreadable = herder(server.folder.path(), &["doctor", "--url", &server.url()]);
+    let text = unreadable.env("HERDER_TOKEN_FILE", "missing.token").output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("\nerror    access         cannot read the token file missing.token"), "{text}");
+    assert!(
+        text.contains("\nok       server ") && !text.contains("       pools "),
+        "one finding for one cause: {text}"
+    );
     assert!(text.starts_with("ok       configuration  herder.toml: 1 pool\n") && !text.contains('\u{1b}'), "{text}");
 }
 

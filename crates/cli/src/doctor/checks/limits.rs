@@ -47,7 +47,7 @@ pub(super) fn memory(facts: &Facts) -> Option<Check> {
     };
     let workers: u64 = facts.pools.iter().map(all_workers).sum();
     let found = format!(
-        "{workers} idle workers, overflow included, need up to {}; {source} {}",
+        "idle workers, overflow included: {workers}, which need up to {}; {source} {}",
         bytes(needed),
         bytes(available)
     );
@@ -67,9 +67,9 @@ pub(super) fn cpu(facts: &Facts) -> Option<Check> {
     const NAME: &str = "cpu";
     let workers: u64 = facts.pools.iter().map(|pool| pool.workers).sum();
     let Some(quota) = facts.cgroup.cpu else {
-        return Some(Check::ok(NAME, format!("{} cores for {workers} workers, no quota", facts.machine.cores?)));
+        return Some(Check::ok(NAME, format!("workers: {workers}; cores: {}, no quota", facts.machine.cores?)));
     };
-    let found = format!("a quota of {quota:.2} cores for {workers} workers");
+    let found = format!("workers: {workers}; cores: a quota of {quota:.2}");
     Some(if workers as f64 > quota * WORKERS_PER_CORE {
         Check::warning(
             NAME,

@@ -12,6 +12,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Check> {
     let mut checks: Vec<Check> = Vec::new();
     checks.extend(server::configuration(facts));
     checks.extend(server::access(facts));
+    checks.extend(server::exposed_files(facts));
     checks.extend(server::log(facts));
     for pool in &facts.pools {
         checks.extend(python::interpreter(pool));

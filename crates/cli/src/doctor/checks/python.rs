@@ -18,8 +18,9 @@ pub(super) fn interpreter(pool: &PoolFacts) -> Option<Check> {
         Err(reason) => Check::error(
             "interpreter",
             reason.as_str(),
-            "every worker of the pool is started by it",
-            "set `python` of the pool to a Python 3.10 or later, or create a `.venv` in the folder of the app",
+            "it starts every worker of the pool",
+            "set `python` of the pool to a Python 3.10 or later; or remove the key and create a `.venv` beside the configuration \
+             file, or in the current folder for an app without one",
         ),
         Ok(interpreter) => match interpreter.too_old() {
             Some(reason) => Check::error(

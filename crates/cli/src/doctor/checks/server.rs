@@ -13,7 +13,15 @@ const CLOCK_SKEW_MS: i64 = 2500;
 pub(super) fn configuration(facts: &Facts) -> Option<Check> {
     const NAME: &str = "configuration";
     Some(match facts.source.as_ref()? {
-        Ok(source) => Check::ok(NAME, source.as_str()),
+        Ok(source) => match &facts.missing_programs {
+            None => Check::ok(NAME, source.as_str()),
+            Some(reason) => Check::error(
+                NAME,
+                reason.as_str(),
+                "no server starts with it; no worker of such a pool was started",
+                "correct the key, or create what is missing; `herder check` prints the same problems",
+            ),
+        },
         Err(reason) => Check::error(
             NAME,
             reason.as_str(),
@@ -37,6 +45,19 @@ pub(super) fn access(facts: &Facts) -> Option<Check> {
     })
 }
 
+/// A finding for each token file that every user can read.
+pub(super) fn exposed_files(facts: &Facts) -> Vec<Check> {
+    let exposed = |path: std::path::Display<'_>| {
+        Check::warning(
+            "access",
+            format!("every user of this machine can read the token file {path}"),
+            "whoever reads the token can use the server with it",
+            format!("run `chmod o= {path}`"),
+        )
+    };
+    facts.exposed_files.iter().map(|path| exposed(path.display())).collect()
+}
+
 pub(super) fn log(facts: &Facts) -> Option<Check> {
     const NAME: &str = "HERDER_LOG";
     Some(match facts.log.as_ref()? {
@@ -55,7 +76,8 @@ pub(super) fn server(server: &ServerFacts) -> Vec<Check> {
     let Some(health) = &server.health else { return vec![without_server(server)] };
     let address = &server.address;
     let mut checks = vec![if health.version == OWN {
-        Check::ok("server", format!("herder {OWN} runs at {address}"))
+        let second = if server.is_named { "" } else { "; a second `herder serve` needs another address" };
+        Check::ok("server", format!("herder {OWN} runs at {address}{second}"))
     } else {
         Check::warning(
             "server",
@@ -171,6 +193,11 @@ mod tests {
         let facts = running("0.0.9", sick, -4000);
         let all = levels(&facts);
         assert_eq!(all, [("server", Level::Warning), ("pools", Level::Error), ("server clock", Level::Warning)]);
+        assert!(
+            server(&running(OWN, healthy.clone(), 0))[0]
+                .found
+                .ends_with("; a second `herder serve` needs another address")
+        );
         assert_eq!(server(&facts)[1].found, "carts: failed, 0 of 4 workers ready, no torch");
         assert_eq!(server(&facts)[2].found, "4 s behind the clock of this machine");
         let refused = ServerFacts { pools: Some(Err("no token".into())), ..running(OWN, healthy, 0) };

@@ -8,7 +8,7 @@ pub(super) mod python;
 pub(super) mod server;
 
 use crate::{
-    access::Access,
+    access::{Access, exposed_files},
     args,
     error::{CommandError, Outcome},
     logs,
@@ -21,14 +21,19 @@ use machine::Machine;
 use progress::Progress;
 use python::PoolFacts;
 use server::ServerFacts;
+use std::path::PathBuf;
 
 /// All facts.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     /// What the pools come from, or why the configuration cannot be read.
     pub(super) source: Option<Result<String, String>>,
+    /// Why `serve` refuses the source although it can be read: the app file, the interpreter or the program of a pool is missing.
+    pub(super) missing_programs: Option<String>,
     /// Who may use a server with this configuration, or why its tokens keep it from starting.
     pub(super) access: Option<Result<String, String>>,
+    /// The token files that every user of this machine can read.
+    pub(super) exposed_files: Vec<PathBuf>,
     pub(super) pools: Vec<PoolFacts>,
     /// The limit of descriptors, after it was raised as `serve` raises it; and what a server with these pools needs.
     pub(super) descriptors: Option<(u64, u64)>,
@@ -64,10 +69,13 @@ impl Facts {
         let pools = configs.iter().map(|config| PoolFacts::gather(config, &progress)).collect();
         let descriptors = Descriptors::raise(1, configs);
         progress.show("asking the server");
-        let server = ServerFacts::gather(&options.server, &settings)?;
+        let server = ServerFacts::gather(&options.server, &settings, matches!(access, Some(Err(_))))?;
+        let missing = source.as_ref().ok().and_then(|source| source.check_programs().err());
         Ok(Self {
             source: Some(source.as_ref().map(named).map_err(Clone::clone)),
+            missing_programs: missing.map(CommandError::into_text),
             access,
+            exposed_files: exposed_files(&settings),
             pools,
             descriptors: descriptors.limit().map(|limit| (limit, descriptors.needed())),
             cgroup: Cgroup::read(),

@@ -7,7 +7,7 @@ use crate::{
     python::{Imports, Interpreter},
 };
 use herder::{
-    PoolConfig,
+    Error, PoolConfig,
     config::{Launch, StartMethod},
     status::{CommandDescription, Status},
 };
@@ -29,9 +29,9 @@ pub(crate) struct PoolFacts {
     pub(crate) overflow: u64,
     /// Whether its workers are forked from a template.
     pub(crate) is_forked: bool,
-    /// The answer of the interpreter; `None` for a pool with its own program.
+    /// The answer of the interpreter; `None` if it is missing, and for a pool with its own program.
     pub(crate) interpreter: Option<Result<Interpreter, String>>,
-    /// One worker, which was started and stopped again.
+    /// One worker, which was started and stopped again; `None` if something that it needs is missing.
     pub(crate) worker: Option<Result<Worker, String>>,
     /// The import of the app, if the worker started.
     pub(crate) import: Option<Result<Imports, String>>,
@@ -55,10 +55,13 @@ impl PoolFacts {
     pub(super) fn gather(config: &PoolConfig, progress: &Progress) -> Self {
         let name = config.name().to_string();
         progress.show(&format!("asking the interpreter of pool `{name}`"));
-        let interpreter = interpreter_command(config).map(Interpreter::ask);
+        // The configuration's check reports what is missing.
+        let missing = config.find_programs().err();
+        let has_program = missing.as_ref().is_none_or(|missing| missing.key() == "app");
+        let interpreter = interpreter_command(config).filter(|_| has_program).map(Interpreter::ask);
         // A program that does not answer at all would keep the start of a worker for its whole timeout, too.
         let hangs = matches!(&interpreter, Some(Err(reason)) if Interpreter::has_hung(reason));
-        let worker = (!hangs).then(|| {
+        let worker = (missing.is_none() && !hangs).then(|| {
             progress.show(&format!("starting a worker of pool `{name}`"));
             worker(config)
         });
@@ -91,7 +94,10 @@ fn worker(config: &PoolConfig) -> Result<Worker, String> {
         let pid = status.workers.first().and_then(|worker| worker.pid);
         Worker { commands: commands.len(), start, ..pid.map(process).unwrap_or_default() }
     };
-    commands::with_worker(config, examine).map_err(|error| error.to_string())
+    commands::with_worker(config, examine).map_err(|error| match error {
+        Error::StartFailed { reason, .. } => reason.to_string(),
+        other => other.to_string(),
+    })
 }
 
 /// Reads what `/proc` has about a process.

@@ -35,8 +35,9 @@ pub(crate) struct ServerFacts {
 }
 
 impl ServerFacts {
-    /// Asks the server that was named, or else the one at the configured address.
-    pub(super) fn gather(at: &ServerAt, settings: &Server) -> Outcome<Self> {
+    /// Asks the server that was named, or else the one at the configured address. `access_failed`: whether invalid tokens are a
+    /// finding already; the pools are then unknown if the token of the client is one of them.
+    pub(super) fn gather(at: &ServerAt, settings: &Server, access_failed: bool) -> Outcome<Self> {
         let mut facts = match &at.url {
             Some(url) => Self { address: url.clone(), is_named: true, ..Self::default() },
             None => Self::of_address(settings.listen),
@@ -53,7 +54,8 @@ impl ServerFacts {
         facts.health = client.health();
         facts.ahead_ms = facts.health.as_ref().and_then(|health| ahead(health.date?));
         let list = || client.json(&path(&[])).map_err(CommandError::into_text);
-        facts.pools = facts.health.as_ref().map(|_| refused.map_or_else(list, Err));
+        let is_known = facts.health.is_some() && !(access_failed && refused.is_some());
+        facts.pools = is_known.then(|| refused.map_or_else(list, Err));
         Ok(facts)
     }
 
