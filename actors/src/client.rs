@@ -85,7 +85,7 @@ impl PoolClient {
     pub fn log_ready(&self, pool: &PoolName, workers: u32) {
         let pool = pool.clone();
         self.0.shared.call_log().events().queue(Level::INFO, move || {
-            tracing::info!(%pool, "ready: {workers} of {workers} workers");
+            tracing::info!(%pool, "workers ready: {workers} of {workers}");
         });
     }
 

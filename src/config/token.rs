@@ -26,7 +26,7 @@ pub struct Token(String);
 
 /// The error for an invalid token. It does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid access token; allowed: {TOKEN}")]
+#[error("invalid token; allowed: {TOKEN}")]
 pub struct InvalidToken;
 
 /// The error for a file from which no token can be read. It does not contain the text of the file.
@@ -42,7 +42,7 @@ pub enum TokenFileError {
         source: io::Error,
     },
     /// The file does not contain a token.
-    #[error("the token file {} has an {InvalidToken}", path.display())]
+    #[error("the token file {} contains an {InvalidToken}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(read("  s3cret\r\n\n"), Ok("s3cret".into()));
         for text in ["", "\n", "two words", "s3crét", &"x".repeat(5000)] {
             let error = read(text).unwrap_err();
-            assert!(error.contains("has an invalid access token") && !error.contains("words"), "{error}");
+            assert!(error.contains("contains an invalid token") && !error.contains("words"), "{error}");
         }
         let missing = Token::from_file(folder.path().join("none")).unwrap_err();
         assert!(missing.to_string().starts_with("cannot read the token file "), "{missing}");

@@ -36,7 +36,7 @@ async fn r4_next_pool_can_use_the_name_of_a_dropped_pool() {
 #[tokio::test]
 async fn embedded_pool_logs_that_it_is_ready() {
     let pool = pool("logs_ready", |context| context.basic().app("herder.demo:app").build()).await;
-    wait_for_log(&[pool.name().as_str(), "ready: 2 of 2 workers"]).await;
+    wait_for_log(&[pool.name().as_str(), "workers ready: 2 of 2"]).await;
     pool.shutdown_and_check().await;
 }
 

@@ -38,11 +38,11 @@ Examples:
   herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   how the command scales with the number of workers
 
 Environment:
-  HERDER_URL    server used by `call`, `commands`, `doctor`, `status`, `top`, `why`, `recorder`, `log-level` and `kill`
-  HERDER_TOKEN  token of administrators, which `serve` requires and these nine client commands send; or HERDER_TOKEN_FILE
-  HERDER_CALL_TOKEN  token of callers, who may only call commands; sent if HERDER_TOKEN is not set; or HERDER_CALL_TOKEN_FILE
+  HERDER_URL            server used by `call`, `commands`, `doctor`, `status`, `top`, `why`, `recorder`, `log-level` and `kill`
+  HERDER_TOKEN          token of administrators; if it is set, `serve` requires it, and these nine client commands send it; or HERDER_TOKEN_FILE
+  HERDER_CALL_TOKEN     token of callers, who may only call commands; sent if HERDER_TOKEN is not set; or HERDER_CALL_TOKEN_FILE
   HERDER_METRICS_TOKEN  token for /metrics only, for Prometheus; read by `serve`; or HERDER_METRICS_TOKEN_FILE
-  HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
+  HERDER_LOG            log filter, such as `debug` or `info,herder_actors=trace`";
 
 const DEV_EXAMPLES: &str = "\
 Examples:

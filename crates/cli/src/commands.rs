@@ -173,9 +173,13 @@ fn details(pool: &str, command: &CommandDescription) -> String {
 /// Returns a command line that calls the command with its required arguments.
 fn example(pool: &str, command: &CommandDescription, schema: &Schema) -> String {
     let required = schema.properties().filter(|(name, _)| schema.requires(name));
-    let args = required.map(|(name, property)| format!(" --arg {name}={}", property.sample()));
+    let mut args: String = required.map(|(name, property)| format!(" --arg {name}={}", property.sample())).collect();
+    if schema.properties().next().is_none() && schema.additional().is_some() {
+        // Arguments of any name, such as those of a batch: which ones it needs is unknown.
+        args = " '{\"KEY\": VALUE}'".into();
+    }
     let session = if command.needs_session { " --session ID" } else { "" };
-    format!("herder call {pool} {}{}{session}", command.name, args.collect::<String>())
+    format!("herder call {pool} {}{args}{session}", command.name)
 }
 
 #[cfg(test)]
@@ -229,7 +233,9 @@ mod tests {
 
     #[test]
     fn r73_a_command_without_a_schema_takes_any_arguments() {
-        assert_eq!(signature(&described(r#"{"type": "object"}"#)), "add(..) -> array of string");
+        let any = described(r#"{"type": "object"}"#);
+        assert_eq!(signature(&any), "add(..) -> array of string");
+        assert!(details("carts", &any).ends_with("\n  herder call carts add '{\"KEY\": VALUE}' --session ID"));
     }
 
     #[test]

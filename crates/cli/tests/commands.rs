@@ -161,7 +161,7 @@ fn check_reports_what_serve_would_refuse() {
         |token: &str| run_stdout(herder(folder.path(), &["check"]).env("HERDER_TOKEN", token).output().unwrap());
     assert_eq!(with_token("s3cret").0, 0, "a token, and a module that only Python can find");
     let (code, out, _) = with_token("two words");
-    assert!(code == 2 && out.contains("HERDER_TOKEN: invalid access token"), "{out}");
+    assert!(code == 2 && out.contains("HERDER_TOKEN: invalid token"), "{out}");
     let (code, _, err) = run(folder.path(), &["serve", "none.py:app"]);
     assert!(code == 2 && err.contains("`app` is `none.py:app`, but the file `"), "{err}");
 }
@@ -444,5 +444,6 @@ fn status_without_a_server_exits_with_1() {
 fn serve_names_the_pool_of_an_app_after_its_file() {
     let server = Server::start(folder(""), &["app.py:app", "--enhanced", "--pool-size", "1"], &[]);
     assert!(server.banner.iter().any(|line| line == "pool app: enhanced, 1 worker, app.py:app"), "{:?}", server.banner);
+    assert!(server.banner.contains(&format!("page: {}/", server.url())), "{:?}", server.banner);
     assert_eq!(server.call("app/count", "", &[("Herder-Session", "ann")]).result(), &Value::from(1));
 }

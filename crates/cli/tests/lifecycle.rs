@@ -243,7 +243,11 @@ fn a_port_in_use_is_reported() {
     let output = herder(folder.path(), &["serve", "--listen", &server.address.to_string()]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains(&format!("{} is already in use", server.address)) && output.stdout.is_empty(), "{error}");
+    assert!(
+        error.contains(&format!("{} is already in use", server.address)) && error.ends_with("with --listen\n"),
+        "{error}"
+    );
+    assert!(output.stdout.is_empty(), "{error}");
 }
 
 /// R40: the server's log contains the output of workers, with the name of the worker.

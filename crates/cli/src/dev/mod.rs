@@ -11,7 +11,6 @@ use crate::{
     access::Access,
     args::{Dev, Serve},
     check::kind,
-    client::Client,
     console::Style,
     error::{CommandError, Outcome},
     logs,
@@ -63,7 +62,7 @@ pub(crate) fn run(options: &Dev) -> Outcome {
     let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     let access = Access::decide(listen, &source, false)?;
     let _traces = TraceExport::start(&source.traces)?;
-    let listener = serve::bind(listen)?;
+    let listener = serve::bind(listen, "port with --port")?;
     let connections = Descriptors::raise(1, &source.pools).connections_per_thread()?;
     let session = Session { source, access, watched, listen: Listen { listener, connections }, terminal };
     System::new().block_on(session.run())
@@ -138,7 +137,10 @@ impl Session {
         let reloads: Vec<_> = pools.iter().map(|pool| Reloads::start(pool.clone(), Arc::clone(&input))).collect();
         let options = Serve::on(address, STOP_TIMEOUT);
         let Http { mut serving, stop, connections } = serve::http(&options, &source.server, &pools, &access, listen)?;
-        print_banner(address, &pools, &access, &watched).await;
+        print_banner(address, &pools, &access, &watched);
+        for (name, url) in serve::pages(&options, &source.server, address) {
+            logs::write_line(&format!("{name}: {}", Style::of_stderr().cyan(&url)));
+        }
         loop {
             tokio::select! {
                 _ = signals.next() => break,
@@ -175,8 +177,8 @@ fn causes(mut saves: Saves, terminal: Option<Terminal>, input: &Arc<Mutex<()>>) 
     causes
 }
 
-/// Prints the addresses, and what is watched.
-async fn print_banner(address: SocketAddr, pools: &[Pool], access: &Access, watched: &Watched) {
+/// Prints the address, and what is watched.
+fn print_banner(address: SocketAddr, pools: &[Pool], access: &Access, watched: &Watched) {
     let style = Style::of_stderr();
     for pool in pools {
         let config = pool.config();
@@ -192,17 +194,6 @@ async fn print_banner(address: SocketAddr, pools: &[Pool], access: &Access, watc
     let watched: Vec<_> = watched.folders.iter().chain(&watched.files).map(|path| shown(path)).collect();
     logs::write_line(&format!("watching {}; r + Enter reloads, Ctrl-C stops", watched.join(", ")));
     logs::write_line(&format!("herder listens on {}", style.cyan(&format!("http://{address}"))));
-    if has_docs(address, access).await {
-        logs::write_line(&format!("docs: {}", style.cyan(&format!("http://{address}/docs"))));
-    }
-}
-
-/// Returns whether the server has a page of its commands.
-async fn has_docs(address: SocketAddr, access: &Access) -> bool {
-    let token = access.admin_token().or(access.call_token()).cloned();
-    let client = Client::new(&format!("http://{address}"), token);
-    // The server runs on this thread, so the request must not block it.
-    actix_rt::task::spawn_blocking(move || client.get("/docs").is_ok()).await.unwrap_or(false)
 }
 
 /// Returns the path relative to the current folder, if it is in it.

@@ -11,14 +11,14 @@ use std::net::SocketAddr;
 
 /// Prints the banner through a separate thread, because standard output may not be read. The first line that starts
 /// with `herder listens on` ends with the URL; scripts read it. In JSON each line is an event, and this one has the URL in the
-/// field `url`. `pages`: the paths that people open or enter.
+/// field `url`. `pages`: the names and URLs of what people open or enter.
 pub(super) fn print(
     stdout: &Output,
     address: SocketAddr,
     origin: &Origin,
     pools: &[Pool],
     access: &Access,
-    pages: &[&str],
+    pages: &[(&str, String)],
 ) {
     let is_text = stdout.format() == Format::Text;
     let notice = |text: &str, fields: &[(&str, &str)]| stdout.notice(text, fields);
@@ -36,9 +36,8 @@ pub(super) fn print(
     if is_text {
         commands(access, address, origin, pools).iter().for_each(|text| notice(text, &[]));
     }
-    for page in pages {
-        let url = format!("http://{address}/{page}");
-        notice(&format!("{page}: {url}"), &[("url", &url)]);
+    for (name, url) in pages {
+        notice(&format!("{name}: {url}"), &[("url", url)]);
     }
     let url = format!("http://{address}");
     notice(&format!("herder listens on {url}"), &[("url", &url)]);

@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     check_limits(options, &source)?;
     let _traces = TraceExport::start(&source.traces)?;
     // Bind before any worker starts: if the address is in use, there is nothing to clean up.
-    let listener = bind(listen)?;
+    let listener = bind(listen, "address with --listen")?;
     let stdout = Output::start("herder-stdout", io::stdout().as_fd(), options.log_format.on(&io::stdout()))
         .map_err(CommandError::failed)?;
     let connections = Descriptors::raise(options.threads.into(), &source.pools).connections_per_thread()?;
@@ -69,12 +69,12 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     outcome
 }
 
-/// Binds the address.
-pub(crate) fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
+/// Binds the address. `other` says what to choose if it is in use.
+pub(crate) fn bind(listen: SocketAddr, other: &str) -> Outcome<TcpListener> {
     TcpListener::bind(listen).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => CommandError::failed(format_args!(
             "{listen} is already in use (run `herder status` to see whether by Herder); \
-             choose another address with --listen, or another port with `herder dev --port`"
+             choose another {other}"
         )),
         _ => CommandError::failed(format_args!("cannot listen on {listen}: {error}")),
     })
@@ -137,11 +137,15 @@ pub(crate) async fn start(configs: Vec<PoolConfig>, on_this_thread: bool) -> Out
     Ok(pools)
 }
 
-/// Returns the paths that the banner shows.
-fn pages(options: &Serve, settings: &config::Server, address: SocketAddr) -> Vec<&'static str> {
+/// Returns the pages that a banner shows, as names and URLs.
+pub(crate) fn pages(options: &Serve, settings: &config::Server, address: SocketAddr) -> Vec<(&'static str, String)> {
+    let is_local = address.ip().is_loopback();
+    let page = options.page.or(settings.page).unwrap_or(is_local);
+    let docs = options.docs.or(settings.docs).unwrap_or(is_local);
     let mcp = options.mcp || settings.mcp;
-    let docs = options.docs.or(settings.docs).unwrap_or(address.ip().is_loopback());
-    [("docs", docs), ("mcp", mcp)].into_iter().filter_map(|(page, is_on)| is_on.then_some(page)).collect()
+    let all = [("page", "", page), ("docs", "docs", docs), ("mcp", "mcp", mcp)];
+    let on = all.into_iter().filter(|(.., is_on)| *is_on);
+    on.map(|(name, path, _)| (name, format!("http://{address}/{path}"))).collect()
 }
 
 /// The running HTTP server.

@@ -93,7 +93,7 @@ async fn watch_pool(pool: Pool, starts: StartTracker) -> StartOutcome {
         starts.record(&pool, &health);
         let PoolHealth { ready_workers, pool_size, state, .. } = health;
         if ready_workers != logged {
-            tracing::info!(pool = %pool.name(), "ready: {ready_workers} of {pool_size} workers");
+            tracing::info!(pool = %pool.name(), "workers ready: {ready_workers} of {pool_size}");
         }
         if ready_workers >= pool_size || state == PoolState::Idle {
             break;
