@@ -216,6 +216,26 @@ fn r43_calls_end_while_their_arguments_are_copied() {
     });
 }
 
+/// A worker that is replaced by a reload gets the calls that it was sent, although their arguments are not copied yet.
+#[test]
+fn r43_a_reload_loses_no_call_whose_arguments_are_copied() {
+    run(async || {
+        let pool = gated_pool(1, 8 * MIB).await;
+        let gate = Gate::close();
+        let calls = [start(call(&pool, "note", 1, LARGE)), start(call(&pool, "note", 2, 10))];
+        queue_is(&pool, 2, 0).await;
+        with_timeout("the reload", pool.reload()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await; // a worker that has read the shutdown message has exited by then
+        assert!(calls.iter().all(|call| !call.is_finished()));
+        drop(gate);
+        for (call, n, size) in calls.into_iter().zip([(1, LARGE), (2, 10)]).map(|(call, (n, size))| (call, n, size)) {
+            let found = seen(&ended(call).await.unwrap(), n, size);
+            assert_eq!(found, Seen { in_slab: size == LARGE, before: (1..=n).collect() });
+        }
+        pool.shutdown_and_check().await;
+    });
+}
+
 /// A batch is copied one call after the other, and each of its calls is answered once.
 #[test]
 fn r43_the_arguments_of_a_batch_are_copied_beside_the_pool() {

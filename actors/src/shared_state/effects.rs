@@ -344,7 +344,7 @@ fn write_after_work(
     // Now, and not if it is needed: an error can still be handled like that of any other call.
     write_call(&mut without_slab, link.max_frame, head, body, buffers)?;
     if let Some(work) = placed.work.take() {
-        link.calls.push_pending(PendingFrame { work, with_slab, without_slab });
+        link.push_pending(PendingFrame { work, with_slab, without_slab });
     }
     Ok(length)
 }

@@ -3,7 +3,7 @@
 
 use super::{
     outbox::{Outbox, PendingFrame},
-    slabs::{Placed, Slabs},
+    slabs::{Made, Placed, Slabs},
     streams::Streams,
 };
 use crate::{
@@ -17,7 +17,7 @@ use foldhash::fast::FixedState;
 use herder_core::{BatchKey, KillReason, ProcessActivity, Suspect, Timestamp, WireId, WorkerRef};
 use herder_process::Signal;
 use herder_wire::{CallBuffers, CommandEntry, HostMessage, SessionEnd};
-use std::{collections::HashMap, rc::Rc, time::Duration};
+use std::{collections::HashMap, io, num::NonZeroU64, rc::Rc, time::Duration};
 use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
 
@@ -75,8 +75,12 @@ pub(crate) struct Link {
     pub(crate) accepts_log_level: bool,
     /// The memory that the worker shares with the host. `None`: the worker uses none.
     pub(crate) slabs: Option<Slabs>,
+    /// The number of frames that wait for work on slabs, in `calls` or in its writer.
+    pending_frames: u32,
     /// Whether the worker was asked to stop.
     stopping: bool,
+    /// Whether the shutdown message for the control descriptor waits until these frames are written.
+    holds_shutdown: bool,
     health: HealthChecks,
     /// The attempts whose callers take chunks.
     pub(crate) streams: Streams,
@@ -115,7 +119,9 @@ impl Link {
             accepts_buffers: false,
             accepts_log_level: false,
             slabs: None,
+            pending_frames: 0,
             stopping: false,
+            holds_shutdown: false,
             health: HealthChecks::default(),
             streams: Streams::new(stream_window),
             is_direct_child: false,
@@ -156,8 +162,28 @@ impl Link {
     pub(super) fn grant_slab(&mut self, now: Timestamp, need: usize) {
         let Some(work) = self.slabs.as_mut().and_then(|slabs| slabs.grant(now, need)) else { return };
         let (with_slab, without_slab) = Default::default();
-        self.calls.push_pending(PendingFrame { work, with_slab, without_slab });
+        self.push_pending(PendingFrame { work, with_slab, without_slab });
         self.flush.notify_one();
+    }
+
+    /// Queues a frame that is written after some work on a slab.
+    pub(super) fn push_pending(&mut self, frame: PendingFrame) {
+        self.pending_frames += 1;
+        self.calls.push_pending(frame);
+    }
+
+    /// Records the end of the work on a slab. Returns whether the worker has the slab now.
+    pub(crate) fn finish_work(&mut self, now: Timestamp, slab: NonZeroU64, made: io::Result<Made>) -> bool {
+        self.pending_frames = self.pending_frames.saturating_sub(1);
+        self.slabs.as_mut().is_some_and(|slabs| slabs.finish(now, slab, made))
+    }
+
+    /// Sends the shutdown message that was held back on the control descriptor: everything for the calls descriptor was written, or
+    /// need not be.
+    pub(crate) fn release_shutdown(&mut self) {
+        if std::mem::take(&mut self.holds_shutdown) {
+            self.send_control(&HostMessage::Shutdown);
+        }
     }
 
     /// Drops slabs that are not in use, up to this many bytes, for another worker. Returns how many bytes these are.
@@ -257,9 +283,16 @@ impl Link {
     /// is zero.
     pub(crate) fn stop(&mut self, kill_reason: KillReason, grace: Duration, term: Duration) {
         if std::mem::replace(&mut self.stopping, true) {
+            self.release_shutdown(); // the calls are not waited for any more
             return self.child.stop(grace, term);
         }
-        self.send_control(&HostMessage::Shutdown);
+        // A worker that reads it on the control descriptor ends when no more calls are in the other one. So it is not sent before
+        // the calls whose arguments are still copied. The signals do not wait for it.
+        if self.pending_frames > 0 {
+            self.holds_shutdown = true;
+        } else {
+            self.send_control(&HostMessage::Shutdown);
+        }
         // On both descriptors: the main thread reads the calls descriptor and may be blocked in a handler, so only the
         // control thread receives the message then. On the calls descriptor the message marks the end of the calls.
         self.send_in_call_order(&HostMessage::Shutdown);

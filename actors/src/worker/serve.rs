@@ -130,15 +130,19 @@ impl Sockets {
     ) -> (ExitStatus, Answers, ExitRecord) {
         let fault = OnceCell::new();
         let mut reader = Reader::new(shared_state.clone(), worker, max_frame, &fault, recorder);
+        let calls =
+            writer::run(shared_state, worker, &self.calls, &self.flush, |link| &mut link.calls, Link::release_shutdown);
+        let control =
+            writer::run(shared_state, worker, &self.control, &self.flush_control, |link| &mut link.control, |_| ());
         // None of the loops returns: after an error each waits for ever, and the exit of the process ends the select. Should
         // one return anyway, the exit is still awaited, because a process that is not reaped keeps its slot. `biased`, and
         // the exit last: frames that have already arrived are handled in their own steps before the exit.
         let status = tokio::select! {
             biased;
             () = reader.run(&self.calls) => child.wait().await,
-            () = writer::run(shared_state, worker, &self.calls, &self.flush, |link| &mut link.calls) => child.wait().await,
+            () = calls => child.wait().await,
             () = control::run(shared_state, worker, &self.control, max_frame, &fault, recorder) => child.wait().await,
-            () = writer::run(shared_state, worker, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
+            () = control => child.wait().await,
             status = child.wait() => status,
         };
         // The exit can be seen before the socket was polled again. Answers that the process wrote before it exited are still

@@ -15,13 +15,14 @@ use tokio::{sync::Notify, task::spawn_blocking};
 const MAX_SLICES: usize = 64;
 
 /// Writes until the peer closes, then waits for ever: the reader or the exit reports what happened. The caller must give
-/// `outbox` the same descriptor's outbox as `wake` belongs to.
+/// `outbox` the same descriptor's outbox as `wake` belongs to. `on_written` is called when everything was written.
 pub(super) async fn run(
     shared_state: &SharedState,
     worker: WorkerRef,
     stream: &WorkerSocket,
     wake: &Notify,
     outbox: impl Fn(&mut Link) -> &mut Outbox,
+    on_written: impl Fn(&mut Link),
 ) {
     let mut writing = Outbox::default();
     loop {
@@ -29,6 +30,9 @@ pub(super) async fn run(
         // frames meanwhile. A frame that was written in part stays at the front of `writing`.
         if let Some(link) = shared_state.borrow_mut().link(worker) {
             outbox(link).move_into(&mut writing);
+            if writing.is_empty() {
+                on_written(link);
+            }
         }
         if let Some(frame) = writing.take_pending() {
             writing.put_first(finish(shared_state, worker, *frame).await);
@@ -57,8 +61,7 @@ async fn finish(shared_state: &SharedState, worker: WorkerRef, frame: PendingFra
     let mut state = shared_state.borrow_mut();
     let now = state.clock().now();
     let link = state.link(worker); // `None`: the state was rebuilt, and the process is being killed
-    let slabs = link.and_then(|link| link.slabs.as_mut());
-    let is_there = slabs.is_some_and(|slabs| slabs.finish(now, slab, made));
+    let is_there = link.is_some_and(|link| link.finish_work(now, slab, made));
     if is_there { with_slab } else { without_slab }
 }
 

@@ -152,11 +152,15 @@ class Slabs:
                 self.arrived, self.descriptor, self.message = arrived, descriptor, None
             try:
                 self.record(self.descriptor, *self.arrived)
-            except OSError:  # only of a slab for arguments: the call that needs it tries again, and the others go on
+            except OSError as error:  # only of a slab for arguments
                 id, size, _ = self.arrived
-                self.unmapped[id] = size, self.descriptor  # no call between this and the next two statements
-                self.descriptor = -1
-                continue
+                if error.errno != EMFILE:  # the call that needs it tries again, and the others go on
+                    self.unmapped[id] = size, self.descriptor  # no call between this and the next two statements
+                    self.descriptor = -1
+                    continue
+                # Before Python 3.13, a mapping needs a descriptor of its own. One that is kept until there is another
+                # would fail each call that the host puts there.
+                self.lost.add(id)
             for _ in map(os.close, (self.descriptor,)):
                 self.descriptor = -1  # no call between this and the close
 
