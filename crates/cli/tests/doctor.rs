@@ -84,10 +84,7 @@ fn doctor_examines_an_app_and_a_running_server() {
     let text = unreadable.env("HERDER_TOKEN_FILE", "missing.token").output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("\nerror    access         cannot read the token file missing.token"), "{text}");
-    assert!(
-        text.contains("\nok       server ") && !text.contains("       pools "),
-        "one finding for one cause: {text}"
-    );
+    assert!(text.contains("\nok       server ") && !text.contains(" pools   "), "one finding for one cause: {text}");
     assert!(text.starts_with("ok       configuration  herder.toml: 1 pool\n") && !text.contains('\u{1b}'), "{text}");
 }
 
