@@ -63,6 +63,8 @@ pub enum PoolEventKind {
     WorkerExited,
     /// The pool killed or stopped a worker before its time.
     WorkerKilled,
+    /// The pool stopped a worker that it no longer needed: an idle overflow worker, or one that a reload replaced.
+    WorkerStopped,
     /// A worker exited before it was ready.
     StartFailed,
     /// A worker did not answer a ping in time.
@@ -146,7 +148,7 @@ impl EventFeed {
     /// Adds an event of the kind [`Action`](PoolEventKind::Action), and logs it at level INFO. `role` is that of the person who
     /// asked for it.
     pub fn note_action(&self, role: &'static str, worker: Option<WorkerRef>, action: &str) {
-        self.add(PoolEventKind::Action, worker, &format!("{action} (role `{role}`)"));
+        self.add(PoolEventKind::Action, worker, &format!("requested by role `{role}`: {action}"));
         let (pool, action) = (self.pool.clone(), OneLine(action).to_string());
         self.log.queue(Level::INFO, move || {
             // Without the field `pool`: a level that was set for the pool must not hide who set it.

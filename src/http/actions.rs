@@ -6,8 +6,13 @@ use actix_web::{HttpRequest, web};
 
 /// Notes an action that has happened. `text` says what was asked for, such as `end session ann`.
 pub(super) async fn note(request: &HttpRequest, pool: &Pool, text: &str) {
+    note_as(role(request), pool, text).await;
+}
+
+/// Like [`note`], for a task that may outlive the request.
+pub(super) async fn note_as(role: &'static str, pool: &Pool, text: &str) {
     if let Ok(feed) = pool.events().await {
-        feed.note_action(role(request), None, text);
+        feed.note_action(role, None, text);
     }
 }
 

@@ -103,19 +103,22 @@ pub(super) async fn set(
     let level = wanted(&body).map_err(|message| Refusal::BadBody { message })?;
     levels.0.set_level(pool.as_str(), level);
     let shown = level.map_or("default".to_owned(), |level| level.to_string());
-    // Without the field `pool`, so that the pool's own level cannot hide it. Before the first wait: a client may go away meanwhile.
-    tracing::info!(level = shown, "log level of pool `{pool}` changed");
-    // A task of its own: all pools are told, also if the client goes away.
-    let _ = spawn(tell_workers(pools.clone(), found.clone(), levels.clone())).await;
-    actions::note(&request, found, &format!("set the log level to {shown}")).await;
+    let (role, action) = (actions::role(&request), format!("set the log level to {shown}"));
+    let (all, changed, levels) = (pools.clone(), found.clone(), levels.clone());
+    // A task of its own: the change is logged and all pools are told, also if the client goes away.
+    let _ = spawn(async move {
+        actions::note_as(role, &changed, &action).await;
+        tell_workers(&all, &changed, &*levels.0).await;
+    })
+    .await;
     Ok(Answer::response(pool.as_str(), level))
 }
 
 /// Tells the workers of all pools which log records to send: a level of one pool changes what `tracing` lets pass for the others.
-async fn tell_workers(pools: web::Data<Pools>, changed: Pool, levels: web::Data<SharedLogLevels>) {
-    let default = levels.0.default_level();
+async fn tell_workers(pools: &Pools, changed: &Pool, levels: &dyn LogLevels) {
+    let default = levels.default_level();
     for pool in &pools.0 {
-        let level = levels.0.level(pool.name().as_str()).or(default);
+        let level = levels.level(pool.name().as_str()).or(default);
         if level.is_some() || pool.name() == changed.name() {
             let _ = pool.set_worker_log_level(level).await; // a pool that has ended has no workers
         }

@@ -2,7 +2,10 @@
 //! while a base worker runs.
 
 use crate::pools::steps::{answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};
-use herder::testing::{TestPool, pool, wait_until};
+use herder::{
+    status::{EventFeed, PoolEventKind, WorkerId},
+    testing::{TestPool, log_lines_of, pool, wait_until},
+};
 use serde_json::json;
 use std::time::Duration;
 
@@ -37,6 +40,16 @@ async fn r12_overflow_worker_starts_when_all_are_busy_and_stops_when_idle() {
     wait_until("the idle overflow worker stops", async || overflow_workers(&pool).await == 0).await;
     let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(2, 2), "another process of the slot");
+    let events = EventFeed::read(&[pool.events().await.unwrap()], 0).events;
+    let of_overflow = events.iter().filter(|event| event.worker == Some(WorkerId(2)));
+    let kinds: Vec<_> = of_overflow.map(|event| (event.generation.unwrap().0, event.kind)).collect();
+    let (started, stopped) = (PoolEventKind::WorkerStarted, PoolEventKind::WorkerStopped);
+    assert_eq!(kinds, [(1, started), (1, stopped), (2, started)], "{events:?}");
+    let lines = log_lines_of(pool.name().as_str());
+    let logged = lines.iter().filter(|line| ["worker ready", "worker stopped"].contains(&line.message.as_str()));
+    let logged: Vec<_> = logged.map(|line| (line.message.as_str(), line.all.contains("w2.1"))).collect();
+    let expected = [("worker ready", true), ("worker stopped", true), ("worker ready", false)];
+    assert_eq!(logged, expected, "the base worker, the first of its slot, is not logged: {lines:?}");
     drop(sleeper);
     queue_is(&pool, 0, 0).await;
     pool.shutdown_and_check().await;

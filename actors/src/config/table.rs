@@ -49,7 +49,7 @@ table! {
     POOL_SIZE: Derived(Derived) = Any "pool_size" { rule: "2 x cores", min: 1, max: 1024 },
         "number of base workers";
     OVERFLOW: Count(Count) = Any "overflow" { default: 2, min: 0, max: 1024 },
-        "maximum number of additional workers, started for calls that have waited for `overflow_delay`";
+        "maximum number of additional workers, started for calls without a session that have waited for `overflow_delay`";
     OVERFLOW_DELAY: Span(Span) = Any "overflow_delay" { default: Duration::from_millis(100) },
         "how long a call must have waited before an overflow worker is started for it";
     OVERFLOW_IDLE_TIMEOUT: Span(Span) = Any "overflow_idle_timeout" { default: seconds(30) },

@@ -61,6 +61,12 @@ impl RunningPool {
             LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. })
                 if self.out_of_descriptors.replace(true) => {}
             LogEvent::StartFailed(worker_ref, exit) => self.log_failed_start(worker_ref, &exit),
+            LogEvent::WorkerStopped(worker_ref, ProcessExit { kill_reason: Some(reason @ KillReason::Idle), .. }) => {
+                events.queue(Level::INFO, move || {
+                    tracing::info!(%pool, worker = %worker_ref, %reason, "worker stopped");
+                });
+            }
+            LogEvent::WorkerStopped(..) => {} // a reload is logged when it ends
             LogEvent::PingMissed(worker_ref, missed_pings, activity) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %worker_ref, missed_pings, %activity, "worker missed a ping");
             }),

@@ -76,6 +76,7 @@ impl RunningPool {
                 (kind, worker, self.exit_reason(*worker, exit))
             }
             LogEvent::StartFailed(worker, exit) => (Kind::StartFailed, worker, self.exit_reason(*worker, exit)),
+            LogEvent::WorkerStopped(worker, exit) => (Kind::WorkerStopped, worker, self.exit_reason(*worker, exit)),
             LogEvent::PingMissed(worker, missed, activity) => {
                 (Kind::PingMissed, worker, format!("{missed} consecutive pings were not answered: {activity}"))
             }

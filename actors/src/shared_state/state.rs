@@ -464,6 +464,10 @@ impl State {
         // Without a control descriptor the worker cannot answer a revoke, which it has to for `in_order`.
         let in_order = in_order.filter(|_| control);
         self.event_feed.add(PoolEventKind::WorkerStarted, Some(worker), "the worker is ready");
+        if self.core.is_late_start(worker) {
+            let pool = self.config.name().clone();
+            self.call_log.events().queue(tracing::Level::INFO, move || tracing::info!(%pool, %worker, "worker ready"));
+        }
         self.handle(Input::Ready { worker, window, control, in_order });
         if self.core.ready_workers() >= self.core.settings().pool_size as usize {
             // All base workers are ready, so the error no longer explains anything. A later death of a worker is not a failed

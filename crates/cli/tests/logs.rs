@@ -323,6 +323,7 @@ fn r50_the_log_level_of_a_pool_is_changed_while_the_server_runs() {
     call("one", 4);
     server.until_logged("command=\"echo\" worker=w1.1 call=3");
     assert_eq!(level(&["one", "off"]), "one: off");
+    server.until_logged("set the log level to off"); // its own level does not hide the action
     assert_eq!(server.call("one/tell", r#"{"text": "unseen"}"#, &[]).status, 200);
     assert_eq!(server.call("two/tell", r#"{"text": "seen"}"#, &[]).status, 200);
     server.until_logged("seen worker=two/w1.1");

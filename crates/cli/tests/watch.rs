@@ -92,7 +92,7 @@ fn r50_a_kill_is_seen_in_the_events_and_the_timeline() {
     assert_eq!(killed.json, json!({ "killed": true, "worker": "w1", "generation": 1 }), "{killed:?}");
 
     let (asked_id, asked) = events.next(|event| event["kind"] == "action");
-    assert_eq!(asked["message"], "kill worker w1.1 (role `admin`)");
+    assert_eq!(asked["message"], "requested by role `admin`: kill worker w1.1");
     let died = |event: &Value| event["kind"] == "worker_killed" && event["worker"] == "w1" && event["generation"] == 1;
     events.next(died);
     events.next(|event| event["kind"] == "worker_started" && event["generation"] == 2);
@@ -121,6 +121,9 @@ fn r50_a_kill_is_seen_in_the_events_and_the_timeline() {
     assert_eq!((&next["calls"], &next["deaths"]), (&json!([]), &json!([])));
     wait_until("the action is logged", || {
         server.log().lines().any(|line| line.contains("kill worker w1.1") && line.contains("admin"))
+    });
+    wait_until("the replacement is logged", || {
+        server.log().lines().any(|line| line.contains("worker ready") && line.contains("w1.2"))
     });
 }
 
@@ -177,7 +180,7 @@ fn r50_what_callers_choose_is_escaped_and_sessions_are_found() {
     let ended = admin(Request::new("DELETE", "/v1/pools/kept/sessions/%3Cb%3Ex%3C%2Fb%3E%20%26%20%22y%22", ""));
     assert_eq!(ended.send(server.address).status, 204);
     let (_, action) = events.next(|event| event["kind"] == "action");
-    assert_eq!(action["message"], format!("end session {session} (role `admin`)"));
+    assert_eq!(action["message"], format!("requested by role `admin`: end session {session}"));
 }
 
 /// A stream of events does not hold up the end of the server.

@@ -429,6 +429,8 @@ pub enum LogEvent {
     WorkerDied(WorkerRef, ProcessExit),
     /// A process exited before it was ready.
     StartFailed(WorkerRef, ProcessExit),
+    /// A process that had been ready exited, because it was idle or a reload replaced it.
+    WorkerStopped(WorkerRef, ProcessExit),
     /// A process missed this many consecutive pings; what it did instead.
     PingMissed(WorkerRef, u32, ProcessActivity),
     /// A process that runs calls began to miss pings while it computes: C code holds the GIL.

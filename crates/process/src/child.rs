@@ -366,23 +366,29 @@ impl Process {
         lines.into_iter().for_each(|line| tails.stderr.push(line));
     }
 
-    /// Adds a line to the stacks that were requested, if it is part of them. Returns whether it is.
-    fn take_stack_line(&self, line: &str) -> bool {
+    /// Adds a line to the stacks that were requested, if it is part of them. Returns whether it is part of the stacks of a worker
+    /// that is to end, and of one that goes on.
+    fn take_stack_line(&self, line: &str) -> (bool, bool) {
         let now = Instant::now();
         let at_end = lock(&self.stack).as_mut().is_some_and(|stack| stack.take(now, line));
         let captured = lock(&self.capture).as_ref().is_some_and(|stack| lock(stack).take(now, line));
-        at_end || captured
+        (at_end, captured)
     }
 
-    /// Adds a line that the process printed to the tail.
-    pub(crate) fn remember(&self, stream: Stream, line: String) {
-        if stream == Stream::Stderr && self.take_stack_line(&line) {
-            return;
+    /// Adds a line that the process printed to the tail, or to the stacks that were requested. Returns whether it is to be logged:
+    /// stacks of a worker that goes on are only for those who asked for them.
+    pub(crate) fn remember(&self, stream: Stream, line: String) -> bool {
+        if stream == Stream::Stderr {
+            let (at_end, captured) = self.take_stack_line(&line);
+            if at_end || captured {
+                return at_end;
+            }
         }
         let mut tails = lock(&self.tails);
         match stream {
             Stream::Stdout => tails.stdout.push(line),
             Stream::Stderr => tails.stderr.push(line),
         }
+        true
     }
 }

@@ -324,8 +324,9 @@ impl RunningChild {
 }
 
 fn log_poll_error(process: &Process, stream: Stream, line: String, log: &Log) {
-    process.remember(stream, line.clone());
-    log.line(&process.label, stream, line);
+    if process.remember(stream, line.clone()) {
+        log.line(&process.label, stream, line);
+    }
 }
 
 fn log_record(process: &Process, datagram: &[u8], log: &Log) {

@@ -5,7 +5,7 @@
 #[expect(dead_code, reason = "each test binary uses a part of it")]
 mod support;
 
-use herder_process::ExitStatus;
+use herder_process::{ExitStatus, Signal, Spawned};
 use std::{
     io::{self, Write},
     sync::{
@@ -14,7 +14,7 @@ use std::{
         mpsc,
     },
 };
-use support::{python, shell, start};
+use support::{line_reader, python, read_line, shell, start};
 
 /// The writer panics once only: after a panic, the formatter keeps the line and writes it again with the next one.
 static PANICKED: AtomicBool = AtomicBool::new(false);
@@ -212,4 +212,24 @@ while True:
     let dropped: usize = lines.iter().filter_map(number).sum();
     assert_eq!(received + dropped, 30_000);
     assert!(lines.last().unwrap().contains(&format!("the end {received}")), "{:?}", lines.last());
+}
+
+/// The stacks of a worker that goes on are for who asked for them: they are neither in the log nor in the tail.
+#[tokio::test]
+async fn captured_stacks_are_not_logged() {
+    events();
+    let script = "
+import faulthandler
+faulthandler.register(signal.SIGUSR1, file=2)
+send('registered')
+calls.recv(1)
+print('after', file=sys.stderr)";
+    let Spawned { mut calls, child, .. } = start(python(script).label("models/w7.1")).await;
+    assert_eq!(read_line(&mut line_reader(calls.try_clone().unwrap())), "registered");
+    let capture = child.capture_stack(Signal::USR1);
+    calls.write_all(b"x").unwrap(); // the worker reads it after the signal
+    assert_eq!(child.wait().await, ExitStatus::Code(0));
+    let lines = logged("models/w7.1", "after");
+    assert_eq!((lines.len(), child.output_tail()), (1, vec!["after".to_owned()]), "{lines:?}");
+    assert!(capture.finish().unwrap().contains("most recent call first"));
 }

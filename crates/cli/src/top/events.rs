@@ -43,8 +43,22 @@ fn shown(kind: &str, data: &str) -> String {
     let text = |key: &str| event[key].as_str().unwrap_or_default();
     // The time of day, without the fraction of a second.
     let time = text("at").split_once('T').map_or("", |(_, time)| time.get(..8).unwrap_or(time));
-    let parts = [time, text("pool"), text("worker"), text("message")];
+    let message = format!("{}{}", what(text("kind")), text("message"));
+    let parts = [time, text("pool"), text("worker"), &message];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+}
+
+/// Returns what precedes the message of an event of this kind. Empty if the message says what happened.
+fn what(kind: &str) -> &'static str {
+    match kind {
+        "worker_exited" => "exited: ",
+        "worker_killed" => "killed: ",
+        "worker_stopped" => "stopped: ",
+        "start_failed" => "start failed: ",
+        "session_lost" => "session lost: ",
+        "call_failed" => "call failed: ",
+        _ => "",
+    }
 }
 
 #[cfg(test)]
@@ -53,10 +67,12 @@ mod tests {
 
     #[test]
     fn events_are_read_with_their_ids() {
-        let stream = ": hello\n\nid: 7\nevent: worker_exited\ndata: {\"at\": \"2026-11-30T16:10:23.5Z\", \"pool\": \"carts\", \
-                      \"worker\": \"w2\",\ndata: \"message\": \"signal 9\"}\n\nevent: gap\ndata: {}\n\ndata: {\"cut";
+        let stream = ": hello\n\nid: 7\ndata: {\"at\": \"2026-11-30T16:10:23.5Z\", \"pool\": \"carts\", \"kind\": \"worker_exited\", \
+                      \"worker\": \"w2\",\ndata: \"message\": \"signal 9\"}\n\ndata: {\"kind\": \"worker_started\", \"message\": \
+                      \"the worker is ready\"}\n\nevent: gap\ndata: {}\n\ndata: {\"cut";
         let expected = [
-            ServerEvent { id: Some("7".into()), text: "16:10:23  carts  w2  signal 9".into() },
+            ServerEvent { id: Some("7".into()), text: "16:10:23  carts  w2  exited: signal 9".into() },
+            ServerEvent { id: None, text: "the worker is ready".into() },
             ServerEvent { id: None, text: "(events were missed)".into() },
         ];
         assert_eq!(read(stream.as_bytes()).collect::<Vec<_>>(), expected);

@@ -58,8 +58,8 @@ fn model(pools: &[Value]) -> Model {
         model.take(Snapshot { pools });
     }
     model.take(Snapshot { pools: pools.iter().map(PoolView::of).collect() });
-    model.add_event("16:10:23  carts  w2  worker exited: signal 9 (SIGKILL)");
-    model.add_event("16:10:24  carts  w2  worker started: generation 2");
+    model.add_event("16:10:23  carts  w2  exited: signal 9 (SIGKILL)");
+    model.add_event("16:10:24  carts  w2  the worker is ready");
     model
 }
 

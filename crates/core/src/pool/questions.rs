@@ -165,6 +165,13 @@ impl Core {
         self.workers.current(worker).is_some_and(ready)
     }
 
+    /// Returns whether this process, the latest of its slot, is reported on its own when it becomes ready: an overflow worker, or
+    /// one in place of a lost one. The first processes of a pool, and those of a reload, are reported together.
+    pub fn is_late_start(&self, worker: WorkerRef) -> bool {
+        let is_late = |slot: &Slot| !slot.base || worker.generation.0 > 1;
+        self.reload.is_none() && self.workers.current(worker).is_some_and(is_late)
+    }
+
     /// Returns how a process ended, if it is the last of its slot that has ended.
     pub fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
         self.workers.get(worker.id)?.exit_of(worker)

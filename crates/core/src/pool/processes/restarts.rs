@@ -3,7 +3,7 @@
 use crate::{
     CallId, Effect, Effects, LogEvent, Timestamp, WorkerId,
     calls::Call,
-    failure::CallFailure,
+    failure::{CallFailure, KillReason},
     pool::Core,
     restarts::{AfterExit, Probe},
     worker::DeadProcess,
@@ -12,12 +12,16 @@ use crate::{
 impl Core {
     /// Decides whether the slot of a dead process gets a new one, and when. The pool may fail by that.
     pub(super) fn plan_restart(&mut self, now: Timestamp, dead: &DeadProcess, effects: &mut Effects) {
-        if !dead.exit.is_expected() {
-            effects.push(Effect::Log(match dead.live_since {
-                Some(_) => LogEvent::WorkerDied(dead.worker, dead.exit),
-                None => LogEvent::StartFailed(dead.worker, dead.exit),
-            }));
-        }
+        let event = match (dead.exit.is_expected(), dead.live_since) {
+            (false, Some(_)) => Some(LogEvent::WorkerDied(dead.worker, dead.exit)),
+            (false, None) => Some(LogEvent::StartFailed(dead.worker, dead.exit)),
+            // The end of a pool is reported as a whole.
+            (true, Some(_)) if dead.exit.kill_reason != Some(KillReason::Shutdown) => {
+                Some(LogEvent::WorkerStopped(dead.worker, dead.exit))
+            }
+            (true, _) => None,
+        };
+        effects.extend(event.map(Effect::Log));
         let base_start_is_pending = self.workers.base_start_is_pending();
         if self.workers.vacant() == Some(dead.worker.id) {
             // Another process has taken over from it, or it was to take over from another one. It is no restart.

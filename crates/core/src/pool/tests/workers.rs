@@ -34,7 +34,11 @@ fn overflow_worker_starts_idles_and_stops() {
         method: StopMethod::Graceful,
         kill_reason: KillReason::Idle
     }));
-    assert!(!harness.exit_by_signal(process(2, 1)).iter().any(|effect| matches!(effect, Effect::Start(_))));
+    let effects = harness.exit_by_signal(process(2, 1));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Start(_))));
+    let is_stop =
+        |effect: &Effect| matches!(effect, Effect::Log(LogEvent::WorkerStopped(worker, _)) if *worker == process(2, 1));
+    assert!(effects.iter().any(is_stop), "{effects:?}");
 }
 
 /// R12: a new session waits for a base worker and is not bound to an overflow worker.
