@@ -96,6 +96,10 @@ async fn ended(call: JoinHandle<Result<Reply>>) -> Result<Reply> {
     with_timeout("an answer", call).await.unwrap()
 }
 
+async fn slab_bytes(pool: &TestPool) -> usize {
+    pool.status().await.unwrap().buffers.unwrap().slab_bytes as usize
+}
+
 /// What `described` returns if the bytes are right.
 #[derive(Debug, PartialEq)]
 struct Seen {
@@ -149,11 +153,11 @@ fn r43_calls_keep_their_order_while_arguments_are_copied() {
     });
 }
 
-/// A worker that dies before its arguments are copied loses its calls, as others do, and the next one gets the memory.
+/// A worker that dies before its arguments are copied loses its calls, as others do. Its slabs are released beside the pool's thread.
 #[test]
 fn r43_a_worker_can_die_while_arguments_are_copied() {
     run(async || {
-        let pool = gated_pool(1, LARGE).await; // one slab
+        let pool = gated_pool(1, 2 * LARGE).await; // the gate also holds up the release of the one that is lost
         for is_new in [true, false] {
             let gate = Gate::close();
             let lost = start(call(&pool, "note", 1, LARGE));
@@ -163,11 +167,14 @@ fn r43_a_worker_can_die_while_arguments_are_copied() {
             pool.wait_healthy("ok").await;
             let retried = start(call(&pool, "again", 2, LARGE));
             queue_is(&pool, 1, 0).await;
+            let lost_bytes = if is_new { 0 } else { LARGE };
+            assert_eq!(slab_bytes(&pool).await, LARGE + lost_bytes);
             assert!(pool.kill(pool.base_workers().await[0].process()).await);
             drop(gate);
             let reply = ended(retried).await.unwrap();
             assert_eq!((reply.attempts, seen(&reply, 2, LARGE)), (2, Seen { in_slab: true, before: Vec::new() }));
         }
+        wait_until("the lost slab is released", async || slab_bytes(&pool).await == LARGE).await;
         pool.shutdown_and_check().await;
     });
 }
@@ -225,7 +232,9 @@ fn r43_a_reload_loses_no_call_whose_arguments_are_copied() {
         let calls = [start(call(&pool, "note", 1, LARGE)), start(call(&pool, "note", 2, 10))];
         queue_is(&pool, 2, 0).await;
         with_timeout("the reload", pool.reload()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await; // a worker that has read the shutdown message has exited by then
+        // Behind the calls only: a worker that has read one on the control descriptor exits when it has no call.
+        let recording = pool.recorder(WorkerId(1), None).await.unwrap();
+        assert_eq!(recording.frames.iter().filter(|frame| frame.kind == "shutdown").count(), 1);
         assert!(calls.iter().all(|call| !call.is_finished()));
         drop(gate);
         for (call, n, size) in calls.into_iter().zip([(1, LARGE), (2, 10)]).map(|(call, (n, size))| (call, n, size)) {

@@ -207,7 +207,10 @@ impl Request {
     }
 
     /// Adds an argument that is a buffer. It is sent beside the JSON.
+    ///
+    /// A buffer of a result in shared memory is copied now: the thread that submits the call can be that of the pool.
     pub fn attach(&mut self, name: &str, buffer: Buffer) {
+        let _ = buffer.bytes();
         self.buffers.get_or_insert_default().buffers.push(buffer.named(name));
     }
 

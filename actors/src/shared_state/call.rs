@@ -135,8 +135,6 @@ impl Incoming {
         let Request { command, body, session, idempotent, headers, idle, buffers, served_since, .. } = request;
         if let Some(buffers) = &buffers {
             buffers.check().map_err(Error::malformed)?;
-            // The result of another call may be in a slab. It is copied here, on the caller's thread, and not on the pool's.
-            buffers.buffers.iter().for_each(|buffer| drop(buffer.bytes().clone()));
         }
         let mut headers = headers.map(|headers| *headers).transpose()?;
         let trace = CallTrace::begin(&mut headers, served_since);

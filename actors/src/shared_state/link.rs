@@ -186,6 +186,11 @@ impl Link {
         }
     }
 
+    /// Returns whether the worker was asked to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// Drops slabs that are not in use, up to this many bytes, for another worker. Returns how many bytes these are.
     pub(super) fn drop_idle_slabs(&mut self, now: Timestamp, wanted: usize) -> usize {
         let dropped = self.slabs.as_mut().map_or(0, |slabs| slabs.drop_idle(now, wanted));

@@ -1,7 +1,7 @@
 //! Room for the slabs of one worker among those of the others.
 
 use super::State;
-use herder_core::WorkerRef;
+use herder_core::{Timestamp, WorkerRef};
 
 impl State {
     /// Begins a slab for the results of a worker, which need this many bytes.
@@ -13,16 +13,36 @@ impl State {
         self.make_room(worker);
     }
 
-    /// Lets other workers drop slabs that are not in use, if a slab of this one had no room. It is made for a later call.
+    /// Lets other workers drop slabs that are not in use, if a slab of this one had no room and they suffice. It is made for a later
+    /// call.
     pub(super) fn make_room(&mut self, worker: WorkerRef) {
         let slabs = self.link(worker).and_then(|link| link.slabs.as_mut());
-        let Some(mut missing) = slabs.and_then(|slabs| slabs.take_missing()) else { return };
+        let Some(size) = slabs.and_then(|slabs| slabs.take_missing()) else { return };
         let now = self.clock.now();
-        for link in self.links.iter_mut().flatten().filter(|link| link.worker != worker) {
-            missing = missing.saturating_sub(link.drop_idle_slabs(now, missing));
+        let mut missing = self.missing_room(now, size);
+        // From the next worker on, so that not always the first ones lose theirs. The slabs of a stopping worker are released soon.
+        let next = (worker.id.0 as usize).min(self.links.len());
+        let (before, after) = self.links.split_at_mut(next);
+        let others = after.iter_mut().chain(before).flatten();
+        let mut others: Vec<_> = others.filter(|link| link.worker != worker && !link.is_stopping()).collect();
+        let idle: usize = others.iter_mut().filter_map(|link| link.slabs.as_mut()).map(|slabs| slabs.idle(now)).sum();
+        if idle < missing {
+            return;
+        }
+        for link in others {
             if missing == 0 {
                 break;
             }
+            missing = missing.saturating_sub(link.drop_idle_slabs(now, missing));
         }
+    }
+
+    /// Returns how many bytes workers must release for a slab of this size, beside those that they were asked for.
+    fn missing_room(&self, now: Timestamp, size: usize) -> usize {
+        let (used, limit) = self.slab_budget.usage();
+        let free = usize::try_from(limit.saturating_sub(used)).unwrap_or(usize::MAX);
+        let slabs = self.links().filter_map(|link| link.slabs.as_ref());
+        let being_dropped: usize = slabs.map(|slabs| slabs.being_dropped(now)).sum();
+        size.saturating_sub(free).saturating_sub(being_dropped)
     }
 }

@@ -2,13 +2,14 @@
 //! What is not possible with slabs is done with frames. What takes long is left to a thread for blocking work ([`SlabWork`]).
 
 mod budget;
+mod held;
 mod work;
 
-use budget::Reservation;
 pub(crate) use budget::SlabBudget;
 pub(crate) use work::{Made, SlabWork};
 
 use bytes::Bytes;
+use held::Held;
 use herder_core::Timestamp;
 use herder_process::{ResultMemory, ResultSlab, SlabError, SlabSocket};
 use herder_wire::{Buffer, CallBuffers, SharedMemory, SlabIds};
@@ -122,17 +123,11 @@ enum Results {
     /// It is being made.
     Pending,
     /// The worker has not used it yet.
-    Unopened(ResultSlab, Reservation),
-    Open(Arc<OpenResults>),
+    Unopened(Held<ResultSlab>),
+    /// A reply can keep it longer than the worker lives.
+    Open(Arc<Held<ResultMemory>>),
     /// It could not be opened. The worker is being killed.
     Failed,
-}
-
-#[derive(Debug)]
-struct OpenResults {
-    memory: ResultMemory,
-    /// A reply can keep it longer than the worker lives.
-    _reservation: Reservation,
 }
 
 /// The numbers of slabs whose results were read, from any thread.
@@ -142,18 +137,18 @@ struct Returned(Mutex<Vec<NonZeroU64>>);
 /// The buffers of one result in a slab. The slab is returned when it is dropped.
 #[derive(Debug)]
 struct Lease {
-    results: Arc<OpenResults>,
+    results: Arc<Held<ResultMemory>>,
     slab: NonZeroU64,
     returned: Arc<Returned>,
 }
 
 impl SharedMemory for Lease {
     fn copy_to(&self, offset: u64, target: &mut [u8]) {
-        self.results.memory.copy_to(offset, target);
+        self.results.get().map(|memory| memory.copy_to(offset, target));
     }
 
     fn to_bytes(&self, offset: u64, length: usize) -> Bytes {
-        self.results.memory.to_vec(offset, length).unwrap_or_default().into()
+        self.results.get().and_then(|memory| memory.to_vec(offset, length)).unwrap_or_default().into()
     }
 }
 
@@ -254,9 +249,9 @@ impl Slabs {
                     (slab.memory, slab.state, slab.used_at) = (Some(memory), SlabState::InUse, now);
                 }
             }
-            Ok(Made::Results(memory, reservation)) => {
+            Ok(Made::Results(memory)) => {
                 if let Some(slab) = self.results.get_mut(&id) {
-                    slab.memory = Results::Unopened(memory, reservation);
+                    slab.memory = Results::Unopened(memory);
                     (slab.state, slab.used_at) = (SlabState::Free, now);
                 }
             }
@@ -292,7 +287,7 @@ impl Slabs {
         }
         let results = slab.open().map_err(|source| SlabFault::Unreadable { slab: id.get(), source })?;
         for place in buffers.iter().filter_map(Buffer::place) {
-            if !results.memory.contains(place.offset, place.length) {
+            if !results.get().is_some_and(|memory| memory.contains(place.offset, place.length)) {
                 let (slab, offset, length, size) = (id.get(), place.offset, place.length, slab.size);
                 return Err(SlabFault::Range { slab, offset, length, size });
             }
@@ -312,7 +307,7 @@ impl Slabs {
     /// has a free one that is large enough, or gets it.
     pub(crate) fn grant(&mut self, now: Timestamp, need: usize) -> Option<SlabWork> {
         self.take_returned();
-        let is_unopened = |slab: &&Slab<Results>| matches!(slab.memory, Results::Pending | Results::Unopened(..));
+        let is_unopened = |slab: &&Slab<Results>| matches!(slab.memory, Results::Pending | Results::Unopened(_));
         let is_pending = |slab: &Slab<Results>| slab.state == SlabState::Pending && slab.size >= need;
         let suffices = smallest_free(&self.results, need).is_some() || self.results.values().any(is_pending);
         if need == 0 || suffices || self.results.values().filter(is_unopened).count() >= MAX_UNOPENED {
@@ -385,17 +380,30 @@ impl Slabs {
         let reservation = self.budget.reserve(size as u64);
         let missing = reservation.is_none();
         let Some(reservation) = reservation.filter(|_| has_place) else {
-            let dropped = self.drop_free(now, IDLE, usize::MAX);
-            self.missing = Some(size.saturating_sub(dropped)).filter(|bytes| missing && *bytes > 0);
+            self.drop_free(now, IDLE, usize::MAX);
+            self.missing = missing.then_some(size);
             return None;
         };
         self.last_id += 1;
         Some((NonZeroU64::new(self.last_id)?, New { size, reservation }))
     }
 
-    /// Returns how many bytes other workers should release, if a slab had no room since the last call of this.
+    /// Returns the size of a slab that had no room since the last call of this.
     pub(crate) fn take_missing(&mut self) -> Option<usize> {
         self.missing.take()
+    }
+
+    /// Returns how many bytes are about to be released: the worker was asked for them a moment ago.
+    pub(crate) fn being_dropped(&self, now: Timestamp) -> usize {
+        bytes_in(&self.arguments, SlabState::Dropped, |at| now.since(at) < IDLE)
+            + bytes_in(&self.results, SlabState::Dropped, |at| now.since(at) < IDLE)
+    }
+
+    /// Returns how many bytes [`drop_idle`](Self::drop_idle) can drop.
+    pub(crate) fn idle(&mut self, now: Timestamp) -> usize {
+        self.take_returned();
+        bytes_in(&self.arguments, SlabState::Free, |at| now.since(at) >= IDLE)
+            + bytes_in(&self.results, SlabState::Free, |at| now.since(at) >= IDLE)
     }
 
     /// Drops slabs that are not in use until at least this many bytes are dropped, to make room for a slab of another worker.
@@ -407,10 +415,9 @@ impl Slabs {
 
     /// Drops slabs that were not used for this time, until at least `wanted` bytes are dropped. Returns how many bytes these are.
     fn drop_free(&mut self, now: Timestamp, unused: Duration, wanted: usize) -> usize {
-        let is_old = |used_at| now.since(used_at) >= unused;
-        let dropped = drop_free_of(&mut self.arguments, is_old, wanted);
+        let dropped = drop_free_of(&mut self.arguments, now, unused, wanted);
         let bytes: usize = dropped.iter().map(|(_, size)| size).sum();
-        let dropped_results = drop_free_of(&mut self.results, is_old, wanted.saturating_sub(bytes));
+        let dropped_results = drop_free_of(&mut self.results, now, unused, wanted.saturating_sub(bytes));
         self.to_free.retain(|id| dropped_results.iter().all(|(dropped, _)| dropped != id));
         self.to_drop.extend(dropped.iter().chain(&dropped_results).map(|(id, _)| *id));
         dropped_results.iter().fold(bytes, |sum, (_, size)| sum + size)
@@ -424,8 +431,9 @@ fn remove_dropped<T>(table: &mut Table<T>, id: NonZeroU64) -> bool {
 }
 
 /// Drops free slabs until at least `wanted` bytes are dropped. Returns their numbers and sizes.
-fn drop_free_of<T>(table: &mut Table<T>, is_old: impl Fn(Timestamp) -> bool, wanted: usize) -> Vec<(u64, usize)> {
-    let old = table.iter_mut().filter(|(_, slab)| slab.state == SlabState::Free && is_old(slab.used_at));
+fn drop_free_of<T>(table: &mut Table<T>, now: Timestamp, unused: Duration, wanted: usize) -> Vec<(u64, usize)> {
+    let is_old = |slab: &Slab<T>| slab.state == SlabState::Free && now.since(slab.used_at) >= unused;
+    let old = table.iter_mut().filter(|(_, slab)| is_old(slab));
     let mut bytes = 0;
     let needed = old.take_while(|(_, slab)| {
         let is_wanted = bytes < wanted;
@@ -434,10 +442,15 @@ fn drop_free_of<T>(table: &mut Table<T>, is_old: impl Fn(Timestamp) -> bool, wan
     });
     needed
         .map(|(id, slab)| {
-            slab.state = SlabState::Dropped;
+            (slab.state, slab.used_at) = (SlabState::Dropped, now);
             (id.get(), slab.size)
         })
         .collect()
+}
+
+/// Returns the bytes of the slabs in this state that were last used at such a time.
+fn bytes_in<T>(table: &Table<T>, state: SlabState, is_then: impl Fn(Timestamp) -> bool) -> usize {
+    table.values().filter(|slab| slab.state == state && is_then(slab.used_at)).map(|slab| slab.size).sum()
 }
 
 fn smallest_free<T>(table: &Table<T>, need: usize) -> Option<NonZeroU64> {
@@ -453,16 +466,16 @@ fn size_for(need: usize) -> Option<usize> {
 
 impl Slab<Results> {
     /// Returns the memory. The first time, checks that reading it cannot fail.
-    fn open(&mut self) -> Result<Arc<OpenResults>, SlabError> {
-        if let Results::Unopened(..) = self.memory
-            && let Results::Unopened(slab, reservation) = std::mem::replace(&mut self.memory, Results::Failed)
+    fn open(&mut self) -> Result<Arc<Held<ResultMemory>>, SlabError> {
+        if let Results::Unopened(_) = self.memory
+            && let Results::Unopened(slab) = std::mem::replace(&mut self.memory, Results::Failed)
+            && let Some((slab, reservation)) = slab.into_parts()
         {
-            let open = OpenResults { memory: slab.open()?, _reservation: reservation };
-            self.memory = Results::Open(Arc::new(open));
+            self.memory = Results::Open(Arc::new(Held::new(slab.open()?, reservation)));
         }
         match &self.memory {
             Results::Open(results) => Ok(results.clone()),
-            Results::Pending | Results::Unopened(..) | Results::Failed => {
+            Results::Pending | Results::Unopened(_) | Results::Failed => {
                 Err(io::Error::other("it could not be mapped before").into())
             }
         }

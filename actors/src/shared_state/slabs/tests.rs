@@ -143,6 +143,7 @@ mod on_linux {
             assert_eq!(write(&mut slabs, at(0), &buffers(&[THRESHOLD])).unwrap().0.get(), id);
         }
         slabs.on_free(at(0), &SlabIds(vec![1, 2])).unwrap();
+        assert_eq!([slabs.idle(at(999)), slabs.idle(at(1000))], [0, 2 << 20]);
         let (socket, _other) = SlabSocket::pair().unwrap();
         let mut others = Slabs::new(socket, budget);
         assert!(write(&mut others, at(0), &buffers(&[4 << 20])).is_none() && others.take_missing().is_none());
@@ -153,6 +154,10 @@ mod on_linux {
             [0, 1 << 20, 1 << 20]
         );
         assert_eq!(slabs.drop_idle(at(9000), 1), 0, "the third one is in use");
+        assert_eq!(
+            [slabs.being_dropped(at(1999)), slabs.being_dropped(at(2000)), slabs.idle(at(9000))],
+            [2 << 20, 0, 0]
+        );
         assert_eq!(ids(slabs.messages()[1].take()), [1, 2]);
         slabs.on_drop(at(1000), &SlabIds(vec![1, 2])).unwrap();
         assert!(write(&mut others, at(1000), &buffers(&[THRESHOLD])).is_some());

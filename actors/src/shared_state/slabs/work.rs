@@ -1,7 +1,7 @@
 //! The work on slabs that takes long: the system allocates the pages of a new one, and large buffers are copied. The writer of the
 //! worker's calls has it done on a thread for blocking work, so that the pool does not wait for it.
 
-use super::budget::Reservation;
+use super::{budget::Reservation, held::Held};
 use bytes::Bytes;
 use herder_process::{ArgumentSlab, ResultSlab, SlabFile};
 use std::{io, num::NonZeroU64};
@@ -36,17 +36,14 @@ pub(super) struct Source {
 
 /// The memory of a slab that the host writes.
 #[derive(Debug)]
-pub(crate) struct ArgumentMemory {
-    slab: ArgumentSlab,
-    _reservation: Reservation,
-}
+pub(crate) struct ArgumentMemory(Held<ArgumentSlab>);
 
 /// What was made.
 #[derive(Debug)]
 pub(crate) enum Made {
     /// With its file if it is new.
     Arguments(ArgumentMemory, Option<SlabFile>),
-    Results(ResultSlab, Reservation),
+    Results(Held<ResultSlab>),
 }
 
 impl SlabWork {
@@ -71,7 +68,7 @@ impl SlabWork {
         match self.task {
             Task::MakeArguments(New { size, reservation }, sources) => {
                 let (slab, file) = ArgumentSlab::create(size)?;
-                let mut memory = ArgumentMemory { slab, _reservation: reservation };
+                let mut memory = ArgumentMemory(Held::new(slab, reservation));
                 memory.fill(&sources);
                 Ok(Made::Arguments(memory, Some(file)))
             }
@@ -79,7 +76,9 @@ impl SlabWork {
                 memory.fill(&sources);
                 Ok(Made::Arguments(memory, None))
             }
-            Task::MakeResults(New { size, reservation }) => Ok(Made::Results(ResultSlab::create(size)?, reservation)),
+            Task::MakeResults(New { size, reservation }) => {
+                Ok(Made::Results(Held::new(ResultSlab::create(size)?, reservation)))
+            }
         }
     }
 }
@@ -87,8 +86,9 @@ impl SlabWork {
 impl ArgumentMemory {
     /// Copies these bytes. The size of the slab follows from them, so that all are within it.
     pub(super) fn fill(&mut self, sources: &[Source]) {
+        let Some(slab) = self.0.get_mut() else { return };
         for Source { offset, bytes } in sources {
-            self.slab.write(*offset, bytes);
+            slab.write(*offset, bytes);
         }
     }
 }
@@ -98,7 +98,7 @@ impl Made {
     pub(super) fn new_file(&self) -> Option<&SlabFile> {
         match self {
             Self::Arguments(_, file) => file.as_ref(),
-            Self::Results(slab, _) => Some(slab.file()),
+            Self::Results(slab) => slab.get().map(ResultSlab::file),
         }
     }
 }
