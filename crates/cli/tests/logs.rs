@@ -382,4 +382,5 @@ fn r50_the_workers_of_a_pool_get_its_log_level() {
     assert!(!sends_debug("two"));
     server.until_logged("DEBUG herder::worker: detail worker=warm/w1.2");
     assert_eq!(details("two/"), 0, "{}", server.log());
+    assert!(!server.log().contains("herder::access"), "requests are logged only if asked for");
 }
