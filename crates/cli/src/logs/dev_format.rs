@@ -1,6 +1,6 @@
 //! The log as `herder dev` shows it: a line for each call, what workers print as they print it, and tracebacks.
 
-use super::format::{Fields, WORKER};
+use super::{fields::Fields, format::WORKER};
 use crate::console::{Style, printable, traceback};
 use serde_json::Value;
 use std::{

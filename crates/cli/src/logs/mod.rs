@@ -6,10 +6,16 @@
 //!
 //! The log is text, or one JSON object on each line (`serve --log-format`).
 
+#[cfg(test)]
+mod captured;
 mod dev_format;
+mod fields;
 mod format;
+mod json;
 mod levels;
 mod redact;
+mod text;
+mod timestamp;
 mod writer;
 
 pub(crate) use format::{Format, LogFormat};
@@ -21,7 +27,8 @@ use crate::{
     console::Style,
     error::{CommandError, Outcome},
 };
-use format::{JsonFormat, TextFields, WORKER};
+use format::WORKER;
+use json::JsonFormat;
 use levels::PoolFilter;
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -32,6 +39,8 @@ use std::{
     thread,
     time::Duration,
 };
+use text::TextFields;
+use timestamp::Timestamp;
 use tracing::Metadata;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
@@ -68,7 +77,7 @@ pub(crate) fn start_as(format: Format, default: &str, more: &[&str]) -> Outcome 
     let filter = chosen_filter(default, more)?;
     let output = Output::start("herder-stderr", io::stderr().as_fd(), format).map_err(CommandError::failed)?;
     // `log_internal_errors` would report errors with `eprintln!`, which can block and panic.
-    let lines = layer().with_writer(output.clone()).log_internal_errors(false);
+    let lines = layer().with_writer(output.clone()).with_timer(Timestamp).log_internal_errors(false);
     match format {
         Format::Text => install(lines.with_ansi(io::stderr().is_terminal()).fmt_fields(TextFields), filter, output),
         Format::Json => install(lines.with_ansi(false).event_format(JsonFormat), filter, output),

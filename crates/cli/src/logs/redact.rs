@@ -26,8 +26,8 @@ const SECRETS: [&[u8]; 11] = [
     b"authorization",
     b"cookie",
 ];
-/// The last two letters of the words above. Most names are told from them.
-const LAST_LETTERS: [[u8; 2]; 8] = [*b"rd", *b"wd", *b"se", *b"et", *b"en", *b"ey", *b"on", *b"ie"];
+/// The last three letters of the words above. Most names are told from them.
+const LAST_LETTERS: [[u8; 3]; 8] = [*b"ord", *b"swd", *b"ase", *b"ret", *b"ken", *b"key", *b"ion", *b"kie"];
 /// The ends of the names of headers whose value may have several words.
 const HEADERS: [&[u8]; 2] = [b"authorization", b"cookie"];
 /// A shorter token would also be found in the middle of ordinary words.
@@ -151,7 +151,7 @@ impl<'a> Line<'a> {
         let before = &self.bytes[..separator];
         let is_quoted = matches!(before.last(), Some(b'"' | b'\''));
         let unquoted = if is_quoted { trim_backslashes(&before[..separator - 1]) } else { before };
-        let last = unquoted.last_chunk::<2>()?.map(|byte| byte.to_ascii_lowercase());
+        let last = unquoted.last_chunk::<3>()?.map(|byte| byte.to_ascii_lowercase());
         if !LAST_LETTERS.contains(&last) {
             return None;
         }

@@ -1,7 +1,10 @@
 //! The queue and its thread, with a sink that the test controls.
 
-use super::*;
-use std::sync::mpsc;
+use super::{
+    queue::{KEPT, OVERHEAD, URGENT, Wait},
+    *,
+};
+use std::{os::fd::AsFd, sync::mpsc};
 
 /// The result of a write.
 enum Step {
@@ -48,7 +51,7 @@ fn harness(limits: Limits) -> Harness {
 }
 
 fn impatient(bytes: usize) -> Limits {
-    Limits { bytes: [bytes; 2], patience: Duration::ZERO, pause: Duration::MAX }
+    Limits { bytes: [bytes; 2], patience: Duration::ZERO, pause: Duration::MAX, ..LIMITS }
 }
 
 impl Harness {
@@ -113,7 +116,7 @@ fn r40_workers_and_host_have_separate_budgets() {
 /// R40: a log that is read slowly loses no lines of workers, as long as they may wait.
 #[test]
 fn r40_workers_wait_for_a_log_that_is_read() {
-    let harness = harness(Limits { bytes: [1000; 2], patience: Duration::MAX, pause: Duration::MAX });
+    let harness = harness(Limits { bytes: [1000; 2], patience: Duration::MAX, pause: Duration::MAX, ..LIMITS });
     let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
     let reader = thread::spawn({
         let steps = harness.steps.clone();
@@ -160,9 +163,9 @@ fn r40_a_partly_written_line_is_ended() {
 /// R54: a long line is cut between two characters.
 #[test]
 fn r54_a_long_line_is_cut() {
-    assert_eq!(cut(b"short\n"), b"short\n");
+    assert_eq!(&*cut(b"short\n"), b"short\n");
     let line = "x".to_owned() + &"é".repeat(LONGEST);
-    let text = String::from_utf8(cut(line.as_bytes())).unwrap();
+    let text = String::from_utf8(cut(line.as_bytes()).into_owned()).unwrap();
     assert!(text.ends_with("é... (65538 bytes more)\n"), "{}", &text[text.len() - 40..]);
 }
 
@@ -221,4 +224,31 @@ fn r40_lines_that_are_waited_for_are_written_without_a_pause() {
     harness.output.line("last");
     drop(harness.output);
     assert_eq!(harness.written.into_iter().collect::<String>(), "last\n");
+}
+
+/// R40: the memory of a backlog is given back once it is written.
+#[test]
+fn r40_a_backlog_keeps_no_memory() {
+    let harness = harness(LIMITS);
+    harness.output.line("first");
+    harness.until_writing();
+    let long = [&[b'x'; LONGEST - 1][..], b"\n"].concat();
+    (0..20).for_each(|_| harness.output.push(Source::Worker, &long));
+    assert_eq!(harness.output.dropped(), 0);
+    let capacity = || harness.output.0.0.lock().text.capacity();
+    assert!(capacity() > KEPT);
+    (0..21).for_each(|_| harness.steps.send(Step::Take(usize::MAX)).unwrap());
+    harness.output.finish(Duration::MAX);
+    assert!(capacity() <= KEPT);
+    assert_eq!(harness.written.iter().take(21).map(|text| text.len()).sum::<usize>(), 6 + 20 * LONGEST);
+}
+
+/// R40: only a file takes many lines as a whole.
+#[test]
+fn r40_more_lines_are_written_together_to_a_file() {
+    let batch = |output: Output| output.0.0.limits.batch;
+    let file = tempfile::tempfile().unwrap();
+    assert_eq!(batch(Output::start("test", file.as_fd(), Format::Text).unwrap()), FILE_BATCH);
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    assert_eq!(batch(Output::start("test", pipe.as_fd(), Format::Text).unwrap()), BATCH);
 }

@@ -1,0 +1,221 @@
+//! The log as JSON, with one object on each line. Holds no state.
+//!
+//! A busy server logs each request, on the thread that serves it. So an event is written to the line field by field: without
+//! a map, and without a text of its own for each value.
+
+use super::{
+    fields::Fields,
+    format::{LONGEST, WORKER},
+    timestamp,
+};
+use serde::{Serialize, Serializer as _};
+use serde_json::Serializer;
+use std::{fmt, io::Write as _};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    fmt::{
+        FmtContext,
+        format::{FormatEvent, FormatFields, Writer},
+    },
+    registry::LookupSpan,
+};
+
+/// The bytes of an ordinary line. A longer one is moved as it grows.
+const ORDINARY: usize = 512;
+/// The keys that each line has. A field of this name gets a `_` after it.
+const OWN_KEYS: [&str; 3] = ["timestamp", "level", "target"];
+
+/// Writes each event as one JSON object: `timestamp`, `level`, `target`, `message`, and the fields of the event.
+pub(super) struct JsonFormat;
+
+impl<S, N> FormatEvent<S, N> for JsonFormat
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        writer.write_str(&encode(event))
+    }
+}
+
+/// Returns a line of Herder that is no event.
+pub(super) fn line(level: Level, target: &str, fields: Fields) -> String {
+    within_limit(Line::of_fields(level, target, &fields), level, target, || fields)
+}
+
+fn encode(event: &Event<'_>) -> String {
+    let (level, target) = (*event.metadata().level(), event.metadata().target());
+    if target == WORKER {
+        let mut fields = Fields::of(event);
+        fields.expand();
+        return line(level, target, fields);
+    }
+    let mut line = Line::begin(level, target);
+    event.record(&mut line);
+    within_limit(line.end(), level, target, || Fields::of(event))
+}
+
+/// Returns the line, or one with cut texts if it would be too long: the writer would cut the line itself, and half an object is
+/// no JSON.
+fn within_limit(line: String, level: Level, target: &str, fields: impl FnOnce() -> Fields) -> String {
+    if line.len() <= LONGEST {
+        return line;
+    }
+    let mut fields = fields();
+    fields.cut();
+    Line::of_fields(level, target, &fields)
+}
+
+/// A line that is being written: an object without its closing brace.
+struct Line {
+    text: Vec<u8>,
+    has_message: bool,
+}
+
+impl Line {
+    /// Begins a line with the current time.
+    fn begin(level: Level, target: &str) -> Self {
+        let mut text = Vec::with_capacity(ORDINARY);
+        text.extend_from_slice(b"{\"timestamp\":\"");
+        // Cannot fail: memory accepts everything.
+        _ = write!(text, "{}", timestamp::now());
+        text.extend_from_slice(b"\",\"level\":\"");
+        text.extend_from_slice(level.as_str().as_bytes());
+        text.extend_from_slice(b"\",\"target\":");
+        let mut line = Self { text, has_message: false };
+        line.value(target);
+        line
+    }
+
+    /// Returns a whole line.
+    fn of_fields(level: Level, target: &str, fields: &Fields) -> String {
+        let mut line = Self::begin(level, target);
+        line.add("message", &fields.message);
+        fields.others.iter().for_each(|(name, value)| line.add(name, value));
+        line.end()
+    }
+
+    /// Returns the whole line, with its line break. A line always has a message.
+    fn end(mut self) -> String {
+        if !self.has_message {
+            self.add("message", "");
+        }
+        self.text.extend_from_slice(b"}\n");
+        // `serde_json` writes only UTF-8.
+        String::from_utf8(self.text).unwrap_or_default()
+    }
+
+    fn add(&mut self, name: &str, value: impl Serialize) {
+        self.key(name);
+        self.value(value);
+    }
+
+    fn key(&mut self, name: &str) {
+        self.has_message |= name == "message";
+        self.text.push(b',');
+        self.value(name);
+        if OWN_KEYS.contains(&name) {
+            self.text.pop();
+            self.text.extend_from_slice(b"_\"");
+        }
+        self.text.push(b':');
+    }
+
+    fn value(&mut self, value: impl Serialize) {
+        // Cannot fail: memory accepts everything, and all keys are strings.
+        _ = value.serialize(&mut Serializer::new(&mut self.text));
+    }
+}
+
+impl Visit for Line {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field.name(), value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field.name(), value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.key(field.name());
+        _ = Serializer::new(&mut self.text).collect_str(&format_args!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::captured::Captured;
+    use serde_json::Value;
+
+    /// Returns the lines that are logged by `log`, each parsed.
+    fn logged(log: impl FnOnce()) -> Vec<Value> {
+        let lines = Captured::default();
+        let subscriber = tracing_subscriber::fmt().event_format(JsonFormat).with_writer(lines.clone()).finish();
+        tracing::subscriber::with_default(subscriber, log);
+        lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_event_is_one_object_with_its_fields() {
+        let lines = logged(|| {
+            let fields = r#"{"n":1,"tags":["a"]}"#;
+            tracing::warn!(target: WORKER, worker = %"shop/w1.1", attempt = 7_u64, fields, traceback = "a\nb", "order \u{1b} lost");
+            tracing::info!(level = "own", ok = true, ratio = 0.5, text = ?"quoted", missing = None::<&str>, "second");
+        });
+        assert_eq!(lines.len(), 2);
+        let first = lines[0].as_object().unwrap();
+        assert_eq!(first["level"], "WARN");
+        assert_eq!(first["target"], WORKER);
+        assert_eq!(first["message"], "order \u{1b} lost");
+        assert_eq!(first["worker"], "shop/w1.1");
+        assert_eq!(first["attempt"], 7);
+        assert_eq!(first["fields"], serde_json::json!({ "n": 1, "tags": ["a"] }));
+        assert_eq!(first["traceback"], "a\nb");
+        assert!(first["timestamp"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(
+            (&lines[1]["level"], &lines[1]["level_"], &lines[1]["ok"]),
+            (&"INFO".into(), &"own".into(), &true.into())
+        );
+        assert!(lines[1].get("missing").is_none());
+    }
+
+    #[test]
+    fn every_line_has_a_message_and_valid_json() {
+        let lines = logged(|| {
+            tracing::info!(level = 1, target = "own", timestamp = f64::NAN);
+            tracing::info!({ "a \"b\"\n" } = ?"c \"d\"\n", big = u64::MAX, small = i64::MIN, message = true);
+        });
+        let expected =
+            serde_json::json!({ "level_": 1, "target_": "own", "timestamp_": null, "message": "", "level": "INFO" });
+        expected.as_object().unwrap().iter().for_each(|(name, value)| assert_eq!(&lines[0][name], value));
+        let expected = serde_json::json!({ "a \"b\"\n": "\"c \\\"d\\\"\\n\"", "big": u64::MAX, "small": i64::MIN, "message": true });
+        expected.as_object().unwrap().iter().for_each(|(name, value)| assert_eq!(&lines[1][name], value));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_still_json() {
+        let long = "\u{e9}".repeat(LONGEST);
+        let lines = logged(
+            || tracing::info!(target: WORKER, fields = format!(r#"{{"a":"{long}"}}"#), traceback = long, "{long}"),
+        );
+        assert_eq!(lines[0]["truncated"], true);
+        assert_eq!(lines[0]["message"].as_str().unwrap().chars().count(), 2048);
+        assert!(lines[0].to_string().len() < LONGEST);
+    }
+}
