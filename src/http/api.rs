@@ -1,24 +1,18 @@
-//! The routes of the API and their settings. Everything else gets a 404 or a 405.
+//! The API of a server and its settings.
 
 #[cfg(feature = "mcp")]
 use super::mcp::{self, Mcp};
 use super::{
     body_reader::{self, Limits},
-    call,
     call_route::CallRoute,
-    docs::{self, Docs},
+    docs::Docs,
     guard::{self, RequestGuard},
-    log_levels::{self, LogLevels, SharedLogLevels},
-    metrics,
-    page::{self, Page},
-    pools::{self, DroppedLogLines, Pools},
-    probes,
-    refusal::Refusal,
-    roles::Role,
+    log_levels::{LogLevels, SharedLogLevels},
+    page::Page,
+    pools::{DroppedLogLines, Pools},
+    routes::{POOLS, Routes, no_route},
     session_sources::SessionSources,
-    sessions,
-    watch::{self, EventReaders},
-    workers,
+    watch::EventReaders,
 };
 use crate::body_buffers::Buffers;
 use crate::{
@@ -26,8 +20,6 @@ use crate::{
     config::{SessionCookie, SessionHeader, Token},
 };
 use actix_web::{
-    FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard as when,
-    http::Method,
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
@@ -293,32 +285,23 @@ impl Api {
         #[cfg(feature = "mcp")]
         let mcp = self.mcp_endpoints();
         move |config| {
-            let of_pools = pool_scope(pools.clone(), guard.clone(), limits.clone(), session_sources.clone(), None);
-            let of_pools = with_log_levels(of_pools, log_levels);
+            let of_pools =
+                Routes::of_pools(pools.clone(), guard.clone(), limits.clone(), session_sources.clone(), None)
+                    .with_log_levels(log_levels);
             #[cfg(feature = "mcp")]
-            let of_pools = with_mcp(of_pools, mcp.clone().map(mcp_of_pool));
-            let all = with_metrics(Routes::new("", guard.clone()), metrics, limits);
+            let of_pools = of_pools.with_mcp_of_pools(mcp.clone());
+            let all = Routes::of_server(guard.clone(), event_readers).with_metrics(metrics, limits);
             #[cfg(feature = "mcp")]
-            let all = with_mcp(all, mcp.map(mcp_of_all));
+            let all = all.with_mcp(mcp);
             let all = all
-                .for_callers(read("/healthz", probes::healthz))
-                .for_callers(read("/readyz", probes::readyz))
-                .for_callers(read("/openapi.json", docs::document))
-                .for_callers(read("/", page::index))
-                .for_callers(read("/ui/{file}", page::file))
-                .for_callers(read("/docs", docs::page))
-                .for_callers(read("/docs/page.css", docs::style))
-                .for_callers(read("/docs/page.js", docs::script))
-                .for_callers(read("/v1/whoami", probes::whoami))
-                .for_admins(read("/v1/events", watch::events).app_data(web::Data::new(event_readers)))
-                .scope
+                .into_scope()
                 .app_data(web::Data::from(pools))
                 .app_data(web::Data::new(guard.tokens.clone()))
                 .app_data(dropped_log_lines)
                 .app_data(web::Data::new(docs))
                 .app_data(web::Data::new(page))
                 .app_data(web::Data::from(session_sources))
-                .service(of_pools.scope)
+                .service(of_pools.into_scope())
                 .default_service(web::to(no_route))
                 .wrap(from_fn({
                     let guard = guard.clone();
@@ -348,186 +331,11 @@ impl Api {
         let Self { pools, guard, limits, session_sources, dropped_log_lines, log_levels, .. } = self.clone();
         let calls = CallRoute::new("", pools.clone(), limits.clone(), session_sources.clone());
         let docs = Some(self.documented(true));
-        let scope = pool_scope(pools, guard.clone(), limits, session_sources, docs);
-        let scope = with_log_levels(scope, log_levels);
+        let routes = Routes::of_pools(pools, guard.clone(), limits, session_sources, docs).with_log_levels(log_levels);
         #[cfg(feature = "mcp")]
-        let scope = with_mcp(scope, self.mcp_endpoints().map(mcp_of_pool));
-        let scope = scope.scope.app_data(dropped_log_lines);
+        let routes = routes.with_mcp_of_pools(self.mcp_endpoints());
+        let scope = routes.into_scope().app_data(dropped_log_lines);
         let check = move |request, next| guard::check(guard.clone(), Some(calls.clone()), request, next);
         move |config| _ = config.service(scope.wrap(from_fn(check)))
     }
-}
-
-/// The path below which each pool has its routes.
-const POOLS: &str = "/v1/pools";
-
-/// The routes of a scope. Each is added with the role that it needs.
-struct Routes {
-    scope: actix_web::Scope,
-    guard: Arc<RequestGuard>,
-}
-
-impl Routes {
-    fn new(path: &str, guard: Arc<RequestGuard>) -> Self {
-        Self { scope: web::scope(path), guard }
-    }
-
-    /// Adds routes for everyone who has passed the guard: senders of any token, and for some paths everyone.
-    fn for_callers(self, resource: Resource) -> Self {
-        Self { scope: self.scope.service(resource), ..self }
-    }
-
-    /// Adds routes for administrators.
-    fn for_admins(self, resource: Resource) -> Self {
-        self.only_for(&[Role::Admin], resource)
-    }
-
-    /// Adds routes for these roles.
-    fn only_for(self, roles: &'static [Role], resource: Resource) -> Self {
-        let guard = self.guard.clone();
-        let check = move |request, next| guard::only(roles, guard.clone(), request, next);
-        Self { scope: self.scope.service(resource.wrap(from_fn(check))), ..self }
-    }
-}
-
-/// Adds the levels of the log, if the application has some.
-fn with_log_levels(routes: Routes, levels: Option<SharedLogLevels>) -> Routes {
-    match levels {
-        Some(levels) => routes.for_admins(log_level_of_pool(levels)),
-        None => routes,
-    }
-}
-
-/// Adds an endpoint of MCP, if it is on.
-#[cfg(feature = "mcp")]
-fn with_mcp(routes: Routes, endpoint: Option<Resource>) -> Routes {
-    match endpoint {
-        Some(endpoint) => routes.for_callers(endpoint),
-        None => routes,
-    }
-}
-
-/// Adds the metrics, if they are on.
-fn with_metrics(routes: Routes, enabled: bool, limits: Limits) -> Routes {
-    match enabled {
-        true => {
-            let metrics = read("/metrics", metrics::metrics).app_data(web::Data::new(limits));
-            routes.only_for(&[Role::Admin, Role::Metrics], metrics)
-        }
-        false => routes,
-    }
-}
-
-#[cfg(feature = "mcp")]
-fn mcp_of_all(endpoints: web::Data<Mcp>) -> Resource {
-    web::resource("/mcp")
-        .app_data(endpoints)
-        .route(web::post().to(mcp::post))
-        .route(web::delete().to(mcp::delete))
-        .default_service(web::to(|request| wrong_method(request, "POST, DELETE")))
-}
-
-/// `docs`: the settings of the OpenAPI document of these routes, if they have their own. No pool can have its name.
-fn pool_scope(
-    pools: Arc<Pools>,
-    guard: Arc<RequestGuard>,
-    limits: Limits,
-    sessions: Arc<SessionSources>,
-    docs: Option<Docs>,
-) -> Routes {
-    let mut routes = Routes::new(POOLS, guard.clone());
-    if let Some(docs) = docs {
-        routes = routes.for_callers(read("/openapi.json", docs::document).app_data(web::Data::new(docs)));
-    }
-    let routes = routes
-        .for_callers(read("", pools::list))
-        .for_admins(read("/{pool}", pools::status))
-        .for_callers(read("/{pool}/commands", pools::commands))
-        .for_admins(
-            web::resource("/{pool}/commands/{command}")
-                .route(web::patch().to(pools::set_batch))
-                .default_service(web::to(|request| wrong_method(request, "PATCH"))),
-        )
-        .for_admins(read("/{pool}/workers", pools::workers))
-        .for_admins(read("/{pool}/workers/{id}/recorder", pools::recorder))
-        .for_admins(read("/{pool}/workers/{id}/stack", workers::stack))
-        .for_admins(
-            web::resource("/{pool}/workers/{id}/kill")
-                .route(web::post().to(workers::kill))
-                .default_service(web::to(|request| wrong_method(request, "POST"))),
-        )
-        .for_admins(read("/{pool}/timeline", watch::timeline))
-        .for_admins(read("/{pool}/sessions", sessions::list))
-        .for_admins(
-            web::resource("/{pool}/sessions/{id}")
-                .route(reads().to(sessions::one))
-                .route(web::delete().to(sessions::end))
-                .default_service(web::to(|request| wrong_method(request, "GET, HEAD, DELETE"))),
-        )
-        .for_admins(read("/{pool}/sessions/{id}/why", sessions::why))
-        .for_admins(read("/{pool}/breaker", pools::breaker))
-        .for_admins(
-            web::resource("/{pool}/breaker/reset")
-                .route(web::post().to(pools::reset_breaker))
-                .default_service(web::to(|request| wrong_method(request, "POST"))),
-        )
-        .for_admins(read("/{pool}/quarantine", pools::quarantine))
-        .for_admins(
-            web::resource("/{pool}/quarantine/{fingerprint}")
-                .route(web::delete().to(pools::release_from_quarantine))
-                .default_service(web::to(|request| wrong_method(request, "DELETE"))),
-        )
-        .for_callers(
-            web::resource("/{pool}/call/{command}")
-                .route(web::post().to(call::call))
-                .default_service(web::to(|request| wrong_method(request, "POST"))),
-        );
-    let scope = routes
-        .scope
-        .app_data(web::Data::from(pools))
-        .app_data(web::Data::new(guard.tokens.clone()))
-        .app_data(web::Data::new(limits))
-        .app_data(web::Data::from(sessions))
-        .default_service(web::to(no_route));
-    Routes { scope, guard }
-}
-
-fn log_level_of_pool(levels: SharedLogLevels) -> Resource {
-    web::resource("/{pool}/log-level")
-        .app_data(web::Data::new(levels))
-        .route(reads().to(log_levels::get))
-        .route(web::put().to(log_levels::set))
-        .default_service(web::to(|request| wrong_method(request, "GET, HEAD, PUT")))
-}
-
-#[cfg(feature = "mcp")]
-fn mcp_of_pool(endpoints: web::Data<Mcp>) -> Resource {
-    web::resource("/{pool}/mcp")
-        .app_data(endpoints)
-        .route(web::post().to(mcp::post_of_pool))
-        .route(web::delete().to(mcp::delete_of_pool))
-        .default_service(web::to(|request| wrong_method(request, "POST, DELETE")))
-}
-
-/// Creates a resource for GET and HEAD. Other methods get a 405.
-fn read<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    let other = web::to(|request| wrong_method(request, "GET, HEAD"));
-    web::resource(path).route(reads().to(handler)).default_service(other)
-}
-
-fn reads() -> Route {
-    web::route().guard(when::Any(when::Get()).or(when::Method(Method::HEAD)))
-}
-
-async fn wrong_method(request: HttpRequest, allowed: &'static str) -> Result<&'static str, Refusal> {
-    Err(Refusal::WrongMethod { method: request.method().to_string(), path: request.path().into(), allowed })
-}
-
-async fn no_route(request: HttpRequest) -> Result<&'static str, Refusal> {
-    Err(Refusal::NoRoute { path: request.path().into() })
 }

@@ -113,6 +113,7 @@ mod probes;
 mod query;
 mod refusal;
 mod roles;
+mod routes;
 #[cfg(test)]
 mod served_tests;
 mod server;

@@ -15,16 +15,21 @@ fn quoted<'s>(source: &'s str, start: &str) -> Vec<(&'s str, &'s str)> {
     source.split(start).skip(1).filter_map(|rest| rest.split_once('"')).collect()
 }
 
-/// Returns the routes of `src/http/api.rs`: paths that are only read, and resources with their methods.
+/// Returns the routes of `src/http/routes.rs`: those of the server, those of pools, and those of the server that are added last.
 fn mounted() -> Routes {
-    let source = read("src/http/api.rs");
-    let (api, pools) = source.split_once("fn pool_scope(").unwrap();
-    assert!(pools.contains("Routes::new(POOLS,") && api.contains("const POOLS: &str = \"/v1/pools\";"));
+    let source = read("src/http/routes.rs");
+    let (of_server, rest) = source.split_once("fn of_pools(").unwrap();
+    let (of_pools, added) = rest.split_once("fn with_metrics(").unwrap();
+    assert!(of_pools.contains("Self::new(POOLS,") && source.contains("const POOLS: &str = \"/v1/pools\";"));
     let mut routes = Routes::new();
-    for (prefix, part) in [("", api), ("/v1/pools", pools)] {
+    for (prefix, part) in [("", of_server), ("/v1/pools", of_pools), ("", added)] {
         routes.extend(quoted(part, "read(\"").iter().map(|(path, _)| format!("GET {prefix}{path}")));
+        for (path, rest) in quoted(part, "only(\"") {
+            let method = rest.split('"').nth(1).unwrap();
+            routes.insert(format!("{method} {prefix}{path}"));
+        }
         for (path, rest) in quoted(part, "web::resource(\"") {
-            let (methods, _) = rest.split_once(".default_service").unwrap();
+            let (methods, _) = rest.split_once(';').unwrap();
             let calls = [
                 ("reads()", "GET"),
                 ("web::delete()", "DELETE"),
