@@ -1,8 +1,15 @@
 //! Traces of calls (W3C Trace Context): what a call carries to its worker, and the spans that the pool records of it. Holds, for
 //! the process, the queue of recorded spans and the function that knows the trace of a caller.
 //!
-//! A call without a trace costs a test of a null pointer at each send, and allocates nothing. One with a trace that is not recorded
-//! costs a box, and its headers at each send. Nothing here waits. All spans of a call are queued at once, when it is answered.
+//! A call without a trace costs a test of a null pointer at each send; it allocates nothing and takes no lock. One with a trace that
+//! is not recorded costs a box, and its headers at each send. Nothing here waits. All spans of a call are queued at once, when it
+//! is answered.
+
+mod span;
+mod span_queue;
+
+pub use span::{AttributeValue, Span};
+pub use span_queue::{SpanLimits, SpanQueue};
 
 use crate::{Error, clock};
 use herder_core::{CallId, Generation, PoolName, SessionId, Timestamp, WorkerId, WorkerRef};
@@ -11,11 +18,7 @@ use std::{
     cell::Cell,
     hash::{BuildHasher, Hasher},
     num::{NonZeroU64, NonZeroU128},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver, SyncSender},
-    },
+    sync::OnceLock,
 };
 
 /// The names of the headers.
@@ -28,7 +31,7 @@ const LONGEST_NAME: usize = 256;
 /// The number of attempts of one call that are recorded.
 const MAX_ATTEMPTS: usize = 64;
 
-static QUEUE: OnceLock<Queue> = OnceLock::new();
+static RECORDER: OnceLock<Recorder> = OnceLock::new();
 static CURRENT: OnceLock<Box<dyn Fn() -> Option<TraceContext> + Send + Sync>> = OnceLock::new();
 
 /// The trace and the span that caused a call: the headers `traceparent` and `tracestate`.
@@ -58,84 +61,35 @@ pub fn set_current(current: impl Fn() -> Option<TraceContext> + Send + Sync + 's
     CURRENT.set(Box::new(current)).is_ok()
 }
 
-/// Where recorded spans go.
-struct Queue {
-    sender: SyncSender<Vec<Span>>,
+/// Which new traces are recorded, and where recorded spans go.
+struct Recorder {
     /// A new trace is recorded if a random number is at most this.
     threshold: Option<u64>,
-    dropped: AtomicU64,
+    queue: SpanQueue,
 }
 
-/// Starts to record spans: of calls whose caller records its trace, and of a share of the calls that belong to no trace. At most
-/// `limit` calls wait in the returned queue. Returns `None` if recording has started before in this process.
-pub fn start_recording(share: f64, limit: usize) -> Option<Receiver<Vec<Span>>> {
-    let (sender, receiver) = mpsc::sync_channel(limit);
-    QUEUE.set(Queue::new(sender, share)).ok().map(|()| receiver)
+/// Starts to record spans: of calls whose caller records its trace, and of a share of the calls that belong to no trace. Returns the
+/// queue of the spans, or `None` if recording has started before in this process.
+pub fn start_recording(share: f64, limits: SpanLimits) -> Option<&'static SpanQueue> {
+    RECORDER.set(Recorder::new(share, limits)).ok()?;
+    RECORDER.get().map(|recorder| &recorder.queue)
 }
 
 /// Returns whether spans are recorded.
 pub fn is_recording() -> bool {
-    QUEUE.get().is_some()
+    RECORDER.get().is_some()
 }
 
-/// Returns the number of recorded spans that were dropped, because the queue was full.
-pub fn dropped_spans() -> u64 {
-    QUEUE.get().map_or(0, |queue| queue.dropped.load(Ordering::Relaxed))
-}
-
-impl Queue {
-    fn new(sender: SyncSender<Vec<Span>>, share: f64) -> Self {
+impl Recorder {
+    fn new(share: f64, limits: SpanLimits) -> Self {
         // A float becomes the nearest number in range.
         let threshold = (share > 0.0).then_some((share * u64::MAX as f64) as u64);
-        Self { sender, threshold, dropped: AtomicU64::new(0) }
+        Self { threshold, queue: SpanQueue::new(limits) }
     }
 
     fn samples(&self) -> bool {
         self.threshold.is_some_and(|threshold| random() <= threshold)
     }
-
-    /// Queues the spans, or drops and counts them. Never waits.
-    fn push(&self, spans: Vec<Span>) {
-        if let Err(mpsc::TrySendError::Full(spans) | mpsc::TrySendError::Disconnected(spans)) =
-            self.sender.try_send(spans)
-        {
-            self.dropped.fetch_add(spans.len() as u64, Ordering::Relaxed);
-        }
-    }
-}
-
-/// A span that has ended.
-#[derive(Clone, Debug)]
-pub struct Span {
-    /// The trace.
-    pub trace: NonZeroU128,
-    /// The id of the span.
-    pub id: NonZeroU64,
-    /// The span that caused it. `None`: the trace begins here.
-    pub parent: Option<NonZeroU64>,
-    /// The `tracestate` of the trace.
-    pub state: Option<Box<str>>,
-    /// What it describes.
-    pub name: Box<str>,
-    /// Whether it is the answer to a request from elsewhere.
-    pub is_server: bool,
-    /// When it began, on the monotonic clock of pools.
-    pub started: Timestamp,
-    /// When it ended.
-    pub ended: Timestamp,
-    /// What is known of it.
-    pub attributes: Vec<(&'static str, AttributeValue)>,
-    /// The name of the error with which it ended.
-    pub error: Option<&'static str>,
-}
-
-/// The value of an attribute.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AttributeValue {
-    /// A text.
-    Text(Box<str>),
-    /// A number.
-    Number(u64),
 }
 
 /// The trace of a submitted call.
@@ -193,16 +147,16 @@ impl CallTrace {
     pub(crate) fn begin(headers: &mut Option<CallHeaders>, served_since: Option<Timestamp>) -> Option<Box<Self>> {
         let sent = headers.as_mut().and_then(take);
         let caused = sent.or_else(|| CURRENT.get().and_then(|current| current()));
-        let queue = QUEUE.get();
+        let recorder = RECORDER.get();
         let (context, parent) = match caused {
             Some(context) => (context.clone(), Some(context.parent.span)),
-            None if queue.is_some_and(Queue::samples) => {
+            None if recorder.is_some_and(Recorder::samples) => {
                 let trace = NonZeroU128::MIN.saturating_add((u128::from(random()) << 64) | u128::from(random()));
                 (TraceContext { parent: TraceParent::new(trace, random_id(), true), state: None }, None)
             }
             None => return None,
         };
-        let is_recorded = queue.is_some() && context.parent.is_sampled();
+        let is_recorded = recorder.is_some() && context.parent.is_sampled();
         let (is_server, began) = (served_since.is_some(), served_since.unwrap_or_else(clock::now));
         let recording =
             is_recorded.then(|| Recording { id: random_id(), parent, is_server, began, attempts: Vec::new() });
@@ -265,14 +219,15 @@ impl CallTrace {
         error: Option<&Error>,
         stamps: Option<Stamps>,
     ) {
-        let (Some(mut recording), Some(queue)) = (self.recording.take(), QUEUE.get()) else { return };
+        let (Some(mut recording), Some(recorder)) = (self.recording.take(), RECORDER.get()) else { return };
         let outcome = error.map_or(OK, Error::slug);
         if let Some(attempt) = recording.attempts.last_mut() {
             attempt.end.get_or_insert((now, outcome));
         }
         let end = (0..=call.command.len().min(LONGEST_NAME)).rev().find(|end| call.command.is_char_boundary(*end));
         let call = &Described { command: &call.command[..end.unwrap_or_default()], ..*call };
-        queue.push(SpanBuilder { context: &self.context, call, recording: &recording }.spans(now, outcome, stamps));
+        let spans = SpanBuilder { context: &self.context, call, recording: &recording }.spans(now, outcome, stamps);
+        recorder.queue.push(spans);
     }
 }
 
@@ -445,8 +400,9 @@ mod tests {
     #[test]
     fn r50_the_configured_share_of_new_traces_is_recorded() {
         for (share, expected) in [(0.0, 0..=0), (0.25, 2000..=3000), (1.0, 10_000..=10_000)] {
-            let queue = Queue::new(mpsc::sync_channel(1).0, share);
-            let recorded = (0..10_000).filter(|_| queue.samples()).count();
+            let limits = SpanLimits { calls: 1, batch: 1, interval: std::time::Duration::ZERO };
+            let recorder = Recorder::new(share, limits);
+            let recorded = (0..10_000).filter(|_| recorder.samples()).count();
             assert!(expected.contains(&recorded), "{share}: {recorded}");
         }
     }

@@ -1,5 +1,7 @@
 """The level of log records: that of the host's log, also if it changes, and levels that the application sets."""
 
+import os
+
 import pytest
 
 from test_logging import BOTH, LOG
@@ -64,6 +66,34 @@ def test_the_host_changes_the_level_while_a_handler_runs(start, more):
     host.log_level("error")
     host.send("details", until_level=40)
     assert [each["message"] for each in host.records(until="end")] == ["end"]
+
+
+def test_changes_while_the_lock_of_logging_is_held_take_one_thread(start, tmp_path):
+    """R50: the last of many changes is applied when the application releases the lock, by the one thread that waits."""
+    app = f"""
+@app.command
+def hold():
+    with logging._lock:
+        print("holds", flush=True)
+        open({str(tmp_path / "held")!r}).close()  # a pipe: waits until the test opens it
+"""
+    os.mkfifo(tmp_path / "held")
+    host = start(LEVELS + app, log="info")
+    threads = threads_of(host)
+    host.send("hold")
+    assert host.process.stdout.readline() == b"holds\n"
+    for _ in range(100):
+        host.log_level("trace")
+        host.log_level("debug")
+    assert threads_of(host) == threads + 1
+    open(tmp_path / "held", "w").close()
+    host.answer()
+    host.send("details", until_level=10)
+    assert [each["message"] for each in host.records(until="end")][-2:] == ["after", "end"]
+
+
+def threads_of(host):
+    return len(os.listdir(f"/proc/{host.process.pid}/task"))
 
 
 @pytest.mark.parametrize("configure", ["logging.root.setLevel(20)", "logging.basicConfig(level='INFO')"])

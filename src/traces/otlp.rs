@@ -1,33 +1,26 @@
-//! Exports spans to an OpenTelemetry collector: OTLP as JSON over HTTP, from a thread of its own. Holds the queue's end and the
-//! client.
+//! Exports spans to an OpenTelemetry collector: OTLP as JSON over HTTP, from a thread of its own. Holds the client.
 //!
 //! The pools queue the spans of a call when it is answered and never wait. If the collector is slow or away, the queue is full
-//! after [`QUEUED_CALLS`], and further spans are dropped and counted.
+//! after [`LIMITS`], and further spans are dropped and counted.
 
 use crate::config::Traces;
 use herder_actors::{
     Timestamp, now, thread_builder,
-    traces::{AttributeValue, Span, dropped_spans, start_recording},
+    traces::{AttributeValue, Span, SpanLimits, SpanQueue, start_recording},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     io,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError},
+        Arc,
+        atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 use ureq::Agent;
 
-/// The number of calls whose spans may wait.
-const QUEUED_CALLS: usize = 4096;
-/// A request is sent when this many spans are there, or this long after the first one.
-const BATCH: usize = 512;
-const INTERVAL: Duration = Duration::from_secs(1);
-/// How often the thread looks whether it must flush.
-const SLICE: Duration = Duration::from_millis(100);
+/// A request is sent when 512 spans are there, or a second after the first one.
+const LIMITS: SpanLimits = SpanLimits { calls: 4096, batch: 512, interval: Duration::from_secs(1) };
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -48,17 +41,10 @@ pub enum ExportError {
 
 /// Exports the traces of all pools of this process.
 #[derive(Clone, Debug)]
-pub struct Exporter(Arc<Progress>);
-
-#[derive(Debug, Default)]
-struct Progress {
-    /// Whether everything must be sent now.
-    flush: AtomicBool,
-    /// Whether everything has been sent since `flush` was set.
-    is_flushed: Mutex<bool>,
-    flushed: Condvar,
+pub struct Exporter {
+    queue: &'static SpanQueue,
     /// The spans that no collector has accepted.
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
 }
 
 /// Starts to export the traces of the calls of all pools in this process: those whose caller records its trace (the sampled flag
@@ -79,49 +65,39 @@ struct Progress {
 /// ```
 pub fn export(settings: &Traces) -> Result<Exporter, ExportError> {
     let endpoint = settings.endpoint.as_ref().ok_or(ExportError::NoEndpoint)?;
-    let spans = start_recording(settings.sample, QUEUED_CALLS).ok_or(ExportError::Started)?;
+    let queue = start_recording(settings.sample, LIMITS).ok_or(ExportError::Started)?;
     let agent = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
     let agent = agent.timeout_global(Some(TIMEOUT)).build().into();
-    let progress = Arc::new(Progress::default());
+    let exporter = Exporter { queue, lost: Arc::default() };
     let thread = ExportThread {
-        spans,
+        exporter: exporter.clone(),
         agent,
         url: endpoint.url(),
         service_name: settings.service_name.clone(),
-        progress: progress.clone(),
         is_failing: false,
     };
     thread_builder("herder-traces").spawn(move || thread.run()).map_err(ExportError::Thread)?;
-    Ok(Exporter(progress))
+    Ok(exporter)
 }
 
 impl Exporter {
     /// Returns the number of spans that were dropped: because the queue was full, or because the collector did not accept them.
     pub fn dropped(&self) -> u64 {
-        dropped_spans() + self.0.lost.load(Ordering::Relaxed)
+        self.queue.dropped() + self.lost.load(Ordering::Relaxed)
     }
 
     /// Sends what is queued, and waits until that is done, but at most this long. Returns whether it was done in time.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a collector that does not answer must not keep the program from ending"
-    )]
     pub fn flush(&self, within: Duration) -> bool {
-        let mut is_flushed = self.0.is_flushed.lock().unwrap_or_else(PoisonError::into_inner);
-        *is_flushed = false;
-        self.0.flush.store(true, Ordering::Release);
-        let waited = self.0.flushed.wait_timeout_while(is_flushed, within, |is_flushed| !*is_flushed);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        self.queue.flush(within)
     }
 }
 
 /// The state of the thread that exports.
 struct ExportThread {
-    spans: Receiver<Vec<Span>>,
+    exporter: Exporter,
     agent: Agent,
     url: String,
     service_name: String,
-    progress: Arc<Progress>,
     /// Whether the last request failed: only changes are logged.
     is_failing: bool,
 }
@@ -141,34 +117,11 @@ struct PartialSuccess {
 }
 
 impl ExportThread {
+    /// Exports until the process ends.
     fn run(mut self) {
-        while let Some(spans) = self.next_batch() {
-            self.send(&spans);
-        }
-    }
-
-    /// Waits for the spans of the next request. Returns `None` when there will be none.
-    #[expect(clippy::disallowed_methods, reason = "this thread only exports; its waits delay no call")]
-    fn next_batch(&self) -> Option<Vec<Span>> {
-        let (mut batch, mut first): (Vec<Span>, _) = (Vec::new(), None);
         loop {
-            // Read before the queue is: what was queued before the flush is then in it.
-            let must_flush = self.progress.flush.load(Ordering::Acquire);
-            match self.spans.recv_timeout(SLICE) {
-                Ok(spans) => batch.extend(spans),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Some(batch).filter(|batch| !batch.is_empty()),
-            }
-            if batch.is_empty() {
-                if must_flush {
-                    self.progress.report_flushed();
-                }
-                continue;
-            }
-            let waited = first.get_or_insert_with(Instant::now).elapsed();
-            if batch.len() >= BATCH || waited >= INTERVAL || must_flush {
-                return Some(batch);
-            }
+            let spans = self.exporter.queue.next_batch();
+            self.send(&spans);
         }
     }
 
@@ -179,7 +132,7 @@ impl ExportThread {
             Err(error) => Some((spans.len() as u64, error)),
         };
         if let Some((lost, _)) = &failure {
-            self.progress.lost.fetch_add(*lost, Ordering::Relaxed);
+            self.exporter.lost.fetch_add(*lost, Ordering::Relaxed);
         }
         match &failure {
             Some((lost, error)) if !self.is_failing => {
@@ -207,14 +160,6 @@ impl ExportThread {
         let body = response.body_mut().read_to_vec().map_err(|error| error.to_string())?;
         let rejected = serde_json::from_slice::<Answer>(&body).unwrap_or_default().partial_success.rejected_spans;
         Ok(rejected.as_u64().or_else(|| rejected.as_str()?.parse().ok()).unwrap_or(0))
-    }
-}
-
-impl Progress {
-    fn report_flushed(&self) {
-        self.flush.store(false, Ordering::Release);
-        *self.is_flushed.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.flushed.notify_all();
     }
 }
 

@@ -87,9 +87,18 @@ def meet():
         .await;
         let calls = ["ann", "bob"].map(|session| pool.call::<()>("meet", &json!({})).session(session).reply()).into();
         assert!(answers(calls).await.iter().all(Result::is_ok), "both run at once");
-        let worker = format!("worker={}/w1.1", pool.name());
+        let pool_name = format!("pool={}", pool.name());
         for session in ["session=ann", "session=bob"] {
-            wait_for_log(&["WARN", "message=met", &worker, "logger=meeting", "command=meet", session]).await;
+            wait_for_log(&[
+                "WARN",
+                "message=met",
+                "worker=w1.1",
+                &pool_name,
+                "logger=meeting",
+                "command=meet",
+                session,
+            ])
+            .await;
         }
         pool.shutdown_and_check().await;
     }

@@ -47,11 +47,12 @@ async fn start(name: &str) -> TestPool {
 async fn r40_a_record_is_one_event_with_the_call() {
     let pool = start("logged").await;
     pool.call::<()>("lose", &json!({ "n": 7 })).session("ann").await.unwrap();
-    let worker = format!("worker={}/w1.1", pool.name());
+    let pool_name = format!("pool={}", pool.name());
     wait_for_log(&[
         "ERROR",
         "message=order 7 is lost",
-        &worker,
+        "worker=w1.1",
+        &pool_name,
         "logger=shop.db",
         "session=ann",
         "command=lose",

@@ -146,6 +146,19 @@ async fn r28_idle_workers_that_die_young_fail_the_pool_and_it_recovers() {
     pool.shutdown_and_check().await;
 }
 
+/// R28: an administrator who kills a young worker again and again does not make the pool fail.
+#[tokio::test]
+async fn r28_requested_kills_never_fail_the_pool() {
+    let pool = low_limit_pool("killed").await;
+    for kills in 1..=4 {
+        let victim = pool.base_workers().await[0].process();
+        pool.kill_worker(victim).await.unwrap();
+        assert_ne!(state(&pool).await, PoolState::Failed, "after {kills} kills");
+        pool.wait_healthy("pid").await;
+    }
+    pool.shutdown_and_check().await;
+}
+
 /// R13: `Pool::start` fails with the reason if no worker starts, and leaves no process.
 #[tokio::test]
 async fn r13_start_fails_when_no_worker_starts() {

@@ -6,7 +6,6 @@ mod control;
 mod fault;
 mod reader;
 mod serve;
-mod slab_thread;
 mod socket;
 mod writer;
 

@@ -151,7 +151,7 @@ fn r50_the_token_of_metrics_opens_only_the_metrics() {
     }
     let text = r#"{"text": "the-numbers"}"#;
     server.call("kept/tell", text, &[("Authorization", "Bearer the-admin")]);
-    server.until_logged("[redacted] worker=kept/w1");
+    server.until_logged("[redacted] worker=w1");
 
     let serve = |args: &[&str], tokens: &[(&str, &str)]| {
         let mut command = herder(server.folder.path(), &[&["serve", "--listen", "127.0.0.1:0"], args].concat());

@@ -186,7 +186,7 @@ fn r40_records_of_logging_are_events_with_the_call() {
     server.until_logged("herder::worker: lost");
     let log = server.log();
     let line = |text: &str| log.lines().find(|line| line.contains(text)).unwrap();
-    let order = line(r"WARN herder::worker: order 7\n2026 ERROR forged worker=shop/w1.1");
+    let order = line(r"WARN herder::worker: order 7\n2026 ERROR forged worker=w1.1");
     for part in
         [r#"logger="shop.db""#, r#"session="ann""#, r#"command="buy""#, "attempt=", r#"fields={n=7, tags=["a"]}"#]
     {
@@ -218,7 +218,7 @@ fn r40_json_log_is_one_object_on_each_line() {
     let of = |message: &str| lines.iter().find(|line| line["message"].as_str().unwrap().starts_with(message)).unwrap();
     let order = of("order 7");
     assert_eq!((&order["level"], &order["target"]), (&"WARN".into(), &"herder::worker".into()));
-    assert_eq!((&order["worker"], &order["logger"]), (&"shop/w1.1".into(), &"shop.db".into()));
+    assert_eq!((&order["worker"], &order["logger"]), (&"w1.1".into(), &"shop.db".into()));
     assert_eq!((&order["session"], &order["command"]), (&"ann".into(), &"buy".into()));
     assert_eq!(order["fields"], serde_json::json!({ "n": 7, "tags": ["a"] }));
     assert!(of("lost")["traceback"].as_str().unwrap().ends_with("KeyError: 'key'"));
@@ -326,7 +326,7 @@ fn r50_the_log_level_of_a_pool_is_changed_while_the_server_runs() {
     server.until_logged("set the log level to off"); // its own level does not hide the action
     assert_eq!(server.call("one/tell", r#"{"text": "unseen"}"#, &[]).status, 200);
     assert_eq!(server.call("two/tell", r#"{"text": "seen"}"#, &[]).status, 200);
-    server.until_logged("seen worker=two/w1.1");
+    server.until_logged(r#"seen worker=w1.1 pool="two""#);
     let log = server.log();
     let shown: Vec<_> = log.lines().filter(|line| line.contains("herder::call: call ")).collect();
     assert!(shown.iter().all(|line| line.contains("pool=one")) && shown.len() >= 2, "{shown:?}");
@@ -368,7 +368,7 @@ fn r50_the_workers_of_a_pool_get_its_log_level() {
     assert_eq!(["one", "two", "warm"].map(sends_debug), [false; 3]);
     set("one", r#""debug""#);
     wait_until("the worker that runs has the level", || sends_debug("one"));
-    server.until_logged("DEBUG herder::worker: detail worker=one/w1.1");
+    server.until_logged(r#"DEBUG herder::worker: detail worker=w1.1 pool="one""#);
     replace("one", "w1");
     assert!(sends_debug("one"), "a worker that starts later has it from its first call on");
     replace("two", "w1"); // one that starts while `tracing` lets DEBUG pass
@@ -380,7 +380,7 @@ fn r50_the_workers_of_a_pool_get_its_log_level() {
     set("one", "null");
     wait_until("the worker has the level of its start again", || !sends_debug("one"));
     assert!(!sends_debug("two"));
-    server.until_logged("DEBUG herder::worker: detail worker=warm/w1.2");
+    server.until_logged(r#"DEBUG herder::worker: detail worker=w1.2 pool="warm""#);
     assert_eq!(details("two/"), 0, "{}", server.log());
     assert!(!server.log().contains("herder::access"), "requests are logged only if asked for");
 }

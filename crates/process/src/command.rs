@@ -24,7 +24,8 @@ pub struct Command {
     pub env_remove: Vec<OsString>,
     /// The working directory; `None` is the host's current directory.
     pub cwd: Option<PathBuf>,
-    /// The name of the worker in log lines, such as `models/w1.1`.
+    /// The pool and the worker in log lines, such as `models/w1.1`: the fields `pool` and `worker` of the events. Without a slash
+    /// there is no field `pool`.
     pub label: String,
     /// Whether the worker gets a socket for slabs, where the system has them.
     pub slabs: bool,

@@ -21,8 +21,8 @@
 //! A worker starts with the default disposition of every signal and an empty signal mask, whatever its host ignores, handles or
 //! blocks.
 //!
-//! The output of a worker becomes `tracing` events with target `herder::worker`, level INFO, and the fields `worker` (the
-//! label of the command) and `stream`. It never reaches the descriptors of the protocol (R40). A worker may also send log records
+//! The output of a worker becomes `tracing` events with target `herder::worker`, level INFO, and the fields `worker`,
+//! `pool` (both from the label of the command) and `stream`. It never reaches the descriptors of the protocol (R40). A worker may also send log records
 //! as datagrams on the descriptor named in `HERDER_LOG_FD`: each becomes one event of that target, with its level and fields.
 //!
 //! # Limits

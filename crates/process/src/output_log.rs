@@ -40,12 +40,12 @@ pub(crate) struct Log {
 #[derive(Debug)]
 enum Entry {
     Line {
-        worker: Arc<str>,
+        label: Arc<str>,
         stream: Stream,
         text: String,
     },
     Record {
-        worker: Arc<str>,
+        label: Arc<str>,
         record: Box<Record>,
         /// The size of the datagram.
         size: usize,
@@ -64,13 +64,13 @@ impl Log {
     }
 
     /// Queues one line that a worker printed.
-    pub(crate) fn line(&self, worker: &Arc<str>, stream: Stream, text: String) {
-        self.push(Entry::Line { worker: worker.clone(), stream, text });
+    pub(crate) fn line(&self, label: &Arc<str>, stream: Stream, text: String) {
+        self.push(Entry::Line { label: label.clone(), stream, text });
     }
 
     /// Queues one log record that a worker sent in a datagram of `size` bytes.
-    pub(crate) fn record(&self, worker: &Arc<str>, record: Record, size: usize) {
-        self.push(Entry::Record { worker: worker.clone(), record: Box::new(record), size });
+    pub(crate) fn record(&self, label: &Arc<str>, record: Record, size: usize) {
+        self.push(Entry::Record { label: label.clone(), record: Box::new(record), size });
     }
 
     /// Queues a warning about the operation of this crate.
@@ -127,26 +127,27 @@ impl Entry {
 
     fn emit(&self) {
         match self {
-            Self::Line { worker, stream, text } => {
-                let text = printable(text);
-                tracing::info!(target: TARGET, worker = %worker, pool = pool_of(worker), stream = stream.name(), "{text}");
+            Self::Line { label, stream, text } => {
+                let (text, (pool, worker)) = (printable(text), split(label));
+                tracing::info!(target: TARGET, worker = %worker, pool, stream = stream.name(), "{text}");
             }
-            Self::Record { worker, record, .. } => emit_record(worker, record),
+            Self::Record { label, record, .. } => emit_record(label, record),
             Self::Warning(text) => tracing::warn!(target: "herder::process", "{text}"),
         }
     }
 }
 
-/// Returns the pool in the name of a worker, such as `shop/w1.1`.
-fn pool_of(worker: &str) -> Option<&str> {
-    worker.split_once('/').map(|(pool, _)| pool)
+/// Returns the pool and the worker in a label such as `shop/w1.1`.
+fn split(label: &str) -> (Option<&str>, &str) {
+    label.split_once('/').map_or((None, label), |(pool, worker)| (Some(pool), worker))
 }
 
 /// Emits one event for a record, and one before it if the worker has dropped records.
-fn emit_record(worker: &str, record: &Record) {
+fn emit_record(label: &str, record: &Record) {
+    let (pool, worker) = split(label);
     let dropped = record.dropped;
     if dropped > 0 {
-        tracing::warn!(target: TARGET, worker = %worker, pool = pool_of(worker), dropped, "log records were dropped: the worker sent them faster than the log is written");
+        tracing::warn!(target: TARGET, worker = %worker, pool, dropped, "log records were dropped: the worker sent them faster than the log is written");
     }
     let Some(message) = &record.message else { return };
     let message = printable(message);
@@ -159,7 +160,7 @@ fn emit_record(worker: &str, record: &Record) {
                 target: TARGET,
                 tracing::Level::$level,
                 worker = %worker,
-                pool = pool_of(worker),
+                pool,
                 logger = record.logger.as_deref(),
                 level_name = record.level_name.as_deref(),
                 attempt = record.attempt,

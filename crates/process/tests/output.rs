@@ -36,10 +36,12 @@ impl Write for Writer {
     }
 }
 
-/// Waits until a line with `label` and `last` was logged, and returns all lines with `label` logged so far.
+/// Waits until a line of the worker with this label and with `last` was logged, and returns all its lines logged so far.
 #[expect(clippy::disallowed_methods, reason = "a time limit for a test that hangs")]
 fn logged(label: &str, last: &str) -> Vec<String> {
     static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let (pool, worker) = label.split_once('/').unwrap();
+    let label = &format!(r#"worker={worker} pool="{pool}""#);
     let is_last = |line: &String| line.contains(label) && line.contains(last);
     let mut logged = LOGGED.lock().unwrap();
     let events = events().lock().unwrap();
@@ -147,7 +149,7 @@ os._exit(3)
     let lines = logged("records/w1.1", "the last record");
     let line = lines.iter().find(|line| line.contains("the order is lost")).unwrap();
     for part in [
-        "ERROR herder::worker: the order is lost worker=records/w1.1",
+        "ERROR herder::worker: the order is lost worker=w1.1 pool=\"records\"",
         r#"logger="shop.db""#,
         r#"level_name="CRITICAL""#,
         "attempt=7",

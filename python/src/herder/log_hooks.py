@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import start_new_thread
+from _thread import allocate_lock, start_new_thread
 
 from herder import error_frames
 from herder.log_output import LEVELS, as_text, output
@@ -67,10 +67,43 @@ def change_level(level: str) -> None:
     """Do the same on the control thread, which must not wait for the locks of `logging` and loguru."""
     output.level = LEVELS.get(level, output.level)
     if any(each in sys.modules for each in LEVEL_SETTERS):
-        try:
-            start_new_thread(apply_level, ())
-        except RuntimeError:
-            os.write(2, b"herder: the log level of `logging` and loguru was not changed: no thread can be started\n")
+        changes.apply()
+
+
+NO_THREAD = b"herder: the log level of `logging` and loguru was not changed: no thread can be started\n"
+
+
+class LevelChanges:
+    """Applies changes of the level on a thread: one at a time, however long it waits for the application's locks."""
+
+    def __init__(self) -> None:
+        self.running = allocate_lock()  # held while there is a thread
+        self.count = 0
+
+    def apply(self) -> None:
+        """Have the level applied, by the thread that runs or by a new one. Called by the control thread only."""
+        self.count += 1
+        if self.running.acquire(False):
+            try:
+                start_new_thread(self.run, ())
+            except RuntimeError:
+                self.running.release()
+                os.write(2, NO_THREAD)
+
+    def run(self) -> None:
+        """Apply the level until there is no further change."""
+        while True:
+            applied = self.count
+            try:
+                apply_level()
+            finally:
+                self.running.release()
+            # In this order: a change either finds no thread and starts one, or was counted before this comparison.
+            if self.count == applied or not self.running.acquire(False):
+                return
+
+
+changes = LevelChanges()
 
 
 def apply_level() -> None:

@@ -183,16 +183,18 @@ impl Restarts {
             record.cooldown_until = start_at;
             return AfterExit::Nothing;
         }
-        // A shortage of descriptors is no failure of the worker: its slot waits as after a failed start, but the pool
-        // does not fail because of it.
-        let host_shortage = dead.exit.kill_reason == Some(KillReason::NoDescriptors);
-        let is_stopped_probe = host_shortage || dead.exit.kill_reason == Some(KillReason::Reload);
+        // Neither a shortage of descriptors nor a request to kill the process is a failure of the worker: its slot waits as
+        // after one, but the pool does not fail because of it. Otherwise, an administrator who kills a worker some times would
+        // take the pool down.
+        let is_no_failure = matches!(dead.exit.kill_reason, Some(KillReason::NoDescriptors | KillReason::Requested));
+        let is_stopped_probe =
+            dead.live_since.is_none() && (is_no_failure || dead.exit.kill_reason == Some(KillReason::Reload));
         let starts = matches!(self.phase, Phase::Running | Phase::Draining { .. })
             || (is_stopped_probe && self.phase == Phase::Probing);
         // A death during a call does not count for the pool: otherwise the calls of one caller could make the pool fail
         // for all. The quarantine handles such calls (R37). The slot waits all the same, so that it does not respawn as
         // fast as such calls are submitted.
-        let counts = early && dead.attempts.is_empty() && !host_shortage;
+        let counts = early && dead.attempts.is_empty() && !is_no_failure;
         match self.count(now, counts, starts || base_start_is_pending) {
             IntensityVerdict::Exceeded { retry_at } => self.fail(retry_at),
             IntensityVerdict::WithinLimit if starts => AfterExit::StartAt(start_at),

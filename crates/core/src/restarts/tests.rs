@@ -17,7 +17,7 @@ fn restarts() -> Restarts {
 fn dead(id: WorkerId, kill_reason: Option<KillReason>, live_since: Option<Timestamp>) -> DeadProcess {
     let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
     let worker = WorkerRef { id, generation: Generation(1) };
-    DeadProcess { worker, exit, live_since, attempts: Attempts::default(), in_order: None, unwritten: None }
+    DeadProcess { worker, exit, live_since, attempts: Attempts::default(), in_order: None }
 }
 
 fn failed() -> Restarts {
@@ -69,6 +69,26 @@ fn r28_only_the_end_of_the_probe_makes_the_pool_fail_again() {
     assert_eq!(after, AfterExit::CancelStarts(Some(probe_at + Duration::from_secs(60))), "twice as long");
     restarts.probe(restarts.due(), Some(BASE));
     assert!(restarts.ready(BASE) && restarts.is_running() && !restarts.ready(BASE));
+}
+
+/// R28: a process that was killed on request does not make the pool fail, whether it was ready or not, and a probe that was killed
+/// is started again. The slot waits longer each time all the same.
+#[test]
+fn r28_requested_kills_never_make_the_pool_fail() {
+    let (ms, requested) = (Duration::from_millis(1), Some(KillReason::Requested));
+    let mut restarts = restarts();
+    for (live_since, wait) in [(Some(AT), 100), (None, 200), (Some(AT), 400)] {
+        assert_eq!(restarts.exited(AT, &dead(BASE, requested, live_since), false), AfterExit::StartAt(AT + wait * ms));
+    }
+    assert!(restarts.is_running());
+    let mut restarts = failed();
+    let probe_at = restarts.due();
+    restarts.probe(probe_at, Some(BASE));
+    let ready = dead(BASE, requested, Some(probe_at));
+    assert_eq!(restarts.exited(probe_at, &ready, true), AfterExit::Nothing, "it was not the probe");
+    let after = restarts.exited(probe_at, &dead(BASE, requested, None), false);
+    assert_eq!(after, AfterExit::StartAt(probe_at + 800 * ms));
+    assert!(restarts.ready(BASE), "the probe decides");
 }
 
 /// R30: a pool that drains never runs again, and ends its drain, its wait for the workers and itself in that order.

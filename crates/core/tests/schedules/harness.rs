@@ -8,7 +8,7 @@ use super::{
 };
 use herder_core::{
     Affinity, Answers, BatchKey, BatchLimits, CallFailure, CallId, Core, Effect, Effects, Epoch, ExitStatus,
-    Fingerprint, IfAbsent, Input, KillReason, ProcessExit, SessionCall, SessionId, SessionState, Settings,
+    Fingerprint, IfAbsent, Input, KillReason, LogEvent, ProcessExit, SessionCall, SessionId, SessionState, Settings,
     StreamLimits, Submission, Suspect, Timestamp, WorkerRef, WorkerTypeSettings,
 };
 use std::{
@@ -37,6 +37,10 @@ pub(crate) struct Harness {
     /// The number of reloads that have not ended.
     pub(crate) reloads: usize,
     pub(crate) had_live_base_worker: bool,
+    /// The ends of processes that may have made the pool fail, since it last failed.
+    failures: u32,
+    /// Whether the pool has failed and has not recovered.
+    has_failed: bool,
     /// Since when each call of a command with batches waits although a worker is free.
     pub(crate) waiting_for_batch: BTreeMap<CallId, Timestamp>,
     output: Output,
@@ -134,6 +138,8 @@ impl Harness {
             announced: false,
             reloads: 0,
             had_live_base_worker: false,
+            failures: 0,
+            has_failed: false,
             waiting_for_batch: BTreeMap::new(),
             rng,
             settings,
@@ -191,11 +197,29 @@ impl Harness {
             assert!(self.reloads > 0, "R31: a reload ends twice");
             self.reloads -= 1;
         }
+        effects.iter().for_each(|effect| self.check_failures(effect));
         self.model.observe(&mut self.fakes, effects, cause);
         if let Cause::Exit(worker) = cause {
             self.model.check_all_answered(*worker);
         }
         self.check();
+    }
+
+    /// R28: the pool fails after more failures than are allowed, or again after that of its probe. A process that was killed on
+    /// request is none.
+    fn check_failures(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Log(LogEvent::WorkerDied(_, exit) | LogEvent::StartFailed(_, exit)) => {
+                self.failures += u32::from(exit.kill_reason != Some(KillReason::Requested));
+            }
+            Effect::Log(LogEvent::PoolRecovered) => self.has_failed = false,
+            Effect::Log(LogEvent::PoolFailed(_)) => {
+                let allowed = if self.has_failed { 0 } else { self.settings.restart.max };
+                assert!(self.failures > allowed, "R28: the pool fails after {} failures", self.failures);
+                (self.failures, self.has_failed) = (0, true);
+            }
+            _ => {}
+        }
     }
 
     /// Records the epoch under which the call was just admitted.
@@ -354,9 +378,6 @@ impl Harness {
             // Then its calls in advance may have run as well.
             dead.in_order = None;
         }
-        // In every other case, nothing was written of what the process has not shown that it had. This is not random either.
-        dead.unwritten = dead.first_unseen().filter(|_| worker.generation.0.is_multiple_of(2));
-        let unwritten = dead.unwritten;
         let (begun, not_begun): (Vec<_>, Vec<_>) =
             dead.unfinished.iter().partition(|(wire, _)| dead.may_have_begun(**wire));
         assert!(not_begun.iter().all(|(_, attempt)| !attempt.begun), "{begun:?} and not {not_begun:?} have begun");
@@ -369,7 +390,7 @@ impl Harness {
         // corpus stay the same.
         let kill_reason = (starts && worker.generation.0.is_multiple_of(3)).then_some(KillReason::NoDescriptors);
         let exit = ProcessExit { status, kill_reason };
-        self.input(Input::Exited { worker, exit, answers, unwritten, suspects }, Cause::Exit(worker));
+        self.input(Input::Exited { worker, exit, answers, suspects }, Cause::Exit(worker));
     }
 
     /// Returns whether all answers of a process that exits were read: never after a violation of the protocol, and otherwise

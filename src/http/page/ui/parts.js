@@ -17,7 +17,8 @@ function kindOf(state) {
 
 export const badge = (state) => make("span", { class: `badge ${kindOf(state)}` }, spaced(state));
 
-export const spaced = (state) => String(state ?? NONE).replaceAll("_", " ");
+/** The name of a state in words, as the text commands show it: `out of memory`, `half-open`. */
+export const spaced = (state) => String(state ?? NONE).replace("half_open", "half-open").replaceAll("_", " ");
 
 /** A column with a state. */
 export const stateColumn = (label, state, kind = "") => ({
