@@ -68,7 +68,7 @@ pub use messages::{
     UpdateSessionActivity, WaitReady, WorkerInfo, WorkerStack,
 };
 #[cfg(feature = "fault-injection")]
-pub use messages::{InjectPanic, InjectStop};
+pub use messages::{InjectHold, InjectPanic, InjectStop};
 pub use metrics::{
     CommandMetrics, CoreCounts, Exemplar, FeatureUse, Histogram, PoolMetrics, ProcessMetrics, SessionMetrics,
     SlotMetrics, TIME_BOUNDS,

@@ -1,5 +1,6 @@
 """R43: arrays of numpy, tensors of other libraries, and tables of pyarrow as arguments and results."""
 
+import contextlib
 import struct
 import sys
 import types
@@ -257,6 +258,41 @@ def test_tables_of_arrow_travel_as_streams():
     for value in (b"no stream", buffers.bytes_of(table)[1][:50], "text", [1]):
         with pytest.raises(CallError, match=r"(table|stream) of Arrow"):
             plain.call("doubled", table=value)
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("as_dictionary", [False, True])
+def test_a_compressed_stream_of_arrow_is_bounded(compression, as_dictionary, monkeypatch):
+    """The size without compression counts, in batches and in dictionaries. Arrow would allocate any size."""
+    pa = pytest.importorskip("pyarrow")
+    app = herder.App()
+
+    def rows(table):
+        return table.num_rows
+
+    rows.__annotations__["table"] = pa.Table
+    app.command(rows)
+
+    def stream(count, **options):
+        sink = pa.BufferOutputStream()
+        texts = pa.array(["x" * 1000 + str(n) for n in range(count)])
+        table = pa.table({"n": pa.array(range(count)), "s": texts.dictionary_encode() if as_dictionary else texts})
+        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+            writer.write_table(table, max_chunksize=100)
+        return sink.getvalue().to_pybytes()
+
+    limit = 200_000
+    monkeypatch.setattr(herder.call.calls, "max_frame", limit)
+    client, compressed = Client(app), {"compression": compression}
+    assert client.call("rows", table=stream(150, **compressed)) == 150
+    large = stream(1000, **compressed)
+    assert len(large) < limit
+    with pytest.raises(CallError, match=r"without compression; the limit is 200000 bytes \(`max_frame`\)"):
+        client.call("rows", table=large)
+    assert client.call("rows", table=stream(1000)) == 1000, "it has its size already"
+    for at in range(0, len(large), 61):  # invalid metadata is refused, or has another meaning for Arrow as well
+        with contextlib.suppress(CallError):
+            client.call("rows", table=large[:at] + b"\xff\xff" + large[at + 2 :])
 
 
 def test_a_stream_of_arrow_with_invalid_texts_is_refused():

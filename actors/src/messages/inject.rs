@@ -1,9 +1,10 @@
-//! Panics and stops on request, for tests of supervision. Exists only with the feature `fault-injection`, which no release
+//! Panics, stops and held work on request, for tests of supervision and of slabs. Exists only with the feature `fault-injection`, which no release
 //! enables.
 
 use crate::Result;
 use actix::Message;
 use herder_core::WorkerId;
+use std::sync::mpsc::Receiver;
 
 /// Makes one of the pool's actors panic. Sent to the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
@@ -23,6 +24,11 @@ pub enum InjectPanic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Result<()>")]
 pub struct InjectStop(pub WorkerId);
+
+/// Holds up the copies of large arguments, and the making of slabs, until the sender is dropped. Sent to the supervisor.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<()>")]
+pub struct InjectHold(pub Receiver<()>);
 
 /// Makes the receiving actor panic.
 #[derive(Clone, Copy, Debug, Message)]

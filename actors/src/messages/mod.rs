@@ -15,7 +15,7 @@ pub use affinity::{
 };
 pub use calls::{Execute, ExecuteInSession, Request};
 #[cfg(feature = "fault-injection")]
-pub use inject::{InjectPanic, InjectStop};
+pub use inject::{InjectHold, InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
 pub(crate) use inject::{Panic, panic_injected};
 pub use metrics::{GetMetrics, Measurements};

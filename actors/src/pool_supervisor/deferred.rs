@@ -124,7 +124,8 @@ impl RunningPool {
                 let exit = ProcessExit { status: ExitStatus::Unknown, kill_reason };
                 // There may have been a process, which nothing was read from.
                 let answers = Answers::Unknown;
-                let _ = with(&self.shared_state, |state| state.on_exit(worker, exit, answers, exit_record, None));
+                let _ =
+                    with(&self.shared_state, |state| state.on_exit(worker, exit, (answers, None), exit_record, None));
             }
         }
     }
@@ -150,7 +151,7 @@ impl RunningPool {
             if let Some(shared_state) = shared_state.upgrade() {
                 let _ = with(&shared_state, |state| {
                     let exit = ProcessExit { status, kill_reason };
-                    state.on_exit(worker, exit, Answers::Unknown, exit_record, None);
+                    state.on_exit(worker, exit, (Answers::Unknown, None), exit_record, None);
                 });
             }
         });

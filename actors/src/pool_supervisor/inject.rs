@@ -1,10 +1,10 @@
-//! Lets actors of the pool panic or stop, for tests. Exists only with the feature `fault-injection`, which no release
+//! Lets actors of the pool panic or stop, and holds up work on slabs, for tests. Exists only with the feature `fault-injection`, which no release
 //! enables.
 
 use super::PoolSupervisor;
 use crate::{
     Result,
-    messages::{InjectPanic, InjectStop, Panic, panic_injected},
+    messages::{InjectHold, InjectPanic, InjectStop, Panic, panic_injected},
 };
 use actix::Handler;
 
@@ -16,6 +16,14 @@ impl Handler<InjectStop> for PoolSupervisor {
             active.workers.remove(&message.0);
             Ok(())
         })
+    }
+}
+
+impl Handler<InjectHold> for PoolSupervisor {
+    type Result = Result<()>;
+
+    fn handle(&mut self, message: InjectHold, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.slab_budget.hold(message.0)))
     }
 }
 

@@ -344,7 +344,7 @@ fn write_after_work(
     // Now, and not if it is needed: an error can still be handled like that of any other call.
     write_call(&mut without_slab, link.max_frame, head, body, buffers)?;
     if let Some(work) = placed.work.take() {
-        link.push_pending(PendingFrame { work, with_slab, without_slab });
+        link.calls.push_pending(PendingFrame { work: Some(work), with_slab, without_slab });
     }
     Ok(length)
 }
@@ -399,7 +399,7 @@ mod tests {
         state.submit(incoming);
         let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         // The effects of both inputs are applied afterwards, as those of one step are.
-        state.on_exit(worker, end, Answers::ReadToEnd, ExitRecord::default(), None);
+        state.on_exit(worker, end, (Answers::ReadToEnd, None), ExitRecord::default(), None);
         state.apply_effects();
         let error = answer.try_recv().unwrap().unwrap_err();
         assert!(matches!(error, Error::WorkerLost { .. }), "{error:?}");

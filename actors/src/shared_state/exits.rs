@@ -2,18 +2,19 @@
 
 use super::{Deferred, State, errors::start_failed};
 use crate::{Error, error::ExitRecord, recorder::Recorder, traces};
-use herder_core::{Answers, Input, ProcessExit, WorkerRef};
+use herder_core::{Answers, Input, ProcessExit, WireId, WorkerRef};
 
 /// The number of exited processes whose records are kept.
 const EXIT_RECORD_LIMIT: usize = 64;
 
 impl State {
-    /// Handles the exit of a process: it was reaped, and what it answered was handled as far as it was read.
+    /// Handles the exit of a process: it was reaped, and what it answered was handled as far as it was read. `unwritten`: the first
+    /// call that was not written among those that its writer had taken.
     pub(crate) fn on_exit(
         &mut self,
         worker: WorkerRef,
         exit: ProcessExit,
-        answers: Answers,
+        (answers, unwritten): (Answers, Option<WireId>),
         exit_record: ExitRecord,
         recorder: Option<&Recorder>,
     ) {
@@ -21,6 +22,8 @@ impl State {
         // handles the exit, because the errors of the lost calls are built from it. The link must be gone by then, so that
         // the core's effects cannot write to this process.
         let suspects = self.suspects(worker);
+        // Calls in the outbox are behind those that the writer has taken.
+        let unwritten = unwritten.or_else(|| self.link(worker)?.calls.first_call());
         let is_out_of_memory = exit_record.memory.out_of_memory.is_some();
         self.note_lost(worker);
         if self.exit_records.len() == EXIT_RECORD_LIMIT {
@@ -29,7 +32,7 @@ impl State {
         self.exit_records.push_back((worker, exit_record));
         self.end_attempt_spans(worker);
         let link = self.link(worker).is_some().then(|| self.links[worker.id.0 as usize - 1].take()).flatten();
-        self.handle(Input::Exited { worker, exit, answers, suspects });
+        self.handle(Input::Exited { worker, exit, answers, unwritten, suspects });
         self.count_exit(worker, exit, is_out_of_memory, link.as_ref());
         self.keep_recording(worker, exit, recorder.or(link.as_ref().map(|link| &*link.recorder)));
         self.report_quarantine();

@@ -3,7 +3,7 @@
 
 use super::{
     outbox::{Outbox, PendingFrame},
-    slabs::{Made, Placed, Slabs},
+    slabs::{Made, Placed, SHORT_COPY, Slabs},
     streams::Streams,
 };
 use crate::{
@@ -75,11 +75,13 @@ pub(crate) struct Link {
     pub(crate) accepts_log_level: bool,
     /// The memory that the worker shares with the host. `None`: the worker uses none.
     pub(crate) slabs: Option<Slabs>,
-    /// The number of frames that wait for work on slabs, in `calls` or in its writer.
-    pending_frames: u32,
+    /// Whether the writer of `calls` has frames that it has not written.
+    is_writing: bool,
+    /// How many bytes steps have copied to slabs since the writer has last taken what is in `calls`.
+    copied: usize,
     /// Whether the worker was asked to stop.
     stopping: bool,
-    /// Whether the shutdown message for the control descriptor waits until these frames are written.
+    /// Whether the shutdown message for the control descriptor waits until everything in `calls` is written.
     holds_shutdown: bool,
     health: HealthChecks,
     /// The attempts whose callers take chunks.
@@ -119,7 +121,8 @@ impl Link {
             accepts_buffers: false,
             accepts_log_level: false,
             slabs: None,
-            pending_frames: 0,
+            is_writing: false,
+            copied: 0,
             stopping: false,
             holds_shutdown: false,
             health: HealthChecks::default(),
@@ -152,8 +155,8 @@ impl Link {
     /// Finds a slab for the large buffers of a call that is about to be queued; `None`: all bytes go into the frame. First queues
     /// the messages about slabs, since the worker reads in this order.
     pub(super) fn place_in_slab(&mut self, now: Timestamp, buffers: &CallBuffers) -> Option<Placed> {
-        let is_next = self.calls.is_empty();
-        let placed = self.slabs.as_mut()?.place(now, buffers, is_next);
+        let placed = self.slabs.as_mut()?.place(now, buffers, SHORT_COPY.saturating_sub(self.copied));
+        self.copied += placed.as_ref().map_or(0, |placed| placed.copied);
         self.queue_slab_messages();
         placed
     }
@@ -162,25 +165,27 @@ impl Link {
     pub(super) fn grant_slab(&mut self, now: Timestamp, need: usize) {
         let Some(work) = self.slabs.as_mut().and_then(|slabs| slabs.grant(now, need)) else { return };
         let (with_slab, without_slab) = Default::default();
-        self.push_pending(PendingFrame { work, with_slab, without_slab });
+        self.calls.push_pending(PendingFrame { work: Some(work), with_slab, without_slab });
         self.flush.notify_one();
-    }
-
-    /// Queues a frame that is written after some work on a slab.
-    pub(super) fn push_pending(&mut self, frame: PendingFrame) {
-        self.pending_frames += 1;
-        self.calls.push_pending(frame);
     }
 
     /// Records the end of the work on a slab. Returns whether the worker has the slab now.
     pub(crate) fn finish_work(&mut self, now: Timestamp, slab: NonZeroU64, made: io::Result<Made>) -> bool {
-        self.pending_frames = self.pending_frames.saturating_sub(1);
         self.slabs.as_mut().is_some_and(|slabs| slabs.finish(now, slab, made))
+    }
+
+    /// Records that the writer has taken what was in `calls`, and whether it has something to write now. If not, sends the shutdown
+    /// message that was held back on the control descriptor.
+    pub(crate) fn on_calls_taken(&mut self, is_writing: bool) {
+        (self.is_writing, self.copied) = (is_writing, 0);
+        if !is_writing {
+            self.release_shutdown();
+        }
     }
 
     /// Sends the shutdown message that was held back on the control descriptor: everything for the calls descriptor was written, or
     /// need not be.
-    pub(crate) fn release_shutdown(&mut self) {
+    fn release_shutdown(&mut self) {
         if std::mem::take(&mut self.holds_shutdown) {
             self.send_control(&HostMessage::Shutdown);
         }
@@ -276,6 +281,7 @@ impl Link {
     pub(crate) fn on_hello(&mut self, has_control: bool) {
         self.has_control = has_control;
         if self.stopping {
+            self.holds_shutdown = false; // it would be sent twice
             self.send_control(&HostMessage::Shutdown);
         }
     }
@@ -291,9 +297,10 @@ impl Link {
             self.release_shutdown(); // the calls are not waited for any more
             return self.child.stop(grace, term);
         }
-        // A worker that reads it on the control descriptor ends when no more calls are in the other one. So it is not sent before
-        // the calls whose arguments are still copied. The signals do not wait for it.
-        if self.pending_frames > 0 {
+        // A worker that reads it on the control descriptor ends when nothing is in the other one. It empties that one faster than
+        // the writer fills it. So it is not sent before the calls that the writer still has: their arguments are being copied,
+        // or the socket is full. The signals do not wait for it, so a worker that does not read is ended by them.
+        if self.is_writing || !self.calls.is_empty() {
             self.holds_shutdown = true;
         } else {
             self.send_control(&HostMessage::Shutdown);

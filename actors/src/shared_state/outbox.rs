@@ -3,6 +3,8 @@
 
 use super::slabs::SlabWork;
 use bytes::{Buf, Bytes, BytesMut};
+use herder_core::WireId;
+use herder_wire::{FrameKind, HEADER_LEN, Header};
 use std::{collections::VecDeque, io::IoSlice};
 
 /// Arguments up to this size, in bytes, are copied behind the head: cheaper than one more slice.
@@ -13,6 +15,8 @@ const COPY_LIMIT: usize = 4096;
 pub(crate) struct Outbox {
     parts: VecDeque<Part>,
     tail: BytesMut,
+    /// How many of the first bytes end a frame whose beginning was written.
+    rest: usize,
 }
 
 #[derive(Debug)]
@@ -25,7 +29,8 @@ enum Part {
 /// A frame that is written after some work on a slab.
 #[derive(Debug)]
 pub(crate) struct PendingFrame {
-    pub(crate) work: SlabWork,
+    /// `None` while it is being done.
+    pub(crate) work: Option<SlabWork>,
     /// What is written if the worker has the slab then.
     pub(crate) with_slab: Outbox,
     /// What is written if the slab could not be made.
@@ -54,21 +59,31 @@ impl Outbox {
         self.parts.push_back(Part::Work(Box::new(frame)));
     }
 
-    /// Takes the work that must be done before anything else can be written.
-    pub(crate) fn take_pending(&mut self) -> Option<Box<PendingFrame>> {
-        match self.parts.pop_front()? {
-            Part::Work(frame) => Some(frame),
-            part @ Part::Bytes(_) => {
-                self.parts.push_front(part);
-                None
-            }
+    /// Takes the work that must be done before anything else can be written. Its frame stays in front until
+    /// [`finish_work`](Self::finish_work).
+    pub(crate) fn take_work(&mut self) -> Option<SlabWork> {
+        match self.parts.front_mut()? {
+            Part::Work(frame) => frame.work.take(),
+            Part::Bytes(_) => None,
         }
     }
 
-    /// Puts a frame in front of everything else.
-    pub(crate) fn put_first(&mut self, mut frame: Self) {
+    /// Replaces the frame whose work is done by what is to be written. `has_slab`: whether the worker has the slab.
+    pub(crate) fn finish_work(&mut self, has_slab: bool) {
+        let Some(Part::Work(frame)) = self.parts.pop_front() else { return }; // nothing else is put in front
+        let mut frame = if has_slab { frame.with_slab } else { frame.without_slab };
         frame.seal();
         frame.parts.into_iter().rev().for_each(|part| self.parts.push_front(part));
+    }
+
+    /// Returns the first call of which nothing was written.
+    pub(crate) fn first_call(&self) -> Option<WireId> {
+        let mut rest = self.rest;
+        let in_parts = self.parts.iter().find_map(|part| match part {
+            Part::Bytes(bytes) => first_call_in(bytes, &mut rest),
+            Part::Work(frame) => frame.with_slab.first_call(),
+        });
+        in_parts.or_else(|| first_call_in(&self.tail, &mut rest))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -95,16 +110,36 @@ impl Outbox {
 
     /// Removes the bytes that were written.
     pub(crate) fn advance(&mut self, mut written: usize) {
-        while let Some(Part::Bytes(part)) = self.parts.front_mut() {
-            let count = part.len().min(written);
-            part.advance(count);
-            written -= count;
-            if !part.is_empty() {
-                return;
+        // In nearly all cases, everything was written.
+        if self.parts.is_empty() && written == self.tail.len() {
+            self.tail.advance(written);
+            self.rest = 0;
+            return;
+        }
+        // One frame or part after the other, so that it is known where the first frame begins of which nothing was written.
+        while written > 0 {
+            let front = match self.parts.front() {
+                Some(Part::Bytes(part)) => &part[..],
+                Some(Part::Work(_)) => return, // not reachable: no slice is behind it
+                None => &self.tail[..],
+            };
+            if self.rest == 0 {
+                self.rest = frame_length(front);
             }
+            let count = self.rest.min(front.len()).min(written);
+            self.rest -= count;
+            written -= count;
+            self.remove(count);
+        }
+    }
+
+    /// Removes the first bytes, which are in one part.
+    fn remove(&mut self, count: usize) {
+        let Some(Part::Bytes(part)) = self.parts.front_mut() else { return self.tail.advance(count) };
+        part.advance(count);
+        if part.is_empty() {
             self.parts.pop_front();
         }
-        self.tail.advance(written); // by 0 if the next part is work
     }
 
     /// Moves the tail to the parts, so that further parts can follow it.
@@ -115,29 +150,85 @@ impl Outbox {
     }
 }
 
+/// Returns the length of the frame that begins here. The head of a frame is in one part.
+fn frame_length(bytes: &[u8]) -> usize {
+    header(bytes).map_or(bytes.len(), |header| HEADER_LEN + header.length as usize)
+}
+
+/// Returns the first call whose frame begins in these bytes. The first `rest` bytes, of these and the ones that follow, belong to a
+/// frame before.
+fn first_call_in(mut bytes: &[u8], rest: &mut usize) -> Option<WireId> {
+    loop {
+        let count = bytes.len().min(*rest);
+        bytes = &bytes[count..];
+        *rest -= count;
+        match header(bytes)? {
+            Header { kind: FrameKind::Call, wire, .. } => return Some(wire),
+            _ => *rest = frame_length(bytes),
+        }
+    }
+}
+
+/// `None` if there are no bytes.
+fn header(bytes: &[u8]) -> Option<Header> {
+    Header::decode(bytes.first_chunk()?, u32::MAX).ok().flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herder_wire::{CallHead, HostMessage};
 
     fn text(outbox: &Outbox) -> Vec<u8> {
-        let mut room = [IoSlice::new(&[]); 8];
+        let mut room = [IoSlice::new(&[]); 64];
         let filled = outbox.slices(&mut room);
         room[..filled].iter().flat_map(|part| part.to_vec()).collect()
+    }
+
+    /// Appends a call with a body of this length.
+    fn push(outbox: &mut Outbox, wire: u64, length: usize) {
+        let wire = WireId(wire);
+        let head = CallHead { wire, deadline: None, command: "any", session: None, stream: false, buffers: false };
+        head.encode(length, u32::MAX, outbox.tail()).unwrap();
+        outbox.push_body(&Bytes::from(vec![b'x'; length]));
+    }
+
+    /// R20: whatever was written, the first call of which nothing was written is known: of frames in one part and in several, and
+    /// behind frames of other kinds.
+    #[test]
+    fn r20_the_first_call_that_was_not_written_is_known() {
+        let filled = || {
+            let (mut outbox, mut begins) = (Outbox::default(), Vec::new());
+            for (wire, length) in [(1, 10), (2, COPY_LIMIT + 1), (3, 0), (5, COPY_LIMIT), (6, COPY_LIMIT + 1)] {
+                HostMessage::Shutdown.encode(u32::MAX, outbox.tail()).unwrap();
+                begins.push((text(&outbox).len(), WireId(wire)));
+                push(&mut outbox, wire, length);
+            }
+            (outbox, begins)
+        };
+        let whole = text(&filled().0).len();
+        for step in [17, 1000, COPY_LIMIT, whole] {
+            let ((mut outbox, begins), mut written) = (filled(), 0);
+            let first = |written: usize| begins.iter().find(|(begin, _)| *begin >= written).map(|(_, wire)| *wire);
+            while written < whole {
+                assert_eq!(outbox.first_call(), first(written), "{step} {written}");
+                let count = step.min(text(&outbox).len());
+                outbox.advance(count);
+                written += count;
+            }
+            assert!(outbox.is_empty() && outbox.first_call().is_none());
+        }
     }
 
     #[test]
     fn partial_writes_keep_the_order_of_the_bytes() {
         let mut outbox = Outbox::default();
-        let large = Bytes::from(vec![b'x'; COPY_LIMIT + 1]);
-        for part in [&b"ab"[..], b"cd"] {
-            outbox.tail().extend_from_slice(part);
-            outbox.push_body(&large);
-        }
-        outbox.tail().extend_from_slice(b"ef");
+        (1..3).for_each(|wire| push(&mut outbox, wire, COPY_LIMIT + 1));
+        push(&mut outbox, 3, 2);
         let mut writing = Outbox::default();
         outbox.move_into(&mut writing);
         let expected = text(&writing);
-        assert_eq!(expected.len(), 6 + 2 * (COPY_LIMIT + 1));
+        assert_eq!(expected.iter().filter(|byte| **byte == b'x').count(), 2 * (COPY_LIMIT + 1) + 2);
         let mut seen = Vec::new();
         while !writing.is_empty() {
             let step = text(&writing).len().min(1000);

@@ -118,7 +118,13 @@ impl State {
         let exit = ProcessExit { status: ExitStatus::Unknown, kill_reason: None };
         for action in self.deferred.extract_if(.., |action| matches!(action, Deferred::Start(_))).collect::<Vec<_>>() {
             if let Deferred::Start(worker) = action {
-                self.handle(Input::Exited { worker, exit, answers: Answers::Unknown, suspects: Vec::new() });
+                self.handle(Input::Exited {
+                    worker,
+                    exit,
+                    answers: Answers::Unknown,
+                    unwritten: None,
+                    suspects: Vec::new(),
+                });
             }
         }
         self.apply_effects();

@@ -1,4 +1,4 @@
-//! Room for the slabs of one worker among those of the others.
+//! Room for the slab of a worker among those of all workers.
 
 use super::State;
 use herder_core::{Timestamp, WorkerRef};
@@ -13,23 +13,24 @@ impl State {
         self.make_room(worker);
     }
 
-    /// Lets other workers drop slabs that are not in use, if a slab of this one had no room and they suffice. It is made for a later
-    /// call.
+    /// Lets workers drop slabs that are not in use, if a slab of this one had no room and they suffice: first those of this worker, then
+    /// those of the others. It is made for a later call.
     pub(super) fn make_room(&mut self, worker: WorkerRef) {
         let slabs = self.link(worker).and_then(|link| link.slabs.as_mut());
         let Some(size) = slabs.and_then(|slabs| slabs.take_missing()) else { return };
         let now = self.clock.now();
         let mut missing = self.missing_room(now, size);
-        // From the next worker on, so that not always the first ones lose theirs. The slabs of a stopping worker are released soon.
-        let next = (worker.id.0 as usize).min(self.links.len());
-        let (before, after) = self.links.split_at_mut(next);
-        let others = after.iter_mut().chain(before).flatten();
-        let mut others: Vec<_> = others.filter(|link| link.worker != worker && !link.is_stopping()).collect();
-        let idle: usize = others.iter_mut().filter_map(|link| link.slabs.as_mut()).map(|slabs| slabs.idle(now)).sum();
+        // From this worker on, so that not always the first ones lose theirs. The slabs of a stopping worker are released soon.
+        let own = (worker.id.0 as usize).saturating_sub(1).min(self.links.len());
+        let (before, from_own) = self.links.split_at_mut(own);
+        let links = from_own.iter_mut().chain(before).flatten();
+        let mut links: Vec<_> = links.filter(|link| !link.is_stopping()).collect();
+        let idle: usize = links.iter_mut().filter_map(|link| link.slabs.as_mut()).map(|slabs| slabs.idle(now)).sum();
+        // Slabs that do not suffice stay: calls that fit into them use them.
         if idle < missing {
             return;
         }
-        for link in others {
+        for link in links {
             if missing == 0 {
                 break;
             }

@@ -24,8 +24,9 @@ use work::{ArgumentMemory, New, Source, Task};
 
 /// Buffers of at least this many bytes go to a slab. Smaller ones pass through the socket by one read.
 const THRESHOLD: usize = 64 * 1024;
-/// Up to so many bytes are copied to a slab in the step that sends the call: this takes less time than waking another thread.
-const SHORT_COPY: usize = 1 << 20;
+/// Up to so many bytes are copied to slabs of one worker by the steps that send calls, before its writer writes them: this takes less
+/// time than waking another thread.
+pub(super) const SHORT_COPY: usize = 1 << 20;
 /// The bytes of a buffer begin at a multiple of this number: no two share a cache line.
 const LINE: usize = 64;
 /// The size of the smallest slab.
@@ -92,6 +93,8 @@ pub(crate) struct Placed {
     pub(crate) buffers: CallBuffers,
     /// What must be done before the frame is written.
     pub(crate) work: Option<SlabWork>,
+    /// How many bytes were copied already.
+    pub(crate) copied: usize,
 }
 
 type Table<T> = BTreeMap<NonZeroU64, Slab<T>>;
@@ -201,30 +204,28 @@ impl Slabs {
 
     /// Finds a slab for the large buffers of a call. `None`: there are none, or there is no room, and all of them go into the frame.
     ///
-    /// `may_copy`: whether the frame can be written at once. Only then, short buffers are copied here.
-    pub(crate) fn place(&mut self, now: Timestamp, buffers: &CallBuffers, may_copy: bool) -> Option<Placed> {
+    /// Copies buffers of up to `may_copy` bytes at once, if the worker has a slab for them.
+    pub(crate) fn place(&mut self, now: Timestamp, buffers: &CallBuffers, may_copy: usize) -> Option<Placed> {
         let need = Some(needed(&buffers.buffers)).filter(|need| *need > 0)?;
         let Some(id) = smallest_free(&self.arguments, need) else { return self.place_in_new(now, need, buffers) };
         let slab = self.arguments.get_mut(&id)?;
         let mut memory = slab.memory.take()?;
         let (buffers, sources) = placed(id, buffers);
         slab.used_at = now;
-        let work = if may_copy && need <= SHORT_COPY {
+        if need <= may_copy {
             memory.fill(&sources);
             (slab.state, slab.memory) = (SlabState::InUse, Some(memory));
-            None
-        } else {
-            slab.state = SlabState::Pending;
-            Some(SlabWork::new(id, Task::Fill(memory, sources)))
-        };
-        Some(Placed { slab: id, buffers, work })
+            return Some(Placed { slab: id, buffers, work: None, copied: need });
+        }
+        slab.state = SlabState::Pending;
+        Some(Placed { slab: id, buffers, work: Some(SlabWork::new(id, Task::Fill(memory, sources))), copied: 0 })
     }
 
     fn place_in_new(&mut self, now: Timestamp, need: usize, buffers: &CallBuffers) -> Option<Placed> {
         let (id, new) = self.reserve(now, need)?;
         self.arguments.insert(id, Slab { memory: None, size: new.size, state: SlabState::Pending, used_at: now });
         let (buffers, sources) = placed(id, buffers);
-        Some(Placed { slab: id, buffers, work: Some(SlabWork::new(id, Task::MakeArguments(new, sources))) })
+        Some(Placed { slab: id, buffers, work: Some(SlabWork::new(id, Task::MakeArguments(new, sources))), copied: 0 })
     }
 
     /// Frees a slab whose frame is not written.
@@ -369,8 +370,8 @@ impl Slabs {
         }
     }
 
-    /// Returns the number and the size of a new slab for this number of bytes, within the limits. If they do not suffice, drops
-    /// slabs that are not in use, which makes room for a later call.
+    /// Returns the number and the size of a new slab for this number of bytes, within the limits. Bytes that are missing are left to
+    /// the pool, which knows whether the unused slabs of all workers suffice ([`take_missing`](Self::take_missing)).
     fn reserve(&mut self, now: Timestamp, need: usize) -> Option<(NonZeroU64, New)> {
         if self.failed_at.is_some_and(|at| now.since(at) < RETRY) {
             return None;
@@ -378,12 +379,11 @@ impl Slabs {
         let size = size_for(need).filter(|size| *size as u64 <= self.budget.usage().1)?;
         let has_place = self.arguments.len() + self.results.len() < MAX_SLABS;
         let reservation = self.budget.reserve(size as u64);
-        let missing = reservation.is_none();
-        let Some(reservation) = reservation.filter(|_| has_place) else {
-            self.drop_free(now, IDLE, usize::MAX);
-            self.missing = missing.then_some(size);
-            return None;
-        };
+        if !has_place {
+            self.drop_free(now, IDLE, 1); // one, which is enough for a later call
+        }
+        self.missing = reservation.is_none().then_some(size);
+        let reservation = reservation.filter(|_| has_place)?;
         self.last_id += 1;
         Some((NonZeroU64::new(self.last_id)?, New { size, reservation }))
     }
@@ -406,8 +406,8 @@ impl Slabs {
             + bytes_in(&self.results, SlabState::Free, |at| now.since(at) >= IDLE)
     }
 
-    /// Drops slabs that are not in use until at least this many bytes are dropped, to make room for a slab of another worker.
-    /// Returns how many bytes these are.
+    /// Drops slabs that are not in use until at least this many bytes are dropped, to make room for another slab, of this or another
+    /// worker. Returns how many bytes these are.
     pub(crate) fn drop_idle(&mut self, now: Timestamp, wanted: usize) -> usize {
         self.take_returned();
         self.drop_free(now, IDLE, wanted)

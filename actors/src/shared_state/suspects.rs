@@ -7,18 +7,38 @@ use super::{
 };
 use foldhash::quality::FixedState;
 use herder_core::{Fingerprint, Suspect, WireId, WorkerRef};
-use herder_wire::{CallBuffers, WorkerErrorKind};
-use std::hash::BuildHasher;
+use herder_wire::{CallBuffers, MAX_BUFFERS, WorkerErrorKind};
+use std::hash::{BuildHasher, Hash, Hasher};
 
-/// Hashes a command and the bytes of its arguments, with those of its buffers. Equal arguments that are encoded differently have different fingerprints.
+/// The maximum number of bytes of a call's buffers that are hashed. More would keep the pool's thread from other calls: it takes some
+/// milliseconds for 64 MiB.
+const SAMPLE: usize = 1 << 20;
+/// The length of a part of a long buffer that is hashed.
+const BLOCK: usize = 1024;
+const _: () = assert!(SAMPLE / MAX_BUFFERS >= BLOCK, "each buffer has at least one block");
+
+/// Hashes a command and the bytes of its arguments, with the lengths and a [`sample`] of its buffers. Equal arguments that are encoded
+/// differently have different fingerprints. Equal calls have equal ones: what is hashed depends on the call alone.
 fn fingerprint(command: &str, body: &[u8], buffers: Option<&CallBuffers>) -> Fingerprint {
-    let hashes = FixedState::with_seed(0);
-    Fingerprint(match buffers.map(|buffers| &buffers.buffers[..]) {
-        None | Some([]) => hashes.hash_one((command, body)),
-        Some(buffers) => {
-            let bytes: Vec<_> = buffers.iter().map(|buffer| (buffer.pointer(), buffer.bytes())).collect();
-            hashes.hash_one((command, body, bytes))
-        }
+    let mut hasher = FixedState::with_seed(0).build_hasher();
+    (command, body).hash(&mut hasher);
+    let buffers = buffers.map_or(&[][..], |buffers| &buffers.buffers);
+    for buffer in buffers {
+        (buffer.pointer(), buffer.length()).hash(&mut hasher);
+        sample(buffer.bytes(), SAMPLE / buffers.len()).for_each(|block| hasher.write(block));
+    }
+    Fingerprint(hasher.finish())
+}
+
+/// Returns the bytes of a buffer, or if these are more than `limit`, blocks of that length altogether: the first, the last, and others
+/// at equal distances between them.
+fn sample(bytes: &[u8], limit: usize) -> impl Iterator<Item = &[u8]> {
+    let (count, length) = if bytes.len() <= limit { (1, bytes.len()) } else { (limit / BLOCK, BLOCK) };
+    let (rest, gaps) = (bytes.len() - length, (count - 1).max(1));
+    (0..count).map(move |number| {
+        // Without the product of both, which could exceed the number of bytes by far.
+        let start = rest / gaps * number + rest % gaps * number / gaps;
+        &bytes[start..start + length]
     })
 }
 
@@ -89,5 +109,65 @@ impl Call {
 
     fn fingerprint(&self) -> Fingerprint {
         fingerprint(&self.command, &self.body, self.buffers.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herder_wire::Buffer;
+
+    fn of(buffers: Vec<Vec<u8>>) -> Fingerprint {
+        let named = |(number, bytes): (usize, Vec<u8>)| Buffer::from(bytes).named(&number.to_string());
+        let buffers = buffers.into_iter().enumerate().map(named).collect();
+        fingerprint("command", b"{}", Some(&CallBuffers { take: false, buffers }))
+    }
+
+    /// R37, R43: the pool's thread hashes a bounded part of large buffers, which contains their ends.
+    #[test]
+    fn r43_a_bounded_part_of_large_buffers_is_hashed() {
+        for (length, limit) in
+            [(0, SAMPLE), (SAMPLE, SAMPLE), (SAMPLE + 1, SAMPLE), (9 << 20, SAMPLE), (BLOCK + 1, BLOCK), (9999, 5000)]
+        {
+            let bytes = vec![0; length];
+            let places: Vec<_> = sample(&bytes, limit)
+                .map(|block| (block.as_ptr().addr() - bytes.as_ptr().addr(), block.len()))
+                .collect();
+            let total: usize = places.iter().map(|(_, length)| length).sum();
+            assert!(total <= limit && places.is_sorted() && places[0].0 == 0, "{length} {places:?}");
+            let (start, last) = places[places.len() - 1];
+            assert!(places.len() == 1 || start + last == length, "{length} {places:?}");
+            assert!(length > limit || total == length, "{length} {places:?}");
+        }
+    }
+
+    /// R37: different buffers have different fingerprints: of other lengths, at other places, or with another first or last byte.
+    #[test]
+    fn r37_buffers_are_distinguished() {
+        let large = || vec![0; 3 * SAMPLE];
+        let (mut first, mut last, mut middle) = (large(), large(), large());
+        (first[0], last[3 * SAMPLE - 1]) = (1, 1);
+        middle[SAMPLE..2 * SAMPLE].fill(1);
+        let calls = || {
+            let others = vec![
+                first.clone(),
+                last.clone(),
+                middle.clone(),
+                vec![0; 3 * SAMPLE - 1],
+                vec![0; 9],
+                vec![1; 9],
+                vec![],
+            ];
+            others.into_iter().map(|bytes| vec![bytes]).chain([
+                vec![large()],
+                vec![],
+                vec![large(), vec![]],
+                vec![vec![], large()],
+            ])
+        };
+        let all: Vec<_> = calls().map(of).collect();
+        assert_eq!(all, calls().map(of).collect::<Vec<_>>());
+        let different: std::collections::BTreeSet<_> = all.iter().map(|fingerprint| fingerprint.0).collect();
+        assert_eq!(different.len(), all.len());
     }
 }

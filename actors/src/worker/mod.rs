@@ -6,6 +6,7 @@ mod control;
 mod fault;
 mod reader;
 mod serve;
+mod slab_thread;
 mod socket;
 mod writer;
 

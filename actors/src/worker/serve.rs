@@ -6,9 +6,9 @@ use crate::{
     error::ExitRecord,
     launcher::Launched,
     recorder::Recorder,
-    shared_state::{Deferred, Link, SharedState, Slabs, with},
+    shared_state::{Deferred, Link, Outbox, SharedState, Slabs, with},
 };
-use herder_core::{Answers, ExitStatus, ProcessExit, WorkerRef};
+use herder_core::{Answers, ExitStatus, ProcessExit, WireId, WorkerRef};
 use herder_wire::{HostHello, HostMessage};
 use std::{
     cell::OnceCell,
@@ -56,7 +56,7 @@ impl ProcessOwner {
     pub(super) async fn serve(self) {
         let Self { orphan_guard, shared_state, worker, launched, max_frame, flush, flush_control, recorder } = self;
         let Launched { calls, control, child, .. } = launched;
-        let (status, answers, exit_record) = match (WorkerSocket::new(calls), WorkerSocket::new(control)) {
+        let ended = match (WorkerSocket::new(calls), WorkerSocket::new(control)) {
             (Ok(calls), Ok(control)) => {
                 let sockets = Sockets { calls, control, flush, flush_control };
                 sockets.serve(&shared_state, worker, &child, max_frame, &recorder).await
@@ -65,15 +65,16 @@ impl ProcessOwner {
                 child.kill();
                 let detail = Some(format!("cannot poll the worker's sockets: {error}").into());
                 let status = child.wait().await;
-                (status, Answers::Unknown, ExitRecord::of(&*child).with_detail(detail, None))
+                let exit_record = ExitRecord::of(&*child).with_detail(detail, None);
+                Ended { status, answers: Answers::Unknown, unwritten: None, exit_record }
             }
         };
         // Disarmed before the step: a panic in the step rebuilds the state and kills all processes anyway, and the guard must
         // not report a process that was reaped.
         orphan_guard.disarm();
         let _ = with(&shared_state, |state| {
-            let exit = ProcessExit { status, kill_reason: None };
-            state.on_exit(worker, exit, answers, exit_record, Some(&recorder));
+            let exit = ProcessExit { status: ended.status, kill_reason: None };
+            state.on_exit(worker, exit, (ended.answers, ended.unwritten), ended.exit_record, Some(&recorder));
         });
     }
 }
@@ -111,6 +112,15 @@ impl Drop for OrphanGuard {
     }
 }
 
+/// The end of a process.
+struct Ended {
+    status: ExitStatus,
+    answers: Answers,
+    /// The first call that was not written among those that the writer had taken.
+    unwritten: Option<WireId>,
+    exit_record: ExitRecord,
+}
+
 /// The host's ends of the sockets, and the notifications for their writers.
 struct Sockets {
     calls: WorkerSocket,
@@ -127,13 +137,25 @@ impl Sockets {
         child: &Rc<dyn ChildHandle>,
         max_frame: u32,
         recorder: &Recorder,
-    ) -> (ExitStatus, Answers, ExitRecord) {
+    ) -> Ended {
         let fault = OnceCell::new();
         let mut reader = Reader::new(shared_state.clone(), worker, max_frame, &fault, recorder);
-        let calls =
-            writer::run(shared_state, worker, &self.calls, &self.flush, |link| &mut link.calls, Link::release_shutdown);
-        let control =
-            writer::run(shared_state, worker, &self.control, &self.flush_control, |link| &mut link.control, |_| ());
+        // Here, so that what was not written is known at the exit.
+        let (mut writing, mut writing_control) = (Outbox::default(), Outbox::default());
+        let calls = writer::run(shared_state, worker, &self.calls, &self.flush, &mut writing, |link, writing| {
+            link.calls.move_into(writing);
+            link.on_calls_taken(!writing.is_empty());
+        });
+        let control = writer::run(
+            shared_state,
+            worker,
+            &self.control,
+            &self.flush_control,
+            &mut writing_control,
+            |link, writing| {
+                link.control.move_into(writing);
+            },
+        );
         // None of the loops returns: after an error each waits for ever, and the exit of the process ends the select. Should
         // one return anyway, the exit is still awaited, because a process that is not reaped keeps its slot. `biased`, and
         // the exit last: frames that have already arrived are handled in their own steps before the exit.
@@ -150,7 +172,8 @@ impl Sockets {
         let answers = reader.drain(&self.calls, DRAIN_LIMIT);
         let exit_record = ExitRecord::of(&**child);
         let (detail, traceback) = reader.exit_detail(&exit_record.stderr_tail);
-        (status, answers, exit_record.with_detail(detail, traceback))
+        let exit_record = exit_record.with_detail(detail, traceback);
+        Ended { status, answers, unwritten: writing.first_call(), exit_record }
     }
 }
 

@@ -98,6 +98,9 @@ pub enum Input {
         exit: ProcessExit,
         /// Whether all that it answered was read.
         answers: Answers,
+        /// The first of its attempts of which nothing was written to it, if there is one. Neither that one nor a later one can
+        /// have run, whatever else is known.
+        unwritten: Option<WireId>,
         /// The fingerprints of its attempts, if the quarantine needs them
         /// ([`Core::unfinished`](crate::Core::unfinished)).
         suspects: Vec<Suspect>,

@@ -31,6 +31,7 @@ else:
 
 
 RUNNING, WITHDRAWN, FINISHED = frames.RUNNING, frames.WITHDRAWN, frames.FINISHED
+DEFAULT_MAX_FRAME = 64 << 20  # without a host, as in `herder.testing.Client`
 DEFAULT_MAX_CANCELS = 1024  # marks that are kept although their calls are not read yet or already answered
 
 
@@ -49,6 +50,7 @@ class Calls:
         "headers",
         "last_begun",
         "max_cancels",
+        "max_frame",
         "revoking",
         "running",
         "session_of",
@@ -63,6 +65,7 @@ class Calls:
         # oldest mark is dropped first.
         self.cancelled: dict[int, bool | None] = {}
         self.max_cancels = DEFAULT_MAX_CANCELS
+        self.max_frame = DEFAULT_MAX_FRAME  # bytes; bounds what a compressed argument may become
         self.revoking = 0  # the wire id of the call whose revoke the control thread handles at this moment
         self.closing = False
         self.forked = False  # this process is a fork of the worker

@@ -56,6 +56,7 @@ class Worker:
         self.concurrency: int = hello["concurrency"]
         self.pipeline: int = hello["pipeline"]
         self.max_frame: int = hello["max_frame"]
+        self.calls.max_frame = self.max_frame
         self.stream_window: int = hello.get("stream_window", 1)  # bytes of a stream that the consumer has not taken
         # The host may have sent, and cancelled or revoked, this many calls that the loop has not read yet. Their marks
         # must not be dropped, or the calls would run.

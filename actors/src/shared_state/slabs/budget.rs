@@ -13,6 +13,9 @@ pub(crate) struct SlabBudget(Arc<Budget>);
 struct Budget {
     limit: u64,
     used: AtomicU64,
+    /// Holds up the work on slabs until it is disconnected.
+    #[cfg(feature = "fault-injection")]
+    hold: std::sync::Mutex<Option<std::sync::mpsc::Receiver<()>>>,
 }
 
 /// A part of the budget. It is released when the memory is.
@@ -24,7 +27,12 @@ pub(crate) struct Reservation {
 
 impl SlabBudget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self(Arc::new(Budget { limit, used: AtomicU64::new(0) }))
+        Self(Arc::new(Budget {
+            limit,
+            used: AtomicU64::new(0),
+            #[cfg(feature = "fault-injection")]
+            hold: Default::default(),
+        }))
     }
 
     /// Returns the bytes of the slabs, and their limit.
@@ -37,6 +45,22 @@ impl SlabBudget {
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.0.limit);
         self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
         Some(Reservation { budget: self.clone(), bytes })
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+impl SlabBudget {
+    /// Holds up the work on slabs until the sender is dropped.
+    pub(crate) fn hold(&self, until: std::sync::mpsc::Receiver<()>) {
+        *self.0.hold.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(until);
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+impl Reservation {
+    pub(super) fn wait_while_held(&self) {
+        let mut hold = self.budget.0.hold.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = hold.take().map(|until| until.recv());
     }
 }
 

@@ -1,5 +1,5 @@
 //! The work on slabs that takes long: the system allocates the pages of a new one, and large buffers are copied. The writer of the
-//! worker's calls has it done on a thread for blocking work, so that the pool does not wait for it.
+//! worker's calls has it done on a thread of its own, so that the pool does not wait for it.
 
 use super::{budget::Reservation, held::Held};
 use bytes::Bytes;
@@ -65,6 +65,8 @@ impl SlabWork {
     /// # Errors
     /// The slab cannot be made.
     pub(crate) fn run(self) -> io::Result<Made> {
+        #[cfg(feature = "fault-injection")]
+        self.wait_while_held();
         match self.task {
             Task::MakeArguments(New { size, reservation }, sources) => {
                 let (slab, file) = ArgumentSlab::create(size)?;
@@ -78,6 +80,20 @@ impl SlabWork {
             }
             Task::MakeResults(New { size, reservation }) => {
                 Ok(Made::Results(Held::new(ResultSlab::create(size)?, reservation)))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+impl SlabWork {
+    fn wait_while_held(&self) {
+        match &self.task {
+            Task::MakeArguments(New { reservation, .. }, _) | Task::MakeResults(New { reservation, .. }) => {
+                reservation.wait_while_held();
+            }
+            Task::Fill(ArgumentMemory(memory), _) => {
+                memory.reservation().into_iter().for_each(Reservation::wait_while_held);
             }
         }
     }

@@ -103,7 +103,13 @@ fn death(pool: &mut Pool) {
     steps.time(|| {
         pool.core.handle(
             pool.now,
-            Input::Exited { worker: process(1, 1), exit, answers: Answers::ReadToEnd, suspects: Vec::new() },
+            Input::Exited {
+                worker: process(1, 1),
+                exit,
+                answers: Answers::ReadToEnd,
+                unwritten: None,
+                suspects: Vec::new(),
+            },
             &mut pool.effects,
         );
     });

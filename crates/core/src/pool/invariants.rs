@@ -2,7 +2,7 @@
 //! are counted ([I6 and I7](crate#invariants)). Reads only, and costs at least the size of the pool.
 
 use super::Core;
-use crate::{Timestamp, calls::CallState, waiting::Waiting};
+use crate::{Timestamp, calls::CallState, waiting::verify::Waiting};
 
 impl Core {
     /// Returns a line for each invariant that is broken between the parts of the core. Always empty. Tests call it after

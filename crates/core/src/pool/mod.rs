@@ -133,8 +133,8 @@ impl Core {
             Input::Activity { worker, nonce, activity } => self.on_activity(now, worker, nonce, activity, effects),
             Input::Unhealthy { worker } => self.on_unhealthy(now, worker, effects),
             Input::Kill { worker, kill_reason } => self.kill(now, worker, kill_reason, effects),
-            Input::Exited { worker, exit, answers, suspects } => {
-                self.on_exit(now, worker, exit, answers, &suspects, effects);
+            Input::Exited { worker, exit, answers, unwritten, suspects } => {
+                self.on_exit(now, worker, exit, (answers, unwritten), &suspects, effects);
             }
             Input::Reload => self.begin_reload(now, effects),
             // The end of the pool.

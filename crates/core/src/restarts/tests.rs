@@ -17,7 +17,7 @@ fn restarts() -> Restarts {
 fn dead(id: WorkerId, kill_reason: Option<KillReason>, live_since: Option<Timestamp>) -> DeadProcess {
     let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
     let worker = WorkerRef { id, generation: Generation(1) };
-    DeadProcess { worker, exit, live_since, attempts: Attempts::default(), in_order: None }
+    DeadProcess { worker, exit, live_since, attempts: Attempts::default(), in_order: None, unwritten: None }
 }
 
 fn failed() -> Restarts {

@@ -1,4 +1,4 @@
-use super::*;
+use super::{verify::Waiting, *};
 
 fn waiting_calls() -> WaitingCalls {
     WaitingCalls::new(&QueueSettings { limit: 10, per_session: 2, timeout: Duration::ZERO, shed: true }, 1)

@@ -70,6 +70,8 @@ pub(crate) struct DeadProcess {
     /// The maximum number of attempts that had begun and were not finished, if it began its attempts in order and all its
     /// answers were read and do not contradict that.
     pub(crate) in_order: Option<NonZeroU32>,
+    /// The first of its attempts of which nothing was written to it.
+    pub(crate) unwritten: Option<WireId>,
 }
 
 impl DeadProcess {
@@ -79,10 +81,17 @@ impl DeadProcess {
     }
 
     /// Returns whether one of its attempts may have begun. If the process began its attempts in order and all its answers
-    /// were read, only the first of those that it has not finished may have begun.
+    /// were read, only the first of those that it has not finished may have begun. One that was not written never has.
     pub(crate) fn may_have_run(&self) -> impl Fn(&Attempt) -> bool + use<> {
         let all = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
-        self.attempts.may_run(self.in_order.map_or(all, NonZeroU32::get))
+        self.may_run(self.in_order.map_or(all, NonZeroU32::get))
+    }
+
+    /// Returns whether one of its attempts may have begun, if it ran at most this many at once.
+    pub(crate) fn may_run(&self, concurrency: u32) -> impl Fn(&Attempt) -> bool + use<> {
+        let (unwritten, may_run) = (self.unwritten, self.attempts.may_run(concurrency));
+        // The attempts of a process are written in the order of their wire ids.
+        move |attempt| unwritten.is_none_or(|first| attempt.wire < first) && may_run(attempt)
     }
 }
 
@@ -295,6 +304,7 @@ impl Workers {
         worker: WorkerRef,
         exit: ProcessExit,
         answers: Answers,
+        unwritten: Option<WireId>,
     ) -> Option<DeadProcess> {
         let slot = self.current(worker).filter(|slot| slot.has_process())?;
         let state = slot.state(self.is_health_gated());
@@ -313,7 +323,7 @@ impl Workers {
             slot.last_exit = Some((worker.generation, exit));
             std::mem::take(&mut slot.attempts)
         });
-        Some(DeadProcess { worker, exit, live_since, attempts, in_order })
+        Some(DeadProcess { worker, exit, live_since, attempts, in_order, unwritten })
     }
 
     /// Stops relying on what a process stated about the order of its calls, after it did otherwise. It is sent no more calls in

@@ -278,7 +278,7 @@ impl State {
         let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         let suspects = self.suspects_of(pool, &process);
         let answers = if pool.fault == Some(Fault::AnswersMissed) { Answers::ReadToEnd } else { answers };
-        self.step(pool, Input::Exited { worker, exit, answers, suspects }, None);
+        self.step(pool, Input::Exited { worker, exit, answers, unwritten: None, suspects }, None);
     }
 
     /// Lets a process begin all calls that it has not withdrawn.

@@ -378,6 +378,9 @@ impl Harness {
             // Then its calls in advance may have run as well.
             dead.in_order = None;
         }
+        // In every other case, nothing was written of what the process has not shown that it had. This is not random either.
+        dead.unwritten = dead.first_unseen().filter(|_| worker.generation.0.is_multiple_of(2));
+        let unwritten = dead.unwritten;
         let (begun, not_begun): (Vec<_>, Vec<_>) =
             dead.unfinished.iter().partition(|(wire, _)| dead.may_have_begun(**wire));
         assert!(not_begun.iter().all(|(_, attempt)| !attempt.begun), "{begun:?} and not {not_begun:?} have begun");
@@ -390,7 +393,7 @@ impl Harness {
         // corpus stay the same.
         let kill_reason = (starts && worker.generation.0.is_multiple_of(3)).then_some(KillReason::NoDescriptors);
         let exit = ProcessExit { status, kill_reason };
-        self.input(Input::Exited { worker, exit, answers, suspects }, Cause::Exit(worker));
+        self.input(Input::Exited { worker, exit, answers, unwritten, suspects }, Cause::Exit(worker));
     }
 
     /// Returns whether all answers of a process that exits were read: never after a violation of the protocol, and otherwise

@@ -46,6 +46,10 @@ pub(crate) struct Process {
     /// How many calls count as running.
     pub(crate) places: usize,
     pub(crate) unfinished: BTreeMap<WireId, Attempt>,
+    /// The latest attempt that it has answered.
+    last_answered: Option<WireId>,
+    /// The first attempt that was not written to it, once it has exited.
+    pub(crate) unwritten: Option<WireId>,
     pub(crate) pings: Vec<u64>,
     /// The pings that it did not answer and is examined for.
     pub(crate) examined: Vec<u64>,
@@ -56,7 +60,19 @@ impl Process {
     /// were not withdrawn.
     pub(crate) fn may_have_begun(&self, wire: WireId) -> bool {
         let at_once = self.in_order.map_or(usize::MAX, |calls| calls.get() as usize);
-        self.not_withdrawn().any(|(other, _, number)| other == wire && number <= at_once)
+        let is_written = self.unwritten.is_none_or(|first| wire < first);
+        is_written && self.not_withdrawn().any(|(other, _, number)| other == wire && number <= at_once)
+    }
+
+    /// Returns the first attempt of which it has shown nothing, nor of a later one: these need not have been written to it.
+    pub(crate) fn first_unseen(&self) -> Option<WireId> {
+        let is_seen = |attempt: &Attempt| {
+            let has_state = matches!(attempt.state, Some(AttemptState::Running | AttemptState::Finished));
+            attempt.begun || attempt.has_chunks || has_state
+        };
+        let seen = self.unfinished.iter().rfind(|(_, attempt)| is_seen(attempt)).map(|(wire, _)| *wire);
+        let last = seen.max(self.last_answered);
+        self.unfinished.keys().copied().find(|wire| last.is_none_or(|last| *wire > last))
     }
 
     /// Returns the attempts that it did not withdraw, each with the number of its invocation, from 1: the attempts of a batch
@@ -200,7 +216,9 @@ impl FakeProcesses {
     }
 
     pub(crate) fn answer(&mut self, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
-        let attempt = self.processes.get_mut(&worker)?.unfinished.remove(&wire)?;
+        let process = self.processes.get_mut(&worker)?;
+        let attempt = process.unfinished.remove(&wire)?;
+        process.last_answered = process.last_answered.max(Some(wire));
         remember(&mut self.answered, (worker, wire));
         Some(attempt)
     }

@@ -8,8 +8,8 @@
 //!   the session anew, and the loss is not reported.
 //! - **A hint call, or a call without a routed session**, that was sent to the process: `retries` sends it again if it is
 //!   idempotent, and otherwise it fails with `WorkerLost`. A hint call that is sent again binds its session anew.
-//! - **A call that the process had not begun**, if the process began its calls in order: is not lost. It waits again as if
-//!   it had not been sent, or fails as a strict call that did not run.
+//! - **A call that the process had not begun**, if the process began its calls in order, or if nothing of the call was
+//!   written to it: is not lost. It waits again as if it had not been sent, or fails as a strict call that did not run.
 //! - **A hint call that waits** is not affected: it waits for any worker, or if its session is not bound, for one to which
 //!   the session can be bound.
 //! - **A call that `retries` would send again, but whose arguments are in quarantine**, maybe by this death: fails with

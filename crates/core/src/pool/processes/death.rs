@@ -3,8 +3,8 @@
 //! Its calls are in `calls/loss.rs`, which says what the caller of each receives.
 
 use crate::{
-    Answers, Effects, Fingerprint, Suspect, Timestamp, WorkerRef, admission::DeathAttribution, failure::ProcessExit,
-    pool::Core, worker::DeadProcess,
+    Answers, Effects, Fingerprint, Suspect, Timestamp, WireId, WorkerRef, admission::DeathAttribution,
+    failure::ProcessExit, pool::Core, worker::DeadProcess,
 };
 use std::num::NonZeroU32;
 
@@ -15,13 +15,13 @@ impl Core {
         now: Timestamp,
         worker: WorkerRef,
         exit: ProcessExit,
-        answers: Answers,
+        (answers, unwritten): (Answers, Option<WireId>),
         suspects: &[Suspect],
         effects: &mut Effects,
     ) {
         // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
         // lookup returns it (I4).
-        let Some(dead) = self.workers.exited(now, worker, exit, answers) else { return };
+        let Some(dead) = self.workers.exited(now, worker, exit, answers, unwritten) else { return };
         self.counters.exits += 1;
         self.sessions.reset_session_count(worker);
         // The order of the steps below matters.
@@ -54,7 +54,7 @@ impl Core {
     /// are not counted (R37).
     fn attribute_death(&mut self, now: Timestamp, dead: &DeadProcess, suspects: &[Suspect]) {
         let attribution = DeathAttribution::of(dead.exit.kill_reason);
-        let may_run = dead.attempts.may_run(dead.in_order.map_or(self.settings.concurrency, NonZeroU32::get));
+        let may_run = dead.may_run(dead.in_order.map_or(self.settings.concurrency, NonZeroU32::get));
         let mut counted: Vec<Fingerprint> = Vec::new();
         for suspect in suspects {
             let Some(attempt) = dead.attempts.get(suspect.wire) else { continue };

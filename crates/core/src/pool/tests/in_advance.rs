@@ -314,12 +314,35 @@ fn r20_calls_of_a_process_whose_answers_are_unknown_are_lost() {
     let calls = [harness.call(None).0, harness.call(None).0];
     let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
     let (worker, answers) = (process(1, 1), Answers::Unknown);
-    let effects = harness.step(Input::Exited { worker, exit, answers, suspects: Vec::new() });
+    let effects = harness.step(Input::Exited { worker, exit, answers, unwritten: None, suspects: Vec::new() });
     let may_have_run = |call: &CallId| match settled(&effects, *call) {
         Some(CallFailure::WorkerLost(loss)) => loss.may_have_run,
         other => panic!("expected a lost worker: {other:?}"),
     };
     assert!(calls.iter().all(may_have_run));
+}
+
+/// R20: a call of which nothing was written to the process is not lost, although the process may begin its calls in any order and
+/// its answers are unknown. A strict call fails, since its session is lost, as one that did not run.
+#[test]
+fn r20_calls_that_were_not_written_did_not_run() {
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 1);
+    (settings.overflow, settings.concurrency, settings.pipeline) = (0, 3, Pipeline::Fixed(3));
+    let mut harness =
+        Harness { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
+    harness.step(Input::Tick);
+    harness.step(Input::Ready { worker: process(1, 1), window: 3, control: true, in_order: None });
+    let written = harness.call(None).0;
+    let (strict, effects) = harness.call(Some("a"));
+    let unwritten = sent(&effects, strict).map(|(_, wire)| wire);
+    let waiting = harness.call(None).0;
+    let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
+    let (worker, answers) = (process(1, 1), Answers::Unknown);
+    let effects = harness.step(Input::Exited { worker, exit, answers, unwritten, suspects: Vec::new() });
+    assert!(matches!(settled(&effects, written), Some(CallFailure::WorkerLost(loss)) if loss.may_have_run));
+    let lost = settled(&effects, strict);
+    assert!(matches!(lost, Some(CallFailure::SessionWorkerLost { loss, .. }) if !loss.may_have_run));
+    assert_eq!((settled(&effects, waiting), harness.counts()), (None, (0, 1)));
 }
 
 /// R20: what a process does shows that it does not begin its calls in order. Then each of them may have run.

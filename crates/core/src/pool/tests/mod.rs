@@ -176,7 +176,7 @@ impl Harness {
 
     fn exit(&mut self, worker: WorkerRef, kill_reason: Option<KillReason>, suspects: Vec<Suspect>) -> Effects {
         let exit = ProcessExit { status: ExitStatus::Signal(9), kill_reason };
-        self.step(Input::Exited { worker, exit, answers: Answers::ReadToEnd, suspects })
+        self.step(Input::Exited { worker, exit, answers: Answers::ReadToEnd, unwritten: None, suspects })
     }
 }
 

@@ -255,6 +255,7 @@ fn r28_host_without_descriptors_does_not_fail_the_pool() {
                 worker: process(1, generation),
                 exit,
                 answers: Answers::ReadToEnd,
+                unwritten: None,
                 suspects: vec![]
             })),
             []
@@ -279,6 +280,7 @@ fn r28_host_without_descriptors_does_not_fail_the_pool() {
             worker: process(1, 2),
             exit,
             answers: Answers::ReadToEnd,
+            unwritten: None,
             suspects: vec![]
         })),
         []
@@ -300,7 +302,13 @@ fn r30_probe_cancelled_by_an_announced_shutdown_is_postponed() {
     let mut harness = Harness::with(settings);
     harness.exit_by_signal(process(1, 1));
     assert_eq!(starts(&harness.wait(30 * SECOND)), [process(1, 2)], "the probe");
-    harness.step(Input::Exited { worker: process(1, 2), exit, answers: Answers::ReadToEnd, suspects: vec![] });
+    harness.step(Input::Exited {
+        worker: process(1, 2),
+        exit,
+        answers: Answers::ReadToEnd,
+        unwritten: None,
+        suspects: vec![],
+    });
     harness.step(Input::PrepareShutdown);
     assert_eq!(starts(&harness.wait(10 * SECOND)), []);
     let (call, effects) = harness.call(None);
