@@ -158,7 +158,12 @@ fn forward_trace<T>(headers: &HeaderMap, parent: &HeaderValue, names: &[Box<str>
     let is_forwarded = |name: &HeaderName| is_valid || names.iter().any(|each| **each == *name.as_str());
     for name in [&TRACE_PARENT, &TRACE_STATE].into_iter().filter(|name| is_forwarded(name)) {
         for value in headers.get_all(name) {
-            call = call.header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+            let value = String::from_utf8_lossy(value.as_bytes());
+            // The pool would refuse the call. A trace is no reason for that.
+            if is_valid && value.chars().any(|char| char.is_control() && char != '\t') {
+                continue;
+            }
+            call = call.header(name.as_str(), &value);
         }
     }
     call
