@@ -11,14 +11,16 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Imports the app of its argument, and prints the time. The line on standard error separates the app's imports from earlier ones.
+/// Imports the app of its argument, prints the time, and exits at once: threads that the app has started may run on, and functions
+/// for the exit may print more. The line on standard error separates the app's imports from earlier ones.
 const SCRIPT: &str = r#"
-import sys, time
+import os, sys, time
 from herder.load import load
 print("herder: the app", file=sys.stderr, flush=True)
 began = time.perf_counter()
 load(sys.argv[1])
 print("\n%d" % (1000000 * (time.perf_counter() - began)), flush=True)
+os._exit(0)
 "#;
 const SEPARATOR: &str = "herder: the app";
 /// The bytes that are read of the list of imports.
