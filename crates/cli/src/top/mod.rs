@@ -107,6 +107,7 @@ fn take(
     match update {
         Update::Snapshot(snapshot) => model.take(snapshot),
         Update::Problem(problem) => model.problem = Some(problem),
+        Update::Connected => model.no_events = None,
         Update::Event(text) => model.add_event(&text),
         Update::NoEvents(reason) => model.no_events = Some(reason),
         Update::Recorder(text) => model.show_recorder(&text),

@@ -165,7 +165,6 @@ impl Model {
     }
 
     pub(super) fn add_event(&mut self, text: &str) {
-        self.no_events = None;
         self.events.push_back(one_line(text));
         self.events.drain(..self.events.len().saturating_sub(MAX_EVENTS));
     }

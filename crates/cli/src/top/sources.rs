@@ -29,6 +29,8 @@ pub(super) enum Update {
     Snapshot(Snapshot),
     /// Why a request failed.
     Problem(String),
+    /// The events can be read.
+    Connected,
     Event(String),
     /// Why there are no events.
     NoEvents(String),
@@ -105,6 +107,9 @@ fn follow(client: &Client, updates: &Sender<Update>) {
     loop {
         match client.get_events("/v1/events", last.as_deref()) {
             Ok(stream) => {
+                if updates.send(Update::Connected).is_err() {
+                    return;
+                }
                 for event in events::read(stream) {
                     last = event.id.or(last);
                     if updates.send(Update::Event(event.text)).is_err() {
