@@ -104,7 +104,8 @@ async function start() {
     app.sessionHeader = caller.session_header;
     put(byId("role"), app.isAdmin ? "administrator" : "caller");
   } catch (error) {
-    if (error.status === 401) return askForToken(error);
+    // The token of metrics has no role here.
+    if (error.status === 401 || error.name === "wrong-role") return askForToken(error);
     connection("No connection", "bad");
     showFailure(error);
     return void setTimeout(start, 3000);

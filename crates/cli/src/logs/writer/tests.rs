@@ -169,6 +169,17 @@ fn r54_a_long_line_is_cut() {
     assert!(text.ends_with("é... (65538 bytes more)\n"), "{}", &text[text.len() - 40..]);
 }
 
+/// R54: a JSON line is not cut, since half an object is no JSON. What stands in the place of secrets can make it longer than others.
+#[test]
+fn r54_a_json_line_is_not_cut() {
+    let ((sender, written), (_, steps)) = (mpsc::channel(), mpsc::channel()); // the sink accepts everything
+    let output = Output::with("test", ScriptedSink { steps, written: sender }, LIMITS, Format::Json).unwrap();
+    let line = [&vec![b'x'; 2 * LONGEST][..], b"\n"].concat();
+    output.push(Source::Host, &line);
+    drop(output);
+    assert_eq!(written.into_iter().collect::<String>().len(), line.len());
+}
+
 /// R30: the end of the process waits for queued lines, but only for a limited time.
 #[test]
 fn r30_finish_flushes_writable_lines() {
