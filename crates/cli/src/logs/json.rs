@@ -58,8 +58,7 @@ fn encode(event: &Event<'_>) -> String {
     within_limit(line.end(), level, target, || Fields::of(event))
 }
 
-/// Returns the line, or one with cut texts if it would be too long: the writer would cut the line itself, and half an object is
-/// no JSON.
+/// Returns the line, or one with cut texts if it would be too long. The writer cannot cut the line, since half an object is no JSON.
 fn within_limit(line: String, level: Level, target: &str, fields: impl FnOnce() -> Fields) -> String {
     if line.len() <= LONGEST {
         return line;

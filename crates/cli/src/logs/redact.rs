@@ -131,7 +131,9 @@ impl<'a> Line<'a> {
             return None;
         }
         let start = if is_assignment { separator + 1 } else { self.end_of(separator + 1, |byte| byte == b' ') };
-        if let Some(value) = self.quoted(start) {
+        // In JSON, a quote without backslashes begins a value only after a key. After a name in a text, it ends the text.
+        let is_key = !is_assignment && quote == b"\"";
+        if let Some(value) = self.quoted(start, is_key) {
             return Some(value).filter(|range| !range.is_empty()).map(|range| (range, REDACTED.to_vec()));
         }
         // Before the end is looked for: it may be far away, and a line can have many such names.
@@ -151,8 +153,7 @@ impl<'a> Line<'a> {
         let before = &self.bytes[..separator];
         let is_quoted = matches!(before.last(), Some(b'"' | b'\''));
         let unquoted = if is_quoted { trim_backslashes(&before[..separator - 1]) } else { before };
-        let last = unquoted.last_chunk::<3>()?.map(|byte| byte.to_ascii_lowercase());
-        if !LAST_LETTERS.contains(&last) {
+        if !may_be_secret(unquoted) {
             return None;
         }
         let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -161,13 +162,14 @@ impl<'a> Line<'a> {
         ends_as(name, &SECRETS).then_some(Name { name, quote })
     }
 
-    /// Returns the text between quotes that begins at `start`, if one begins there.
-    fn quoted(self, start: usize) -> Option<Range<usize>> {
+    /// Returns the text between quotes that begins at `start`, if one begins there. `is_value`: whether the value of a key of the
+    /// line itself may begin there, if the line is JSON.
+    fn quoted(self, start: usize, is_value: bool) -> Option<Range<usize>> {
         let is_prefix = b"bBrRfFuU".contains(&self.at(start)) && matches!(self.at(start + 1), b'"' | b'\'');
         let start = start + usize::from(is_prefix);
         let open = self.end_of(start, |byte| byte == b'\\');
         let (quote, depth, first) = (self.at(open), open - start, open + 1);
-        if !matches!(quote, b'"' | b'\'') {
+        if !matches!(quote, b'"' | b'\'') || (self.is_json && quote == b'"' && depth.is_multiple_of(2) && !is_value) {
             return None;
         }
         // Inside of the text, a quote has more backslashes; a quote with fewer of them ends the text around it.
@@ -176,8 +178,12 @@ impl<'a> Line<'a> {
             if byte == b'"' || byte == quote {
                 let inside = trim_backslashes(&self.bytes[first..index]);
                 let backslashes = index - first - inside.len();
+                // In JSON, an even number of backslashes are characters of a text, which this quote ends.
+                if self.is_json && byte == b'"' && backslashes.is_multiple_of(2) {
+                    return Some(first..index);
+                }
                 let closes = byte == quote && backslashes % (2 * (depth + 1)) == depth;
-                let closes_outer = byte == b'"' && (backslashes < depth || (self.is_json && backslashes == 0));
+                let closes_outer = byte == b'"' && backslashes < depth;
                 if closes || closes_outer {
                     return Some(first..index - backslashes.min(depth));
                 }
@@ -193,10 +199,21 @@ fn trim_backslashes(text: &[u8]) -> &[u8] {
     &text[..end]
 }
 
+/// Returns the letters of a name in lower case, the last one first, without `_` and `-`.
+fn reversed(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter().rev().filter(|byte| !matches!(byte, b'_' | b'-')).map(u8::to_ascii_lowercase)
+}
+
+/// Whether a name ends with the last letters of one of the words. Most names do not, and are not compared with the words then.
+fn may_be_secret(name: &[u8]) -> bool {
+    let mut last = reversed(name);
+    let (Some(third), Some(second), Some(first)) = (last.next(), last.next(), last.next()) else { return false };
+    LAST_LETTERS.contains(&[first, second, third])
+}
+
 /// Whether a name ends with one of these words, whatever its case; `_` and `-` are ignored.
 fn ends_as(name: &[u8], words: &[&[u8]]) -> bool {
-    let reversed = || name.iter().rev().filter(|byte| !matches!(byte, b'_' | b'-')).map(u8::to_ascii_lowercase);
-    words.iter().any(|word| word.iter().rev().copied().eq(reversed().take(word.len())))
+    words.iter().any(|word| word.iter().rev().copied().eq(reversed(name).take(word.len())))
 }
 
 #[cfg(test)]
@@ -211,6 +228,7 @@ mod tests {
     fn values_of_secret_names_are_hidden_in_text() {
         for (line, expected) in [
             ("a password=hunter2 b", "a password=[redacted] b"),
+            ("DB_PASS_WD=a pass-wd=b COOK_IE=c", "DB_PASS_WD=[redacted] pass-wd=[redacted] COOK_IE=[redacted]"),
             (r#"DB_PASSWORD="a \"b c" x"#, r#"DB_PASSWORD="[redacted]" x"#),
             ("Authorization: Bearer abc.def", "Authorization: [redacted]"),
             ("'Set-Cookie': 'a=1; b=2', 'x': 1", "'Set-Cookie': '[redacted]', 'x': 1"),
@@ -260,6 +278,30 @@ mod tests {
         }
         let hidden = redacted(r#"{"pin_secret":12}"#, true);
         assert_eq!(hidden, r#"{"pin_secret":"[redacted]"}"#);
+    }
+
+    /// The quote after a name may end the text that the name stands in. Clients choose the path of a request, so they could make
+    /// lines of the access log invalid.
+    #[test]
+    fn a_json_line_whose_texts_end_after_a_name_remains_json() {
+        let names = ["token=", "Authorization: ", "cookie:", "'token'=", r#""token": "#];
+        let ends = ["", "b", "'", "\"", "\\", "b'", "b\"", "\"abc\\", "'abc\\", "\\\"", "\"abc\\\\", "\"\\\"", "abc\\"];
+        for text in names.iter().flat_map(|name| ends.map(|end| format!("{name}{end}"))) {
+            let inner = serde_json::json!({ "text": text, "n": 1 }).to_string();
+            let innermost = serde_json::json!({ "text": inner, "password": "abc" }).to_string();
+            for message in [&text, &inner, &innermost] {
+                let line =
+                    serde_json::json!({ "message": message, "next": { "password": "abc" }, "z_end": "," }).to_string();
+                let hidden = redacted(&(line.clone() + "\n"), true);
+                let parsed: serde_json::Value = serde_json::from_str(&hidden).expect(&hidden);
+                assert_eq!(
+                    (&parsed["next"]["password"], &parsed["z_end"]),
+                    (&"[redacted]".into(), &",".into()),
+                    "{line}"
+                );
+                assert!(!hidden.contains("abc"), "{line} {hidden}");
+            }
+        }
     }
 
     #[test]

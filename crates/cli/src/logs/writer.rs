@@ -68,7 +68,13 @@ impl Output {
 
     /// Queues a line, or drops and counts it. Never fails. Does not wait for a line of [`Source::Host`].
     pub(crate) fn push(&self, source: Source, line: &[u8]) {
-        self.0.0.push(source, &cut(line));
+        let line = match self.format() {
+            Format::Text => cut(line),
+            // Its length is limited when it is formed. Only its secrets can make it longer later, by what stands in their place, and
+            // half an object is no JSON.
+            Format::Json => line.into(),
+        };
+        self.0.0.push(source, &line);
     }
 
     /// Returns the form of the lines.
