@@ -220,6 +220,28 @@ mod tests {
         }
     }
 
+    /// R20: a call that waits for work on a slab was not written, before the work, during it and after it.
+    #[test]
+    fn r20_a_call_that_waits_for_work_was_not_written() {
+        for has_slab in [true, false] {
+            let (mut outbox, mut with_slab, mut without_slab) = <(Outbox, Outbox, Outbox)>::default();
+            push(&mut with_slab, 7, 10);
+            push(&mut without_slab, 7, 99);
+            push(&mut outbox, 6, 10);
+            outbox.push_pending(PendingFrame { work: None, with_slab, without_slab });
+            push(&mut outbox, 8, 10);
+            assert_eq!(outbox.first_call(), Some(WireId(6)));
+            outbox.advance(text(&outbox).len());
+            assert_eq!((outbox.first_call(), text(&outbox).len()), (Some(WireId(7)), 0));
+            outbox.finish_work(has_slab);
+            assert_eq!(outbox.first_call(), Some(WireId(7)));
+            outbox.advance(1);
+            assert_eq!(outbox.first_call(), Some(WireId(8)));
+            let written = text(&outbox).iter().filter(|byte| **byte == b'x').count();
+            assert_eq!(written, 10 + if has_slab { 10 } else { 99 });
+        }
+    }
+
     #[test]
     fn partial_writes_keep_the_order_of_the_bytes() {
         let mut outbox = Outbox::default();

@@ -1,5 +1,5 @@
 //! The slabs of one worker: memory that both share, for large buffers (R43). Decides which buffers go there, and holds the slabs.
-//! What is not possible with slabs is done with frames. What takes long is left to a thread for blocking work ([`SlabWork`]).
+//! What is not possible with slabs is done with frames. What takes long is left to a thread of the worker's writer ([`SlabWork`]).
 
 mod budget;
 mod held;
