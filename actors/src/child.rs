@@ -5,6 +5,9 @@ use herder_core::ExitStatus;
 use herder_process::{ExitMemory, ProcessSample, Signal, StackCapture};
 use std::{future::Future, pin::Pin, time::Duration};
 
+/// Reads the CPU time, the memory and the state of a process, on any thread.
+pub type Sampler = Box<dyn FnOnce() -> Option<ProcessSample> + Send>;
+
 /// A started process. Another part of the program reaps it.
 ///
 /// Implemented by [`herder_process::Child`]; tests implement it for scripted processes.
@@ -46,6 +49,12 @@ pub trait ChildHandle: 'static {
     /// Returns the CPU time, the memory and the state of the process; `None` if they are unknown.
     fn sample(&self) -> Option<ProcessSample> {
         None
+    }
+    /// Returns a function that does the same as [`sample`](Self::sample) on another thread. `None` if they are unknown. This one
+    /// calls `sample` at once.
+    fn sampler(&self) -> Option<Sampler> {
+        let sample = self.sample()?;
+        Some(Box::new(move || Some(sample)))
     }
 }
 
@@ -93,6 +102,10 @@ impl ChildHandle for herder_process::Child {
 
     fn sample(&self) -> Option<ProcessSample> {
         Self::sample(self)
+    }
+
+    fn sampler(&self) -> Option<Sampler> {
+        Some(Box::new(Self::sampler(self)))
     }
 }
 

@@ -41,7 +41,7 @@ mod timeline;
 pub mod traces;
 mod worker;
 
-pub use child::{ChildHandle, LaunchError};
+pub use child::{ChildHandle, LaunchError, Sampler};
 pub use client::{PendingReply, PendingStream, PoolClient};
 pub use clock::now;
 pub use commands::CommandDescription;

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 /// The shortest time over which the use of cores is measured: the system counts their time in steps of 10 ms.
 const SHORTEST: Duration = Duration::from_millis(500);
-/// How long a reading is used again, so that many readers at once, or one that asks without a pause, cost little on the thread
-/// of the pool.
+/// How long a reading is used again, so that many readers at once, or one that asks without a pause, cost little.
 const FRESH: Duration = Duration::from_millis(250);
 
 /// The memory and the CPU time of a process.
@@ -31,22 +30,32 @@ impl UsageReadings {
         Self { base: (started, Duration::ZERO), last: None }
     }
 
-    /// Returns the last reading, unless it is too old.
-    pub(crate) fn recent(&self, now: Timestamp) -> Option<ProcessUsage> {
-        self.last.filter(|(at, _)| now.since(*at) < FRESH).map(|(_, usage)| usage)
+    /// Returns whether the last reading is too old to be used again.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.last.is_none_or(|(at, _)| now.since(at) >= FRESH)
+    }
+
+    /// Returns the last reading.
+    pub(crate) fn last(&self) -> Option<ProcessUsage> {
+        self.last.map(|(_, usage)| usage)
     }
 
     /// Adds a reading. Several readers share the readings, so the use of cores is not measured anew by each of them.
-    pub(crate) fn add(&mut self, now: Timestamp, memory_bytes: u64, cpu: Duration) -> ProcessUsage {
+    pub(crate) fn add(&mut self, now: Timestamp, memory_bytes: u64, cpu: Duration) {
         let (span, used) = (now.since(self.base.0), cpu.saturating_sub(self.base.1));
         let mut cores = self.last.map_or(0.0, |(_, usage)| usage.cores);
         if span >= SHORTEST {
             cores = used.as_secs_f64() / span.as_secs_f64();
             self.base = (now, cpu);
         }
-        let usage = ProcessUsage { memory_bytes, cpu, cores };
-        self.last = Some((now, usage));
-        usage
+        self.last = Some((now, ProcessUsage { memory_bytes, cpu, cores }));
+    }
+
+    /// Records that the process has exited, although its exit is not handled yet. Until then its time belongs to no other count,
+    /// and a total must not go back.
+    pub(crate) fn end(&mut self, now: Timestamp) {
+        let ended = |(_, usage)| (now, ProcessUsage { memory_bytes: 0, cores: 0.0, ..usage });
+        self.last = self.last.map(ended);
     }
 
     /// Returns the CPU time as it was last read.
@@ -63,7 +72,10 @@ mod tests {
     fn the_use_of_cores_is_measured_between_readings() {
         let at = |ms: u64| Timestamp(ms * 1_000_000);
         let mut readings = UsageReadings::new(at(1000));
-        let mut add = |ms: u64, cpu: u64| readings.add(at(ms), 7, Duration::from_millis(cpu)).cores;
+        let mut add = |ms: u64, cpu: u64| {
+            readings.add(at(ms), 7, Duration::from_millis(cpu));
+            readings.last().unwrap().cores
+        };
         assert_eq!(add(3000, 1000), 0.5, "since the start of the process");
         assert_eq!(add(3010, 1010), 0.5, "too soon for another measurement");
         assert_eq!(add(4000, 3000), 2.0);
@@ -74,9 +86,19 @@ mod tests {
     fn a_reading_is_used_again_for_a_moment() {
         let at = |ms: u64| Timestamp(ms * 1_000_000);
         let mut readings = UsageReadings::new(at(1000));
-        assert!(readings.recent(at(1000)).is_none(), "there is none");
+        assert!(readings.is_due(at(1000)), "there is none");
         readings.add(at(1000), 7, Duration::from_millis(20));
-        let memory = |now: u64| readings.recent(at(now)).map(|usage| usage.memory_bytes);
-        assert_eq!((memory(1000), memory(1249), memory(1250)), (Some(7), Some(7), None));
+        assert_eq!([1000, 1249, 1250].map(|now| readings.is_due(at(now))), [false, false, true]);
+    }
+
+    #[test]
+    fn a_process_that_has_exited_keeps_its_time() {
+        let mut readings = UsageReadings::new(Timestamp(0));
+        readings.end(Timestamp(1));
+        assert!(readings.last().is_none());
+        readings.add(Timestamp(2), 7, Duration::from_millis(20));
+        readings.end(Timestamp(3));
+        let last = readings.last().unwrap();
+        assert_eq!((last.memory_bytes, last.cpu, readings.last_cpu()), (0, last.cpu, Duration::from_millis(20)));
     }
 }

@@ -4,14 +4,39 @@
 use crate::harness::*;
 use herder_actors::testing::*;
 use herder_actors::{
-    Backoff, CleanupStaleSessions, EndSession, Error, EventFeed, Execute, ExecuteInSession, GetEvents, GetPoolName,
-    GetSessionInfo, HealthCheck, IfAbsent, KillWorker, ListSessions, PendingReply, PoolEventKind, PoolState, Queue,
-    Restart, Retry, SessionState, Sessions, Shutdown, TrackSession, UpdateSessionActivity, WaitReady,
+    Backoff, CleanupStaleSessions, EndSession, Error, EventFeed, Execute, ExecuteInSession, GetEvents, GetMetrics,
+    GetPoolName, GetSessionInfo, GetStatus, HealthCheck, IfAbsent, KillWorker, ListSessions, PendingReply, PoolClient,
+    PoolEventKind, PoolState, PoolSupervisor, Queue, Restart, Retry, SessionState, Sessions, Shutdown, TrackSession,
+    UpdateSessionActivity, WaitReady,
 };
-use herder_core::ExitStatus;
+use herder_core::{ExitStatus, ProcessActivity};
 use herder_wire::HostMessage;
 use serde_json::{Value, json};
-use std::{sync::Arc, task::Poll, time::Duration};
+use std::{sync::Arc, task::Poll, thread, time::Duration};
+
+/// R50: memory and CPU time are read on another thread than the pool's, once for all who ask at the same time or shortly after.
+#[actix::test]
+async fn r50_processes_are_read_beside_the_pools_thread() {
+    let config = enhanced(&unique_name("read")).pool_size(2).build().unwrap();
+    let ((peers, launches), name) = (FakeWorkers::new(), config.name().to_string());
+    let clock = VirtualClock::new();
+    let supervisor = PoolSupervisor::with_launcher(config, peers).with_clock(clock.clone());
+    let mut harness = Harness { client: PoolClient::start(supervisor), launches, name };
+    let children = harness.serve(2).await;
+    harness.wait_healthy().await;
+    children.iter().for_each(|child| child.set_activity(ProcessActivity::Computing));
+    let (status, metrics) = tokio::join!(harness.pool().send(GetStatus), harness.pool().send(GetMetrics));
+    for status in [status.unwrap(), metrics.unwrap().unwrap().status, harness.status().await] {
+        assert!(status.workers.iter().all(|worker| worker.cpu_seconds.is_some()), "{status:?}");
+    }
+    let readings = |child: &Arc<ScriptedChild>| {
+        child.sampled_by().into_iter().map(|id| id == thread::current().id()).collect::<Vec<_>>()
+    };
+    assert_eq!([readings(&children[0]), readings(&children[1])], [[false], [false]]);
+    clock.advance(Duration::from_secs(1)).await;
+    harness.status().await;
+    assert_eq!(readings(&children[0]), [false, false], "an old reading is not used again");
+}
 
 /// R8: the status has the same keys for both worker types, and contains the process ids.
 #[actix::test]

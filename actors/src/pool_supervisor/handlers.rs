@@ -1,16 +1,15 @@
 //! The supervisor's handlers for messages about the pool, its workers, its breaker and its quarantine.
 
-use super::{PoolSupervisor, RunningPool, affinity};
+use super::PoolSupervisor;
 use crate::{
-    CommandDescription, Error, GetBreaker, GetCommands, GetMetrics, GetPoolName, GetQuarantine, GetRecorder, GetStatus,
-    HealthCheck, KillWorker, ListRunningCalls, ListWorkers, Measurements, PoolHealth, PrepareShutdown, RecordOutcome,
-    Recording, ReleaseFromQuarantine, Reload, ReloadReport, ResetBreaker, Result, RunningCall, SetBatch,
-    SetWorkerLogLevel, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
-    shared_state::State,
+    CommandDescription, Error, GetBreaker, GetCommands, GetPoolName, GetQuarantine, GetRecorder, HealthCheck,
+    KillWorker, ListRunningCalls, ListWorkers, PoolHealth, PrepareShutdown, RecordOutcome, Recording,
+    ReleaseFromQuarantine, Reload, ReloadReport, ResetBreaker, Result, RunningCall, SetBatch, SetWorkerLogLevel,
+    Shutdown, ShutdownReport, WaitReady, WorkerInfo, events::wait_emitted, shared_state::State,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
-use herder_core::{BatchStatus, BreakerStatus, Core, Input, KillReason, PoolName, PoolState, QuarantineEntry};
-use std::{sync::Arc, time::SystemTime};
+use herder_core::{BatchStatus, BreakerStatus, Input, KillReason, PoolName, PoolState, QuarantineEntry};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Returns the answer of a waiter. If the pool ends before, the answer is `PoolClosed`.
@@ -95,80 +94,6 @@ impl Handler<Shutdown> for PoolSupervisor {
             wait_emitted().await;
             drop(alive);
             report
-        })
-    }
-}
-
-impl Handler<GetStatus> for PoolSupervisor {
-    type Result = ResponseFuture<Status>;
-
-    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
-        let launcher = self.launcher.clone();
-        match self.active(|active| Ok((active.complete_status(), active.affinity.actor(), active.events()))) {
-            Ok((mut status, actor, events)) => Box::pin(async move {
-                status.template = launcher.template();
-                status.session_affinity = affinity::affinity_for_status(&status.pool, actor, &events).await;
-                status
-            }),
-            Err(error) => {
-                let status = self.failed_status(&error);
-                Box::pin(async move { status })
-            }
-        }
-    }
-}
-
-impl PoolSupervisor {
-    /// Returns the status of a pool that was refused its name: a status is always answered.
-    fn failed_status(&self, error: &Error) -> Status {
-        let now = self.shared.clock().now();
-        let core = Core::new(self.config.settings(), 0, now).status(now);
-        let mut status = Status::new(self.config.name().clone(), SystemTime::now(), core, |_| None);
-        status.state = PoolState::Failed;
-        status.workers.clear();
-        status.last_start_error = Some(error.to_string());
-        status
-    }
-}
-
-impl RunningPool {
-    fn status(&self) -> Status {
-        let state = self.shared_state.borrow();
-        let child = |worker: &herder_core::WorkerStatus| {
-            let worker_ref = herder_core::WorkerRef { id: worker.id, generation: worker.generation };
-            state.links().find(|link| link.worker == worker_ref).map(|link| link.child.clone())
-        };
-        let name = state.config().name().clone();
-        let mut status = Status::new(name, self.started_at, state.core().status(state.clock().now()), child);
-        for link in state.links().filter(|link| link.unhealthy().is_some()) {
-            let mut workers = status.workers.iter_mut();
-            if let Some(entry) = workers.find(|entry| entry.status.id == link.worker.id) {
-                entry.unhealthy = link.unhealthy().map(Into::into);
-            }
-        }
-        status.state = state.pool_state();
-        status.batches = state.batch_status();
-        status.last_start_error = state.last_start_error_if_degraded().map(Into::into);
-        status
-    }
-
-    /// Returns the status with what was counted, and what the system knows of the processes.
-    fn complete_status(&self) -> Status {
-        let mut status = self.status();
-        self.shared_state.borrow_mut().complete_status(&mut status);
-        status
-    }
-}
-
-impl Handler<GetMetrics> for PoolSupervisor {
-    type Result = Result<Box<Measurements>>;
-
-    fn handle(&mut self, _: GetMetrics, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| {
-            let mut status = active.status();
-            active.shared_state.borrow_mut().measure(&mut status);
-            let metrics = active.shared_state.borrow().metrics().clone();
-            Ok(Box::new(Measurements::new(status, metrics)))
         })
     }
 }

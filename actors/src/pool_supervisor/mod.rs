@@ -12,6 +12,7 @@ mod logging;
 mod name;
 mod sessions;
 mod start_errors;
+mod statuses;
 mod submission;
 mod tasks;
 mod waiters;
@@ -91,6 +92,8 @@ struct RunningPool {
     out_of_descriptors: std::cell::Cell<bool>,
     start_errors: RefCell<start_errors::StartErrors>,
     started_at: SystemTime,
+    /// Held while the memory and the CPU time of the processes are read.
+    usage_reading: Rc<tokio::sync::Mutex<()>>,
     _tasks: Tasks,
     _registration: Registration,
 }
@@ -142,6 +145,7 @@ impl PoolSupervisor {
             out_of_descriptors: std::cell::Cell::default(),
             start_errors: RefCell::default(),
             started_at: SystemTime::now(),
+            usage_reading: Rc::default(),
             _tasks: Tasks::start(&shared_state, ctx.address().downgrade().recipient()),
             _registration: registration,
             shared_state,

@@ -7,7 +7,7 @@ use super::{
     streams::Streams,
 };
 use crate::{
-    child::ChildHandle,
+    child::{ChildHandle, Sampler},
     clock::Clock,
     metrics::CommandNumber,
     process_usage::{ProcessUsage, UsageReadings},
@@ -15,7 +15,7 @@ use crate::{
 };
 use foldhash::fast::FixedState;
 use herder_core::{BatchKey, KillReason, ProcessActivity, Suspect, Timestamp, WireId, WorkerRef};
-use herder_process::Signal;
+use herder_process::{ProcessSample, Signal};
 use herder_wire::{CallBuffers, CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, io, num::NonZeroU64, rc::Rc, time::Duration};
 use tokio::sync::Notify;
@@ -342,18 +342,22 @@ impl Link {
         }
     }
 
-    /// Returns the memory and the CPU time of the process, as of a moment ago. Reads `/proc`, so no step calls it.
-    pub(super) fn read_usage(&mut self, now: Timestamp) -> Option<ProcessUsage> {
-        if let Some(usage) = self.usage.recent(now) {
-            return Some(usage);
+    /// Returns the memory and the CPU time of the process, as they were last read.
+    pub(super) fn usage(&self) -> Option<ProcessUsage> {
+        self.usage.last()
+    }
+
+    /// Returns what reads the memory and the CPU time, for another thread, if they must be read again.
+    pub(super) fn due_sampler(&self, now: Timestamp) -> Option<Sampler> {
+        if self.usage.is_due(now) { self.child.sampler() } else { None }
+    }
+
+    /// Records what was read. `None`: the process has exited.
+    pub(super) fn add_sample(&mut self, now: Timestamp, sample: Option<ProcessSample>) {
+        match sample {
+            Some(sample) => self.usage.add(now, sample.resident_bytes, sample.cpu),
+            None => self.usage.end(now),
         }
-        let Some(sample) = self.child.sample() else {
-            // The process has exited, and its exit is not handled yet. Until then its time belongs to no other count, and a
-            // total must not go back.
-            let cpu = Some(self.last_cpu()).filter(|cpu| !cpu.is_zero())?;
-            return Some(ProcessUsage { memory_bytes: 0, cpu, cores: 0.0 });
-        };
-        Some(self.usage.add(now, sample.resident_bytes, sample.cpu))
     }
 
     /// Returns the CPU time as it was last read.

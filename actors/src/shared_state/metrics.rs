@@ -8,10 +8,12 @@ use super::{
 use crate::{
     BufferStatus, CommandStatus, Percentiles, PoolMetrics, RunningCallStatus, RunningSummary, Status, WorkerActivity,
     WorkerEntry,
+    child::Sampler,
     metrics::{CommandMetrics, CountedAnswer, micros},
     process_usage::ProcessUsage,
 };
 use herder_core::{CallId, Delivery, ProcessExit, Timestamp, WorkerRef};
+use herder_process::ProcessSample;
 
 impl State {
     /// Counts a call that a worker has answered.
@@ -57,7 +59,23 @@ impl State {
         &self.metrics
     }
 
-    /// Adds what was counted, and what the system knows of the processes, to the status. Reads `/proc`, so no step calls it.
+    /// Returns what reads the memory and the CPU time of the processes, as far as they must be read again.
+    pub(crate) fn due_samplers(&self) -> Vec<(WorkerRef, Sampler)> {
+        let now = self.clock.now();
+        self.links().filter_map(|link| Some((link.worker, link.due_sampler(now)?))).collect()
+    }
+
+    /// Records what was read. Processes that have ended meanwhile are left out.
+    pub(crate) fn add_samples(&mut self, samples: Vec<(WorkerRef, Option<ProcessSample>)>) {
+        let now = self.clock.now();
+        for (worker, sample) in samples {
+            if let Some(link) = self.link(worker) {
+                link.add_sample(now, sample);
+            }
+        }
+    }
+
+    /// Adds what was counted, and what was last read of the processes, to the status.
     pub(crate) fn complete_status(&mut self, status: &mut Status) {
         self.measure(status);
         let now = self.clock.now();
@@ -71,8 +89,7 @@ impl State {
     pub(crate) fn measure(&mut self, status: &mut Status) {
         self.count_refusals();
         let now = self.clock.now();
-        let usage: Vec<_> =
-            self.links.iter_mut().map(|link| link.as_mut().and_then(|link| link.read_usage(now))).collect();
+        let usage: Vec<_> = self.links.iter().map(|link| link.as_ref().and_then(Link::usage)).collect();
         let known = || usage.iter().flatten();
         status.memory_bytes = known().map(|usage| usage.memory_bytes).sum();
         status.cpu_seconds = rounded(known().map(|usage| usage.cpu.as_secs_f64()).sum());

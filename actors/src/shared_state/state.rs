@@ -507,6 +507,10 @@ impl State {
         self.links.get_mut((worker.id.0 as usize).checked_sub(1)?)?.as_mut().filter(|link| link.worker == worker)
     }
 
+    pub(crate) fn link_of(&self, worker: WorkerRef) -> Option<&Link> {
+        self.links.get((worker.id.0 as usize).checked_sub(1)?)?.as_ref().filter(|link| link.worker == worker)
+    }
+
     /// Records the CPU time of a process and returns its activity since the previous sample. Reads `/proc`, so no step
     /// calls it.
     pub(crate) fn activity_since_sample(&mut self, worker: WorkerRef) -> ProcessActivity {

@@ -2,12 +2,13 @@
 //! of a process.
 
 use super::wait::with_timeout;
-use crate::{ChildHandle, ExitMemory, ProcessSample, Signal};
+use crate::{ChildHandle, ExitMemory, ProcessSample, Signal, child::Sampler};
 use herder_core::{ExitStatus, ProcessActivity};
 use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -33,6 +34,8 @@ struct ChildBehavior {
     runnable: bool,
     stack_signal: Option<Signal>,
     exit_memory: ExitMemory,
+    /// The threads on which the memory and the CPU time were read for statuses and metrics.
+    sampled_by: Vec<ThreadId>,
 }
 
 impl ScriptedChild {
@@ -50,6 +53,7 @@ impl ScriptedChild {
                 runnable,
                 stack_signal,
                 exit_memory,
+                sampled_by: Vec::new(),
             }),
             kills: watch::Sender::new(0),
             stops: watch::Sender::new(None),
@@ -85,6 +89,11 @@ impl ScriptedChild {
     /// Sets what the system reports about the exit beyond the status.
     pub fn set_exit_memory(&self, exit_memory: ExitMemory) {
         self.behavior(|behavior| behavior.exit_memory = exit_memory);
+    }
+
+    /// Returns the thread of each reading of memory and CPU time for statuses and metrics.
+    pub fn sampled_by(&self) -> Vec<ThreadId> {
+        self.behavior(|behavior| behavior.sampled_by.clone())
     }
 
     /// Returns the signal with which the process was asked for its stack.
@@ -172,6 +181,15 @@ impl ChildHandle for Arc<ScriptedChild> {
 
     fn stack(&self) -> Option<String> {
         self.stack_signal().map(|_| "Current thread".into())
+    }
+
+    fn sampler(&self) -> Option<Sampler> {
+        let child = self.clone();
+        self.sample()?;
+        Some(Box::new(move || {
+            child.behavior(|behavior| behavior.sampled_by.push(thread::current().id()));
+            child.sample()
+        }))
     }
 
     fn sample(&self) -> Option<ProcessSample> {

@@ -95,7 +95,14 @@ impl Child {
     /// Returns the CPU time, the memory and the state of the process. Returns `None` after the process was reaped, and on systems without
     /// `/proc`. Reads one small file, which takes a few microseconds.
     pub fn sample(&self) -> Option<ProcessSample> {
-        if self.try_status().is_some() { None } else { read_sample(self.pid()) }
+        self.process().sample()
+    }
+
+    /// Returns a function that does the same as [`sample`](Self::sample), for another thread. It is no handle: the drop of the last
+    /// handle kills the worker all the same.
+    pub fn sampler(&self) -> impl FnOnce() -> Option<ProcessSample> + Send + use<> {
+        let process = self.0.0.clone();
+        move || process.sample()
     }
 
     /// Sends a signal to the worker itself, not to its group. Does nothing after the worker was reaped.
@@ -269,6 +276,12 @@ impl Process {
             status: watch::Sender::new(None),
             monitor,
         }
+    }
+
+    fn sample(&self) -> Option<ProcessSample> {
+        let sample = read_sample(self.pid.as_raw_nonzero().get().unsigned_abs());
+        // In this order: if the process is not reaped now, the id was its own when the file was read.
+        sample.filter(|_| self.status.borrow().is_none())
     }
 
     /// Sends a signal to the process or its group, unless it was reaped: after that another process may have its id.
