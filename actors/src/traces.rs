@@ -80,6 +80,11 @@ pub fn is_recording() -> bool {
     RECORDER.get().is_some()
 }
 
+/// Returns the number of recorded spans that were dropped. `None` if spans are not recorded.
+pub fn dropped_spans() -> Option<u64> {
+    RECORDER.get().map(|recorder| recorder.queue.dropped())
+}
+
 impl Recorder {
     fn new(share: f64, limits: SpanLimits) -> Self {
         // A float becomes the nearest number in range.

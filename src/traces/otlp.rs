@@ -11,10 +11,6 @@ use herder_actors::{
 use serde::{Deserialize, Serialize};
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::{Duration, SystemTime},
 };
 use ureq::Agent;
@@ -41,11 +37,7 @@ pub enum ExportError {
 
 /// Exports the traces of all pools of this process.
 #[derive(Clone, Debug)]
-pub struct Exporter {
-    queue: &'static SpanQueue,
-    /// The spans that no collector has accepted.
-    lost: Arc<AtomicU64>,
-}
+pub struct Exporter(&'static SpanQueue);
 
 /// Starts to export the traces of the calls of all pools in this process: those whose caller records its trace (the sampled flag
 /// of `traceparent`), and the share `sample` of the calls that belong to no trace.
@@ -68,33 +60,32 @@ pub fn export(settings: &Traces) -> Result<Exporter, ExportError> {
     let queue = start_recording(settings.sample, LIMITS).ok_or(ExportError::Started)?;
     let agent = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
     let agent = agent.timeout_global(Some(TIMEOUT)).build().into();
-    let exporter = Exporter { queue, lost: Arc::default() };
     let thread = ExportThread {
-        exporter: exporter.clone(),
+        queue,
         agent,
         url: endpoint.url(),
         service_name: settings.service_name.clone(),
         is_failing: false,
     };
     thread_builder("herder-traces").spawn(move || thread.run()).map_err(ExportError::Thread)?;
-    Ok(exporter)
+    Ok(Exporter(queue))
 }
 
 impl Exporter {
     /// Returns the number of spans that were dropped: because the queue was full, or because the collector did not accept them.
     pub fn dropped(&self) -> u64 {
-        self.queue.dropped() + self.lost.load(Ordering::Relaxed)
+        self.0.dropped()
     }
 
     /// Sends what is queued, and waits until that is done, but at most this long. Returns whether it was done in time.
     pub fn flush(&self, within: Duration) -> bool {
-        self.queue.flush(within)
+        self.0.flush(within)
     }
 }
 
 /// The state of the thread that exports.
 struct ExportThread {
-    exporter: Exporter,
+    queue: &'static SpanQueue,
     agent: Agent,
     url: String,
     service_name: String,
@@ -120,7 +111,7 @@ impl ExportThread {
     /// Exports until the process ends.
     fn run(mut self) {
         loop {
-            let spans = self.exporter.queue.next_batch();
+            let spans = self.queue.next_batch();
             self.send(&spans);
         }
     }
@@ -132,7 +123,7 @@ impl ExportThread {
             Err(error) => Some((spans.len() as u64, error)),
         };
         if let Some((lost, _)) = &failure {
-            self.exporter.lost.fetch_add(*lost, Ordering::Relaxed);
+            self.queue.count_dropped(*lost);
         }
         match &failure {
             Some((lost, error)) if !self.is_failing => {

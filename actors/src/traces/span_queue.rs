@@ -33,6 +33,7 @@ pub struct SpanQueue {
     arrived: Condvar,
     /// Notified when all spans were exported.
     emptied: Condvar,
+    /// The spans for which there was no space, and those that were not exported.
     dropped: AtomicU64,
 }
 
@@ -69,15 +70,19 @@ impl SpanQueue {
         let mut waiting = self.lock();
         if waiting.calls.len() >= self.limits.calls {
             drop(waiting);
-            self.dropped.fetch_add(spans.len() as u64, Ordering::Relaxed);
-            return;
+            return self.count_dropped(spans.len() as u64);
         }
         waiting.spans += spans.len();
         waiting.calls.push_back(spans);
         self.notify_if_due(waiting);
     }
 
-    /// Returns the number of spans that were dropped, because the queue was full.
+    /// Counts spans that were taken from the queue and could not be exported.
+    pub fn count_dropped(&self, spans: u64) {
+        self.dropped.fetch_add(spans, Ordering::Relaxed);
+    }
+
+    /// Returns the number of spans that were dropped: because the queue was full, or because they could not be exported.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

@@ -16,7 +16,8 @@ use std::{
 
 const CONFIG: &str = "[pools.plain]\napp = 'plain.py:app'\npool_size = 1\noverflow = 0\n\
      [pools.carts]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n\
-     breaker = { enabled = true, failure_threshold = 1000 }\npoison = { enabled = false }\nrestart = { max = 1000, backoff = '5ms' }\n";
+     breaker = { enabled = true, failure_threshold = 1000 }\npoison = { enabled = false }\nrestart = { max = 1000, backoff = '5ms' }\n\
+     [traces]\nendpoint = 'http://127.0.0.1:9'\nsample = 0.0\n";
 /// The app of the basic pool. It uses what most apps do not use.
 const PLAIN: &str = r#"
 import os

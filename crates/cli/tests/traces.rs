@@ -1,6 +1,6 @@
 //! Traces (R50): from a request over HTTP through the queue and the attempts into Python, exported to a collector and read back.
 
-use crate::support::{Server, folder, wait_until};
+use crate::support::{Server, folder, get, wait_until};
 use herder::testing::Signal;
 use serde_json::{Value, json};
 use std::{
@@ -188,7 +188,7 @@ fn r50_only_sampled_calls_are_recorded() {
     assert_eq!((attribute(calls[1], "error.type"), &calls[1]["status"]["code"]), ("exception".into(), &2.into()));
 }
 
-/// R50: a collector that does not exist fails no call and delays no exit; the spans are counted.
+/// R50: a collector that does not exist fails no call and delays no exit; the spans are counted, also in the metrics.
 #[test]
 fn r50_a_missing_collector_fails_nothing() {
     let missing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -196,6 +196,10 @@ fn r50_a_missing_collector_fails_nothing() {
     for _ in 0..20 {
         assert_eq!(server.call("shop/trace", "{}", &[]).status, 200);
     }
+    wait_until("the metrics have the spans", || {
+        let metrics = get("/metrics").send(server.address).body;
+        metrics.contains("\nherder_trace_spans_dropped_total 80\n")
+    });
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
     let log = server.log();

@@ -78,6 +78,7 @@ metrics! {
     BufferedBytes Gauge Server "herder_http_buffered" "bytes" [] "Bodies of requests and large results that are held";
     BufferLimit Gauge Server "herder_http_buffer_limit" "bytes" [] "The limit of what is held";
     LogLinesDropped Counter Server "herder_log_lines_dropped" - [] "Lines of the server's log that were dropped, because the log is read too slowly or cannot be written";
+    SpansDropped Counter Server "herder_trace_spans_dropped" - [] "Spans that were not exported: no space was left, or the collector did not accept them";
 
     Up Gauge Pool "herder_pool_up" - [] "1 if the pool has answered, 0 if it has ended. Without an answer it has no other series";
     State Gauge Pool "herder_pool_state" - ["state"] "1 for the state of the pool, 0 for the others";

@@ -32,7 +32,8 @@ pub(super) async fn metrics(
     }
     let dropped_log_lines = request.app_data::<DroppedLogLines>().and_then(DroppedLogLines::count);
     let (buffered_bytes, buffer_limit) = (limits.buffers.used(), limits.buffers.limit());
-    let snapshot = Snapshot { pools: measured, buffered_bytes, buffer_limit, dropped_log_lines };
+    let dropped_spans = herder_actors::traces::dropped_spans();
+    let snapshot = Snapshot { pools: measured, buffered_bytes, buffer_limit, dropped_log_lines, dropped_spans };
     let format = format(&request);
     // The text of 1,024 commands takes milliseconds, and this may be the thread of the pools.
     let text = web::block(move || encode::text(snapshot, format)).await?;

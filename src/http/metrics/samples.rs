@@ -79,6 +79,7 @@ fn of_server(metric: Metric, snapshot: &Snapshot) -> Series {
         Metric::BufferedBytes => one(number(snapshot.buffered_bytes)),
         Metric::BufferLimit => one(number(snapshot.buffer_limit)),
         Metric::LogLinesDropped => snapshot.dropped_log_lines.map(Value::Count).map(one).unwrap_or_default(),
+        Metric::SpansDropped => snapshot.dropped_spans.map(Value::Count).map(one).unwrap_or_default(),
         _ => Vec::new(),
     }
 }
@@ -143,7 +144,12 @@ fn of_pool(metric: Metric, pool: &SnapshotOfPool, measured: &Measurements) -> Se
             worker.activity.as_ref().map(|_| Value::Count(worker.resident_bytes.unwrap_or(0)))
         }),
         Metric::WorkerCpu => worker_cpu(status, metrics),
-        Metric::Build | Metric::Pools | Metric::BufferedBytes | Metric::BufferLimit | Metric::LogLinesDropped => vec![],
+        Metric::Build
+        | Metric::Pools
+        | Metric::BufferedBytes
+        | Metric::BufferLimit
+        | Metric::LogLinesDropped
+        | Metric::SpansDropped => vec![],
     }
 }
 

@@ -10,6 +10,8 @@ pub(super) struct Snapshot {
     pub(super) buffered_bytes: usize,
     pub(super) buffer_limit: usize,
     pub(super) dropped_log_lines: Option<u64>,
+    /// `None` if no traces are exported.
+    pub(super) dropped_spans: Option<u64>,
 }
 
 #[derive(Debug)]

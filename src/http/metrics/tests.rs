@@ -112,7 +112,7 @@ async fn snapshot(pools: &[&ScriptedPool]) -> Snapshot {
     for pool in pools {
         measured.push(SnapshotOfPool::of(pool).await);
     }
-    Snapshot { pools: measured, buffered_bytes: 0, buffer_limit: 1, dropped_log_lines: Some(0) }
+    Snapshot { pools: measured, buffered_bytes: 0, buffer_limit: 1, dropped_log_lines: Some(0), dropped_spans: Some(0) }
 }
 
 /// Returns the number of series, and the sum of all counters of calls.
