@@ -80,7 +80,7 @@ pub use reply::{Reply, ReplyMetadata};
 pub use session_affinity::SessionAffinityActor;
 pub use session_history::{HistoryEntry, HistoryState, PastSessionEntry, SessionHistory};
 pub use status::{
-    BufferStatus, CommandStatus, Percentiles, RunningCallStatus, RunningSummary, SessionAffinity, Status,
+    BufferStatus, CommandStatus, Outcomes, Percentiles, RunningCallStatus, RunningSummary, SessionAffinity, Status,
     WorkerActivity, WorkerEntry,
 };
 pub use timeline::{Timeline, TimelineCall, TimelineDeath};

@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use herder_actors::testing::*;
-use herder_actors::{CommandStatus, Error, Execute, InjectPanic, Status};
+use herder_actors::{CommandStatus, Error, Execute, InjectPanic, Outcomes, Status};
 use herder_core::ExitStatus;
 use herder_wire::WorkerErrorKind;
 use serde_json::json;
@@ -46,6 +46,8 @@ async fn r50_counts_of_calls_survive_workers_and_rebuilds() {
     let errors = ["exception", "internal", "malformed", reported.slug()].map(|kind| (kind, 1));
     assert_eq!(counts(&status, "echo"), (6, errors.to_vec()));
     assert_eq!(counts(&status, "_OTHER"), (1, vec![("unknown-command", 1)]));
+    let Outcomes { ok, failed, lost, timed_out, refused, abandoned, .. } = status.outcomes;
+    assert_eq!([ok, failed, lost, timed_out, refused, abandoned], [2, 2, 1, 0, 2, 0]);
     let run = status.commands["echo"].run_us.unwrap();
     assert!(run.p50 <= run.p99 && run.p99 <= run.max, "{run:?}");
     assert!(status.per_second > 0.0, "{status:?}");

@@ -1,6 +1,7 @@
 //! The properties of an error for programs, from the table or from its fields; the earlier attempts and the id of its call.
 
 use super::{Attempt, Error, ErrorId, ExitReport, kinds::whole_seconds, table::RetryAfter};
+use crate::status::FailureKind;
 use herder_core::{Category, Decision, Severity, Strategy, WorkerRef};
 use herder_wire::ArgumentError;
 use std::{ops::Deref, time::Duration};
@@ -9,6 +10,22 @@ impl Error {
     /// Returns the error's name for programs: the last part of `type` in its HTTP form.
     pub fn slug(&self) -> &'static str {
         self.row().slug
+    }
+
+    /// Returns how a call with this error ended, for the counts of its pool.
+    pub(crate) fn failure_kind(&self) -> FailureKind {
+        match self {
+            Self::WorkerLost { .. } | Self::SessionWorkerLost { .. } => FailureKind::Lost,
+            Self::QueueTimeout { .. }
+            | Self::DeadlineExceeded { .. }
+            | Self::IdleTimeout { .. }
+            | Self::StreamStalled { .. } => FailureKind::TimedOut,
+            Self::Cancelled { worker: None, .. } => FailureKind::Abandoned,
+            // The worker answers with it, although the handler has not run.
+            Self::BadArguments { .. } => FailureKind::Failed,
+            _ if self.may_have_run() => FailureKind::Failed,
+            _ => FailureKind::Refused,
+        }
     }
 
     /// Returns the category of the error.

@@ -6,6 +6,10 @@ use super::{
     processes::ProcessMetrics,
     workers::{SessionMetrics, SlotMetrics},
 };
+use crate::{
+    error::Error,
+    status::{FailureKind, Outcomes},
+};
 use herder_core::{BatchStatus, Features, Timestamp, WorkerId};
 use std::time::Duration;
 
@@ -14,6 +18,8 @@ use std::time::Duration;
 pub struct PoolMetrics {
     pub(crate) since: Timestamp,
     commands: CommandTable,
+    /// The calls without a result. `ok` is counted for each command.
+    failures: Outcomes,
     slots: Option<Vec<SlotMetrics>>,
     sessions: Option<SessionMetrics>,
     pub(crate) processes: ProcessMetrics,
@@ -26,6 +32,7 @@ impl PoolMetrics {
         Self {
             since: now,
             commands: CommandTable::default(),
+            failures: Outcomes::default(),
             slots: features.worker_metrics.then(|| vec![SlotMetrics::default(); slots]),
             sessions: features.session_affinity.then(SessionMetrics::default),
             processes: ProcessMetrics::default(),
@@ -38,7 +45,7 @@ impl PoolMetrics {
         self.commands.add(name)
     }
 
-    /// Counts the answer of a worker. An error is also [counted by its kind](Self::failed).
+    /// Counts the answer of a worker. An error is also [counted](Self::failed).
     #[inline]
     pub(crate) fn answered(&mut self, command: &str, number: CommandNumber, answer: &CountedAnswer<'_>) {
         self.commands.of_call(command, number).answered(answer);
@@ -55,12 +62,27 @@ impl PoolMetrics {
         self.commands.named(command).keep_batches(counts);
     }
 
-    /// Counts calls that failed with this kind of error, whether a worker or the pool failed them.
-    pub(crate) fn failed(&mut self, command: &str, kind: &'static str, calls: u64) {
+    /// Counts a call that failed, whether a worker or the pool failed it.
+    pub(crate) fn failed(&mut self, command: &str, error: &Error) {
+        self.count_failures(command, error.slug(), error.failure_kind(), 1);
+    }
+
+    /// Counts calls that were refused before they reached the pool's state, with this kind of error.
+    pub(crate) fn refused(&mut self, command: &str, kind: &'static str, calls: u64) {
+        self.count_failures(command, kind, FailureKind::Refused, calls);
+    }
+
+    fn count_failures(&mut self, command: &str, kind: &'static str, failure: FailureKind, calls: u64) {
+        self.failures.add(failure, calls);
         self.commands.named(command).failed(kind, calls);
         if let Some(sessions) = self.sessions.as_mut().filter(|_| kind == SessionMetrics::LOST) {
             sessions.lost += calls;
         }
+    }
+
+    /// Returns how the calls have ended.
+    pub(crate) fn outcomes(&self) -> Outcomes {
+        Outcomes { ok: self.commands.iter().map(CommandMetrics::ok).sum(), ..self.failures }
     }
 
     /// Counts how late the timer of the pool ran.

@@ -268,7 +268,7 @@ impl State {
         self.note_settled(id, &call, error.slug());
         if abandoned {
             // The caller abandoned the call, so there is no receiver. Nor does it count as a failure for the log.
-            self.metrics.failed(&call.command, error.slug(), 1);
+            self.metrics.failed(&call.command, &error);
             return self.log_call(call.identity(id), Err(&error), None, None);
         }
         let error = self.record_failure(call.identity(id), error);

@@ -50,7 +50,7 @@ impl State {
     /// Counts the calls that were refused on the threads of their callers.
     fn count_refusals(&mut self) {
         for ((command, kind), calls) in self.call_log.take_refusals() {
-            self.metrics.failed(&command, kind, calls);
+            self.metrics.refused(&command, kind, calls);
         }
     }
 
@@ -94,6 +94,7 @@ impl State {
         status.memory_bytes = known().map(|usage| usage.memory_bytes).sum();
         status.cpu_seconds = rounded(known().map(|usage| usage.cpu.as_secs_f64()).sum());
         status.cpu = rounded(known().map(|usage| usage.cores).sum());
+        status.outcomes = self.metrics.outcomes();
         status.per_second = self.metrics.per_second(now);
         status.running = self.running(now);
         status.buffers = self.buffer_status();

@@ -226,7 +226,7 @@ impl State {
         error: Error,
         times: Option<Times>,
     ) -> Error {
-        self.metrics.failed(call.command, error.slug(), 1);
+        self.metrics.failed(call.command, &error);
         let error = error.with_id(self.call_log.error_id(call.id));
         let admission = self.call_log.admit(call.command, &error, self.now);
         if admission.logged().is_some() {

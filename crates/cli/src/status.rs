@@ -5,7 +5,7 @@ use crate::{
     client::{Client, path},
     error::Outcome,
     table::{self, aligned, shown},
-    units::{micros, number, size},
+    units::{counted, micros, number, size},
     watch,
 };
 use herder::config::duration;
@@ -31,7 +31,10 @@ fn text(client: &Client, options: &Status) -> Outcome<String> {
     }
 }
 
-const POOL_TITLES: [&str; 14] = [
+/// From this time on, a running call has run for long.
+const LONG_CALL_US: u64 = 5_000_000;
+
+const POOL_TITLES: [&str; 16] = [
     "POOL",
     "TYPE",
     "STATE",
@@ -42,6 +45,8 @@ const POOL_TITLES: [&str; 14] = [
     "OK",
     "FAILED",
     "LOST",
+    "TIMED OUT",
+    "REFUSED",
     "CALLS/S",
     "MEMORY",
     "CPU",
@@ -67,7 +72,7 @@ fn all(client: &Client) -> Outcome<String> {
 }
 
 fn row(status: &Value) -> Vec<String> {
-    let (queue, counters) = (&status["queue"], &status["counters"]);
+    let (queue, outcomes) = (&status["queue"], &status["outcomes"]);
     let seconds = status["uptime_ms"].as_u64().unwrap_or(0) / 1000;
     vec![
         shown(&status["pool"]),
@@ -77,9 +82,11 @@ fn row(status: &Value) -> Vec<String> {
         format!("{}/{}", shown(&queue["waiting"]), shown(&queue["limit"])),
         shown(&queue["in_flight"]),
         shown(&status["active_sessions"]),
-        shown(&counters["ok"]),
-        shown(&counters["failed"]),
-        shown(&counters["lost"]),
+        shown(&outcomes["ok"]),
+        shown(&outcomes["failed"]),
+        shown(&outcomes["lost"]),
+        shown(&outcomes["timed_out"]),
+        shown(&outcomes["refused"]),
         number(&status["per_second"]),
         size(&status["memory_bytes"]),
         number(&status["cpu"]),
@@ -97,17 +104,18 @@ fn one(status: &Value) -> String {
     let [pool, kind, state] = ["pool", "worker_type", "state"].map(|key| shown(&status[key]));
     let (queue, sessions) = (&status["queue"], &status["active_sessions"]);
     let mut text = format!(
-        "{pool}: {kind}, {state}, {} ready, {} of {} waiting, {} session{}\n",
+        "{pool}: {kind}, {state}, {} ready, {} of {} waiting, {}\n",
         ready(status),
         shown(&queue["waiting"]),
         shown(&queue["limit"]),
-        shown(sessions),
-        if *sessions == 1 { "" } else { "s" },
+        counted(sessions.as_u64().unwrap_or(0), "session"),
     );
     text += &load(queue);
     text += &activity(status);
+    text += &outcomes(&status["outcomes"]);
     text += &batches(status);
-    text += &refused(status);
+    text += &protection(&pool, status);
+    text += &long_call(&pool, status);
     if let Some(error) = status["last_start_error"].as_str() {
         text += &format!("last failed start of a worker: {error}\n");
     }
@@ -189,17 +197,49 @@ fn load(queue: &Value) -> String {
     format!("load {:.0} %{wait}\n", load * 100.0)
 }
 
+/// Returns the line for how calls have ended.
+fn outcomes(outcomes: &Value) -> String {
+    let Some(ok) = outcomes["ok"].as_u64() else { return String::new() };
+    let [failed, lost, timed_out, refused] =
+        ["failed", "lost", "timed_out", "refused"].map(|key| shown(&outcomes[key]));
+    let abandoned = match outcomes["abandoned"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(calls) => format!(", {calls} abandoned"),
+    };
+    let ok = counted(ok, "call");
+    format!("{ok} ok, {failed} failed, {lost} lost, {timed_out} timed out, {refused} refused{abandoned}\n")
+}
+
 /// Returns the lines for the breaker and the quarantine, if they refuse calls.
-fn refused(status: &Value) -> String {
+fn protection(pool: &str, status: &Value) -> String {
     let mut text = String::new();
     if let Some(state) = status["breaker"]["state"].as_str() {
-        let refused = shown(&status["breaker"]["refused"]);
-        text += &format!("breaker {}, {refused} calls refused\n", state.replace('_', "-"));
+        let refused = counted(status["breaker"]["refused"].as_u64().unwrap_or(0), "call");
+        text += &format!("breaker {}, {refused} refused\n", state.replace('_', "-"));
     }
-    if status["quarantined"].as_u64().is_some_and(|payloads| payloads > 0) {
-        text += &format!("{} quarantined calls\n", shown(&status["quarantined"]));
+    if let Some(calls) = status["quarantined"].as_u64().filter(|calls| *calls > 0) {
+        text += &format!("{}; see `herder quarantine {pool}`\n", counted(calls, "quarantined call"));
     }
     text
+}
+
+/// Returns the line that says how to find out where a call hangs, if one has run for long.
+fn long_call(pool: &str, status: &Value) -> String {
+    let longest = &status["running"]["longest"];
+    if longest["since_us"].as_u64().is_none_or(|us| us < LONG_CALL_US) {
+        return String::new();
+    }
+    let workers = || status["workers"].as_array().into_iter().flatten();
+    let runs_it = |worker: &&Value| {
+        let running = worker["running"].as_array().into_iter().flatten();
+        running.into_iter().any(|call| [&call["call"], &call["since_us"]] == [&longest["call"], &longest["since_us"]])
+    };
+    let is_busy = |worker: &&Value| worker["in_flight"].as_u64().is_some_and(|calls| calls > 0);
+    let mut busy = workers().filter(is_busy);
+    // A pool without `worker_metrics` does not say which worker runs it.
+    let only = busy.next().filter(|_| busy.next().is_none());
+    let worker = workers().find(runs_it).or(only).and_then(|worker| worker["id"].as_str()).unwrap_or("WORKER");
+    format!("`herder stack {pool} {worker}` shows where the longest call is in the code\n")
 }
 
 /// Returns a line for each command that has run batches.
@@ -227,6 +267,33 @@ mod tests {
         let line = "batches of classify: 4, mean size 2.5, largest 3, mean wait 1.5 ms\n";
         assert_eq!(batches(&status), line);
         assert_eq!(batches(&json!({})), "");
+    }
+
+    #[test]
+    fn calls_that_do_not_run_and_their_reasons_are_shown() {
+        let counts = json!({ "ok": 1, "failed": 2, "lost": 0, "timed_out": 4, "refused": 18, "abandoned": 0 });
+        assert_eq!(outcomes(&counts), "1 call ok, 2 failed, 0 lost, 4 timed out, 18 refused\n");
+        let status = json!({ "breaker": { "state": "half_open", "refused": 1 }, "quarantined": 1 });
+        let expected = "breaker half-open, 1 call refused\n1 quarantined call; see `herder quarantine carts`\n";
+        assert_eq!(protection("carts", &status), expected);
+        assert_eq!(protection("carts", &json!({ "breaker": null, "quarantined": 0 })), "");
+    }
+
+    #[test]
+    fn the_worker_of_a_long_call_is_named_if_it_is_known() {
+        let call = json!({ "call": 7, "command": "wait", "since_us": LONG_CALL_US });
+        let idle = json!({ "id": "w1", "in_flight": 0 });
+        let busy = |id: &str| json!({ "id": id, "in_flight": 1 });
+        let of = |workers: Value| long_call("carts", &json!({ "running": { "longest": call }, "workers": workers }));
+        let line = |worker: &str| format!("`herder stack carts {worker}` shows where the longest call is in the code\n");
+        let mut running = busy("w3");
+        running["running"] = json!([call]);
+        assert_eq!(of(json!([idle, busy("w2"), running])), line("w3"));
+        assert_eq!(of(json!([idle, busy("w2")])), line("w2"));
+        assert_eq!(of(json!([busy("w1"), busy("w2")])), line("WORKER"));
+        let mut short = call.clone();
+        short["since_us"] = json!(LONG_CALL_US - 1);
+        assert_eq!(long_call("carts", &json!({ "running": { "longest": short }, "workers": [] })), "");
     }
 
     /// The workers of a basic pool have no columns of `worker_metrics`.

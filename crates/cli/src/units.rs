@@ -14,6 +14,11 @@ pub(crate) fn micros(value: &Value) -> String {
     }
 }
 
+/// Formats a number of things: `1 call`, `2 calls`.
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Formats a number of bytes. `-` for null.
 pub(crate) fn size(value: &Value) -> String {
     value.as_u64().map_or_else(|| "-".into(), bytes)

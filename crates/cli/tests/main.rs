@@ -33,6 +33,7 @@ mod pipelining;
 mod python;
 mod recorder;
 mod signals;
+mod status;
 mod streams;
 mod support;
 mod threads;

@@ -211,10 +211,12 @@ impl Page<'_> {
         let bars_area = Rect::new(bars_at, y, self.rest.right().saturating_sub(bars_at), 1);
         self.buffer.set_style(bars_area.intersection(self.buffer.area), self.palette.rate());
         let mut parts = vec![format!("waiting {} of {}", count(pool.waiting), count(pool.limit))];
-        parts.extend(pool.wait_us.filter(|wait| *wait > 0).map(|wait| format!("wait {}", time(Some(wait)))));
         parts.push(format!("ok {}", count(pool.ok)));
         parts.push(format!("failed {}", count(pool.failed)));
         parts.push(format!("lost {}", count(pool.lost)));
+        parts.extend((pool.timed_out > 0).then(|| format!("timed out {}", count(pool.timed_out))));
+        parts.extend((pool.refused > 0).then(|| format!("refused {}", count(pool.refused))));
+        parts.extend(pool.wait_us.filter(|wait| *wait > 0).map(|wait| format!("wait {}", time(Some(wait)))));
         let longest = pool.longest.as_ref();
         parts.extend(longest.map(|call| format!("longest {} {}", call.command, time(Some(call.since_us)))));
         parts.extend(pool.memory.map(|memory| format!("memory {}", bytes(Some(memory)))));

@@ -27,6 +27,8 @@ pub(super) struct PoolView {
     pub(super) ok: u64,
     pub(super) failed: u64,
     pub(super) lost: u64,
+    pub(super) timed_out: u64,
+    pub(super) refused: u64,
     pub(super) uptime_us: u64,
     /// The estimated wait of a new call.
     pub(super) wait_us: Option<u64>,
@@ -105,7 +107,7 @@ impl Snapshot {
 
 impl PoolView {
     pub(super) fn of(status: &Value) -> Self {
-        let (queue, counters) = (&status["queue"], &status["counters"]);
+        let (queue, outcomes) = (&status["queue"], &status["outcomes"]);
         let is_ready = |worker: &&Value| {
             worker["overflow"] == false && matches!(worker["state"].as_str(), Some("ready" | "busy" | "degraded"))
         };
@@ -120,9 +122,11 @@ impl PoolView {
             limit: number(&queue["limit"]),
             in_flight: number(&queue["in_flight"]),
             sessions: number(&status["active_sessions"]),
-            ok: number(&counters["ok"]),
-            failed: number(&counters["failed"]),
-            lost: number(&counters["lost"]),
+            ok: number(&outcomes["ok"]),
+            failed: number(&outcomes["failed"]),
+            lost: number(&outcomes["lost"]),
+            timed_out: number(&outcomes["timed_out"]),
+            refused: number(&outcomes["refused"]),
             uptime_us: number(&status["uptime_ms"]) * 1000,
             wait_us: queue["estimated_wait_ms"].as_u64().map(|ms| ms * 1000),
             per_second: status["per_second"].as_f64(),
@@ -218,7 +222,7 @@ mod tests {
     fn rates_that_the_server_does_not_send_follow_from_two_snapshots() {
         let at = |uptime_ms: u64, ok: u64, operations: u64| {
             let workers = json!([{ "id": "w1", "operations": operations, "overflow": false, "state": "ready" }]);
-            let status = json!({ "pool": "a", "uptime_ms": uptime_ms, "counters": { "ok": ok }, "workers": workers });
+            let status = json!({ "pool": "a", "uptime_ms": uptime_ms, "outcomes": { "ok": ok }, "workers": workers });
             Snapshot { pools: vec![PoolView::of(&status)] }
         };
         let mut later = at(3000, 50, 30);

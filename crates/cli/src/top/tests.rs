@@ -24,7 +24,7 @@ fn carts() -> Value {
         "pool": "carts", "worker_type": "enhanced", "state": "running", "pool_size": 4, "active_sessions": 1234,
         "uptime_ms": 4_000_000, "per_second": 1302.5, "memory_bytes": 412_u64 << 20, "cpu": 1.83,
         "queue": { "waiting": 3, "limit": 1024, "in_flight": 3, "estimated_wait_ms": 12 },
-        "counters": { "ok": 123_456, "failed": 7, "lost": 1 }, "breaker": { "state": "half_open" }, "quarantined": 2,
+        "outcomes": { "ok": 123_456, "failed": 7, "lost": 1 }, "breaker": { "state": "half_open" }, "quarantined": 2,
         "running": { "count": 3, "longest": { "command": "price", "since_us": 4_200_000 } },
         "workers": [
             worker(1, "busy", json!([{ "command": "price", "since_us": 4_200_000 }, { "command": "add", "since_us": 900 }])),
@@ -44,7 +44,7 @@ fn carts() -> Value {
 fn basic() -> Value {
     json!({
         "pool": "basic", "worker_type": "basic", "state": "running", "pool_size": 1, "uptime_ms": 1000,
-        "queue": { "waiting": 0, "limit": 64, "in_flight": 0 }, "counters": { "ok": 0, "failed": 0, "lost": 0 },
+        "queue": { "waiting": 0, "limit": 64, "in_flight": 0 }, "outcomes": { "ok": 0, "failed": 0, "lost": 0 },
         "workers": [{ "id": "w1", "generation": 1, "pid": 7, "state": "ready", "health": "healthy", "in_flight": 0,
                       "operations": 0, "overflow": false }],
     })
@@ -90,6 +90,10 @@ fn frames_fit_the_terminal() {
     model.apply(&Action::AskKill);
     assert_snapshot!("kill", drawn(&model, 80, 12));
     model.apply(&Action::KeepWorker);
+    let mut overloaded = carts();
+    (overloaded["outcomes"]["timed_out"], overloaded["outcomes"]["refused"]) = (json!(4), json!(18));
+    model.take(Snapshot { pools: vec![PoolView::of(&overloaded)] });
+    assert!(drawn(&model, 80, 12).contains("  lost 1  timed out 4  refused 18\n"));
     model.notice = Some("worker w1 of carts was not killed: the process of worker w1 has generation 2 now".into());
     assert_snapshot!("kill_refused", drawn(&model, 80, 12));
     for (width, height) in [(1, 1), (5, 2), (40, 3), (300, 4)] {
