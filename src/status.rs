@@ -25,9 +25,9 @@
 #[doc(inline)]
 pub use herder_actors::{
     ActiveFeatures, BatchStatus, BufferStatus, CommandDescription, CommandStatus, Counters, EventBatch, EventFeed,
-    Generation, InvalidPoolName, InvalidTransition, InvalidWorkerId, Outcomes, Percentiles, PoolEvent, PoolEventKind, PoolHealth,
-    PoolName, PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker, RunningCall, RunningCallStatus,
-    RunningSummary, SessionAffinity, ShutdownReport, Status, TemplateStatus, Timeline, TimelineCall, TimelineDeath,
-    TransitionStatus, WorkerActivity, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef,
-    WorkerStack, WorkerState, WorkerStatus,
+    Generation, InvalidPoolName, InvalidTransition, InvalidWorkerId, Outcomes, Percentiles, PoolEvent, PoolEventKind,
+    PoolHealth, PoolName, PoolState, ProcessActivity, QueueStatus, ReloadReport, RemainingWorker, RunningCall,
+    RunningCallStatus, RunningSummary, SessionAffinity, ShutdownReport, Status, TemplateStatus, Timeline, TimelineCall,
+    TimelineDeath, TransitionStatus, WorkerActivity, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics,
+    WorkerRef, WorkerStack, WorkerState, WorkerStatus,
 };

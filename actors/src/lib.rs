@@ -70,7 +70,7 @@ pub use messages::{
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectHold, InjectPanic, InjectStop};
 pub use metrics::{
-    CommandMetrics, CoreCounts, Exemplar, FeatureUse, Histogram, PoolMetrics, ProcessMetrics, SessionMetrics,
+    CommandMetrics, CoreCounts, Exemplar, FeatureUse, Histogram, Outcomes, PoolMetrics, ProcessMetrics, SessionMetrics,
     SlotMetrics, TIME_BOUNDS,
 };
 pub use pool_events::{EventBatch, EventFeed, PoolEvent, PoolEventKind};
@@ -80,7 +80,7 @@ pub use reply::{Reply, ReplyMetadata};
 pub use session_affinity::SessionAffinityActor;
 pub use session_history::{HistoryEntry, HistoryState, PastSessionEntry, SessionHistory};
 pub use status::{
-    BufferStatus, CommandStatus, Outcomes, Percentiles, RunningCallStatus, RunningSummary, SessionAffinity, Status,
+    BufferStatus, CommandStatus, Percentiles, RunningCallStatus, RunningSummary, SessionAffinity, Status,
     WorkerActivity, WorkerEntry,
 };
 pub use timeline::{Timeline, TimelineCall, TimelineDeath};

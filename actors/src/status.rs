@@ -1,7 +1,7 @@
 //! The status of a pool: the core's status with process ids, memory, counts and start errors added (R8). A snapshot; holds no
 //! state.
 
-use crate::{ChildHandle, Histogram, TemplateStatus};
+use crate::{ChildHandle, Histogram, Outcomes, TemplateStatus};
 use herder_core::{
     AffinityStatus, BatchStatus, BreakerStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus,
     SessionInfo, WorkerStatus, WorkerType,
@@ -76,48 +76,6 @@ pub struct Status {
     /// Why the last start of a worker failed, while fewer base workers than configured are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_start_error: Option<String>,
-}
-
-/// The numbers of calls by how they ended, wherever that was: in a worker, in the pool, or on the thread of the caller.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Outcomes {
-    /// Calls with a result.
-    pub ok: u64,
-    /// Calls that a worker answered with an error, and calls that failed in the pool after their handler may have run.
-    pub failed: u64,
-    /// Calls whose worker was lost.
-    pub lost: u64,
-    /// Calls whose deadline, `queue.timeout`, idle timeout or `stream.stall` passed.
-    pub timed_out: u64,
-    /// Calls that did not run: those that the pool refused, and those that still waited when it failed or closed.
-    pub refused: u64,
-    /// Calls that their callers abandoned.
-    pub abandoned: u64,
-}
-
-/// How a call without a result ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailureKind {
-    Failed,
-    Lost,
-    TimedOut,
-    Refused,
-    Abandoned,
-}
-
-impl Outcomes {
-    /// Counts calls that ended in this way.
-    pub(crate) fn add(&mut self, kind: FailureKind, calls: u64) {
-        let count = match kind {
-            FailureKind::Failed => &mut self.failed,
-            FailureKind::Lost => &mut self.lost,
-            FailureKind::TimedOut => &mut self.timed_out,
-            FailureKind::Refused => &mut self.refused,
-            FailureKind::Abandoned => &mut self.abandoned,
-        };
-        *count += calls;
-    }
 }
 
 /// The calls of one command since the start of the pool.

@@ -29,3 +29,4 @@ pub use problem_details::{AttemptProblemDetails, ErrorDetail, InvalidErrorDetail
 
 pub(crate) use exit::{ExitCause, ExitRecord, loss_reason, status_parts};
 pub(crate) use kinds::whole_ms;
+pub(crate) use properties::FailureKind;

@@ -1,10 +1,19 @@
 //! The properties of an error for programs, from the table or from its fields; the earlier attempts and the id of its call.
 
 use super::{Attempt, Error, ErrorId, ExitReport, kinds::whole_seconds, table::RetryAfter};
-use crate::status::FailureKind;
 use herder_core::{Category, Decision, Severity, Strategy, WorkerRef};
 use herder_wire::ArgumentError;
 use std::{ops::Deref, time::Duration};
+
+/// How a call without a result ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    Failed,
+    Lost,
+    TimedOut,
+    Refused,
+    Abandoned,
+}
 
 impl Error {
     /// Returns the error's name for programs: the last part of `type` in its HTTP form.

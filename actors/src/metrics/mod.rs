@@ -7,6 +7,7 @@
 mod commands;
 mod exemplars;
 mod histogram;
+mod outcomes;
 mod pool;
 mod processes;
 mod rate;
@@ -18,6 +19,7 @@ pub(crate) use commands::{CommandNumber, CountedAnswer};
 pub use exemplars::{Exemplar, TIME_BOUNDS};
 pub use histogram::Histogram;
 pub(crate) use histogram::micros;
+pub use outcomes::Outcomes;
 pub use pool::PoolMetrics;
 pub use processes::{CoreCounts, ProcessMetrics};
 pub(crate) use refusals::{Refusals, RefusedCalls};

@@ -3,13 +3,11 @@
 use super::{
     commands::{CommandMetrics, CommandNumber, CommandTable, CountedAnswer},
     histogram::{Histogram, micros},
+    outcomes::Outcomes,
     processes::ProcessMetrics,
     workers::{SessionMetrics, SlotMetrics},
 };
-use crate::{
-    error::Error,
-    status::{FailureKind, Outcomes},
-};
+use crate::error::{Error, FailureKind};
 use herder_core::{BatchStatus, Features, Timestamp, WorkerId};
 use std::time::Duration;
 

@@ -4,16 +4,20 @@ mod call;
 mod doctor;
 mod generate;
 mod kill;
+mod quarantine;
 mod serve;
 mod server_at;
+mod stack;
 mod top;
 
 pub(crate) use call::Call;
 pub(crate) use doctor::Doctor;
 pub(crate) use generate::{Generate, GenerateCompletions, GenerateMan};
 pub(crate) use kill::Kill;
+pub(crate) use quarantine::Quarantine;
 pub(crate) use serve::Serve;
 pub(crate) use server_at::ServerAt;
+pub(crate) use stack::Stack;
 pub(crate) use top::Top;
 
 use crate::{bench, chaos, option_values::interval};
@@ -33,13 +37,14 @@ Examples:
   herder top                                        the same, updated all the time
   herder why sessions ann                           what happened to a session
   herder recorder sessions w2                       what happened to a worker
+  herder stack sessions w2                          where a worker is in its code
   herder log-level basic debug                      more detail in the server's log
   herder chaos carts.py:app --command price --args '{\"item\": \"tea\"}'   inject faults under load and report the results
   herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   how the command scales with the number of workers
 
 Environment:
-  HERDER_URL            server used by `call`, `commands`, `doctor`, `status`, `top`, `why`, `recorder`, `log-level` and `kill`
-  HERDER_TOKEN          token of administrators; if it is set, `serve` requires it, and these nine client commands send it; or HERDER_TOKEN_FILE
+  HERDER_URL            server used by `call`, `commands`, `doctor`, `status`, `top`, `why`, `recorder`, `stack`, `quarantine`, `log-level` and `kill`
+  HERDER_TOKEN          token of administrators; if it is set, `serve` requires it, and these eleven client commands send it; or HERDER_TOKEN_FILE
   HERDER_CALL_TOKEN     token of callers, who may only call commands; sent if HERDER_TOKEN is not set; or HERDER_CALL_TOKEN_FILE
   HERDER_METRICS_TOKEN  token for /metrics only, for Prometheus; read by `serve`; or HERDER_METRICS_TOKEN_FILE
   HERDER_LOG            log filter, such as `debug` or `info,herder_actors=trace`";
@@ -175,6 +180,10 @@ pub(crate) enum Command {
     Why(Why),
     /// Show the last frames, state transitions, output and exit of a worker process
     Recorder(Recorder),
+    /// Show where the threads of a worker are in their code
+    Stack(Stack),
+    /// Show the calls that killed workers, or release one from quarantine
+    Quarantine(Quarantine),
     /// Show or change the level of a pool's events in the log of a running server
     LogLevel(LogLevel),
     /// Kill the process of a worker; the pool starts another one

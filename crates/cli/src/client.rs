@@ -14,7 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use ureq::{
-    Agent, Body,
+    Agent, Body, RequestBuilder,
     http::{HeaderMap, Response},
 };
 
@@ -92,10 +92,7 @@ impl Client {
 
     /// Sends a GET request. Returns the body of a successful response; other responses are errors.
     pub(crate) fn get(&self, path: &str) -> Outcome<String> {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {}", token.expose()));
-        }
+        let request = self.with_token(self.agent.get(format!("{}{path}", self.base)));
         let (_, body) = self.answer(request.call())?;
         String::from_utf8(body).map_err(|_| CommandError::failed("the server's response is not valid UTF-8"))
     }
@@ -109,12 +106,15 @@ impl Client {
 
     /// Sends a PUT request with a body in JSON. Returns the body of a successful response; other responses are errors.
     pub(crate) fn put(&self, path: &str, body: &str) -> Outcome<String> {
-        let mut request = self.agent.put(format!("{}{path}", self.base)).content_type("application/json");
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {}", token.expose()));
-        }
+        let request = self.with_token(self.agent.put(format!("{}{path}", self.base)).content_type("application/json"));
         let (_, body) = self.answer(request.send(body))?;
         String::from_utf8(body).map_err(|_| CommandError::failed("the server's response is not valid UTF-8"))
+    }
+
+    /// Sends a DELETE request. Responses without success are errors.
+    pub(crate) fn delete(&self, path: &str) -> Outcome {
+        let request = self.with_token(self.agent.delete(format!("{}{path}", self.base)));
+        self.answer(request.call()).map(drop)
     }
 
     /// Sends a POST request. `content` is the media type and the body. Returns the headers and the body of a successful response;
@@ -141,10 +141,8 @@ impl Client {
     /// Sends a GET request. Returns the server-sent events of a successful response, those after the event `last` if the server
     /// still has them; other responses are errors.
     pub(crate) fn get_events(&self, path: &str, last: Option<&str>) -> Outcome<impl BufRead + use<>> {
-        let mut request = self.agent.get(format!("{}{path}", self.base)).header("Accept", "text/event-stream");
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {}", token.expose()));
-        }
+        let request = self.agent.get(format!("{}{path}", self.base)).header("Accept", "text/event-stream");
+        let mut request = self.with_token(request);
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
@@ -173,6 +171,14 @@ impl Client {
         ))
     }
 
+    /// Adds the token, if there is one.
+    fn with_token<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {}", token.expose())),
+            None => request,
+        }
+    }
+
     /// Sends a POST request. `content` is the media type and the body.
     fn send(
         &self,
@@ -180,10 +186,7 @@ impl Client {
         headers: &[(&str, String)],
         (media_type, body): (&str, &[u8]),
     ) -> Result<Response<Body>, ureq::Error> {
-        let mut request = self.agent.post(format!("{}{path}", self.base)).content_type(media_type);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {}", token.expose()));
-        }
+        let mut request = self.with_token(self.agent.post(format!("{}{path}", self.base)).content_type(media_type));
         for (name, value) in headers {
             request = request.header(*name, value.as_bytes());
         }

@@ -13,11 +13,12 @@ use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
 use std::env;
 
 /// The options of these commands that take the next word as their value.
-const OPTIONS_WITH_VALUE: [&str; 7] =
-    ["--arg", "--session", "--timeout", "--url", "--config", "--generation", "--interval"];
+const OPTIONS_WITH_VALUE: [&str; 8] =
+    ["--arg", "--session", "--timeout", "--url", "--config", "--generation", "--interval", "--release"];
 
 /// The commands whose first argument is a pool of the server.
-const COMMANDS_OF_A_SERVER: [&str; 8] = ["call", "commands", "kill", "log-level", "recorder", "status", "top", "why"];
+const COMMANDS_OF_A_SERVER: [&str; 10] =
+    ["call", "commands", "kill", "log-level", "quarantine", "recorder", "stack", "status", "top", "why"];
 
 /// If a shell asks for completions (`COMPLETE=bash herder`), prints them and exits.
 pub(crate) fn answer_shell() {

@@ -26,11 +26,13 @@ mod option_values;
 mod page_tests;
 mod problem;
 mod python;
+mod quarantine;
 mod recorder;
 mod schema;
 mod serve;
 mod signals;
 mod source;
+mod stack;
 mod status;
 mod table;
 mod target;
@@ -64,6 +66,8 @@ fn main() -> ExitCode {
         Command::Top(options) => top::run(&options),
         Command::Why(options) => why::run(&options),
         Command::Recorder(options) => recorder::run(&options),
+        Command::Stack(options) => stack::run(&options),
+        Command::Quarantine(options) => quarantine::run(&options),
         Command::Kill(options) => kill::run(&options),
         Command::LogLevel(options) => log_level::run(&options),
         Command::Chaos(options) => chaos::run(&options),

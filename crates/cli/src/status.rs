@@ -285,7 +285,8 @@ mod tests {
         let idle = json!({ "id": "w1", "in_flight": 0 });
         let busy = |id: &str| json!({ "id": id, "in_flight": 1 });
         let of = |workers: Value| long_call("carts", &json!({ "running": { "longest": call }, "workers": workers }));
-        let line = |worker: &str| format!("`herder stack carts {worker}` shows where the longest call is in the code\n");
+        let line =
+            |worker: &str| format!("`herder stack carts {worker}` shows where the longest call is in the code\n");
         let mut running = busy("w3");
         running["running"] = json!([call]);
         assert_eq!(of(json!([idle, busy("w2"), running])), line("w3"));

@@ -35,6 +35,8 @@ fn help() {
         "top",
         "why",
         "recorder",
+        "stack",
+        "quarantine",
         "log-level",
         "kill",
         "chaos",

@@ -90,12 +90,12 @@ fn frames_fit_the_terminal() {
     model.apply(&Action::AskKill);
     assert_snapshot!("kill", drawn(&model, 80, 12));
     model.apply(&Action::KeepWorker);
+    model.notice = Some("worker w1 of carts was not killed: the process of worker w1 has generation 2 now".into());
+    assert_snapshot!("kill_refused", drawn(&model, 80, 12));
     let mut overloaded = carts();
     (overloaded["outcomes"]["timed_out"], overloaded["outcomes"]["refused"]) = (json!(4), json!(18));
     model.take(Snapshot { pools: vec![PoolView::of(&overloaded)] });
     assert!(drawn(&model, 80, 12).contains("  lost 1  timed out 4  refused 18\n"));
-    model.notice = Some("worker w1 of carts was not killed: the process of worker w1 has generation 2 now".into());
-    assert_snapshot!("kill_refused", drawn(&model, 80, 12));
     for (width, height) in [(1, 1), (5, 2), (40, 3), (300, 4)] {
         drawn(&model, width, height);
     }
