@@ -10,6 +10,7 @@
 )]
 
 mod actions;
+mod checker;
 mod configurations;
 mod faults;
 mod pool;

@@ -2,14 +2,15 @@
 
 use super::*;
 
-const SESSIONS: u32 = 6000;
+/// Those of one worker are more than two steps of the scan visit. Few, because the harness verifies all sessions after each step.
+const SESSIONS: u32 = 2400;
 
 /// Sessions bound alternately to two workers, which have run a call of each.
-fn harness() -> Harness {
+fn harness(sessions: u32) -> Harness {
     let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 2);
-    settings.sessions.max = SESSIONS as usize;
+    settings.sessions.max = sessions as usize;
     let mut harness = Harness::with(settings);
-    for n in 0..SESSIONS {
+    for n in 0..sessions {
         harness.bind(&format!("s{n}"), 1 + n % 2);
         harness.run_call(&format!("s{n}"));
     }
@@ -29,7 +30,7 @@ fn notified(effects: &Effects) -> Vec<(SessionId, WorkerRef, SessionEndReason)> 
 /// steps.
 #[test]
 fn sessions_are_unbound_at_once_and_reported_in_steps() {
-    let mut harness = harness();
+    let mut harness = harness(SESSIONS);
     let mut effects = Vec::new();
     assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(1), &mut effects), SESSIONS as usize / 2);
     assert_eq!(effects, [], "no effect at once, however many sessions there are");
@@ -61,7 +62,7 @@ fn sessions_are_unbound_at_once_and_reported_in_steps() {
 /// R14: a session with a call is unbound after that call. A session that is bound in the meantime stays bound.
 #[test]
 fn released_session_is_unbound_after_its_call() {
-    let mut harness = harness();
+    let mut harness = harness(SESSIONS);
     let (call, effects) = harness.call(Some("s0"));
     let running = sent(&effects, call).unwrap();
     let mut effects = Vec::new();
@@ -99,7 +100,7 @@ fn new_sessions_do_not_hide_released_ones_from_the_scan() {
 /// bindings of its successor hides no loss.
 #[test]
 fn removed_binding_is_not_reported_as_a_loss() {
-    let mut harness = harness();
+    let mut harness = harness(SESSIONS);
     harness.core.remove_worker_sessions(harness.now, WorkerId(1), &mut Vec::new());
     harness.exit_by_signal(process(1, 1));
     harness.exit_by_signal(process(2, 1));
@@ -120,7 +121,7 @@ fn removed_binding_is_not_reported_as_a_loss() {
 /// R20: a death updates no row of an idle session.
 #[test]
 fn worker_death_touches_no_idle_session() {
-    let mut harness = harness();
+    let mut harness = harness(SESSIONS);
     let effects = harness.exit_by_signal(process(1, 1));
     assert!(effects.iter().all(|effect| matches!(effect, Effect::Log(_) | Effect::Start(_))), "{effects:?}");
     assert_eq!((harness.lookup("s0"), harness.lookup("s1")), (Lookup::NotBound, Lookup::Bound(process(2, 1))));
@@ -130,8 +131,9 @@ fn worker_death_touches_no_idle_session() {
 /// rows.
 #[test]
 fn pages_list_every_session_once() {
-    let mut harness = harness();
-    for n in (0..SESSIONS).filter(|n| n % 10 != 0 && *n < 5500) {
+    let sessions = 6000; // more than one page visits
+    let mut harness = harness(sessions);
+    for n in (0..sessions).filter(|n| n % 10 != 0 && *n < 5500) {
         assert!(harness.core.end_session(harness.now, format!("s{n}"), &mut harness.effects));
     }
     let left = harness.core.affinity_status(harness.now).unwrap().total_sessions;
