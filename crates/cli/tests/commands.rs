@@ -424,7 +424,8 @@ fn call_and_status_against_a_server() {
     assert_eq!(lines[1][..5], ["kept", "enhanced", "running", "1/1", "0/1000"]);
     let (_, out, _) = with(&["status", "kept"]);
     assert!(out.starts_with("kept: enhanced, running, 1/1 ready, 0 of 1000 waiting, 1 session\nload 0 %\n"), "{out}");
-    assert!(out.contains(" cores, no call runs\n\nWORKER  GENERATION  PID"), "{out}");
+    assert!(out.contains(" cores, no call runs\n2 calls ok, 2 failed, 0 lost,"), "{out}");
+    assert!(out.contains(" 0 refused\n\nWORKER  GENERATION  PID"), "{out}");
     assert!(out.lines().any(|line| line.starts_with("refuse   1      1 ")), "{out}");
     let json: Value = serde_json::from_str(&with(&["status", "kept", "--json"]).1).unwrap();
     assert_eq!(json["pool"], "kept");
