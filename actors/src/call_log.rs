@@ -79,6 +79,22 @@ impl AnsweredCall {
     }
 }
 
+/// A handler that ended after its call had failed, such as at its deadline.
+#[derive(Debug)]
+pub(crate) struct LateFailure {
+    pub(crate) call: CallId,
+    pub(crate) command: Arc<str>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) trace: Option<NonZeroU128>,
+    pub(crate) worker: WorkerRef,
+    /// Whether Herder interrupted it. Otherwise it raised an exception.
+    pub(crate) was_interrupted: bool,
+    /// The exception.
+    pub(crate) reason: String,
+    /// Where the handler was.
+    pub(crate) traceback: String,
+}
+
 /// How a successful call was executed.
 #[derive(Debug)]
 pub(crate) struct Success {
@@ -161,6 +177,12 @@ impl CallLog {
         self.events.queue(level, move || pool.emit(&call));
     }
 
+    /// Logs where the handler of a failed call was.
+    pub(crate) fn log_late_failure(&self, late: LateFailure) {
+        let pool = self.pool.clone();
+        self.events.queue(Level::INFO, move || pool.emit_late_failure(&late));
+    }
+
     /// Logs the number of suppressed failures of each window that has ended; of all windows if `now` is `None`.
     pub(crate) fn log_suppressed(&self, now: Option<Timestamp>) {
         for (command, error, suppressed) in self.limiter().take_suppressed(now) {
@@ -225,6 +247,31 @@ impl PoolStart {
         if is_failure(error) { event!(warn, "call failed") } else { event!(info, "call refused") }
     }
 
+    fn emit_late_failure(&self, late: &LateFailure) {
+        macro_rules! event {
+            ($message:literal) => {
+                tracing::info!(
+                    target: TARGET,
+                    pool = %self.pool,
+                    command = &*late.command,
+                    session = late.session.as_ref().map(SessionId::as_str),
+                    worker = %late.worker,
+                    call = late.call.0,
+                    error_id = %self.error_id(late.call),
+                    trace_id = late.trace.map(|trace| format!("{trace:032x}")),
+                    reason = %OneLine(&late.reason),
+                    traceback = late.traceback,
+                    $message
+                )
+            };
+        }
+        if late.was_interrupted {
+            event!("handler interrupted");
+        } else {
+            event!("handler failed after its call had ended");
+        }
+    }
+
     fn log_call(&self, call: &AnsweredCall) {
         let AnsweredCall { id, command, session, outcome, times, .. } = call;
         let (done, error) = (outcome.as_ref().ok(), outcome.as_ref().err());
@@ -279,10 +326,9 @@ fn may_log_calls() -> bool {
     !IS_REGISTERED.load(Ordering::Acquire) || !CALL_EVENTS.interest().is_never()
 }
 
-/// Returns whether an error counts as a failure. Otherwise the call was refused: nothing ran, the handler rejected it, or the
-/// pool was shutting down.
+/// Returns whether an error counts as a failure. Otherwise the call was refused: nothing ran, or the handler rejected it.
 fn is_failure(error: &Error) -> bool {
-    error.may_have_run() && !matches!(error, Error::Rejected { .. } | Error::PoolClosed { .. })
+    error.may_have_run() && !matches!(error, Error::Rejected { .. })
 }
 
 fn micros(span: Duration) -> u64 {

@@ -101,42 +101,45 @@ impl PoolClient {
     /// call.
     pub fn call(&self, request: Request) -> PendingReply {
         let (reply, answer) = oneshot::channel();
-        let (submitted, error_id) = self.submit_or_log(request, Replier::Once(reply));
+        let (submitted, ids) = self.submit_or_log(request, Replier::Once(reply));
         let state = match submitted {
             Ok(id) => Pending::Waiting { answer, id, client: self.clone() },
             Err(error) => Pending::Refused(Some(error)),
         };
-        PendingReply { state, error_id }
+        PendingReply { state, ids }
     }
 
     /// Submits a call whose result is taken item by item. Never blocks; a full pool refuses at once. Dropping the returned
     /// stream before its end cancels the call.
     pub fn stream(&self, request: Request) -> PendingStream {
         let (sender, receiver) = chunks(self.0.shared.stream_window());
-        let (submitted, error_id) = self.submit_or_log(request, Replier::Stream(sender));
+        let (submitted, ids) = self.submit_or_log(request, Replier::Stream(sender));
         let state = match submitted {
             Ok(id) => Items::Arriving { receiver, id, client: self.clone() },
             Err(error) => Items::Refused(error),
         };
-        PendingStream { state, error_id, buffers: Vec::new() }
+        PendingStream { state, ids, buffers: Vec::new() }
     }
 
-    /// Submits a call. Logs a refusal. Also returns the id under which the log has the call.
-    fn submit_or_log(&self, request: Request, reply: Replier) -> (Result<CallId, Box<Error>>, ErrorId) {
+    /// Submits a call. Logs a refusal. Also returns the ids under which the log has the call.
+    fn submit_or_log(&self, request: Request, reply: Replier) -> (Result<CallId, Box<Error>>, LogIds) {
         let call_log = self.0.shared.call_log();
         if !self.is_here() {
             // Checked before anything that takes a lock, since another thread may have held the lock at the fork. For the
             // same reason no event is logged.
-            return (Err(Box::new(Error::Forked { may_have_run: false })), call_log.error_id(CallId(0)));
+            let ids = LogIds { error: call_log.error_id(CallId(0)), trace: None };
+            return (Err(Box::new(Error::Forked { may_have_run: false })), ids);
         }
         let (id, command) = (self.0.shared.next_call(), request.command().clone());
         let error_id = call_log.error_id(id);
-        let submitted = self.submit(id, request, reply).map_err(|Refused { error, trace }| {
-            let error = error.with_id(error_id);
-            self.log_refusal(CallIdentity { id, command: &command, session: None, trace }, &error);
-            Box::new(error)
-        });
-        (submitted.map(|()| id), error_id)
+        match self.submit(id, request, reply) {
+            Ok(trace) => (Ok(id), LogIds { error: error_id, trace }),
+            Err(Refused { error, trace }) => {
+                let error = error.with_id(error_id);
+                self.log_refusal(CallIdentity { id, command: &command, session: None, trace }, &error);
+                (Err(Box::new(error)), LogIds { error: error_id, trace })
+            }
+        }
     }
 
     /// Logs a call that the caller of this method refuses, as the pool logs its own refusals. Returns the id under which the
@@ -153,7 +156,8 @@ impl PoolClient {
         }
     }
 
-    fn submit(&self, id: CallId, request: Request, reply: Replier) -> Result<(), Refused> {
+    /// Returns the id of the call's trace, if it belongs to one.
+    fn submit(&self, id: CallId, request: Request, reply: Replier) -> Result<Option<NonZeroU128>, Refused> {
         // `do_send` to a stopped supervisor drops the message silently, and the caller would get `PoolClosed` with
         // `may_have_run: true`. This check gives the definite answer. If the pool stops right after it, the indefinite one is
         // still correct.
@@ -167,9 +171,18 @@ impl PoolClient {
             (Replier::Stream(_), None, Some(_)) => Timestamp::NEVER,
             (_, timeout, _) => self.0.shared.clock().now() + timeout.unwrap_or(self.0.shared.timeout()),
         };
-        self.0.supervisor.do_send(Submit(Incoming::of(request, id, deadline, reply, Some(permit))?));
-        Ok(())
+        let incoming = Incoming::of(request, id, deadline, reply, Some(permit))?;
+        let trace = incoming.trace.as_ref().map(|trace| trace.id());
+        self.0.supervisor.do_send(Submit(incoming));
+        Ok(trace)
     }
+}
+
+/// The ids under which the log has a call.
+#[derive(Clone, Copy, Debug)]
+struct LogIds {
+    error: ErrorId,
+    trace: Option<NonZeroU128>,
 }
 
 /// A call that does not reach the supervisor.
@@ -196,7 +209,7 @@ impl From<Error> for Refused {
 #[derive(Debug)]
 pub struct PendingReply {
     state: Pending,
-    error_id: ErrorId,
+    ids: LogIds,
 }
 
 #[derive(Debug)]
@@ -209,7 +222,12 @@ enum Pending {
 impl PendingReply {
     /// Returns the id under which the log has this call if it fails.
     pub fn error_id(&self) -> ErrorId {
-        self.error_id
+        self.ids.error
+    }
+
+    /// Returns the id of the [trace](crate::traces) that this call belongs to: that of its caller, or one that the pool records.
+    pub fn trace_id(&self) -> Option<NonZeroU128> {
+        self.ids.trace
     }
 }
 
@@ -259,7 +277,7 @@ impl Drop for PendingReply {
 #[must_use = "a stream that is dropped cancels its call"]
 pub struct PendingStream {
     state: Items,
-    error_id: ErrorId,
+    ids: LogIds,
     /// Those of the last item.
     buffers: Vec<Buffer>,
 }
@@ -279,7 +297,12 @@ enum Items {
 impl PendingStream {
     /// Returns the id under which the log has this call if it fails.
     pub fn error_id(&self) -> ErrorId {
-        self.error_id
+        self.ids.error
+    }
+
+    /// Returns the id of the [trace](crate::traces) that this call belongs to: that of its caller, or one that the pool records.
+    pub fn trace_id(&self) -> Option<NonZeroU128> {
+        self.ids.trace
     }
 
     /// Returns where and how the call ran, once the stream has ended without an error.

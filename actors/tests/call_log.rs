@@ -132,5 +132,5 @@ async fn r38_calls_of_a_dropped_pool_are_logged() {
     harness.pool().do_send(echo(1)); // an awaited answer would hold an address of the pool
     peer.call().await;
     drop(harness);
-    wait_for_log(&["INFO", &name, "call refused", "error=pool-closed", "command=echo"]).await;
+    wait_for_log(&["WARN", &name, "call failed", "error=pool-closed", "command=echo"]).await;
 }

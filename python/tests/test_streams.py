@@ -261,7 +261,9 @@ def test_an_interrupt_ends_a_step_that_takes_long(start, define, sleep, error):
     wire_id = host.send_stream("waits")
     assert host.chunk(wire_id) == "first"
     assert host.wait_for_line() == "waits"
-    assert cancelled(host, wire_id, interrupt=True)["message"] == "the call was interrupted"
+    interrupted = cancelled(host, wire_id, interrupt=True)
+    assert interrupted["message"] == "the call was interrupted"
+    assert "in waits\n" in interrupted["traceback"]  # where the handler was
     assert host.wait_for_line() == error
 
 

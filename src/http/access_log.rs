@@ -3,9 +3,9 @@
 //! each call was prepared for the log as well.
 
 use super::headers::TRACE_PARENT;
-use actix_web::{HttpRequest, dev::ServiceResponse};
-use herder_actors::TraceParent;
-use std::time::Instant;
+use actix_web::{HttpMessage, HttpRequest, dev::ServiceResponse};
+use herder_actors::{ErrorId, TraceParent, traces};
+use std::{num::NonZeroU128, time::Instant};
 use tracing::Level;
 
 /// The target of the events.
@@ -17,17 +17,30 @@ pub(super) struct AccessEntry {
     began: Instant,
 }
 
+/// A marker in the extensions of a request that is logged and brings no trace: the call may begin one. Takes no memory of its own.
+struct WantsTrace;
+
+/// The trace of the call of a request, in its extensions.
+struct BegunTrace(NonZeroU128);
+
 impl AccessEntry {
     /// Returns the entry of a request that has just arrived; `None` if the log does not show it.
     #[expect(clippy::disallowed_methods, reason = "the time that a request takes is logged, and decides nothing")]
-    pub(super) fn begin(is_logged: bool) -> Option<Self> {
-        (is_logged && tracing::enabled!(target: TARGET, Level::INFO)).then(|| Self { began: Instant::now() })
+    pub(super) fn begin(is_logged: bool, request: &HttpRequest) -> Option<Self> {
+        if !is_logged || !tracing::enabled!(target: TARGET, Level::INFO) {
+            return None;
+        }
+        if traces::is_recording() && trace_parent(request).is_none() {
+            request.extensions_mut().insert(WantsTrace);
+        }
+        Some(Self { began: Instant::now() })
     }
 
-    /// Logs the request, whose response is about to be sent.
-    pub(super) fn log<B>(self, response: &ServiceResponse<B>) {
+    /// Logs the request, whose response is about to be sent. `failed`: the id of the call that failed, if one did.
+    pub(super) fn log<B>(self, response: &ServiceResponse<B>, failed: Option<ErrorId>) {
         let request = response.request();
-        let trace = trace_parent(request).map(|parent| format!("{:032x}", parent.trace));
+        let begun = || request.extensions().get::<BegunTrace>().map(|begun| begun.0);
+        let trace = trace_parent(request).map(|parent| parent.trace).or_else(begun);
         let duration = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         // The query is left out: it may contain secrets.
         tracing::info!(
@@ -37,9 +50,20 @@ impl AccessEntry {
             status = response.status().as_u16(),
             duration_us = duration,
             peer = request.peer_addr().map(tracing::field::display),
-            trace_id = trace,
+            error_id = failed.map(tracing::field::display),
+            trace_id = trace.map(|trace| format!("{trace:032x}")),
             "request"
         );
+    }
+}
+
+/// Keeps the trace of the call of a request for the log, if the log needs it.
+pub(super) fn note_trace(request: &HttpRequest, trace: Option<NonZeroU128>) {
+    if let Some(trace) = trace {
+        let mut extensions = request.extensions_mut();
+        if extensions.contains::<WantsTrace>() {
+            extensions.insert(BegunTrace(trace));
+        }
     }
 }
 

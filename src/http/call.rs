@@ -3,6 +3,7 @@
 //! early, or forge the fields after it.
 
 use super::{
+    access_log::note_trace,
     alarm::later,
     backlog,
     binary::{self, Accepted},
@@ -97,6 +98,7 @@ async fn submit(
     if let Some(format) = format {
         let call = if options.limits_all() { call.timeout(reader.time_left()) } else { call };
         let items = forward(request.headers(), pool, options.apply(call)).stream_json();
+        note_trace(request, items.trace_id());
         // On the heap, so that the future of other calls does not get larger.
         return Box::pin(stream(request, (pools, pool), limits, format, (items, texts))).await;
     }
@@ -106,6 +108,7 @@ async fn submit(
         call = call.take_buffers();
     }
     let reply = forward(request.headers(), pool, options.apply(call)).reply();
+    note_trace(request, reply.trace_id());
     let id = reply.error_id();
     let Some(reply) = while_connected(request, reply).await else { return Ok(client_gone()) };
     let reply = reply.map_err(|error| failed((pools, pool), texts.explain(error), id))?;

@@ -21,7 +21,7 @@ use actix_web::{
     http::header::{self, HeaderMap, HeaderName},
     middleware::Next,
 };
-use herder_actors::ErrorDetail;
+use herder_actors::{ErrorDetail, ErrorId};
 use std::sync::Arc;
 
 /// The checks that every request must pass.
@@ -55,25 +55,25 @@ pub(super) async fn check(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let (busy, detail) = (ActiveRequest::begin(request.request()), guard.detail(request.request()));
-    let entry = AccessEntry::begin(guard.access_log);
+    let entry = AccessEntry::begin(guard.access_log, request.request());
     let admitted = guard.admit(request.request());
-    let mut response = match admitted {
+    let (mut response, failed) = match admitted {
         Ok(()) => {
-            let response = match calls.filter(|calls| calls.matches(&request)) {
+            let (response, failed) = match calls.filter(|calls| calls.matches(&request)) {
                 // actix-web allocates the future of this function for each request. With the call inside it took 2152 bytes:
                 // glibc keeps freed blocks of up to 1032 bytes for the thread, and merges all free blocks for a larger one.
                 Some(calls) => with_detail(Box::pin(calls.run(request)).await, detail),
                 None => with_detail(next.call(request).await?, detail),
             };
-            unread::hold(response)
+            (unread::hold(response), failed)
         }
         // Do not return early with `?`: `end` must also run for a refusal, so that the connection closes during a
         // drain.
-        Err(refusal) => request.error_response(refusal),
+        Err(refusal) => (request.error_response(refusal), None),
     };
     connections::end(busy, &mut response);
     if let Some(entry) = entry {
-        entry.log(&response);
+        entry.log(&response, failed);
     }
     Ok(response)
 }
@@ -99,16 +99,22 @@ pub(super) async fn only(
 }
 
 /// Rebuilds the response of a pool error with the detail that this request may see. actix-web creates the first one
-/// without access to the request, so it is brief.
-fn with_detail(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDetail) -> ServiceResponse<BoxBody> {
+/// without access to the request, so it is brief. Also returns the id of the call that failed, if one did.
+fn with_detail(
+    response: ServiceResponse<impl MessageBody + 'static>,
+    detail: ErrorDetail,
+) -> (ServiceResponse<BoxBody>, Option<ErrorId>) {
     let again = response.response().error().and_then(|error| {
-        let call = error.as_error::<CallErrorResponse>().map(|failure| failure.response(detail));
-        call.or_else(|| Some(error.as_error::<herder_actors::Error>()?.to_response(detail, None)))
+        let call = error.as_error::<CallErrorResponse>().map(|failure| (failure.response(detail), Some(failure.id)));
+        call.or_else(|| {
+            let error = error.as_error::<herder_actors::Error>()?;
+            Some((error.to_response(detail, None), error.error_id()))
+        })
     });
     DetailOfStream::set(response.response(), detail);
     match again {
-        Some(again) => response.into_response(again),
-        None => response.map_into_boxed_body(),
+        Some((again, failed)) => (response.into_response(again), failed),
+        None => (response.map_into_boxed_body(), None),
     }
 }
 

@@ -5,10 +5,11 @@ use herder::{
     Error,
     breaker::{BreakerState, Outcome},
     config::{Breaker, CountedFailures},
-    testing::{TestPool, pool, wait_until, with_timeout},
+    testing::{LogLine, TestPool, log_lines_of, pool, wait_until, with_timeout},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
+use tracing::Level;
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -57,6 +58,10 @@ async fn r34_lost_workers_open_the_breaker_and_calls_are_refused() {
     assert_eq!((breaker.state, breaker.opened, breaker.refused), (BreakerState::Open, 1, 1));
     assert!(pool.reset_breaker().await.unwrap());
     with_timeout("a call", pool.call::<Value>("pid", &json!({}))).await.unwrap();
+    for (text, level) in [("circuit breaker opened", Level::WARN), ("circuit breaker closed", Level::INFO)] {
+        let is_meant = |line: &LogLine| line.message.starts_with(text) && line.level == level;
+        wait_until(text, async || log_lines_of(pool.name().as_str()).iter().any(is_meant)).await;
+    }
     pool.shutdown_and_check().await;
 }
 

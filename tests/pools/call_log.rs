@@ -2,7 +2,10 @@
 
 use herder::{
     Error, Result,
-    testing::{Fault, LogLine, Script, ScriptedPool, VirtualClock, log_lines_of, scripted, scripted_on, wait_until},
+    testing::{
+        Fault, LogLine, Script, ScriptedPool, TestContext, VirtualClock, log_lines_of, scripted, scripted_on,
+        wait_until,
+    },
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -67,6 +70,29 @@ async fn r38_a_failed_call_is_logged_once() {
     assert!(calls.iter().all(|line| line.level == Level::DEBUG), "{calls:?}");
     assert!(calls[0].all.contains("outcome=ok") && calls[0].all.contains("routing=new"), "{calls:?}");
     pool.shutdown_and_check().await;
+}
+
+/// R38: a call that the end of its pool cut off is a failure, with the worker that ran it; one that has not run was refused.
+#[tokio::test]
+async fn r38_a_call_that_ran_until_the_pool_ended_has_failed() {
+    let script = script().command("hang", async |_| std::future::pending().await);
+    let configured =
+        |context: &TestContext| context.enhanced().app("app:app").pool_size(1).overflow(0).pipeline(1).build();
+    let pool = scripted("cut-off", script, configured).await;
+    let handle = herder::Pool::clone(&pool);
+    let [running, waiting] = ["hang", "ok"].map(|command| handle.call::<Value>(command, &json!({})).reply());
+    wait_until("both calls are admitted", async || pool.status().await.unwrap().counters.submitted == 2).await;
+    let name = pool.name().to_string();
+    pool.shutdown(Duration::ZERO).await.unwrap();
+    let (running, waiting) = (running.await.unwrap_err(), waiting.await.unwrap_err());
+    assert!(running.may_have_run() && running.worker().is_some() && running.send_count() == 1, "{running:?}");
+    assert!(!waiting.may_have_run() && waiting.worker().is_none(), "{waiting:?}");
+    for (message, level, command) in [("call failed", Level::WARN, "hang"), ("call refused", Level::INFO, "ok")] {
+        let is_meant = |line: &LogLine| line.message == message && line.all.contains(&format!("command={command} "));
+        wait_until(message, async || log_lines_of(&name).iter().any(is_meant)).await;
+        let line = log_lines_of(&name).into_iter().find(is_meant).unwrap();
+        assert_eq!((line.level, line.all.contains("worker=w1.")), (level, command == "hang"), "{line:?}");
+    }
 }
 
 /// R38, R54: at most ten failures of one command are logged in ten seconds. The others are counted, and the count is logged

@@ -9,10 +9,11 @@ use herder::{
     messages::Execute,
     session::Routing,
     status::Generation,
-    testing::{HANG_TIMEOUT, TestPool, pool, wait_until, with_timeout},
+    testing::{HANG_TIMEOUT, LogLine, TestPool, log_lines_of, pool, wait_until, with_timeout},
 };
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, time::Duration};
+use tracing::Level;
 
 /// Sync handlers. Each creates a file when it begins and writes the name of the exception that ended it.
 const SYNC: &str = "
@@ -124,24 +125,54 @@ async fn cancel(pool: &TestPool, command: &str, how: CancelledBy) {
 
 /// Sends calls whose deadline passes, until one of them has begun. On a slow machine a deadline can pass before the handler
 /// begins, so each attempt has twice the deadline.
+/// The error of a call that was sent names its worker.
 async fn exceed_deadline(pool: &TestPool, command: &str) {
-    let mut deadline = Duration::from_millis(200);
+    let (mut deadline, mut worker) = (Duration::from_millis(200), None);
     while !file(pool, "begun").exists() {
         let outcome: Outcome = answer(pool.call::<Value>(command, &json!({})).timeout(deadline).reply()).await;
-        assert!(matches!(outcome, Err(Error::DeadlineExceeded { .. })), "{outcome:?}");
+        let Err(error @ Error::DeadlineExceeded { .. }) = outcome else { unreachable!("{outcome:?}") };
+        worker = worker.or(error.worker());
+        assert_eq!(error.problem().worker, error.worker().map(|worker| worker.id), "{error:?}");
         deadline *= 2;
     }
+    assert!(worker.is_some(), "one of the calls has begun");
+}
+
+/// Waits for the log events of a call at its deadline: that it failed, and where its handler was when it was interrupted. Returns
+/// the number of events of interrupted handlers.
+async fn interruption_is_logged(pool: &TestPool, command: &str) -> usize {
+    let lines = |message: &'static str| {
+        log_lines_of(pool.name().as_str()).into_iter().filter(move |line| line.message == message).collect::<Vec<_>>()
+    };
+    wait_until("the interruption is logged", async || !lines("handler interrupted").is_empty()).await;
+    let interrupted = lines("handler interrupted");
+    for line in &interrupted {
+        assert_eq!((line.level, line.target.as_str()), (Level::INFO, "herder::call"), "{line:?}");
+        assert!(line.all.contains(&format!("in {command}")) && line.all.contains("worker=w1.1 "), "{line:?}");
+        let error_id = line.all.split(' ').find(|field| field.starts_with("error_id=")).unwrap();
+        let is_failure = |failed: &LogLine| {
+            failed.all.contains(error_id) && failed.all.contains("worker=w1.1 ") && failed.level == Level::WARN
+        };
+        assert!(lines("call failed").iter().any(is_failure), "{line:?}");
+    }
+    interrupted.len()
 }
 
 /// Asserts that the handler is ended by this exception, and that its process and the other session are not affected.
 async fn assert_interrupted(app: &str, command: &str, exception: &str) {
     let pool = one_worker_pool(app, HANG_TIMEOUT).await;
     let worker = pool.base_workers().await.remove(0);
+    let mut interruptions = 0;
     for (before, how) in (1..).zip(WAYS) {
         let _ = fs::remove_file(file(&pool, "ended"));
         cancel(&pool, command, how).await;
         queue_is(&pool, 0, 0).await;
         assert_eq!(fs::read_to_string(file(&pool, "ended")).unwrap(), exception, "{command}, cancelled by {how:?}");
+        let logged = interruption_is_logged(&pool, command).await;
+        if let CancelledBy::Deadline = how {
+            interruptions = logged;
+        }
+        assert_eq!(logged, interruptions, "an abandoned call is not a failure");
         assert_eq!(count(&pool, "other").await.unwrap(), before + 1, "the session keeps its state");
         assert_eq!(pool.base_workers().await.remove(0).pid, worker.pid, "in the same process");
     }

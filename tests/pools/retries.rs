@@ -4,7 +4,7 @@ use crate::pools::steps::{Outcome, answer};
 use herder::{
     Error, Pool,
     config::{Backoff, Poison, PoolBuilder, Retry},
-    testing::{TestPool, pool, wait_until, with_timeout},
+    testing::{LogLine, TestPool, log_lines_of, pool, wait_until, with_timeout},
 };
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -122,6 +122,12 @@ async fn r37_call_that_kills_its_workers_is_quarantined() {
     assert_eq!((&*quarantined.command, quarantined.deaths, entries.len()), ("poison", 3, 2));
     assert_eq!(pool.status().await.unwrap().quarantined, 1);
     assert!(pool.release_from_quarantine(quarantined.fingerprint).await.unwrap());
+    for text in ["WARN call quarantined: ", "INFO call released from quarantine"] {
+        let is_meant = |line: &LogLine| {
+            format!("{} {}", line.level, line.message).starts_with(text) && line.all.contains("command=poison")
+        };
+        wait_until(text, async || log_lines_of(pool.name().as_str()).iter().any(is_meant)).await;
+    }
     let error = call(&pool, "poison", arguments).await.unwrap_err();
     assert!(matches!(error, Error::WorkerLost { .. }), "the call was released: {error:?}");
     pool.shutdown_and_check().await;

@@ -35,7 +35,8 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// The earlier attempts of a call, in order; empty for nearly all calls. Also keeps the call's [`ErrorId`].
+/// The earlier attempts of a call, in order; empty for nearly all calls. Also keeps the call's [`ErrorId`], and the process that
+/// ran the call when it ended without an answer.
 #[derive(Clone, Debug, Default)]
 pub struct Attempts(Option<Arc<AttemptHistory>>);
 
@@ -43,10 +44,11 @@ pub struct Attempts(Option<Arc<AttemptHistory>>);
 struct AttemptHistory {
     earlier: Vec<Attempt>,
     error_id: Option<ErrorId>,
+    ran_on: Option<WorkerRef>,
 }
 
 impl PartialEq for Attempts {
-    /// Compares the attempts and not the ids.
+    /// Compares the earlier attempts only.
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
@@ -56,7 +58,7 @@ impl Eq for Attempts {}
 
 impl From<Vec<Attempt>> for Attempts {
     fn from(earlier: Vec<Attempt>) -> Self {
-        Self((!earlier.is_empty()).then(|| Arc::new(AttemptHistory { earlier, error_id: None })))
+        Self((!earlier.is_empty()).then(|| Arc::new(AttemptHistory { earlier, error_id: None, ran_on: None })))
     }
 }
 
@@ -67,7 +69,18 @@ impl Attempts {
 
     pub(super) fn set_error_id(&mut self, id: ErrorId) {
         // Copied, since clones of the error may share the history. Only failed calls pay for it.
-        self.0 = Some(Arc::new(AttemptHistory { earlier: self.to_vec(), error_id: Some(id) }));
+        let (earlier, error_id, ran_on) = (self.to_vec(), Some(id), self.ran_on());
+        self.0 = Some(Arc::new(AttemptHistory { earlier, error_id, ran_on }));
+    }
+
+    /// Returns the process that ran the call when it ended without an answer.
+    pub(super) fn ran_on(&self) -> Option<WorkerRef> {
+        self.0.as_ref()?.ran_on
+    }
+
+    pub(super) fn set_ran_on(&mut self, worker: WorkerRef) {
+        let (earlier, error_id, ran_on) = (self.to_vec(), self.error_id(), Some(worker));
+        self.0 = Some(Arc::new(AttemptHistory { earlier, error_id, ran_on }));
     }
 }
 

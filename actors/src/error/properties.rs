@@ -124,7 +124,8 @@ impl Error {
         }
     }
 
-    /// Returns the process that the error concerns.
+    /// Returns the process that the error concerns; of a call that ended without an answer, such as at its deadline, the process
+    /// that it had been sent to.
     pub fn worker(&self) -> Option<WorkerRef> {
         match self {
             Self::Rejected { worker: worker_ref, .. }
@@ -136,7 +137,7 @@ impl Error {
             Self::WorkerLost { worker, generation, .. } | Self::SessionWorkerLost { worker, generation, .. } => {
                 Some(WorkerRef { id: *worker, generation: *generation })
             }
-            _ => None,
+            _ => self.ran_on(),
         }
     }
 
@@ -167,14 +168,14 @@ impl Error {
     }
 
     /// Returns how often the call was sent to a worker, as far as the error knows. A call that was lost and then failed by
-    /// its deadline or by the pool's end may have been sent once more.
+    /// the pool's end may have been sent once more.
     pub fn send_count(&self) -> u32 {
         let earlier = u32::try_from(self.attempts().len()).unwrap_or(u32::MAX);
         let answered = match self {
             Self::StartFailed { .. } => false,
             Self::SessionWorkerLost { may_have_run, .. } => *may_have_run,
             Self::Rejected { .. } | Self::Exception { .. } | Self::Unencodable { .. } | Self::WorkerLost { .. } => true,
-            _ => earlier == 0 && self.may_have_run(),
+            _ => self.ran_on().is_some() || (earlier == 0 && self.may_have_run()),
         };
         earlier.saturating_add(u32::from(answered))
     }
@@ -229,6 +230,18 @@ impl Error {
             *attempts = earlier.into();
         }
         self
+    }
+
+    /// Adds the process that ran the call when it ended without an answer. The kinds that need none do not keep it.
+    pub(crate) fn with_ran_on(mut self, worker: Option<WorkerRef>) -> Self {
+        if let (Some(attempts), Some(worker)) = (attempts_of!(&mut self), worker) {
+            attempts.set_ran_on(worker);
+        }
+        self
+    }
+
+    fn ran_on(&self) -> Option<WorkerRef> {
+        attempts_of!(self).and_then(|attempts| attempts.ran_on())
     }
 
     /// Adds the timeout of the command to the error, if that ended the call.

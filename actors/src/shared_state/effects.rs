@@ -231,7 +231,7 @@ impl State {
                 self.end_trace_of(&mut call, id, Some(&error), Some(stamps));
                 let error = error.with_attempts(self.attempts(earlier));
                 self.note_delivered(id, &call, &delivery, error.slug());
-                let error = self.record_answered_failure(call.identity(id), error, times);
+                let (error, _) = self.record_failure_with(call.identity(id), error, times);
                 call.answer(Err(error));
             }
             None => {} // not reachable: only `on_final_frame` causes deliveries. The dropped call answers `PoolClosed`.
@@ -261,9 +261,10 @@ impl State {
         let Some(mut call) = self.calls.remove(&id) else { return };
         // Before the call is dropped: if its attempt kills the worker later, the fingerprint can no longer be computed.
         self.remember_abandoned(&call);
+        let attempt = self.unfinished_attempt(id, &call);
         let abandoned = matches!(failure, CallFailure::Abandoned);
         let error = self.error(self.clock.now(), failure).with_attempts(self.attempts(earlier));
-        let error = error.with_command_timeout(call.command_timeout);
+        let error = error.with_command_timeout(call.command_timeout).with_ran_on(attempt.map(|(worker, _)| worker));
         self.end_trace_of(&mut call, id, Some(&error), None);
         self.note_settled(id, &call, error.slug());
         if abandoned {
@@ -271,7 +272,10 @@ impl State {
             self.metrics.failed(&call.command, &error);
             return self.log_call(call.identity(id), Err(&error), None, None);
         }
-        let error = self.record_failure(call.identity(id), error);
+        let (error, is_logged) = self.record_failure_with(call.identity(id), error, None);
+        if let Some(attempt) = attempt.filter(|_| is_logged) {
+            self.remember_failed(attempt, id, &call);
+        }
         call.answer(Err(error));
     }
 }

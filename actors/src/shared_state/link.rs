@@ -2,6 +2,7 @@
 //! slot.
 
 use super::{
+    failed_calls::FailedCalls,
     outbox::{Outbox, PendingFrame},
     slabs::{Made, Placed, SHORT_COPY, Slabs},
     streams::Streams,
@@ -67,6 +68,8 @@ pub(crate) struct Link {
     pub(crate) flush_control: Rc<Notify>,
     /// The fingerprints of attempts that still run although their calls are settled; filled only if the quarantine is on.
     pub(crate) abandoned: Vec<Suspect>,
+    /// The logged calls that have failed while their handlers run on.
+    pub(super) failed_calls: FailedCalls,
     /// Whether the worker reads the control descriptor.
     pub(crate) has_control: bool,
     /// Whether the worker accepts calls with buffers.
@@ -117,6 +120,7 @@ impl Link {
             flush: Rc::default(),
             flush_control: Rc::default(),
             abandoned: Vec::new(),
+            failed_calls: FailedCalls::default(),
             has_control: false,
             accepts_buffers: false,
             accepts_log_level: false,
@@ -225,9 +229,10 @@ impl Link {
         }
     }
 
-    /// Forgets the fingerprint and the stream of an attempt whose final frame was received.
+    /// Forgets what is kept of an attempt whose final frame was received: its stream, its fingerprint and its failed call.
     pub(crate) fn finished(&mut self, wire: WireId) {
         self.streams.remove(wire);
+        self.failed_calls.forget(wire);
         if !self.abandoned.is_empty() {
             self.abandoned.retain(|suspect| suspect.wire != wire);
         }

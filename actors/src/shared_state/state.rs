@@ -216,16 +216,17 @@ impl State {
     /// Records a failed call: adds the id to its error, and queues a log event unless the limit suppresses it. Returns the
     /// error for the caller.
     pub(super) fn record_failure(&mut self, call: CallIdentity<'_>, error: Error) -> Error {
-        self.record_answered_failure(call, error, None)
+        self.record_failure_with(call, error, None).0
     }
 
-    /// Does what [`record_failure`](Self::record_failure) does, for a call that a worker may have answered, with its times.
-    pub(super) fn record_answered_failure(
+    /// Does what [`record_failure`](Self::record_failure) does, for a call that a worker may have answered, with its times. Also
+    /// returns whether the failure is logged.
+    pub(super) fn record_failure_with(
         &mut self,
         call: CallIdentity<'_>,
         error: Error,
         times: Option<Times>,
-    ) -> Error {
+    ) -> (Error, bool) {
         self.metrics.failed(call.command, &error);
         let error = error.with_id(self.call_log.error_id(call.id));
         let admission = self.call_log.admit(call.command, &error, self.now);
@@ -237,7 +238,7 @@ impl State {
             self.defer(Deferred::FailuresSuppressed);
         }
         self.log_call(call, Err(&error), times, admission.logged());
-        error
+        (error, admission.logged().is_some())
     }
 
     /// Queues a log event for a call if `logged` is set, and at level DEBUG in any case.
@@ -403,6 +404,7 @@ impl State {
         // Must be computed before the core handles the frame: the core then forgets the attempt, and the link its
         // fingerprint.
         let cleared = self.cleared_fingerprint(worker, header.wire, &frame);
+        self.log_late_failure(worker, header.wire, &frame);
         (self.current_frame, self.current_ran) = (Some(frame), ran);
         if let Some(link) = self.link(worker) {
             link.finished(header.wire);

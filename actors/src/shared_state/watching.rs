@@ -6,8 +6,11 @@ use crate::{
     pool_events::PoolEventKind,
     timeline::{Timeline, TimelineCall},
 };
-use herder_core::{BreakerState, CallId, Delivery, Fingerprint, PoolState, ProcessExit, Timestamp, WireId, WorkerRef};
+use herder_core::{
+    BreakerState, BreakerStatus, CallId, Delivery, Fingerprint, PoolState, ProcessExit, Timestamp, WireId, WorkerRef,
+};
 use std::collections::BTreeMap;
+use tracing::Level;
 
 impl State {
     /// Records a call whose final frame was delivered. `ran`: the time for which its handler ran; zero if its worker does not
@@ -105,11 +108,23 @@ impl State {
         if self.reported.breaker.is_none() {
             return;
         }
-        let now = self.core.breaker(self.now).map(|status| status.state);
+        let status = self.core.breaker(self.now);
+        let now = status.as_ref().map(|status| status.state);
         if now != self.reported.breaker {
             self.reported.breaker = now;
             self.event_feed.add(PoolEventKind::Breaker, None, &format!("the breaker is {}", name_of_breaker(now)));
+            status.iter().for_each(|status| self.log_breaker(status));
         }
+    }
+
+    fn log_breaker(&self, status: &BreakerStatus) {
+        let (pool, state, retry_after_ms) = (self.config().name().clone(), status.state, status.retry_after_ms);
+        let level = if state == BreakerState::Open { Level::WARN } else { Level::INFO };
+        self.call_log.events().queue(level, move || match state {
+            BreakerState::Open => tracing::warn!(%pool, retry_after_ms, "circuit breaker opened: calls are refused"),
+            BreakerState::HalfOpen => tracing::info!(%pool, "circuit breaker half-open: a few calls are tried"),
+            _ => tracing::info!(%pool, "circuit breaker closed: calls are admitted"),
+        });
     }
 
     /// Reports calls that are in quarantine since a death, and those that no longer are.
@@ -117,15 +132,26 @@ impl State {
         let entries = self.core.quarantine_entries(self.now).into_iter().filter(|entry| entry.quarantined);
         let now: BTreeMap<u64, String> =
             entries.map(|entry| (entry.fingerprint.0, entry.command.to_string())).collect();
-        for (verb, these, others) in
-            [("put into", &now, &self.reported.quarantined), ("released from", &self.reported.quarantined, &now)]
+        for (is_released, these, others) in
+            [(false, &now, &self.reported.quarantined), (true, &self.reported.quarantined, &now)]
         {
+            let verb = if is_released { "released from" } else { "put into" };
             for (fingerprint, command) in these.iter().filter(|(fingerprint, _)| !others.contains_key(fingerprint)) {
                 let message = format!("a call of `{command}` was {verb} quarantine: {}", Fingerprint(*fingerprint));
                 self.event_feed.add(PoolEventKind::Quarantine, None, &message);
+                self.log_quarantine(command, Fingerprint(*fingerprint), is_released);
             }
         }
         self.reported.quarantined = now;
+    }
+
+    fn log_quarantine(&self, command: &str, fingerprint: Fingerprint, is_released: bool) {
+        let (pool, command) = (self.config().name().clone(), command.to_owned());
+        let level = if is_released { Level::INFO } else { Level::WARN };
+        self.call_log.events().queue(level, move || match is_released {
+            true => tracing::info!(%pool, command, %fingerprint, "call released from quarantine"),
+            false => tracing::warn!(%pool, command, %fingerprint, "call quarantined: workers died in a row while they ran it; calls of the command with these arguments are refused"),
+        });
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     error::{CommandError, Outcome},
+    logs::PROGRAM,
     source::{ALLOW_CODE, Source},
 };
 use herder::{
@@ -55,7 +56,7 @@ impl Access {
     pub(crate) fn decide(listen: SocketAddr, source: &Source, allow_code: bool) -> Outcome<Self> {
         let tokens = Tokens::configured(&source.server)?;
         for path in exposed_files(&source.server).iter().map(|path| path.display()) {
-            tracing::warn!("every user of this machine can read the token file {path}; run `chmod o= {path}`");
+            tracing::warn!(target: PROGRAM, "every user of this machine can read the token file {path}; run `chmod o= {path}`");
         }
         if tokens.admin.is_some() || tokens.call.is_some() {
             return Ok(Self::Tokens(tokens));

@@ -6,7 +6,8 @@ use crate::{
     client::{Client, path},
     commands,
     error::{CommandError, Outcome},
-    logs, named_arguments,
+    logs::{self, PROGRAM},
+    named_arguments,
     problem::{check_object, problem},
     source::{Origin, Source, name_of},
     table,
@@ -171,7 +172,7 @@ fn local(source: Source, options: &Call, arguments: String, attached: Vec<(Strin
         let pool = Pool::start(config.with_lazy(false)).await.map_err(|error| problem(&error))?;
         let reply = call(&pool, options, arguments, attached).await;
         if let Err(error) = pool.shutdown(Duration::from_secs(5)).await {
-            tracing::warn!(%error, "pool shutdown failed");
+            tracing::warn!(target: PROGRAM, %error, "pool shutdown failed");
         }
         reply
     })?;

@@ -3,7 +3,7 @@
 
 use crate::{
     error::{CommandError, EndSignal, Outcome},
-    logs,
+    logs::{self, PROGRAM},
 };
 use herder::config::duration;
 use std::{fs::File, time::Duration};
@@ -51,7 +51,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return EndSignal::Interrupt,
                 _ = self.terminate.recv() => return EndSignal::Terminate,
                 () = received(&mut self.hangup) => {
-                    tracing::warn!("SIGHUP ignored: the configuration cannot be reloaded yet; restart the server to change it");
+                    tracing::warn!(target: PROGRAM, "SIGHUP ignored: the configuration cannot be reloaded yet; restart the server to change it");
                 }
             }
         }
@@ -62,7 +62,7 @@ impl Signals {
     pub(crate) async fn next_stop(&mut self) -> EndSignal {
         let same_until = Instant::now() + SAME_STOP;
         while let Ok(same) = timeout_at(same_until, self.next()).await {
-            tracing::info!("{} within a second of the first signal: ignored as part of the same stop", same.name());
+            tracing::info!(target: PROGRAM, "{} within a second of the first signal: ignored as part of the same stop", same.name());
         }
         self.next().await
     }
@@ -82,13 +82,14 @@ impl EndSignal {
         let signal = self.name();
         let timeout = duration::show(timeout);
         tracing::info!(
+            target: PROGRAM,
             "{signal}: requests and calls may finish within {timeout}; another signal after a second or more stops immediately"
         );
     }
 
     /// Ends the process with the exit code of the signal. The watchdog kills the remaining workers.
     pub(crate) fn exit_now(self) -> ! {
-        tracing::warn!("{}: stopped immediately", self.name());
+        tracing::warn!(target: PROGRAM, "{}: stopped immediately", self.name());
         logs::finish();
         std::process::exit(self.exit_code().into())
     }

@@ -4,6 +4,7 @@ use crate::error::{CommandError, Outcome};
 use herder::config::Traces;
 #[cfg(feature = "otlp")]
 use {
+    crate::logs::PROGRAM,
     herder::traces::{Exporter, export},
     std::time::Duration,
 };
@@ -23,7 +24,7 @@ impl TraceExport {
     #[cfg(feature = "otlp")]
     pub(crate) fn start(traces: &Traces) -> Outcome<Self> {
         let exporter = traces.endpoint.as_ref().map(|endpoint| {
-            tracing::info!(endpoint = endpoint.url(), sample = traces.sample, "traces are exported");
+            tracing::info!(target: PROGRAM, endpoint = endpoint.url(), sample = traces.sample, "traces are exported");
             export(traces)
         });
         Ok(Self { exporter: exporter.transpose().map_err(CommandError::failed)? })
@@ -48,7 +49,7 @@ impl Drop for TraceExport {
         let in_time = exporter.flush(FLUSH_TIMEOUT);
         let dropped = exporter.dropped();
         if dropped > 0 || !in_time {
-            tracing::warn!(dropped, complete = in_time, "spans were not exported");
+            tracing::warn!(target: PROGRAM, dropped, complete = in_time, "spans were not exported");
         }
     }
 }

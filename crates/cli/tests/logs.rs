@@ -3,8 +3,9 @@
 use crate::support::{Request, Server, folder, herder, wait_until};
 use herder::testing::Signal;
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{PipeReader, Read, pipe},
+    os::unix::fs::PermissionsExt,
     process::Stdio,
 };
 
@@ -242,7 +243,10 @@ fn json_log_has_the_error_of_the_command() {
 /// are hidden, and each request is one line of the access log.
 #[test]
 fn r50_without_a_terminal_log_and_banner_are_json_without_secrets() {
-    let folder = folder("[pools.two]\napp = 'app.py:app'\npool_size = 1\n[server]\ntoken = 's3cret-of-the-server'\n");
+    let folder = folder("[pools.two]\napp = 'app.py:app'\npool_size = 1\n[server]\ntoken_file = 'token'\n");
+    let token_file = folder.path().join("token");
+    fs::write(&token_file, "s3cret-of-the-server").unwrap();
+    fs::set_permissions(&token_file, Permissions::from_mode(0o644)).unwrap();
     let mut server = Server::json(folder, &["--access-log"]);
     let token: &[(&str, &str)] = &[("Authorization", "Bearer s3cret-of-the-server"), ("traceparent", TRACE)];
     let text = r#"{"text": "s3cret-of-the-server api_key=abc {\"password\": \"abc\"} http://me:abc@db/"}"#;
@@ -264,6 +268,17 @@ fn r50_without_a_terminal_log_and_banner_are_json_without_secrets() {
     for line in [request, refused] {
         assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     }
+    let of_access: Vec<_> = lines.iter().filter(|line| line["target"] == "herder::access").collect();
+    assert!(of_access.iter().all(|line| line["message"] == "request"), "{of_access:?}");
+    let failed: Vec<_> = of_access.iter().filter(|line| !line["error_id"].is_null()).collect();
+    assert_eq!((failed.len(), &failed[0]["error_id"], &failed[0]["status"]), (1, &refused["error_id"], &404.into()));
+    let exposed = lines.iter().find(|line| line["message"].as_str().unwrap().contains("can read the token file"));
+    assert_eq!((&exposed.unwrap()["target"], &exposed.unwrap()["level"]), (&"herder".into(), &"WARN".into()));
+    let is_of_a_module = |line: &&serde_json::Value| {
+        let target = line["target"].as_str().unwrap();
+        target.starts_with("herder::") && !["herder::access", "herder::call", "herder::worker"].contains(&target)
+    };
+    assert_eq!(lines.iter().find(is_of_a_module), None, "the target of the program's own events is `herder`");
     assert!(
         request["duration_us"].is_u64() && request["peer"].as_str().unwrap().starts_with("127.0.0.1:"),
         "{request}"

@@ -107,7 +107,7 @@ pub(crate) fn server(collector: SocketAddr, sample: &str) -> Server {
     );
     let folder = folder(&config);
     fs::write(folder.path().join("shop.py"), APP).unwrap();
-    let server = Server::start(folder, &[], &[]);
+    let server = Server::start(folder, &["--access-log"], &[]);
     server.until_ready();
     server
 }
@@ -178,7 +178,8 @@ fn r50_only_sampled_calls_are_recorded() {
     assert!(collector.spans().is_empty(), "what was recorded would have been exported before the exit");
     let always = server(collector.address, "1");
     let given = always.call("shop/trace", "{}", &[]).result().clone();
-    always.call("shop/fail", "{}", &[]).problem(500, "exception");
+    let failed = always.call("shop/fail", "{}", &[]);
+    failed.problem(500, "exception");
     let spans = collector.until(8);
     let calls: Vec<_> = spans.iter().filter(|span| span["parentSpanId"].is_null()).collect();
     assert_eq!((spans.len(), calls.len(), &calls[0]["name"]), (8, 2, &"shop/trace".into()), "{spans:#?}");
@@ -186,6 +187,16 @@ fn r50_only_sampled_calls_are_recorded() {
     let [trace, span] = ["traceId", "spanId"].map(|key| attempt[key].as_str().unwrap());
     assert_eq!(given, Value::from(format!("00-{trace}-{span}-03")));
     assert_eq!((attribute(calls[1], "error.type"), &calls[1]["status"]["code"]), ("exception".into(), &2.into()));
+    let error_id = format!("error_id={} ", failed.json["error_id"].as_str().unwrap());
+    for (call, error_id) in calls.iter().zip([None, Some(error_id)]) {
+        let trace = format!("trace_id=\"{}\"", call["traceId"].as_str().unwrap());
+        let is_meant = |line: &&str| line.contains("herder::access: request ") && line.contains(&trace);
+        wait_until("the request is logged with the trace", || always.log().lines().any(|line| is_meant(&line)));
+        let log = always.log();
+        let line = log.lines().find(is_meant).unwrap();
+        assert_eq!(line.contains("error_id="), error_id.is_some(), "{line}");
+        assert!(error_id.is_none_or(|id| line.contains(&id)), "{line}");
+    }
 }
 
 /// R50: a collector that does not exist fails no call and delays no exit; the spans are counted, also in the metrics.

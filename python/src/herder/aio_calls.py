@@ -369,11 +369,12 @@ class Runner:
             self.answer_once(pending)
             return
         kind = type(error)  # not `isinstance`: that runs code of the object, for its `__class__`
+        frame_of = error_frames.exception_frame
         if issubclass(kind, asyncio.CancelledError) and pending.failure is not None:
             error = pending.failure
         elif holds_interrupt(error) or (issubclass(kind, asyncio.CancelledError) and self.calls.is_cancelled(wire_id)):
-            error = Interrupted()
-        failure = error_frames.exception_frame(wire_id, error, pending.started, ended, self.worker.max_frame)
+            frame_of = error_frames.interrupt_frame
+        failure = frame_of(wire_id, error, pending.started, ended, self.worker.max_frame)
         self.answer_once(pending, failure)
         if pending.has_buffers:
             self.return_slabs_soon(pending)

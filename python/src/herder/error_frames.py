@@ -16,7 +16,7 @@ from herder.text import text as text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Any
 
@@ -68,8 +68,25 @@ HERDER_FILES = frozenset(os.path.join(FOLDER, name + ".py") for name in HERDER_M
 
 def exception_frame(wire_id: int, error: BaseException, started: int, ended: int, max_frame: int = UNLIMITED) -> bytes:
     """Return the error frame for an exception of a call. Never raises, whatever `error` does when it is printed."""
+    return described_frame(wire_id, describe, error, started, ended, max_frame)
+
+
+def interrupt_frame(wire_id: int, error: BaseException, started: int, ended: int, max_frame: int = UNLIMITED) -> bytes:
+    """Return the error frame of an interrupted call, whatever exception its handler ended with. Never raises."""
+    return described_frame(wire_id, describe_interrupt, error, started, ended, max_frame)
+
+
+def described_frame(
+    wire_id: int,
+    described: Callable[[BaseException], dict[str, Any]],
+    error: BaseException,
+    started: int,
+    ended: int,
+    max_frame: int,
+) -> bytes:
+    """Return the error frame with the fields that a function returns for an exception. Never raises."""
     try:
-        fields = describe(error)
+        fields = described(error)
         if fields["kind"] == "bad_arguments":  # the handler has not run
             started = ended = 0
         return error_frame(wire_id, fields, started, ended, max_frame)
@@ -138,8 +155,13 @@ def describe(error: Any) -> dict[str, Any]:
     if issubclass(kind, Rejected):
         return {"kind": "rejected", "message": text(error), **optional_field("code", error), **rejected_fields(error)}
     if issubclass(kind, Interrupted):
-        return {"kind": "cancelled", "message": "the call was interrupted"}
+        return describe_interrupt(error)
     return describe_exception("exception", error)
+
+
+def describe_interrupt(error: BaseException) -> dict[str, str]:
+    """Describe the exception with which an interrupted handler ended. Its traceback shows where the handler was."""
+    return {"kind": "cancelled", "message": "the call was interrupted", "traceback": format_traceback(error)}
 
 
 def optional_field(name: str, error: BaseException) -> dict[str, str]:

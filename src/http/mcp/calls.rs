@@ -9,7 +9,7 @@ use super::{
     tools::{CREATE_SESSION, END_SESSION, HANDLE, McpPool, take_handle},
 };
 use crate::body_buffers::Room;
-use crate::http::{body_check, connections::while_connected, headers::forward};
+use crate::http::{access_log::note_trace, body_check, connections::while_connected, headers::forward};
 use actix_web::{HttpRequest, HttpResponse, Result, http::StatusCode, web};
 use bytes::Bytes;
 use herder_actors::{Error, IfAbsent, PendingReply, Reply};
@@ -111,6 +111,7 @@ impl ToolCall<'_> {
             call = call.if_absent(IfAbsent::Reject);
         }
         let reply = forward(caller.request.headers(), pool, options.apply(call)).reply();
+        note_trace(caller.request, reply.trace_id());
         let id = reply.error_id();
         match end(caller.request, reply, running.as_mut()).await {
             End::Answered(Ok(reply)) => {

@@ -4,6 +4,7 @@
 use super::plan::{Amount, Plan};
 use crate::{
     error::{CommandError, Outcome},
+    logs::PROGRAM,
     problem::refused,
     signals::Signals,
 };
@@ -168,7 +169,7 @@ async fn with_pool(
     let pool = Pool::start(config.with_lazy(false)).without_waiting().await?;
     let report = action(&pool).await;
     if let Err(error) = pool.shutdown(END_TIMEOUT).await {
-        tracing::warn!(%error, "pool shutdown failed");
+        tracing::warn!(target: PROGRAM, %error, "pool shutdown failed");
     }
     report
 }

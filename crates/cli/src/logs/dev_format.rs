@@ -42,6 +42,7 @@ impl DevFormat {
                 String::new()
             }
             (CALL, "call") => self.call(&fields),
+            (CALL, message) if message.starts_with("handler ") => self.late(&fields),
             // A failed start is printed by whoever caused it: the start of the server, or a reload.
             (CALL, _) | (_, "worker failed to start" | "pool failed: too many restarts") => String::new(),
             (WORKER, _) => self.worker(level, &fields),
@@ -73,6 +74,12 @@ impl DevFormat {
             text += &report("stack").map(|stack| format!("{stack}\n")).unwrap_or_default();
         }
         text
+    }
+
+    /// Returns where the handler of a call was that had failed before, such as at its deadline.
+    fn late(&self, fields: &Fields) -> String {
+        let [command, reason, trace] = ["command", "reason", "traceback"].map(|name| printable(fields.text(name)));
+        format!("{command}  {}: {reason}\n{}", fields.message, traceback::show(&trace, self.style))
     }
 
     /// Returns what a worker printed as it is, and its log records with their level and logger.
@@ -123,5 +130,20 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
         writer.write_str(&self.show(metadata.target(), *metadata.level(), Fields::of(event)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_handler_is_shown_where_it_was() {
+        let traceback =
+            "Traceback (most recent call last):\n  File \"app.py\", line 3, in slow\n    wait()\nInterrupted\n";
+        let others = [("command", "slow"), ("reason", "the call was interrupted"), ("traceback", traceback)];
+        let fields = Fields::new("handler interrupted", others.map(|(name, text)| (name, text.into())));
+        let shown = DevFormat::new(Style { has_colors: false }).show(CALL, Level::INFO, fields);
+        assert_eq!(shown, format!("slow  handler interrupted: the call was interrupted\n{traceback}"));
     }
 }

@@ -54,6 +54,10 @@ use writer::Source;
 /// How long the process waits at its end for a log that is not read.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The target of the events of the program itself. Without it, the target of an event would be its module, such as that of the
+/// access log.
+pub(crate) const PROGRAM: &str = "herder";
+
 /// The filter of the access log: it is shown whatever `HERDER_LOG` says.
 pub(crate) const ACCESS: &str = "herder::access=info";
 

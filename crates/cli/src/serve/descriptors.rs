@@ -1,7 +1,10 @@
 //! The budget of file descriptors: raises the limit, reserves what workers need, and gives the rest to connections.
 //! Without the reserve, a server whose connections use all descriptors could not restart a worker. Holds numbers.
 
-use crate::error::{CommandError, Outcome};
+use crate::{
+    error::{CommandError, Outcome},
+    logs::PROGRAM,
+};
 use herder::PoolConfig;
 use std::fs;
 
@@ -65,6 +68,7 @@ impl Descriptors {
         let connections = without_overflow.max(FEW.min(available / PER_CONNECTION));
         if without_overflow < FEW {
             tracing::warn!(
+                target: PROGRAM,
                 limit,
                 connections,
                 "the limit of open file descriptors (`ulimit -n`) is low for these connections and overflow workers: raise it"

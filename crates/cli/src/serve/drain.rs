@@ -1,6 +1,7 @@
 //! Graceful shutdown: no new connections are accepted, and a worker is restarted only if a call waits for it. Requests
 //! finish, then the pools shut down. Takes at most the shutdown timeout, and a little more for the last responses.
 
+use crate::logs::PROGRAM;
 use herder::{Pool, http::Connections};
 use std::{
     future::Future,
@@ -49,7 +50,7 @@ impl Drain {
             _ = end.await;
         }
         if !in_time && tokio::time::timeout(FLUSH_TIMEOUT, stopped).await.is_err() {
-            tracing::warn!("closed {} connections before their requests finished", connections.open());
+            tracing::warn!(target: PROGRAM, "closed {} connections before their requests finished", connections.open());
         }
     }
 }
@@ -65,6 +66,6 @@ async fn prepare(pools: &[Pool]) {
 /// Shuts a pool down. The pool logs the result.
 async fn end(pool: Pool, timeout: Duration) {
     if let Err(error) = pool.shutdown(timeout).await {
-        tracing::warn!(pool = %pool.name(), %error, "pool shutdown failed");
+        tracing::warn!(target: PROGRAM, pool = %pool.name(), %error, "pool shutdown failed");
     }
 }

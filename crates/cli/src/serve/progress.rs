@@ -1,7 +1,10 @@
 //! Logs how many workers of each pool are ready, and detects that no worker of any pool will start. The pools log
 //! failed starts themselves. Changes nothing in the pools.
 
-use crate::error::{CommandError, Outcome};
+use crate::{
+    error::{CommandError, Outcome},
+    logs::PROGRAM,
+};
 use herder::{
     Pool,
     status::{PoolHealth, PoolState},
@@ -40,7 +43,7 @@ impl StartTracker {
                 return self.outcome();
             }
         }
-        tracing::info!("all pools are ready");
+        tracing::info!(target: PROGRAM, "all pools are ready");
         Ok(())
     }
 
@@ -93,7 +96,7 @@ async fn watch_pool(pool: Pool, starts: StartTracker) -> StartOutcome {
         starts.record(&pool, &health);
         let PoolHealth { ready_workers, pool_size, state, .. } = health;
         if ready_workers != logged {
-            tracing::info!(pool = %pool.name(), "workers ready: {ready_workers} of {pool_size}");
+            tracing::info!(target: PROGRAM, pool = %pool.name(), "workers ready: {ready_workers} of {pool_size}");
         }
         if ready_workers >= pool_size || state == PoolState::Idle {
             break;
