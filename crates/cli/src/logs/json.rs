@@ -1,16 +1,15 @@
 //! The log as JSON, with one object on each line. Holds no state.
 //!
 //! A busy server logs each request, on the thread that serves it. So an event is written to the line field by field: without
-//! a map, and without a text of its own for each value.
+//! a map, without a text of its own for each value, and without a serializer, which escapes byte by byte.
 
 use super::{
     fields::Fields,
     format::{LONGEST, WORKER},
     timestamp,
 };
-use serde::{Serialize, Serializer as _};
-use serde_json::Serializer;
-use std::{fmt, io::Write as _};
+use serde_json::Value;
+use std::fmt::{self, Write};
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -70,29 +69,28 @@ fn within_limit(line: String, level: Level, target: &str, fields: impl FnOnce() 
 
 /// A line that is being written: an object without its closing brace.
 struct Line {
-    text: Vec<u8>,
+    text: String,
     has_message: bool,
 }
 
 impl Line {
     /// Begins a line with the current time.
     fn begin(level: Level, target: &str) -> Self {
-        let mut text = Vec::with_capacity(ORDINARY);
-        text.extend_from_slice(b"{\"timestamp\":\"");
-        // Cannot fail: memory accepts everything.
+        let mut text = String::with_capacity(ORDINARY);
+        text.push_str("{\"timestamp\":\"");
         _ = write!(text, "{}", timestamp::now());
-        text.extend_from_slice(b"\",\"level\":\"");
-        text.extend_from_slice(level.as_str().as_bytes());
-        text.extend_from_slice(b"\",\"target\":");
-        let mut line = Self { text, has_message: false };
-        line.value(target);
-        line
+        text.push_str("\",\"level\":\"");
+        text.push_str(level.as_str());
+        text.push_str("\",\"target\":\"");
+        push_escaped(&mut text, target);
+        text.push('"');
+        Self { text, has_message: false }
     }
 
     /// Returns a whole line.
     fn of_fields(level: Level, target: &str, fields: &Fields) -> String {
         let mut line = Self::begin(level, target);
-        line.add("message", &fields.message);
+        line.add_text("message", &fields.message);
         fields.others.iter().for_each(|(name, value)| line.add(name, value));
         line.end()
     }
@@ -100,38 +98,36 @@ impl Line {
     /// Returns the whole line, with its line break. A line always has a message.
     fn end(mut self) -> String {
         if !self.has_message {
-            self.add("message", "");
+            self.add_text("message", "");
         }
-        self.text.extend_from_slice(b"}\n");
-        // `serde_json` writes only UTF-8.
-        String::from_utf8(self.text).unwrap_or_default()
+        self.text.push_str("}\n");
+        self.text
     }
 
-    fn add(&mut self, name: &str, value: impl Serialize) {
+    fn add(&mut self, name: &str, value: impl fmt::Display) {
         self.key(name);
-        self.value(value);
+        _ = write!(self.text, "{value}");
+    }
+
+    fn add_text(&mut self, name: &str, value: &str) {
+        self.key(name);
+        self.text.push('"');
+        push_escaped(&mut self.text, value);
+        self.text.push('"');
     }
 
     fn key(&mut self, name: &str) {
         self.has_message |= name == "message";
-        self.text.push(b',');
-        self.value(name);
-        if OWN_KEYS.contains(&name) {
-            self.text.pop();
-            self.text.extend_from_slice(b"_\"");
-        }
-        self.text.push(b':');
-    }
-
-    fn value(&mut self, value: impl Serialize) {
-        // Cannot fail: memory accepts everything, and all keys are strings.
-        _ = value.serialize(&mut Serializer::new(&mut self.text));
+        self.text.push_str(",\"");
+        push_escaped(&mut self.text, name);
+        self.text.push_str(if OWN_KEYS.contains(&name) { "_\":" } else { "\":" });
     }
 }
 
+/// The values of an event. `write!` cannot fail: memory accepts everything.
 impl Visit for Line {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field.name(), value);
+        self.add(field.name(), Value::from(value)); // `null` if it is no number
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -147,20 +143,40 @@ impl Visit for Line {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field.name(), value);
+        self.add_text(field.name(), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.key(field.name());
-        _ = Serializer::new(&mut self.text).collect_str(&format_args!("{value:?}"));
+        self.text.push('"');
+        _ = write!(Escaped(&mut self.text), "{value:?}");
+        self.text.push('"');
     }
+}
+
+/// Writes what is formatted as a part of a JSON text.
+struct Escaped<'a>(&'a mut String);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        push_escaped(self.0, part);
+        Ok(())
+    }
+}
+
+/// Adds a part of a JSON text. Most parts have nothing to escape.
+fn push_escaped(text: &mut String, part: &str) {
+    if part.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
+        return text.push_str(part);
+    }
+    let quoted = Value::from(part).to_string();
+    text.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::logs::captured::Captured;
-    use serde_json::Value;
 
     /// Returns the lines that are logged by `log`, each parsed.
     fn logged(log: impl FnOnce()) -> Vec<Value> {

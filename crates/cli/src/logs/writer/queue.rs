@@ -52,7 +52,7 @@ pub(super) struct Limits {
 pub(super) const LIMITS: Limits = Limits {
     bytes: [1024 * 1024, 4 * 1024 * 1024],
     patience: Duration::from_secs(1),
-    pause: Duration::from_millis(5),
+    pause: Duration::from_millis(10),
     batch: BATCH,
 };
 
