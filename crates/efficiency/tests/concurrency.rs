@@ -31,7 +31,7 @@ fn adds_up(account: &TimeAccount) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     /// R46: for any schedule, the verdict agrees with a count at each start.
     #[test]
