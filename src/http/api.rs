@@ -201,7 +201,7 @@ impl Api {
     /// default, there is no such route.
     #[must_use]
     pub fn log_levels(mut self, levels: impl LogLevels) -> Self {
-        self.log_levels = Some(SharedLogLevels(Arc::new(levels)));
+        self.log_levels = Some(SharedLogLevels::new(levels, &self.pools));
         self
     }
 

@@ -47,7 +47,7 @@ struct Inner {
 }
 
 impl Pool {
-    pub(super) fn new(client: PoolClient, config: PoolConfig) -> Self {
+    pub(crate) fn new(client: PoolClient, config: PoolConfig) -> Self {
         #[cfg(feature = "http")]
         let buffers = crate::body_buffers::Buffers::new(usize::try_from(config.max_frame()).unwrap_or(usize::MAX));
         Self(Arc::new(Inner {

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        OnceLock, PoisonError, RwLock,
+        Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -29,13 +29,20 @@ pub(crate) struct PoolLevels {
     levels: RwLock<BTreeMap<Box<str>, LevelFilter>>,
     /// Whether a level is set. Events are compared with the levels only then.
     is_set: AtomicBool,
+    /// Held while `tracing` asks the filter again. The result of the last one counts, so it must have seen all levels.
+    rebuild: Mutex<()>,
     /// The most detailed level that the filter shows of anything.
     of_filter: OnceLock<LevelFilter>,
 }
 
 impl PoolLevels {
     pub(super) const fn new() -> Self {
-        Self { levels: RwLock::new(BTreeMap::new()), is_set: AtomicBool::new(false), of_filter: OnceLock::new() }
+        Self {
+            levels: RwLock::new(BTreeMap::new()),
+            is_set: AtomicBool::new(false),
+            rebuild: Mutex::new(()),
+            of_filter: OnceLock::new(),
+        }
     }
 
     fn get(&self, pool: &str) -> Option<LevelFilter> {
@@ -64,6 +71,7 @@ impl LogLevels for &'static PoolLevels {
         }
         self.is_set.store(!levels.is_empty(), Ordering::Release);
         drop(levels); // the rebuild asks the filter, which reads the levels
+        let _one_after_another = self.rebuild.lock().unwrap_or_else(PoisonError::into_inner);
         rebuild_interest_cache();
     }
 
@@ -168,7 +176,7 @@ impl Visit for PoolName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::{sync::Arc, thread};
     use tracing_subscriber::layer::SubscriberExt;
 
     /// Counts the events that pass the filter, by their pools.
@@ -215,5 +223,34 @@ mod tests {
             levels.set_level("b", None);
             assert_eq!(logged(), ["INFO a", "INFO b", "INFO "]);
         });
+    }
+
+    /// Notes whether the lock is held when this thread asks for the most detailed level.
+    struct Asked {
+        levels: &'static PoolLevels,
+        by: thread::ThreadId,
+        is_locked: Arc<Mutex<Vec<bool>>>,
+    }
+
+    impl<S: Subscriber> Layer<S> for Asked {
+        fn max_level_hint(&self) -> Option<LevelFilter> {
+            if thread::current().id() == self.by {
+                self.is_locked.lock().unwrap().push(self.levels.rebuild.try_lock().is_err());
+            }
+            None
+        }
+    }
+
+    /// Levels of several pools that are set at the same time: what `tracing` computes last follows from all of them.
+    #[test]
+    fn the_filter_is_asked_about_one_change_after_another() {
+        static LEVELS: PoolLevels = PoolLevels::new();
+        let is_locked = Arc::<Mutex<Vec<bool>>>::default();
+        let asked = Asked { levels: &LEVELS, by: thread::current().id(), is_locked: is_locked.clone() };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(asked), || {
+            is_locked.lock().unwrap().clear();
+            (&LEVELS).set_level("a", Some(LevelFilter::DEBUG));
+        });
+        assert_eq!(is_locked.lock().unwrap().first(), Some(&true));
     }
 }
