@@ -3,8 +3,9 @@
 
 use crate::{
     args::{Arguments, ServerAt},
-    client::{Client, path},
+    client::Client,
     commands,
+    pool_list::PoolList,
     schema::Schema,
     target::Target,
 };
@@ -79,9 +80,8 @@ impl Line {
 
 /// Returns the pools of the server.
 fn pools() -> Vec<CompletionCandidate> {
-    let list = Line::read().client().and_then(|client| client.json(&path(&[])).ok()).unwrap_or_default();
-    let names = list["pools"].as_array().into_iter().flatten().filter_map(|pool| pool["pool"].as_str());
-    names.filter(|name| is_plain(name)).map(CompletionCandidate::new).collect()
+    let list = Line::read().client().and_then(|client| PoolList::ask(&client).ok()).unwrap_or_default();
+    list.names().filter(|name| is_plain(name)).map(CompletionCandidate::new).collect()
 }
 
 /// Returns the commands of the pool in the line.

@@ -24,6 +24,7 @@ mod named_arguments;
 mod option_values;
 #[cfg(test)]
 mod page_tests;
+mod pool_list;
 mod problem;
 mod python;
 mod quarantine;

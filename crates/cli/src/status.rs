@@ -4,6 +4,7 @@ use crate::{
     args::Status,
     client::{Client, path},
     error::Outcome,
+    pool_list::{PoolList, ready_workers},
     table::{self, aligned, shown},
     units::{counted, micros, number, size},
     watch,
@@ -59,13 +60,12 @@ const COMMAND_TITLES: [&str; 9] =
     ["COMMAND", "CALLS", "ERRORS", "CALLS/S", "QUEUE P50", "QUEUE P99", "RUN P50", "RUN P99", "RUN MAX"];
 
 fn all(client: &Client) -> Outcome<String> {
-    let list = client.json(&path(&[]))?;
-    let names = list["pools"].as_array().into_iter().flatten().filter_map(|pool| pool["pool"].as_str());
-    let rows = names.map(|name| Ok(row(&client.json(&path(&[name]))?)));
+    let list = PoolList::ask(client)?;
+    let rows = list.names().map(|name| Ok(row(&client.json(&path(&[name]))?)));
     let table = aligned(&POOL_TITLES, &rows.collect::<Outcome<Vec<_>>>()?);
-    match list["dropped_log_lines"].as_u64() {
-        None | Some(0) => Ok(table),
-        Some(count) => Ok(format!(
+    match list.dropped_log_lines {
+        0 => Ok(table),
+        count => Ok(format!(
             "{table}\n{count} lines of the server's log were dropped: the log is read too slowly or cannot be written"
         )),
     }
@@ -95,9 +95,7 @@ fn row(status: &Value) -> Vec<String> {
 }
 
 fn ready(status: &Value) -> String {
-    let base = status["workers"].as_array().into_iter().flatten().filter(|worker| worker["overflow"] == false);
-    let ready = base.filter(|worker| matches!(worker["state"].as_str(), Some("ready" | "busy" | "degraded"))).count();
-    format!("{ready}/{}", shown(&status["pool_size"]))
+    format!("{}/{}", ready_workers(status), shown(&status["pool_size"]))
 }
 
 fn one(status: &Value) -> String {

@@ -3,6 +3,7 @@
 use crate::{
     client::{Client, path},
     error::Outcome,
+    pool_list::{PoolList, ready_workers},
 };
 use serde_json::Value;
 
@@ -87,9 +88,8 @@ pub(super) struct CommandView {
 impl Snapshot {
     /// Asks the server for each pool.
     pub(super) fn ask(client: &Client) -> Outcome<Self> {
-        let list = client.json(&path(&[]))?;
-        let names = list["pools"].as_array().into_iter().flatten().filter_map(|pool| pool["pool"].as_str());
-        let pools = names.map(|name| Ok(PoolView::of(&client.json(&path(&[name]))?)));
+        let list = PoolList::ask(client)?;
+        let pools = list.names().map(|name| Ok(PoolView::of(&client.json(&path(&[name]))?)));
         Ok(Self { pools: pools.collect::<Outcome<_>>()? })
     }
 
@@ -108,16 +108,13 @@ impl Snapshot {
 impl PoolView {
     pub(super) fn of(status: &Value) -> Self {
         let (queue, outcomes) = (&status["queue"], &status["outcomes"]);
-        let is_ready = |worker: &&Value| {
-            worker["overflow"] == false && matches!(worker["state"].as_str(), Some("ready" | "busy" | "degraded"))
-        };
         let breaker = status["breaker"]["state"].as_str().filter(|state| *state != "closed");
         Self {
             name: text(&status["pool"]),
             kind: text(&status["worker_type"]),
             state: text(&status["state"]),
             size: number(&status["pool_size"]),
-            ready: list(&status["workers"]).filter(is_ready).count() as u64,
+            ready: ready_workers(status) as u64,
             waiting: number(&queue["waiting"]),
             limit: number(&queue["limit"]),
             in_flight: number(&queue["in_flight"]),

@@ -4,7 +4,7 @@ use super::super::{
     check::Check,
     facts::{Facts, server::ServerFacts},
 };
-use serde_json::Value;
+use crate::pool_list::{ListedPool, PoolList};
 
 const OWN: &str = env!("CARGO_PKG_VERSION");
 /// A difference of the clocks that is a finding, in milliseconds. The header that it is read from has whole seconds.
@@ -113,10 +113,10 @@ fn without_server(server: &ServerFacts) -> Check {
     }
 }
 
-/// Examines the answer to `GET /v1/pools`.
-fn pools(answer: &Result<Value, String>) -> Check {
-    let list = match answer {
-        Ok(answer) => answer["pools"].as_array().map(Vec::as_slice).unwrap_or_default(),
+/// Examines the pools that the server shows.
+fn pools(shown: &Result<PoolList, String>) -> Check {
+    let list = match shown {
+        Ok(list) => &list.pools,
         Err(reason) => {
             return Check::error(
                 "pools",
@@ -126,7 +126,7 @@ fn pools(answer: &Result<Value, String>) -> Check {
             );
         }
     };
-    let sick: Vec<String> = list.iter().filter(|pool| pool["healthy"] != true).map(describe).collect();
+    let sick: Vec<String> = list.iter().filter(|pool| !pool.is_healthy).map(describe).collect();
     if sick.is_empty() {
         return Check::ok("pools", format!("{} healthy", list.len()));
     }
@@ -134,12 +134,11 @@ fn pools(answer: &Result<Value, String>) -> Check {
     Check::error("pools", sick.join("; "), "calls to these pools wait or fail", action)
 }
 
-fn describe(pool: &Value) -> String {
-    let text = |key: &str| pool[key].as_str().unwrap_or("-").to_owned();
-    let ready = format!("{} of {} workers ready", pool["ready_workers"], pool["pool_size"]);
-    let reason = pool["last_start_error"].as_str().or_else(|| pool["error"].as_str());
-    let reason = reason.map(|error| format!(", {error}")).unwrap_or_default();
-    format!("{}: {}, {ready}{reason}", text("pool"), text("state"))
+fn describe(pool: &ListedPool) -> String {
+    let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+    let (ready, size) = (number(pool.ready_workers), number(pool.pool_size));
+    let problem = pool.problem.as_ref().map(|problem| format!(", {problem}")).unwrap_or_default();
+    format!("{}: {}, {ready} of {size} workers ready{problem}", pool.name, pool.state.as_deref().unwrap_or("-"))
 }
 
 fn skew(ahead_ms: i64) -> Check {
@@ -159,7 +158,7 @@ fn skew(ahead_ms: i64) -> Check {
 mod tests {
     use super::*;
     use crate::{client::Health, doctor::check::Level};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn levels(facts: &ServerFacts) -> Vec<(&'static str, Level)> {
         server(facts).iter().map(|check| (check.check, check.level)).collect()
@@ -178,9 +177,9 @@ mod tests {
 
     #[test]
     fn a_running_server_is_examined() {
-        let running = |version: &str, pools: Value, ahead_ms| ServerFacts {
+        let running = |version: &str, pool: Value, ahead_ms| ServerFacts {
             health: Some(Health { version: version.into(), date: None }),
-            pools: Some(Ok(json!({ "pools": [pools] }))),
+            pools: Some(Ok(PoolList::of(&json!({ "pools": [pool] })))),
             ahead_ms: Some(ahead_ms),
             ..ServerFacts::default()
         };

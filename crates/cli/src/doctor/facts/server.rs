@@ -3,11 +3,11 @@
 use crate::{
     access::Tokens,
     args::ServerAt,
-    client::{Client, Health, path},
+    client::{Client, Health},
     error::{CommandError, Outcome},
+    pool_list::PoolList,
 };
 use herder::config::Server;
-use serde_json::Value;
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
@@ -30,8 +30,8 @@ pub(crate) struct ServerFacts {
     pub(crate) health: Option<Health>,
     /// How far its `Date` is ahead of the clock of this machine, in milliseconds; within a second.
     pub(crate) ahead_ms: Option<i64>,
-    /// Its answer to `GET /v1/pools`, or why there is none.
-    pub(crate) pools: Option<Result<Value, String>>,
+    /// Its pools, or why it does not show them.
+    pub(crate) pools: Option<Result<PoolList, String>>,
 }
 
 impl ServerFacts {
@@ -42,18 +42,15 @@ impl ServerFacts {
             Some(url) => Self { address: url.clone(), is_named: true, ..Self::default() },
             None => Self::of_address(settings.listen),
         };
-        let (url, token) = match &at.url {
-            Some(url) => (url.clone(), Tokens::of_client(&Server::default())),
-            None => (format!("http://{}", reachable(settings.listen)), Tokens::of_client(settings)),
-        };
-        let (token, refused) = match token {
+        let (url, with_token) = asked(at, settings);
+        let (token, refused) = match Tokens::of_client(&with_token) {
             Ok(token) => (token, None),
             Err(error) => (None, Some(error.into_text())),
         };
         let client = Client::new(&url, token);
         facts.health = client.health();
         facts.ahead_ms = facts.health.as_ref().and_then(|health| ahead(health.date?));
-        let list = || client.json(&path(&[])).map_err(CommandError::into_text);
+        let list = || PoolList::ask(&client).map_err(CommandError::into_text);
         let is_known = facts.health.is_some() && !(access_failed && refused.is_some());
         facts.pools = is_known.then(|| refused.map_or_else(list, Err));
         Ok(facts)
@@ -68,6 +65,15 @@ impl ServerFacts {
             listener: is_taken.then(|| listener(listen.port())).flatten(),
             ..Self::default()
         }
+    }
+}
+
+/// Returns the URL of the server that is asked, and the settings with the token for it. The token of the configuration is that of the
+/// configured server, and is sent to no other one.
+fn asked(at: &ServerAt, settings: &Server) -> (String, Server) {
+    match &at.url {
+        Some(url) => (url.clone(), Server::default()),
+        None => (format!("http://{}", reachable(settings.listen)), settings.clone()),
     }
 }
 
@@ -122,6 +128,14 @@ fn listening_socket(table: &str, port: u16) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_configured_token_is_sent_to_the_configured_server_only() {
+        let mut settings = Server::default();
+        settings.token = Some("the-admin".parse().unwrap());
+        let token_for = |url: Option<&str>| asked(&ServerAt { url: url.map(str::to_owned) }, &settings).1.token;
+        assert_eq!((token_for(None), token_for(Some("http://elsewhere:7878"))), (settings.token.clone(), None));
+    }
 
     #[test]
     fn the_socket_of_a_port_is_found() {
