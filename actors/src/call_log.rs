@@ -446,4 +446,43 @@ mod tests {
         assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", time(30)), LogDecision::Logged(0));
         assert!(limiter.windows.len() <= 2, "ended windows are removed");
     }
+
+    /// Notes the fields of the events.
+    #[derive(Clone, Default)]
+    struct Fields(Arc<Mutex<Vec<&'static str>>>);
+
+    impl tracing::Subscriber for Fields {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            self.0.lock().unwrap().extend(event.metadata().fields().iter().map(|field| field.name()));
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    /// A filter that names a field of the DEBUG events of calls is asked about the same fields.
+    #[test]
+    fn the_stand_in_has_the_fields_of_call_events() {
+        let fields = Fields::default();
+        let start = PoolStart { pool: "fields".parse().unwrap(), start: 1 };
+        let call = CallIdentity { id: CallId(1), command: &"add".into(), session: None, trace: None };
+        let error = Error::Malformed { message: "no object".into(), cause: None };
+        tracing::subscriber::with_default(fields.clone(), || {
+            start.log_call(&AnsweredCall::new(call, Err(&error), None, None));
+        });
+        assert_eq!(*fields.0.lock().unwrap(), CALL_FIELDS);
+    }
 }

@@ -412,6 +412,25 @@ mod tests {
         }
     }
 
+    /// Times that a worker states are not checked elsewhere: its clock can be another one.
+    #[test]
+    fn a_run_is_within_its_attempt_whatever_the_worker_states() {
+        let mut recording =
+            Recording { id: random_id(), parent: None, is_server: false, began: Timestamp(10), attempts: Vec::new() };
+        recording.send(Timestamp(20), worker());
+        let context = TraceContext::parse(SENT, None).unwrap();
+        let pool = "timed".parse().unwrap();
+        let call = Described { pool: &pool, command: "run", session: None, id: CallId(1) };
+        let builder = SpanBuilder { context: &context, call: &call, recording: &recording };
+        for (stated, expected) in [((25, 30), (25, 30)), ((5, 90), (20, 40)), ((90, 5), (40, 40)), ((30, 25), (30, 30))]
+        {
+            let stamps = Stamps { started: Timestamp(stated.0), ended: Timestamp(stated.1) };
+            let spans = builder.spans(Timestamp(40), OK, Some(stamps));
+            let run = spans.iter().find(|span| &*span.name == "run").unwrap();
+            assert_eq!((run.started.0, run.ended.0), expected, "{stated:?}");
+        }
+    }
+
     #[test]
     fn attempts_end_by_what_follows_them() {
         let mut recording =

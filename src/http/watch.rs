@@ -243,7 +243,10 @@ fn gone(connection: Option<Arc<Connection>>) -> Pin<Box<dyn Future<Output = ()>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::connections::Connections;
     use actix_web::test::TestRequest;
+    use std::task::{Context, Poll, Waker};
+    use tokio::net::{TcpListener, TcpStream};
 
     #[test]
     fn a_client_resumes_after_the_event_that_it_names() {
@@ -259,5 +262,27 @@ mod tests {
         }
         let request = TestRequest::get().insert_header(("Last-Event-ID", "7")).to_http_request();
         assert_eq!(place(&request).unwrap_err().slug(), "bad-header");
+    }
+
+    /// R50: a client that closes its connection frees its place at once, not when something would be written to it.
+    #[tokio::test]
+    async fn r50_a_client_that_is_gone_ends_its_events_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let connection = Connection::served(&Connections::default(), stream);
+        let mut body = EventBody {
+            feeds: Vec::new(),
+            read: 0,
+            unsent: VecDeque::new(),
+            text: String::new(),
+            connection: Some(connection.clone()),
+            quiet_ticks: 0,
+            _permit: EventReaders::default().begin().unwrap(),
+        };
+        let (mut next, mut context) = (Box::pin(body.next_part()), Context::from_waker(Waker::noop()));
+        assert_eq!(next.as_mut().poll(&mut context), Poll::Pending);
+        connection.mark_client_closed();
+        assert_eq!(next.as_mut().poll(&mut context), Poll::Ready(None));
     }
 }

@@ -252,3 +252,22 @@ fn python_path(package: &Path, rest: Option<OsString>) -> OsString {
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herder_core::{Generation, WorkerId};
+
+    /// R50: a worker and the template, which logs while it imports the app, start with the level of their pool.
+    #[actix_rt::test]
+    async fn r50_processes_start_with_the_log_level_of_their_pool() {
+        let config = PoolConfig::basic("levels").app("app.py:app").pool_size(1).build().unwrap();
+        let commands = Commands::new(Rc::new(config));
+        let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };
+        for level in [Some(LevelFilter::DEBUG), None] {
+            commands.log_level.set(level);
+            assert_eq!(commands.of_worker(worker, 0).await.unwrap().log_level, level);
+            assert_eq!(commands.of_template().await.unwrap().unwrap().log_level, level);
+        }
+    }
+}

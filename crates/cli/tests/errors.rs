@@ -95,6 +95,8 @@ fn r38_callers_see_brief_errors_by_default() {
         let failed = server.call("broken/echo", "{}", &[("Authorization", token)]);
         failed.problem(503, "pool-failed");
         assert_eq!(failed.body.contains("hunter2"), full, "{token}: {failed:?}");
+        let listed = get("/v1/pools").header("Authorization", token).send(server.address);
+        assert!(listed.status == 200 && listed.body.contains("hunter2") == full, "{token}: {listed:?}");
 
         let mcp = |pool: &str, method: &str, params: Value| {
             let request = stateless_request(&format!("/v1/pools/{pool}/mcp"), method, params);

@@ -243,13 +243,16 @@ fn json_log_has_the_error_of_the_command() {
 /// are hidden, and each request is one line of the access log.
 #[test]
 fn r50_without_a_terminal_log_and_banner_are_json_without_secrets() {
-    let folder = folder("[pools.two]\napp = 'app.py:app'\npool_size = 1\n[server]\ntoken_file = 'token'\n");
+    let folder = folder(
+        "[pools.two]\napp = 'app.py:app'\npool_size = 1\n[server]\ntoken_file = 'token'\n\
+                         call_token = 'the-token-of-callers'\n",
+    );
     let token_file = folder.path().join("token");
     fs::write(&token_file, "s3cret-of-the-server").unwrap();
     fs::set_permissions(&token_file, Permissions::from_mode(0o644)).unwrap();
     let mut server = Server::json(folder, &["--access-log"]);
     let token: &[(&str, &str)] = &[("Authorization", "Bearer s3cret-of-the-server"), ("traceparent", TRACE)];
-    let text = r#"{"text": "s3cret-of-the-server api_key=abc {\"password\": \"abc\"} http://me:abc@db/"}"#;
+    let text = r#"{"text": "s3cret-of-the-server the-token-of-callers api_key=abc {\"password\": \"abc\"} http://me:abc@db/"}"#;
     assert_eq!(server.call("two/tell", text, token).status, 200);
     server.call("two/none", "{}", token).problem(404, "unknown-command");
     server.until_logged("http://[redacted]@db/");
@@ -259,7 +262,7 @@ fn r50_without_a_terminal_log_and_banner_are_json_without_secrets() {
     let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect(text);
     let lines: Vec<_> = log.lines().map(parsed).collect();
     let printed = lines.iter().find(|line| line["stream"] == "stdout").unwrap();
-    let hidden = r#"[redacted] api_key=[redacted] {"password": "[redacted]"} http://[redacted]@db/"#;
+    let hidden = r#"[redacted] [redacted] api_key=[redacted] {"password": "[redacted]"} http://[redacted]@db/"#;
     assert_eq!((&printed["message"], &printed["pool"]), (&hidden.into(), &"two".into()));
     let request = lines.iter().find(|line| line["target"] == "herder::access").unwrap();
     assert_eq!((&request["path"], &request["status"]), (&"/v1/pools/two/call/tell".into(), &200.into()));

@@ -405,6 +405,10 @@ fn check_values(scrape: &Scrape) {
     let memory = |slot| scrape.sum("herder_worker_memory_bytes", &[("slot", slot)]);
     assert!(memory("w1") > 1e6 && memory("w2") > 1e6);
     assert!(scrape.sum("herder_worker_cpu_seconds_total", &[("slot", "w2")]) > 0.0);
+    // Both have the time of the processes that have exited, and each slot is rounded to hundredths.
+    let [of_slots, of_pool] =
+        ["worker", "pool"].map(|of| scrape.sum(&format!("herder_{of}_cpu_seconds_total"), &carts));
+    assert!((of_slots - of_pool).abs() < 0.03, "{of_slots} {of_pool}");
     assert_eq!(scrape.sum("herder_breaker_state", &[("state", "closed")]), 1.0);
     assert_eq!(scrape.sum("herder_pools", &[]), 2.0);
     assert_eq!(scrape.sum("herder_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);

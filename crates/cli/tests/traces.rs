@@ -8,7 +8,10 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -45,20 +48,23 @@ pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
     spans: Arc<Mutex<Vec<Value>>>,
+    /// Whether it answers that it has not accepted the spans.
+    rejects: Arc<AtomicBool>,
 }
 
 impl Collector {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, spans) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Value>>>::default());
-        let received = spans.clone();
+        let rejects = Arc::<AtomicBool>::default();
+        let shared = (spans.clone(), rejects.clone());
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let received = received.clone();
-                thread::spawn(move || while receive(&stream, &received).is_some() {});
+                let (received, rejects) = shared.clone();
+                thread::spawn(move || while receive(&stream, &received, &rejects).is_some() {});
             }
         });
-        Self { address, spans }
+        Self { address, spans, rejects }
     }
 
     fn spans(&self) -> Vec<Value> {
@@ -73,7 +79,7 @@ impl Collector {
 }
 
 /// Reads a request and answers it. Returns `None` at the end of the connection.
-fn receive(mut stream: &TcpStream, spans: &Mutex<Vec<Value>>) -> Option<()> {
+fn receive(mut stream: &TcpStream, spans: &Mutex<Vec<Value>>, rejects: &AtomicBool) -> Option<()> {
     let mut lines = BufReader::new(stream);
     let (mut head, mut length) = (Vec::new(), 0);
     loop {
@@ -95,8 +101,15 @@ fn receive(mut stream: &TcpStream, spans: &Mutex<Vec<Value>>) -> Option<()> {
     let of_scopes =
         request["resourceSpans"].as_array().unwrap().iter().map(|each| each["scopeSpans"].as_array().unwrap());
     let more = of_scopes.flatten().flat_map(|scope| scope["spans"].as_array().unwrap().clone());
+    let more: Vec<Value> = more.collect();
+    let answer = match rejects.load(Ordering::SeqCst) {
+        true => json!({ "partialSuccess": { "rejectedSpans": more.len().to_string() } }),
+        false => json!({}),
+    };
     spans.lock().unwrap().extend(more);
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").ok()
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
+    let answer = answer.to_string();
+    stream.write_all(format!("{head}: {}\r\n\r\n{answer}", answer.len()).as_bytes()).ok()
 }
 
 /// Starts a server that exports to this collector.
@@ -107,7 +120,8 @@ pub(crate) fn server(collector: SocketAddr, sample: &str) -> Server {
     );
     let folder = folder(&config);
     fs::write(folder.path().join("shop.py"), APP).unwrap();
-    let server = Server::start(folder, &["--access-log"], &[]);
+    // Spans are sent to the configured collector, never to a proxy.
+    let server = Server::start(folder, &["--access-log"], &[("ALL_PROXY", "http://127.0.0.1:1")]);
     server.until_ready();
     server
 }
@@ -163,7 +177,7 @@ fn r50_one_trace_leads_from_http_into_python_over_both_attempts() {
 }
 
 /// R50: the sampled flag of the caller is honoured; without a caller's trace, the configuration decides. What is not recorded
-/// still reaches the handler.
+/// still reaches the handler. Spans that the collector rejects are counted as lost.
 #[test]
 fn r50_only_sampled_calls_are_recorded() {
     let collector = Collector::start();
@@ -176,7 +190,8 @@ fn r50_only_sampled_calls_are_recorded() {
     never.signal(Signal::TERM);
     assert_eq!(never.wait().code(), Some(0));
     assert!(collector.spans().is_empty(), "what was recorded would have been exported before the exit");
-    let always = server(collector.address, "1");
+    collector.rejects.store(true, Ordering::SeqCst);
+    let mut always = server(collector.address, "1");
     let given = always.call("shop/trace", "{}", &[]).result().clone();
     let failed = always.call("shop/fail", "{}", &[]);
     failed.problem(500, "exception");
@@ -197,6 +212,10 @@ fn r50_only_sampled_calls_are_recorded() {
         assert_eq!(line.contains("error_id="), error_id.is_some(), "{line}");
         assert!(error_id.is_none_or(|id| line.contains(&id)), "{line}");
     }
+    always.signal(Signal::TERM);
+    assert_eq!(always.wait().code(), Some(0));
+    let log = always.log();
+    assert!(log.contains("the collector has rejected spans") && log.contains("dropped=8"), "{log}");
 }
 
 /// R50: a collector that does not exist fails no call and delays no exit; the spans are counted, also in the metrics.

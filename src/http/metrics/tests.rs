@@ -3,10 +3,13 @@
 use super::{
     catalog::{Description, Metric, Part},
     encode::{self, Format},
-    samples::{Value, samples},
+    samples::{Sample, Value, samples},
     snapshot::{Snapshot, SnapshotOfPool},
 };
-use crate::testing::{Fault, Script, ScriptedPool, TestContext, VirtualClock, scripted_on};
+use crate::{
+    Pool,
+    testing::{Fault, Script, ScriptedPool, TestContext, VirtualClock, scripted_on, wait_until, with_timeout},
+};
 use herder_actors::{Health, PoolConfig, Restart, Sessions};
 use prometheus_client::metrics::MetricType;
 use serde_json::{Value as Json, json};
@@ -182,4 +185,51 @@ async fn r50_a_day_of_churn_adds_no_series() {
     assert!(text.ends_with("# EOF\n") && !text.contains("session") && !text.contains("slot"), "{text}");
     enhanced.shutdown_and_check().await;
     basic.shutdown_and_check().await;
+}
+
+/// Returns the whole seconds that the calls of a command have taken in all.
+fn seconds_of(metric: Metric, command: &str, snapshot: &Snapshot) -> Option<u64> {
+    let is_of = |sample: &Sample| sample.labels.contains(&("command", command.to_owned().into()));
+    match samples(metric, snapshot).into_iter().find(is_of).map(|sample| sample.value) {
+        Some(Value::Histogram { sum, .. }) => Some(sum as u64),
+        _ => None,
+    }
+}
+
+/// R50: the time in the queue and the time in the worker are two histograms. A pool that has ended is down, and has no other series.
+#[tokio::test]
+async fn r50_waits_and_runs_are_told_apart_and_a_pool_that_has_ended_is_down() {
+    let clock = VirtualClock::new();
+    let (go, gate) = tokio::sync::watch::channel(false);
+    let script = Script::new().command("run", async |_| Ok(Json::Null)).command("hold", async move |_| {
+        gate.clone().wait_for(|is_open| *is_open).await.unwrap();
+        Ok(Json::Null)
+    });
+    let of = |context: &TestContext| context.basic().app("app:app").pool_size(1).overflow(0).build();
+    let pool = scripted_on(&clock, "timed", script, of).await;
+    let call = |command: &str| tokio::spawn(pool.call::<Json>(command, &json!({})).reply().into_future());
+    let calls = [call("hold"), call("run")];
+    let is_busy = async || {
+        let queue = pool.status().await.unwrap().queue;
+        (queue.in_flight, queue.waiting) == (1, 1)
+    };
+    wait_until("one call runs, and the other waits", is_busy).await;
+    clock.advance(Duration::from_secs(2)).await;
+    go.send(true).unwrap();
+    for call in calls {
+        with_timeout("an answer", call).await.unwrap().unwrap();
+    }
+    let taken = snapshot(&[&pool]).await;
+    let seconds =
+        [("hold", Metric::QueueWait), ("hold", Metric::RunTime), ("run", Metric::QueueWait), ("run", Metric::RunTime)]
+            .map(|(command, metric)| seconds_of(metric, command, &taken));
+    assert_eq!(seconds, [0, 2, 2, 0].map(Some));
+    let ended = Pool::clone(&pool);
+    pool.shutdown_and_check().await;
+    let down = Snapshot { pools: vec![SnapshotOfPool::of(&ended).await], ..snapshot(&[]).await };
+    for metric in Metric::ALL.iter().filter(|metric| metric.description().part != Part::Server) {
+        let values: Vec<_> = samples(*metric, &down).into_iter().map(|sample| sample.value).collect();
+        let expected = if *metric == Metric::Up { vec![Value::Count(0)] } else { Vec::new() };
+        assert_eq!(values, expected, "{metric:?}");
+    }
 }
