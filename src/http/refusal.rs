@@ -131,6 +131,14 @@ pub enum Refusal {
         /// The path.
         path: String,
     },
+    /// The page with this path is off.
+    #[error("{page} is off on this server; turn it on with `--{option} true`, or `{option} = true` in `[server]`")]
+    PageOff {
+        /// The page.
+        page: &'static str,
+        /// The name of the option and of the key.
+        option: &'static str,
+    },
     /// The bytes are not a valid HTTP request. The connection closes.
     #[error("not a valid HTTP request: {message}")]
     BadRequest {
@@ -248,7 +256,7 @@ impl Refusal {
             Self::ForeignOrigin { .. } => "foreign-origin",
             Self::ForeignSite { .. } => "foreign-site",
             Self::ForeignHost { .. } => "foreign-host",
-            Self::NoRoute { .. } => "no-route",
+            Self::NoRoute { .. } | Self::PageOff { .. } => "no-route",
             Self::BadRequest { .. } => "bad-request",
             Self::HeadTimeout { .. } => "head-timeout",
             Self::HeadTooLarge { .. } => "head-too-large",
@@ -334,7 +342,7 @@ impl ResponseError for Refusal {
             | Self::ForeignOrigin { .. }
             | Self::ForeignSite { .. }
             | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
-            Self::NoRoute { .. } | Self::NotQuarantined { .. } => StatusCode::NOT_FOUND,
+            Self::NoRoute { .. } | Self::PageOff { .. } | Self::NotQuarantined { .. } => StatusCode::NOT_FOUND,
             Self::WrongGeneration { .. } => StatusCode::CONFLICT,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotReady { .. } | Self::BuffersFull { .. } | Self::TooManyReaders { .. } => {

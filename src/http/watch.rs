@@ -143,7 +143,7 @@ pub(super) async fn events(
         feeds,
         read: place.filter(|_| is_current).map_or(0, |place| place.number),
         unsent: VecDeque::new(),
-        text: format!(": the events of {} pools\n\n{}", pools.0.len(), if is_current { "" } else { GAP }),
+        text: format!(": the events of all pools: {}\n\n{}", pools.0.len(), if is_current { "" } else { GAP }),
         connection: Connection::of(&request),
         quiet_ticks: 0,
         _permit: permit,

@@ -222,7 +222,7 @@ pub enum Error {
         session: SessionId,
     },
     /// The pool has the maximum number of sessions.
-    #[error("the pool already has {max} sessions, the limit set by `sessions.max`")]
+    #[error("the pool already has {}, the limit set by `sessions.max`", counted(*max as u64, "session"))]
     SessionQuota {
         /// The limit.
         max: usize,
@@ -260,7 +260,8 @@ pub enum Error {
     },
     /// This command with these arguments killed several workers and is refused for a time.
     #[error(
-        "this command with these arguments killed {deaths} workers and is quarantined for {} (fingerprint {fingerprint})",
+        "this command with these arguments killed {} and is quarantined for {} (fingerprint {fingerprint})",
+        counted((*deaths).into(), "worker"),
         humantime::format_duration(whole_ms(*retry_after))
     )]
     PoisonCall {
@@ -382,8 +383,13 @@ impl From<actix::MailboxError> for Error {
 }
 
 /// Rounds up to seconds; at least one second.
-pub(super) fn whole_seconds(span: Duration) -> Duration {
+pub(crate) fn whole_seconds(span: Duration) -> Duration {
     Duration::from_secs((span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1))
+}
+
+/// Formats a number of things: `1 call`, `2 calls`.
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Truncates to milliseconds.

@@ -28,5 +28,5 @@ pub use kinds::{Cause, Error, Result};
 pub use problem_details::{AttemptProblemDetails, ErrorDetail, InvalidErrorDetail, ProblemDetails};
 
 pub(crate) use exit::{ExitCause, ExitRecord, loss_reason, status_parts};
-pub(crate) use kinds::whole_ms;
+pub(crate) use kinds::{counted, whole_ms, whole_seconds};
 pub(crate) use properties::FailureKind;

@@ -2,6 +2,7 @@
 
 use crate::{
     BatchSettings, CommandDescription, EventFeed, Recording, Result, Timeline,
+    error::counted,
     status::{Status, WorkerEntry, millis},
 };
 use actix::Message;
@@ -365,7 +366,7 @@ impl RunningCall {
 pub struct ShutdownReport {
     /// The pool.
     pub pool: PoolName,
-    /// How long the shutdown took. Serialized as `duration_ms`.
+    /// The time since the shutdown was announced by [`PrepareShutdown`], else since it began. Serialized as `duration_ms`.
     #[serde(rename = "duration_ms", serialize_with = "millis")]
     pub duration: Duration,
     /// The pool's counters.
@@ -404,7 +405,8 @@ impl fmt::Display for ShutdownReport {
         let Counters { ok, failed, lost, timeouts, refused, .. } = self.counters;
         let took =
             humantime::format_duration(Duration::from_millis(u64::try_from(self.duration.as_millis()).unwrap_or(0)));
-        write!(f, "pool `{}` stopped in {took}: {ok} calls ok, {failed} failed, {lost} lost, ", self.pool)?;
+        let ok = counted(ok, "call");
+        write!(f, "pool `{}` stopped in {took}: {ok} ok, {failed} failed, {lost} lost, ", self.pool)?;
         write!(f, "{timeouts} timed out, {refused} refused, {} aborted", self.aborted_calls)?;
         for (place, worker) in self.still_running.iter().enumerate() {
             write!(f, "{}{worker}", if place == 0 { "; still running: " } else { ", " })?;

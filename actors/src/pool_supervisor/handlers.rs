@@ -72,7 +72,7 @@ impl Handler<PrepareShutdown> for PoolSupervisor {
     type Result = Result<()>;
 
     fn handle(&mut self, _: PrepareShutdown, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.handle(Input::PrepareShutdown)))
+        self.active(|active| active.with(State::prepare_shutdown))
     }
 }
 

@@ -5,7 +5,7 @@ use super::RunningPool;
 use crate::{
     Error,
     call_log::{CallLog, WINDOW},
-    error::ExitRecord,
+    error::{ExitRecord, whole_seconds},
     events::EventLog,
     shared_state::Deferred,
 };
@@ -74,9 +74,10 @@ impl RunningPool {
                 tracing::warn!(%pool, worker = %worker_ref, "worker is busy and does not answer pings: C code holds the GIL; it is killed only if its calls exceed their deadlines");
             }),
             LogEvent::PoolFailed(retry_at) => {
-                let retry_in = retry_at.since(self.shared_state.borrow().clock().now());
+                let retry_in = whole_seconds(retry_at.since(self.shared_state.borrow().clock().now()));
                 events.queue(Level::ERROR, move || {
-                    tracing::error!(%pool, ?retry_in, "pool failed: too many restarts");
+                    let retry_in = humantime::format_duration(retry_in);
+                    tracing::error!(%pool, %retry_in, "pool failed: too many deaths and failed starts of workers");
                 });
             }
             LogEvent::PoolRecovered => events.queue(Level::INFO, move || tracing::info!(%pool, "pool recovered")),

@@ -2,7 +2,7 @@
 
 use super::{PoolSupervisor, RunningPool};
 use crate::{
-    Error, EventFeed, GetEvents, GetStack, GetTimeline, PoolEventKind, Result, Timeline, WorkerStack,
+    Error, EventFeed, GetEvents, GetStack, GetTimeline, PoolEventKind, Result, Timeline, WorkerStack, error::counted,
     shared_state::State,
 };
 use actix::{Handler, ResponseFuture};
@@ -96,7 +96,9 @@ impl RunningPool {
 
     /// Reports the end of a reload that replaced workers.
     pub(super) fn report_reload(&self, Reloaded { workers, sessions }: Reloaded) {
-        let message = format!("a reload replaced {workers} workers; {sessions} sessions were lost");
+        let workers = counted(workers as u64, "worker");
+        let sessions = if sessions == 1 { "1 session was".into() } else { format!("{sessions} sessions were") };
+        let message = format!("a reload replaced {workers}; {sessions} lost");
         self.shared_state.borrow().event_feed().add(PoolEventKind::Reload, None, &message);
     }
 }

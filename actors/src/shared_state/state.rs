@@ -84,6 +84,8 @@ pub(crate) struct State {
     /// The level of the workers' log records.
     pub(super) log_level: WorkerLogLevel,
     pub(super) rebuilds: VecDeque<Timestamp>,
+    /// When the shutdown was announced.
+    announced_at: Option<Timestamp>,
     stopping_since: Option<Timestamp>,
     /// The number of calls that had been admitted and failed with `PoolFailed` when the shutdown started.
     failed_by_pool_before_shutdown: u64,
@@ -197,6 +199,7 @@ impl State {
             installed_package: None,
             log_level: WorkerLogLevel::default(),
             rebuilds: VecDeque::new(),
+            announced_at: None,
             stopping_since: None,
             failed_by_pool_before_shutdown: 0,
             failed_permanently: None,
@@ -314,6 +317,12 @@ impl State {
         self.handle(Input::Reload);
     }
 
+    /// Announces a shutdown. The time that the report shows begins.
+    pub(crate) fn prepare_shutdown(&mut self) {
+        self.announced_at.get_or_insert(self.clock.now());
+        self.handle(Input::PrepareShutdown);
+    }
+
     /// Starts the shutdown of the pool, whose drain takes at most `within`. A pool that has already stopped only reports its end
     /// again.
     pub(crate) fn shut_down(&mut self, within: Duration) {
@@ -360,7 +369,7 @@ impl State {
         let counters = self.core.status(now).counters;
         ShutdownReport {
             pool: self.config.name().clone(),
-            duration: self.stopping_since.map_or(Duration::ZERO, |since| now.since(since)),
+            duration: self.announced_at.or(self.stopping_since).map_or(Duration::ZERO, |since| now.since(since)),
             counters,
             aborted_calls: counters.failed_by_pool.saturating_sub(self.failed_by_pool_before_shutdown),
             still_running: self.remaining_processes(),

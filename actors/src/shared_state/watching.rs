@@ -160,7 +160,7 @@ fn name_of_pool_state(state: PoolState) -> &'static str {
         PoolState::Idle => "idle",
         PoolState::Starting => "starting: not every base worker is ready",
         PoolState::Running => "running: every base worker is ready",
-        PoolState::Failed => "failed: too many restarts",
+        PoolState::Failed => "failed: too many deaths and failed starts of workers",
         PoolState::Draining => "draining",
         PoolState::Stopped => "stopped",
         _ => "in another state",

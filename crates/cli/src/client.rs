@@ -46,7 +46,23 @@ pub(crate) fn path(segments: &[&str]) -> String {
     "/v1/pools".to_owned() + &encoded.collect::<String>()
 }
 
-fn agent(limit: Option<Duration>) -> Agent {
+/// Replaces what the server says about the header of a token by where this program takes the token from.
+fn for_a_person(mut problem: Value) -> Value {
+    let detail = match problem["type"].as_str().and_then(|kind| kind.rsplit('/').next()) {
+        Some("token-missing") => {
+            "a token is required: set HERDER_TOKEN, or HERDER_TOKEN_FILE to the path of a file that contains it"
+        }
+        Some("token-wrong") => {
+            "the token is wrong: correct HERDER_TOKEN, or the file that HERDER_TOKEN_FILE or the configuration names"
+        }
+        _ => return problem,
+    };
+    problem["detail"] = detail.into();
+    problem
+}
+
+/// Creates a client without a proxy, for which every response is an answer. `limit`: the time of each request.
+pub(crate) fn agent(limit: Option<Duration>) -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
     config.timeout_connect(Some(Duration::from_secs(10))).timeout_global(limit).build().into()
 }
@@ -213,7 +229,7 @@ impl Client {
             return Ok((response.headers().clone(), body));
         }
         match serde_json::from_slice::<Value>(&body) {
-            Ok(problem) if problem["detail"].is_string() => Err(CommandError::Problem(problem)),
+            Ok(problem) if problem["detail"].is_string() => Err(CommandError::Problem(for_a_person(problem))),
             _ => Err(CommandError::failed(format_args!(
                 "{} responded with {}; check that a Herder server runs there",
                 self.base,

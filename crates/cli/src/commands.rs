@@ -8,7 +8,7 @@ use crate::{
     logs,
     problem::problem,
     schema::Schema,
-    table::{self, aligned},
+    table::{self, aligned, shown},
     target::Target,
 };
 use actix_rt::System;
@@ -33,7 +33,13 @@ pub(crate) struct CommandList {
 pub(crate) fn run(options: &Commands) -> Outcome {
     logs::start("warn")?;
     let mut list = match Target::find(&options.server, options.config.as_deref())? {
-        Target::Server(client) => of_server(&client, &options.pool)?,
+        Target::Server(client) => {
+            let list = of_server(&client, &options.pool)?;
+            if list.commands.is_empty() && !options.json {
+                check_ready(&client, &options.pool)?;
+            }
+            list
+        }
         Target::Local(source) => {
             let commands = of_worker(&source.named(&options.pool)?).map_err(|error| problem(&error))?;
             CommandList { pool: options.pool.clone(), commands: commands.to_vec() }
@@ -49,6 +55,19 @@ pub(crate) fn run(options: &Commands) -> Outcome {
     };
     table::print_line(&text);
     Ok(())
+}
+
+/// Fails if no worker is ready, which is why a pool without commands has none.
+fn check_ready(client: &Client, pool: &str) -> Outcome {
+    let list = client.json(&path(&[]))?;
+    let found = list["pools"].as_array().into_iter().flatten().find(|entry| entry["pool"] == pool);
+    match found.map(|entry| (&entry["ready_workers"], shown(&entry["state"]))) {
+        Some((ready, state)) if *ready == 0 => Err(CommandError::failed(format_args!(
+            "no worker of pool `{pool}` has been ready, so its commands are not known; the pool is {state}: \
+             `herder status {pool}` shows why"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Asks a server for the commands of a pool.

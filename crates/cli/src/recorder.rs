@@ -52,6 +52,7 @@ fn frames(recording: &Value) -> String {
     }
     let dropped = match recording["dropped_frames"].as_u64() {
         None | Some(0) => String::new(),
+        Some(1) => "(1 earlier frame is no longer recorded)\n".into(),
         Some(count) => format!("({count} earlier frames are no longer recorded)\n"),
     };
     let titles = ["TIME", "DIRECTION", "DESCRIPTOR", "KIND", "WIRE", "BYTES", "COMMAND", "FAULT"];

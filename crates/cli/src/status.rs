@@ -66,7 +66,7 @@ fn all(client: &Client) -> Outcome<String> {
     match list.dropped_log_lines {
         0 => Ok(table),
         count => Ok(format!(
-            "{table}\n{count} lines of the server's log were dropped: the log is read too slowly or cannot be written"
+            "{table}\ndropped log lines of the server: {count}; its log is read too slowly or cannot be written"
         )),
     }
 }

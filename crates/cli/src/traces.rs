@@ -47,9 +47,16 @@ impl Drop for TraceExport {
     fn drop(&mut self) {
         let Some(exporter) = &self.exporter else { return };
         let in_time = exporter.flush(FLUSH_TIMEOUT);
-        let dropped = exporter.dropped();
-        if dropped > 0 || !in_time {
-            tracing::warn!(target: PROGRAM, dropped, complete = in_time, "spans were not exported");
+        match (in_time, exporter.dropped()) {
+            (true, 0) => {}
+            (true, dropped) => tracing::warn!(target: PROGRAM, dropped, "some spans since the start were not exported"),
+            (false, dropped) => {
+                tracing::warn!(
+                    target: PROGRAM,
+                    dropped,
+                    "the collector did not take the last spans within 2 s of the end: they are lost"
+                );
+            }
         }
     }
 }

@@ -67,7 +67,7 @@ fn redrawn(text: &str, (columns, rows): (u16, u16), is_first: bool) -> String {
     if lines.len() > fitting {
         let hidden = lines.len() - fitting + 1;
         lines.truncate(fitting - 1);
-        lines.push(cut(&format!("({hidden} more lines)")));
+        lines.push(cut(&format!("(lines below: {hidden})")));
     }
     // To the top left corner; each line clears what is left of the previous one, and the last one everything below.
     let clear = if is_first { "\x1b[H\x1b[2J" } else { "\x1b[H" };

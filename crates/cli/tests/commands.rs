@@ -432,7 +432,10 @@ fn call_and_status_against_a_server() {
     let (code, _, err) = with(&["status", "nope"]);
     assert!(code == 1 && err.contains("unknown pool `nope`; available pools: `kept`"), "{err}");
     let without = run(elsewhere.path(), &["status", "--url", &url]);
-    assert!(without.0 == 1 && without.2.contains("a token is required"), "{without:?}");
+    assert!(
+        without.0 == 1 && without.2.contains("a token is required: set HERDER_TOKEN, or HERDER_TOKEN_FILE"),
+        "{without:?}"
+    );
 }
 
 #[test]

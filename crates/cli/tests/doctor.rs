@@ -2,7 +2,13 @@
 
 use crate::support::{Server, folder, herder, is_alive, wait_until};
 use serde_json::Value;
-use std::{net::TcpListener, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    thread,
+};
 
 /// Runs `herder doctor --json`. Returns the exit code and the checks.
 fn doctor(folder: &Path, args: &[&str], log: &str) -> (i32, Vec<Value>) {
@@ -21,28 +27,55 @@ fn found<'a>(checks: &'a [Value], name: &str) -> (&'a str, &'a str) {
     (check["level"].as_str().unwrap(), check["found"].as_str().unwrap())
 }
 
+/// Answers one request as a collector does. Returns its body.
+fn answer_an_export(collector: &TcpListener) -> String {
+    let (mut client, _) = collector.accept().unwrap();
+    let mut request = String::new();
+    let mut bytes = [0; 1024];
+    while !request.ends_with('}') {
+        let length = client.read(&mut bytes).unwrap();
+        assert!(length > 0, "{request}");
+        request += std::str::from_utf8(&bytes[..length]).unwrap();
+    }
+    client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+    request.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
 #[test]
 fn doctor_finds_what_is_wrong_with_a_configuration() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let folder = folder(&format!("[server]\nlisten = '{address}'\n[pools.shop]\napp = 'shop.py:app'\n"));
+    let folder = folder(&format!(
+        "[server]\nlisten = '{address}'\n[traces]\nendpoint = 'http://127.0.0.1:1'\n[pools.shop]\napp = 'shop.py:app'\n"
+    ));
     std::fs::write(folder.path().join("shop.py"), "import nonsense_that_is_not_there\n").unwrap();
     let (code, checks) = doctor(folder.path(), &[], "jason");
     assert_eq!(code, 1);
     let (level, reason) = found(&checks, "worker");
     assert!(level == "error" && reason.contains("nonsense_that_is_not_there"), "{reason}");
     assert_eq!(found(&checks, "HERDER_LOG").0, "error");
+    let (level, reason) = found(&checks, "traces");
+    assert!(
+        level == "warning" && reason.starts_with("no collector takes spans at http://127.0.0.1:1/v1/traces: "),
+        "{reason}"
+    );
     let (level, reason) = found(&checks, "address");
     let own = format!("(process {}) listens there", std::process::id());
     assert!(level == "error" && (cfg!(not(target_os = "linux")) || reason.contains(&own)), "{reason}");
 
+    let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = collector.local_addr().unwrap();
+    let asked = thread::spawn(move || answer_an_export(&collector));
     // Files and programs that are missing have one finding each, and a token that everybody can read has one.
     let missing = "[server]\ntoken = 'a'\ncall_token_file = 'call.token'\nmetrics_token_file = 'missing.token'\n\
         [pools.shop]\napp = 'shop.py:app'\npython = './none'\n[pools.lost]\napp = 'lost.py:app'\n";
+    let missing = format!("{missing}[traces]\nendpoint = 'http://{endpoint}'\n");
     std::fs::write(folder.path().join("herder.toml"), missing).unwrap();
     std::fs::write(folder.path().join("call.token"), "b").unwrap();
     std::fs::set_permissions(folder.path().join("call.token"), std::fs::Permissions::from_mode(0o604)).unwrap();
     let (_, checks) = doctor(folder.path(), &[], "info");
+    assert_eq!(found(&checks, "traces").0, "ok", "{checks:?}");
+    assert_eq!(asked.join().unwrap(), r#"{"resourceSpans":[]}"#);
     let (level, reason) = found(&checks, "access");
     assert!(level == "error" && reason.contains("missing.token"), "{reason}");
     let exposed = checks.iter().find(|check| check["check"] == "access" && check["level"] == "warning").unwrap();

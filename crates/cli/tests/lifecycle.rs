@@ -212,7 +212,17 @@ fn r13_a_server_with_a_worker_continues() {
         wait_until("a pool has failed", || {
             server.get("/v1/pools").json["pools"].as_array().unwrap().iter().any(|pool| pool["state"] == "failed")
         });
-        server.until_logged("pool failed: too many restarts");
+        server.until_logged("pool failed: too many deaths and failed starts of workers");
+        server.until_logged("retry_in=30s");
+        if config.contains("pools.bad") {
+            let mut commands = herder(server.folder.path(), &["commands", "bad", "--url", &server.url()]);
+            let output = commands.output().unwrap();
+            let err = String::from_utf8(output.stderr).unwrap();
+            assert!(
+                output.status.code() == Some(1) && err.contains("the pool is failed: `herder status bad`"),
+                "{err}"
+            );
+        }
         assert_eq!(server.call("one/echo", r#"{"x": 1}"#, &[]).result()["x"], 1);
         server.signal(Signal::TERM);
         assert_eq!(server.wait().code(), Some(0));

@@ -250,7 +250,14 @@ fn r68_the_document_and_the_page_can_be_turned_off() {
         .flat_map(|server| ["/openapi.json", "/docs", "/docs/page.js", "/", "/ui/dom.js"].map(|path| (server, path)))
     {
         let request = get(path).header("Host", "localhost").header("Authorization", "Bearer s");
-        request.send(([127, 0, 0, 1], server.address.port()).into()).problem(404, "no-route");
+        let reply = request.send(([127, 0, 0, 1], server.address.port()).into());
+        let detail = reply.problem(404, "no-route")["detail"].as_str().unwrap();
+        let option = match path {
+            "/" => "--page true",
+            "/ui/dom.js" => "not found",
+            _ => "--docs true",
+        };
+        assert!(detail.contains(option), "{path}: {detail}");
     }
     let on = Server::start(folder(&format!("{one}docs = false\nmetrics = false\n")), &["--docs", "true"], &[]);
     let document = on.get("/openapi.json");

@@ -36,9 +36,14 @@ pub(super) struct Docs {
 pub(super) const MOUNTED: &str = "/v1/pools/openapi.json";
 
 impl Docs {
-    /// Answers like a path without a route if these routes are off.
+    /// Refuses a request if these routes are off.
     fn check(self, request: &HttpRequest) -> Result<(), Refusal> {
-        if page_file::is_enabled(self.enabled, request) { Ok(()) } else { Err(page_file::no_route(request)) }
+        match page_file::is_enabled(self.enabled, request) {
+            true => Ok(()),
+            // An application has other settings than the server.
+            false if self.is_mounted => Err(page_file::no_route(request)),
+            false => Err(Refusal::PageOff { page: "the documentation of commands", option: "docs" }),
+        }
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn is_open(path: &str) -> bool {
 /// `GET /`.
 pub(super) async fn index(request: HttpRequest, page: web::Data<Page>) -> Result<HttpResponse, Refusal> {
     if !page_file::is_enabled(page.enabled, &request) {
-        return Err(page_file::no_route(&request));
+        return Err(Refusal::PageOff { page: "the live page", option: "page" });
     }
     Ok(page_file::answer(HTML, include_str!("index.html")))
 }

@@ -11,8 +11,8 @@ Examples:
   herder doctor --json
 
 Starts each interpreter and one worker of each pool, imports the apps and runs their hooks. Examines the interpreter, the Python package,
-the time of the import, limits (descriptors, memory, cores, processes), kernel settings, folders, clocks, the address and a running
-server. For each finding, says why it matters and what to do. Changes nothing.
+the time of the import, limits (descriptors, memory, cores, processes), kernel settings, folders, clocks, the address, a running
+server and the collector of traces. For each finding, says why it matters and what to do. Changes nothing.
 
 Exit codes: 0 no finding; 1 at least one finding; 2 invalid arguments.";
 

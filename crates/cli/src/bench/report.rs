@@ -6,7 +6,7 @@ use super::{
     row::Row,
     spread::{Spread, digits, percent, time, workers},
 };
-use crate::table::aligned;
+use crate::{table::aligned, units::counted};
 use herder::efficiency::{
     EfficiencyReport, Verdict, WorkerStart,
     concurrency::{Gain, Inconclusive},
@@ -33,7 +33,8 @@ fn heading(plan: &Plan) -> String {
         WorkerStart::Warm => "warm",
         WorkerStart::Cold => "cold, from the pool's start",
     };
-    let sessions = if plan.sessions > 0 { format!(", {} sessions", plan.sessions) } else { String::new() };
+    let sessions =
+        if plan.sessions > 0 { format!(", {}", counted(plan.sessions as u64, "session")) } else { String::new() };
     let rounds = if plan.rounds == 1 { "one round".into() } else { format!("the median of {} rounds", plan.rounds) };
     format!("pool {}, {}{sessions}; {start}; {rounds}", plan.config.name(), plan.call())
 }

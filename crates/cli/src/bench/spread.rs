@@ -1,5 +1,6 @@
 //! The minimum, the median and the maximum of several runs, and quantities in human-readable form.
 
+use crate::units::counted;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub(super) fn percent(share: f64) -> String {
 
 /// Returns `1 worker`, `2 workers` and so on.
 pub(super) fn workers(count: usize) -> String {
-    format!("{count} worker{}", if count == 1 { "" } else { "s" })
+    counted(count as u64, "worker")
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ async fn run_drill(options: &Options, kill_every: Duration, config: PoolConfig) 
     let (mut progress, begun) = (Progress::default(), Instant::now());
     let print_progress = |now: herder::chaos::DrillProgress| {
         let seconds = begun.elapsed().as_secs();
-        progress.print(&format!("{seconds:>4} s  {} calls, {} ok, {} kills", now.calls, now.ok, now.kills));
+        progress.print(&format!("{seconds:>4} s  calls {}, ok {}, kills {}", now.calls, now.ok, now.kills));
     };
     let figures = drill.run(config, print_progress).await;
     progress.done();

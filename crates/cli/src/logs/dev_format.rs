@@ -44,7 +44,9 @@ impl DevFormat {
             (CALL, "call") => self.call(&fields),
             (CALL, message) if message.starts_with("handler ") => self.late(&fields),
             // A failed start is printed by whoever caused it: the start of the server, or a reload.
-            (CALL, _) | (_, "worker failed to start" | "pool failed: too many restarts") => String::new(),
+            (CALL, _) | (_, "worker failed to start" | "pool failed: too many deaths and failed starts of workers") => {
+                String::new()
+            }
             (WORKER, _) => self.worker(level, &fields),
             _ => self.other(level, &fields),
         }

@@ -4,6 +4,7 @@
 use crate::{
     error::{CommandError, Outcome},
     logs::PROGRAM,
+    units::counted,
 };
 use herder::PoolConfig;
 use std::fs;
@@ -58,8 +59,9 @@ impl Descriptors {
         let available = limit.checked_sub(needed).filter(|available| *available >= PER_CONNECTION * self.threads);
         let available = available.ok_or_else(|| {
             let least = needed + PER_CONNECTION * self.threads;
+            let workers = counted(workers, "worker");
             CommandError::failed(format_args!(
-                "the limit of open file descriptors is {limit} (`ulimit -n`); the server and {workers} workers need at least {least}: \
+                "the limit of open file descriptors is {limit} (`ulimit -n`); the server and {workers} need at least {least}: \
                  raise the limit, or start fewer workers"
             ))
         })?;

@@ -1,7 +1,7 @@
 //! Graceful shutdown: no new connections are accepted, and a worker is restarted only if a call waits for it. Requests
 //! finish, then the pools shut down. Takes at most the shutdown timeout, and a little more for the last responses.
 
-use crate::logs::PROGRAM;
+use crate::{logs::PROGRAM, units::counted};
 use herder::{Pool, http::Connections};
 use std::{
     future::Future,
@@ -50,7 +50,8 @@ impl Drain {
             _ = end.await;
         }
         if !in_time && tokio::time::timeout(FLUSH_TIMEOUT, stopped).await.is_err() {
-            tracing::warn!(target: PROGRAM, "closed {} connections before their requests finished", connections.open());
+            let open = counted(connections.open() as u64, "connection");
+            tracing::warn!(target: PROGRAM, "closed {open} before all requests were answered");
         }
     }
 }

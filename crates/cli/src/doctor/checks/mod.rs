@@ -31,5 +31,6 @@ pub(super) fn all(facts: &Facts) -> Vec<Check> {
     checks.extend(machine::folders(&facts.machine));
     checks.extend(machine::clock(&facts.machine));
     checks.extend(facts.server.iter().flat_map(server::server));
+    checks.extend(facts.collector.as_ref().map(server::collector));
     checks
 }

@@ -1,7 +1,10 @@
 //! Interpreter, package, start of a worker, and import of the app.
 
 use super::super::{check::Check, facts::python::PoolFacts};
-use crate::python::{Imports, Interpreter};
+use crate::{
+    python::{Imports, Interpreter},
+    units::counted,
+};
 use std::time::Duration;
 
 /// An import that takes longer is a finding.
@@ -60,10 +63,7 @@ pub(super) fn package(pool: &PoolFacts) -> Option<Check> {
 pub(super) fn worker(pool: &PoolFacts) -> Option<Check> {
     let check = match pool.worker.as_ref()? {
         Ok(worker) => {
-            let commands = match worker.commands {
-                1 => "1 command".to_owned(),
-                count => format!("{count} commands"),
-            };
+            let commands = counted(worker.commands as u64, "command");
             Check::ok("worker", format!("started in {}, {commands}", seconds(worker.start)))
         }
         Err(reason) => Check::error(

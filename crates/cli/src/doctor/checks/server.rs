@@ -2,7 +2,7 @@
 
 use super::super::{
     check::Check,
-    facts::{Facts, server::ServerFacts},
+    facts::{Facts, server::ServerFacts, traces::Collector},
 };
 use crate::pool_list::{ListedPool, PoolList};
 
@@ -89,6 +89,21 @@ pub(super) fn server(server: &ServerFacts) -> Vec<Check> {
     checks.extend(server.pools.as_ref().map(pools));
     checks.extend(server.ahead_ms.map(skew));
     checks
+}
+
+/// The collector of traces.
+pub(super) fn collector(collector: &Collector) -> Check {
+    const NAME: &str = "traces";
+    let url = &collector.url;
+    match &collector.problem {
+        None => Check::ok(NAME, format!("the collector at {url} takes spans")),
+        Some(problem) => Check::warning(
+            NAME,
+            format!("no collector takes spans at {url}: {problem}"),
+            "calls run, but their traces are lost",
+            "start an OpenTelemetry collector there that accepts OTLP over HTTP in JSON, or correct or remove `traces.endpoint`",
+        ),
+    }
 }
 
 fn without_server(server: &ServerFacts) -> Check {

@@ -6,6 +6,7 @@ pub(super) mod machine;
 mod progress;
 pub(super) mod python;
 pub(super) mod server;
+pub(super) mod traces;
 
 use crate::{
     access::{Access, exposed_files},
@@ -14,6 +15,7 @@ use crate::{
     logs,
     serve::Descriptors,
     source::{Origin, Overrides, Source, is_app, is_toml},
+    units::counted,
 };
 use cgroup::Cgroup;
 use herder::config::Server;
@@ -22,6 +24,7 @@ use progress::Progress;
 use python::PoolFacts;
 use server::ServerFacts;
 use std::path::PathBuf;
+use traces::Collector;
 
 /// All facts.
 #[derive(Debug, Default)]
@@ -40,6 +43,8 @@ pub(super) struct Facts {
     pub(super) cgroup: Cgroup,
     pub(super) machine: Machine,
     pub(super) server: Option<ServerFacts>,
+    /// The collector of traces, if one is configured.
+    pub(super) collector: Option<Collector>,
     /// `HERDER_LOG`, if it is set, or why it is invalid.
     pub(super) log: Option<Result<String, String>>,
 }
@@ -70,6 +75,7 @@ impl Facts {
         let descriptors = Descriptors::raise(1, configs);
         progress.show("asking the server");
         let server = ServerFacts::gather(&options.server, &settings, matches!(access, Some(Err(_))))?;
+        let endpoint = source.as_ref().ok().and_then(|source| source.traces.endpoint.as_ref());
         let missing = source.as_ref().ok().and_then(|source| source.check_programs().err());
         Ok(Self {
             source: Some(source.as_ref().map(named).map_err(Clone::clone)),
@@ -81,6 +87,7 @@ impl Facts {
             cgroup: Cgroup::read(),
             machine: Machine::read(began),
             server: Some(server),
+            collector: endpoint.map(Collector::ask),
             log: logs::check_variable().transpose(),
         })
     }
@@ -88,8 +95,7 @@ impl Facts {
 
 /// Names the source.
 fn named(source: &Source) -> String {
-    let count = source.pools.len();
-    let pools = format!("{count} {}", if count == 1 { "pool" } else { "pools" });
+    let pools = counted(source.pools.len() as u64, "pool");
     match &source.origin {
         Origin::File(path) => format!("{}: {pools}", path.display()),
         Origin::App => "the app's pool".into(),
