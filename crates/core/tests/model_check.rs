@@ -10,7 +10,6 @@
 )]
 
 mod actions;
-mod checker;
 mod configurations;
 mod faults;
 mod pool;

@@ -2,7 +2,6 @@
 
 use super::{
     actions::units,
-    checker,
     pool::{Kind, Pool},
     state::Budget,
 };
@@ -10,6 +9,7 @@ use herder_core::{
     Affinity, AffinitySettings, BatchLimits, BreakerSettings, CountedFailures, Expiry, OnExpired, Pipeline,
     PoisonSettings, Settings, Timestamp, WorkerTypeSettings,
 };
+use stateright::{Checker, HasDiscoveries, Model, Path};
 use std::time::Duration;
 
 const NOTHING: Budget = Budget {
@@ -218,15 +218,30 @@ fn is_large() -> bool {
     std::env::var_os("HERDER_LARGE").is_some()
 }
 
-/// Visits every state. Panics with the shortest path to a state that violates a rule.
+/// Visits every state, depth first, which needs little memory. (Breadth first keeps hundreds of thousands of states in
+/// its queue, and takes twice the time.) The checker stops at a state that violates a rule; the path that it found may
+/// be longer than necessary.
 fn explore(name: &str, pool: &Pool, at_least: usize) {
-    let (states, violated) = checker::visit_all(pool);
-    eprintln!("{name}: {states} states");
-    if let Some(rule) = violated {
-        let path = checker::shortest(pool, rule.name).expect("a path");
-        panic!("{name} violates \"{}\" after {path}", rule.name);
+    let checker = pool.clone().checker().finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+    eprintln!("{name}: {states} states, the farthest at {depth} steps");
+    if let Some(rule) = checker.discoveries().keys().next() {
+        panic!("{name} violates \"{rule}\". {}", shortest(pool, rule).expect("a path"));
     }
     assert!(states >= at_least, "{name}: only {states} states");
+}
+
+/// Returns the shortest path to a state that violates a rule, if there is one, by increasing depth.
+pub(crate) fn shortest(
+    pool: &Pool,
+    rule: &'static str,
+) -> Option<Path<super::state::State, crate::model_check::actions::Action>> {
+    let done = HasDiscoveries::AnyOf([rule].into());
+    let within = |depth: usize| {
+        let checker = pool.clone().checker().finish_when(done.clone()).target_max_depth(depth).spawn_bfs().join();
+        (checker.discovery(rule), checker.max_depth() < depth)
+    };
+    (2..).map(within).find(|(path, all)| path.is_some() || *all)?.0
 }
 
 /// I1, I2, R36

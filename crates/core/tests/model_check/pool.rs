@@ -1,7 +1,13 @@
-//! A small pool and the events that may happen to it, the input of the model checker.
+//! A small pool and the events that may happen to it, as input for the model checker.
 
-use super::{faults::Fault, state::Budget};
+use super::{
+    actions::Action,
+    faults::Fault,
+    rules,
+    state::{Budget, State},
+};
 use herder_core::{Affinity, BatchKey, BatchLimits, Settings, Timestamp, WorkerRef, WorkerTypeSettings};
+use stateright::{Model, Property};
 use std::time::Duration;
 
 /// The command of all calls, in a pool with batches.
@@ -67,5 +73,31 @@ impl Pool {
     /// Returns whether health decides which workers get calls.
     pub(crate) fn is_health_gated(&self) -> bool {
         matches!(self.settings.worker_type, WorkerTypeSettings::Enhanced { state_machine: true, .. })
+    }
+}
+
+impl Model for Pool {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State::first(self)]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        state.possible_actions(self, actions);
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        state.apply_action(self, action).then_some(state)
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        self.until.is_none_or(|end| state.now < end)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        rules::all()
     }
 }

@@ -5,6 +5,7 @@ use super::{
     state::{State, Violation},
 };
 use herder_core::{BreakerState, WorkerRef};
+use stateright::Property;
 
 pub(crate) const TWICE: &str = "I1: a call is answered at most once";
 pub(crate) const NEVER: &str = "I1: in an idle pool every call is answered";
@@ -23,59 +24,50 @@ pub(crate) const STOPS: &str = "R31: in a pool that closes, no worker has time f
 pub(crate) const BATCH: &str = "a batch is sent to one process, is as large as allowed, and has one call of a session";
 pub(crate) const LOOKUP: &str = "I4: a lookup returns a live process";
 
-/// What must hold in every state.
-pub(crate) struct Rule {
-    pub(crate) name: &'static str,
-    pub(crate) holds: fn(&Pool, &State) -> bool,
-}
-
-const fn rule(name: &'static str, holds: fn(&Pool, &State) -> bool) -> Rule {
-    Rule { name, holds }
-}
-
-const RULES: &[Rule] = &[
-    rule(TWICE, answered_once),
-    rule(NEVER, all_answered),
-    rule("I1: a call is answered by its own final frame", |_, state| holds(state, Violation::Frame)),
-    rule(WINDOW, window),
-    rule(OVERLAP, no_overlap),
-    rule("I3: a strict call is sent in the epoch of its admission", |_, state| holds(state, Violation::Epoch)),
-    rule("I3: strict calls are sent in order, and once each", |_, state| holds(state, Violation::Order)),
-    rule("I3: the state of an epoch is in one process", |_, state| holds(state, Violation::StateOwner)),
-    rule(LOOKUP, lookups),
-    rule("I4: only live processes are sent anything", |_, state| holds(state, Violation::Dead)),
-    rule(
-        "I7: a pool without work has its base workers, or has stopped, or is lazy and was not called",
-        all_base_workers_ready,
-    ),
-    rule("I8: everything pending has a timer, and the parts of the core agree", |_, state| {
-        holds(state, Violation::Parts)
-    }),
-    rule("R21: a slot has one process", |_, state| holds(state, Violation::Process)),
-    rule(RELEASED, |_, state| holds(state, Violation::Released)),
-    rule(HEALTH, |_, state| holds(state, Violation::Degraded)),
-    rule(RUNS, |_, state| holds(state, Violation::Runs)),
-    rule("R20, R36: no call that has begun is answered as if it had not", |_, state| holds(state, Violation::NotRun)),
-    rule(LATE, |_, state| holds(state, Violation::Late)),
-    rule("R33: no call is retried before its backoff is over", |_, state| holds(state, Violation::Early)),
-    rule(BUDGET, |_, state| holds(state, Violation::Budget)),
-    rule(TRIALS, trials),
-    rule("R34: an open breaker can be closed by successful calls", can_close),
-    rule(FAIR, |_, state| holds(state, Violation::Unfair)),
-    rule(BATCH, |_, state| holds(state, Violation::Batch)),
-    rule("R31: a reload ends once", |_, state| holds(state, Violation::Reload)),
-    rule(RELOADS, reloads_end),
-    rule(STOPS, stops),
-    rule(POISON, |_, state| holds(state, Violation::Poison)),
-];
-
-/// Returns the first rule that a state violates.
-pub(crate) fn violated(pool: &Pool, state: &State) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| !(rule.holds)(pool, state))
-}
-
-pub(crate) fn find(name: &str) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| rule.name == name)
+pub(crate) fn all() -> Vec<Property<Pool>> {
+    vec![
+        Property::always(TWICE, answered_once),
+        Property::always(NEVER, all_answered),
+        Property::always("I1: a call is answered by its own final frame", |_, state| holds(state, Violation::Frame)),
+        Property::always(WINDOW, window),
+        Property::always(OVERLAP, no_overlap),
+        Property::always("I3: a strict call is sent in the epoch of its admission", |_, state| {
+            holds(state, Violation::Epoch)
+        }),
+        Property::always("I3: strict calls are sent in order, and once each", |_, state| {
+            holds(state, Violation::Order)
+        }),
+        Property::always("I3: the state of an epoch is in one process", |_, state| holds(state, Violation::StateOwner)),
+        Property::always(LOOKUP, lookups),
+        Property::always("I4: only live processes are sent anything", |_, state| holds(state, Violation::Dead)),
+        Property::always(
+            "I7: a pool without work has its base workers, or has stopped, or is lazy and was not called",
+            all_base_workers_ready,
+        ),
+        Property::always("I8: everything pending has a timer, and the parts of the core agree", |_, state| {
+            holds(state, Violation::Parts)
+        }),
+        Property::always("R21: a slot has one process", |_, state| holds(state, Violation::Process)),
+        Property::always(RELEASED, |_, state| holds(state, Violation::Released)),
+        Property::always(HEALTH, |_, state| holds(state, Violation::Degraded)),
+        Property::always(RUNS, |_, state| holds(state, Violation::Runs)),
+        Property::always("R20, R36: no call that has begun is answered as if it had not", |_, state| {
+            holds(state, Violation::NotRun)
+        }),
+        Property::always(LATE, |_, state| holds(state, Violation::Late)),
+        Property::always("R33: no call is retried before its backoff is over", |_, state| {
+            holds(state, Violation::Early)
+        }),
+        Property::always(BUDGET, |_, state| holds(state, Violation::Budget)),
+        Property::always(TRIALS, trials),
+        Property::always("R34: an open breaker can be closed by successful calls", can_close),
+        Property::always(FAIR, |_, state| holds(state, Violation::Unfair)),
+        Property::always(BATCH, |_, state| holds(state, Violation::Batch)),
+        Property::always("R31: a reload ends once", |_, state| holds(state, Violation::Reload)),
+        Property::always(RELOADS, reloads_end),
+        Property::always(STOPS, stops),
+        Property::always(POISON, |_, state| holds(state, Violation::Poison)),
+    ]
 }
 
 fn holds(state: &State, rule: Violation) -> bool {
