@@ -264,7 +264,7 @@ async fn a_result_larger_than_max_frame() {
 async fn output_from_python_and_c() {
     let harness = Harness::new("prints").await;
     harness.call("say", json!({ "text": "hello" })).await.unwrap();
-    let (name, worker) = (harness.pool.name().to_string(), format!("{}/{}", harness.pool.name(), harness.victim));
+    let (name, worker) = (harness.pool.name().to_string(), harness.victim.to_string());
     for (stream, text) in [
         ("stdout", "hello from Python"),
         ("stderr", "hello to stderr"),

@@ -93,7 +93,7 @@ async fn r49_captured_log_names_the_worker_of_a_printed_line() {
     })
     .await;
     pool.call::<Value>("echo", &json!({ "text": "hello from a worker" })).await.unwrap();
-    let worker = format!("{}/{}", pool.name(), pool.base_workers().await[0].process());
+    let worker = pool.base_workers().await[0].process().to_string();
     let printed = || log_lines_of(pool.name().as_str()).into_iter().find(|line| line.message == "hello from a worker");
     wait_until("the line is in the log", async || printed().is_some()).await;
     assert!(printed().unwrap().is_of(&worker, "stdout"), "{:?}", printed());

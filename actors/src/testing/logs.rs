@@ -34,7 +34,7 @@ pub struct LogLine {
 }
 
 impl LogLine {
-    /// Returns whether the event is a line that the worker `POOL/wN.G` printed on this stream.
+    /// Returns whether the event is a line that the worker `wN.G` printed on this stream.
     pub fn is_of(&self, worker: &str, stream: &str) -> bool {
         self.worker.as_deref() == Some(worker) && self.stream.as_deref() == Some(stream)
     }

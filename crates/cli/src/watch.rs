@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_frame_fits_the_terminal() {
         assert_eq!(redrawn("ab\ncdef", (3, 5), true), "\x1b[H\x1b[2Jab\x1b[K\ncde\x1b[K\n\x1b[J");
-        assert_eq!(redrawn("1\n2\n3\n4", (20, 4), false), "\x1b[H1\x1b[K\n2\x1b[K\n(2 more lines)\x1b[K\n\x1b[J");
+        assert_eq!(redrawn("1\n2\n3\n4", (20, 4), false), "\x1b[H1\x1b[K\n2\x1b[K\n(lines below: 2)\x1b[K\n\x1b[J");
         assert!(redrawn("\x1b[5m", (20, 4), false).contains("\\u001b[5m"), "a server's text is escaped");
     }
 }

@@ -190,7 +190,7 @@ mod tests {
     fn an_event_is_one_object_with_its_fields() {
         let lines = logged(|| {
             let fields = r#"{"n":1,"tags":["a"]}"#;
-            tracing::warn!(target: WORKER, worker = %"shop/w1.1", attempt = 7_u64, fields, traceback = "a\nb", "order \u{1b} lost");
+            tracing::warn!(target: WORKER, worker = %"w1.1", attempt = 7_u64, fields, traceback = "a\nb", "order \u{1b} lost");
             tracing::info!(level = "own", ok = true, ratio = 0.5, text = ?"quoted", missing = None::<&str>, "second");
         });
         assert_eq!(lines.len(), 2);
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(first["level"], "WARN");
         assert_eq!(first["target"], WORKER);
         assert_eq!(first["message"], "order \u{1b} lost");
-        assert_eq!(first["worker"], "shop/w1.1");
+        assert_eq!(first["worker"], "w1.1");
         assert_eq!(first["attempt"], 7);
         assert_eq!(first["fields"], serde_json::json!({ "n": 1, "tags": ["a"] }));
         assert_eq!(first["traceback"], "a\nb");
