@@ -23,7 +23,7 @@ pub struct LogLine {
     pub level: Level,
     /// The target: `herder...`.
     pub target: String,
-    /// The worker as `POOL/wN.G`, if the event is a line of its output.
+    /// The worker as `wN.G`, if the event is a line of its output.
     pub worker: Option<String>,
     /// `stdout` or `stderr`, if the event is a line of output.
     pub stream: Option<String>,
