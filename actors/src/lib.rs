@@ -25,6 +25,7 @@ mod launcher;
 mod messages;
 mod metrics;
 mod package;
+mod panic_text;
 mod pool_events;
 mod pool_supervisor;
 mod process_usage;

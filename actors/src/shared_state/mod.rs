@@ -36,8 +36,6 @@ pub(crate) use effects::{COPY_LIMIT, copied_if_small};
 pub(crate) use errors::{exit_error, start_failed};
 pub(crate) use link::{CommandTable, Link};
 pub(crate) use outbox::Outbox;
-#[cfg(feature = "testing")]
-pub(crate) use rebuild::panic_text;
 pub(crate) use slabs::{Made, SlabFault, SlabWork, Slabs, needed as needed_in_slab};
 pub(crate) use state::{Deferred, FinalFrame, State};
 pub(crate) use step::{SharedState, WeakSharedState, step, sweep, with};

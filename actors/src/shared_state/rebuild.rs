@@ -3,7 +3,7 @@
 //! rebuilds the pool fails permanently and reports why.
 
 use super::state::{Deferred, State};
-use crate::{Error, metrics::CoreCounts};
+use crate::{Error, metrics::CoreCounts, panic_text::panic_text};
 use herder_core::{Answers, Core, Effects, ExitStatus, Input, ProcessExit, RecoverySnapshot, Timestamp};
 use std::{
     any::Any,
@@ -141,12 +141,6 @@ fn follows_past_event(action: &Deferred) -> bool {
             | Deferred::CallAnswered(_)
             | Deferred::FailuresSuppressed
     )
-}
-
-/// Returns the text of a panic.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", text.unwrap_or("the panic has no text"))
 }
 
 #[cfg(test)]

@@ -10,23 +10,17 @@ use std::{
 
 const POOL: &str = "[pools.shop]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 
-fn run(server: &Server, args: &[&str]) -> (i32, String, String) {
-    let output = herder(server.folder.path(), args).args(["--url", &server.url()]).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
 #[test]
 fn one_frame_is_printed_as_text() {
     let server = Server::with(POOL);
     server.call("shop/echo", "{}", &[]);
-    let (code, frame, err) = run(&server, &["top", "--once"]);
+    let (code, frame, err) = server.run(&["top", "--once"]);
     assert_eq!((code, err.as_str()), (0, ""), "{frame}");
     assert!(frame.contains("1 pool, 1 of 1 workers ready\nPOOL "), "{frame}");
     assert!(frame.contains("\nshop ") && frame.contains("\nw1 ") && !frame.contains('\u{1b}'), "{frame}");
-    let (code, _, err) = run(&server, &["top", "--once", "shoe"]);
+    let (code, _, err) = server.run(&["top", "--once", "shoe"]);
     assert_eq!((code, err.as_str()), (1, "error: unknown pool `shoe`; the server has shop\n"));
-    let (code, _, err) = run(&server, &["top"]);
+    let (code, _, err) = server.run(&["top"]);
     assert!(code == 2 && err.contains("`herder top --once`"), "{err}");
 }
 

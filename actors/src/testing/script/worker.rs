@@ -5,7 +5,7 @@
 use super::{Fault, Invocation, Script, Session, commands::Outcome, fault::Kind};
 use crate::{
     clock::Clock,
-    shared_state::panic_text,
+    panic_text::panic_text,
     testing::fake_worker::{FakeWorker, command, encoded, hello},
 };
 use actix_rt::task::JoinHandle;

@@ -123,6 +123,13 @@ impl Server {
         Self { address: ([127, 0, 0, 1], 0).into(), banner: Vec::new(), folder, child }
     }
 
+    /// Runs a command about the server. Returns its exit code, its output and its errors.
+    pub(crate) fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let output = herder(self.folder.path(), args).args(["--url", &self.url()]).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
     /// Starts a server with this standard error instead of the file `log`.
     pub(crate) fn with_stderr(folder: TempDir, args: &[&str], env: &[(&str, &str)], stderr: impl Into<Stdio>) -> Self {
         let listen = ["--listen", "127.0.0.1:0"];
