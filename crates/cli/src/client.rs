@@ -46,18 +46,25 @@ pub(crate) fn path(segments: &[&str]) -> String {
     "/v1/pools".to_owned() + &encoded.collect::<String>()
 }
 
-/// Replaces what the server says about the header of a token by where this program takes the token from.
-fn for_a_person(mut problem: Value) -> Value {
-    let detail = match problem["type"].as_str().and_then(|kind| kind.rsplit('/').next()) {
-        Some("token-missing") => {
-            "a token is required: set HERDER_TOKEN, or HERDER_TOKEN_FILE to the path of a file that contains it"
-        }
-        Some("token-wrong") => {
+/// Replaces what the server says about the header of a token by where this program takes the token from. If the server does not
+/// have the pool, adds which server it is: at the default address, the server of another project may run.
+fn for_a_person(mut problem: Value, base: &str) -> Value {
+    let (key, text) = match problem["type"].as_str().and_then(|kind| kind.rsplit('/').next()) {
+        Some("token-missing") => (
+            "detail",
+            "a token is required: set HERDER_TOKEN, or HERDER_TOKEN_FILE to the path of a file that contains it".into(),
+        ),
+        Some("token-wrong") => (
+            "detail",
             "the token is wrong: correct HERDER_TOKEN, or the file that HERDER_TOKEN_FILE or the configuration names"
+                .into(),
+        ),
+        Some("unknown-pool") => {
+            ("help", format!("these are the pools of the server at {base}; --url selects another server"))
         }
         _ => return problem,
     };
-    problem["detail"] = detail.into();
+    problem[key] = text.into();
     problem
 }
 
@@ -229,7 +236,9 @@ impl Client {
             return Ok((response.headers().clone(), body));
         }
         match serde_json::from_slice::<Value>(&body) {
-            Ok(problem) if problem["detail"].is_string() => Err(CommandError::Problem(for_a_person(problem))),
+            Ok(problem) if problem["detail"].is_string() => {
+                Err(CommandError::Problem(for_a_person(problem, &self.base)))
+            }
             _ => Err(CommandError::failed(format_args!(
                 "{} responded with {}; check that a Herder server runs there",
                 self.base,

@@ -431,6 +431,7 @@ fn call_and_status_against_a_server() {
     assert_eq!(json["pool"], "kept");
     let (code, _, err) = with(&["status", "nope"]);
     assert!(code == 1 && err.contains("unknown pool `nope`; available pools: `kept`"), "{err}");
+    assert!(err.contains(&format!("the pools of the server at {url}; --url selects another server")), "{err}");
     let without = run(elsewhere.path(), &["status", "--url", &url]);
     assert!(
         without.0 == 1 && without.2.contains("a token is required: set HERDER_TOKEN, or HERDER_TOKEN_FILE"),

@@ -19,7 +19,7 @@ fn one_frame_is_printed_as_text() {
     assert!(frame.contains("1 pool, 1 of 1 workers ready\nPOOL "), "{frame}");
     assert!(frame.contains("\nshop ") && frame.contains("\nw1 ") && !frame.contains('\u{1b}'), "{frame}");
     let (code, _, err) = server.run(&["top", "--once", "shoe"]);
-    assert_eq!((code, err.as_str()), (1, "error: unknown pool `shoe`; the server has shop\n"));
+    assert_eq!((code, err), (1, format!("error: unknown pool `shoe`; the server at {} has shop\n", server.url())));
     let (code, _, err) = server.run(&["top"]);
     assert!(code == 2 && err.contains("`herder top --once`"), "{err}");
 }

@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Top) -> Outcome {
     let mut model = Model::new(client.base().to_owned(), options.pool.clone());
     // A server that does not answer, or has no such pool, is an error before anything is drawn.
     model.take(Snapshot::ask(&client)?);
-    check_pool(&model, options)?;
+    check_pool(&client, &model, options)?;
     if options.once {
         let width = table::terminal_size().map_or(WIDTH, |(columns, _)| columns);
         table::print_line(&draw::text(&model, width));
@@ -57,12 +57,14 @@ pub(crate) fn run(options: &Top) -> Outcome {
     }
 }
 
-fn check_pool(model: &Model, options: &Top) -> Outcome {
+fn check_pool(client: &Client, model: &Model, options: &Top) -> Outcome {
     let names: Vec<&str> = model.pools().iter().map(|pool| pool.name.as_str()).collect();
     match &options.pool {
-        Some(pool) if !names.contains(&pool.as_str()) => {
-            Err(CommandError::failed(format_args!("unknown pool `{pool}`; the server has {}", names.join(", "))))
-        }
+        Some(pool) if !names.contains(&pool.as_str()) => Err(CommandError::failed(format_args!(
+            "unknown pool `{pool}`; the server at {} has {}",
+            client.base(),
+            names.join(", ")
+        ))),
         _ => Ok(()),
     }
 }

@@ -61,12 +61,14 @@ def odd(): return object()
 def tell(text: str): print(text, flush=True)
 "#;
 
-/// Creates a directory with the app and a configuration.
+/// Creates a directory with the app and a configuration. Without a table `[server]` in it, no server can run at the configured
+/// address. At the default address one may, and then `herder call` without `--url` asks that server.
 pub(crate) fn folder(config: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("app.py"), APP).unwrap();
     if !config.is_empty() {
-        fs::write(folder.path().join("herder.toml"), config).unwrap();
+        let address = if config.contains("[server]") { "" } else { "\n[server]\nlisten = '127.0.0.1:1'\n" };
+        fs::write(folder.path().join("herder.toml"), format!("{config}{address}")).unwrap();
     }
     folder
 }
