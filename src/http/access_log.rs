@@ -4,7 +4,7 @@
 
 use super::headers::TRACE_PARENT;
 use actix_web::{HttpMessage, HttpRequest, dev::ServiceResponse};
-use herder_actors::{ErrorId, TraceParent, traces};
+use herder_actors::{ErrorId, TraceParent};
 use std::{num::NonZeroU128, time::Instant};
 use tracing::Level;
 
@@ -17,23 +17,14 @@ pub(super) struct AccessEntry {
     began: Instant,
 }
 
-/// A marker in the extensions of a request that is logged and brings no trace: the call may begin one. Takes no memory of its own.
-struct WantsTrace;
-
 /// The trace of the call of a request, in its extensions.
 struct BegunTrace(NonZeroU128);
 
 impl AccessEntry {
     /// Returns the entry of a request that has just arrived; `None` if the log does not show it.
     #[expect(clippy::disallowed_methods, reason = "the time that a request takes is logged, and decides nothing")]
-    pub(super) fn begin(is_logged: bool, request: &HttpRequest) -> Option<Self> {
-        if !is_logged || !tracing::enabled!(target: TARGET, Level::INFO) {
-            return None;
-        }
-        if traces::is_recording() && trace_parent(request).is_none() {
-            request.extensions_mut().insert(WantsTrace);
-        }
-        Some(Self { began: Instant::now() })
+    pub(super) fn begin(is_logged: bool) -> Option<Self> {
+        (is_logged && tracing::enabled!(target: TARGET, Level::INFO)).then(|| Self { began: Instant::now() })
     }
 
     /// Logs the request, whose response is about to be sent. `failed`: the id of the call that failed, if one did.
@@ -57,13 +48,10 @@ impl AccessEntry {
     }
 }
 
-/// Keeps the trace of the call of a request for the log, if the log needs it.
+/// Keeps the trace of the call of a request for the log.
 pub(super) fn note_trace(request: &HttpRequest, trace: Option<NonZeroU128>) {
     if let Some(trace) = trace {
-        let mut extensions = request.extensions_mut();
-        if extensions.contains::<WantsTrace>() {
-            extensions.insert(BegunTrace(trace));
-        }
+        request.extensions_mut().insert(BegunTrace(trace));
     }
 }
 

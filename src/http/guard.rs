@@ -55,7 +55,7 @@ pub(super) async fn check(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let (busy, detail) = (ActiveRequest::begin(request.request()), guard.detail(request.request()));
-    let entry = AccessEntry::begin(guard.access_log, request.request());
+    let entry = AccessEntry::begin(guard.access_log);
     let admitted = guard.admit(request.request());
     let (mut response, failed) = match admitted {
         Ok(()) => {

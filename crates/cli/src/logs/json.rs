@@ -1,42 +1,50 @@
 //! The log as JSON, with one object on each line. Holds no state.
 //!
 //! A busy server logs each request, on the thread that serves it. So an event is written to the line field by field: without
-//! a map, without a text of its own for each value, and without a serializer, which escapes byte by byte.
+//! a map, without a text of its own for each value, and without a serializer, which escapes byte by byte. It is a layer and not
+//! a format of `tracing_subscriber::fmt`, which would copy the line once more.
 
 use super::{
     fields::Fields,
-    format::{LONGEST, WORKER},
+    format::{ACCESS, LONGEST, WORKER},
+    redact::redact,
     timestamp,
 };
 use serde_json::Value;
-use std::fmt::{self, Write};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+};
 use tracing::{
-    Event, Level, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
 };
-use tracing_subscriber::{
-    fmt::{
-        FmtContext,
-        format::{FormatEvent, FormatFields, Writer},
-    },
-    registry::LookupSpan,
-};
+use tracing_subscriber::{Layer, layer::Context};
 
 /// The bytes of an ordinary line. A longer one is moved as it grows.
 const ORDINARY: usize = 512;
 /// The keys that each line has. A field of this name gets a `_` after it.
 const OWN_KEYS: [&str; 3] = ["timestamp", "level", "target"];
 
-/// Writes each event as one JSON object: `timestamp`, `level`, `target`, `message`, and the fields of the event.
-pub(super) struct JsonFormat;
+/// Passes each event to `push` as one JSON object, without its secrets: `timestamp`, `level`, `target`, `message`, and the fields of
+/// the event.
+pub(super) struct JsonLayer<F> {
+    push: F,
+}
 
-impl<S, N> FormatEvent<S, N> for JsonFormat
+impl<F: Fn(&Metadata<'_>, &[u8])> JsonLayer<F> {
+    pub(super) fn new(push: F) -> Self {
+        Self { push }
+    }
+}
+
+impl<S, F> Layer<S> for JsonLayer<F>
 where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-    N: for<'writer> FormatFields<'writer> + 'static,
+    S: Subscriber,
+    F: Fn(&Metadata<'_>, &[u8]) + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        writer.write_str(&encode(event))
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        (self.push)(event.metadata(), &encode(event));
     }
 }
 
@@ -45,16 +53,31 @@ pub(super) fn line(level: Level, target: &str, fields: Fields) -> String {
     within_limit(Line::of_fields(level, target, &fields), level, target, || fields)
 }
 
-fn encode(event: &Event<'_>) -> String {
+/// Returns the line of an event, without its secrets.
+fn encode(event: &Event<'_>) -> Vec<u8> {
     let (level, target) = (*event.metadata().level(), event.metadata().target());
     if target == WORKER {
         let mut fields = Fields::of(event);
         fields.expand();
-        return line(level, target, fields);
+        return hidden(line(level, target, fields));
     }
-    let mut line = Line::begin(level, target);
+    // Only the texts of the access log are searched for secrets, not the whole line: nothing else in it comes from a client, and
+    // there are a dozen places in a line where a secret might begin.
+    let hides_secrets = target == ACCESS;
+    let mut line = Line { hides_secrets, ..Line::begin(level, target) };
     event.record(&mut line);
-    within_limit(line.end(), level, target, || Fields::of(event))
+    match line.end() {
+        line if hides_secrets && line.len() <= LONGEST => line.into_bytes(),
+        line => hidden(within_limit(line, level, target, || Fields::of(event))),
+    }
+}
+
+/// Returns the line without its secrets.
+fn hidden(line: String) -> Vec<u8> {
+    match redact(line.as_bytes(), true) {
+        Cow::Owned(hidden) => hidden,
+        Cow::Borrowed(_) => line.into_bytes(),
+    }
 }
 
 /// Returns the line, or one with cut texts if it would be too long. The writer cannot cut the line, since half an object is no JSON.
@@ -71,6 +94,8 @@ fn within_limit(line: String, level: Level, target: &str, fields: impl FnOnce() 
 struct Line {
     text: String,
     has_message: bool,
+    /// Whether secrets in texts are hidden as they are added. Otherwise they are hidden in the whole line.
+    hides_secrets: bool,
 }
 
 impl Line {
@@ -84,7 +109,7 @@ impl Line {
         text.push_str("\",\"target\":\"");
         push_escaped(&mut text, target);
         text.push('"');
-        Self { text, has_message: false }
+        Self { text, has_message: false, hides_secrets: false }
     }
 
     /// Returns a whole line.
@@ -143,7 +168,10 @@ impl Visit for Line {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add_text(field.name(), value);
+        match self.hides_secrets {
+            true => self.add_text(field.name(), &String::from_utf8_lossy(&redact(value.as_bytes(), false))),
+            false => self.add_text(field.name(), value),
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -164,9 +192,11 @@ impl Write for Escaped<'_> {
     }
 }
 
-/// Adds a part of a JSON text. Most parts have nothing to escape.
+/// Adds a part of a JSON text.
 fn push_escaped(text: &mut String, part: &str) {
-    if part.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
+    // Without a branch for each byte: almost every part is short and has nothing to escape.
+    let must_escape = |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if !part.bytes().fold(false, must_escape) {
         return text.push_str(part);
     }
     let quoted = Value::from(part).to_string();
@@ -177,12 +207,15 @@ fn push_escaped(text: &mut String, part: &str) {
 mod tests {
     use super::*;
     use crate::logs::captured::Captured;
+    use std::io::Write as _;
+    use tracing_subscriber::layer::SubscriberExt;
 
     /// Returns the lines that are logged by `log`, each parsed.
     fn logged(log: impl FnOnce()) -> Vec<Value> {
         let lines = Captured::default();
-        let subscriber = tracing_subscriber::fmt().event_format(JsonFormat).with_writer(lines.clone()).finish();
-        tracing::subscriber::with_default(subscriber, log);
+        let to = lines.clone();
+        let layer = JsonLayer::new(move |_, line| to.clone().write_all(line).unwrap());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -221,6 +254,21 @@ mod tests {
         expected.as_object().unwrap().iter().for_each(|(name, value)| assert_eq!(&lines[0][name], value));
         let expected = serde_json::json!({ "a \"b\"\n": "\"c \\\"d\\\"\\n\"", "big": u64::MAX, "small": i64::MIN, "message": true });
         expected.as_object().unwrap().iter().for_each(|(name, value)| assert_eq!(&lines[1][name], value));
+    }
+
+    /// Clients choose the path, so they could make lines invalid if what hides secrets mistook a quote for one of the line.
+    #[test]
+    fn secrets_are_hidden_in_the_path_of_a_request_and_in_every_other_event() {
+        let long = format!("/{}?token=abc", "a".repeat(LONGEST));
+        let lines = logged(|| {
+            for path in ["/v1?token=abc", "/v1/token=\"abc", "/v1/'password':'abc\"", "/http://me:abc@h/", &long] {
+                tracing::info!(target: ACCESS, method = "GET", path, status = 404, peer = %"127.0.0.1:1", "request");
+                tracing::info!(path, "token=abc");
+            }
+        });
+        assert_eq!(lines.len(), 10);
+        assert!(lines.iter().all(|line| !line.to_string().contains("abc")), "{lines:?}");
+        assert_eq!((&lines[0]["path"], &lines[0]["status"]), (&"/v1?token=[redacted]".into(), &404.into()));
     }
 
     #[test]

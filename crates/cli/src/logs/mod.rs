@@ -28,7 +28,7 @@ use crate::{
     error::{CommandError, Outcome},
 };
 use format::WORKER;
-use json::JsonFormat;
+use json::JsonLayer;
 use levels::PoolFilter;
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -80,11 +80,17 @@ pub(crate) fn start(default: &str) -> Outcome {
 pub(crate) fn start_as(format: Format, default: &str, more: &[&str]) -> Outcome {
     let filter = chosen_filter(default, more)?;
     let output = Output::start("herder-stderr", io::stderr().as_fd(), format).map_err(CommandError::failed)?;
-    // `log_internal_errors` would report errors with `eprintln!`, which can block and panic.
-    let lines = layer().with_writer(output.clone()).with_timer(Timestamp).log_internal_errors(false);
     match format {
-        Format::Text => install(lines.with_ansi(io::stderr().is_terminal()).fmt_fields(TextFields), filter, output),
-        Format::Json => install(lines.with_ansi(false).event_format(JsonFormat), filter, output),
+        Format::Text => {
+            // `log_internal_errors` would report errors with `eprintln!`, which can block and panic.
+            let lines = layer().with_writer(output.clone()).with_timer(Timestamp).log_internal_errors(false);
+            install(lines.with_ansi(io::stderr().is_terminal()).fmt_fields(TextFields), filter, output)
+        }
+        Format::Json => {
+            let to = output.clone();
+            let lines = JsonLayer::new(move |event, line| to.push(source_of(event), line));
+            install(lines, filter, output)
+        }
     }
 }
 
@@ -171,7 +177,12 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// Writes one event to the output.
+/// Returns who has caused an event.
+fn source_of(event: &Metadata<'_>) -> Source {
+    if event.target() == WORKER { Source::Worker } else { Source::Host }
+}
+
+/// Writes one event to the output, as text.
 pub(crate) struct EventWriter<'a> {
     output: &'a Output,
     source: Source,
@@ -185,16 +196,14 @@ impl<'a> MakeWriter<'a> for Output {
     }
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
-        let source = if event.target() == WORKER { Source::Worker } else { Source::Host };
-        EventWriter { output: self, source }
+        EventWriter { output: self, source: source_of(event) }
     }
 }
 
 impl Write for EventWriter<'_> {
     /// Queues an event without its secrets. The subscriber writes each event in one call.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let is_json = self.output.format() == Format::Json;
-        self.output.push(self.source, &redact::redact(event, is_json));
+        self.output.push(self.source, &redact::redact(event, false));
         Ok(event.len())
     }
 
