@@ -1,4 +1,4 @@
-//! [`Answer`]: what the caller of one call received, and its text form in the file of answers. Does no I/O.
+//! `Answer`: what the caller of one call received, and its text form in the file of answers. Does no I/O.
 
 use futures_util::StreamExt;
 use herder::{

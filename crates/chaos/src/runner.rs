@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options, folder: &Path) -> Outcome<(Figures, Vec<Str
     judge_run(options, folder, &figures, hosts, remaining)
 }
 
-/// Returns the number of processes that remain after [`WAIT_TIMEOUT`].
+/// Returns the number of processes that remain after `WAIT_TIMEOUT`.
 fn remaining_processes(processes: &MarkedProcesses) -> u64 {
     let started = Instant::now();
     while !processes.processes().is_empty() && started.elapsed() < WAIT_TIMEOUT {
