@@ -1,7 +1,7 @@
 //! How long an interpreter takes to import an app, and which packages take how much of it (`python -X importtime`). Starts the
 //! interpreter with a copy of the package in a temporary folder.
 
-use super::interpreter::finish;
+use super::probe::finish;
 use std::{
     collections::BTreeMap,
     env, fs, io,
@@ -24,7 +24,7 @@ os._exit(0)
 "#;
 const SEPARATOR: &str = "herder: the app";
 /// The bytes that are read of the list of imports.
-const MAX_OUTPUT: u64 = 4 << 20;
+const MAX_OUTPUT: usize = 4 << 20;
 
 /// The time of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

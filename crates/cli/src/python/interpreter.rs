@@ -1,15 +1,12 @@
 //! What an interpreter says about itself: version, folders, kind of environment, installed package. Starts the interpreter,
 //! and holds only its answer.
 
-use rustix::process::{Pid, Signal, kill_process};
+use super::probe::finish;
 use serde::Deserialize;
 use std::{
     fmt, fs,
-    io::Read,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
-    thread,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -35,7 +32,7 @@ const SILENT: &str = "has not answered within";
 const OWN: &str = env!("CARGO_PKG_VERSION");
 
 /// The bytes that are read of what it prints.
-const MAX_OUTPUT: u64 = 64 * 1024;
+const MAX_OUTPUT: usize = 64 * 1024;
 
 /// Prints one line of JSON, in every version of Python from 2.7 on. The current folder is removed from `sys.path`, since a
 /// `json.py` in it would be imported.
@@ -172,49 +169,6 @@ fn different_file(folder: &Path) -> Option<&'static str> {
     };
     let files = herder::PYTHON_PACKAGE.iter().filter(|(name, _)| name.ends_with(".py"));
     files.into_iter().find(|(name, text)| !is_equal(name, text)).map(|(name, _)| *name)
-}
-
-/// Returns what a program prints on standard output and standard error (each at most `max` bytes), and its exit status, or `None`
-/// if it prints nothing until the limit. Kills it then, and if it still runs after it has closed its output.
-#[expect(clippy::disallowed_methods, reason = "limits the time of a program that may never answer")]
-pub(super) fn finish(mut child: Child, limit: Duration, max: u64) -> Option<(String, String, ExitStatus)> {
-    let output = child.stdout.take().map(|stream| read_in_thread(stream, max));
-    let errors = child.stderr.take().map(|stream| read_in_thread(stream, max));
-    let output = output.map(|output| output.recv_timeout(limit));
-    // What it has started may keep standard error open.
-    let errors = errors.and_then(|errors| errors.recv_timeout(Duration::from_millis(100)).ok()).unwrap_or_default();
-    // A wrapper may wait for a program of its own, which hangs. Listed before the kill: what a process leaves behind belongs to another
-    // parent. After an answer, what it has left running is meant to run.
-    let has_answered = matches!(output, Some(Ok(_)));
-    let started = if has_answered { Vec::new() } else { descendants(child.id()) };
-    _ = child.kill();
-    started.into_iter().for_each(|pid| _ = kill_process(pid, Signal::KILL));
-    let status = child.wait().ok()?;
-    match output {
-        Some(Err(RecvTimeoutError::Timeout)) => None,
-        Some(Ok(output)) => Some((output, errors, status)),
-        _ => Some((String::new(), errors, status)),
-    }
-}
-
-/// Returns the processes that a process has started, and theirs, as far as the system lists them; Linux does.
-fn descendants(pid: u32) -> Vec<Pid> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-    children
-        .flat_map(|child: u32| i32::try_from(child).ok().and_then(Pid::from_raw).into_iter().chain(descendants(child)))
-        .collect()
-}
-
-/// Reads a stream to its end, or to the limit. The thread ends with the last program that has the stream open.
-fn read_in_thread(stream: impl Read + Send + 'static, max: u64) -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        _ = stream.take(max).read_to_end(&mut bytes);
-        _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
-    });
-    receiver
 }
 
 /// Shows the version, the environment and the package that workers import.
