@@ -2,7 +2,7 @@
 
 use crate::{
     error::{CommandError, Outcome},
-    logs::PROGRAM,
+    logs::{self, PROGRAM},
     source::{ALLOW_CODE, Source},
 };
 use herder::{
@@ -16,6 +16,9 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
 
 const ADMIN: &str = "HERDER_TOKEN";
@@ -213,8 +216,23 @@ fn of_setting(token: Option<&Token>, file: Option<&Path>) -> Outcome<Option<Toke
     }
 }
 
+/// Reads a token file. One that is a pipe may keep this waiting: after a moment, it says so.
 fn read(path: &Path) -> Outcome<Token> {
-    Token::from_file(path).map_err(CommandError::usage)
+    let (read, waiting) = mpsc::channel::<()>();
+    let name = path.display().to_string();
+    if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+        thread::spawn(move || say_after_a_moment(&waiting, &name));
+    }
+    let token = Token::from_file(path).map_err(CommandError::usage);
+    drop(read);
+    token
+}
+
+#[expect(clippy::disallowed_methods, reason = "a pipe that is written at once is not worth a line")]
+fn say_after_a_moment(read: &Receiver<()>, name: &str) {
+    if read.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+        logs::write_line(&format!("waiting for the token: nobody has written it to {name} and closed it yet"));
+    }
 }
 
 /// Returns whether calls of the pool can run any code. The variable enables `notebook.run`, whether it is set in the
