@@ -47,6 +47,8 @@ pub struct Connections(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     draining: AtomicBool,
+    /// Notified when the drain begins.
+    drain_begins: Notify,
     count: AtomicU64,
     open: Mutex<HashMap<u64, Weak<Connection>>>,
 }
@@ -59,6 +61,8 @@ pub(super) struct Connection {
     requests: AtomicUsize,
     /// Whether the drain has closed the reading side.
     shut: AtomicBool,
+    /// Whether the response that is being written ends when the drain begins.
+    ends_with_drain: AtomicBool,
     stream: TcpStream,
     client_close: Option<ClientClose>,
     all: Arc<Shared>,
@@ -99,6 +103,7 @@ impl Connections {
         // The flag is set before the counts are read; `end` lowers the count before it reads the flag. So for each
         // request that ends now, either this loop finds its connection idle, or `end` finds the flag set.
         self.0.draining.store(true, Ordering::SeqCst);
+        self.0.drain_begins.notify_waiters();
         let all: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         all.iter().for_each(|connection| connection.close_if_idle());
     }
@@ -124,7 +129,9 @@ impl Connection {
     fn new(all: &Arc<Shared>, stream: TcpStream, client_close: Option<ClientClose>) -> Arc<Self> {
         let (number, local) = (all.count.fetch_add(1, Ordering::Relaxed), stream.local_addr().ok());
         let (requests, shut) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let connection = Arc::new(Self { number, local, requests, shut, stream, client_close, all: all.clone() });
+        let ends_with_drain = AtomicBool::new(false);
+        let connection =
+            Arc::new(Self { number, local, requests, shut, ends_with_drain, stream, client_close, all: all.clone() });
         all.lock().insert(number, Arc::downgrade(&connection));
         // A connection that was accepted before a drain may get here after it. Either `drain` finds it in the list, or it
         // finds the flag set.
@@ -159,6 +166,24 @@ impl Connection {
     /// Returns whether the server is draining. If so, no connection accepts another request.
     pub(super) fn is_draining(&self) -> bool {
         self.all.draining.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the server drains.
+    pub(super) async fn drain_begins(&self) {
+        let mut notified = pin!(self.all.drain_begins.notified());
+        // As in `disconnected`: the waiter is created before the flag is read.
+        notified.as_mut().enable();
+        if !self.is_draining() {
+            notified.await;
+        }
+    }
+
+    /// Waits until the response that is being written must end, because the server drains and a drain need not wait for it.
+    pub(super) async fn must_end(&self) {
+        match self.ends_with_drain.load(Ordering::SeqCst) {
+            true => self.drain_begins().await,
+            false => std::future::pending().await,
+        }
     }
 
     /// Returns whether the end of the input was caused by the drain and not by the client.
@@ -234,6 +259,42 @@ pub(super) async fn while_connected<W: Future>(request: &HttpRequest, work: W) -
 /// Returns the local address of the connection.
 pub(super) fn local_address(request: &HttpRequest) -> Option<SocketAddr> {
     Connection::of(request)?.local
+}
+
+/// A response that has no end of its own and carries nothing that a drain must wait for. While this exists, [`Server`](super::Server)
+/// closes the connection when the drain begins, if the end of the response cannot be written at once.
+#[derive(Debug)]
+pub(super) struct EndsWithDrain(Option<Arc<Connection>>);
+
+impl EndsWithDrain {
+    pub(super) fn begin(connection: Option<Arc<Connection>>) -> Self {
+        if let Some(connection) = &connection {
+            connection.ends_with_drain.store(true, Ordering::SeqCst);
+        }
+        Self(connection)
+    }
+
+    /// Returns whether the server drains, if it is known.
+    pub(super) fn is_draining(&self) -> bool {
+        self.0.as_ref().is_some_and(|connection| connection.is_draining())
+    }
+
+    /// Waits until the client has closed its connection, or the server drains; forever if neither is known.
+    pub(super) async fn is_over(&self) {
+        let Some(connection) = &self.0 else { return std::future::pending().await };
+        tokio::select! {
+            () = connection.disconnected() => {}
+            () = connection.drain_begins() => {}
+        }
+    }
+}
+
+impl Drop for EndsWithDrain {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            connection.ends_with_drain.store(false, Ordering::SeqCst);
+        }
+    }
 }
 
 /// A request that is being served. Its connection is not idle.

@@ -1,7 +1,12 @@
 //! What people watch: the timeline of a pool, and the events of all pools as server-sent events. Holds, for each client, what it
 //! has not been sent; the events are the pools'.
 
-use super::{connections::Connection, pools::Pools, query::Query, refusal::Refusal};
+use super::{
+    connections::{Connection, EndsWithDrain},
+    pools::Pools,
+    query::Query,
+    refusal::Refusal,
+};
 use actix_web::{
     HttpRequest, HttpResponse, Result,
     body::{BodyStream, BoxBody},
@@ -19,8 +24,6 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     fmt::Write,
-    future::Future,
-    pin::Pin,
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
@@ -32,10 +35,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PART: usize = 32 * 1024;
 /// The maximum number of streams of events that are open at once. Each event wakes all of them.
 pub(super) const MAX_READERS: usize = 256;
-/// How often a stream looks whether the server drains.
-const TICK: Duration = Duration::from_secs(1);
-/// After this many ticks without an event, the client gets a comment: proxies close connections without traffic.
-const KEEP_ALIVE: u32 = 15;
+/// After this time without an event, the client gets a comment: proxies close connections without traffic.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The query of a timeline.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -144,8 +145,7 @@ pub(super) async fn events(
         read: place.filter(|_| is_current).map_or(0, |place| place.number),
         unsent: VecDeque::new(),
         text: format!(": the events of all pools: {}\n\n{}", pools.0.len(), if is_current { "" } else { GAP }),
-        connection: Connection::of(&request),
-        quiet_ticks: 0,
+        end: EndsWithDrain::begin(Connection::of(&request)),
         _permit: permit,
     };
     let body =
@@ -175,8 +175,7 @@ struct EventBody {
     unsent: VecDeque<Arc<PoolEvent>>,
     /// The text of the next part.
     text: String,
-    connection: Option<Arc<Connection>>,
-    quiet_ticks: u32,
+    end: EndsWithDrain,
     /// Lets another client read when this stream ends.
     _permit: OwnedSemaphorePermit,
 }
@@ -186,7 +185,7 @@ impl EventBody {
     /// events at most.
     async fn next_part(&mut self) -> Option<Bytes> {
         loop {
-            if self.connection.as_ref().is_some_and(|connection| connection.is_draining()) {
+            if self.end.is_draining() {
                 return None;
             }
             if self.unsent.is_empty() {
@@ -200,7 +199,6 @@ impl EventBody {
                 self.add(&event);
             }
             if !self.text.is_empty() {
-                self.quiet_ticks = 0;
                 return Some(std::mem::take(&mut self.text).into());
             }
             self.wait().await?;
@@ -213,30 +211,15 @@ impl EventBody {
         let _ = write!(self.text, "id: {}\ndata: {json}\n\n", EventId::of(event.number).text());
     }
 
-    /// Waits for an event, or for a moment. Returns `None` if the client has closed its connection.
+    /// Waits for an event, or some time. Returns `None` if the client has closed its connection or the server drains.
     #[expect(clippy::disallowed_methods, reason = "proxies close connections without traffic")]
     async fn wait(&mut self) -> Option<()> {
         tokio::select! {
             () = EventFeed::wait(&self.feeds, self.read) => {}
-            () = gone(self.connection.clone()) => return None,
-            () = tokio::time::sleep(TICK) => self.tick(),
+            () = self.end.is_over() => return None,
+            () = tokio::time::sleep(KEEP_ALIVE) => self.text.push_str(": no event\n\n"),
         }
         Some(())
-    }
-
-    fn tick(&mut self) {
-        self.quiet_ticks += 1;
-        if self.quiet_ticks == KEEP_ALIVE {
-            self.text.push_str(": no event\n\n");
-        }
-    }
-}
-
-/// Completes when the client has closed its connection, if the server watches it.
-fn gone(connection: Option<Arc<Connection>>) -> Pin<Box<dyn Future<Output = ()>>> {
-    match connection {
-        Some(connection) => Box::pin(async move { connection.disconnected().await }),
-        None => Box::pin(std::future::pending()),
     }
 }
 
@@ -264,25 +247,32 @@ mod tests {
         assert_eq!(place(&request).unwrap_err().slug(), "bad-header");
     }
 
-    /// R50: a client that closes its connection frees its place at once, not when something would be written to it.
-    #[tokio::test]
-    async fn r50_a_client_that_is_gone_ends_its_events_at_once() {
+    /// Polls a quiet stream of events, and again after `cause`, which must end it.
+    async fn ends_after(cause: impl FnOnce(&Connections, &Connection)) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let connection = Connection::served(&Connections::default(), stream);
+        let connections = Connections::default();
+        let connection = Connection::served(&connections, stream);
         let mut body = EventBody {
             feeds: Vec::new(),
             read: 0,
             unsent: VecDeque::new(),
             text: String::new(),
-            connection: Some(connection.clone()),
-            quiet_ticks: 0,
+            end: EndsWithDrain::begin(Some(connection.clone())),
             _permit: EventReaders::default().begin().unwrap(),
         };
         let (mut next, mut context) = (Box::pin(body.next_part()), Context::from_waker(Waker::noop()));
         assert_eq!(next.as_mut().poll(&mut context), Poll::Pending);
-        connection.mark_client_closed();
+        cause(&connections, &connection);
         assert_eq!(next.as_mut().poll(&mut context), Poll::Ready(None));
+    }
+
+    /// R50: a client that closes its connection frees its place at once, not when something would be written to it. A drain does not
+    /// wait for the next event either.
+    #[tokio::test]
+    async fn r50_the_events_of_a_client_end_when_it_is_gone_and_when_the_server_drains() {
+        ends_after(|_, connection| connection.mark_client_closed()).await;
+        ends_after(|connections, _| connections.drain()).await;
     }
 }

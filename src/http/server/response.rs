@@ -79,7 +79,15 @@ impl Channel {
                 let rest = self.wire.borrow_mut().put_if_short(bytes);
                 self.flush(rest, &mut waiting_since).await
             }
-            Err(body) => self.write_parts(body, &mut waiting_since).await,
+            Err(body) => {
+                let connection = self.connection.clone();
+                tokio::select! {
+                    // The body comes first: what can be written at once is written.
+                    biased;
+                    outcome = self.write_parts(body, &mut waiting_since) => outcome,
+                    () = connection.must_end() => Err(reset_on_close(&connection, "the server drains")),
+                }
+            }
         }
     }
 
@@ -166,7 +174,7 @@ impl Channel {
                 Instant::now()
             });
             let late = alarm.poll(context, later(since, settings.time_for(wire.taken())));
-            late.map(|()| Err(reset_on_close(connection)))
+            late.map(|()| Err(reset_on_close(connection, "the client reads the response too slowly")))
         })
         .await
     }
@@ -186,9 +194,9 @@ fn set_progress_timeout(connection: &Connection, time: Duration) {
 }
 
 /// Makes the system discard unsent bytes when the connection closes, and returns the error.
-fn reset_on_close(connection: &Connection) -> io::Error {
+fn reset_on_close(connection: &Connection, reason: &'static str) -> io::Error {
     _ = sockopt::set_socket_linger(connection.stream(), Some(Duration::ZERO));
-    io::Error::new(io::ErrorKind::TimedOut, "the client reads the response too slowly")
+    io::Error::new(io::ErrorKind::TimedOut, reason)
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    http::{Caller, Connections, connections::Connection},
+    http::{
+        Caller, Connections,
+        connections::{Connection, EndsWithDrain},
+    },
     testing::with_timeout,
 };
 use actix_http::{
@@ -56,6 +59,16 @@ async fn switch(body: web::Payload) -> HttpResponse {
 /// Responds with a body that is always pending.
 async fn silent() -> HttpResponse {
     HttpResponse::Ok().streaming(futures_util::stream::pending::<Result<Bytes, Error>>())
+}
+
+/// Responds with a body that always has another part, and for which a drain does not wait.
+async fn watched(request: HttpRequest) -> HttpResponse {
+    let end = EndsWithDrain::begin(Connection::of(&request));
+    let part = move || {
+        _ = &end;
+        Ok::<_, Error>(Bytes::from_static(&[b'x'; 32 * 1024]))
+    };
+    HttpResponse::Ok().streaming(futures_util::stream::repeat_with(part))
 }
 
 async fn none() -> HttpResponse {
@@ -119,6 +132,7 @@ fn serving() -> (SocketAddr, ServerHandle, Connections) {
             .route("/echo", web::to(echo))
             .route("/switch", web::to(switch))
             .route("/silent", web::to(silent))
+            .route("/watched", web::to(watched))
             .route("/ready", web::to(ready))
             .route("/broken", web::to(broken))
             .default_service(web::to(none))
@@ -437,6 +451,20 @@ async fn r68_a_panic_ends_only_its_connection() {
     })
     .await;
     handle.stop(false).await;
+}
+
+/// R50: a client that does not read its events holds up the stop neither until the shutdown timeout nor until the write timeout.
+#[actix_web::test]
+async fn r50_a_stop_does_not_wait_for_a_stalled_reader_of_events() {
+    let (address, handle, connections) = serving();
+    with_timeout("the stop", async {
+        let mut client = Client::connect(address).await;
+        client.send(NEXT.replace("/next", "/watched").as_bytes()).await;
+        assert!(client.response(false).await.is_some(), "the response has begun; nothing more is read");
+        connections.drain();
+        handle.stop(true).await;
+    })
+    .await;
 }
 
 /// Timeouts that the clock cannot represent are accepted.
