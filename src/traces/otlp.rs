@@ -77,6 +77,12 @@ impl Exporter {
         self.0.dropped()
     }
 
+    /// Returns the number of spans that are not exported yet: those that wait, and those of a request that is not answered. Spans
+    /// that are left at the end of the program are lost, and are not in [`dropped`](Self::dropped).
+    pub fn left(&self) -> u64 {
+        self.0.left()
+    }
+
     /// Sends what is queued, and waits until that is done, but at most this long. Returns whether it was done in time.
     pub fn flush(&self, within: Duration) -> bool {
         self.0.flush(within)

@@ -43,8 +43,8 @@ struct Waiting {
     calls: VecDeque<Vec<Span>>,
     /// The number of all these spans.
     spans: usize,
-    /// Whether the thread exports a batch that it has taken.
-    is_exporting: bool,
+    /// The number of spans of the batch that the thread has taken and exports.
+    exporting: usize,
     /// The number of threads that wait until all spans are exported.
     flushing: usize,
     /// What the thread waits for, until it has been notified.
@@ -87,10 +87,16 @@ impl SpanQueue {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Returns the number of spans that wait, or are being exported.
+    pub fn left(&self) -> u64 {
+        let waiting = self.lock();
+        (waiting.spans + waiting.exporting) as u64
+    }
+
     /// Waits for the next batch and takes it. Whoever calls this has exported the batch before. For one thread.
     pub fn next_batch(&self) -> Vec<Span> {
         let mut waiting = self.lock();
-        waiting.is_exporting = false;
+        waiting.exporting = 0;
         if waiting.calls.is_empty() {
             self.emptied.notify_all();
         }
@@ -121,7 +127,7 @@ impl SpanQueue {
         let mut waiting = self.lock();
         waiting.flushing += 1;
         self.notify_if_due(waiting);
-        let is_left = |waiting: &mut Waiting| waiting.is_exporting || !waiting.calls.is_empty();
+        let is_left = |waiting: &mut Waiting| waiting.exporting > 0 || !waiting.calls.is_empty();
         let waited = self.emptied.wait_timeout_while(self.lock(), within, is_left);
         let mut waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         waiting.flushing -= 1;
@@ -162,7 +168,7 @@ impl Waiting {
             taken.extend(spans);
         }
         self.spans -= taken.len();
-        self.is_exporting = !taken.is_empty();
+        self.exporting = taken.len();
         taken
     }
 }

@@ -53,7 +53,7 @@ impl Drop for TraceExport {
             (false, dropped) => {
                 tracing::warn!(
                     target: PROGRAM,
-                    dropped,
+                    dropped = dropped + exporter.left(),
                     "the collector did not take the last spans within 2 s of the end: they are lost"
                 );
             }

@@ -90,4 +90,5 @@ fn r50_a_full_queue_drops_what_comes_later() {
     let taken: Vec<_> = (0..4).map(|_| queue.next_batch().len()).collect();
     assert_eq!(taken, [4; 4], "those that were there first");
     assert!(!queue.flush(Duration::ZERO), "the last batch is not exported yet");
+    assert_eq!(queue.left(), 2 * LIMITS.calls as u64 - 12, "with the batch that is being exported");
 }
