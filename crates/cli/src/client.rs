@@ -163,8 +163,15 @@ impl Client {
 
     /// Sends a GET request. Returns the server-sent events of a successful response, those after the event `last` if the server
     /// still has them; other responses are errors.
-    pub(crate) fn get_events(&self, path: &str, last: Option<&str>) -> Outcome<impl BufRead + use<>> {
+    pub(crate) fn get_events(
+        &self,
+        path: &str,
+        last: Option<&str>,
+        begin: Duration,
+        whole: Duration,
+    ) -> Outcome<impl BufRead + use<>> {
         let request = self.agent.get(format!("{}{path}", self.base)).header("Accept", "text/event-stream");
+        let request = request.config().timeout_recv_response(Some(begin)).timeout_recv_body(Some(whole)).build();
         let mut request = self.with_token(request);
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);

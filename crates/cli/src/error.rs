@@ -50,11 +50,14 @@ impl CommandError {
     }
 }
 
-/// A signal that stops a server.
+/// A signal that stops a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndSignal {
     Interrupt,
     Terminate,
+    /// Its terminal was closed.
+    Hangup,
+    Quit,
 }
 
 impl EndSignal {
@@ -63,6 +66,8 @@ impl EndSignal {
         match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
+            Self::Hangup => 129,
+            Self::Quit => 131,
         }
     }
 
@@ -71,6 +76,8 @@ impl EndSignal {
         match self {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
+            Self::Hangup => "SIGHUP",
+            Self::Quit => "SIGQUIT",
         }
     }
 }

@@ -1,7 +1,11 @@
-//! Repeats the output of a command: redrawn in place on a terminal, appended elsewhere. Changes no mode of the terminal, so that
+//! Repeats the output of a command: redrawn in place on a terminal that obeys escape sequences, appended elsewhere. Changes no mode of the terminal, so that
 //! Ctrl-C, which ends the process, leaves nothing to restore.
 
-use crate::{console::printable, error::Outcome, table};
+use crate::{
+    console::{is_dumb, printable},
+    error::Outcome,
+    table,
+};
 use std::{
     io::{self, Write},
     thread,
@@ -23,9 +27,9 @@ pub(crate) fn repeat(title: &str, interval: Duration, read: impl Fn() -> Outcome
             Some(problem) => format!("{}  {title}\n{problem}", time_of_day()),
         };
         let written = match table::terminal_size() {
-            Some(size) => draw(&redrawn(&format!("{head}\n\n{last}"), size, is_first)),
-            None if problem.is_some() => table::try_print_line(&format!("{head}\n")),
-            None => table::try_print_line(&format!("{head}\n{last}\n")),
+            Some(size) if !is_dumb() => draw(&redrawn(&format!("{head}\n\n{last}"), size, is_first)),
+            _ if problem.is_some() => table::try_print_line(&format!("{head}\n")),
+            _ => table::try_print_line(&format!("{head}\n{last}\n")),
         };
         if written.is_err() {
             return Ok(());
@@ -49,7 +53,7 @@ fn pause(interval: Duration) {
 
 /// Returns the time of day in UTC, as in the log.
 #[expect(clippy::disallowed_methods, reason = "shown to the user")]
-fn time_of_day() -> String {
+pub(crate) fn time_of_day() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() % 86_400;
     format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

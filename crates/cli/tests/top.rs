@@ -63,15 +63,23 @@ mod on_a_terminal {
     }
 
     impl Top {
-        #[expect(clippy::disallowed_methods, reason = "the child is herder itself, and is waited for")]
         fn start(server: &Server) -> Self {
+            Self::start_on(server, "xterm")
+        }
+
+        #[expect(clippy::disallowed_methods, reason = "the child is herder itself, and is waited for")]
+        fn start_on(server: &Server, term: &str) -> Self {
             let (keyboard, terminal) = open_terminal();
             let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
             tcsetwinsize(&keyboard, size).unwrap();
             let screen = Arc::<Mutex<String>>::default();
             record(keyboard.try_clone().unwrap(), Arc::clone(&screen));
             let mut command = herder(server.folder.path(), &["top", "--interval", "100ms", "--url", &server.url()]);
-            command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(Stdio::null());
+            command
+                .stdin(terminal.try_clone().unwrap())
+                .stdout(terminal.try_clone().unwrap())
+                .stderr(Stdio::null())
+                .env("TERM", term);
             Self { child: command.spawn().unwrap(), keyboard, screen, _terminal: terminal }
         }
 
@@ -137,11 +145,37 @@ mod on_a_terminal {
         let after = tcgetattr(&top.keyboard).unwrap();
         assert_ne!(after.local_modes, raw.local_modes);
 
+        for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131)] {
+            let mut top = Top::start(&server);
+            top.until_drawn("WORKER");
+            herder::testing::signal(top.child.id(), signal).unwrap();
+            assert_eq!(top.child.wait().unwrap().code(), Some(code));
+            top.until("\u{1b}[?1049l");
+            assert_eq!(tcgetattr(&top.keyboard).unwrap().local_modes, after.local_modes);
+        }
+    }
+
+    #[test]
+    fn a_terminal_without_escape_sequences_gets_none() {
+        let server = Server::with(POOL);
+        for term in ["dumb", ""] {
+            let mut top = Top::start_on(&server, term);
+            assert_eq!(top.child.wait().unwrap().code(), Some(2));
+            assert_eq!(*top.screen.lock().unwrap(), "");
+        }
+    }
+
+    /// A server that hangs, here because it is stopped, is shown as such; when it goes on, its figures are new again.
+    #[test]
+    fn a_server_that_hangs_is_shown_with_the_time_of_the_last_figures() {
+        let server = Server::with(POOL);
         let mut top = Top::start(&server);
         top.until_drawn("WORKER");
-        herder::testing::signal(top.child.id(), Signal::TERM).unwrap();
-        assert_eq!(top.child.wait().unwrap().code(), Some(143));
-        top.until("\u{1b}[?1049l");
-        assert_eq!(tcgetattr(&top.keyboard).unwrap().local_modes, after.local_modes);
+        herder::testing::signal(server.pid(), Signal::STOP).unwrap();
+        top.until_drawn("no figures since ");
+        herder::testing::signal(server.pid(), Signal::CONT).unwrap();
+        server.call("shop/die", "{}", &[]);
+        let next = server.call("shop/pid", "{}", &[]).result().to_string();
+        top.until_drawn(&next);
     }
 }

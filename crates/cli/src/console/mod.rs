@@ -5,7 +5,12 @@ pub(crate) mod traceback;
 
 pub(crate) use style::Style;
 
-use std::{borrow::Cow, fmt::Write};
+use std::{borrow::Cow, env, fmt::Write};
+
+/// Returns whether the terminal may print escape sequences instead of obeying them: `TERM` is `dumb` or not set.
+pub(crate) fn is_dumb() -> bool {
+    env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
 
 /// Returns a text of which a terminal obeys nothing: control characters are escaped as in JSON, except for line breaks and tabs. JSON
 /// keeps its meaning.

@@ -89,7 +89,11 @@ impl Page<'_> {
         }
         self.line(&fitting(&parts, self.rest.width), self.palette.title());
         match (&model.problem, &model.snapshot) {
-            (Some(problem), _) => self.line(&format!("{}; trying again", first_line(problem)), self.palette.alert()),
+            // The figures below are old: a server that hangs must not look like a quiet one.
+            (Some(problem), _) => {
+                let text = format!("no figures since {}, trying again: {}", model.answered_at, first_line(problem));
+                self.line(&text, self.palette.alert());
+            }
             (None, None) => self.line("waiting for the answer of the server", self.palette.dim()),
             (None, Some(_)) => {}
         }

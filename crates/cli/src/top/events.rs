@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn events_are_read_with_their_ids() {
         let stream = ": hello\n\nid: 7\ndata: {\"at\": \"2026-11-30T16:10:23.5Z\", \"pool\": \"carts\", \"kind\": \"worker_exited\", \
-                      \"worker\": \"w2\",\ndata: \"message\": \"signal 9\"}\n\ndata: {\"kind\": \"worker_started\", \"message\": \
+                      \"worker\": \"w2\",\ndata: \"message\": \"signal 9\"}\n\ndata: {\"kind\": \"worker_ready\", \"message\": \
                       \"the worker is ready\"}\n\nevent: gap\ndata: {}\n\ndata: {\"cut";
         let expected = [
             ServerEvent { id: Some("7".into()), text: "16:10:23  carts  w2  exited: signal 9".into() },

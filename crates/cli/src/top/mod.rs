@@ -17,9 +17,10 @@ mod tests;
 use crate::{
     args::Top,
     client::Client,
-    console::Style,
+    console::{Style, is_dumb},
     error::{CommandError, EndSignal, Outcome},
     table,
+    watch::time_of_day,
 };
 use model::{Action, Model};
 use palette::Palette;
@@ -42,9 +43,16 @@ pub(crate) fn run(options: &Top) -> Outcome {
     if !options.once && !has_terminal {
         return Err(CommandError::usage("`herder top` needs a terminal; `herder top --once` prints one frame as text"));
     }
+    if !options.once && is_dumb() {
+        return Err(CommandError::usage(
+            "`herder top` needs a terminal that obeys escape sequences, and TERM is `dumb` or not set; `herder top --once` \
+             prints one frame as text",
+        ));
+    }
     let mut model = Model::new(client.base().to_owned(), options.pool.clone());
     // A server that does not answer, or has no such pool, is an error before anything is drawn.
     model.take(Snapshot::ask(&client)?);
+    model.answered_at = time_of_day();
     check_pool(&client, &model, options)?;
     if options.once {
         let width = table::terminal_size().map_or(WIDTH, |(columns, _)| columns);
@@ -107,7 +115,10 @@ fn take(
     updates: &Sender<Update>,
 ) -> Outcome<Next> {
     match update {
-        Update::Snapshot(snapshot) => model.take(snapshot),
+        Update::Snapshot(snapshot) => {
+            model.take(snapshot);
+            model.answered_at = time_of_day();
+        }
         Update::Problem(problem) => model.problem = Some(problem),
         Update::Connected => model.no_events = None,
         Update::Event(text) => model.add_event(&text),

@@ -119,6 +119,8 @@ pub(super) struct Model {
     /// The URL of the server.
     pub(super) server: String,
     pub(super) snapshot: Option<Snapshot>,
+    /// The time of day of the last snapshot, also of one that was not taken.
+    pub(super) answered_at: String,
     /// Why the last request failed.
     pub(super) problem: Option<String>,
     pub(super) events: VecDeque<String>,

@@ -20,6 +20,8 @@ use tokio::{
 
 /// The time that a request may take.
 const LIMIT: Duration = Duration::from_secs(5);
+/// The time after which the events are read by another request.
+const STREAM: Duration = Duration::from_secs(60);
 /// The time between two attempts to read the events.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -100,12 +102,13 @@ fn poll(client: &Client, interval: Duration, updates: &Sender<Update>) {
     }
 }
 
-/// Reads the events, and connects again when they end.
+/// Reads the events, and connects again when they end. A stream has a limited time: the end of a machine or of a network closes no
+/// connection, so that nothing would ever arrive again.
 #[expect(clippy::disallowed_methods, reason = "a server that was stopped is not asked all the time")]
 fn follow(client: &Client, updates: &Sender<Update>) {
     let mut last: Option<String> = None;
     loop {
-        match client.get_events("/v1/events", last.as_deref()) {
+        match client.get_events("/v1/events", last.as_deref(), LIMIT, STREAM) {
             Ok(stream) => {
                 if updates.send(Update::Connected).is_err() {
                     return;
@@ -130,7 +133,7 @@ fn read_keys(updates: &Sender<Update>) {
             Ok(Event::Resize(..)) => Update::Resized,
             Ok(_) => continue,
             // The terminal is gone.
-            Err(_) => Update::Stop(EndSignal::Terminate),
+            Err(_) => Update::Stop(EndSignal::Hangup),
         };
         let ends = matches!(update, Update::Stop(_));
         if updates.send(update).is_err() || ends {
@@ -145,6 +148,7 @@ pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    quit: Signal,
     suspend: Signal,
 }
 
@@ -156,9 +160,10 @@ impl Signals {
         let interrupt = signal(SignalKind::interrupt())?;
         let terminate = signal(SignalKind::terminate())?;
         let hangup = signal(SignalKind::hangup())?;
+        let quit = signal(SignalKind::quit())?;
         let suspend = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?;
         drop(entered);
-        Ok(Self { runtime, interrupt, terminate, hangup, suspend })
+        Ok(Self { runtime, interrupt, terminate, hangup, quit, suspend })
     }
 
     /// Passes them on until the receiver is gone.
@@ -168,7 +173,8 @@ impl Signals {
                 let update = tokio::select! {
                     _ = self.interrupt.recv() => Update::Stop(EndSignal::Interrupt),
                     _ = self.terminate.recv() => Update::Stop(EndSignal::Terminate),
-                    _ = self.hangup.recv() => Update::Stop(EndSignal::Terminate),
+                    _ = self.hangup.recv() => Update::Stop(EndSignal::Hangup),
+                    _ = self.quit.recv() => Update::Stop(EndSignal::Quit),
                     _ = self.suspend.recv() => Update::Suspend,
                 };
                 if updates.send(update).is_err() {

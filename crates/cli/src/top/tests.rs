@@ -82,6 +82,7 @@ fn frames_fit_the_terminal() {
     model.apply(&Action::Help);
     assert_snapshot!("help", drawn(&model, 80, 24));
     model.apply(&Action::Back);
+    model.answered_at = "16:10:25Z".into();
     model.problem = Some("cannot reach http://127.0.0.1:7878: refused\n  check".into());
     model.apply(&Action::StartFilter);
     model.apply(&Action::Type('p'));
