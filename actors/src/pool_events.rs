@@ -58,7 +58,7 @@ pub struct PoolEvent {
 #[non_exhaustive]
 pub enum PoolEventKind {
     /// A worker became ready.
-    WorkerStarted,
+    WorkerReady,
     /// A worker exited by itself.
     WorkerExited,
     /// The pool killed or stopped a worker before its time.

@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use herder_actors::testing::*;
-use herder_actors::{CommandStatus, Error, Execute, InjectPanic, Outcomes, Status};
+use herder_actors::{CommandStatus, Error, Execute, InjectPanic, Outcomes, Shutdown, Status};
 use herder_core::ExitStatus;
 use herder_wire::WorkerErrorKind;
 use serde_json::json;
@@ -53,6 +53,10 @@ async fn r50_counts_of_calls_survive_workers_and_rebuilds() {
     assert!(status.per_second > 0.0, "{status:?}");
     let of_slot = status.workers[0].activity.as_ref().unwrap().run_us.unwrap();
     assert_eq!(of_slot, run, "the slot has answered all of them");
+    let stopped = with_timeout("the shutdown", harness.pool().send(Shutdown::new(HANG_TIMEOUT))).await;
+    let report = stopped.unwrap().unwrap();
+    assert_eq!(report.outcomes, status.outcomes, "the last figures are those of the status");
+    assert!(report.to_string().ends_with("2 calls ok, 2 failed, 1 lost, 0 timed out, 2 refused"), "{report}");
 }
 
 /// R50, R9: the status shows what runs and since when, per worker only in a pool with `worker_metrics`.

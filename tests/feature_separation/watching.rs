@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 async fn check(pool: TestPool) {
     let feed = pool.events().await.unwrap();
     let begin = EventFeed::read(std::slice::from_ref(&feed), 0);
-    assert!(begin.events.iter().any(|event| event.kind == PoolEventKind::WorkerStarted), "{begin:?}");
+    assert!(begin.events.iter().any(|event| event.kind == PoolEventKind::WorkerReady), "{begin:?}");
     let first = pid(&pool, "ann").reply().await.unwrap();
     let process = herder::status::WorkerRef { id: first.worker, generation: first.generation };
     pool.kill_worker(process).await.unwrap();

@@ -43,7 +43,7 @@ async fn r12_overflow_worker_starts_when_all_are_busy_and_stops_when_idle() {
     let events = EventFeed::read(&[pool.events().await.unwrap()], 0).events;
     let of_overflow = events.iter().filter(|event| event.worker == Some(WorkerId(2)));
     let kinds: Vec<_> = of_overflow.map(|event| (event.generation.unwrap().0, event.kind)).collect();
-    let (started, stopped) = (PoolEventKind::WorkerStarted, PoolEventKind::WorkerStopped);
+    let (started, stopped) = (PoolEventKind::WorkerReady, PoolEventKind::WorkerStopped);
     assert_eq!(kinds, [(1, started), (1, stopped), (2, started)], "{events:?}");
     let lines = log_lines_of(pool.name().as_str());
     let logged = lines.iter().filter(|line| ["worker ready", "worker stopped"].contains(&line.message.as_str()));

@@ -57,7 +57,7 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
     fs::write(pool.dir().join("go"), "").unwrap();
     assert!(answers(calls).await.iter().all(Result::is_ok));
     let report = with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
-    assert_eq!((report.aborted_calls, report.counters.ok, report.counters.refused), (0, 5, 1));
+    assert_eq!((report.aborted_calls, report.outcomes.ok, report.outcomes.refused), (0, 5, 1));
     pool.processes().nothing_left().await;
     let late = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&late, Err(Error::PoolClosed { .. })), "{late:?}");

@@ -3,6 +3,7 @@
 use crate::{
     BatchSettings, CommandDescription, EventFeed, Recording, Result, Timeline,
     error::counted,
+    metrics::Outcomes,
     status::{Status, WorkerEntry, millis},
 };
 use actix::Message;
@@ -371,6 +372,8 @@ pub struct ShutdownReport {
     pub duration: Duration,
     /// The pool's counters.
     pub counters: Counters,
+    /// How all calls of the pool have ended, as in its status.
+    pub outcomes: Outcomes,
     /// The number of calls that failed with `PoolClosed` because of the shutdown.
     pub aborted_calls: u64,
     /// The processes and starts that had not ended at the timeout. Empty unless something hangs.
@@ -402,12 +405,19 @@ impl fmt::Display for RemainingWorker {
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counters { ok, failed, lost, timeouts, refused, .. } = self.counters;
+        let Outcomes { ok, failed, lost, timed_out, refused, abandoned } = self.outcomes;
         let took =
             humantime::format_duration(Duration::from_millis(u64::try_from(self.duration.as_millis()).unwrap_or(0)));
         let ok = counted(ok, "call");
         write!(f, "pool `{}` stopped in {took}: {ok} ok, {failed} failed, {lost} lost, ", self.pool)?;
-        write!(f, "{timeouts} timed out, {refused} refused, {} aborted", self.aborted_calls)?;
+        write!(f, "{timed_out} timed out, {refused} refused")?;
+        if abandoned > 0 {
+            write!(f, ", {abandoned} abandoned")?;
+        }
+        if self.aborted_calls > 0 {
+            // These are also among the refused calls, or, if they may have run, among the failed ones.
+            write!(f, "; {} aborted by the stop", self.aborted_calls)?;
+        }
         for (place, worker) in self.still_running.iter().enumerate() {
             write!(f, "{}{worker}", if place == 0 { "; still running: " } else { ", " })?;
         }

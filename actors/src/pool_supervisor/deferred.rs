@@ -218,7 +218,7 @@ impl RunningPool {
     }
 
     fn on_stopped(&mut self) {
-        let report = self.shared_state.borrow().report();
+        let report = self.shared_state.borrow_mut().report();
         // The callers that are answered here run after this function. The events below are queued by then, and the handler of
         // `Shutdown` waits until they are emitted.
         self.waiters.answer_stopped(&report);

@@ -9,7 +9,7 @@ use crate::{
     BufferStatus, CommandStatus, Percentiles, PoolMetrics, RunningCallStatus, RunningSummary, Status, WorkerActivity,
     WorkerEntry,
     child::Sampler,
-    metrics::{CommandMetrics, CountedAnswer, micros},
+    metrics::{CommandMetrics, CountedAnswer, Outcomes, micros},
     process_usage::ProcessUsage,
 };
 use herder_core::{CallId, Delivery, ProcessExit, Timestamp, WorkerRef};
@@ -47,11 +47,12 @@ impl State {
         }
     }
 
-    /// Counts the calls that were refused on the threads of their callers.
-    fn count_refusals(&mut self) {
+    /// Returns how all calls have ended, those that were refused on the threads of their callers included.
+    pub(super) fn outcomes(&mut self) -> Outcomes {
         for ((command, kind), calls) in self.call_log.take_refusals() {
             self.metrics.refused(&command, kind, calls);
         }
+        self.metrics.outcomes()
     }
 
     /// Returns what was counted, with the refused calls as of the last status.
@@ -87,14 +88,13 @@ impl State {
     /// Adds the same without the figures of each command, which [`metrics`](Self::metrics) has: the percentiles of 1,024
     /// commands take half a millisecond.
     pub(crate) fn measure(&mut self, status: &mut Status) {
-        self.count_refusals();
+        status.outcomes = self.outcomes();
         let now = self.clock.now();
         let usage: Vec<_> = self.links.iter().map(|link| link.as_ref().and_then(Link::usage)).collect();
         let known = || usage.iter().flatten();
         status.memory_bytes = known().map(|usage| usage.memory_bytes).sum();
         status.cpu_seconds = rounded(known().map(|usage| usage.cpu.as_secs_f64()).sum());
         status.cpu = rounded(known().map(|usage| usage.cores).sum());
-        status.outcomes = self.metrics.outcomes();
         status.per_second = self.metrics.per_second(now);
         status.running = self.running(now);
         status.buffers = self.buffer_status();

@@ -364,13 +364,14 @@ impl State {
     }
 
     /// Returns the report of the shutdown.
-    pub(crate) fn report(&self) -> ShutdownReport {
+    pub(crate) fn report(&mut self) -> ShutdownReport {
         let now = self.clock.now();
         let counters = self.core.status(now).counters;
         ShutdownReport {
             pool: self.config.name().clone(),
             duration: self.announced_at.or(self.stopping_since).map_or(Duration::ZERO, |since| now.since(since)),
             counters,
+            outcomes: self.outcomes(),
             aborted_calls: counters.failed_by_pool.saturating_sub(self.failed_by_pool_before_shutdown),
             still_running: self.remaining_processes(),
         }
@@ -474,7 +475,7 @@ impl State {
         self.describe_commands(commands);
         // Without a control descriptor the worker cannot answer a revoke, which it has to for `in_order`.
         let in_order = in_order.filter(|_| control);
-        self.event_feed.add(PoolEventKind::WorkerStarted, Some(worker), "the worker is ready");
+        self.event_feed.add(PoolEventKind::WorkerReady, Some(worker), "the worker is ready");
         if self.core.is_late_start(worker) {
             let pool = self.config.name().clone();
             self.call_log.events().queue(tracing::Level::INFO, move || tracing::info!(%pool, %worker, "worker ready"));

@@ -67,7 +67,7 @@ impl Events {
 fn r50_a_kill_is_seen_in_the_events_and_the_timeline() {
     let server = server();
     let mut events = Events::open(&server, "/v1/events");
-    events.next(|event| event["kind"] == "worker_started" && event["generation"] == 1);
+    events.next(|event| event["kind"] == "worker_ready" && event["generation"] == 1);
     let call = |id: &str| {
         let call = post("/v1/pools/kept/call/count", "{}").header("Herder-Session", id);
         call.header("Authorization", "Bearer the-call").send(server.address).result().clone()
@@ -95,7 +95,7 @@ fn r50_a_kill_is_seen_in_the_events_and_the_timeline() {
     assert_eq!(asked["message"], "requested by role `admin`: kill worker w1.1");
     let died = |event: &Value| event["kind"] == "worker_killed" && event["worker"] == "w1" && event["generation"] == 1;
     events.next(died);
-    events.next(|event| event["kind"] == "worker_started" && event["generation"] == 2);
+    events.next(|event| event["kind"] == "worker_ready" && event["generation"] == 2);
     let mut resumed = Events::open(&server, &format!("/v1/events?after={asked_id}"));
     let (_, first) = resumed.next(|_| true);
     assert_ne!(first["kind"], "action", "it resumes after the event that was named");
@@ -188,7 +188,7 @@ fn r50_what_callers_choose_is_escaped_and_sessions_are_found() {
 fn events_end_when_the_server_drains() {
     let mut server = server();
     let mut events = Events::open(&server, "/v1/events");
-    events.next(|event| event["kind"] == "worker_started");
+    events.next(|event| event["kind"] == "worker_ready");
     server.signal(Signal::TERM);
     let mut line = String::new();
     while events.0.read_line(&mut line).unwrap() > 0 {

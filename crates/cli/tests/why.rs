@@ -94,7 +94,7 @@ fn the_history_shows_losses_and_removed_and_unknown_sessions() {
     assert_eq!((&removed["past"][0]["why"], &removed["past"][0]["operations"]), (&json!("ended"), &json!(2)));
     assert_eq!(removed["events"].as_array().unwrap().last().unwrap()["kind"], "removed");
     let (_, history, _) = run_stdout(&server, &["why", "carts", "ann"]);
-    assert!(history.contains("removed by request"), "{history}");
+    assert!(history.contains("ended by request"), "{history}");
     let unknown = why("eve").json;
     assert_eq!((&unknown["state"], &unknown["events"]), (&json!("never_seen"), &json!([])));
     let (code, json, _) = run_stdout(&server, &["why", "carts", "eve", "--json"]);

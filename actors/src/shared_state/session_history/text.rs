@@ -92,7 +92,7 @@ fn event_text(state: &State, event: &SessionEvent) -> String {
             format!("{count} left the queue unsent: timed out or abandoned by the caller{}", waited(event))
         }
         SessionEventKind::Removed(SessionEndReason::Expired) => "removed after expiry".into(),
-        SessionEventKind::Removed(_) => "removed by request".into(),
+        SessionEventKind::Removed(_) => "ended by request".into(),
     }
 }
 
