@@ -175,10 +175,7 @@ mod tests {
     fn a_token_is_read_from_a_pipe_for_a_limited_time() {
         let (pipe, mut writer) = io::pipe().unwrap();
         let path = PathBuf::from(format!("/dev/fd/{}", pipe.as_raw_fd()));
-        let reader = thread::spawn({
-            let path = path.clone();
-            move || Token::from_file_within(&path, Duration::MAX)
-        });
+        let reader = thread::spawn(move || Token::from_file_within(&path, Duration::MAX));
         writer.write_all(b"s3").unwrap();
         writer.write_all(b"cret\n").unwrap();
         drop(writer);
