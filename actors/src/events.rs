@@ -1,10 +1,13 @@
-//! Emits the log events of pools: a bounded queue per pool, and one thread of the process that calls the application's
-//! `tracing` subscriber.
+//! Emits the log events of pools and of HTTP requests: a bounded queue for each source, and one thread of the process that calls
+//! the application's `tracing` subscriber.
 //!
 //! The subscriber is code of the application: it may be slow, wait for a lock or a full pipe, or panic. So it is never called
-//! on a thread that runs a pool, nor while a lock of ours is held. `tracing`'s macros are called only in closures given to
-//! [`EventLog::queue`].
+//! on a thread that runs a pool or serves a request, nor while a lock of ours is held. `tracing`'s macros are called only in
+//! closures given to [`EventLog::queue`].
 
+mod entry_queue;
+
+use entry_queue::EntryQueue;
 use herder_process::{ProcessMark, thread_builder};
 use std::{
     fmt::{self, Display, Formatter, Write},
@@ -13,7 +16,6 @@ use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc,
     },
     time::Duration,
 };
@@ -36,7 +38,7 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// The thread that calls the subscriber, in the process that started it. It runs until the process exits.
 struct Emitter {
     process: ProcessMark,
-    entries: mpsc::Sender<Entry>,
+    entries: Arc<EntryQueue<Entry>>,
 }
 
 enum Entry {
@@ -48,13 +50,14 @@ enum Entry {
     Marker(Box<dyn FnOnce() + Send>),
 }
 
-/// The event queue of one pool. Clones share its limit.
+/// The events of one source, such as a pool, that wait for the thread that calls the subscriber. Clones share the limit.
 #[derive(Clone, Debug)]
-pub(crate) struct EventLog(Arc<Source>);
+pub struct EventLog(Arc<Source>);
 
 #[derive(Debug)]
 struct Source {
-    name: Box<str>,
+    /// The pool. `None`: the source is none.
+    pool: Option<Box<str>>,
     /// The subscriber of the thread that created this source. Weak: a pool does not keep a subscriber alive that the
     /// application has dropped.
     subscriber: Option<WeakDispatch>,
@@ -65,31 +68,40 @@ struct Source {
 }
 
 impl EventLog {
-    /// Creates the queue of a source. Its events go to the current subscriber of this thread, or else to that of the process.
-    pub(crate) fn new(name: &str) -> Self {
-        Self::with_limit(name, LIMIT)
+    /// Creates the queue of a pool. Its events go to the current subscriber of this thread, or else to that of the process.
+    pub(crate) fn new(pool: &str) -> Self {
+        Self::with_limit(Some(pool), LIMIT)
     }
 
-    fn with_limit(name: &str, limit: usize) -> Self {
+    /// Creates the queue of a source that is no pool. Its events go to the current subscriber of this thread, or else to that of the
+    /// process.
+    #[must_use]
+    pub fn of_no_pool() -> Self {
+        Self::with_limit(None, LIMIT)
+    }
+
+    fn with_limit(pool: Option<&str>, limit: usize) -> Self {
         let subscriber = get_default(|current| (!current.is::<NoSubscriber>()).then(|| current.downgrade()));
         let (pending, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Self(Arc::new(Source { name: name.into(), subscriber, limit, pending, dropped }))
+        Self(Arc::new(Source { pool: pool.map(Into::into), subscriber, limit, pending, dropped }))
     }
 
     /// Queues a closure that emits an event of this level or a more severe one. Never blocks, and runs no code of the
     /// application: whether the level is enabled is read from a static. If the queue is full, the event is dropped and
     /// counted.
-    pub(crate) fn queue(&self, level: Level, event: impl FnOnce() + Send + 'static) {
+    pub fn queue(&self, level: Level, event: impl FnOnce() + Send + 'static) {
         if !may_be_enabled(level) {
             return;
         }
         let source = &self.0;
         // Counted before it is sent, so that concurrent senders never queue more than `limit` together.
         let has_room = source.pending.fetch_add(1, Ordering::AcqRel) < source.limit;
-        let entry = || Entry::Event { source: source.clone(), event: Box::new(event) };
-        if !has_room || emitter().is_none_or(|emitter| emitter.entries.send(entry()).is_err()) {
-            source.dropped.fetch_add(1, Ordering::AcqRel);
-            source.pending.fetch_sub(1, Ordering::AcqRel);
+        match emitter().filter(|_| has_room) {
+            Some(emitter) => emitter.entries.push(Entry::Event { source: source.clone(), event: Box::new(event) }),
+            None => {
+                source.dropped.fetch_add(1, Ordering::AcqRel);
+                source.pending.fetch_sub(1, Ordering::AcqRel);
+            }
         }
     }
 }
@@ -102,9 +114,9 @@ fn may_be_enabled(level: Level) -> bool {
 }
 
 /// Waits until the events queued so far were emitted, at most one second, since a subscriber may block. Called at the end of
-/// a pool, before the process may exit.
+/// a pool and of a server, before the process may exit. Cancel safe.
 #[expect(clippy::disallowed_methods, reason = "a subscriber that blocks must not keep a pool from ending")]
-pub(crate) async fn wait_emitted() {
+pub async fn wait_emitted() {
     let (done, emitted) = oneshot::channel();
     if queue_marker(move || _ = done.send(())) {
         let _ = tokio::time::timeout(EMIT_TIMEOUT, emitted).await;
@@ -115,7 +127,7 @@ pub(crate) async fn wait_emitted() {
 #[cfg(feature = "testing")]
 #[expect(clippy::disallowed_methods, reason = "another test may block its subscriber")]
 pub(crate) fn block_until_emitted() {
-    let (done, emitted) = mpsc::channel();
+    let (done, emitted) = std::sync::mpsc::channel();
     if queue_marker(move || _ = done.send(())) {
         let _ = emitted.recv_timeout(EMIT_TIMEOUT);
     }
@@ -124,7 +136,7 @@ pub(crate) fn block_until_emitted() {
 /// Queues a marker. Returns false if no event was ever queued.
 fn queue_marker(reached: impl FnOnce() + Send + 'static) -> bool {
     let emitter = EMITTER.get().filter(|emitter| emitter.process.is_here());
-    emitter.is_some_and(|emitter| emitter.entries.send(Entry::Marker(Box::new(reached))).is_ok())
+    emitter.map(|emitter| emitter.entries.push_urgent(Entry::Marker(Box::new(reached)))).is_some()
 }
 
 /// Returns the emitter; starts its thread if there is none. `None` if the thread cannot be started, and in a forked copy of
@@ -142,9 +154,19 @@ fn emitter() -> Option<&'static Emitter> {
 }
 
 fn start() -> Option<Emitter> {
-    let (entries, received) = mpsc::channel::<Entry>();
-    thread_builder("herder-events").spawn(move || received.into_iter().for_each(Entry::emit)).ok()?;
+    let entries = Arc::new(EntryQueue::new());
+    let queued = entries.clone();
+    thread_builder("herder-events").spawn(move || emit_all(&queued)).ok()?;
     Some(Emitter { process: ProcessMark::here(), entries })
+}
+
+/// Emits entries until the process exits.
+fn emit_all(queued: &EntryQueue<Entry>) {
+    let mut batch = Vec::new();
+    loop {
+        queued.next_batch(&mut batch);
+        batch.drain(..).for_each(Entry::emit);
+    }
 }
 
 impl Entry {
@@ -164,8 +186,8 @@ impl Source {
         // `pending` was decreased before: an event that is queued from now on finds room.
         let dropped = self.dropped.swap(0, Ordering::AcqRel);
         if dropped > 0 {
-            let name = &*self.name;
-            let report = || tracing::warn!(pool = name, dropped, "log events were dropped: the subscriber is too slow");
+            let pool = self.pool.as_deref();
+            let report = || tracing::warn!(pool, dropped, "log events were dropped: the subscriber is too slow");
             run_catching(|| self.with_subscriber(report));
         }
     }

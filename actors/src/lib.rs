@@ -58,6 +58,7 @@ pub use error::{
     Attempt, AttemptProblemDetails, Attempts, Category, Cause, Decision, Error, ErrorDetail, ErrorId, ExitReport,
     Incident, InvalidErrorDetail, ProblemDetails, Result, Severity, Strategy, decide,
 };
+pub use events::{EventLog, wait_emitted};
 pub use launcher::{LaunchFuture, Launched, Launcher, TemplateStatus};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker, GetCommands,

@@ -23,7 +23,7 @@ use actix_web::{
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
-use herder_actors::ErrorDetail;
+use herder_actors::{ErrorDetail, EventLog};
 use std::{sync::Arc, time::Duration};
 
 /// Returns a function for `configure` that mounts one pool's routes, `/v1/pools/..`, in a scope.
@@ -242,11 +242,13 @@ impl Api {
         self
     }
 
-    /// Sets whether each request is logged: as an event with the level INFO and the target `herder::access`, emitted on the thread that
-    /// serves the request. Off by default.
+    /// Sets whether each request is logged: as an event with the level INFO and the target `herder::access`. It is emitted shortly after
+    /// the head of the response is ready, on a thread of Herder, so that no request waits for the subscriber: the current one of this
+    /// thread, or else that of the process. While 8,192 events wait, further ones are dropped and counted. A program that ends waits
+    /// for the last ones by [`access_log_emitted`](super::access_log_emitted). Off by default.
     #[must_use]
     pub fn access_log(mut self, enabled: bool) -> Self {
-        Arc::make_mut(&mut self.guard).access_log = enabled;
+        Arc::make_mut(&mut self.guard).access_log = enabled.then(EventLog::of_no_pool);
         self
     }
 

@@ -21,7 +21,7 @@ use actix_web::{
     http::header::{self, HeaderMap, HeaderName},
     middleware::Next,
 };
-use herder_actors::{ErrorDetail, ErrorId};
+use herder_actors::{ErrorDetail, ErrorId, EventLog};
 use std::sync::Arc;
 
 /// The checks that every request must pass.
@@ -34,8 +34,8 @@ pub(super) struct RequestGuard {
     /// How much detail of an error is shown. `None`: depends on the address that the server listens on, and on the role of the
     /// sender.
     pub(super) errors: Option<ErrorDetail>,
-    /// Whether requests are logged.
-    pub(super) access_log: bool,
+    /// The log of all requests.
+    pub(super) access_log: Option<EventLog>,
 }
 
 /// A marker in the extensions of a request that sent the token of administrators.
@@ -55,7 +55,7 @@ pub(super) async fn check(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let (busy, detail) = (ActiveRequest::begin(request.request()), guard.detail(request.request()));
-    let entry = AccessEntry::begin(guard.access_log);
+    let entry = guard.access_log.clone().map(AccessEntry::begin);
     let admitted = guard.admit(request.request());
     let (mut response, failed) = match admitted {
         Ok(()) => {

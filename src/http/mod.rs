@@ -129,6 +129,7 @@ mod unread;
 mod watch;
 mod workers;
 
+pub use access_log::access_log_emitted;
 pub use api::{Api, routes};
 pub use caller::Caller;
 pub use connections::Connections;

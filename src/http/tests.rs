@@ -11,6 +11,16 @@ use actix_web::{
 };
 use herder_actors::{ErrorDetail, PoolConfig};
 use serde_json::Value;
+use std::fmt::Debug;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+};
 
 /// Starts a pool whose worker never becomes ready.
 async fn unready_pool(name: &str) -> Pool {
@@ -168,4 +178,46 @@ async fn r38_errors_of_application_handlers_are_brief_by_default() {
         let problem: Value = serde_json::from_str(&text(call, brief_routes).await).unwrap();
         assert!(problem["error_id"].is_string() && problem["status"] == 503, "{problem}");
     }
+}
+
+/// Sends the paths of logged requests, with the names of the threads that log them.
+struct PathsOfRequests(UnboundedSender<(Option<String>, String)>);
+
+impl<S: Subscriber> Layer<S> for PathsOfRequests {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "herder::access" {
+            event.record(&mut Path(self));
+        }
+    }
+}
+
+struct Path<'a>(&'a PathsOfRequests);
+
+impl Visit for Path<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "path" {
+            let thread = std::thread::current().name().map(Into::into);
+            _ = self.0.0.send((thread, value.into()));
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+}
+
+/// R40: the subscriber, which may block, is not called on the thread that serves the request.
+#[actix_web::test]
+async fn r40_requests_are_logged_on_a_thread_of_their_own() {
+    let (paths, mut logged) = unbounded_channel();
+    let subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(PathsOfRequests(paths)));
+    let pool = unready_pool("logged").await;
+    let api = |is_logged| App::new().configure(Api::new([pool.clone()]).access_log(is_logged).routes());
+    let (silent, app) = (init_service(api(false)).await, init_service(api(true)).await);
+    for path in ["/healthz?secret=1", "/nowhere"] {
+        _ = ask!(&silent, TestRequest::get().uri("/silent"));
+        _ = ask!(&app, TestRequest::get().uri(path));
+    }
+    for path in ["/healthz", "/nowhere"] {
+        assert_eq!(logged.recv().await, Some((Some("herder-events".into()), path.into())));
+    }
+    drop(subscriber); // lives until here: the log refers to it weakly
 }

@@ -2,7 +2,10 @@
 //! finish, then the pools shut down. Takes at most the shutdown timeout, and a little more for the last responses.
 
 use crate::{logs::PROGRAM, units::counted};
-use herder::{Pool, http::Connections};
+use herder::{
+    Pool,
+    http::{Connections, access_log_emitted},
+};
 use std::{
     future::Future,
     pin::Pin,
@@ -53,6 +56,7 @@ impl Drain {
             let open = counted(connections.open() as u64, "connection");
             tracing::warn!(target: PROGRAM, "closed {open} before all requests were answered");
         }
+        access_log_emitted().await;
     }
 }
 
