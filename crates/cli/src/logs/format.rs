@@ -4,8 +4,6 @@ use std::io::IsTerminal;
 
 /// The target of log lines and log records of workers.
 pub(super) const WORKER: &str = "herder::worker";
-/// The target of the access log.
-pub(super) const ACCESS: &str = "herder::access";
 /// The longest line, in bytes. A longer one is cut.
 pub(super) const LONGEST: usize = 64 * 1024;
 

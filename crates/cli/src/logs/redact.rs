@@ -1,6 +1,6 @@
 //! Hides secrets in the lines of the log. Holds the tokens of the server.
 //!
-//! Each line is searched as it is written (of the access log in JSON, each of its texts), so that text and JSON, events of Herder and what workers print
+//! Each line is searched as it is written, in its final form, so that text and JSON, events of Herder and what workers print
 //! have the same rules. They know names, not meanings: see "Secrets" in `docs/semantics.md`.
 
 use memchr::{memchr2, memmem::Finder};
