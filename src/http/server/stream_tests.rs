@@ -118,7 +118,7 @@ where
     let listener = listener();
     let address = listener.local_addr().unwrap();
     let server = server.workers(1).disable_signals().shutdown_timeout(HOUR).keep_alive(HOUR).head_timeout(HOUR);
-    let server = server.listen(listener).unwrap();
+    let server = server.write_timeout(HOUR).listen(listener).unwrap();
     let connections = server.connections();
     let server = server.run().unwrap();
     let handle = server.handle();
