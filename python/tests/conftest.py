@@ -1,5 +1,6 @@
 """Fixtures that end their workers after the test."""
 
+import os
 import signal
 
 import pytest
@@ -11,6 +12,10 @@ from host import FakeHost, write_app
 for ignored in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(ignored) is signal.SIG_IGN:
         signal.signal(ignored, signal.SIG_DFL)
+
+# What the environment of a developer tells Herder does not count: workers inherit the variables of the tests.
+for name in [name for name in os.environ if name.startswith("HERDER_")]:
+    del os.environ[name]
 
 
 @pytest.fixture

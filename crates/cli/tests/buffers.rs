@@ -1,8 +1,8 @@
 //! Buffers over HTTP and with `herder call`: forms in, a single buffer or `multipart/mixed` out (R43).
 
-use crate::support::{Reply, Server, folder, herder, post, wait_until};
+use crate::support::{Reply, Server, folder, herder, post, sh, wait_until};
 use serde_json::json;
-use std::{fs, process::Command};
+use std::fs;
 
 const CONFIG: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\nmax_frame = 1048576\n";
 const APP: &str = r#"
@@ -99,7 +99,7 @@ fn r43_the_commands_of_the_page_work() {
         let command = command.strip_prefix("$ ").unwrap().replace("http://127.0.0.1:7878", &server.url());
         let command = command.replace("herder call", &format!("{herder} call --url {}", server.url()));
         let script = format!("set -e; {command}; gzip -dc notes.gz; rm notes.gz");
-        let output = Command::new("sh").args(["-c", &script]).current_dir(server.file("")).output().unwrap();
+        let output = sh(server.folder.path(), &script);
         assert!(output.stdout == notes.as_bytes(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -1,7 +1,7 @@
 //! File descriptors run out: `herder serve` with limits that services have, and with a limit that is lowered while it
 //! runs.
 
-use crate::support::{Reply, Server, folder, get, herder, wait_until};
+use crate::support::{Reply, Server, folder, get, herder, through, wait_until};
 use herder::testing::Signal;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
@@ -9,7 +9,6 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::Command,
 };
 
 const ONE: &str =
@@ -159,14 +158,7 @@ fn r13_with_20_descriptors_the_server_exits_with_the_needed_number() {
     let folder = folder(ONE);
     fs::write(folder.path().join("limits.py"), APP).unwrap();
     let serve = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
-    let output = Command::new("sh")
-        .args(["-c", "ulimit -n 20; exec \"$0\" \"$@\""])
-        .arg(serve.get_program())
-        .args(serve.get_args())
-        .current_dir(folder.path())
-        .env_remove("HERDER_LOG")
-        .output()
-        .unwrap();
+    let output = through("sh", &["-c", "ulimit -n 20; exec \"$0\" \"$@\""], &serve).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(

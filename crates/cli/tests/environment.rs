@@ -206,6 +206,7 @@ fn install_package(venv: &Path) -> PathBuf {
     virtual_env(venv);
     let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
     let found = Command::new(venv.join("bin/python")).args(["-c", script]).output().unwrap();
+    assert!(found.status.success(), "{found:?}"); // an empty path would be the source tree
     let site_packages = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
     let package = site_packages.join("herder");
     fs::create_dir_all(&package).unwrap();

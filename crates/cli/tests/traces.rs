@@ -1,6 +1,6 @@
 //! Traces (R50): from a request over HTTP through the queue and the attempts into Python, exported to a collector and read back.
 
-use crate::support::{Server, folder, get, wait_until};
+use crate::support::{Server, folder, get, sh, wait_until};
 use herder::testing::Signal;
 use serde_json::{Value, json};
 use std::{
@@ -244,7 +244,9 @@ fn r50_the_run_through_of_the_page_works() {
     let block = |kind: &str, number: usize| page.split(kind).nth(number).unwrap().split("```").next().unwrap();
     // Below the ports that the system gives away: another test could get this one before the collector listens.
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let port = (20_000..30_000).find(is_free).unwrap().to_string();
+    // Two runs at once begin at different ports.
+    let first = 20_000 + u16::try_from(std::process::id() % 9_000).unwrap();
+    let port = (first..30_000).find(is_free).unwrap().to_string();
     let folder = folder(&block("```toml\n", 1).replace("4318", &port));
     fs::write(folder.path().join("shop.py"), block("```python\n", 1)).unwrap();
     fs::write(folder.path().join("collector.py"), block("```python\n", 2)).unwrap();
@@ -256,8 +258,7 @@ fn r50_the_run_through_of_the_page_works() {
     server.until_ready();
     wait_until("the collector listens", || TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
     let (command, shown) = block("```console\n", 1).trim().strip_prefix("$ ").unwrap().split_once('\n').unwrap();
-    let output =
-        Command::new("sh").args(["-c", &command.replace("http://127.0.0.1:7878", &server.url())]).output().unwrap();
+    let output = sh(server.folder.path(), &command.replace("http://127.0.0.1:7878", &server.url()));
     let keys = |text: &[u8]| {
         let reply: Value = serde_json::from_slice(text).unwrap();
         let keys: Vec<_> = reply["meta"].as_object().unwrap().keys().cloned().collect();

@@ -10,11 +10,12 @@ pub(crate) mod terminal;
 pub(crate) use http::{Reply, Request, get, post};
 
 use std::{
+    env,
     fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
 };
 use tempfile::TempDir;
@@ -73,25 +74,44 @@ pub(crate) fn folder(config: &str) -> TempDir {
     folder
 }
 
-/// Returns a command for the binary in a directory, without Herder's variables in its environment. The log of `serve` is text,
-/// although it is no terminal.
+/// The variables that choose an interpreter, and the form and the colors of the output of the program.
+const CHOICES: [&str; 5] = ["VIRTUAL_ENV", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"];
+
+/// Returns a command for the binary in a directory. The log of `serve` is text, although it is no terminal.
 pub(crate) fn herder(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herder"));
     command.current_dir(folder).args(args).stdin(Stdio::null());
-    for name in [
-        "HERDER_URL",
-        "HERDER_TOKEN",
-        "HERDER_CALL_TOKEN",
-        "HERDER_METRICS_TOKEN",
-        "HERDER_LOG",
-        "HERDER_ALLOW_CODE",
-        "VIRTUAL_ENV",
-        "NO_COLOR",
-    ] {
-        command.env_remove(name);
-    }
+    remove_choices(&mut command);
     command.env("HERDER_LOG_FORMAT", "text");
     command
+}
+
+/// Removes what the environment of the developer tells the program: Herder's variables and the [`CHOICES`].
+fn remove_choices(command: &mut Command) {
+    let inherited = env::vars_os().map(|(name, _)| name).filter(|name| name.as_encoded_bytes().starts_with(b"HERDER_"));
+    inherited.chain(CHOICES.map(Into::into)).for_each(|name| _ = command.env_remove(name));
+}
+
+/// Returns a command that starts a program with these arguments, which executes Herder. It has Herder's directory and environment.
+pub(crate) fn through(program: &str, args: &[&str], herder: &Command) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).arg(herder.get_program()).args(herder.get_args()).stdin(Stdio::null());
+    command.current_dir(herder.get_current_dir().unwrap());
+    for (name, value) in herder.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+/// Returns the output of a shell command from the documentation, in this directory. A proxy of the developer is not used.
+pub(crate) fn sh(folder: &Path, script: &str) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(folder).env("no_proxy", "*");
+    remove_choices(&mut command);
+    command.output().unwrap()
 }
 
 /// A running `herder serve`. Dropping it kills the server; its watchdog then kills the workers.
@@ -162,18 +182,8 @@ impl Server {
     /// Starts a server with a Python script that executes the program in its arguments.
     pub(crate) fn by(script: &str, folder: TempDir) -> Self {
         let herder = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
-        let mut command = Command::new("python3");
-        command.args(["-c", script]).arg(herder.get_program()).args(herder.get_args());
-        command
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stderr(File::create(folder.path().join("log")).unwrap());
-        for (name, value) in herder.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        let mut command = through("python3", &["-I", "-c", script], &herder);
+        command.stderr(File::create(folder.path().join("log")).unwrap());
         Self::spawned(folder, command)
     }
 

@@ -26,8 +26,9 @@ control = socket.socket(fileno=int(os.environ['HERDER_CTL_FD']))
 def send(*values): calls.sendall((' '.join(map(str, values)) + '\\n').encode())
 ";
 
+/// Returns a command for Python code, which ignores Python's variables in the environment of the tests.
 pub(crate) fn python(script: &str) -> Command {
-    Command::new("python3").args(["-c", &format!("{PRELUDE}{script}")])
+    Command::new("python3").args(["-I", "-c", &format!("{PRELUDE}{script}")])
 }
 
 pub(crate) fn shell(script: &str) -> Command {
