@@ -133,7 +133,8 @@ impl InstallCandidates {
     /// Installs the package in a new folder with an unpredictable name.
     fn private(&self, temporary: &Path) -> Result<Package, InstallError> {
         let parent = Folder::open(temporary, self.owners)?;
-        let dir = create_draft(parent.path(), "herder-")?;
+        // Hidden, since `herder dev` and other programs watch the Python files below a project: it may be in the temporary folder.
+        let dir = create_draft(parent.path(), ".herder-")?;
         let io = |error| InstallError::io(dir.path(), error);
         // Locked before the package is written: the cleaner could remove the folder at any time.
         let lock = File::open(dir.path()).map_err(io)?;

@@ -5,7 +5,7 @@ use crate::{
     support::{
         Reply, folder, herder, post,
         terminal::{open_terminal, record},
-        wait_until,
+        through, wait_until,
     },
 };
 use herder::testing::Signal;
@@ -52,18 +52,16 @@ struct Session {
 }
 
 impl Session {
-    fn start() -> Self {
+    fn start(change: impl FnOnce(&mut Command)) -> Self {
         let folder = folder(CONFIG);
         fs::write(folder.path().join("app.py"), APP).unwrap();
         let (keyboard, terminal) = open_terminal();
         let screen = Arc::<Mutex<String>>::default();
         record(keyboard.try_clone().unwrap(), Arc::clone(&screen));
         // `setsid` makes its standard input the controlling terminal of a new session, and becomes the program.
-        let dev = herder(folder.path(), &["dev"]);
-        let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(dev.get_program()).args(dev.get_args()).current_dir(folder.path());
-        dev.get_envs().for_each(|(name, _)| _ = command.env_remove(name)); // it only removes variables
+        let mut command = through("setsid", &["--ctty"], &herder(folder.path(), &["dev"]));
         command.env("TMPDIR", folder.path()).env("TERM", "dumb").env_remove("PYTHONBREAKPOINT").stdin(terminal);
+        change(&mut command);
         let session = Self { dev: Dev::spawn(folder, command), keyboard, screen };
         session.dev.until("ready app in");
         session
@@ -104,7 +102,7 @@ impl Drop for Session {
 
 #[test]
 fn breakpoint_gets_the_terminal_and_gives_it_back() {
-    let mut session = Session::start();
+    let mut session = Session::start(|_| ());
     let modes = tcgetattr(&session.keyboard).unwrap();
     let call = session.stopped_call();
     session.press("p amount * 100\n");
@@ -154,4 +152,24 @@ fn breakpoint_gets_the_terminal_and_gives_it_back() {
     session.dev.until_ended();
     let mut left = fs::read_dir(session.dev.folder.path()).unwrap();
     assert!(left.all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with("herder-dev-")));
+}
+
+/// A temporary folder whose path is too long for a socket, and no home folder. The Python package is then in the temporary folder,
+/// which is watched here: what the program writes is no save.
+#[test]
+fn a_long_temporary_folder_costs_neither_breakpoints_nor_reloads() {
+    let session = Session::start(|command| {
+        let long = command.get_current_dir().unwrap().join("long-".repeat(30));
+        fs::create_dir(&long).unwrap();
+        command.env("TMPDIR", long).env_remove("HOME").env_remove("XDG_CACHE_HOME");
+    });
+    let call = session.stopped_call();
+    let mut keyboard = &session.keyboard;
+    keyboard.write_all(b"c\n").unwrap();
+    assert_eq!(call.join().unwrap().result(), &json!(3));
+    fs::write(session.dev.folder.path().join("app.py"), format!("{APP}# 1\n")).unwrap();
+    session.dev.until("reloaded app in");
+    let log = session.dev.log();
+    assert_eq!(log.matches("reloading: ").count(), 1, "{log}");
+    assert!(log.contains("reloading: app.py changed"), "{log}");
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Dev) -> Outcome {
     logs::start_console(Style::of_stderr())?;
     let mut source = source(options)?.with_programs()?;
     let watched = watched(options, &source.pools)?;
-    let terminal = Terminal::open()?;
+    let terminal = Terminal::open();
     let fitted = |pool| fitted(pool, options, &watched).and_then(|pool| debuggable(pool, terminal.as_ref()));
     source.pools = source.pools.into_iter().map(fitted).collect::<Outcome<_>>()?;
     let port = options.port.unwrap_or(source.server.listen.port());

@@ -5,19 +5,17 @@
 //! it dies.
 
 use super::keys::is_own_terminal;
-use crate::{
-    error::{CommandError, Outcome},
-    logs,
-};
+use crate::logs;
 use herder::process::set_foreground;
 use rustix::{
     process::{Pid, getpgid, getpgrp},
     termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr},
 };
 use std::{
+    env,
     io::{self, stdin},
     os::unix::net::UnixListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 use tempfile::TempDir;
@@ -40,15 +38,27 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// Creates the socket. `None` if standard input is not the terminal of this process, or if it is in the background.
-    pub(super) fn open() -> Outcome<Option<Self>> {
-        is_own_terminal().then(Self::create).transpose().map_err(|error| {
-            CommandError::failed(format_args!("cannot create a socket for debuggers in the temporary folder: {error}"))
-        })
+    /// Creates the socket. `None` if standard input is not the terminal of this process, if it is in the background, or if the
+    /// socket cannot be created, which is logged.
+    pub(super) fn open() -> Option<Self> {
+        if !is_own_terminal() {
+            return None;
+        }
+        let folder = env::temp_dir();
+        // The path of a socket has about 100 bytes at most, and some environments have a longer folder.
+        let created = Self::create(&folder).or_else(|error| Self::create(Path::new("/tmp")).map_err(|_| error));
+        let report = |error: &io::Error| {
+            logs::write_line(&format!(
+                "debuggers do not get the terminal: cannot create a socket in {}: {error}; set TMPDIR to a folder with a short \
+                 path that you can write",
+                folder.display()
+            ));
+        };
+        created.inspect_err(report).ok()
     }
 
-    fn create() -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("herder-dev-").tempdir()?;
+    fn create(folder: &Path) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("herder-dev-").tempdir_in(folder)?;
         let listener = UnixListener::bind(folder.path().join("terminal"))?;
         listener.set_nonblocking(true)?;
         Ok(Self { listener, folder })
