@@ -42,6 +42,9 @@ const BLAS_SPIN: &str = "OPENBLAS_THREAD_TIMEOUT";
 const BLAS_SPIN_IN_FORKS: &str = "20";
 /// Marks a template, with the number of threads that numeric libraries are to have in its forks; 0 if that is unknown.
 const TEMPLATE: &str = "HERDER_TEMPLATE";
+/// The variables that change what a worker does. A host that was started by a worker of another host may have them: they do not
+/// apply to its own workers. A pool's `env` may set the last two, as `herder dev` does.
+const OF_OTHER_HOSTS: [&str; 3] = [TEMPLATE, "HERDER_FRESH_SOURCES", "HERDER_TERMINAL"];
 
 /// Builds the commands of a pool's processes.
 #[derive(Debug)]
@@ -206,7 +209,8 @@ fn keep_installed(packages: &mut Vec<Installed>, installed: Installed) {
 fn command(config: &PoolConfig, label: String, number: Option<u32>, program: OsString, args: Vec<OsString>) -> Command {
     let clean = config.env_mode() == EnvMode::Clean;
     let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label).slabs(has_slabs(config));
-    command = TOKEN_VARIABLES.iter().fold(command.env_clear(clean), |command, name| command.env_remove(*name));
+    let removed = TOKEN_VARIABLES.iter().chain(&OF_OTHER_HOSTS);
+    command = removed.fold(command.env_clear(clean), |command, name| command.env_remove(*name));
     if clean {
         let kept = CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
         command = kept.fold(command, |command, (key, value)| command.env(*key, value));

@@ -77,6 +77,15 @@ fn the_hosts_token_does_not_reach_workers() {
     assert_eq!(environment(&server, "given", &names, &shown), expected("mine".into()));
 }
 
+/// A host that another host's worker has started may have variables of that worker. They mean nothing to its own workers.
+#[test]
+fn the_variables_of_another_host_do_not_reach_workers() {
+    let names = ["HERDER_TEMPLATE", "HERDER_FRESH_SOURCES", "HERDER_TERMINAL"];
+    let server = serve(place(POOL), |command| _ = command.envs(names.map(|name| (name, "1"))));
+    let unset = names.map(|name| (name.to_owned(), Value::Null)).into_iter().collect();
+    assert_eq!(environment(&server, "one", &names, &[]), Value::Object(unset));
+}
+
 /// A thread count that is set in the host's environment is kept for the workers of each pool that inherits it. A clean
 /// environment does not contain it.
 #[test]
