@@ -1,7 +1,7 @@
 //! Reads the calls descriptor: decodes frames, checks that each is allowed at this time, and passes it to the pool's state.
 
 use super::{
-    fault::{Fault, FirstFault, protocol_error, protocol_fault, shortened},
+    fault::{Fault, FirstFault, protocol_error, protocol_fault, reason_in},
     socket::WorkerSocket,
 };
 use crate::{
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
         self.shared_state.borrow_mut().link(self.worker).and_then(|link| link.unhealthy().map(Into::into))
     }
 
-    /// Describes a failed start without an error frame: the program, if it sent no hello, and the last line that it printed.
+    /// Describes a failed start without an error frame: the program, if it sent no hello, and what it printed about the reason.
     fn describe_failed_start(&self, printed: &[String]) -> Option<Box<str>> {
         let no_hello = match self.handshake {
             HandshakeState::Hello => {
@@ -182,9 +182,7 @@ impl<'a> Reader<'a> {
             HandshakeState::Loading(_) => None,
             HandshakeState::Serving => return None,
         };
-        let last = printed.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty());
-        let last = last.map(|line| format!("last output: {}", shortened(line)));
-        let parts: Vec<String> = no_hello.into_iter().chain(last).collect();
+        let parts: Vec<String> = no_hello.into_iter().chain(reason_in(printed)).collect();
         (!parts.is_empty()).then(|| parts.join("; ").into())
     }
 
