@@ -140,8 +140,10 @@ pub(super) struct ProgramSource {
 impl ProgramSource {
     /// Finds the program and the working directory.
     pub(super) fn build(self) -> Result<ResolvedProgram, InvalidConfig> {
-        let base = absolute(self.base.unwrap_or_default())
-            .map_err(|error| InvalidConfig::new(CWD.path, error, CWD.allowed))?;
+        let base = absolute(self.base.unwrap_or_default()).map_err(|error| {
+            let text = format_args!("relative to the current folder, which cannot be found ({error})");
+            InvalidConfig::new(CWD.path, text, "an existing folder; change to one first")
+        })?;
         let (launch, stale_venvs) = match (self.app, self.command) {
             (Some(app), None) => {
                 let (app, Interpreter { python, stale_venvs }) = (app.parse()?, interpreter(self.python, &base)?);

@@ -1,6 +1,6 @@
 //! The environment of workers, and unusual environments of the host. The table is in `docs/semantics.md`.
 
-use crate::support::{Server, folder, wait_until};
+use crate::support::{Server, folder, herder, through, wait_until};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -75,6 +75,17 @@ fn the_hosts_token_does_not_reach_workers() {
     let expected = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_CALL_TOKEN_FILE": null, "HERDER_METRICS_TOKEN": null, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
     assert_eq!(environment(&server, "one", &names, &shown), expected(Value::Null));
     assert_eq!(environment(&server, "given", &names, &shown), expected("mine".into()));
+}
+
+/// A command that is started in a folder that was removed, such as one that a new checkout has replaced.
+#[test]
+fn a_current_folder_that_was_removed_is_reported() {
+    let folder = folder("");
+    fs::create_dir(folder.path().join("gone")).unwrap();
+    let check = herder(&folder.path().join("gone"), &["check", "app.py:app"]);
+    let output = through("sh", &["-c", "rmdir ../gone; exec \"$0\" \"$@\""], &check).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("change to one first"), "{error}");
 }
 
 /// A host that another host's worker has started may have variables of that worker. They mean nothing to its own workers.
