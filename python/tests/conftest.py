@@ -13,7 +13,7 @@ for ignored in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(ignored) is signal.SIG_IGN:
         signal.signal(ignored, signal.SIG_DFL)
 
-# What the environment of a developer tells Herder, Python and loguru does not count: workers inherit the variables of the tests.
+# What a developer has set for Herder, Python and loguru does not count: workers inherit the variables of the tests.
 CHOICES = ("PYTHONDEVMODE", "PYTHONWARNINGS", "LOGURU_LEVEL", "LOGURU_AUTOINIT")
 for name in [name for name in os.environ if name.startswith("HERDER_") or name in CHOICES]:
     del os.environ[name]
