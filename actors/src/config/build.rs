@@ -342,10 +342,17 @@ fn stop(given: Stop) -> Result<StopSettings, InvalidConfig> {
     Ok(StopSettings { grace: STOP_GRACE.take(given.grace)?, term: STOP_TERM.take(given.term)? })
 }
 
+/// The least time that the host has to find out what a process does that has not answered.
+const MIN_EXAMINATION: Duration = Duration::from_secs(1);
+
 fn health(given: Health) -> Result<HealthSettings, InvalidConfig> {
+    let timeout = HEALTH_TIMEOUT.take(given.timeout)?;
     Ok(HealthSettings {
         interval: HEALTH_INTERVAL.take(given.interval)?,
-        timeout: HEALTH_TIMEOUT.take(given.timeout)?,
+        timeout,
+        // On an overloaded machine it may take longer than a short timeout to find out what a process does, and a worker that only
+        // waits for a processor must not be stopped then.
+        examination: timeout.max(MIN_EXAMINATION),
         failures: HEALTH_FAILURES.take_u32(given.failures)?,
     })
 }

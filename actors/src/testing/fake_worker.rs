@@ -81,7 +81,7 @@ impl PeerSocket {
     }
 
     /// Like [`send_bytes`](Self::send_bytes), without a timeout. Returns an error if the host has closed the socket.
-    pub(super) async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             self.stream.writable().await?;
             match self.stream.try_write(bytes) {

@@ -47,7 +47,7 @@ use anstream::{AutoStream, ColorChoice};
 use args::{Arguments, Command, Python};
 use clap::Parser;
 use console::printable;
-use error::CommandError;
+use error::{CommandError, Outcome};
 use std::{io, process::ExitCode};
 
 fn main() -> ExitCode {
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         Command::Generate(options) => generate::run(&options),
         Command::Python(Python::Install(options)) => python::install(options.venv.as_deref()),
     };
-    let code = match outcome {
+    let code = match outcome.and_then(|()| check_output()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             print(&failure);
@@ -85,6 +85,12 @@ fn main() -> ExitCode {
     };
     logs::finish();
     code
+}
+
+/// Fails if a part of the output is lost. A script must not take what is left for all of it.
+fn check_output() -> Outcome {
+    let lost = table::lost_output().map(|error| format!("cannot write to standard output: {error}"));
+    lost.map_or(Ok(()), |text| Err(CommandError::Failed(text)))
 }
 
 /// Prints the error on standard error, with colors only on a terminal. Never panics.

@@ -1,25 +1,46 @@
-//! Standard output: lines, and tables with aligned columns. A closed standard output is not an error.
+//! Standard output: lines, and tables with aligned columns. Holds the error of what could not be written. A closed standard output
+//! is not an error.
 
 use crate::console::printable;
 use rustix::termios::tcgetwinsize;
 use serde_json::Value;
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::OnceLock,
+};
+
+/// Why something could not be printed.
+static LOST: OnceLock<String> = OnceLock::new();
 
 /// Prints a line. The text may be that of a server or a worker: control characters are escaped.
 pub(crate) fn print_line(text: &str) {
     _ = try_print_line(text);
 }
 
-/// Does the same. Fails if standard output is closed, so that an endless output can stop.
+/// Does the same. Fails if the line could not be printed, so that an endless output can stop.
 pub(crate) fn try_print_line(text: &str) -> io::Result<()> {
     let (mut stdout, text) = (io::stdout().lock(), printable(text));
-    writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+    noted(writeln!(stdout, "{text}").and_then(|()| stdout.flush()))
+}
+
+/// Returns why something could not be printed, such as a full disk. A reader that has read enough is no such reason.
+pub(crate) fn lost_output() -> Option<&'static str> {
+    LOST.get().map(String::as_str)
+}
+
+fn noted(printed: io::Result<()>) -> io::Result<()> {
+    if let Err(error) = &printed
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        _ = LOST.set(error.to_string());
+    }
+    printed
 }
 
 /// Prints a text with colors, whose other control characters the caller has escaped.
 pub(crate) fn print_painted(text: &str) {
     let mut stdout = io::stdout().lock();
-    _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    _ = noted(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
 }
 
 /// Returns the columns and rows of the terminal that is standard output. `None` if it is none.

@@ -373,6 +373,23 @@ fn call_without_a_server_starts_the_pool() {
     assert!(code == 1 && err.contains("unknown command `nope`"), "{err}");
 }
 
+/// A script must not take what fits on a full disk for the whole output. A reader that has read enough is no error.
+#[cfg(target_os = "linux")]
+#[test]
+fn r40_output_that_cannot_be_written_is_an_error() {
+    let folder = folder(KEPT);
+    for args in [&["check"][..], &["call", "kept", "echo"]] {
+        let to = |stdout: std::process::Stdio| herder(folder.path(), args).stdout(stdout).output().unwrap();
+        let full = to(fs::File::options().write(true).open("/dev/full").unwrap().into());
+        let text = String::from_utf8_lossy(&full.stderr);
+        assert!(full.status.code() == Some(1) && text.contains("cannot write to standard output: No space"), "{text}");
+        let (reader, unread) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = to(unread.into());
+        assert_eq!((closed.status.code(), &*closed.stderr), (Some(0), &b""[..]), "{args:?}");
+    }
+}
+
 #[test]
 fn a_pool_that_cannot_start_fails_with_the_reason() {
     let folder = folder(&KEPT.replace("app.py:app", "broken.py:app"));

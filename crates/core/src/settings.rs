@@ -214,6 +214,8 @@ pub struct HealthSettings {
     pub interval: Duration,
     /// The time after which a ping counts as missed. Zero acts as 1 ms.
     pub timeout: Duration,
+    /// The time after which a ping counts as missed although it is not known what the process does.
+    pub examination: Duration,
     /// The number of consecutive missed pings after which the worker is killed, at least 1.
     pub failures: u32,
 }
@@ -399,7 +401,7 @@ impl Settings {
             cancel: CancelSettings { interrupt: seconds(1), kill: seconds(5), withdrawn: seconds(65) },
             stream: StreamSettings { stall: seconds(30) },
             stop_timeout: seconds(8),
-            health: HealthSettings { interval: seconds(30), timeout: seconds(5), failures: 3 },
+            health: HealthSettings { interval: seconds(30), timeout: seconds(5), examination: seconds(5), failures: 3 },
             restart: RestartSettings {
                 max: u32::max(5, 2 * pool_size),
                 window: seconds(60),

@@ -5,7 +5,6 @@
 
 use super::{Ping, Process, WorkerState, Workers};
 use crate::{Effect, Effects, LogEvent, ProcessActivity, Timestamp, WorkerRef, failure::KillReason};
-
 /// What follows from the state of a ping for the rest of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PingOutcome {
@@ -40,7 +39,7 @@ impl Workers {
     }
 
     fn examine(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
-        let until = now + self.health.timeout;
+        let until = now + self.health.examination;
         self.set_ping(worker, Ping::Examined { nonce, until });
         effects.push(Effect::Examine { worker, nonce });
     }

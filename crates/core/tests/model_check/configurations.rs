@@ -47,7 +47,7 @@ pub(crate) fn health_gated() -> Pool {
     let kind = WorkerTypeSettings::Enhanced { session_affinity: None, worker_metrics: false, state_machine: true };
     let mut pool = pool(kind, 1, 1, &[ANY_WORKER, IDEMPOTENT]);
     (pool.settings.health.interval, pool.settings.health.timeout) = (units(2), units(1));
-    pool.settings.health.failures = 2;
+    (pool.settings.health.examination, pool.settings.health.failures) = (units(1), 2);
     let budget = Budget { calls: 2, deaths: 1, ..NOTHING };
     coarse(Pool { has_control: true, until: Some(Timestamp(0) + units(8)), budget, ..pool })
 }

@@ -39,7 +39,10 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         },
         stream: StreamSettings { stall: Duration::from_millis(40) },
         stop_timeout: rng.millis(1, 200),
-        health: HealthSettings { interval: rng.millis(20, 200), timeout: rng.millis(5, 50), failures: rng.range(1, 3) },
+        health: {
+            let (interval, timeout) = (rng.millis(20, 200), rng.millis(5, 50));
+            HealthSettings { interval, timeout, examination: timeout, failures: rng.range(1, 3) }
+        },
         restart: RestartSettings {
             max: rng.range(1, 8),
             window: rng.millis(100, 1000),
