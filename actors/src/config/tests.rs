@@ -63,6 +63,15 @@ fn per_session_and_restart_max_follow_their_rules() {
     assert_eq!(basic().pool_size(1).build().unwrap().settings().restart.max, 5);
 }
 
+/// R26: with a short timeout of pings, the host still has time to find out what a process does.
+#[test]
+fn r26_an_examination_takes_as_long_as_a_ping_and_at_least_a_second() {
+    for (timeout, expected) in [(Duration::from_millis(5), secs(1)), (secs(3), secs(3))] {
+        let config = basic().health(Health::new().timeout(timeout)).build().unwrap();
+        assert_eq!(config.settings().health.examination, expected);
+    }
+}
+
 /// R9: each flag can be switched off alone, and the settings of affinity are absent without affinity.
 #[test]
 fn r9_flags_are_switched_one_by_one() {
